@@ -1,0 +1,62 @@
+# Everything a fresh machine needs is Python 3.11 or newer, make and a package index.
+#   make mnist                       install, run the main job
+#   make test                        install, pass the tests
+#   make test PYTHON=python3.13      the same with another Python (an environment of its own)
+
+PYTHON ?= python3
+VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider -n auto
+
+.PHONY: install mnist format lint types test test-slow test-typed test-tfds check clean help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or newer; got %d.%d. Name another: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+install: $(VENV)/.installed ## the package and what it needs, into .venv
+
+mnist: $(VENV)/.installed ## the main job: MNIST, ten seeds, the claim of 98.04 %
+	$(BIN)/jaxresearch run mnist --seeds 10
+
+format: $(VENV)/.installed-test ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format --quiet
+
+lint: $(VENV)/.installed-test ## style and docstrings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-test ## static types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: $(VENV)/.installed-test ## the tests and the doctests
+	$(PYTEST) -m 'not slow and not tfds'
+
+test-typed: $(VENV)/.installed-test ## the tests again, with every array annotation checked as they run
+	$(PYTEST) -m 'not slow and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
+
+test-slow: $(VENV)/.installed-test ## the tests of whole runs: minutes each
+	$(PYTEST) -m slow
+
+test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorFlow
+	$(PIP_INSTALL) -e '.[test,tfds]'
+	$(BIN)/python -m pytest -p no:cacheprovider -m tfds
+
+check: lint types test test-typed ## what has to hold before a commit lands
+
+clean: ## remove the environments and what builds leave
+	rm -rf .venv .venv-* build dist .ruff_cache .pytest_cache

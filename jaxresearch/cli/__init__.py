@@ -1,0 +1,96 @@
+"""The command line: the only code that prints, and the one place where whole programs are put together.
+
+JAX is imported only by the commands that compute, so that help answers at once.
+"""
+
+import sys
+from pathlib import Path
+
+_HELP = """\
+usage: jaxresearch COMMAND ...
+
+An experiment is a pure function, and everything else is a transformation of it.
+
+commands:
+  run EXPERIMENT    train over several seeds, evaluate, decide the claim; the run's directory keeps it all
+  list              the experiments in ./experiments and what they ask
+
+EXPERIMENT is a path to a .py file or the name of one in ./experiments.
+`jaxresearch run EXPERIMENT --help` shows every option and hyperparameter, its type, default and meaning.
+exit codes: 0 done, 1 failed, 2 usage, 75 interrupted and resumable
+"""
+
+_RUN_HELP = """\
+usage: jaxresearch run EXPERIMENT [--seeds N] [--data SOURCE] [--target COLUMN] [--directory DIR] [--smoke]
+                                  [--FIELD VALUE ... any hyperparameter of the experiment]
+
+`jaxresearch run EXPERIMENT --help` shows every option and hyperparameter; `jaxresearch list` the experiments.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code of a command: 0 done, 1 failed, 2 usage.
+
+    Args:
+        argv: The words after ``jaxresearch``; those of this process unless given.
+
+    Returns:
+        The exit code. Mistakes of the user are told in one line on standard error.
+
+    Example:
+        >>> main(["rum"])
+        2
+
+    References:
+        Aanand Prasad et al., Command Line Interface Guidelines. https://clig.dev
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP, end="")
+        return 0
+    command, rest = words[0], words[1:]
+    if command == "run":
+        return _run(rest)
+    if command == "list":
+        return _list(rest)
+    import difflib
+
+    near = difflib.get_close_matches(command, ("run", "list"), n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
+    return _mistake(f"command must be run or list; got {command!r}. {advice}")
+
+
+def _run(words: list[str]) -> int:
+    """Carries out ``jaxresearch run``."""
+    if not words or words[0] in ("-h", "--help"):
+        print(_RUN_HELP, end="")
+        return 0 if words else 2
+    if words[0].startswith("-"):
+        return _mistake(f"the experiment must come first; got {words[0]!r}. Write: jaxresearch run EXPERIMENT {words[0]}")
+    from jaxresearch.cli.run import run
+
+    return run(words[0], words[1:])
+
+
+def _list(words: list[str]) -> int:
+    """Prints the experiments and the first line of each, without running them."""
+    import ast
+
+    if words:
+        return _mistake(f"list must stand alone; got {words[0]!r}. Write: jaxresearch list")
+    paths = [path for path in sorted(Path("experiments").glob("*.py")) if not path.stem.startswith("_")]
+    for path in paths:
+        try:
+            text = ast.get_docstring(ast.parse(path.read_text())) or "(no docstring)"
+        except (OSError, SyntaxError, UnicodeDecodeError) as error:
+            text = f"(unreadable: {error})"
+        print(f"{path.stem:<20} {text.splitlines()[0]}")
+    if not paths:
+        print("no experiments in ./experiments")
+    return 0
+
+
+def _mistake(message: str) -> int:
+    """Tells a mistake of the user in one line; returns the exit code for it."""
+    print(f"jaxresearch: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,86 @@
+"""What a person sees of a run: progress while it goes on, the table and the verdict at its end."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jaxresearch.execution import Progress as Chunk
+
+
+class Display:
+    """A bar on a terminal, one line an epoch elsewhere; a context manager.
+
+    Args:
+        console: Where to print.
+        examples_per_step: Examples of all seeds in one step.
+    """
+
+    def __init__(self, console: Console, *, examples_per_step: int):
+        self._console = console
+        self._examples_per_step = examples_per_step
+        self._epoch = 0
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("train", total=None, epoch="0", figures="compiling")
+
+    def __enter__(self) -> "Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def show(self, chunk: Chunk) -> None:
+        """Shows the chunk of steps just made."""
+        figures = [f"{name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
+        figures.append(f"{chunk.step * self._examples_per_step / max(chunk.seconds, 1e-9):,.0f} examples/s")
+        epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
+        text = " · ".join(figures)
+        self._bar.update(
+            self._task, completed=chunk.step, total=chunk.n_steps, epoch=f"{epoch}/{n_epochs}", figures=text
+        )
+        if not self._console.is_terminal and epoch > self._epoch:
+            self._console.print(f"epoch {epoch}/{n_epochs} · {text}", soft_wrap=True, highlight=False)
+        self._epoch = epoch
+
+
+def console() -> Console:
+    """Returns standard output as rich sees it."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """Returns the metrics of a result with mean, 95 % interval and number of seeds."""
+    table = Table(title=result["question"], title_justify="left", title_style="bold")
+    for heading in ("metric", "mean", "95 % interval", "n"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name, summary in result["metrics"].items():
+        low, high = summary["ci95"]
+        interval = "single seed" if low is None else f"{low:.4f} to {high:.4f}"
+        mean = "not finite" if summary["mean"] is None else f"{summary['mean']:.4f}"
+        table.add_row(name, mean, interval, str(len(summary["values"])))
+    return table
+
+
+def verdict_line(result: dict[str, Any]) -> str:
+    """Returns the verdict on the claim in a sentence."""
+    claim = result["claim"]
+    summary = result["metrics"][claim["metric"]]
+    low, high = summary["ci95"]
+    n = len(summary["values"])
+    if low is None:
+        because = "a single seed has no interval" if n == 1 else "a seed did not stay finite"
+    else:
+        because = f"mean {summary['mean']:.4f}, 95 % interval {low:.4f} to {high:.4f} over {n} seeds"
+    return f'Claim "{claim["text"]}": {claim["verdict"]} ({because}).'
+
+
+def seconds_line(result: dict[str, Any]) -> str:
+    """Returns where the time went, in a line."""
+    parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
+    return f"{' · '.join(parts)} · {result['examples_per_second']:,.0f} examples/s in training"

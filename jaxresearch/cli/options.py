@@ -1,0 +1,116 @@
+"""The options of a command, typed: those of every run, and one for each hyperparameter of the experiment."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxresearch.experiment import Experiment
+
+
+class UsageError(ValueError):
+    """A mistake on the command line; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``run`` was asked for."""
+
+    seeds: int
+    data: str
+    target: str | None
+    directory: Path | None
+    smoke: bool
+    hyperparameters: Any
+
+
+def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
+    """Returns the options that the words give, and the experiment's own values for the rest.
+
+    Args:
+        experiment: Gives the hyperparameters and the default source of data.
+        words: The command line after the name of the experiment.
+        prog: What the help calls the command.
+
+    Returns:
+        The options.
+
+    Raises:
+        UsageError: If a word is unknown (with the nearest name) or a value is not of its type.
+        SystemExit: After printing help.
+
+    Example:
+        See ``jaxresearch run mnist --help``.
+
+    References:
+        tyro documentation. https://brentyi.github.io/tyro/
+    """
+    fields = _run_fields(experiment) | _hyperparameter_fields(experiment)
+    _refuse_unknown(words, list(fields))
+    command = dataclasses.make_dataclass(
+        "Run",
+        [(name, Annotated[kind, tyro.conf.arg(help=help)], default) for name, (kind, default, help) in fields.items()],
+        kw_only=True,
+    )
+    # An empty docstring, else tyro shows the signature that dataclasses makes.
+    command.__doc__ = experiment.question
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            values = vars(
+                tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes))
+            )
+    except SystemExit as exit:
+        if exit.code in (0, None):
+            raise
+        raise UsageError(_first_sentence(stderr.getvalue())) from None
+    names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
+    chosen = dataclasses.replace(experiment.hyperparameters, **{name: values.pop(name) for name in names})
+    return Options(**values, hyperparameters=chosen)
+
+
+def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
+    """Returns type, default and help of the options that every run has."""
+    return {
+        "seeds": (int, 5, "number of seeds: 0 to N - 1, trained side by side"),
+        "data": (str, experiment.source, "bundled name, tfds:NAME, .npz, .csv, .parquet or a folder of IDX files"),
+        "target": (str | None, None, "column to predict, where the data is a table"),
+        "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
+        "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
+    }
+
+
+def _hyperparameter_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
+    """Returns type, default and help of each hyperparameter."""
+    types = typing.get_type_hints(type(experiment.hyperparameters))
+    return {
+        field.name: (types[field.name], getattr(experiment.hyperparameters, field.name), field.metadata.get("help", ""))
+        for field in dataclasses.fields(experiment.hyperparameters)
+    }
+
+
+def _refuse_unknown(words: list[str], names: list[str]) -> None:
+    """Raises for the first option that does not exist, with the nearest name."""
+    known = [f"--{name.replace('_', '-')}" for name in names]
+    for word in words:
+        flag = word.split("=", 1)[0].replace("_", "-")
+        if word.startswith("--") and flag not in (*known, "--help"):
+            near = difflib.get_close_matches(flag, known, n=1)
+            advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            raise UsageError(f"option must be one of the experiment's; got {word}. {advice}")
+
+
+def _first_sentence(box: str) -> str:
+    """Returns what the parser's framed message says, on one line, without the frame and the help below its rule."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
+    said = []
+    for line in lines[1:]:
+        if line.startswith("─"):
+            break
+        said.append(line)
+    return " ".join(" ".join(said).split()).rstrip(".") + ". See --help."

@@ -1,0 +1,145 @@
+"""``jaxresearch run``: collect, preprocess, train, evaluate, report."""
+
+import dataclasses
+import os
+import sys
+import time
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxresearch import execution, records, statistics, sweeps
+from jaxresearch import experiment as experiments
+from jaxresearch.cli import display
+from jaxresearch.cli.options import Options, parse
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Outcome, Progress
+from jaxresearch.experiment import Experiment
+
+_SMOKE_STEPS = 20
+_SMOKE_TEST_EXAMPLES = 500
+
+
+def run(name: str, words: list[str]) -> int:
+    """Carries out ``jaxresearch run NAME WORDS...``; returns the exit code."""
+    _configure()
+    try:
+        experiment = experiments.load(name)
+        options = parse(experiment, words, prog=f"jaxresearch run {name}")
+        start = time.perf_counter()
+        dataset = _data(experiment, options)
+        load_seconds = time.perf_counter() - start
+        directory = _open(name, options, dataset)
+    except (ValueError, OSError) as error:
+        return _mistake(experiments.blame(error, name) or error)
+    try:
+        outcome = _train(experiment, options, dataset, directory)
+    except Exception as error:
+        directory.discard()
+        blamed = experiments.blame(error, name)
+        if blamed is None and not isinstance(error, ValueError):
+            raise
+        return _mistake(blamed or error)
+    result = _result(name, experiment, options, outcome, load_seconds)
+    records.save_checkpoint(directory.path / "checkpoints", outcome.state, step=int(outcome.state.step[0]))
+    directory.write("result.json", result)
+    _report(result, directory)
+    return 0
+
+
+def _configure() -> None:
+    """Sets JAX up for a command: one CPU device a core, a compilation cache on disk. Both must precede any array."""
+    sweeps.split_cpu()
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
+
+
+def _data(experiment: Experiment, options: Options) -> Dataset:
+    """Returns the preprocessed data, after checking that the options fit it and each other."""
+    if options.seeds < 1:
+        raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
+    experiments.check(options.hyperparameters)
+    dataset = experiment.preprocess(experiment.collect(options.data, target=options.target))
+    if options.smoke:
+        n_train = _SMOKE_STEPS * options.hyperparameters.batch_size
+        dataset = dataset._replace(
+            train={name: values[:n_train] for name, values in dataset.train.items()},
+            test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},
+        )
+    experiments.n_steps(options.hyperparameters, len(dataset.train["targets"]))
+    names = [f"test/{metric}" for metric in experiment.metrics(dataset.card)]
+    if experiment.claim.metric not in names:
+        raise ValueError(f"claim must be about one of {', '.join(names)}; got {experiment.claim.metric!r}. Mend it.")
+    return dataset
+
+
+def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory:
+    """Returns the new directory of the run, with all that is known before it begins."""
+    directory = records.RunDirectory(options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}")
+    config = {"experiment": name, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
+    directory.write("config.json", config)
+    directory.write("environment.json", records.environment(seeds=list(range(options.seeds))))
+    return directory
+
+
+def _train(experiment: Experiment, options: Options, dataset: Dataset, directory: records.RunDirectory) -> Outcome:
+    """Returns the outcome; shows and records each chunk on the way."""
+    batch_size = options.hyperparameters.batch_size
+    with display.Display(display.console(), examples_per_step=batch_size * options.seeds) as shown:
+
+        def observe(progress: Progress) -> None:
+            shown.show(progress)
+            means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
+            directory.append_metrics({"step": progress.step, "seconds": progress.seconds, **means})
+
+        return execution.execute(
+            experiment, options.hyperparameters, dataset, seeds=range(options.seeds), observe=observe
+        )
+
+
+def _result(
+    name: str, experiment: Experiment, options: Options, outcome: Outcome, load_seconds: float
+) -> dict[str, Any]:
+    """Returns ``result.json``."""
+    metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
+    claim = experiment.claim
+    low, high = metrics[claim.metric]["ci95"]
+    decided = low is not None and not options.smoke  # a few steps on a few examples decide nothing
+    verdict = statistics.verdict((low, high), claim) if decided else "undecided"
+    return {
+        "experiment": _stem(name),
+        "question": experiment.question,
+        "n_seeds": options.seeds,
+        "metrics": metrics,
+        "claim": {**dataclasses.asdict(claim), "verdict": verdict},
+        "seconds": {"load": load_seconds, **outcome.seconds},
+        "examples_per_second": outcome.examples_per_second,
+        "n_compilations": outcome.n_compilations,
+        "smoke": options.smoke,
+    }
+
+
+def _report(result: dict[str, Any], directory: records.RunDirectory) -> None:
+    """Prints the table, the verdict, where the time went and where the run lies."""
+    console = display.console()
+    console.print(display.result_table(result))
+    for line in (display.verdict_line(result), display.seconds_line(result), f"run directory: {directory.path}"):
+        console.print(line, soft_wrap=True)
+
+
+def _stem(name: str) -> str:
+    """Returns the name of an experiment from its name or path."""
+    return Path(name).stem
+
+
+def _mistake(error: Exception | str) -> int:
+    """Tells a mistake of the user in one line; returns the exit code for it."""
+    print(f"jaxresearch: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,103 @@
+"""Compile once, say so when it happens again: the only place of the library, besides `execution`, that jits."""
+
+import dataclasses
+import inspect
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class RecompilationWarning(UserWarning):
+    """A program was compiled again after its first call, since an argument changed its shape, type or a static field."""
+
+
+class CompiledFunction:
+    """A jitted function that tells its compile time apart and warns when it has to be compiled again.
+
+    Attributes:
+        seconds: Time spent compiling so far.
+        n_compilations: Programs compiled so far.
+
+    Args:
+        fun: A pure function of positional arguments.
+        donate_argnums: Arguments whose memory the result may reuse; they must not be read afterwards.
+
+    Example:
+        >>> import warnings, jax.numpy as jnp
+        >>> double = CompiledFunction(lambda values: 2 * values)
+        >>> double(jnp.ones(2)).tolist(), double(jnp.ones(2)).tolist(), double.n_compilations
+        ([2.0, 2.0], [2.0, 2.0], 1)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = double(jnp.ones(3))
+        >>> print(caught[0].message)
+        <lambda> was compiled again: values changed from float32[2] to float32[3].
+
+    References:
+        JAX documentation, Ahead-of-time lowering and compilation. https://docs.jax.dev/en/latest/aot.html
+    """
+
+    def __init__(self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()):
+        self.seconds = 0.0
+        self.n_compilations = 0
+        self._name = fun.__name__
+        self._arguments = tuple(inspect.signature(fun).parameters)
+        self._jitted = jax.jit(fun, donate_argnums=donate_argnums)
+        self._programs: dict[Any, Callable[..., Any]] = {}
+        self._first: dict[str, str] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """Returns ``fun(*args)``, compiled for the shapes and types of the arguments at the first call with them."""
+        signature = _signature(self._arguments, args)
+        key = tuple(signature.items())
+        if key not in self._programs:
+            self._programs[key] = self._compile(signature, args)
+        return self._programs[key](*args)
+
+    def _compile(self, signature: dict[str, str], args: tuple) -> Callable[..., Any]:
+        """Returns the program for these arguments; warns if it is not the first."""
+        if self._first:
+            message = f"{self._name} was compiled again: {_difference(self._first, signature)}."
+            warnings.warn(message, RecompilationWarning, stacklevel=3)
+        self._first = self._first or signature
+        start = time.perf_counter()
+        program = self._jitted.lower(*args).compile()
+        self.seconds += time.perf_counter() - start
+        self.n_compilations += 1
+        return program
+
+
+def _signature(names: tuple[str, ...], args: tuple) -> dict[str, str]:
+    """Returns what a program is compiled for: the type of each array and each static field, by its path."""
+    signature = {}
+    for name, arg in zip(names, args, strict=True):
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(arg)
+        for path, leaf in leaves:
+            signature[name + jax.tree_util.keystr(path)] = _type(leaf)
+        if dataclasses.is_dataclass(arg):
+            for field in dataclasses.fields(arg):
+                if field.metadata.get("static"):
+                    signature[f"{name}.{field.name}"] = repr(getattr(arg, field.name))
+        else:
+            signature[f"the structure of {name}"] = str(treedef)
+    return signature
+
+
+def _type(leaf: Any) -> str:
+    """Returns the type of an array as JAX writes it; Python numbers are weakly typed."""
+    aval = jax.typeof(leaf) if isinstance(leaf, jax.Array | np.ndarray) else jax.typeof(jnp.asarray(leaf))
+    weak = not isinstance(leaf, jax.Array | np.ndarray) or getattr(leaf, "weak_type", False)
+    return f"{aval.str_short()}{' (weak)' if weak else ''}"
+
+
+def _difference(before: dict[str, str], now: dict[str, str]) -> str:
+    """Returns the first argument that changed, with both types."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            return f"{name} changed from {before.get(name, 'nothing')} to {now.get(name, 'nothing')}"
+    return "an argument changed"

@@ -1,0 +1,12 @@
+"""Collecting and preprocessing: bundled sets, TFDS, the user's own files; NumPy arrays on the host.
+
+``load`` is the door to all sources, ``encode_dataset`` the step to what a model takes.
+"""
+
+from jaxresearch.data.dataset import DataCard, Dataset, check
+from jaxresearch.data.load import encode_dataset, load
+from jaxresearch.data.mnist import mnist
+from jaxresearch.data.splits import split
+from jaxresearch.data.tables import encode, fit_encoder
+
+__all__ = ["DataCard", "Dataset", "check", "encode", "encode_dataset", "fit_encoder", "load", "mnist", "split"]

@@ -1,0 +1,126 @@
+"""What a source of data is turned into: parts, and a card that says where they come from."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Columns = dict[str, np.ndarray]
+Part = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """Where data comes from and what it holds.
+
+    Attributes:
+        name: A short name.
+        source: An address, a path, or ``"bundled"``.
+        licence: As its authors give it; empty where unknown.
+        citation: Whom to cite; empty where unknown.
+        sha256: Pairs of file name and digest of what was read.
+        class_names: One for each class; empty for regression.
+        feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
+        feature_names: One for each column of a table; empty for images.
+
+    References:
+        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
+    """
+
+    name: str
+    source: str
+    licence: str = ""
+    citation: str = ""
+    sha256: tuple[tuple[str, str], ...] = ()
+    class_names: tuple[str, ...] = ()
+    feature_shape: tuple[int, ...] = ()
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return len(self.class_names)
+
+    @property
+    def n_features(self) -> int:
+        """Entries of one example, over all its axes."""
+        return math.prod(self.feature_shape)
+
+
+class Dataset(NamedTuple):
+    """Training, test and (where the source has one) validation part, each ``{"inputs": ..., "targets": ...}``.
+
+    Targets are int32 classes or float32 values. The inputs of a table are a dict of columns until `encode_dataset`.
+    """
+
+    train: Part
+    test: Part
+    validation: Part | None
+    card: DataCard
+
+    def parts(self) -> dict[str, Part]:
+        """Returns the parts that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+def check(dataset: Dataset) -> None:
+    """Raises an error that names the part and the rule, where the data cannot be trained on.
+
+    Args:
+        dataset: Images or tables, encoded or not.
+
+    Raises:
+        ValueError: If a part is empty, inputs and targets differ in number, an input is NaN or infinite (a missing
+            number in a table is allowed until it is encoded), or a target is none of the classes.
+
+    Example:
+        >>> part = {"inputs": np.zeros((2, 3)), "targets": np.array([0, 5], np.int32)}
+        >>> check(Dataset(part, part, None, DataCard(name="mine", source="memory", class_names=("a", "b"))))
+        Traceback (most recent call last):
+        ...
+        ValueError: labels of the train part must be from 0 to 1; got 5 at example 1. Correct it or drop the example.
+
+    References:
+        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
+    """
+    for name, part in dataset.parts().items():
+        columns = part["inputs"] if isinstance(part["inputs"], dict) else {"inputs": part["inputs"]}
+        n_examples = len(part["targets"])
+        for column, values in columns.items():
+            if len(values) != n_examples:
+                raise ValueError(
+                    f"inputs and targets of the {name} part must be equally many; got {len(values)} and {n_examples}. "
+                    "Give each input one target."
+                )
+            _require_finite(f"{column} of the {name} part", values, missing_allowed=isinstance(part["inputs"], dict))
+        if not n_examples:
+            raise ValueError(f"the {name} part must hold at least one example; got none. Give it more data.")
+        _require_finite(f"targets of the {name} part", part["targets"], missing_allowed=False)
+        if dataset.card.n_classes:
+            _require_classes(name, part["targets"], dataset.card.n_classes)
+
+
+def _require_finite(name: str, values: np.ndarray, *, missing_allowed: bool) -> None:
+    """Raises at the first number that is not finite."""
+    if values.dtype.kind != "f":
+        return
+    bad = np.isinf(values) if missing_allowed else ~np.isfinite(values)
+    if bad.any():
+        first = np.unravel_index(np.argmax(bad), bad.shape)
+        raise ValueError(
+            f"{name} must be finite; got {values[first]} at example {first[0]} ({bad.sum()} such values in all). "
+            "Correct them or drop their examples."
+        )
+
+
+def _require_classes(name: str, labels: np.ndarray, n_classes: int) -> None:
+    """Raises at the first label that is no class."""
+    bad = (labels < 0) | (labels >= n_classes)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"labels of the {name} part must be from 0 to {n_classes - 1}; got {labels[first]} at example {first}. "
+            "Correct it or drop the example."
+        )

@@ -1,0 +1,139 @@
+"""The IDX format of MNIST and its followers: arrays with a short header, gzipped or not."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxresearch.data.dataset import DataCard, Dataset
+
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_PARTS = {"train": "train", "test": "t10k"}
+
+
+def parse_idx(content: bytes, *, name: str) -> np.ndarray:
+    """Returns the array that an IDX file holds.
+
+    The header is two zero bytes, the type, the number of axes, and the length of each as a big-endian 32-bit number;
+    the values follow. The file has to be exactly as long as the header says, which is checked before any array is made.
+
+    Args:
+        content: The bytes of the file, unzipped if it was gzipped.
+        name: What to call the file in errors.
+
+    Returns:
+        A read-only array in the machine's byte order.
+
+    Raises:
+        ValueError: If the content is no IDX file, or shorter or longer than its header says.
+
+    Example:
+        >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), name="two")
+        array([7, 9], dtype=uint8)
+
+    References:
+        LeCun, Cortes and Burges, The MNIST database of handwritten digits, "File formats".
+        http://yann.lecun.com/exdb/mnist/
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
+        raise ValueError(f"{name} must be an IDX file; it starts with {content[:4].hex() or 'nothing'}. Download it again.")
+    dtype, n_axes = np.dtype(_DTYPES[content[2]]), content[3]
+    if len(content) < 4 + 4 * n_axes:
+        raise ValueError(f"{name} must hold a header of {4 + 4 * n_axes} bytes; got {len(content)}. Download it again.")
+    shape = struct.unpack_from(f">{n_axes}I", content, 4)
+    expected = 4 + 4 * n_axes + math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(
+            f"{name} must hold {expected} bytes for its shape {shape}; got {len(content)}. Download it again."
+        )
+    values = np.frombuffer(content, dtype, offset=4 + 4 * n_axes).reshape(shape)
+    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
+
+
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """Returns the content of a file, unzipped if it is gzipped, and the SHA-256 digest of the file as it is.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The bytes, and the digest in hexadecimal.
+
+    Raises:
+        ValueError: If the file is empty, or its compression is damaged.
+        OSError: If it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.gz"
+        >>> _ = path.write_bytes(gzip.compress(b"abc"))
+        >>> read_bytes(path)[0]
+        b'abc'
+
+    References:
+        Deutsch (1996), GZIP file format specification, RFC 1952. https://www.rfc-editor.org/rfc/rfc1952
+    """
+    raw = path.read_bytes()
+    if not raw:
+        raise ValueError(f"{path} must not be empty; it holds no bytes. Download it again.")
+    digest = hashlib.sha256(raw).hexdigest()
+    if raw[:2] != b"\x1f\x8b":
+        return raw, digest
+    try:
+        return gzip.decompress(raw), digest
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} must be a whole gzip file; it is damaged ({error}). Download it again.") from error
+
+
+def load_idx_folder(folder: Path) -> Dataset:
+    """Returns the data of a folder with the four files of MNIST's layout, gzipped or not.
+
+    Args:
+        folder: Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
+            ``t10k-labels-idx1-ubyte``, each with or without ``.gz``, or with a dot for the last hyphen but one.
+
+    Returns:
+        Images ``(n, height, width, 1)`` as they are, and labels.
+
+    Raises:
+        ValueError: If a file is damaged or not of the layout.
+        FileNotFoundError: If one is missing.
+
+    Example:
+        With Fashion-MNIST's files in a folder: ``load_idx_folder(Path("fashion"))``.
+
+    References:
+        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST. https://arxiv.org/abs/1708.07747
+    """
+    parts, digests = {}, []
+    for part, prefix in _PARTS.items():
+        for key, kind, n_axes in (("inputs", "images-idx3-ubyte", 3), ("targets", "labels-idx1-ubyte", 1)):
+            path = _find(folder, f"{prefix}-{kind}")
+            content, digest = read_bytes(path)
+            values = parse_idx(content, name=str(path))
+            if values.ndim != n_axes:
+                raise ValueError(f"{path} must have {n_axes} axes; got shape {values.shape}. Is it another file?")
+            parts.setdefault(part, {})[key] = values[..., None] if n_axes == 3 else values.astype(np.int32)
+            digests.append((path.name, digest))
+    n_classes = int(parts["train"]["targets"].max(initial=-1)) + 1
+    card = DataCard(
+        name=folder.name,
+        source=str(folder),
+        sha256=tuple(digests),
+        class_names=tuple(str(label) for label in range(n_classes)),
+        feature_shape=parts["train"]["inputs"].shape[1:],
+    )
+    return Dataset(parts["train"], parts["test"], None, card)
+
+
+def _find(folder: Path, name: str) -> Path:
+    """Returns the file of this name, in one of its spellings."""
+    dotted = name.replace("-idx", ".idx")
+    for spelling in (f"{name}.gz", name, f"{dotted}.gz", dotted):
+        if (folder / spelling).is_file():
+            return folder / spelling
+    raise FileNotFoundError(f"data folder {folder} must hold {name} or {name}.gz; it does not. Name the right folder.")

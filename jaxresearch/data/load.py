@@ -1,0 +1,134 @@
+"""One door to all sources of data, and the step from what they hold to what a model takes."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxresearch.data import tables
+from jaxresearch.data.dataset import Dataset, Part, check
+from jaxresearch.data.idx import load_idx_folder
+from jaxresearch.data.mnist import mnist
+from jaxresearch.data.npz import load_npz
+from jaxresearch.data.tfds import load_tfds
+
+_BUNDLED: dict[str, Callable[[], Dataset]] = {"mnist": mnist}
+
+
+def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+    """Returns the data of a source, checked.
+
+    =====================  =============================================================================
+    source                 what it is
+    =====================  =============================================================================
+    ``mnist``              bundled with the package, verified by SHA-256
+    ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
+    a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
+    a path to ``.csv``     a table; ``target`` names the column to predict
+    a path to ``.parquet`` a table, with the extra ``tables``
+    a folder               the four IDX files of MNIST's layout, gzipped or not
+    =====================  =============================================================================
+
+    Args:
+        source: One of the table.
+        target: The column to predict, where the source is a table.
+        seed: Of the split, where the source has no test part of its own.
+        test_fraction: Share of the test part, where one is split off.
+
+    Returns:
+        The parts and the card.
+
+    Raises:
+        ValueError: If the source is unknown (with the nearest name), damaged, or holds data that cannot be trained on.
+        OSError: If it is missing or cannot be read.
+
+    Example:
+        >>> dataset = load("mnist")
+        >>> dataset.card.n_classes, dataset.train["inputs"].shape, dataset.test["targets"].shape
+        (10, (60000, 28, 28, 1), (10000,))
+
+    References:
+        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
+    """
+    dataset = _read(source, target=target, seed=seed, test_fraction=test_fraction)
+    check(dataset)
+    return dataset
+
+
+def encode_dataset(dataset: Dataset) -> Dataset:
+    """Returns data as a model takes it: float32 features ``(examples, ...)``, fitted on the training part alone.
+
+    ==============================  =========================================================
+    inputs                          features
+    ==============================  =========================================================
+    whole numbers of 8 bits         divided by 255, so 0 to 1
+    a table                         imputed, standardised, one-hot: see `jaxresearch.data.encode`
+    other numbers                   as they are
+    ==============================  =========================================================
+
+    Args:
+        dataset: As loaded.
+
+    Returns:
+        The same data, with arrays as inputs.
+
+    Raises:
+        ValueError: If an input is not finite after it is encoded.
+
+    Example:
+        >>> images = {"inputs": np.full((2, 28, 28, 1), 255, np.uint8), "targets": np.array([0, 1], np.int32)}
+        >>> from jaxresearch.data import DataCard
+        >>> float(encode_dataset(Dataset(images, images, None, DataCard(name="a", source="b"))).train["inputs"].max())
+        1.0
+
+    References:
+        LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
+        https://doi.org/10.1007/3-540-49430-8_2
+    """
+    inputs = dataset.train["inputs"]
+    if isinstance(inputs, dict):
+        encoder = tables.fit_encoder(inputs)
+        names = tables.feature_names(encoder)
+        card = dataclasses.replace(dataset.card, feature_names=names, feature_shape=(len(names),))
+        encoded = _map_inputs(dataset, lambda columns: tables.encode(encoder, columns))._replace(card=card)
+        check(encoded)
+        return encoded
+    return _map_inputs(dataset, _floats)
+
+
+def _map_inputs(dataset: Dataset, fun: Callable[..., np.ndarray]) -> Dataset:
+    """Returns the dataset with a function applied to the inputs of each part."""
+
+    def of_part(part: Part) -> Part:
+        return {**part, "inputs": fun(part["inputs"])}
+
+    return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Returns the values as float32; bytes scaled to 0 to 1."""
+    if values.dtype == np.uint8:
+        return np.multiply(values, np.float32(1 / 255), dtype=np.float32)
+    return values.astype(np.float32)
+
+
+def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
+    """Returns the data of a source, not yet checked."""
+    if source in _BUNDLED:
+        return _BUNDLED[source]()
+    if source.startswith("tfds:"):
+        return load_tfds(source.removeprefix("tfds:"), seed=seed, test_fraction=test_fraction)
+    path = Path(source)
+    if path.is_dir():
+        return load_idx_folder(path)
+    if path.is_file():
+        if path.suffix == ".npz":
+            return load_npz(path, seed=seed, test_fraction=test_fraction)
+        if path.suffix in (".csv", ".parquet"):
+            return tables.load_table(path, target=target, seed=seed, test_fraction=test_fraction)
+        raise ValueError(f"data must be .npz, .csv, .parquet or a folder of IDX files; got {source}. Convert it first.")
+    near = difflib.get_close_matches(source, _BUNDLED, n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else f"Bundled: {', '.join(_BUNDLED)}."
+    raise FileNotFoundError(f"data must be a bundled name, tfds:NAME or a path that exists; got {source!r}. {advice}")

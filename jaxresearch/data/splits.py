@@ -1,0 +1,81 @@
+"""Parts of data: disjoint, complete, stratified, and the same for the same seed."""
+
+import numpy as np
+
+from jaxresearch.data.dataset import Part
+
+
+def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> tuple[Part, Part]:
+    """Returns the data in two parts: the rest, and a share drawn at random.
+
+    Stratified, each class has its share to within one example (largest remainders), so that the sizes are exact. A class
+    with a single example stays in the rest.
+
+    Args:
+        part: Inputs (an array, or a dict of columns) and targets.
+        fraction: Share of the second part, above 0 and below 1; it holds at least one example.
+        seed: Of the draw.
+        stratify: Whether to draw from each class on its own; only for targets that are whole numbers.
+
+    Returns:
+        The rest and the share, each in the order of the data.
+
+    Raises:
+        ValueError: If the fraction is out of range, or there are fewer than two examples.
+
+    Example:
+        >>> part = {"inputs": np.arange(10), "targets": np.array([0] * 8 + [1] * 2)}
+        >>> rest, share = split(part, fraction=0.5, seed=0)
+        >>> np.bincount(rest["targets"]).tolist(), np.bincount(share["targets"]).tolist()
+        ([4, 1], [4, 1])
+
+    References:
+        Kohavi (1995), A study of cross-validation and bootstrap for accuracy estimation and model selection, IJCAI.
+        https://www.ijcai.org/Proceedings/95-2/Papers/016.pdf
+    """
+    targets = part["targets"]
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must be between 0 and 1; got {fraction}. Pass 0.2 for a fifth.")
+    if len(targets) < 2:
+        raise ValueError(f"data must hold two examples or more to be split; got {len(targets)}. Give it more data.")
+    generator = np.random.default_rng(seed)
+    n_share = min(max(1, round(fraction * len(targets))), len(targets) - 1)
+    by_class = stratify and targets.dtype.kind in "iu"
+    groups = [np.flatnonzero(targets == label) for label in np.unique(targets)] if by_class else [np.arange(len(targets))]
+    taken = [
+        generator.permutation(group)[:size] for group, size in zip(groups, _shares(groups, n_share, fraction), strict=True)
+    ]
+    in_share = np.zeros(len(targets), bool)
+    in_share[np.concatenate(taken)] = True
+    return take(part, ~in_share), take(part, in_share)
+
+
+def take(part: Part, index: np.ndarray) -> Part:
+    """Returns the examples of a part at an index, a mask or a slice.
+
+    Args:
+        part: Inputs (an array, or a dict of columns) and targets.
+        index: Anything that indexes the leading axis.
+
+    Returns:
+        The chosen examples.
+
+    Example:
+        >>> take({"inputs": {"age": np.array([3, 4])}, "targets": np.array([0, 1])}, np.array([1]))
+        {'inputs': {'age': array([4])}, 'targets': array([1])}
+
+    References:
+        NumPy documentation, indexing on ndarrays. https://numpy.org/doc/stable/user/basics.indexing.html
+    """
+    return {name: take(entry, index) if isinstance(entry, dict) else entry[index] for name, entry in part.items()}
+
+
+def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int]:
+    """Returns how many to take from each group, by largest remainders; never the last of a group of several parts."""
+    most = [len(group) - 1 if len(groups) > 1 else len(group) for group in groups]
+    exact = np.array([min(fraction * len(group), limit) for group, limit in zip(groups, most, strict=True)])
+    sizes = np.floor(exact).astype(int)
+    for i in np.argsort(-(exact - sizes), kind="stable"):
+        if sizes.sum() < n_share and sizes[i] < most[i]:
+            sizes[i] += 1
+    return sizes.tolist()

@@ -1,0 +1,263 @@
+"""The user's own tables: read column by column, cleaned by functions that are fitted on the training part alone."""
+
+import csv
+import difflib
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxresearch.data.dataset import Columns, DataCard, Dataset
+from jaxresearch.data.splits import split
+
+_MISSING = frozenset(("", "na", "nan", "n/a", "null", "none", "?"))
+_MOST_INTEGER_CLASSES = 20
+
+
+class NumericEncoder(NamedTuple):
+    """How one column of numbers becomes a feature: missing ones take the median, then all are standardised."""
+
+    median: float
+    mean: float
+    scale: float
+    has_missing: bool
+
+
+class CategoryEncoder(NamedTuple):
+    """How one column of words becomes features: one for each category of the training part."""
+
+    categories: tuple[str, ...]
+
+
+Encoder = dict[str, NumericEncoder | CategoryEncoder]
+
+
+def load_table(path: Path, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
+    """Returns the data of a ``.csv`` or ``.parquet`` file, split by class where there are classes.
+
+    ========================================  ===========================================
+    target column                             what it becomes
+    ========================================  ===========================================
+    words, or yes and no                      classes, in the order of their names
+    whole numbers, at most 20 different ones  classes, in their order
+    other numbers                             values to predict (float32)
+    ========================================  ===========================================
+
+    Args:
+        path: The file. Cells that are empty, NA, NaN, N/A, null, None or ? are missing.
+        target: The column to predict.
+        seed: Of the split.
+        test_fraction: Share of the test part.
+
+    Returns:
+        Inputs as a dict of columns (float64 with nan, or words with "" where missing), to be encoded.
+
+    Raises:
+        ValueError: If the file is damaged or empty, the column is not there, or a target is missing.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.csv"
+        >>> _ = path.write_text("age,colour,kind\\n" + "3,red,a\\n4,,b\\n" * 5)
+        >>> data = load_table(path, target="kind", seed=0, test_fraction=0.2)
+        >>> data.card.class_names, list(data.train["inputs"]), len(data.train["targets"])
+        (('a', 'b'), ['age', 'colour'], 8)
+
+    References:
+        Shafranovich (2005), Common format and MIME type for CSV files, RFC 4180. https://www.rfc-editor.org/rfc/rfc4180
+    """
+    raw = path.read_bytes()
+    if not raw:
+        raise ValueError(f"{path} must not be empty; it holds no bytes. Give it a header and rows.")
+    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(raw, path)
+    if target is None or target not in columns:
+        near = difflib.get_close_matches(target or "", columns, n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
+        raise ValueError(f"target must be a column of {path}; got {target!r}. {advice} Name it with --target.")
+    targets, class_names = _targets(columns.pop(target), target, path)
+    if not columns:
+        raise ValueError(f"{path} must hold a column besides the target {target!r}; it does not. Add features.")
+    train, test = split({"inputs": columns, "targets": targets}, fraction=test_fraction, seed=seed)
+    card = DataCard(
+        name=path.stem,
+        source=str(path),
+        sha256=((path.name, hashlib.sha256(raw).hexdigest()),),
+        class_names=class_names,
+        feature_shape=(len(columns),),
+        feature_names=tuple(columns),
+    )
+    return Dataset(train, test, None, card)
+
+
+def fit_encoder(columns: Columns) -> Encoder:
+    """Returns how to turn columns into features, learnt from the training part alone.
+
+    Args:
+        columns: Numbers (nan where missing) or words ("" where missing), all of the training part.
+
+    Returns:
+        An encoder for each column.
+
+    Example:
+        >>> fit_encoder({"colour": np.array(["red", "", "blue"])})
+        {'colour': CategoryEncoder(categories=('blue', 'red'))}
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.10.2 (why on the training
+        part alone). https://hastie.su.domains/ElemStatLearn/
+    """
+    return {name: _fit_column(values) for name, values in columns.items()}
+
+
+def encode(encoder: Encoder, columns: Columns) -> np.ndarray:
+    """Returns columns as features: numbers imputed by the median and standardised, words one-hot.
+
+    ============================  ==============================================================================
+    cell                          features
+    ============================  ==============================================================================
+    a missing number              the training part's median; with a further 0 or 1 where that part had missing ones
+    a column without variation    0
+    a missing or unknown word     0 for every category
+    ============================  ==============================================================================
+
+    Args:
+        encoder: From `fit_encoder`.
+        columns: The same columns, of any part.
+
+    Returns:
+        Features ``(examples, features)``, float32, in the order of `feature_names`.
+
+    Example:
+        >>> columns = {"age": np.array([1.0, 3.0, np.nan]), "colour": np.array(["red", "blue", ""])}
+        >>> encode(fit_encoder(columns), columns).tolist()
+        [[-1.2247..., 0.0, 0.0, 1.0], [1.2247..., 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 9.6 (missing values).
+        https://hastie.su.domains/ElemStatLearn/
+    """
+    features = [_encode_column(encoder[name], values) for name, values in columns.items()]
+    return np.concatenate(features, axis=1).astype(np.float32)
+
+
+def feature_names(encoder: Encoder) -> tuple[str, ...]:
+    """Returns the name of each feature that `encode` makes.
+
+    Args:
+        encoder: From `fit_encoder`.
+
+    Returns:
+        ``column``, ``column is missing`` or ``column=category``.
+
+    Example:
+        >>> feature_names({"colour": CategoryEncoder(("blue", "red"))})
+        ('colour=blue', 'colour=red')
+
+    References:
+        Wickham (2014), Tidy data, J. Stat. Softw. 59(10). https://doi.org/10.18637/jss.v059.i10
+    """
+    names = []
+    for column, fitted in encoder.items():
+        if isinstance(fitted, CategoryEncoder):
+            names.extend(f"{column}={category}" for category in fitted.categories)
+        else:
+            names.extend([column, f"{column} is missing"] if fitted.has_missing else [column])
+    return tuple(names)
+
+
+def _fit_column(values: np.ndarray) -> NumericEncoder | CategoryEncoder:
+    """Returns the encoder of one column."""
+    if values.dtype.kind != "f":
+        return CategoryEncoder(tuple(sorted({str(value) for value in values} - {""})))
+    known = values[~np.isnan(values)]
+    median = float(np.median(known)) if len(known) else 0.0
+    filled = np.where(np.isnan(values), median, values)
+    # Each value is brought near 1 first, so that squares of large ones do not overflow.
+    largest = float(np.abs(filled).max(initial=0.0)) or 1.0
+    scale = float(np.std(filled / largest)) * largest
+    mean = float(np.mean(filled / largest)) * largest
+    is_constant = scale <= 1e-12 * largest  # what rounding leaves of a column without variation
+    return NumericEncoder(median, mean, 1.0 if is_constant else scale, len(known) < len(values))
+
+
+def _encode_column(fitted: NumericEncoder | CategoryEncoder, values: np.ndarray) -> np.ndarray:
+    """Returns the features of one column."""
+    if isinstance(fitted, CategoryEncoder):
+        return (values[:, None] == np.array(fitted.categories, dtype=str)[None]).reshape(len(values), -1)
+    missing = np.isnan(values)
+    standard = (np.where(missing, fitted.median, values) - fitted.mean) / fitted.scale
+    return np.stack([standard, missing], axis=1) if fitted.has_missing else standard[:, None]
+
+
+def _read_csv(raw: bytes, path: Path) -> Columns:
+    """Returns the columns of a CSV file."""
+    try:
+        rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text; it is not at byte {error.start}. Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise ValueError(f"{path} must be a whole CSV file; it is not ({error}). Check its quotes.") from error
+    header, *body = [row for row in rows if row] or [[]]
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{path} must name each column once; got {doubled[0]!r} twice. Rename one.")
+    if not body:
+        raise ValueError(f"{path} must hold rows below its header; it holds none. Give it data.")
+    for number, row in enumerate(rows, start=1):
+        if row and len(row) != len(header):
+            raise ValueError(
+                f"{path} must have {len(header)} cells in every row; got {len(row)} in line {number}. Mend that line."
+            )
+    return {name: _column(list(cells), name, path) for name, *cells in zip(header, *body, strict=True)}
+
+
+def _read_parquet(path: Path) -> Columns:
+    """Returns the columns of a Parquet file."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(
+            f'{path} must be read by pyarrow, which is not installed. Run: pip install "jaxresearch[tables]"'
+        ) from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} must be a whole Parquet file; it is not ({error}). Save it again.") from error
+    if not table.num_rows:
+        raise ValueError(f"{path} must hold rows; it holds none. Give it data.")
+    cells = {name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names}
+    return {name: _column(column, name, path) for name, column in cells.items()}
+
+
+def _column(cells: list[str], name: str, path: Path) -> np.ndarray:
+    """Returns the cells as numbers, nan where missing, if all that are there are numbers; else as words."""
+    stripped = ["" if cell.strip().lower() in _MISSING else cell.strip() for cell in cells]
+    try:
+        numbers = np.array([float(cell) if cell else np.nan for cell in stripped])
+    except ValueError:
+        return np.array(stripped)
+    if np.isinf(numbers).any():
+        row = int(np.argmax(np.isinf(numbers))) + 1
+        raise ValueError(f"column {name!r} of {path} must be finite; got {cells[row - 1]} in row {row}. Correct it.")
+    return numbers
+
+
+def _targets(values: np.ndarray, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the targets, and the names of the classes if they are classes."""
+    is_number = values.dtype.kind == "f"
+    missing = np.isnan(values) if is_number else values == ""
+    if missing.any():
+        row = int(np.argmax(missing)) + 1
+        raise ValueError(
+            f"target {name!r} of {path} must be there in every row; it is missing in row {row} "
+            f"({missing.sum()} such rows in all). Fill it in or drop the row."
+        )
+    distinct, classes = np.unique(values, return_inverse=True)
+    whole = is_number and bool(np.all(distinct == np.round(distinct)))
+    if is_number and not (whole and len(distinct) <= _MOST_INTEGER_CLASSES):
+        return values.astype(np.float32), ()
+    names = tuple(str(int(value)) if is_number else str(value) for value in distinct)
+    return classes.astype(np.int32), names

@@ -1,0 +1,140 @@
+"""One experiment carried out: compiled once for all seeds, advanced in chunks, evaluated once at the end.
+
+It neither prints nor writes; whoever calls sees each chunk through ``observe``.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxresearch import experiment as experiments
+from jaxresearch import sweeps
+from jaxresearch.compilation import CompiledFunction
+from jaxresearch.data import Dataset
+from jaxresearch.experiment import Experiment
+from jaxresearch.training import TrainState
+
+_CHUNKS = 50  # at most: often enough for a progress bar, too seldom to cost
+
+
+class Progress(NamedTuple):
+    """The chunk of steps just made: training metrics are ``(seeds, steps of the chunk)``, seconds without compiling."""
+
+    step: int
+    n_steps: int
+    steps_per_epoch: int
+    metrics: dict[str, np.ndarray]
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """What came out, with a leading axis of seeds: the last state, and the evaluation metrics by name.
+
+    ``seconds`` tells compiling, training and evaluating apart; ``examples_per_second`` counts the examples of all seeds.
+    """
+
+    state: TrainState
+    metrics: dict[str, np.ndarray]
+    seconds: dict[str, float]
+    examples_per_second: float
+    n_compilations: int
+
+
+def execute(
+    experiment: Experiment,
+    hyperparameters: Any,
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Returns the outcome of an experiment for several seeds, trained side by side.
+
+    Args:
+        experiment: The stages.
+        hyperparameters: The settings, the same for all seeds.
+        dataset: Preprocessed data. Its test part is read once, after the last step.
+        seeds: One run for each.
+        observe: Called after each chunk of steps, while the next one is already under way.
+
+    Returns:
+        State and metrics of all seeds, and where the time went.
+
+    Raises:
+        ValueError: If a hyperparameter is out of its bounds or does not fit the data.
+
+    Example:
+        With an experiment and data at hand::
+
+            outcome = execute(experiment, experiment.hyperparameters, dataset, seeds=range(10))
+
+    References:
+        Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
+        statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
+    """
+    experiments.check(hyperparameters)
+    program = experiments.program(experiment, dataset.card)
+    n_examples = len(dataset.train["targets"])
+    n_steps = experiments.n_steps(hyperparameters, n_examples)
+    steps_per_epoch = n_steps // hyperparameters.epochs
+    n_chunk = chunk_steps(n_steps)
+
+    def advance(key, hyperparameters, state, data):
+        return program.advance(key, hyperparameters, state, data, n_chunk)
+
+    init = CompiledFunction(sweeps.sweep(program.init, (0, None, None)))
+    advance = CompiledFunction(sweeps.sweep(advance, (0, None, 0, None)), donate_argnums=(2,))
+    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (None, 0, None)))
+
+    def watch(made: tuple[int, dict[str, jax.Array]], start: float) -> None:
+        metrics = {name: np.asarray(values) for name, values in made[1].items()}  # waits for the chunk
+        seconds = time.perf_counter() - start - advance.seconds
+        observe(Progress(made[0], n_steps, steps_per_epoch, metrics, seconds))
+
+    keys, data = sweeps.keys(seeds), sweeps.place(dataset.train, n_runs=len(seeds))
+    state = jax.block_until_ready(init(keys, hyperparameters, data))
+    start, made = time.perf_counter(), None
+    for step in range(n_chunk, n_steps + 1, n_chunk):
+        state, metrics = advance(keys, hyperparameters, state, data)
+        if made is not None:
+            watch(made, start)  # the device is at the next chunk meanwhile
+        made = step, metrics
+    watch(made, start)
+    jax.block_until_ready(state)
+    trained = time.perf_counter()
+
+    test = sweeps.place(dataset.test, n_runs=len(seeds))
+    metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
+    stages = (init, advance, evaluate)
+    seconds = {
+        "compile": sum(stage.seconds for stage in stages),
+        "train": trained - start - advance.seconds,
+        "evaluate": time.perf_counter() - trained - evaluate.seconds,
+    }
+    speed = n_steps * hyperparameters.batch_size * len(seeds) / seconds["train"]
+    return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages))
+
+
+def chunk_steps(n_steps: int) -> int:
+    """Returns the steps between two looks at a run: an equal part of it, so that one program serves all chunks.
+
+    Chunked and whole runs agree bit for bit, so this choice changes no number.
+
+    Args:
+        n_steps: Steps of the whole run, 1 or more.
+
+    Returns:
+        ``n_steps`` over its largest divisor up to 50.
+
+    Example:
+        >>> chunk_steps(9375), chunk_steps(7), chunk_steps(10_007)
+        (375, 1, 10007)
+
+    References:
+        JAX documentation, ``jax.lax.scan`` (a scan compiles its body once, whatever its length).
+        https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html
+    """
+    return min(n_steps // parts for parts in range(1, _CHUNKS + 1) if n_steps % parts == 0)

@@ -1,0 +1,363 @@
+"""What a researcher declares: hyperparameters, the stages of the research loop as pure functions, a claim.
+
+`Experiment` names the stages; `program` joins them into the pure functions of a run, which are then compiled, swept,
+differentiated or exported like any others.
+"""
+
+import dataclasses
+import difflib
+import importlib.util
+import math
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import optax
+
+from jaxresearch import data, gradients, sampling, training
+from jaxresearch.data import DataCard, Dataset
+from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
+from jaxresearch.metrics import Metric
+from jaxresearch.models import Model
+from jaxresearch.statistics import Claim
+from jaxresearch.training import TrainState
+
+H = TypeVar("H")
+
+
+def swept(
+    default: float,
+    help: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
+
+    Args:
+        default: Its value in the plain experiment.
+        help: What it means and its unit, in a few words; the command line shows them.
+        above: The value has to be greater.
+        at_least: The value has to be greater or equal.
+        at_most: The value has to be less or equal.
+        below: The value has to be less.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(1e-3, "step size", above=0)
+        >>> jax.tree.leaves(Rates(learning_rate=0.1))
+        [0.1]
+
+    References:
+        JAX documentation, Pytrees, custom pytree nodes. https://docs.jax.dev/en/latest/custom_pytrees.html
+    """
+    bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
+
+
+def static(default: Any, help: str, *, at_least: int | None = None, at_most: int | None = None) -> Any:
+    """Returns a field of hyperparameters that is static: a size or a choice, each value of which is another program.
+
+    Args:
+        default: Its value in the plain experiment.
+        help: What it means and its unit, in a few words; the command line shows them.
+        at_least: The value (or each entry of a tuple) has to be greater or equal.
+        at_most: The value (or each entry of a tuple) has to be less or equal.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        >>> jax.tree.leaves(Sizes())
+        []
+
+    References:
+        JAX documentation, Just-in-time compilation, static arguments. https://docs.jax.dev/en/latest/jit-compilation.html
+    """
+    bounds = {"at least": at_least, "at most": at_most}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
+
+
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(swept, static))
+def hyperparameters(cls: type[H]) -> type[H]:
+    """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
+
+    Args:
+        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static.
+
+    Returns:
+        The class itself, for use as a decorator.
+
+    Example:
+        >>> @hyperparameters
+        ... class Plain:
+        ...     learning_rate: float = swept(1e-3, "step size", above=0)
+        ...     epochs: int = static(5, "passes over the data", at_least=1)
+        >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
+        10.0
+
+    References:
+        JAX documentation, ``jax.tree_util.register_dataclass``.
+        https://docs.jax.dev/en/latest/_autosummary/jax.tree_util.register_dataclass.html
+    """
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+def check(hyperparameters: Any) -> None:
+    """Raises an error that names the field, the rule and the value, where a hyperparameter breaks its bounds.
+
+    Args:
+        hyperparameters: An instance of a class made by `hyperparameters`, of Python values.
+
+    Raises:
+        ValueError: If a number is not finite, or outside the bounds that its field declares.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        >>> check(Sizes(batch_size=0))
+        Traceback (most recent call last):
+        ...
+        ValueError: batch_size must be at least 1; got 0. It is: examples a step.
+
+    References:
+        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
+    """
+    holds = {
+        "above": lambda value, bound: value > bound,
+        "at least": lambda value, bound: value >= bound,
+        "at most": lambda value, bound: value <= bound,
+        "below": lambda value, bound: value < bound,
+    }
+    for field in dataclasses.fields(hyperparameters):
+        value = getattr(hyperparameters, field.name)
+        bounds = {rule: bound for rule, bound in field.metadata.get("bounds", {}).items() if bound is not None}
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{field.name} must be finite; got {value}. It is: {field.metadata['help']}.")
+            for rule, bound in bounds.items():
+                if not holds[rule](number, bound):
+                    raise ValueError(
+                        f"{field.name} must be {rule} {bound:g}; got {value}. It is: {field.metadata['help']}."
+                    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[H]):
+    """A question and the stages that answer it: collect, preprocess, train (four functions), evaluate, and the claim.
+
+    Each stage is a function, so that one can be exchanged without touching the others::
+
+        collect      (source, *, target=None) -> Dataset                   the only one that reads files
+        preprocess   (dataset) -> Dataset of float arrays                  fitted on the training part alone
+        model        (hyperparameters, card) -> Model                      card: the shapes and classes of the data
+        loss_fn      (model, hyperparameters) -> loss_fn
+        optimizer    (hyperparameters, n_steps) -> Optax transformation    may use swept values
+        estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
+        metrics      (card) -> metrics of the evaluation by name
+
+    Attributes:
+        question: What is asked, in a sentence.
+        claim: What is claimed, decided by the interval over seeds.
+        hyperparameters: The plain settings, an instance of a class made by `hyperparameters`.
+        source: Where the data comes from unless the user says otherwise; as for `jaxresearch.data.load`.
+
+    References:
+        Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
+    """
+
+    question: str
+    claim: Claim
+    hyperparameters: H
+    source: str
+    model: Callable[[H, DataCard], Model]
+    loss_fn: Callable[[Model, H], LossFn]
+    optimizer: Callable[[H, int], optax.GradientTransformation]
+    metrics: Callable[[DataCard], dict[str, Metric]]
+    collect: Callable[..., Dataset] = data.load
+    preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
+    estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
+
+
+class Program(NamedTuple):
+    """The pure functions of an experiment on data of one kind, ready for any JAX transform.
+
+    ``init(key, hyperparameters, data) -> state``, ``advance(key, hyperparameters, state, data, n_steps) -> (state,
+    history)``, ``run(key, hyperparameters, data) -> (state, history)`` and ``evaluate(hyperparameters, state, data) ->
+    metrics``; ``run`` is ``init`` and ``advance`` by all steps.
+    """
+
+    init: Callable[[Any, Any, Batch], TrainState]
+    advance: Callable[[Any, Any, TrainState, Batch, int], tuple[TrainState, Metrics]]
+    run: Callable[[Any, Any, Batch], tuple[TrainState, Metrics]]
+    evaluate: Callable[[Any, TrainState, Batch], Metrics]
+
+
+def n_steps(hyperparameters: Any, n_examples: int) -> int:
+    """Returns the number of steps of a whole run.
+
+    Args:
+        hyperparameters: Gives ``batch_size`` and ``epochs``.
+        n_examples: Length of the training data.
+
+    Returns:
+        Epochs times whole batches in the data.
+
+    Raises:
+        ValueError: If the batch is larger than the data.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step")
+        ...     epochs: int = static(5, "passes over the data")
+        >>> n_steps(Sizes(), 60_000)
+        9375
+
+    References:
+        Goodfellow, Bengio and Courville (2016), Deep Learning, section 8.1.3.
+        https://www.deeplearningbook.org/contents/optimization.html
+    """
+    return hyperparameters.epochs * sampling.steps_per_epoch(n_examples, batch_size=hyperparameters.batch_size)
+
+
+def program(experiment: Experiment, card: DataCard) -> Program:
+    """Returns the pure functions of an experiment for data of the kind that the card describes.
+
+    Args:
+        experiment: The stages.
+        card: Describes the preprocessed data: its features and classes.
+
+    Returns:
+        Functions without side effects; compile, vmap or differentiate them as you need.
+
+    Example:
+        See the README, "As a library", and ``experiments/mnist.py``.
+
+    References:
+        Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
+        https://mlsys.org/Conferences/doc/2018/146.pdf
+    """
+
+    def parts(hyperparameters: Any, data: Batch) -> tuple[Model, optax.GradientTransformation]:
+        total = n_steps(hyperparameters, data["targets"].shape[0])
+        return experiment.model(hyperparameters, card), experiment.optimizer(hyperparameters, total)
+
+    def init(key, hyperparameters, data):
+        model, optimizer = parts(hyperparameters, data)
+        return training.init(key, model=model, optimizer=optimizer)
+
+    def advance(key, hyperparameters, state, data, n_steps):
+        model, optimizer = parts(hyperparameters, data)
+        estimator = experiment.estimator(experiment.loss_fn(model, hyperparameters), hyperparameters)
+        step, size = training.step(estimator, optimizer), hyperparameters.batch_size
+        return training.advance(key, state, data, step=step, batch_size=size, n_steps=n_steps)
+
+    def run(key, hyperparameters, data):
+        total = n_steps(hyperparameters, data["targets"].shape[0])
+        return advance(key, hyperparameters, init(key, hyperparameters, data), data, total)
+
+    def evaluate(hyperparameters, state, data):
+        model = experiment.model(hyperparameters, card)
+        return training.evaluate(state, data, model=model, metrics=experiment.metrics(card), batch_size=1000)
+
+    return Program(init, advance, run, evaluate)
+
+
+def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
+    """Returns the experiment that a file declares as ``experiment``.
+
+    Args:
+        name: A path to a ``.py`` file, or the name of one in ``directory``.
+        directory: Where names are looked up.
+
+    Returns:
+        The declared experiment.
+
+    Raises:
+        FileNotFoundError: If there is no such file; the message holds the nearest name.
+        ValueError: If the file fails to run (the message holds its own line), or declares no `Experiment`.
+
+    Example:
+        >>> load("minst", directory=Path("nowhere"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: experiment must be a .py file or a name in nowhere; got 'minst'. There are none in nowhere.
+
+    References:
+        Python documentation, importlib, importing a source file directly.
+        https://docs.python.org/3/library/importlib.html#importing-a-source-file-directly
+    """
+    path = _path(name, directory)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"experiment must be a .py file or a name in {directory}; got {name!r}. {_nearest(name, directory)}"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(blame(error, name, directory=directory) or f"experiment file {path}: {error}") from error
+    if not isinstance(getattr(module, "experiment", None), Experiment):
+        raise ValueError(f"experiment file {path} must assign an Experiment to the name 'experiment'; it does not.")
+    return module.experiment
+
+
+def blame(error: Exception, name: str, *, directory: Path = Path("experiments")) -> str | None:
+    """Returns what went wrong at which line of an experiment's file, on one line; None if the file had no part in it.
+
+    Args:
+        error: What was raised, at loading or from one of the experiment's functions.
+        name: The experiment, as for `load`.
+        directory: Where names are looked up.
+
+    Returns:
+        A message with the file, the line, its text and the error.
+
+    Example:
+        >>> blame(ValueError("elsewhere"), "mnist") is None
+        True
+
+    References:
+        Python documentation, traceback. https://docs.python.org/3/library/traceback.html
+    """
+    path = _path(name, directory)
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
+        return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    if not own:
+        return None
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"experiment file {path} failed at line {own[-1].lineno}: {own[-1].line!r}: {what}"
+
+
+def _path(name: str, directory: Path) -> Path:
+    """Returns the file of an experiment."""
+    return Path(name) if name.endswith(".py") else directory / f"{name}.py"
+
+
+def _nearest(name: str, directory: Path) -> str:
+    """Returns advice on names that exist."""
+    names = sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
+    if not names:
+        return f"There are none in {directory}."
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."

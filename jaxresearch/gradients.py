@@ -1,0 +1,157 @@
+"""Gradient estimators: each is ``(params, model_state, batch, key) -> (gradient, metrics, model_state)``.
+
+An estimator is made from a loss_fn, ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, or from
+another estimator. All have the one signature, so they exchange and compose::
+
+    clipped(accumulated(plain(loss_fn), n_micro_batches=4), max_norm=1.0)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+Params = PyTree[Array]
+ModelState = PyTree[Array]
+Batch = dict[str, Any]
+Metrics = dict[str, Array]
+LossFn = Callable[..., tuple[Float[Array, ""], tuple[Metrics, ModelState]]]
+GradientEstimator = Callable[..., tuple[Params, Metrics, ModelState]]
+
+
+def plain(loss_fn: LossFn) -> GradientEstimator:
+    r"""Returns the estimator of the gradient of the loss itself, :math:`\nabla_\theta L`.
+
+    Args:
+        loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; the loss is a scalar.
+
+    Returns:
+        A gradient estimator. Its metrics are those of ``loss_fn`` and the loss, as ``"loss"``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss_fn(params, model_state, batch, key):
+        ...     return jnp.mean((params * batch["inputs"] - batch["targets"]) ** 2) / 2, ({}, model_state)
+        >>> batch = {"inputs": jnp.array([1.0, 2.0]), "targets": jnp.array([2.0, 4.0])}
+        >>> gradient, metrics, _ = plain(loss_fn)(jnp.array(0.0), {}, batch, jax.random.key(0))
+        >>> float(gradient), float(metrics["loss"])
+        (-5.0, 5.0)
+
+    References:
+        Rumelhart, Hinton and Williams (1986), Learning representations by back-propagating errors, Nature 323,
+        equation 3. https://doi.org/10.1038/323533a0
+    """
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def estimator(params, model_state, batch, key):
+        (loss, (metrics, model_state)), gradient = value_and_grad(params, model_state, batch, key)
+        return gradient, {"loss": loss, **metrics}, model_state
+
+    return estimator
+
+
+def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> GradientEstimator:
+    r"""Returns the estimator that sees a batch in equal parts, one after another, to save memory.
+
+    The parts are joined by their weights, :math:`g = \sum_i w_i g_i / \sum_i w_i`, where :math:`w_i` is the sum of
+    the part's ``weights`` where the batch carries them, else 1. So the joined gradient is that of the whole batch
+    for any loss that is a (weighted) mean over examples. Metrics are joined the same way. The model state goes through
+    the parts in order (batch statistics therefore see the smaller parts), and each part has a key of its own.
+
+    Args:
+        estimator: The estimator for one part.
+        n_micro_batches: Number of parts, 1 or more; it has to divide the batch.
+
+    Returns:
+        A gradient estimator with the metrics of ``estimator``.
+
+    Raises:
+        ValueError: If ``n_micro_batches`` is not positive, or (when called) does not divide the batch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss_fn(params, model_state, batch, key):
+        ...     return jnp.mean(params * batch["inputs"]), ({}, model_state)
+        >>> half = accumulated(plain(loss_fn), n_micro_batches=2)
+        >>> gradient, _, _ = half(jnp.array(1.0), {}, {"inputs": jnp.arange(4.0)}, jax.random.key(0))
+        >>> float(gradient)
+        1.5
+
+    References:
+        Ott, Edunov, Grangier and Auli (2018), Scaling neural machine translation, WMT, section 3.3.
+        https://arxiv.org/abs/1806.00187
+    """
+    if n_micro_batches < 1:
+        raise ValueError(f"n_micro_batches must be 1 or more; got {n_micro_batches}. Pass 1 for the whole batch at once.")
+
+    def accumulating(params, model_state, batch, key):
+        parts = jax.tree.map(lambda leaf: _cut(leaf, n_micro_batches), batch)
+
+        def visit(model_state, numbered_part):
+            i, part = numbered_part
+            gradient, metrics, model_state = estimator(params, model_state, part, jax.random.fold_in(key, i))
+            weight = jnp.sum(part["weights"]) if "weights" in part else jnp.ones(())
+            # A part of padding alone has no loss (0 / 0): it must count nothing, not nan.
+            weighted = jax.tree.map(lambda x: jnp.where(weight > 0, weight * x, 0.0), (gradient, metrics))
+            return model_state, (weight, weighted)
+
+        model_state, (weights, weighted) = jax.lax.scan(visit, model_state, (jnp.arange(n_micro_batches), parts))
+        total = jnp.sum(weights)
+        gradient, metrics = jax.tree.map(lambda x: jnp.sum(x, axis=0) / total, weighted)
+        return gradient, metrics, model_state
+
+    return accumulating
+
+
+def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""]) -> GradientEstimator:
+    r"""Returns the estimator whose gradient is scaled down to a global norm of ``max_norm`` where it is longer.
+
+    .. math:: g \leftarrow g \min(1, c / \lVert g \rVert_2)
+
+    Args:
+        estimator: The estimator to be clipped.
+        max_norm: Largest Euclidean norm over all parameters, positive; may be swept.
+
+    Returns:
+        A gradient estimator whose metrics hold the norm before clipping, as ``"gradient_norm"``, besides.
+
+    Raises:
+        ValueError: If ``max_norm`` is a Python number and not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss_fn(params, model_state, batch, key):
+        ...     return jnp.sum(params * batch["inputs"]), ({}, model_state)
+        >>> batch = {"inputs": jnp.array([3.0, 4.0])}
+        >>> gradient, metrics, _ = clipped(plain(loss_fn), max_norm=1.0)(jnp.ones(2), {}, batch, jax.random.key(0))
+        >>> [round(float(g), 3) for g in gradient], float(metrics["gradient_norm"])
+        ([0.6, 0.8], 5.0)
+
+    References:
+        Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks, ICML, algorithm 1.
+        https://arxiv.org/abs/1211.5063
+    """
+    if isinstance(max_norm, int | float) and not max_norm > 0:
+        raise ValueError(f"max_norm must be positive; got {max_norm}. Leave the estimator unclipped for no limit.")
+
+    def clipping(params, model_state, batch, key):
+        gradient, metrics, model_state = estimator(params, model_state, batch, key)
+        norm = optax.tree.norm(gradient)
+        scale = jnp.where(norm > max_norm, max_norm / jnp.where(norm > max_norm, norm, 1.0), 1.0)
+        gradient = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradient)
+        return gradient, {**metrics, "gradient_norm": norm}, model_state
+
+    return clipping
+
+
+def _cut(leaf: Array, n_parts: int) -> Array:
+    """Cuts the leading axis into ``n_parts`` equal parts."""
+    if leaf.shape[0] % n_parts:
+        raise ValueError(
+            f"n_micro_batches must divide the batch of {leaf.shape[0]} examples; got {n_parts}. "
+            "Pass a divisor of the batch size."
+        )
+    return leaf.reshape(n_parts, leaf.shape[0] // n_parts, *leaf.shape[1:])

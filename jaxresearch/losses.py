@@ -1,0 +1,310 @@
+"""Losses: each is ``(predictions, targets) -> loss per example``, never reduced and never broadcast.
+
+Shapes that differ are refused: ``(8, 1)`` against ``(8,)`` would silently give 64 losses.
+
+The mean over examples is taken by `weighted_mean`, once, where a model is joined to a loss.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def squared_error(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Returns the squared error of each prediction, in the unit of the targets squared.
+
+    .. math:: L = (y - \hat y)^2
+
+    Args:
+        predictions: Any real values.
+        targets: Any real values, of the same shape.
+
+    Returns:
+        One loss an entry, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])).tolist()
+        [0.0, 9.0]
+
+    References:
+        Legendre (1805), Nouvelles méthodes pour la détermination des orbites des comètes, appendix.
+        https://gallica.bnf.fr/ark:/12148/bpt6k15209372
+    """
+    _require_same_shape(predictions, targets)
+    return jnp.square(predictions - targets)
+
+
+def half_squared_error(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Returns half the squared error of each prediction: its derivative is the error itself.
+
+    .. math:: L = (y - \hat y)^2 / 2
+
+    Args:
+        predictions: Any real values.
+        targets: Any real values, of the same shape.
+
+    Returns:
+        One loss an entry, in the unit of the targets squared, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> half_squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])).tolist()
+        [0.0, 4.5]
+
+    References:
+        Bishop (2006), Pattern Recognition and Machine Learning, equation 1.2.
+        https://www.microsoft.com/en-us/research/publication/pattern-recognition-machine-learning/
+    """
+    return squared_error(predictions, targets) / 2
+
+
+def huber_loss(
+    predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"], *, delta: float | Float[Array, ""] = 1.0
+) -> Float[Array, "*shape"]:
+    r"""Returns the Huber loss: quadratic for errors up to ``delta``, linear beyond.
+
+    .. math:: L = e^2 / 2 \text{ where } |e| \le \delta, \text{ else } \delta (|e| - \delta / 2),
+        \quad e = y - \hat y
+
+    Args:
+        predictions: Any real values.
+        targets: Any real values, of the same shape.
+        delta: Where the loss turns linear, in the unit of the targets, positive; may be swept.
+
+    Returns:
+        One loss an entry, in the unit of the targets squared, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ, or ``delta`` is a Python number and not positive.
+
+    Example:
+        >>> huber_loss(jnp.array([0.5, 3.0]), jnp.array([0.0, 0.0])).tolist()
+        [0.125, 2.5]
+
+    References:
+        Huber (1964), Robust estimation of a location parameter, Ann. Math. Stat. 35(1), equation 2.
+        https://doi.org/10.1214/aoms/1177703732
+    """
+    _require_same_shape(predictions, targets)
+    if isinstance(delta, int | float) and not delta > 0:
+        raise ValueError(f"delta must be positive; got {delta}. Use the absolute error for a limit of zero.")
+    size = jnp.abs(predictions - targets)
+    quadratic = jnp.minimum(size, delta)
+    return quadratic**2 / 2 + delta * (size - quadratic)
+
+
+def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Returns the logarithm of the hyperbolic cosine of each error: smooth, quadratic near zero, linear far off.
+
+    .. math:: L = \log \cosh e = |e| + \log(1 + e^{-2|e|}) - \log 2, \quad e = \hat y - y
+
+    Args:
+        predictions: Any real values.
+        targets: Any real values, of the same shape; errors are taken in units of 1.
+
+    Returns:
+        One loss an entry, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> [round(float(loss), 4) for loss in log_cosh_loss(jnp.array([0.0, 1.0, 100.0]), jnp.zeros(3))]
+        [0.0, 0.4338, 99.3069]
+
+    References:
+        Green (1990), Bayesian reconstructions from emission tomography data using a modified EM algorithm, IEEE Trans.
+        Med. Imaging 9(1). https://doi.org/10.1109/42.52985
+    """
+    _require_same_shape(predictions, targets)
+    error = predictions - targets
+    return jnp.logaddexp(error, -error) - math.log(2)
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: Float[Array, "*batch classes"],
+    labels: Int[Array, "*batch"],
+    *,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+) -> Float[Array, "*batch"]:
+    r"""Returns the cross entropy of each label under the softmax of its logits, in nats.
+
+    .. math:: L = \log \sum_k e^{z_k} - (1 - s) z_y - s \bar z
+
+    where :math:`\bar z` is the mean logit: a share :math:`s` of the label is spread evenly over all classes.
+
+    =============================  ============================================================================
+    label                          loss
+    =============================  ============================================================================
+    0 to classes - 1               as above
+    below 0, or classes and above  nan: a label that does not exist must not pass as the loss of another class
+    =============================  ============================================================================
+
+    Args:
+        logits: Unnormalised log probabilities.
+        labels: Classes, 0 to ``classes - 1``.
+        label_smoothing: The share :math:`s`, 0 to 1; may be swept.
+
+    Returns:
+        One loss an example, not reduced.
+
+    Raises:
+        ValueError: If the shapes do not fit, the labels are no integers, or the smoothing is outside 0 to 1.
+
+    Example:
+        >>> losses = softmax_cross_entropy_with_integer_labels(jnp.zeros((3, 10)), jnp.array([0, 9, 10]))
+        >>> [round(float(loss), 4) for loss in losses]
+        [2.3026, 2.3026, nan]
+
+    References:
+        Bridle (1990), Training stochastic model recognition algorithms as networks can lead to maximum mutual
+        information estimation of parameters, NeurIPS 2. Szegedy et al. (2016), Rethinking the Inception architecture,
+        CVPR, section 7 (smoothing). https://arxiv.org/abs/1512.00567
+    """
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must have shape {logits.shape[:-1]}; got {labels.shape}. Pass integer classes, not one-hot."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels must be integers; got {labels.dtype}. Pass classes, or use softmax_cross_entropy.")
+    _require_share("label_smoothing", label_smoothing)
+    n_classes = logits.shape[-1]
+    # A comparison with all classes, not a gather: its derivative is a comparison too, not a scatter.
+    is_label = labels[..., None] == jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    picked = jnp.sum(jnp.where(is_label, logits, 0), axis=-1)
+    loss = jax.nn.logsumexp(logits, axis=-1) - picked
+    if not _is_zero(label_smoothing):
+        loss = loss + label_smoothing * (picked - jnp.mean(logits, axis=-1))
+    return jnp.where((labels >= 0) & (labels < n_classes), loss, jnp.nan)
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*batch classes"],
+    probabilities: Float[Array, "*batch classes"],
+    *,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+) -> Float[Array, "*batch"]:
+    r"""Returns the cross entropy of target probabilities under the softmax of the logits, in nats.
+
+    .. math:: L = -\sum_k q_k \log \frac{e^{z_k}}{\sum_j e^{z_j}}, \quad q = (1 - s) p + s / K
+
+    Args:
+        logits: Unnormalised log probabilities.
+        probabilities: Soft labels: each row is at least 0 and sums to 1 (rows of zeros mask their example).
+        label_smoothing: The share :math:`s` spread evenly over the classes, 0 to 1; may be swept.
+
+    Returns:
+        One loss an example, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ, or the smoothing is outside 0 to 1.
+
+    Example:
+        >>> round(float(softmax_cross_entropy(jnp.zeros(2), jnp.array([0.5, 0.5]))), 4)
+        0.6931
+
+    References:
+        Goodfellow, Bengio and Courville (2016), Deep Learning, section 6.2.2.3.
+        https://www.deeplearningbook.org/contents/mlp.html
+    """
+    _require_same_shape(logits, probabilities, "logits", "probabilities")
+    _require_share("label_smoothing", label_smoothing)
+    smoothed = (1 - label_smoothing) * probabilities + label_smoothing / logits.shape[-1]
+    return -jnp.sum(smoothed * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+
+
+def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Returns the cross entropy of each independent yes-or-no target under the sigmoid of its logit, in nats.
+
+    .. math:: L = \log(1 + e^{z}) - y z
+
+    Args:
+        logits: Log odds of yes.
+        targets: 1 for yes, 0 for no, or a probability between; floats of the same shape.
+
+    Returns:
+        One loss an entry, not reduced.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> [round(float(loss), 4) for loss in sigmoid_cross_entropy(jnp.array([0.0, 100.0]), jnp.array([1.0, 0.0]))]
+        [0.6931, 100.0]
+
+    References:
+        Goodfellow, Bengio and Courville (2016), Deep Learning, section 6.2.2.2.
+        https://www.deeplearningbook.org/contents/mlp.html
+    """
+    _require_same_shape(logits, targets, "logits", "targets")
+    return jax.nn.softplus(logits) - targets * logits
+
+
+def weighted_mean(
+    losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None
+) -> Float[Array, ""]:
+    r"""Returns the mean of the losses, each example counted by its weight.
+
+    .. math:: \sum_i w_i L_i / \sum_i w_i
+
+    ====================================  ==========================================
+    example                               its part in the mean
+    ====================================  ==========================================
+    weight 0                              none, even if its loss is nan or infinite
+    all weights 0                         the mean is nan: there is nothing to learn
+    ====================================  ==========================================
+
+    Args:
+        losses: One loss an example, or several along trailing axes.
+        weights: At least 0, for the leading axes of ``losses``; all 1 unless given.
+
+    Returns:
+        A scalar in the unit of the losses.
+
+    Raises:
+        ValueError: If the shape of the weights is not that of the leading axes.
+
+    Example:
+        >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
+        2.0
+
+    References:
+        Horvitz and Thompson (1952), A generalization of sampling without replacement, JASA 47, with Hajek's
+        normalisation. https://doi.org/10.1080/01621459.1952.10483446
+    """
+    if weights is None:
+        return jnp.mean(losses)
+    if weights.shape != losses.shape[: weights.ndim]:
+        raise ValueError(
+            f"weights must have the shape of the leading axes of the losses, {losses.shape}; got {weights.shape}. "
+            "Pass one weight an example."
+        )
+    spread = jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (losses.ndim - weights.ndim)), losses.shape)
+    return jnp.sum(jnp.where(spread > 0, spread * losses, 0)) / jnp.sum(spread)
+
+
+def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b: str = "targets") -> None:
+    """Raises where two arrays would be broadcast."""
+    if jnp.shape(a) != jnp.shape(b):
+        raise ValueError(
+            f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. "
+            "Reshape one of them: a loss never broadcasts."
+        )
+
+
+def _require_share(name: str, value: float | Array) -> None:
+    """Raises where a Python number is outside 0 to 1."""
+    if isinstance(value, int | float) and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1; got {value}. It is a share.")
+
+
+def _is_zero(value: float | Array) -> bool:
+    """Tells whether a value is the Python number zero, and so its term can be left out of the program."""
+    return isinstance(value, int | float) and value == 0

@@ -1,0 +1,537 @@
+r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or put together over batches.
+
+Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``: pass the logarithm of
+probabilities where you have those (metrics of the likeliest class alone take either). Weights are per example, at least
+0; a weight of 0 masks padding. In all of them:
+
+==========================================  =======================================================================
+case                                        value
+==========================================  =======================================================================
+a target outside the classes                nan: it must not pass as another class (unless its weight is 0)
+no examples, or all weights 0               nan
+0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
+a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``
+more than 2**24 examples                    counts are float32 and lose single examples
+==========================================  =======================================================================
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
+
+Average = Literal["binary", "micro", "macro", "weighted"]
+
+
+class Metric(NamedTuple):
+    """A metric in three pure functions, so that it can be computed over batches and merged.
+
+    ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
+    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric does it in one go.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]]), jnp.array([0, 1, 1])
+        >>> round(float(accuracy()(logits, targets)), 4)
+        0.6667
+
+    References:
+        Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances,
+        Stanford STAN-CS-79-773. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+    """
+
+    summarise: Callable[..., PyTree[Array]]
+    merge: Callable[[PyTree[Array]], PyTree[Array]]
+    compute: Callable[[PyTree[Array]], Array]
+
+    def __call__(self, predictions: Array, targets: Array, weights: Array | None = None) -> Array:
+        """Returns the value for whole data."""
+        return self.compute(self.summarise(predictions, targets, weights))
+
+
+def accuracy() -> Metric:
+    r"""Returns the share of examples whose likeliest class is their target, 0 to 1.
+
+    .. math:: \sum_i w_i [\arg\max_k z_{ik} = y_i] / \sum_i w_i
+
+    The first of equal logits counts as the likeliest.
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar.
+
+    Example:
+        >>> float(accuracy()(jnp.array([[2.0, 0.0], [3.0, 1.0]]), jnp.array([0, 1])))
+        0.5
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.2.
+        https://hastie.su.domains/ElemStatLearn/
+    """
+    return _mean_over_examples(lambda logits, targets: (jnp.argmax(logits, -1) == targets).astype(jnp.float32))
+
+
+def top_k_accuracy(*, k: int) -> Metric:
+    """Returns the share of examples whose target is among the ``k`` likeliest classes, 0 to 1.
+
+    Of equal logits, the higher class counts as the likelier, as in scikit-learn.
+
+    Args:
+        k: How many classes may be named, 1 or more.
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar.
+
+    Raises:
+        ValueError: If ``k`` is below 1.
+
+    Example:
+        >>> float(top_k_accuracy(k=2)(jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), jnp.array([1, 2])))
+        0.5
+
+    References:
+        Russakovsky et al. (2015), ImageNet large scale visual recognition challenge, IJCV 115, section 4.1.
+        https://arxiv.org/abs/1409.0575
+    """
+    if k < 1:
+        raise ValueError(f"k must be 1 or more; got {k}. Pass 1 for plain accuracy.")
+
+    def is_among(logits, targets):
+        classes = jnp.arange(logits.shape[-1])
+        own = jnp.take_along_axis(logits, jnp.clip(targets, 0, logits.shape[-1] - 1)[:, None], axis=1)
+        ahead = (logits > own) | ((logits == own) & (classes[None] > targets[:, None]))
+        return (jnp.sum(ahead, axis=1) < k).astype(jnp.float32)
+
+    return _mean_over_examples(is_among)
+
+
+def confusion_matrix() -> Metric:
+    """Returns the (weighted) number of examples of each class, in rows, by their likeliest class, in columns.
+
+    Returns:
+        A metric of logits and integer targets; its value is ``(classes, classes)``.
+
+    Example:
+        >>> confusion_matrix()(jnp.array([[2.0, 0.0], [3.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 1])).tolist()
+        [[1.0, 0.0], [1.0, 1.0]]
+
+    References:
+        Pearson (1904), On the theory of contingency and its relation to association and normal correlation, Drapers'
+        Company Research Memoirs 1. https://archive.org/details/cu31924003064833
+    """
+    return _from_confusion(lambda matrix: matrix)
+
+
+def precision(*, average: Average | None = "macro") -> Metric:
+    r"""Returns the share of the examples put into a class that belong to it, 0 to 1.
+
+    .. math:: P_k = TP_k / (TP_k + FP_k)
+
+    Args:
+        average: ``"binary"`` for class 1 of two, ``"micro"`` over all examples, ``"macro"`` for the mean over classes,
+            ``"weighted"`` for the mean by the examples of each class, None for every class.
+
+    Returns:
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+
+    Raises:
+        ValueError: If ``average`` is none of these, or (when called) binary with other than two classes.
+
+    Example:
+        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
+        >>> float(precision(average="binary")(logits, targets))
+        0.5
+
+    References:
+        van Rijsbergen (1979), Information Retrieval, chapter 7. https://www.dcs.gla.ac.uk/Keith/Preface.html
+    """
+    return _averaged(average, lambda hits, put, belonging: (hits, put))
+
+
+def recall(*, average: Average | None = "macro") -> Metric:
+    r"""Returns the share of the examples of a class that were put into it, 0 to 1.
+
+    .. math:: R_k = TP_k / (TP_k + FN_k)
+
+    Args:
+        average: As for `precision`.
+
+    Returns:
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+
+    Raises:
+        ValueError: As for `precision`.
+
+    Example:
+        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
+        >>> float(recall(average="binary")(logits, targets))
+        1.0
+
+    References:
+        van Rijsbergen (1979), Information Retrieval, chapter 7. https://www.dcs.gla.ac.uk/Keith/Preface.html
+    """
+    return _averaged(average, lambda hits, put, belonging: (hits, belonging))
+
+
+def f1(*, average: Average | None = "macro") -> Metric:
+    r"""Returns the harmonic mean of precision and recall, 0 to 1.
+
+    .. math:: F_k = 2 TP_k / (2 TP_k + FP_k + FN_k)
+
+    Args:
+        average: As for `precision`.
+
+    Returns:
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+
+    Raises:
+        ValueError: As for `precision`.
+
+    Example:
+        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
+        >>> round(float(f1(average="binary")(logits, targets)), 4)
+        0.6667
+
+    References:
+        Dice (1945), Measures of the amount of ecologic association between species, Ecology 26(3).
+        https://doi.org/10.2307/1932409
+    """
+    return _averaged(average, lambda hits, put, belonging: (2 * hits, put + belonging))
+
+
+def roc_auc() -> Metric:
+    r"""Returns the area under the receiver operating characteristic: how often a positive outranks a negative, 0 to 1.
+
+    .. math:: P(s_+ > s_-) + P(s_+ = s_-) / 2
+
+    Two classes are ranked by the difference of their logits. More are taken one against the rest, by their
+    probabilities, and averaged evenly; nan where a class has no example, or every one. The summary holds every score:
+    ranks cannot be added.
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar.
+
+    Example:
+        >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.2, 0.8]]))
+        >>> float(roc_auc()(logits, jnp.array([0, 0, 1, 1])))
+        0.75
+
+    References:
+        Hanley and McNeil (1982), The meaning and use of the area under a receiver operating characteristic (ROC) curve,
+        Radiology 143(1). https://doi.org/10.1148/radiology.143.1.7063747
+    """
+
+    def summarise(logits, targets, weights=None):
+        weights = _checked_weights(logits, targets, weights)
+        if logits.shape[-1] == 2:
+            scores = (logits[:, 1] - logits[:, 0])[:, None]
+            positive = (targets == 1)[:, None]
+        else:
+            scores = jax.nn.log_softmax(logits)
+            positive = targets[:, None] == jnp.arange(logits.shape[-1])[None]
+        return scores, positive, jnp.where(_exists(logits, targets, weights), weights, jnp.nan)
+
+    def merge(summaries):
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), summaries)
+
+    def compute(summary):
+        scores, positive, weights = summary
+        return jnp.mean(jax.vmap(_area, in_axes=(1, 1, None))(scores, positive, weights))
+
+    return Metric(summarise, merge, compute)
+
+
+def log_loss() -> Metric:
+    r"""Returns the mean cross entropy of the targets, in nats.
+
+    .. math:: -\sum_i w_i \log p_{i y_i} / \sum_i w_i
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar, at least 0.
+
+    Example:
+        >>> round(float(log_loss()(jnp.zeros((2, 10)), jnp.array([3, 4]))), 4)
+        2.3026
+
+    References:
+        Good (1952), Rational decisions, J. R. Stat. Soc. B 14(1). https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
+    """
+    return _mean_over_examples(softmax_cross_entropy_with_integer_labels)
+
+
+def brier_score() -> Metric:
+    r"""Returns the mean squared error of the predicted probabilities.
+
+    .. math:: \sum_i w_i \sum_k (p_{ik} - [y_i = k])^2 / \sum_i w_i
+
+    With two classes it is half of that, the squared error of one probability, as in scikit-learn.
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar, 0 to 2 (0 to 1 with two classes).
+
+    Example:
+        >>> round(float(brier_score()(jnp.log(jnp.array([[0.9, 0.1]])), jnp.array([0]))), 4)
+        0.01
+
+    References:
+        Brier (1950), Verification of forecasts expressed in terms of probability, Mon. Weather Rev. 78(1).
+        https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
+    """
+
+    def scores(logits, targets):
+        is_target = targets[:, None] == jnp.arange(logits.shape[-1])[None]
+        total = jnp.sum((jax.nn.softmax(logits) - is_target) ** 2, axis=-1)
+        return total / 2 if logits.shape[-1] == 2 else total
+
+    return _mean_over_examples(scores)
+
+
+def expected_calibration_error(*, n_bins: int = 15) -> Metric:
+    r"""Returns how far confidence and accuracy lie apart, averaged over equal bins of confidence, 0 to 1.
+
+    .. math:: \sum_b \frac{W_b}{W} | \text{accuracy}_b - \text{confidence}_b |
+
+    Args:
+        n_bins: Bins of equal width, open below and closed above; 1 or more.
+
+    Returns:
+        A metric of logits and integer targets; its value is a scalar.
+
+    Raises:
+        ValueError: If ``n_bins`` is below 1.
+
+    Example:
+        >>> logits = jnp.log(jnp.array([[0.8, 0.2], [0.8, 0.2]]))
+        >>> round(float(expected_calibration_error()(logits, jnp.array([0, 1]))), 4)
+        0.3
+
+    References:
+        Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML, equation 3.
+        https://arxiv.org/abs/1706.04599
+    """
+    if n_bins < 1:
+        raise ValueError(f"n_bins must be 1 or more; got {n_bins}. Fifteen is usual.")
+
+    def summarise(logits, targets, weights=None):
+        weights = _checked_weights(logits, targets, weights)
+        confidence = jnp.max(jax.nn.softmax(logits), axis=-1)
+        hit = jnp.where(_exists(logits, targets, weights), jnp.argmax(logits, -1) == targets, jnp.nan)
+        place = jnp.clip(jnp.ceil(confidence * n_bins).astype(jnp.int32) - 1, 0, n_bins - 1)
+        in_bin = (place[:, None] == jnp.arange(n_bins)[None]) * weights[:, None]
+        return jnp.sum(in_bin, axis=0), jnp.sum(in_bin * (hit - confidence)[:, None], axis=0)
+
+    def compute(summary):
+        weight, gap = summary
+        return jnp.sum(jnp.abs(gap)) / jnp.sum(weight)
+
+    return Metric(summarise, _sum, compute)
+
+
+def mean_squared_error() -> Metric:
+    r"""Returns the mean squared error, in the unit of the targets squared.
+
+    .. math:: \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
+        2.0
+
+    References:
+        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
+        https://archive.org/details/theoriacombinati00gaus
+    """
+    return _mean_over_entries(lambda error: error**2)
+
+
+def root_mean_squared_error() -> Metric:
+    """Returns the square root of the mean squared error, in the unit of the targets.
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(root_mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])))
+        3.0
+
+    References:
+        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
+        https://archive.org/details/theoriacombinati00gaus
+    """
+    squared = mean_squared_error()
+    return squared._replace(compute=lambda summary: jnp.sqrt(squared.compute(summary)))
+
+
+def mean_absolute_error() -> Metric:
+    r"""Returns the mean absolute error, in the unit of the targets.
+
+    .. math:: \sum_i w_i |y_i - \hat y_i| / \sum_i w_i
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(mean_absolute_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])))
+        1.5
+
+    References:
+        Willmott and Matsuura (2005), Advantages of the mean absolute error (MAE) over the root mean square error (RMSE),
+        Clim. Res. 30. https://doi.org/10.3354/cr030079
+    """
+    return _mean_over_entries(jnp.abs)
+
+
+def r2() -> Metric:
+    r"""Returns the coefficient of determination: the share of the variance of the targets that is explained, up to 1.
+
+    .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
+
+    Targets that are all equal give 1 where every prediction hits them, else 0, as in scikit-learn; several outputs are
+    averaged evenly.
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> round(float(r2()(jnp.array([1.0, 2.0, 3.5]), jnp.array([1.0, 2.0, 3.0]))), 4)
+        0.875
+
+    References:
+        Wright (1921), Correlation and causation, J. Agric. Res. 20(7). Merged by Chan, Golub and LeVeque (1979),
+        equation 2.1, since sums of squares cancel in float32.
+        http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+    """
+
+    def summarise(predictions, targets, weights=None):
+        weights = _checked_weights(predictions, targets, weights)[:, None]
+        predictions, targets = (values.reshape(values.shape[0], -1) for values in (predictions, targets))
+        total = jnp.sum(weights)
+        mean = jnp.sum(_masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
+        spread = jnp.sum(_masked(weights, (targets - mean[None]) ** 2), axis=0)
+        residual = jnp.sum(_masked(weights, (targets - predictions) ** 2), axis=0)
+        return total, mean, spread, residual
+
+    def merge(summaries):
+        totals, means, spreads, residuals = summaries
+        total = jnp.sum(totals)
+        mean = jnp.sum(totals[:, None] * means, axis=0) / jnp.where(total > 0, total, 1)
+        between = jnp.sum(totals[:, None] * (means - mean[None]) ** 2, axis=0)
+        return total, mean, jnp.sum(spreads, axis=0) + between, jnp.sum(residuals, axis=0)
+
+    def compute(summary):
+        total, _, spread, residual = summary
+        constant = jnp.where(residual == 0, 1.0, 0.0)
+        explained = jnp.where(spread > 0, 1 - residual / jnp.where(spread > 0, spread, 1), constant)
+        return jnp.where(total > 0, jnp.mean(explained), jnp.nan)
+
+    return Metric(summarise, merge, compute)
+
+
+def _sum(summaries: PyTree[Array]) -> PyTree[Array]:
+    """Merges summaries that add."""
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), summaries)
+
+
+def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
+    """Returns the weighted mean of a figure of each example's logits and target."""
+
+    def summarise(logits, targets, weights=None):
+        weights = _checked_weights(logits, targets, weights)
+        values = jnp.where(_exists(logits, targets, weights), per_example(logits, targets), jnp.nan)
+        return jnp.sum(_masked(weights, values)), jnp.sum(weights)
+
+    return Metric(summarise, _sum, lambda summary: summary[0] / summary[1])
+
+
+def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
+    """Returns the weighted mean of a figure of each error."""
+
+    def summarise(predictions, targets, weights=None):
+        weights = _checked_weights(predictions, targets, weights)
+        values = of_error(predictions - targets).reshape(weights.shape[0], -1)
+        return jnp.sum(_masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
+
+    return Metric(summarise, _sum, lambda summary: summary[0] / summary[1])
+
+
+def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
+    """Returns a figure of the confusion matrix."""
+
+    def summarise(logits, targets, weights=None):
+        weights = _checked_weights(logits, targets, weights)
+        classes = jnp.arange(logits.shape[-1])[None]
+        rows = jnp.where(targets[:, None] == classes, weights[:, None], 0.0)
+        columns = (jnp.argmax(logits, -1)[:, None] == classes).astype(weights.dtype)
+        n_outside = jnp.sum(~_exists(logits, targets, weights))
+        # Highest precision: counts have to be exact on accelerators that round the factors of a product.
+        return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST), n_outside
+
+    def compute(summary):
+        matrix, n_outside = summary
+        return jnp.where((n_outside == 0) & (jnp.sum(matrix) > 0), of_matrix(matrix), jnp.nan)
+
+    return Metric(summarise, _sum, compute)
+
+
+def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Metric:
+    """Returns the average of a fraction of hits, examples put into a class, and examples that belong to it."""
+    if average is not None and average not in get_args(Average):
+        options = ", ".join(get_args(Average))
+        raise ValueError(f"average must be one of {options} or None; got {average!r}. Use macro to weigh classes evenly.")
+
+    def of_matrix(matrix):
+        if average == "binary" and matrix.shape[0] != 2:
+            raise ValueError(f"average='binary' must come with two classes; got {matrix.shape[0]}. Use 'macro'.")
+        counts = jnp.diagonal(matrix), jnp.sum(matrix, axis=0), jnp.sum(matrix, axis=1)
+        if average == "micro":
+            counts = tuple(jnp.sum(count) for count in counts)
+        above, below = fraction(*counts)
+        each = jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0.0)
+        if average == "binary":
+            return each[1]
+        if average == "weighted":
+            return jnp.sum(each * counts[2]) / jnp.sum(counts[2])
+        return jnp.mean(each) if average == "macro" else each
+
+    return _from_confusion(of_matrix)
+
+
+def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns the weighted share of pairs in which the positive has the higher score; ties count half."""
+    order = jnp.argsort(scores)
+    scores, wins = scores[order], jnp.where(positive, weights, 0.0)[order]
+    losses = jnp.where(positive, 0.0, weights)[order]
+    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(losses)])
+    first, last = (jnp.searchsorted(scores, scores, side=side) for side in ("left", "right"))
+    return jnp.sum(wins * (below[first] + below[last]) / 2) / (jnp.sum(wins) * jnp.sum(losses))
+
+
+def _exists(logits: Array, targets: Int[Array, " batch"], weights: Array) -> Array:
+    """Tells the examples whose target is one of the classes, or whose weight is 0."""
+    return ((targets >= 0) & (targets < logits.shape[-1])) | (weights == 0)
+
+
+def _masked(weights: Array, values: Array) -> Array:
+    """Returns the product, 0 where the weight is 0 whatever the value."""
+    return jnp.where(weights > 0, weights * values, 0.0)
+
+
+def _checked_weights(predictions: Array, targets: Array, weights: Any) -> Float[Array, " batch"]:
+    """Returns the weights, 1 unless given, after checking that the shapes fit."""
+    classes = jnp.issubdtype(targets.dtype, jnp.integer) and predictions.ndim == targets.ndim + 1
+    expected = predictions.shape[:-1] if classes else predictions.shape
+    if targets.shape != expected or targets.ndim < 1:
+        raise ValueError(
+            f"targets must have shape {expected} for predictions of shape {predictions.shape}; got {targets.shape}. "
+            "Pass integer classes for logits (batch, classes), or values shaped as the predictions."
+        )
+    if weights is None:
+        return jnp.ones(targets.shape[:1])
+    if weights.shape != targets.shape[:1]:
+        raise ValueError(f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight an example.")
+    return weights.astype(jnp.float32)

@@ -1,0 +1,98 @@
+"""Fully connected networks."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxresearch.models.linen import linen
+from jaxresearch.models.model import Model, require_sizes
+
+
+class Mlp(nn.Module):
+    """Dense layers with ReLU between them; inputs are flattened to ``(batch, features)``."""
+
+    hidden: tuple[int, ...]
+    n_outputs: int
+    dropout_rate: float = 0.0
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool):
+        """Returns outputs ``(batch, n_outputs)``."""
+        # Glorot's uniform draw is what Keras, in which the source's network was written, starts a Dense layer from.
+        init = nn.initializers.glorot_uniform()
+        x = inputs.reshape(inputs.shape[0], -1)
+        for width in self.hidden:
+            x = nn.Dense(width, kernel_init=init)(x)
+            if self.batch_norm:
+                x = nn.BatchNorm(use_running_average=not train)(x)
+            x = nn.relu(x)
+            if self.dropout_rate:
+                x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.n_outputs, kernel_init=init)(x)
+
+
+def mlp(
+    n_features: int, hidden: tuple[int, ...], n_outputs: int, *, dropout_rate: float = 0.0, batch_norm: bool = False
+) -> Model:
+    r"""Returns a network of dense layers with rectified linear units between them.
+
+    .. math:: h_{l+1} = \\max(0, W_l h_l + b_l), \\quad \\text{outputs} = W_L h_L + b_L
+
+    Args:
+        n_features: Entries of one example, over all its axes: images may come flattened or not.
+        hidden: Width of each hidden layer; none for a linear model.
+        n_outputs: Entries of the output: classes, or values.
+        dropout_rate: Share of hidden units left out in training, 0 to less than 1.
+        batch_norm: Whether to normalise before each rectifier by the statistics of the batch.
+
+    Returns:
+        The model; with ``batch_norm`` its state holds the running mean and variance of each layer.
+
+    Raises:
+        ValueError: If a size is not positive, or the rate is outside 0 to 1.
+
+    Example:
+        >>> import jax
+        >>> params, _ = mlp(784, (128,), 10).init(jax.random.key(0))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        101770
+
+    References:
+        Glorot and Bengio (2010), AISTATS, equation 16 (initial weights). Srivastava et al. (2014), JMLR 15 (dropout).
+        Ioffe and Szegedy (2015), ICML (batch normalisation). https://proceedings.mlr.press/v9/glorot10a.html
+    """
+    require_sizes(n_features=n_features, n_outputs=n_outputs, **{f"hidden[{i}]": w for i, w in enumerate(hidden)})
+    if not 0 <= dropout_rate < 1:
+        raise ValueError(f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a share of the units.")
+    module = Mlp(tuple(hidden), n_outputs, dropout_rate, batch_norm)
+    return linen(module, jax.ShapeDtypeStruct((1, n_features), jnp.float32))
+
+
+def linear(n_features: int, n_outputs: int) -> Model:
+    r"""Returns a linear model.
+
+    .. math:: \\text{outputs} = W x + b
+
+    Args:
+        n_features: Entries of one example, over all its axes.
+        n_outputs: Entries of the output.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> model = linear(3, 2)
+        >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((5, 3)))
+        >>> outputs.shape
+        (5, 2)
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 2.3.1.
+        https://hastie.su.domains/ElemStatLearn/
+    """
+    return mlp(n_features, (), n_outputs)

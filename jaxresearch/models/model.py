@@ -1,0 +1,58 @@
+"""The seam between training and any model library: two pure functions."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jaxtyping import Array, PyTree
+
+Params = PyTree[Array]
+ModelState = PyTree[Array]
+
+
+class Model(NamedTuple):
+    """A model as two pure functions.
+
+    ``init(key) -> (params, model_state)`` draws the parameters. ``apply(params, model_state, inputs, key=None) ->
+    (outputs, model_state)`` uses them: with a key it trains (dropout drawn from the key, batch statistics updated in the
+    state it returns); without one it evaluates (no dropout, running statistics, the state returned as it came).
+
+    Both trees hold arrays alone, so they can be scanned, vmapped, saved and compared bit for bit. A model without state
+    carries an empty dict.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> double = Model(lambda key: (jnp.float32(2), {}), lambda params, state, inputs, key=None: (params * inputs, state))
+        >>> params, model_state = double.init(jax.random.key(0))
+        >>> double.apply(params, model_state, jnp.ones(2))[0].tolist()
+        [2.0, 2.0]
+
+    References:
+        Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
+        https://mlsys.org/Conferences/doc/2018/146.pdf
+    """
+
+    init: Callable[..., tuple[Params, ModelState]]
+    apply: Callable[..., tuple[Array, ModelState]]
+
+
+def require_sizes(**sizes: int) -> None:
+    """Raises an error that names the first size that is not a positive whole number.
+
+    Args:
+        **sizes: Sizes by the name of their argument.
+
+    Raises:
+        ValueError: If one is below 1 or no whole number.
+
+    Example:
+        >>> require_sizes(n_features=784, n_outputs=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: n_outputs must be a whole number, 1 or more; got 0. Pass the size of the layer.
+
+    References:
+        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} must be a whole number, 1 or more; got {size!r}. Pass the size of the layer.")

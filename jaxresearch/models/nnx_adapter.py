@@ -1,0 +1,67 @@
+"""Models of Flax NNX, whose modules hold their arrays: taken apart and put together at every call, so they are pure."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx as flax_nnx
+
+from jaxresearch.models.model import Model
+
+
+def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
+    """Returns an NNX module as a `Model`.
+
+    Its variables of type ``nnx.Param`` become the parameters and all others (batch statistics) the model's state. The
+    states of its random streams are left out of both: they are counters, not parameters, and are drawn anew from the key
+    of each call, so a call depends on its arguments alone.
+
+    Args:
+        make: ``(rngs) -> module``; the module is called as ``module(inputs)`` and told by ``train()`` and ``eval()``.
+
+    Returns:
+        The model.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx as flax_nnx
+        >>> model = nnx(lambda rngs: flax_nnx.Linear(2, 3, rngs=rngs))
+        >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((5, 2)))
+        >>> outputs.shape
+        (5, 3)
+
+    References:
+        Flax documentation, NNX: functional API, split and merge. https://flax.readthedocs.io/en/latest/api_reference/
+    """
+
+    def split(module: flax_nnx.Module):
+        return flax_nnx.split(module, flax_nnx.RngState, flax_nnx.Param, ...)
+
+    def init(key):
+        _, _, params, model_state = split(make(flax_nnx.Rngs(key)))
+        return flax_nnx.to_pure_dict(params), flax_nnx.to_pure_dict(model_state)
+
+    def apply(params, model_state, inputs, key=None):
+        # The structure of the module is found without computing: make() runs on shapes alone.
+        abstract = flax_nnx.eval_shape(lambda: make(flax_nnx.Rngs(0)))
+        graph, streams, param_types, state_types = split(abstract)
+        streams = _seeded(streams, jax.random.key(0) if key is None else key)
+        flax_nnx.replace_by_pure_dict(param_types, params)
+        flax_nnx.replace_by_pure_dict(state_types, model_state)
+        module = flax_nnx.merge(graph, streams, param_types, state_types)
+        module.eval() if key is None else module.train()
+        outputs = module(inputs)
+        if key is None:
+            return outputs, model_state
+        return outputs, flax_nnx.to_pure_dict(split(module)[3])
+
+    return Model(init, apply)
+
+
+def _seeded(streams: flax_nnx.State, key: jax.Array) -> flax_nnx.State:
+    """Returns the random streams of a module, each with a key of its own and a count of zero."""
+    leaves, treedef = jax.tree.flatten(streams)
+    seeded = []
+    for i, leaf in enumerate(leaves):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        seeded.append(jax.random.fold_in(key, i) if is_key else jax.numpy.zeros(leaf.shape, leaf.dtype))
+    return jax.tree.unflatten(treedef, seeded)

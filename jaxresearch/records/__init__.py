@@ -1,0 +1,7 @@
+"""Run directories: the only code that writes files."""
+
+from jaxresearch.records.checkpoints import save_checkpoint
+from jaxresearch.records.environment import environment
+from jaxresearch.records.run_directory import RunDirectory
+
+__all__ = ["RunDirectory", "environment", "save_checkpoint"]

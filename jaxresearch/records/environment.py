@@ -1,0 +1,53 @@
+"""Where a run ran: versions, device, source, command."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("jaxresearch", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "orbax-checkpoint", "tensorflow-datasets")
+
+
+def environment(*, seeds: list[int]) -> dict[str, Any]:
+    """Returns what one has to know of the machine and the software to make a run again.
+
+    Args:
+        seeds: The seeds of the run.
+
+    Returns:
+        Versions, backend and devices, git commit of the working directory and whether it has changes, the command
+        line, the seeds and the time (UTC). No environment variable is recorded: they may hold secrets.
+
+    Example:
+        >>> sorted(environment(seeds=[0]))
+        ['command', 'devices', 'git', 'packages', 'platform', 'python', 'seeds', 'started']
+
+    References:
+        Sandve, Nekrutenko, Taylor and Hovig (2013), Ten simple rules for reproducible computational research, PLoS
+        Comput. Biol. 9(10). https://doi.org/10.1371/journal.pcbi.1003285
+    """
+    import jax
+
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "git": _git(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "seeds": seeds,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Returns the commit of the working directory and whether it has changes; None outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

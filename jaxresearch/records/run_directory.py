@@ -1,0 +1,84 @@
+"""The directory of one run: what was asked, where it ran, how it went, what came out."""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class RunDirectory:
+    """A directory with ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and ``result.json``.
+
+    A file is either whole or not there: each is written beside its place, synced, and renamed.
+
+    Args:
+        path: Where to make it; a directory that is there already has to be empty.
+
+    Raises:
+        FileExistsError: If the path is a file, or a directory with something in it.
+        PermissionError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> directory = RunDirectory(Path(tempfile.mkdtemp()) / "run")
+        >>> directory.write("config.json", {"seeds": [0, 1]})
+        >>> json.loads((directory.path / "config.json").read_text())
+        {'seeds': [0, 1]}
+
+    References:
+        Pillai et al. (2014), All file systems are not created equal, OSDI (why sync, then rename, then sync).
+        https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
+    """
+
+    def __init__(self, path: Path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise FileExistsError(f"directory must be new or empty; got {path}. Name another one with --directory.")
+        self._made = next((parent for parent in reversed([path, *path.parents]) if not parent.exists()), None)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "checkpoints").mkdir()
+        except OSError as error:
+            raise PermissionError(
+                f"directory must be one that can be written; got {path} ({error.strerror}). "
+                "Name another one with --directory."
+            ) from error
+        self.path = path
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Writes one JSON file, whole or not at all."""
+        with tempfile.NamedTemporaryFile("w", dir=self.path, prefix=f".{name}.", delete=False) as file:
+            json.dump(_plain(content), file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, self.path / name)
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Appends one line to ``metrics.jsonl``."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+
+    def discard(self) -> None:
+        """Removes what was made: a run that could not begin leaves nothing behind."""
+        for entry in list(self.path.iterdir()) if self._made is None else [self._made]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _plain(value: Any) -> Any:
+    """Returns the value in JSON's types; a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        # Seven digits are all that float32 holds; more would show the noise of its conversion.
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value

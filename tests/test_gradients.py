@@ -1,0 +1,130 @@
+"""Gradient estimators: right against closed forms, exchangeable, composable."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxresearch import gradients
+
+
+def loss_fn(params, model_state, batch, key):
+    """A weighted mean of (theta x - y)^2 / 2 whose state counts calls; the key adds nothing but is used."""
+    del key
+    losses = (batch["inputs"] @ params["slope"] + params["intercept"] - batch["targets"]) ** 2 / 2
+    weights = batch.get("weights", jnp.ones(losses.shape))
+    loss = jnp.sum(weights * losses) / jnp.sum(weights)
+    return loss, ({"largest": jnp.max(losses)}, {"calls": model_state["calls"] + 1})
+
+
+@pytest.fixture
+def problem():
+    generator = np.random.default_rng(0)
+    params = {"slope": jnp.asarray(generator.normal(size=3), jnp.float32), "intercept": jnp.float32(0.5)}
+    inputs, targets = generator.normal(size=(12, 3)), generator.normal(size=12)
+    batch = {"inputs": jnp.asarray(inputs, jnp.float32), "targets": jnp.asarray(targets, jnp.float32)}
+    return params, {"calls": jnp.zeros((), jnp.int32)}, batch
+
+
+def _close(a, b):
+    # Sums of twelve float32 terms of order 1 in another order: a few units in the last place.
+    return jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, rtol=1e-5, atol=1e-6), a, b))
+
+
+def test_plain_equals_the_closed_form(problem, key):
+    params, model_state, batch = problem
+    gradient, metrics, model_state = gradients.plain(loss_fn)(params, model_state, batch, key)
+    residual = batch["inputs"] @ params["slope"] + params["intercept"] - batch["targets"]
+    expected = {"slope": batch["inputs"].T @ residual / 12, "intercept": residual.mean()}
+    assert _close(gradient, expected)
+    assert np.isclose(metrics["loss"], (residual**2).mean() / 2, rtol=1e-6)
+    assert set(metrics) == {"loss", "largest"}
+    assert model_state["calls"] == 1
+
+
+@pytest.mark.parametrize("n_micro_batches", [1, 2, 3, 4, 12])
+def test_accumulated_equals_the_whole_batch(problem, key, n_micro_batches):
+    whole, metrics, _ = gradients.plain(loss_fn)(*problem, key)
+    accumulated = gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=n_micro_batches)
+    parts, parts_metrics, model_state = accumulated(*problem, key)
+    assert _close(parts, whole)
+    assert np.isclose(parts_metrics["loss"], metrics["loss"], rtol=1e-6)
+    assert model_state["calls"] == n_micro_batches
+
+
+def test_accumulated_weights_each_part_by_its_examples(problem, key):
+    params, model_state, batch = problem
+    batch = {**batch, "weights": jnp.array([1.0] * 5 + [0.0] * 7)}  # the last of three parts is padding alone
+    accumulated = gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=3)
+    gradient, _, _ = accumulated(params, model_state, batch, key)
+    real = {name: values[:5] for name, values in batch.items()}
+    assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
+
+
+def test_accumulated_gives_each_part_its_own_key(problem, key):
+    def noisy(params, model_state, batch, key):
+        return {"noise": jax.random.normal(key)}, {"noise": jax.random.normal(jax.random.fold_in(key, 7))}, model_state
+
+    _, metrics, _ = gradients.accumulated(noisy, n_micro_batches=4)(*problem, key)
+    single = [noisy(*problem, jax.random.fold_in(key, part))[1]["noise"] for part in range(4)]
+    assert len({float(value) for value in single}) == 4
+    assert np.isclose(metrics["noise"], np.mean(single), rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 0.5, 1e3])
+def test_clipped_equals_optax(problem, key, max_norm):
+    whole, _, _ = gradients.plain(loss_fn)(*problem, key)
+    expected, _ = optax.clip_by_global_norm(max_norm).update(whole, optax.EmptyState())
+    clipped, metrics, _ = gradients.clipped(gradients.plain(loss_fn), max_norm=max_norm)(*problem, key)
+    assert _close(clipped, expected)
+    assert np.isclose(metrics["gradient_norm"], optax.tree.norm(whole), rtol=1e-6)
+
+
+def test_clipped_leaves_a_zero_gradient_alone(problem, key):
+    def flat(params, model_state, batch, key):
+        return 0.0 * params["intercept"], ({}, model_state)
+
+    gradient, _, _ = gradients.clipped(gradients.plain(flat), max_norm=1.0)(*problem, key)
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.all(leaf == 0)), gradient))
+
+
+def test_clipped_can_be_swept(problem, key):
+    def norm(max_norm):
+        gradient, _, _ = gradients.clipped(gradients.plain(loss_fn), max_norm=max_norm)(*problem, key)
+        return optax.tree.norm(gradient)
+
+    assert np.allclose(jax.vmap(norm)(jnp.array([0.01, 0.02])), [0.01, 0.02], rtol=1e-5)
+
+
+def test_estimators_exchange_and_compose(problem, key):
+    plain = gradients.plain(loss_fn)
+    composed = gradients.clipped(gradients.accumulated(plain, n_micro_batches=4), max_norm=0.1)
+    for estimator in (plain, gradients.accumulated(plain, n_micro_batches=2), composed):
+        assert list(inspect.signature(estimator).parameters) == ["params", "model_state", "batch", "key"]
+        eager, compiled = estimator(*problem, key), jax.jit(estimator)(*problem, key)
+        assert jax.tree.structure(eager) == jax.tree.structure(compiled)
+        assert _close(eager[0], compiled[0])
+
+
+@pytest.mark.raises
+def test_accumulated_refuses_parts_that_do_not_divide_the_batch(problem, key):
+    accumulated = gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=5)
+    with pytest.raises(ValueError, match="n_micro_batches must divide the batch of 12 examples; got 5"):
+        accumulated(*problem, key)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("n_micro_batches", [0, -2])
+def test_accumulated_refuses_no_parts(n_micro_batches):
+    with pytest.raises(ValueError, match=f"n_micro_batches must be 1 or more; got {n_micro_batches}"):
+        gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=n_micro_batches)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
+def test_clipped_refuses_a_norm_that_is_not_positive(max_norm):
+    with pytest.raises(ValueError, match="max_norm must be positive; got"):
+        gradients.clipped(gradients.plain(loss_fn), max_norm=max_norm)
