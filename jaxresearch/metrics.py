@@ -15,8 +15,9 @@ more than 2**24 examples                    counts are float32 and lose single e
 ==========================================  =======================================================================
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,8 @@ from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
 Average = Literal["binary", "micro", "macro", "weighted"]
 
 
-class Metric(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Metric:
     """A metric in three pure functions, so that it can be computed over batches and merged.
 
     ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
@@ -364,7 +366,7 @@ def root_mean_squared_error() -> Metric:
         https://archive.org/details/theoriacombinati00gaus
     """
     squared = mean_squared_error()
-    return squared._replace(compute=lambda summary: jnp.sqrt(squared.compute(summary)))
+    return dataclasses.replace(squared, compute=lambda summary: jnp.sqrt(squared.compute(summary)))
 
 
 def mean_absolute_error() -> Metric:
@@ -414,20 +416,25 @@ def r2() -> Metric:
         mean = jnp.sum(_masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
         spread = jnp.sum(_masked(weights, (targets - mean[None]) ** 2), axis=0)
         residual = jnp.sum(_masked(weights, (targets - predictions) ** 2), axis=0)
-        return total, mean, spread, residual
+        # The ends tell constant targets, whose spread around a rounded mean need not be 0.
+        low = jnp.min(jnp.where(weights > 0, targets, jnp.inf), axis=0)
+        high = jnp.max(jnp.where(weights > 0, targets, -jnp.inf), axis=0)
+        return total, mean, spread, residual, low, high
 
     def merge(summaries):
-        totals, means, spreads, residuals = summaries
+        totals, means, spreads, residuals, lows, highs = summaries
         total = jnp.sum(totals)
         mean = jnp.sum(totals[:, None] * means, axis=0) / jnp.where(total > 0, total, 1)
         between = jnp.sum(totals[:, None] * (means - mean[None]) ** 2, axis=0)
-        return total, mean, jnp.sum(spreads, axis=0) + between, jnp.sum(residuals, axis=0)
+        spread, residual = jnp.sum(spreads, axis=0) + between, jnp.sum(residuals, axis=0)
+        return total, mean, spread, residual, jnp.min(lows, axis=0), jnp.max(highs, axis=0)
 
     def compute(summary):
-        total, _, spread, residual = summary
-        constant = jnp.where(residual == 0, 1.0, 0.0)
-        explained = jnp.where(spread > 0, 1 - residual / jnp.where(spread > 0, spread, 1), constant)
-        return jnp.where(total > 0, jnp.mean(explained), jnp.nan)
+        total, _, spread, residual, low, high = summary
+        varies = high > low
+        explained = 1 - residual / jnp.where(varies, spread, 1)
+        each = jnp.where(varies, explained, jnp.where(residual == 0, 1.0, 0.0))
+        return jnp.where(total > 0, jnp.mean(each), jnp.nan)
 
     return Metric(summarise, merge, compute)
 

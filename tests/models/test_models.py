@@ -1,0 +1,221 @@
+"""Every model keeps the one contract, whatever library it comes from, and is trained by the same code."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx as flax_nnx
+
+from jaxresearch import gradients, losses, metrics, models, training
+
+
+class NnxNet(flax_nnx.Module):
+    def __init__(self, rngs):
+        self.first = flax_nnx.Linear(2, 16, rngs=rngs)
+        self.norm = flax_nnx.BatchNorm(16, rngs=rngs)
+        self.dropout = flax_nnx.Dropout(0.2, rngs=rngs)
+        self.last = flax_nnx.Linear(16, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.dropout(jax.nn.relu(self.norm(self.first(x)))))
+
+
+class EqxNet(eqx.Module):
+    first: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    dropout: eqx.nn.Dropout
+    last: eqx.nn.Linear
+
+    def __init__(self, key):
+        first, last = jax.random.split(key)
+        self.first = eqx.nn.Linear(2, 16, key=first)
+        self.norm = eqx.nn.BatchNorm(16, axis_name="batch", mode="batch")
+        self.dropout = eqx.nn.Dropout(0.2)
+        self.last = eqx.nn.Linear(16, 3, key=last)
+
+    def __call__(self, x, state, key=None):
+        x, state = self.norm(self.first(x), state)
+        return self.last(self.dropout(jax.nn.relu(x), key=key)), state
+
+
+class LinenNet(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(16)(x))
+        return nn.Dense(3)(nn.Dropout(0.2, deterministic=not train)(nn.relu(x)))
+
+
+def _plain_init(key):
+    return {"w": jax.random.normal(key, (2, 3)) * 0.1, "b": jnp.zeros(3)}
+
+
+MODELS = {
+    "linear": models.linear(2, 3),
+    "mlp": models.mlp(2, (16,), 3),
+    "mlp with state": models.mlp(2, (16, 8), 3, dropout_rate=0.2, batch_norm=True),
+    "cnn": models.cnn((2, 1, 1), 3, channels=(4,), hidden=16),
+    "linen": models.linen(LinenNet(), jax.ShapeDtypeStruct((1, 2), jnp.float32)),
+    "nnx": models.nnx(NnxNet),
+    "equinox": models.equinox(eqx.nn.make_with_state(EqxNet)),
+    "equinox plain": models.equinox(lambda key: eqx.nn.MLP(2, 3, 16, 1, key=key)),
+    "function": models.function(_plain_init, lambda params, inputs: inputs @ params["w"] + params["b"][None]),
+}
+STATEFUL = ("mlp with state", "linen", "nnx", "equinox")
+each = pytest.mark.parametrize("model", list(MODELS.values()), ids=list(MODELS))
+each_stateful = pytest.mark.parametrize("model", [MODELS[name] for name in STATEFUL], ids=STATEFUL)
+
+
+def _data(n=96):
+    targets = np.arange(n) % 3
+    noise = np.random.default_rng(0).normal(size=(n, 2))
+    inputs = noise + 4 * np.stack([np.cos(targets * 2.1), np.sin(targets * 2.1)], 1)
+    return {"inputs": jnp.asarray(inputs, jnp.float32), "targets": jnp.asarray(targets, jnp.int32)}
+
+
+def _same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), a, b))
+
+
+@each
+def test_the_same_training_code_trains_every_model(model):
+    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+
+    @jax.jit
+    def train(key, data):
+        estimator = gradients.plain(loss_fn)
+        options = {"model": model, "estimator": estimator, "optimizer": optax.adam(0.05)}
+        return training.run(key, data, **options, batch_size=16, epochs=20)
+
+    state, history = train(jax.random.key(0), _data())
+    accuracy = training.evaluate(state, _data(), model=model, metrics={"accuracy": metrics.accuracy()}, batch_size=40)
+    assert history["loss"][-6:].mean() < history["loss"][:6].mean()
+    assert accuracy["accuracy"] > 0.9
+
+
+@each
+def test_params_and_state_hold_arrays_alone(model):
+    params, model_state = model.init(jax.random.key(0))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((params, model_state)))
+    assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params))
+
+
+@each
+def test_init_is_a_function_of_the_key_under_jit_and_vmap(model):
+    first, again, other = (model.init(jax.random.key(seed)) for seed in (0, 0, 1))
+    assert _same(first, again) and not _same(first, other)
+    stacked = jax.jit(jax.vmap(model.init))(jax.vmap(jax.random.key)(jnp.arange(2)))
+    for i, single in enumerate((first, other)):
+        # Initial draws pass through erfinv or square roots, fused otherwise under jit.
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), stacked, single)
+
+
+@each
+def test_without_a_key_a_model_evaluates(model):
+    params, model_state = model.init(jax.random.key(0))
+    outputs, after = model.apply(params, model_state, _data()["inputs"])
+    again, _ = model.apply(params, model_state, _data()["inputs"])
+    assert outputs.shape == (96, 3) and outputs.dtype == jnp.float32
+    assert _same(outputs, again) and _same(after, model_state)
+    alone, _ = model.apply(params, model_state, _data()["inputs"][:1])
+    np.testing.assert_allclose(alone[0], outputs[0], rtol=1e-5, atol=1e-6)  # other shapes of matrix products
+
+
+@each
+def test_apply_is_the_same_under_jit(model):
+    params, model_state = model.init(jax.random.key(0))
+    eager = model.apply(params, model_state, _data()["inputs"], jax.random.key(1))
+    compiled = jax.jit(model.apply)(params, model_state, _data()["inputs"], jax.random.key(1))
+    # Batch statistics divide by small deviations: rounding grows to the fifth digit.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, compiled)
+
+
+@each_stateful
+def test_with_a_key_dropout_is_drawn_from_it(model):
+    params, model_state = model.init(jax.random.key(0))
+    first, again, other = (
+        model.apply(params, model_state, _data()["inputs"], jax.random.key(seed))[0] for seed in (1, 1, 2)
+    )
+    assert _same(first, again) and not _same(first, other)
+
+
+@each_stateful
+def test_training_updates_the_running_statistics_that_evaluation_uses(model):
+    params, model_state = model.init(jax.random.key(0))
+    _, updated = model.apply(params, model_state, _data()["inputs"], jax.random.key(1))
+    assert jax.tree.structure(updated) == jax.tree.structure(model_state)
+    assert not _same(updated, model_state)
+    before, after = (model.apply(params, state, _data()["inputs"])[0] for state in (model_state, updated))
+    assert not np.allclose(before, after, atol=1e-4)
+
+
+@each_stateful
+def test_gradients_are_finite_with_dropout_and_batch_statistics(model):
+    params, model_state = model.init(jax.random.key(0))
+    loss = jax.grad(lambda params: model.apply(params, model_state, _data()["inputs"], jax.random.key(1))[0].sum())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(loss)(params)))
+
+
+def test_batch_norm_keeps_the_running_mean_of_its_closed_form():
+    model = models.mlp(2, (3,), 1, batch_norm=True)
+    params, model_state = model.init(jax.random.key(0))
+    _, updated = model.apply(params, model_state, _data()["inputs"], jax.random.key(1))
+    hidden = _data()["inputs"] @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"][None]
+    running = updated["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(running, 0.01 * hidden.mean(axis=0), rtol=1e-4, atol=1e-6)  # momentum 0.99, from 0
+
+
+def test_mlp_equals_a_forward_pass_by_hand():
+    model = models.mlp(4, (5,), 3)
+    params, _ = model.init(jax.random.key(0))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2, 2)), jnp.float32)
+    flat = np.asarray(images).reshape(6, 4)
+    hidden = np.maximum(0, flat @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"]))
+    expected = hidden @ np.asarray(params["Dense_1"]["kernel"]) + np.asarray(params["Dense_1"]["bias"])
+    np.testing.assert_allclose(model.apply(params, {}, images)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_mlp_starts_from_glorot_and_zero():
+    params, _ = models.mlp(784, (128,), 10).init(jax.random.key(0))
+    limit = np.sqrt(6 / (784 + 128))
+    kernel = np.asarray(params["Dense_0"]["kernel"])
+    assert np.abs(kernel).max() <= limit and np.abs(kernel).max() > 0.99 * limit
+    assert not np.any(params["Dense_0"]["bias"])
+
+
+def test_dropout_keeps_its_share_and_scales_the_rest():
+    model = models.mlp(1, (10_000,), 1, dropout_rate=0.25)
+    params, _ = model.init(jax.random.key(0))
+    params = jax.tree.map(jnp.ones_like, params)
+    outputs, _ = model.apply(params, {}, jnp.ones((1, 1)), jax.random.key(1))
+    # 10,000 units of value 2, a quarter left out, the rest times 4/3: mean 20,001, standard error 116.
+    assert abs(float(outputs[0, 0]) - 20_001) < 4 * 116
+    assert outputs != 20_001
+
+
+def test_function_may_take_the_key():
+    model = models.function(lambda key: jnp.zeros(()), lambda params, x, key: x if key is None else x + 1)
+    assert model.apply(jnp.zeros(()), {}, jnp.ones(1))[0] == 1
+    assert model.apply(jnp.zeros(()), {}, jnp.ones(1), jax.random.key(0))[0] == 2
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("bad", [0, -3, 2.5, True])
+def test_sizes_are_positive_whole_numbers(bad):
+    for make, name in (
+        (lambda: models.linear(bad, 1), "n_features"),
+        (lambda: models.mlp(1, (4, bad), 1), r"hidden\[1\]"),
+        (lambda: models.cnn((28, 28, 1), bad), "n_outputs"),
+        (lambda: models.cnn((28, bad, 1), 10), r"image_shape\[1\]"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number, 1 or more; got {bad}"):
+            make()
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_rate_is_a_share_below_one(rate):
+    with pytest.raises(ValueError, match=f"dropout_rate must be at least 0 and below 1; got {rate}"):
+        models.mlp(1, (1,), 1, dropout_rate=rate)

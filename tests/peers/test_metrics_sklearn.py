@@ -1,0 +1,150 @@
+"""Metrics equal scikit-learn's on 1,000 random cases: absent classes, ties, weights, constant predictions."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as peer
+
+from jaxresearch import metrics
+
+N_CASES, MOST = 1_000, 64
+AVERAGES = ("micro", "macro", "weighted", None)
+
+
+def _case(seed):
+    """Returns logits, targets and weights of a random case; every third has ties, every fifth is constant."""
+    generator = np.random.default_rng(seed)
+    n_classes, n = int(generator.choice([2, 3, 7])), int(generator.integers(2, MOST + 1))
+    logits = generator.normal(size=(n, n_classes)) * 3
+    if seed % 3 == 0:
+        logits = np.round(logits)
+    if seed % 5 == 0:
+        logits[:] = logits[0]
+    n_present = int(generator.integers(1, n_classes + 1))
+    targets = generator.choice(generator.permutation(n_classes)[:n_present], n)
+    weights = generator.integers(0, 4, n) * 0.5 if seed % 2 else np.ones(n)
+    weights[0] = 1.0
+    return logits.astype(np.float32), targets.astype(np.int32), weights.astype(np.float32)
+
+
+def _padded(case):
+    """Returns the case at one size, so that one program serves all; the padding has weight 0."""
+    return [np.pad(leaf, [(0, MOST - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)) for leaf in case]
+
+
+@jax.jit
+def _ours(logits, targets, weights):
+    n_classes = logits.shape[1]
+    values = {
+        "accuracy": metrics.accuracy(),
+        "confusion": metrics.confusion_matrix(),
+        "roc_auc": metrics.roc_auc(),
+        "log_loss": metrics.log_loss(),
+        "brier": metrics.brier_score(),
+    }
+    for average in AVERAGES + (("binary",) if n_classes == 2 else ()):
+        values[f"precision {average}"] = metrics.precision(average=average)
+        values[f"recall {average}"] = metrics.recall(average=average)
+        values[f"f1 {average}"] = metrics.f1(average=average)
+    if n_classes > 2:
+        values["top_2"] = metrics.top_k_accuracy(k=2)
+    return {name: metric(logits, targets, weights) for name, metric in values.items()}
+
+
+def _area(present, scores, weights):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an absent class, which both call nan
+        known = present[weights > 0]
+        return peer.roc_auc_score(present, scores, sample_weight=weights) if 0 < known.sum() < len(known) else np.nan
+
+
+def _theirs(logits, targets, weights):
+    n_classes = logits.shape[1]
+    labels, put = np.arange(n_classes), logits.argmax(1)
+    log_probabilities = np.asarray(jax.nn.log_softmax(logits))
+    probabilities = np.exp(log_probabilities.astype(np.float64))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    scores = (logits[:, 1] - logits[:, 0])[:, None] if n_classes == 2 else log_probabilities
+    which = [1] if n_classes == 2 else labels
+    one_hot = targets[:, None] == labels[None]
+    brier = np.average(((probabilities - one_hot) ** 2).sum(1), weights=weights) / (2 if n_classes == 2 else 1)
+    values = {
+        "accuracy": peer.accuracy_score(targets, put, sample_weight=weights),
+        "confusion": peer.confusion_matrix(targets, put, labels=labels, sample_weight=weights),
+        "roc_auc": np.mean([_area(targets == k, scores[:, i], weights) for i, k in enumerate(which)]),
+        "log_loss": peer.log_loss(targets, probabilities, labels=labels, sample_weight=weights),
+        "brier": brier,
+    }
+    if n_classes == 2:
+        np.testing.assert_allclose(
+            brier, peer.brier_score_loss(targets == 1, probabilities[:, 1], sample_weight=weights), rtol=1e-9
+        )
+    for average in AVERAGES + (("binary",) if n_classes == 2 else ()):
+        options = {} if average == "binary" else {"labels": labels}
+        scored = peer.precision_recall_fscore_support(
+            targets, put, average=average, sample_weight=weights, zero_division=0, **options
+        )
+        for name, value in zip(("precision", "recall", "f1"), scored, strict=False):
+            values[f"{name} {average}"] = value
+    if n_classes > 2:
+        values["top_2"] = peer.top_k_accuracy_score(targets, logits, k=2, labels=labels, sample_weight=weights)
+    return values
+
+
+def test_classification_metrics_equal_scikit_learn_on_a_thousand_cases():
+    n_absent = 0
+    for seed in range(N_CASES):
+        case = _case(seed)
+        n_absent += len(np.unique(case[1])) < case[0].shape[1]
+        ours, theirs = jax.device_get(_ours(*_padded(case))), _theirs(*case)
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            # float32 sums of up to 64 terms against float64
+            np.testing.assert_allclose(ours[name], value, rtol=2e-5, atol=2e-6, err_msg=f"{name}, case {seed}")
+    assert n_absent > N_CASES / 4
+
+
+@jax.jit
+def _our_regression(predictions, targets, weights):
+    values = {
+        "mse": metrics.mean_squared_error(),
+        "rmse": metrics.root_mean_squared_error(),
+        "mae": metrics.mean_absolute_error(),
+        "r2": metrics.r2(),
+    }
+    return {name: metric(predictions, targets, weights) for name, metric in values.items()}
+
+
+def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
+    for seed in range(N_CASES):
+        generator = np.random.default_rng(seed)
+        n = int(generator.integers(2, MOST + 1))
+        targets = (generator.normal(size=n) + generator.choice([0, 3])).astype(np.float32)
+        if seed % 10 == 0:
+            targets[:] = 2.0  # a sum that rounds would make the peer's own mean miss it
+        predictions = (targets + generator.normal(size=n) * generator.choice([0.0, 0.1, 1.0])).astype(np.float32)
+        weights = generator.integers(1, 4, n).astype(np.float32)
+        ours = jax.device_get(_our_regression(*_padded((predictions, targets, weights))))
+        theirs = {
+            "mse": peer.mean_squared_error(targets, predictions, sample_weight=weights),
+            "rmse": peer.root_mean_squared_error(targets, predictions, sample_weight=weights),
+            "mae": peer.mean_absolute_error(targets, predictions, sample_weight=weights),
+            "r2": peer.r2_score(targets, predictions, sample_weight=weights),
+        }
+        for name, value in theirs.items():
+            # R2 subtracts from 1, and divides by the spread of as few as two targets: relative to its own size.
+            np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-5, err_msg=f"{name}, case {seed}")
+
+
+@pytest.mark.parametrize("n_classes", [3, 5])
+def test_roc_auc_of_several_classes_equals_scikit_learn_one_versus_rest(n_classes):
+    generator = np.random.default_rng(n_classes)
+    logits = generator.normal(size=(200, n_classes)).astype(np.float32)
+    targets = (np.arange(200) % n_classes).astype(np.int32)
+    probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits)), np.float64)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    expected = peer.roc_auc_score(targets, probabilities, multi_class="ovr", average="macro")
+    np.testing.assert_allclose(metrics.roc_auc()(jnp.asarray(logits), jnp.asarray(targets)), expected, rtol=1e-5)

@@ -1,0 +1,203 @@
+"""Losses against closed forms, a float64 loop, Optax and finite differences."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.test_util import check_grads
+
+from jaxresearch import losses
+
+REGRESSION = (losses.squared_error, losses.half_squared_error, losses.huber_loss, losses.log_cosh_loss)
+ERRORS = np.array([-1e4, -30.0, -1.0, -0.5, 0.0, 1e-3, 0.5, 1.0, 2.0, 1e4])
+
+
+def _reference(name, error, delta=1.0):
+    """The textbook formula in float64, one error at a time."""
+    size = abs(error)
+    return {
+        "squared_error": error**2,
+        "half_squared_error": error**2 / 2,
+        "huber_loss": error**2 / 2 if size <= delta else delta * (size - delta / 2),
+        "log_cosh_loss": size + math.log1p(math.exp(-2 * size)) - math.log(2),
+    }[name]
+
+
+@pytest.mark.parametrize("loss", REGRESSION, ids=lambda loss: loss.__name__)
+def test_regression_losses_equal_the_formula(loss):
+    values = loss(jnp.asarray(ERRORS, jnp.float32) + 3, jnp.full(10, 3.0))
+    expected = [_reference(loss.__name__, error) for error in ERRORS]
+    # Adding 3 rounds the errors themselves to float32 first.
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", REGRESSION, ids=lambda loss: loss.__name__)
+def test_regression_losses_have_the_right_derivatives(loss):
+    with jax.enable_x64(True):
+        errors = jnp.array([-5.0, -0.7, 1e-3, 0.3, 4.0])
+        check_grads(lambda x: loss(x, jnp.zeros(5)), (errors,), order=2, modes=("fwd", "rev"))
+    assert np.all(np.isfinite(jax.grad(lambda x: loss(x, jnp.zeros(10)).sum())(jnp.asarray(ERRORS, jnp.float32))))
+    assert jax.grad(lambda x: loss(x, jnp.zeros(())))(0.0) == 0
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0, 7.5])
+def test_huber_loss_equals_optax(delta):
+    errors = jnp.asarray(ERRORS, jnp.float32)
+    expected = optax.losses.huber_loss(errors, jnp.zeros(10), delta=delta)
+    np.testing.assert_allclose(losses.huber_loss(errors, jnp.zeros(10), delta=delta), expected, rtol=1e-6)
+
+
+def test_huber_loss_takes_a_swept_delta():
+    swept = jax.vmap(lambda delta: losses.huber_loss(jnp.array(3.0), jnp.array(0.0), delta=delta))(jnp.array([1.0, 2.0]))
+    np.testing.assert_allclose(swept, [2.5, 4.0], rtol=1e-6)
+
+
+def _logits(shape=(50, 7), scale=3.0):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape) * scale, jnp.float32)
+
+
+LABELS = jnp.asarray(np.random.default_rng(1).integers(0, 7, 50), jnp.int32)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_integer_cross_entropy_equals_optax(smoothing):
+    ours = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
+    soft = optax.losses.smooth_labels(jax.nn.one_hot(LABELS, 7), smoothing)
+    np.testing.assert_allclose(ours, optax.losses.softmax_cross_entropy(_logits(), soft), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_soft_cross_entropy_of_one_hot_labels_equals_that_of_integers(smoothing):
+    hard = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
+    soft = losses.softmax_cross_entropy(_logits(), jax.nn.one_hot(LABELS, 7), label_smoothing=smoothing)
+    np.testing.assert_allclose(hard, soft, rtol=1e-5, atol=1e-6)  # sums in another order
+
+
+def test_integer_cross_entropy_equals_a_loop_in_float64():
+    logits = np.asarray(_logits(), np.float64)
+    expected = [math.log(sum(math.exp(z - max(row)) for z in row)) + max(row) - row[y] for row, y in zip(logits, LABELS)]
+    values = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS)
+    # The logarithm of the sum and the logit, both of order 10 in float32, are subtracted.
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("label", [-1, -7, 7, 8, 2**31 - 1, -(2**31)])
+def test_integer_cross_entropy_of_a_label_outside_the_classes_is_nan(label):
+    values = losses.softmax_cross_entropy_with_integer_labels(_logits((2, 7)), jnp.array([label, 0], jnp.int32))
+    assert np.isnan(values[0]) and np.isfinite(values[1])
+
+
+def test_integer_cross_entropy_takes_bytes_as_labels():
+    byte = losses.softmax_cross_entropy_with_integer_labels(_logits((2, 7)), jnp.array([255, 6], jnp.uint8))
+    assert np.isnan(byte[0])
+    assert byte[1] == losses.softmax_cross_entropy_with_integer_labels(_logits((2, 7)), jnp.array([0, 6]))[1]
+
+
+def test_cross_entropies_are_stable_for_large_logits():
+    logits = jnp.array([[1e4, 0.0], [-1e4, 0.0]])
+    labels = jnp.array([1, 1])
+    np.testing.assert_allclose(losses.softmax_cross_entropy_with_integer_labels(logits, labels), [1e4, 0], atol=1e-6)
+    gradient = jax.grad(lambda z: losses.softmax_cross_entropy_with_integer_labels(z, labels).sum())(logits)
+    np.testing.assert_allclose(gradient, [[1, -1], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(losses.sigmoid_cross_entropy(jnp.array([1e4, -1e4]), jnp.array([0.0, 1.0])), [1e4, 1e4])
+
+
+def test_cross_entropies_have_the_right_derivatives():
+    with jax.enable_x64(True):
+        logits, labels = jnp.asarray(_logits((4, 7)), jnp.float64), LABELS[:4]
+        soft = jax.nn.softmax(logits[::-1])
+        check_grads(lambda z: losses.softmax_cross_entropy_with_integer_labels(z, labels), (logits,), order=2)
+        check_grads(lambda z: losses.softmax_cross_entropy(z, soft, label_smoothing=0.1), (logits,), order=2)
+        check_grads(lambda z: losses.sigmoid_cross_entropy(z, soft), (logits,), order=2)
+
+
+def test_sigmoid_cross_entropy_equals_optax():
+    targets = jax.nn.sigmoid(_logits((5, 7))[::-1])
+    expected = optax.losses.sigmoid_binary_cross_entropy(_logits((5, 7)), targets)
+    np.testing.assert_allclose(losses.sigmoid_cross_entropy(_logits((5, 7)), targets), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_label_smoothing_can_be_swept():
+    def mean(smoothing):
+        return losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing).mean()
+
+    swept = jax.jit(jax.vmap(mean))(jnp.array([0.0, 0.1]))
+    np.testing.assert_allclose(swept, [mean(0.0), mean(0.1)], rtol=1e-5)
+
+
+def test_losses_keep_one_value_an_example_under_jit_and_vmap():
+    for loss in REGRESSION:
+        x, y = jnp.ones((3, 2)), jnp.zeros((3, 2))
+        assert loss(x, y).shape == (3, 2)
+        np.testing.assert_allclose(jax.jit(loss)(x, y), loss(x, y), rtol=1e-6)
+        np.testing.assert_allclose(jax.vmap(loss)(x, y), loss(x, y), rtol=1e-6)
+    many = jnp.stack([_logits()] * 2)
+    assert losses.softmax_cross_entropy_with_integer_labels(many, jnp.stack([LABELS] * 2)).shape == (2, 50)
+
+
+def test_weighted_mean_ignores_what_has_no_weight_even_in_its_gradient():
+    values = jnp.array([1.0, 3.0, jnp.nan, jnp.inf])
+    weights = jnp.array([1.0, 3.0, 0.0, 0.0])
+    assert losses.weighted_mean(values, weights) == 2.5
+    np.testing.assert_allclose(jax.grad(losses.weighted_mean)(values, weights), [0.25, 0.75, 0, 0])
+
+
+def test_weighted_mean_spreads_weights_over_trailing_axes():
+    values = jnp.array([[1.0, 3.0], [10.0, 20.0]])
+    assert losses.weighted_mean(values, jnp.array([1.0, 0.0])) == 2.0
+    assert losses.weighted_mean(values) == 8.5
+
+
+def test_weighted_mean_of_nothing_is_nan():
+    assert np.isnan(losses.weighted_mean(jnp.ones(3), jnp.zeros(3)))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("loss", [*REGRESSION, losses.sigmoid_cross_entropy, losses.softmax_cross_entropy])
+def test_losses_refuse_to_broadcast(loss):
+    with pytest.raises(ValueError, match=r"must have the shape of (predictions|logits), \(8, 1\); got \(8,\)"):
+        loss(jnp.zeros((8, 1)), jnp.zeros(8))
+
+
+@pytest.mark.raises
+def test_integer_cross_entropy_refuses_one_hot_labels():
+    with pytest.raises(ValueError, match=r"labels must have shape \(50,\); got \(50, 7\). Pass integer classes, not one-hot"):
+        losses.softmax_cross_entropy_with_integer_labels(_logits(), jax.nn.one_hot(LABELS, 7))
+
+
+@pytest.mark.raises
+def test_integer_cross_entropy_refuses_float_labels():
+    with pytest.raises(ValueError, match="labels must be integers; got float32"):
+        losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS.astype(jnp.float32))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
+def test_smoothing_is_a_share(smoothing):
+    with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1; got"):
+        losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("delta", [0.0, -1.0])
+def test_huber_loss_refuses_a_delta_that_is_not_positive(delta):
+    with pytest.raises(ValueError, match=f"delta must be positive; got {delta}"):
+        losses.huber_loss(jnp.zeros(2), jnp.zeros(2), delta=delta)
+
+
+@pytest.mark.raises
+def test_weighted_mean_refuses_weights_of_another_shape():
+    with pytest.raises(ValueError, match=r"weights must have the shape of the leading axes of the losses, \(3,\); got \(2,\)"):
+        losses.weighted_mean(jnp.ones(3), jnp.ones(2))
+
+
+def test_every_loss_has_the_signature_of_a_loss():
+    for name, loss in inspect.getmembers(losses, inspect.isfunction):
+        if name.startswith("_") or loss.__module__ != losses.__name__ or name == "weighted_mean":
+            continue
+        positional = [p.name for p in inspect.signature(loss).parameters.values() if p.kind != p.KEYWORD_ONLY]
+        assert len(positional) == 2 and positional[0] in ("predictions", "logits"), name
