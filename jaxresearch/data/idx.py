@@ -119,7 +119,7 @@ def load_idx_folder(folder: Path) -> Dataset:
                 raise ValueError(f"{path} must have {n_axes} axes; got shape {values.shape}. Is it another file?")
             parts.setdefault(part, {})[key] = values[..., None] if n_axes == 3 else values.astype(np.int32)
             digests.append((path.name, digest))
-    n_classes = int(parts["train"]["targets"].max(initial=-1)) + 1
+    n_classes = int(parts["train"]["targets"].max(initial=0)) + 1
     card = DataCard(
         name=folder.name,
         source=str(folder),

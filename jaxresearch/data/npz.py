@@ -60,7 +60,7 @@ def load_npz(path: Path, *, seed: int, test_fraction: float) -> Dataset:
         parts["train"], parts["test"] = split(parts["train"], fraction=test_fraction, seed=seed)
     targets = parts["train"]["targets"]
     is_classes = targets.dtype.kind in "iu"
-    n_classes = int(targets.max(initial=-1)) + 1 if is_classes else 0
+    n_classes = int(targets.max(initial=0)) + 1 if is_classes else 0
     card = DataCard(
         name=path.stem,
         source=str(path),
@@ -74,7 +74,7 @@ def load_npz(path: Path, *, seed: int, test_fraction: float) -> Dataset:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Returns all arrays of the file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, not named ones")
             return {name: file[name] for name in file.files}

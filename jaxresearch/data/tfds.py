@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -70,26 +71,21 @@ def _prepare(builder: Any, name: str) -> None:
     """Prepares a set that is not yet prepared."""
     import tensorflow_datasets as tfds
 
-    if builder.data_path.exists():
-        return
-    try:
-        import tensorflow  # noqa: F401  # ty: preparing an image set needs it, reading does not
-    except ImportError as error:
-        raise ValueError(
-            f"tfds:{name} must be prepared first, which needs TensorFlow; it is not installed. "
-            'Run: pip install "jaxresearch[tfds]"'
-        ) from error
     with resources.as_file(resources.files("jaxresearch.data") / "archives") as archives:
         # Where the package carries a set's own archives, TFDS verifies and reads those instead of the network.
         bundled = archives / builder.name
         config = tfds.download.DownloadConfig(manual_dir=bundled if bundled.is_dir() else None)
         try:
             builder.download_and_prepare(download_config=config, file_format="array_record")
-        except Exception as error:  # whatever the set's own script raises, most often for want of a network
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # whatever the set's own script raises
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
+            if importlib.util.find_spec("tensorflow") is None:
+                raise ValueError(
+                    f"tfds:{name} must be prepared first, which needs TensorFlow; it is not installed ({reason}). "
+                    'Run: pip install "jaxresearch[tfds]"'
+                ) from error
             raise ValueError(
-                f"tfds:{name} could not be prepared ({type(error).__name__}: {reason}). "
-                "Prepare it where there is a network, and copy its folder here."
+                f"tfds:{name} could not be prepared ({reason}). Prepare it where there is a network, and copy its folder."
             ) from error
 
 
@@ -123,14 +119,14 @@ def _card(builder: Any, name: str) -> DataCard:
     """Returns what TFDS knows of a set."""
     info = builder.info
     inputs, label = info.supervised_keys
-    feature = info.features[inputs] if isinstance(inputs, str) else None
+    columns = getattr(info.features[inputs], "keys", tuple) if isinstance(inputs, str) else tuple
     return DataCard(
         name=builder.name,
         source=f"tfds:{info.full_name}",
         licence=(info.redistribution_info.license if info.redistribution_info else "") or "",
         citation=" ".join(info.citation.split()),
         class_names=tuple(info.features[label].names),
-        feature_names=tuple(sorted(feature)) if isinstance(feature, dict) else (),
+        feature_names=tuple(sorted(columns())),
     )
 
 

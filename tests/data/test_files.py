@@ -1,0 +1,293 @@
+"""The user's own files: IDX folders, npz, csv, parquet; real layouts, and everything that can be wrong with them."""
+
+import gzip
+import struct
+
+import numpy as np
+import pandas
+import pytest
+
+from jaxresearch import data
+
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def _idx(values):
+    """Returns the bytes of an IDX file."""
+    codes = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, codes[values.dtype.name], values.ndim, *values.shape)
+    return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+
+
+def _fashion(folder, suffix=".gz", n_train=30, n_test=10):
+    """Writes four small files as Fashion-MNIST ships them."""
+    generator = np.random.default_rng(0)
+    for name in NAMES:
+        n = n_train if name.startswith("train") else n_test
+        images = generator.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        values = images if "images" in name else (np.arange(n) % 10).astype(np.uint8)
+        content = _idx(values)
+        (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix == ".gz" else content)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".gz", ""])
+def test_a_folder_of_idx_files_is_read(tmp_path, suffix):
+    dataset = data.load(str(_fashion(tmp_path, suffix)))
+    assert dataset.train["inputs"].shape == (30, 28, 28, 1) and dataset.train["inputs"].dtype == np.uint8
+    assert dataset.test["targets"].tolist() == list(range(10))
+    assert dataset.card.n_classes == 10 and dataset.card.n_features == 784
+    assert len(dict(dataset.card.sha256)) == 4
+
+
+def test_dotted_names_are_read(tmp_path):
+    _fashion(tmp_path, "")
+    for name in NAMES:
+        (tmp_path / name).rename(tmp_path / name.replace("-idx", ".idx"))
+    assert len(data.load(str(tmp_path)).train["targets"]) == 30
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float32", "float64"])
+def test_idx_holds_every_type(dtype):
+    from jaxresearch.data.idx import parse_idx
+
+    values = np.array([[1, 2, 3], [4, 5, 100]], dtype)
+    read = parse_idx(_idx(values), name="file")
+    assert read.dtype == values.dtype and np.array_equal(read, values)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw: raw[: len(raw) // 2], "is damaged"),
+        (lambda raw: raw[:-9], "is damaged"),
+        (lambda raw: raw[:200] + bytes([raw[200] ^ 1]) + raw[201:], "is damaged"),
+        (lambda raw: b"", "must not be empty"),
+        (lambda raw: b"not an archive", "must be an IDX file"),
+        (lambda raw: gzip.compress(gzip.decompress(raw)[:-1]), "must hold 23536 bytes .* got 23535"),
+        (lambda raw: gzip.compress(gzip.decompress(raw) + b"x"), "must hold 23536 bytes .* got 23537"),
+        (lambda raw: struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 2**31, 28), "must hold .* got 16"),
+        (lambda raw: b"\0\0\x08", "must be an IDX file"),
+        (lambda raw: b"\0\0\x08\x03\0\0", "must hold a header of 16 bytes; got 6"),
+        (lambda raw: _idx(np.zeros((30, 28), np.uint8)), "must have 3 axes"),
+    ],
+)
+def test_a_damaged_idx_file_is_refused(tmp_path, damage, message):
+    path = _fashion(tmp_path) / f"{NAMES[0]}.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=message) as caught:
+        data.load(str(tmp_path))
+    assert "\n" not in str(caught.value) and NAMES[0] in str(caught.value)
+
+
+@pytest.mark.raises
+def test_a_missing_idx_file_is_named(tmp_path):
+    (_fashion(tmp_path) / f"{NAMES[1]}.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=f"must hold {NAMES[1]} or {NAMES[1]}.gz; it does not"):
+        data.load(str(tmp_path))
+
+
+@pytest.mark.raises
+def test_images_and_labels_that_differ_in_number_are_refused(tmp_path):
+    _fashion(tmp_path, "")
+    (tmp_path / NAMES[1]).write_bytes(_idx(np.zeros(29, np.uint8)))
+    with pytest.raises(ValueError, match="inputs and targets of the train part must be equally many; got 30 and 29"):
+        data.load(str(tmp_path))
+
+
+@pytest.mark.raises
+def test_a_test_label_that_training_never_saw_is_refused(tmp_path):
+    _fashion(tmp_path, "")
+    (tmp_path / NAMES[3]).write_bytes(_idx(np.full(10, 11, np.uint8)))
+    with pytest.raises(ValueError, match="labels of the test part must be from 0 to 9; got 11 at example 0"):
+        data.load(str(tmp_path))
+
+
+def _medmnist(path, **changes):
+    arrays = {}
+    for part, n in (("train", 40), ("val", 8), ("test", 12)):
+        arrays[f"{part}_images"] = np.zeros((n, 28, 28), np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(n) % 2).astype(np.uint8)[:, None]
+    np.savez(path, **{**arrays, **changes})
+    return str(path)
+
+
+def test_npz_in_medmnist_layout_is_read(tmp_path):
+    dataset = data.load(_medmnist(tmp_path / "chest.npz"))
+    assert {name: len(part["targets"]) for name, part in dataset.parts().items()} == {
+        "train": 40,
+        "validation": 8,
+        "test": 12,
+    }
+    assert dataset.train["inputs"].shape == (40, 28, 28, 1) and dataset.train["targets"].shape == (40,)
+    assert dataset.card.class_names == ("0", "1")
+
+
+@pytest.mark.parametrize("names", [("x_train", "y_train", "x_test", "y_test"), ("X_train", "y_train", "X_test", "y_test")])
+def test_npz_with_plain_names_is_read(tmp_path, names):
+    arrays = (np.ones((6, 3)), np.arange(6) % 2, np.zeros((4, 3)), np.arange(4) % 2)
+    np.savez(tmp_path / "mine.npz", **dict(zip(names, arrays, strict=True)))
+    dataset = data.load(str(tmp_path / "mine.npz"))
+    assert len(dataset.train["targets"]) == 6 and len(dataset.test["targets"]) == 4
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("X", "y"), ("inputs", "targets"), ("images", "labels")])
+def test_npz_without_parts_is_split_by_class(tmp_path, names):
+    np.savez(tmp_path / "mine.npz", **{names[0]: np.ones((50, 3)), names[1]: np.arange(50) % 5})
+    dataset = data.load(str(tmp_path / "mine.npz"))
+    assert np.bincount(dataset.test["targets"]).tolist() == [2] * 5
+    assert np.bincount(dataset.train["targets"]).tolist() == [8] * 5
+
+
+def test_npz_with_values_is_for_regression(tmp_path):
+    np.savez(tmp_path / "mine.npz", x=np.ones((50, 3)), y=np.linspace(0, 1, 50))
+    dataset = data.load(str(tmp_path / "mine.npz"))
+    assert dataset.card.n_classes == 0 and dataset.train["targets"].dtype == np.float32
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": np.zeros((39, 1), np.uint8)}, "train part must be equally many; got 40 and 39"),
+        ({"train_images": np.full((40, 28, 28), np.nan)}, "must be finite; got nan at example 0 .31360 such values"),
+        ({"val_images": np.full((8, 28, 28), np.inf)}, "inputs of the validation part must be finite; got inf"),
+        ({"train_labels": np.full((40, 1), -1)}, "labels of the train part must be from 0 to 0; got -1 at example 0"),
+        ({"test_labels": np.full((12, 1), 7)}, "labels of the test part must be from 0 to 1; got 7 at example 0"),
+        ({"train_images": np.array([object()] * 40)}, "holds Python objects, which are never loaded"),
+        ({"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros((0, 1), int)}, "at least one example; got none"),
+        ({"train_labels": np.zeros((40, 2), int)}, r"targets \(n,\); got .*\(40, 2\)"),
+    ],
+)
+def test_wrong_arrays_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        data.load(_medmnist(tmp_path / "chest.npz", **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.raises
+def test_a_damaged_npz_is_refused(tmp_path):
+    path = tmp_path / "chest.npz"
+    _medmnist(path)
+    raw = path.read_bytes()
+    for damaged in (raw[: len(raw) // 2], b"PK nothing", b"", raw[:500] + bytes([raw[500] ^ 255]) + raw[501:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="must be a whole .npz file of plain arrays; it is not") as caught:
+            data.load(str(path))
+        assert "\n" not in str(caught.value)
+    np.savez(path, a=np.zeros(3))
+    with pytest.raises(ValueError, match="must hold train_images and train_labels, .* got a"):
+        data.load(str(path))
+
+
+CSV = "age,colour,income,kind\n" + "".join(
+    f"{20 + i},{('red', 'blue', '')[i % 3]},{'NA' if i % 10 == 0 else 1000.5 + i},{'ab'[i % 2]}\n" for i in range(40)
+)
+
+
+def test_csv_columns_are_read_by_kind(tmp_path):
+    (tmp_path / "mine.csv").write_text(CSV)
+    dataset = data.load(str(tmp_path / "mine.csv"), target="kind")
+    assert dataset.card.class_names == ("a", "b") and dataset.card.feature_names == ("age", "colour", "income")
+    assert dataset.train["inputs"]["age"].dtype == np.float64
+    assert set(dataset.train["inputs"]["colour"]) == {"red", "blue", ""}
+    assert np.bincount(dataset.test["targets"]).tolist() == [4, 4]
+
+
+def test_encoded_csv_is_standardised_on_the_training_part_alone(tmp_path):
+    (tmp_path / "mine.csv").write_text(CSV)
+    raw = data.load(str(tmp_path / "mine.csv"), target="kind")
+    dataset = data.encode_dataset(raw)
+    names = ("age", "colour=blue", "colour=red", "income", "income is missing")
+    assert dataset.card.feature_names == names and dataset.card.n_features == 5
+    assert dataset.train["inputs"].dtype == np.float32
+    np.testing.assert_allclose(dataset.train["inputs"][:, 0].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(dataset.train["inputs"][:, 0].std(), 1, rtol=1e-5)
+    train_age, test_age = raw.train["inputs"]["age"], raw.test["inputs"]["age"]
+    np.testing.assert_allclose(dataset.test["inputs"][:, 0], (test_age - train_age.mean()) / train_age.std(), rtol=1e-5)
+    income = raw.train["inputs"]["income"]
+    missing = np.isnan(income)
+    assert np.array_equal(dataset.train["inputs"][:, 4], missing)
+    filled = np.where(missing, np.nanmedian(income), income)
+    np.testing.assert_allclose(dataset.train["inputs"][:, 3], (filled - filled.mean()) / filled.std(), rtol=1e-4)
+
+
+def test_encoder_handles_what_training_never_saw():
+    encoder = data.fit_encoder({"flat": np.full(4, 7.3), "empty": np.full(4, np.nan), "word": np.array(["a", "b", "a", ""])})
+    features = data.encode(encoder, {"flat": np.array([9.0]), "empty": np.array([np.nan]), "word": np.array(["c"])})
+    assert np.isfinite(features).all()
+    assert features[0, -2:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected_classes"),
+    [
+        (["x", "y"] * 10, ("x", "y")),
+        (["3", "1"] * 10, ("1", "3")),
+        (["True", "False"] * 10, ("False", "True")),
+        ([str(i) for i in range(100, 140)], ()),
+        (["0.5", "1.5"] * 10, ()),
+    ],
+)
+def test_targets_become_classes_or_values(tmp_path, column, expected_classes):
+    (tmp_path / "mine.csv").write_text("a,t\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(column)))
+    dataset = data.load(str(tmp_path / "mine.csv"), target="t")
+    assert dataset.card.class_names == expected_classes
+    assert dataset.train["targets"].dtype == (np.int32 if expected_classes else np.float32)
+
+
+def test_parquet_equals_csv(tmp_path):
+    (tmp_path / "mine.csv").write_text(CSV)
+    pandas.read_csv(tmp_path / "mine.csv").to_parquet(tmp_path / "mine.parquet")
+    csv, parquet = (
+        data.encode_dataset(data.load(str(tmp_path / name), target="kind")) for name in ("mine.csv", "mine.parquet")
+    )
+    assert csv.card.class_names == parquet.card.class_names
+    np.testing.assert_array_equal(csv.train["inputs"], parquet.train["inputs"])
+    np.testing.assert_array_equal(csv.test["targets"], parquet.test["targets"])
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        (CSV, None, "target must be a column of .*; got None. Its columns are: age, colour, income, kind. .* --target"),
+        (CSV, "kinds", "target must be a column of .*; got 'kinds'. Did you mean 'kind'"),
+        ("", "kind", "must not be empty"),
+        ("a,kind\n", "kind", "must hold rows below its header; it holds none"),
+        ("a,kind\n1,x\n2\n", "kind", "must have 2 cells in every row; got 1 in line 3"),
+        ("a,a,kind\n1,2,x\n", "kind", "must name each column once; got 'a' twice"),
+        ("a,kind\n1,x\n2,\n", "kind", "target 'kind' .* it is missing in row 2"),
+        ("a,kind\n1,x\ninf,y\n", "kind", "column 'a' of .* must be finite; got inf in row 2"),
+        ("kind\nx\ny\n", "kind", "must hold a column besides the target 'kind'"),
+        ("a,kind\n1,x\n", "kind", "data must hold two examples or more"),
+        ('a,kind\n1,"x\n', "kind", "must be a whole CSV file"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path, text, target, message):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        data.load(str(tmp_path / "mine.csv"), target=target)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.raises
+def test_wrong_bytes_are_refused(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b"a,kind\n\xff,x\n")
+    with pytest.raises(ValueError, match="must be UTF-8 text; it is not at byte 7"):
+        data.load(str(tmp_path / "mine.csv"), target="kind")
+    (tmp_path / "mine.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(ValueError, match="must be a whole Parquet file"):
+        data.load(str(tmp_path / "mine.parquet"), target="kind")
+
+
+@pytest.mark.raises
+def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="got 'minst'. Did you mean 'mnist'"):
+        data.load("minst")
+    with pytest.raises(FileNotFoundError, match="data must be a bundled name, tfds:NAME or a path that exists; got"):
+        data.load(str(tmp_path / "nothing.npz"))
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(ValueError, match="data must be .npz, .csv, .parquet or a folder of IDX files; got"):
+        data.load(str(tmp_path / "mine.txt"))
