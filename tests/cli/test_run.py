@@ -1,0 +1,286 @@
+"""The command line as a user meets it: real processes, real files, one line for a mistake and nothing left behind."""
+
+import gzip
+import json
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--epochs", "1", "--seeds", "2"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One compilation cache for all processes of a worker."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def jaxresearch(tmp_path, cache):
+    """Runs the command in an empty folder that holds the experiments alone."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def command(*words, timeout=120):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default", "COLUMNS": "200"}
+        return subprocess.run(
+            [sys.executable, "-m", "jaxresearch", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return command
+
+
+def _refused(done, folder, message):
+    """Holds a mistake of the user to its promise."""
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_a_run_writes_all_that_the_design_lists(jaxresearch, tmp_path):
+    done = jaxresearch("run", "mnist", *SHORT, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    config, environment, result = (
+        json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("config", "environment", "result")
+    )
+    assert config["experiment"] == "mnist" and config["hyperparameters"]["epochs"] == 1 and config["seeds"] == 2
+    assert dict(config["data_card"]["sha256"])["t10k-labels-idx1-ubyte.gz"].startswith("f7ae60f9")
+    assert environment["seeds"] == [0, 1] and environment["packages"]["jax"]
+    assert result["n_seeds"] == 2 and result["claim"]["verdict"] == "refuted"
+    assert set(result["metrics"]) == {"test/accuracy", "test/macro_f1", "test/macro_recall", "test/log_loss"}
+    accuracy = result["metrics"]["test/accuracy"]
+    assert len(accuracy["values"]) == 2 and 0.9 < accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1] < 0.98
+    assert set(result["seconds"]) == {"load", "compile", "train", "evaluate"}
+    assert result["n_compilations"] == 3 and result["examples_per_second"] > 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 1875 and len(lines[-1]["train/loss"]) == 2
+    assert (tmp_path / "out" / "checkpoints" / "1875").is_dir()
+    assert "epoch 1/1 · " in done.stdout and "refuted" in done.stdout and "compile" in done.stdout
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_single_seed_is_told_to_be_one(jaxresearch):
+    done = jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "single seed" in done.stdout and "undecided" in done.stdout
+
+
+def test_smoke_ends_soon_and_claims_nothing(jaxresearch, tmp_path):
+    start = time.monotonic()
+    done = jaxresearch("run", "experiments/mnist.py", "--smoke", timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 20
+    (result,) = (tmp_path / "runs").glob("mnist-*/result.json")
+    assert json.loads(result.read_text())["claim"]["verdict"] == "undecided"
+
+
+def _idx_folder(folder, n_train=64, n_test=20):
+    folder.mkdir()
+    for prefix, n in (("train", n_train), ("t10k", n_test)):
+        images = np.random.default_rng(0).integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        header = struct.pack(">BBBB3I", 0, 0, 8, 3, n, 28, 28)
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        header = struct.pack(">BBBBI", 0, 0, 8, 1, n)
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels.tobytes()))
+    return folder
+
+
+def _npz(path, **changes):
+    arrays = {}
+    for part, n in (("train", 80), ("val", 8), ("test", 20)):
+        arrays[f"{part}_images"] = np.random.default_rng(0).integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(n) % 2).astype(np.uint8)[:, None]
+    np.savez(path, **{**arrays, **changes})
+    return path
+
+
+def _csv(path):
+    rows = (f"{i % 7},{('red', 'blue', '')[i % 3]},{'ab'[i % 2]}\n" for i in range(80))
+    path.write_text("age,colour,kind\n" + "".join(rows))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["idx", "npz", "csv", "parquet"])
+def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, kind):
+    if kind == "idx":
+        words = ["--data", _idx_folder(tmp_path / "fashion")]
+    elif kind == "npz":
+        words = ["--data", _npz(tmp_path / "chest.npz")]
+    else:
+        path = _csv(tmp_path / "mine.csv")
+        if kind == "parquet":
+            import pandas
+
+            pandas.read_csv(path).to_parquet(tmp_path / "mine.parquet")
+            path = tmp_path / "mine.parquet"
+        words = ["--data", path, "--target", "kind"]
+    done = jaxresearch("run", "mnist", *SHORT, *words, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert len(result["metrics"]["test/accuracy"]["values"]) == 2
+    card = json.loads((tmp_path / "out" / "config.json").read_text())["data_card"]
+    assert len(card["class_names"]) == (10 if kind == "idx" else 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "minst"], "got 'minst'. Did you mean 'mnist'?"),
+        (["run", "nowhere/file.py"], "experiment must be a .py file or a name in experiments"),
+        (["run", "mnist", "--learning-rat", "0.1"], "got --learning-rat. Did you mean --learning-rate?"),
+        (["run", "mnist", "--learning-rate", "fast"], "--learning-rate"),
+        (["run", "mnist", "--learning-rate"], "--learning-rate"),
+        (["run", "mnist", "--learning-rate", "-1"], "learning_rate must be above 0; got -1"),
+        (["run", "mnist", "--learning-rate", "nan"], "learning_rate must be finite; got nan"),
+        (["run", "mnist", "--batch-size", "0"], "batch_size must be at least 1; got 0"),
+        (["run", "mnist", "--batch-size", "-3"], "batch_size must be at least 1; got -3"),
+        (["run", "mnist", "--batch-size", "60001"], "batch_size must be from 1 to the number of examples, 60000"),
+        (["run", "mnist", "--epochs", "0"], "epochs must be at least 1; got 0"),
+        (["run", "mnist", "--hidden", "0"], "hidden must be at least 1; got (0,)"),
+        (["run", "mnist", "--schedule", "cosine"], "--schedule"),
+        (["run", "mnist", "--seeds", "0"], "seeds must be 1 or more; got 0"),
+        (["run", "mnist", "extra"], "extra"),
+        (["run", "mnist", "--data", "minst"], "got 'minst'. Did you mean 'mnist'?"),
+        (["run", "mnist", "--data", "nothing.npz"], "data must be a bundled name, tfds:NAME or a path that exists"),
+        (["run", "mnist", "--directory", "experiments"], "directory must be new or empty; got experiments"),
+        (["run", "mnist", "--directory", "experiments/mnist.py/below"], "directory must be one that can be written"),
+        (["run", "mnist", "--directory", "/proc/nothing"], "directory must be one that can be written"),
+        (["run", "--seeds", "3"], "the experiment must come first"),
+        (["rum", "mnist"], "command must be run or list; got 'rum'. Did you mean 'run'?"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words, message):
+    _refused(jaxresearch(*words), tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": np.zeros((79, 1), np.uint8)}, "must be equally many; got 80 and 79"),
+        ({"train_images": np.full((80, 28, 28), np.nan)}, "inputs of the train part must be finite; got nan"),
+        ({"test_images": np.full((20, 28, 28), np.inf)}, "inputs of the test part must be finite; got inf"),
+        ({"test_labels": np.full((20, 1), 9)}, "labels of the test part must be from 0 to 1; got 9 at example 0"),
+        ({"train_images": np.array([object()] * 80)}, "Python objects, which are never loaded"),
+        ({"train_labels": np.linspace(0, 1, 80)[:, None]}, "classes"),
+    ],
+)
+def test_a_mistake_in_the_data_is_one_line(jaxresearch, tmp_path, changes, message):
+    path = _npz(tmp_path / "chest.npz", **changes)
+    _refused(jaxresearch("run", "mnist", "--data", path), tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("chest.npz", lambda raw: raw[: len(raw) // 2], "must be a whole .npz file"),
+        ("chest.npz", lambda raw: b"", "must be a whole .npz file"),
+        ("fashion/train-images-idx3-ubyte.gz", lambda raw: raw[:-50], "must be a whole gzip file"),
+        ("fashion/t10k-labels-idx1-ubyte.gz", lambda raw: b"", "must not be empty"),
+        ("mine.csv", lambda raw: b"", "must not be empty"),
+    ],
+)
+def test_a_damaged_file_is_one_line(jaxresearch, tmp_path, name, damage, message):
+    _npz(tmp_path / "chest.npz"), _idx_folder(tmp_path / "fashion"), _csv(tmp_path / "mine.csv")
+    path = tmp_path / name
+    path.write_bytes(damage(path.read_bytes()))
+    source = path.parent if "fashion" in name else path
+    _refused(jaxresearch("run", "mnist", "--data", source, "--target", "kind"), tmp_path, message)
+
+
+def test_a_batch_larger_than_the_users_data_is_one_line(jaxresearch, tmp_path):
+    done = jaxresearch("run", "mnist", "--data", _npz(tmp_path / "chest.npz"), "--batch-size", "81")
+    _refused(done, tmp_path, "batch_size must be from 1 to the number of examples, 80; got 81")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("import optax", "import optaks", "failed at line 13: 'import optaks': ModuleNotFoundError"),
+        ("    return models.mlp(", "    return models.mlpp(", "'return models.mlpp("),
+        ("    h = hyperparameters\n", "    h = hyperparameters / 0\n", "failed at line 34: 'h = hyperparameters / 0'"),
+        ("test/accuracy", "test/acuracy", "claim must be about one of test/accuracy"),
+    ],
+)
+def test_an_error_in_the_experiment_shows_its_own_line(jaxresearch, tmp_path, old, new, message):
+    text = (tmp_path / "experiments" / "mnist.py").read_text()
+    assert old in text
+    (tmp_path / "mine.py").write_text(text.replace(old, new))
+    _refused(jaxresearch("run", "mine.py", *SHORT), tmp_path, message)
+
+
+def test_a_directory_given_by_the_user_is_left_as_it_was(jaxresearch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    text = (tmp_path / "experiments" / "mnist.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("    return models.mlp(", "    return models.mlpp("))
+    _refused(jaxresearch("run", "mine.py", *SHORT, "--directory", "mine"), tmp_path, "models.mlpp")
+    assert (tmp_path / "mine").is_dir() and not any((tmp_path / "mine").iterdir())
+
+
+def test_help_shows_every_hyperparameter_with_type_default_and_meaning(jaxresearch):
+    done = jaxresearch("run", "mnist", "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for expected in ("--learning-rate FLOAT", "0.001", "step size of Adam", "--schedule {constant,linear}", "--smoke"):
+        assert expected in done.stdout
+    for words in (["--help"], ["run", "--help"], []):
+        done = jaxresearch(*words)
+        assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
+
+
+def test_help_imports_no_jax():
+    script = (
+        "import sys; from jaxresearch.cli import main; main(['--help']); main(['list']); "
+        "print(sorted({'jax', 'numpy', 'tyro', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_list_names_the_experiments(jaxresearch):
+    done = jaxresearch("list")
+    assert done.returncode == 0
+    assert "mnist" in done.stdout and "Does a 784-128-10 network reach 98.04 % on MNIST" in done.stdout
+
+
+def test_the_compilation_cache_is_on(jaxresearch, cache):
+    jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
+    assert any((cache / "jaxresearch" / "xla").iterdir())
+
+
+def test_progress_on_a_terminal_is_a_bar(tmp_path, cache):
+    """On a terminal: bar, loss, accuracy, examples a second, time left."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "TERM": "xterm-256color", "COLUMNS": "160"}
+    command = [sys.executable, "-m", "jaxresearch", "run", ROOT / "experiments" / "mnist.py", *SHORT]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=follower, stderr=follower, close_fds=True)
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            part = os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(leader)
+    assert process.wait() == 0
+    text = seen.decode(errors="replace")
+    for expected in ("epoch", "━", "loss", "accuracy", "examples/s", "0:00:0"):
+        assert expected in text

@@ -1,0 +1,92 @@
+"""One experiment carried out: one compilation, chunks that agree with the whole, the test part read at the end."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxresearch import data, execution, experiment
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture
+def task():
+    def part(n):
+        targets = (np.arange(n) % 3).astype(np.int32)
+        noise = np.random.default_rng(0).normal(size=(n, 2))
+        inputs = noise + 3 * np.stack([np.cos(targets * 2.1), np.sin(targets * 2.1)], 1)
+        return {"inputs": inputs.astype(np.float32), "targets": targets}
+
+    card = data.DataCard(name="a", source="b", class_names=("x", "y", "z"), feature_shape=(2,))
+    mnist = experiment.load("mnist", directory=EXPERIMENTS)
+    settings = dataclasses.replace(mnist.hyperparameters, batch_size=16, epochs=3, hidden=(8,))
+    return mnist, settings, data.Dataset(part(160), part(48), None, card)
+
+
+def test_execute_equals_single_runs_of_the_program(task):
+    mnist, settings, dataset = task
+    outcome = execution.execute(mnist, settings, dataset, seeds=[0, 4, 7])
+    program = experiment.program(mnist, dataset.card)
+    for i, seed in enumerate([0, 4, 7]):
+        state, _ = jax.jit(program.run)(jax.random.key(seed), settings, dataset.train)
+        values = program.evaluate(settings, state, dataset.test)
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], outcome.state.params)
+        # Batched products sum in another order, over thirty steps of Adam.
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), one, state.params)
+        np.testing.assert_allclose(outcome.metrics["log_loss"][i], values["log_loss"], rtol=1e-3)
+    assert outcome.metrics["accuracy"].shape == (3,)
+
+
+def test_execute_tells_its_progress_and_its_time(task):
+    mnist, settings, dataset = task
+    seen = []
+    outcome = execution.execute(mnist, settings, dataset, seeds=[0, 1], observe=seen.append)
+    chunk = execution.chunk_steps(30)
+    assert [progress.step for progress in seen] == list(range(chunk, 31, chunk))
+    assert all(progress.n_steps == 30 and progress.steps_per_epoch == 10 for progress in seen)
+    assert all(progress.metrics["loss"].shape == (2, chunk) for progress in seen)
+    assert outcome.n_compilations == 3, "init, advance and evaluate: once each, for all seeds and chunks"
+    assert set(outcome.seconds) == {"compile", "train", "evaluate"}
+    assert all(seconds > 0 for seconds in outcome.seconds.values())
+    assert outcome.state.step.tolist() == [30, 30]
+
+
+def test_execute_reads_the_test_part_after_the_last_step(task):
+    mnist, settings, dataset = task
+    events = []
+
+    class Watched(dict):
+        """A part that tells when it is read."""
+
+        def items(self):
+            events.append("test")
+            return super().items()
+
+        def __getitem__(self, name):
+            events.append("test")
+            return super().__getitem__(name)
+
+    jax.tree_util.register_pytree_node(
+        Watched, lambda part: (events.append("test") or list(part.values()), tuple(part)), lambda names, leaves: dict(zip(names, leaves, strict=True))
+    )
+    dataset = dataset._replace(test=Watched(dataset.test))
+    execution.execute(mnist, settings, dataset, seeds=[0], observe=lambda progress: events.append(progress.step))
+    assert "test" in events
+    assert events.index("test") > events.index(30)
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 50, 51, 97, 9375, 100_000])
+def test_chunks_divide_the_run(n_steps):
+    chunk = execution.chunk_steps(n_steps)
+    assert n_steps % chunk == 0 and n_steps // chunk <= 50
+
+
+def test_execute_refuses_settings_out_of_bounds(task):
+    mnist, settings, dataset = task
+    with pytest.raises(ValueError, match="epochs must be at least 1; got 0"):
+        execution.execute(mnist, dataclasses.replace(settings, epochs=0), dataset, seeds=[0])
+    with pytest.raises(ValueError, match="batch_size must be from 1 to the number of examples, 160; got 161"):
+        execution.execute(mnist, dataclasses.replace(settings, batch_size=161), dataset, seeds=[0])
