@@ -45,7 +45,9 @@ def optimizer(hyperparameters, n_steps):
     """Returns Adam; the schedule is a unit shape times the rate, so that the rate can be swept and differentiated."""
     unit = {"constant": optax.constant_schedule(1.0), "linear": optax.linear_schedule(1.0, 0.0, n_steps)}
     # eps_root: the derivative of sqrt(v) at v = 0 (pixels that are always black) would be nan; far below eps = 1e-8.
-    return optax.adam(lambda count: hyperparameters.learning_rate * unit[hyperparameters.schedule](count), eps_root=1e-24)
+    return optax.adam(
+        lambda count: hyperparameters.learning_rate * unit[hyperparameters.schedule](count), eps_root=1e-24
+    )
 
 
 def evaluation(card):

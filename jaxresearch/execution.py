@@ -15,6 +15,7 @@ from jaxresearch import sweeps
 from jaxresearch.compilation import CompiledFunction
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
+from jaxresearch.gradients import Metrics
 from jaxresearch.training import TrainState
 
 _CHUNKS = 50  # at most: often enough for a progress bar, too seldom to cost
@@ -82,27 +83,26 @@ def execute(
     steps_per_epoch = n_steps // hyperparameters.epochs
     n_chunk = chunk_steps(n_steps)
 
-    def advance(key, hyperparameters, state, data):
+    def advance_chunk(key, hyperparameters, state, data):
         return program.advance(key, hyperparameters, state, data, n_chunk)
 
     init = CompiledFunction(sweeps.sweep(program.init, (0, None, None)))
-    advance = CompiledFunction(sweeps.sweep(advance, (0, None, 0, None)), donate_argnums=(2,))
+    advance = CompiledFunction(sweeps.sweep(advance_chunk, (0, None, 0, None)), donate_argnums=(2,))
     evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (None, 0, None)))
 
-    def watch(made: tuple[int, dict[str, jax.Array]], start: float) -> None:
-        metrics = {name: np.asarray(values) for name, values in made[1].items()}  # waits for the chunk
-        seconds = time.perf_counter() - start - advance.seconds
-        observe(Progress(made[0], n_steps, steps_per_epoch, metrics, seconds))
+    def watch(step: int, metrics: Metrics) -> None:
+        values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
+        observe(Progress(step, n_steps, steps_per_epoch, values, time.perf_counter() - start - advance.seconds))
 
     keys, data = sweeps.keys(seeds), sweeps.place(dataset.train, n_runs=len(seeds))
     state = jax.block_until_ready(init(keys, hyperparameters, data))
-    start, made = time.perf_counter(), None
+    start, made = time.perf_counter(), []
     for step in range(n_chunk, n_steps + 1, n_chunk):
         state, metrics = advance(keys, hyperparameters, state, data)
-        if made is not None:
-            watch(made, start)  # the device is at the next chunk meanwhile
-        made = step, metrics
-    watch(made, start)
+        made.append((step, metrics))
+        if len(made) > 1:
+            watch(*made.pop(0))  # the device is at the next chunk meanwhile
+    watch(*made.pop())
     jax.block_until_ready(state)
     trained = time.perf_counter()
 

@@ -30,13 +30,13 @@ H = TypeVar("H")
 
 
 def swept(
-    default: float,
+    default: int | float,
     help: str,
     *,
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    below: int | float | None = None,
 ) -> Any:
     """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
 
@@ -65,7 +65,7 @@ def swept(
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
 
 
-def static(default: Any, help: str, *, at_least: int | None = None, at_most: int | None = None) -> Any:
+def static(default: Any, help: str, *, at_least: int | float | None = None, at_most: int | float | None = None) -> Any:
     """Returns a field of hyperparameters that is static: a size or a choice, each value of which is another program.
 
     Args:
@@ -91,7 +91,7 @@ def static(default: Any, help: str, *, at_least: int | None = None, at_most: int
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
 
 
-@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(swept, static))
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
 def hyperparameters(cls: type[H]) -> type[H]:
     """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
 

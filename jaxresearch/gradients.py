@@ -85,7 +85,9 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
         https://arxiv.org/abs/1806.00187
     """
     if n_micro_batches < 1:
-        raise ValueError(f"n_micro_batches must be 1 or more; got {n_micro_batches}. Pass 1 for the whole batch at once.")
+        raise ValueError(
+            f"n_micro_batches must be 1 or more; got {n_micro_batches}. Pass 1 for the whole batch at once."
+        )
 
     def accumulating(params, model_state, batch, key):
         parts = jax.tree.map(lambda leaf: _cut(leaf, n_micro_batches), batch)

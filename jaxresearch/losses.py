@@ -9,7 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 
 def squared_error(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -130,7 +130,7 @@ def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
 
 def softmax_cross_entropy_with_integer_labels(
     logits: Float[Array, "*batch classes"],
-    labels: Int[Array, "*batch"],
+    labels: Integer[Array, "*batch"],
     *,
     label_smoothing: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "*batch"]:
@@ -247,9 +247,7 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
     return jax.nn.softplus(logits) - targets * logits
 
 
-def weighted_mean(
-    losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None
-) -> Float[Array, ""]:
+def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None) -> Float[Array, ""]:
     r"""Returns the mean of the losses, each example counted by its weight.
 
     .. math:: \sum_i w_i L_i / \sum_i w_i

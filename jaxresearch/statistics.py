@@ -56,7 +56,7 @@ class Claim:
             )
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[int | float] | np.ndarray) -> float:
     r"""Returns the mean, in the unit of the values.
 
     Args:
@@ -79,7 +79,7 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(checked)) if np.isfinite(checked).all() else math.nan
 
 
-def standard_deviation(values: Sequence[float]) -> float:
+def standard_deviation(values: Sequence[int | float] | np.ndarray) -> float:
     r"""Returns the standard deviation of the population the values were drawn from, in their unit.
 
     .. math:: s = \sqrt{\sum_i (x_i - \bar x)^2 / (n - 1)}
@@ -104,7 +104,7 @@ def standard_deviation(values: Sequence[float]) -> float:
     return float(np.std(checked, ddof=1)) if len(checked) > 1 and np.isfinite(checked).all() else math.nan
 
 
-def interquartile_mean(values: Sequence[float]) -> float:
+def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
     """Returns the mean of the middle half of the values, in their unit: an average that outliers do not move.
 
     Args:
@@ -131,7 +131,7 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 
 def bootstrap_interval(
-    values: Sequence[float],
+    values: Sequence[int | float] | np.ndarray,
     *,
     statistic: Callable[..., Any] = np.mean,
     confidence: float = 0.95,
@@ -195,7 +195,9 @@ def bootstrap_interval(
     return float(interval.low), float(interval.high)
 
 
-def paired_difference(values: Sequence[float], others: Sequence[float]) -> Difference:
+def paired_difference(
+    values: Sequence[int | float] | np.ndarray, others: Sequence[int | float] | np.ndarray
+) -> Difference:
     r"""Returns how far the values lie above the others on average, where entry i of both comes from the same seed.
 
     .. math:: \bar d = \frac{1}{n} \sum_i (x_i - y_i)
@@ -224,7 +226,7 @@ def paired_difference(values: Sequence[float], others: Sequence[float]) -> Diffe
     return Difference(mean(difference), *bootstrap_interval(difference))
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def summary(values: Sequence[int | float] | np.ndarray) -> dict[str, Any]:
     """Returns what a report says of a metric: all values, their mean and its 95 % interval, ready for JSON.
 
     Args:
@@ -283,11 +285,12 @@ def verdict(interval: tuple[float, float], claim: Claim) -> Verdict:
     if claim.at_least is not None:
         supported, refuted = low >= claim.at_least, high < claim.at_least
     else:
+        assert claim.at_most is not None  # a claim has one bound
         supported, refuted = high <= claim.at_most, low > claim.at_most
     return "supported" if supported else "refuted" if refuted else "undecided"
 
 
-def _checked(values: Sequence[float]) -> np.ndarray:
+def _checked(values: Sequence[int | float] | np.ndarray) -> np.ndarray:
     """Returns the values as a vector of float64."""
     checked = np.asarray(values, np.float64)
     if checked.ndim != 1 or not len(checked):
@@ -295,6 +298,6 @@ def _checked(values: Sequence[float]) -> np.ndarray:
     return checked
 
 
-def _or_none(value: float) -> float | None:
+def _or_none(value: int | float) -> float | None:
     """Returns the value, None where it is not finite: JSON has no nan."""
     return value if math.isfinite(value) else None

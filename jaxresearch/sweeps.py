@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
@@ -52,7 +53,9 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
         https://mlsys.org/Conferences/doc/2018/146.pdf
     """
     if layout not in get_args(Layout):
-        raise ValueError(f"layout must be one of {', '.join(get_args(Layout))}; got {layout!r}. Leave it out to choose.")
+        raise ValueError(
+            f"layout must be one of {', '.join(get_args(Layout))}; got {layout!r}. Leave it out to choose."
+        )
 
     @functools.wraps(fun)
     def swept(*args: Any) -> Any:
@@ -107,6 +110,12 @@ def split_cpu() -> int:
     Returns:
         The number of cores this process may use.
 
+    Example:
+        Before anything else::
+
+            from jaxresearch import sweeps
+            sweeps.split_cpu()
+
     Raises:
         RuntimeError: If JAX has been used already, with another number of CPU devices.
 
@@ -115,7 +124,7 @@ def split_cpu() -> int:
         https://docs.jax.dev/en/latest/config_options.html
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.jax_num_cpu_devices != n_cores:
+    if jax.config.values["jax_num_cpu_devices"] != n_cores:
         jax.config.update("jax_num_cpu_devices", n_cores)
     return n_cores
 
@@ -141,7 +150,9 @@ def keys(seeds: Sequence[int]) -> Key[Array, " seeds"]:
     return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
 
 
-def product(hyperparameters: Any, *, seeds: Sequence[int], **values: Sequence[float]) -> tuple[Key[Array, " runs"], Any]:
+def product(
+    hyperparameters: Any, *, seeds: Sequence[int], **values: Sequence[float] | np.ndarray | Array
+) -> tuple[Key[Array, " runs"], Any]:
     """Returns keys and hyperparameters for every combination of seeds and values, stacked on one axis.
 
     The last name given varies fastest, and the seeds slowest. Only leaves can be swept: a static field (a size, a

@@ -92,9 +92,9 @@ def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientT
         https://gallica.bnf.fr/ark:/12148/bpt6k2982c/f540
     """
 
-    def update(gradient, state, params=None):
+    def update(updates, state, params=None):
         del params
-        return jax.tree.map(lambda g: -learning_rate * g, gradient), state
+        return jax.tree.map(lambda g: -learning_rate * g, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -70,7 +70,9 @@ def test_execute_reads_the_test_part_after_the_last_step(task):
             return super().__getitem__(name)
 
     jax.tree_util.register_pytree_node(
-        Watched, lambda part: (events.append("test") or list(part.values()), tuple(part)), lambda names, leaves: dict(zip(names, leaves, strict=True))
+        Watched,
+        lambda part: (events.append("test") or list(part.values()), tuple(part)),
+        lambda names, leaves: dict(zip(names, leaves, strict=True)),
     )
     dataset = dataset._replace(test=Watched(dataset.test))
     execution.execute(mnist, settings, dataset, seeds=[0], observe=lambda progress: events.append(progress.step))

@@ -39,7 +39,7 @@ def test_regression_losses_equal_the_formula(loss):
 def test_regression_losses_have_the_right_derivatives(loss):
     with jax.enable_x64(True):
         errors = jnp.array([-5.0, -0.7, 1e-3, 0.3, 4.0])
-        check_grads(lambda x: loss(x, jnp.zeros(5)), (errors,), order=2, modes=("fwd", "rev"))
+        check_grads(lambda x: loss(jnp.asarray(x), jnp.zeros(5)), (errors,), order=2, modes=("fwd", "rev"))
     assert np.all(np.isfinite(jax.grad(lambda x: loss(x, jnp.zeros(10)).sum())(jnp.asarray(ERRORS, jnp.float32))))
     assert jax.grad(lambda x: loss(x, jnp.zeros(())))(0.0) == 0
 
@@ -52,7 +52,9 @@ def test_huber_loss_equals_optax(delta):
 
 
 def test_huber_loss_takes_a_swept_delta():
-    swept = jax.vmap(lambda delta: losses.huber_loss(jnp.array(3.0), jnp.array(0.0), delta=delta))(jnp.array([1.0, 2.0]))
+    swept = jax.vmap(lambda delta: losses.huber_loss(jnp.array(3.0), jnp.array(0.0), delta=delta))(
+        jnp.array([1.0, 2.0])
+    )
     np.testing.assert_allclose(swept, [2.5, 4.0], rtol=1e-6)
 
 
@@ -79,7 +81,10 @@ def test_soft_cross_entropy_of_one_hot_labels_equals_that_of_integers(smoothing)
 
 def test_integer_cross_entropy_equals_a_loop_in_float64():
     logits = np.asarray(_logits(), np.float64)
-    expected = [math.log(sum(math.exp(z - max(row)) for z in row)) + max(row) - row[y] for row, y in zip(logits, LABELS)]
+    expected = [
+        math.log(sum(math.exp(z - max(row)) for z in row)) + max(row) - row[y]
+        for row, y in zip(logits, LABELS, strict=True)
+    ]
     values = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS)
     # The logarithm of the sum and the logit, both of order 10 in float32, are subtracted.
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
@@ -110,9 +115,13 @@ def test_cross_entropies_have_the_right_derivatives():
     with jax.enable_x64(True):
         logits, labels = jnp.asarray(_logits((4, 7)), jnp.float64), LABELS[:4]
         soft = jax.nn.softmax(logits[::-1])
-        check_grads(lambda z: losses.softmax_cross_entropy_with_integer_labels(z, labels), (logits,), order=2)
-        check_grads(lambda z: losses.softmax_cross_entropy(z, soft, label_smoothing=0.1), (logits,), order=2)
-        check_grads(lambda z: losses.sigmoid_cross_entropy(z, soft), (logits,), order=2)
+        check_grads(
+            lambda z: losses.softmax_cross_entropy_with_integer_labels(jnp.asarray(z), labels), (logits,), order=2
+        )
+        check_grads(
+            lambda z: losses.softmax_cross_entropy(jnp.asarray(z), soft, label_smoothing=0.1), (logits,), order=2
+        )
+        check_grads(lambda z: losses.sigmoid_cross_entropy(jnp.asarray(z), soft), (logits,), order=2)
 
 
 def test_sigmoid_cross_entropy_equals_optax():
@@ -165,7 +174,9 @@ def test_losses_refuse_to_broadcast(loss):
 
 @pytest.mark.raises
 def test_integer_cross_entropy_refuses_one_hot_labels():
-    with pytest.raises(ValueError, match=r"labels must have shape \(50,\); got \(50, 7\). Pass integer classes, not one-hot"):
+    with pytest.raises(
+        ValueError, match=r"labels must have shape \(50,\); got \(50, 7\). Pass integer classes, not one-hot"
+    ):
         losses.softmax_cross_entropy_with_integer_labels(_logits(), jax.nn.one_hot(LABELS, 7))
 
 
@@ -191,7 +202,9 @@ def test_huber_loss_refuses_a_delta_that_is_not_positive(delta):
 
 @pytest.mark.raises
 def test_weighted_mean_refuses_weights_of_another_shape():
-    with pytest.raises(ValueError, match=r"weights must have the shape of the leading axes of the losses, \(3,\); got \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"weights must have the shape of the leading axes of the losses, \(3,\); got \(2,\)"
+    ):
         losses.weighted_mean(jnp.ones(3), jnp.ones(2))
 
 

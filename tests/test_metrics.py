@@ -31,14 +31,21 @@ REGRESSION = {
 def _classes(n=60, n_classes=4, seed=0):
     generator = np.random.default_rng(seed)
     logits = jnp.asarray(generator.normal(size=(n, n_classes)) * 2, jnp.float32)
-    return logits, jnp.asarray(generator.integers(0, n_classes, n), jnp.int32), jnp.asarray(generator.random(n), jnp.float32)
+    return (
+        logits,
+        jnp.asarray(generator.integers(0, n_classes, n), jnp.int32),
+        jnp.asarray(generator.random(n), jnp.float32),
+    )
 
 
 def _values(n=60, seed=0):
     generator = np.random.default_rng(seed)
     targets = generator.normal(size=n) * 80_000 + 180_000  # prices in USD: sums of squares would cancel in float32
     predictions = targets + generator.normal(size=n) * 30_000
-    return (*(jnp.asarray(v, jnp.float32) for v in (predictions, targets)), jnp.asarray(generator.random(n), jnp.float32))
+    return (
+        *(jnp.asarray(v, jnp.float32) for v in (predictions, targets)),
+        jnp.asarray(generator.random(n), jnp.float32),
+    )
 
 
 CASES = [pytest.param(metric, _classes(), id=name) for name, metric in CLASSIFICATION.items()]
@@ -128,14 +135,18 @@ def test_calibration_is_zero_for_a_calibrated_model():
     assert metrics.expected_calibration_error()(logits, jnp.array([0, 0, 0, 1])) < 1e-6
 
 
-@pytest.mark.parametrize(("targets", "predictions", "expected"), [([2, 2, 2], [2, 2, 2], 1.0), ([2, 2, 2], [2, 2, 3], 0.0)])
+@pytest.mark.parametrize(
+    ("targets", "predictions", "expected"), [([2, 2, 2], [2, 2, 2], 1.0), ([2, 2, 2], [2, 2, 3], 0.0)]
+)
 def test_r2_of_constant_targets(targets, predictions, expected):
     assert metrics.r2()(jnp.asarray(predictions, jnp.float32), jnp.asarray(targets, jnp.float32)) == expected
 
 
 @pytest.mark.raises
 def test_metrics_refuse_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"targets must have shape \(3,\) for predictions of shape \(3, 2\); got \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"targets must have shape \(3,\) for predictions of shape \(3, 2\); got \(2,\)"
+    ):
         metrics.accuracy()(jnp.zeros((3, 2)), jnp.zeros(2, jnp.int32))
     with pytest.raises(ValueError, match=r"targets must have shape \(8, 1\) .* got \(8,\)"):
         metrics.mean_squared_error()(jnp.zeros((8, 1)), jnp.zeros(8))

@@ -126,6 +126,8 @@ def test_sweep_refuses_a_wrong_number_of_axes():
 
 
 def test_split_cpu_makes_one_device_a_core():
-    script = "from jaxresearch import sweeps; import jax; n = sweeps.split_cpu(); print(n == len(jax.devices('cpu')), n)"
+    script = (
+        "from jaxresearch import sweeps; import jax; n = sweeps.split_cpu(); print(n == len(jax.devices('cpu')), n)"
+    )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout

@@ -66,7 +66,9 @@ def _run(words: list[str]) -> int:
         print(_RUN_HELP, end="")
         return 0 if words else 2
     if words[0].startswith("-"):
-        return _mistake(f"the experiment must come first; got {words[0]!r}. Write: jaxresearch run EXPERIMENT {words[0]}")
+        return _mistake(
+            f"the experiment must come first; got {words[0]!r}. Write: jaxresearch run EXPERIMENT {words[0]}"
+        )
     from jaxresearch.cli.run import run
 
     return run(words[0], words[1:])

@@ -63,7 +63,9 @@ def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
     try:
         with contextlib.redirect_stderr(stderr):
             values = vars(
-                tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes))
+                tyro.cli(
+                    command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+                )
             )
     except SystemExit as exit:
         if exit.code in (0, None):

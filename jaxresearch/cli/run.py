@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxresearch import execution, records, statistics, sweeps
 from jaxresearch import experiment as experiments
@@ -53,7 +54,7 @@ def run(name: str, words: list[str]) -> int:
 def _configure() -> None:
     """Sets JAX up for a command: one CPU device a core, a compilation cache on disk. Both must precede any array."""
     sweeps.split_cpu()
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
@@ -82,7 +83,9 @@ def _data(experiment: Experiment, options: Options) -> Dataset:
 
 def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory:
     """Returns the new directory of the run, with all that is known before it begins."""
-    directory = records.RunDirectory(options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}")
+    directory = records.RunDirectory(
+        options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}"
+    )
     config = {"experiment": name, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
     directory.write("config.json", config)
     directory.write("environment.json", records.environment(seeds=list(range(options.seeds))))
@@ -108,11 +111,11 @@ def _result(
     name: str, experiment: Experiment, options: Options, outcome: Outcome, load_seconds: float
 ) -> dict[str, Any]:
     """Returns ``result.json``."""
-    metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
+    metrics = {f"test/{metric}": statistics.summary(np.asarray(values)) for metric, values in outcome.metrics.items()}
     claim = experiment.claim
     low, high = metrics[claim.metric]["ci95"]
-    decided = low is not None and not options.smoke  # a few steps on a few examples decide nothing
-    verdict = statistics.verdict((low, high), claim) if decided else "undecided"
+    # A single seed has no interval; and a few steps on a few examples decide nothing.
+    verdict = "undecided" if low is None or options.smoke else statistics.verdict((low, high), claim)
     return {
         "experiment": _stem(name),
         "question": experiment.question,

@@ -39,7 +39,9 @@ class DataCard:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; 0 for regression."""
+        """Number of classes; an error where the targets are values, since asking for classes is then a mistake."""
+        if not self.class_names:
+            raise ValueError(f"targets of {self.name} must be classes; they are values. Choose another target.")
         return len(self.class_names)
 
     @property
@@ -98,7 +100,7 @@ def check(dataset: Dataset) -> None:
         if not n_examples:
             raise ValueError(f"the {name} part must hold at least one example; got none. Give it more data.")
         _require_finite(f"targets of the {name} part", part["targets"], missing_allowed=False)
-        if dataset.card.n_classes:
+        if dataset.card.class_names:
             _require_classes(name, part["targets"], dataset.card.n_classes)
 
 

@@ -40,7 +40,9 @@ def parse_idx(content: bytes, *, name: str) -> np.ndarray:
         http://yann.lecun.com/exdb/mnist/
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
-        raise ValueError(f"{name} must be an IDX file; it starts with {content[:4].hex() or 'nothing'}. Download it again.")
+        raise ValueError(
+            f"{name} must be an IDX file; it starts with {content[:4].hex() or 'nothing'}. Download it again."
+        )
     dtype, n_axes = np.dtype(_DTYPES[content[2]]), content[3]
     if len(content) < 4 + 4 * n_axes:
         raise ValueError(f"{name} must hold a header of {4 + 4 * n_axes} bytes; got {len(content)}. Download it again.")

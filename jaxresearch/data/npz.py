@@ -80,7 +80,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         what = "it holds Python objects, which are never loaded" if "pickle" in str(error).lower() else error
-        raise ValueError(f"{path} must be a whole .npz file of plain arrays; it is not ({what}). Save it again.") from error
+        raise ValueError(
+            f"{path} must be a whole .npz file of plain arrays; it is not ({what}). Save it again."
+        ) from error
 
 
 def _part(arrays: dict[str, np.ndarray], part: str, path: Path) -> Part | None:

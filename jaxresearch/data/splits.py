@@ -41,9 +41,12 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
     generator = np.random.default_rng(seed)
     n_share = min(max(1, round(fraction * len(targets))), len(targets) - 1)
     by_class = stratify and targets.dtype.kind in "iu"
-    groups = [np.flatnonzero(targets == label) for label in np.unique(targets)] if by_class else [np.arange(len(targets))]
+    groups = (
+        [np.flatnonzero(targets == label) for label in np.unique(targets)] if by_class else [np.arange(len(targets))]
+    )
     taken = [
-        generator.permutation(group)[:size] for group, size in zip(groups, _shares(groups, n_share, fraction), strict=True)
+        generator.permutation(group)[:size]
+        for group, size in zip(groups, _shares(groups, n_share, fraction), strict=True)
     ]
     in_share = np.zeros(len(targets), bool)
     in_share[np.concatenate(taken)] = True

@@ -35,7 +35,7 @@ Encoder = dict[str, NumericEncoder | CategoryEncoder]
 
 
 def load_table(path: Path, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
-    """Returns the data of a ``.csv`` or ``.parquet`` file, split by class where there are classes.
+    r"""Returns the data of a ``.csv`` or ``.parquet`` file, split by class where there are classes.
 
     ========================================  ===========================================
     target column                             what it becomes
@@ -60,7 +60,7 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "mine.csv"
-        >>> _ = path.write_text("age,colour,kind\\n" + "3,red,a\\n4,,b\\n" * 5)
+        >>> _ = path.write_text("age,colour,kind\n" + "3,red,a\n4,,b\n" * 5)
         >>> data = load_table(path, target="kind", seed=0, test_fraction=0.2)
         >>> data.card.class_names, list(data.train["inputs"]), len(data.train["targets"])
         (('a', 'b'), ['age', 'colour'], 8)
@@ -228,7 +228,9 @@ def _read_parquet(path: Path) -> Columns:
         raise ValueError(f"{path} must be a whole Parquet file; it is not ({error}). Save it again.") from error
     if not table.num_rows:
         raise ValueError(f"{path} must hold rows; it holds none. Give it data.")
-    cells = {name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names}
+    cells = {
+        name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names
+    }
     return {name: _column(column, name, path) for name, column in cells.items()}
 
 

@@ -64,7 +64,9 @@ def _builder(name: str, data_dir: str | None) -> Any:
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"tfds:NAME must be a set of TensorFlow Datasets; got {name!r} ({reason}). Check its name.") from error
+        raise ValueError(
+            f"tfds:NAME must be a set of TensorFlow Datasets; got {name!r} ({reason}). Check its name."
+        ) from error
 
 
 def _prepare(builder: Any, name: str) -> None:
@@ -78,7 +80,9 @@ def _prepare(builder: Any, name: str) -> None:
         try:
             builder.download_and_prepare(download_config=config, file_format="array_record")
         except Exception as error:  # whatever the set's own script raises
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
+            reason = (
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
+            )
             if importlib.util.find_spec("tensorflow") is None:
                 raise ValueError(
                     f"tfds:{name} must be prepared first, which needs TensorFlow; it is not installed ({reason}). "
@@ -102,7 +106,9 @@ def _decoded(builder: Any, name: str) -> dict[str, Part]:
         examples = [source[i] for i in range(len(source))]
         values = [_features(example[inputs] if isinstance(inputs, str) else example) for example in examples]
         if len({value.shape for value in values}) > 1:
-            raise ValueError(f"tfds:{name} must hold inputs of one shape; its images differ in size. Resize them first.")
+            raise ValueError(
+                f"tfds:{name} must hold inputs of one shape; its images differ in size. Resize them first."
+            )
         targets = np.asarray([example[label] for example in examples], np.int32)
         parts[part] = {"inputs": np.stack(values), "targets": targets}
     return parts
@@ -165,7 +171,9 @@ def _stored(folder: Path) -> tuple[dict[str, Part], DataCard]:
     parts: dict[str, Part] = {}
     for name, digest in digests:
         if _digest(folder / name) != digest:
-            raise ValueError(f"{folder / name} must have SHA-256 {digest}; it was altered. Delete {folder} to make it anew.")
+            raise ValueError(
+                f"{folder / name} must have SHA-256 {digest}; it was altered. Delete {folder} to make it anew."
+            )
         part, key = name.removesuffix(".npy").split("-")
         parts.setdefault(part, {})[key] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
     return parts, DataCard(**{**manifest, **tuples, "sha256": digests})

@@ -58,5 +58,5 @@ def cnn(
     sizes = {f"image_shape[{i}]": size for i, size in enumerate(image_shape)}
     widths = {f"channels[{i}]": width for i, width in enumerate(channels)}
     require_sizes(**sizes, **widths, n_outputs=n_outputs, hidden=hidden)
-    module = Cnn(tuple(image_shape), tuple(channels), hidden, n_outputs)
+    module = Cnn(image_shape, tuple(channels), hidden, n_outputs)
     return linen(module, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))

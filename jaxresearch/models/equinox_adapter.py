@@ -74,5 +74,6 @@ def _named(made: Any) -> dict[str, Array]:
 def _filled(abstract: Any, arrays: dict[str, Array]) -> Any:
     """Returns the module (and state) with arrays in the place of their shapes."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: arrays[jax.tree_util.keystr(path)] if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, abstract
+        lambda path, leaf: arrays[jax.tree_util.keystr(path)] if isinstance(leaf, jax.ShapeDtypeStruct) else leaf,
+        abstract,
     )

@@ -1,6 +1,7 @@
 """Models of Flax Linen, whose modules are descriptions and whose state is explicit: what the toolkit's own are made of."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array) -> Mo
     """
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
-    def call(train: bool) -> dict[str, bool]:
+    def call(train: bool) -> dict[str, Any]:
         return {"train": train} if takes_train else {}
 
     def init(key):
@@ -47,10 +48,10 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array) -> Mo
     def apply(params, model_state, inputs, key=None):
         variables = {"params": params, **model_state}
         if key is None:
-            return module.apply(variables, inputs, **call(False)), model_state
-        outputs, updated = module.apply(
-            variables, inputs, **call(True), rngs={"dropout": key}, mutable=list(model_state)
-        )
+            evaluated: Any = module.apply(variables, inputs, **call(False))
+            return evaluated, model_state
+        trained: Any = module.apply(variables, inputs, **call(True), rngs={"dropout": key}, mutable=list(model_state))
+        outputs, updated = trained
         return outputs, {**model_state, **updated}
 
     return Model(init, apply)

@@ -64,7 +64,9 @@ def mlp(
     """
     require_sizes(n_features=n_features, n_outputs=n_outputs, **{f"hidden[{i}]": w for i, w in enumerate(hidden)})
     if not 0 <= dropout_rate < 1:
-        raise ValueError(f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a share of the units.")
+        raise ValueError(
+            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a share of the units."
+        )
     module = Mlp(tuple(hidden), n_outputs, dropout_rate, batch_norm)
     return linen(module, jax.ShapeDtypeStruct((1, n_features), jnp.float32))
 

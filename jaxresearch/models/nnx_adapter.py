@@ -1,6 +1,7 @@
 """Models of Flax NNX, whose modules hold their arrays: taken apart and put together at every call, so they are pure."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx as flax_nnx
@@ -33,7 +34,7 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
         Flax documentation, NNX: functional API, split and merge. https://flax.readthedocs.io/en/latest/api_reference/
     """
 
-    def split(module: flax_nnx.Module):
+    def split(module: flax_nnx.Module) -> Any:
         return flax_nnx.split(module, flax_nnx.RngState, flax_nnx.Param, ...)
 
     def init(key):
@@ -57,11 +58,11 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
     return Model(init, apply)
 
 
-def _seeded(streams: flax_nnx.State, key: jax.Array) -> flax_nnx.State:
+def _seeded(streams: Any, key: jax.Array) -> Any:
     """Returns the random streams of a module, each with a key of its own and a count of zero."""
     leaves, treedef = jax.tree.flatten(streams)
     seeded = []
     for i, leaf in enumerate(leaves):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         seeded.append(jax.random.fold_in(key, i) if is_key else jax.numpy.zeros(leaf.shape, leaf.dtype))
     return jax.tree.unflatten(treedef, seeded)

@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("jaxresearch", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "orbax-checkpoint", "tensorflow-datasets")
+_PACKAGES = (
+    "jaxresearch",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "scipy",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+)
 
 
 def environment(*, seeds: list[int]) -> dict[str, Any]:
@@ -47,7 +57,9 @@ def _git() -> dict[str, Any] | None:
     """Returns the commit of the working directory and whether it has changes; None outside a repository."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

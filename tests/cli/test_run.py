@@ -178,7 +178,7 @@ def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words,
         ({"test_images": np.full((20, 28, 28), np.inf)}, "inputs of the test part must be finite; got inf"),
         ({"test_labels": np.full((20, 1), 9)}, "labels of the test part must be from 0 to 1; got 9 at example 0"),
         ({"train_images": np.array([object()] * 80)}, "Python objects, which are never loaded"),
-        ({"train_labels": np.linspace(0, 1, 80)[:, None]}, "classes"),
+        ({"train_labels": np.linspace(0, 1, 80)[:, None]}, "targets of chest must be classes; they are values"),
     ],
 )
 def test_a_mistake_in_the_data_is_one_line(jaxresearch, tmp_path, changes, message):

@@ -124,7 +124,9 @@ def test_npz_in_medmnist_layout_is_read(tmp_path):
     assert dataset.card.class_names == ("0", "1")
 
 
-@pytest.mark.parametrize("names", [("x_train", "y_train", "x_test", "y_test"), ("X_train", "y_train", "X_test", "y_test")])
+@pytest.mark.parametrize(
+    "names", [("x_train", "y_train", "x_test", "y_test"), ("X_train", "y_train", "X_test", "y_test")]
+)
 def test_npz_with_plain_names_is_read(tmp_path, names):
     arrays = (np.ones((6, 3)), np.arange(6) % 2, np.zeros((4, 3)), np.arange(4) % 2)
     np.savez(tmp_path / "mine.npz", **dict(zip(names, arrays, strict=True)))
@@ -143,7 +145,9 @@ def test_npz_without_parts_is_split_by_class(tmp_path, names):
 def test_npz_with_values_is_for_regression(tmp_path):
     np.savez(tmp_path / "mine.npz", x=np.ones((50, 3)), y=np.linspace(0, 1, 50))
     dataset = data.load(str(tmp_path / "mine.npz"))
-    assert dataset.card.n_classes == 0 and dataset.train["targets"].dtype == np.float32
+    assert dataset.card.class_names == () and dataset.train["targets"].dtype == np.float32
+    with pytest.raises(ValueError, match="targets of mine must be classes; they are values"):
+        _ = dataset.card.n_classes
 
 
 @pytest.mark.raises
@@ -156,7 +160,10 @@ def test_npz_with_values_is_for_regression(tmp_path):
         ({"train_labels": np.full((40, 1), -1)}, "labels of the train part must be from 0 to 0; got -1 at example 0"),
         ({"test_labels": np.full((12, 1), 7)}, "labels of the test part must be from 0 to 1; got 7 at example 0"),
         ({"train_images": np.array([object()] * 40)}, "holds Python objects, which are never loaded"),
-        ({"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros((0, 1), int)}, "at least one example; got none"),
+        (
+            {"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros((0, 1), int)},
+            "at least one example; got none",
+        ),
         ({"train_labels": np.zeros((40, 2), int)}, r"targets \(n,\); got .*\(40, 2\)"),
     ],
 )
@@ -214,7 +221,9 @@ def test_encoded_csv_is_standardised_on_the_training_part_alone(tmp_path):
 
 
 def test_encoder_handles_what_training_never_saw():
-    encoder = data.fit_encoder({"flat": np.full(4, 7.3), "empty": np.full(4, np.nan), "word": np.array(["a", "b", "a", ""])})
+    encoder = data.fit_encoder(
+        {"flat": np.full(4, 7.3), "empty": np.full(4, np.nan), "word": np.array(["a", "b", "a", ""])}
+    )
     features = data.encode(encoder, {"flat": np.array([9.0]), "empty": np.array([np.nan]), "word": np.array(["c"])})
     assert np.isfinite(features).all()
     assert features[0, -2:].tolist() == [0, 0]

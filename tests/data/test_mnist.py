@@ -59,7 +59,9 @@ def test_an_altered_archive_is_refused(archives):
     raw = bytearray(path.read_bytes())
     raw[4] ^= 1  # the time stamp of gzip's header: the content stays the same
     path.write_bytes(raw)
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz must have SHA-256 8d422c7b.*The archive was altered"):
+    with pytest.raises(
+        ValueError, match="t10k-images-idx3-ubyte.gz must have SHA-256 8d422c7b.*The archive was altered"
+    ):
         data.mnist(archives)
 
 

@@ -20,7 +20,9 @@ def homes(tmp_path, monkeypatch):
 
 
 @pytest.mark.tfds
-@pytest.mark.skipif(not HAS_TENSORFLOW, reason='preparing an image set needs TensorFlow: pip install "jaxresearch[tfds]"')
+@pytest.mark.skipif(
+    not HAS_TENSORFLOW, reason='preparing an image set needs TensorFlow: pip install "jaxresearch[tfds]"'
+)
 @pytest.mark.filterwarnings("default")  # TensorFlow and TFDS warn of themselves
 def test_the_bundled_archives_feed_the_builder_of_tfds(homes):
     ours = data.load("mnist")
@@ -37,7 +39,9 @@ def test_the_bundled_archives_feed_the_builder_of_tfds(homes):
 
 @pytest.mark.skipif(HAS_TENSORFLOW, reason="TensorFlow is installed here, so the set would be prepared")
 def test_an_unprepared_set_without_tensorflow_names_the_extra(homes):
-    with pytest.raises(ValueError, match=r'tfds:mnist must be prepared first.*pip install "jaxresearch\[tfds\]"') as caught:
+    with pytest.raises(
+        ValueError, match=r'tfds:mnist must be prepared first.*pip install "jaxresearch\[tfds\]"'
+    ) as caught:
         data.load("tfds:mnist")
     assert "\n" not in str(caught.value)
 

@@ -1,58 +1,16 @@
-r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or put together over batches.
+"""Metrics of classes: logits against integer targets."""
 
-Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``: pass the logarithm of
-probabilities where you have those (metrics of the likeliest class alone take either). Weights are per example, at least
-0; a weight of 0 masks padding. In all of them:
-
-==========================================  =======================================================================
-case                                        value
-==========================================  =======================================================================
-a target outside the classes                nan: it must not pass as another class (unless its weight is 0)
-no examples, or all weights 0               nan
-0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
-a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``
-more than 2**24 examples                    counts are float32 and lose single examples
-==========================================  =======================================================================
-"""
-
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Integer
 
 from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
+from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
 
 Average = Literal["binary", "micro", "macro", "weighted"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """A metric in three pure functions, so that it can be computed over batches and merged.
-
-    ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
-    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric does it in one go.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]]), jnp.array([0, 1, 1])
-        >>> round(float(accuracy()(logits, targets)), 4)
-        0.6667
-
-    References:
-        Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances,
-        Stanford STAN-CS-79-773. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
-    """
-
-    summarise: Callable[..., PyTree[Array]]
-    merge: Callable[[PyTree[Array]], PyTree[Array]]
-    compute: Callable[[PyTree[Array]], Array]
-
-    def __call__(self, predictions: Array, targets: Array, weights: Array | None = None) -> Array:
-        """Returns the value for whole data."""
-        return self.compute(self.summarise(predictions, targets, weights))
 
 
 def accuracy() -> Metric:
@@ -227,7 +185,7 @@ def roc_auc() -> Metric:
     """
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        weights = checked_weights(logits, targets, weights)
         if logits.shape[-1] == 2:
             scores = (logits[:, 1] - logits[:, 0])[:, None]
             positive = (targets == 1)[:, None]
@@ -318,7 +276,7 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
         raise ValueError(f"n_bins must be 1 or more; got {n_bins}. Fifteen is usual.")
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        weights = checked_weights(logits, targets, weights)
         confidence = jnp.max(jax.nn.softmax(logits), axis=-1)
         hit = jnp.where(_exists(logits, targets, weights), jnp.argmax(logits, -1) == targets, jnp.nan)
         place = jnp.clip(jnp.ceil(confidence * n_bins).astype(jnp.int32) - 1, 0, n_bins - 1)
@@ -329,148 +287,25 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
         weight, gap = summary
         return jnp.sum(jnp.abs(gap)) / jnp.sum(weight)
 
-    return Metric(summarise, _sum, compute)
-
-
-def mean_squared_error() -> Metric:
-    r"""Returns the mean squared error, in the unit of the targets squared.
-
-    .. math:: \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i
-
-    Returns:
-        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
-
-    Example:
-        >>> float(mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
-        2.0
-
-    References:
-        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
-        https://archive.org/details/theoriacombinati00gaus
-    """
-    return _mean_over_entries(lambda error: error**2)
-
-
-def root_mean_squared_error() -> Metric:
-    """Returns the square root of the mean squared error, in the unit of the targets.
-
-    Returns:
-        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
-
-    Example:
-        >>> float(root_mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])))
-        3.0
-
-    References:
-        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
-        https://archive.org/details/theoriacombinati00gaus
-    """
-    squared = mean_squared_error()
-    return dataclasses.replace(squared, compute=lambda summary: jnp.sqrt(squared.compute(summary)))
-
-
-def mean_absolute_error() -> Metric:
-    r"""Returns the mean absolute error, in the unit of the targets.
-
-    .. math:: \sum_i w_i |y_i - \hat y_i| / \sum_i w_i
-
-    Returns:
-        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
-
-    Example:
-        >>> float(mean_absolute_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])))
-        1.5
-
-    References:
-        Willmott and Matsuura (2005), Advantages of the mean absolute error (MAE) over the root mean square error (RMSE),
-        Clim. Res. 30. https://doi.org/10.3354/cr030079
-    """
-    return _mean_over_entries(jnp.abs)
-
-
-def r2() -> Metric:
-    r"""Returns the coefficient of determination: the share of the variance of the targets that is explained, up to 1.
-
-    .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
-
-    Targets that are all equal give 1 where every prediction hits them, else 0, as in scikit-learn; several outputs are
-    averaged evenly.
-
-    Returns:
-        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
-
-    Example:
-        >>> round(float(r2()(jnp.array([1.0, 2.0, 3.5]), jnp.array([1.0, 2.0, 3.0]))), 4)
-        0.875
-
-    References:
-        Wright (1921), Correlation and causation, J. Agric. Res. 20(7). Merged by Chan, Golub and LeVeque (1979),
-        equation 2.1, since sums of squares cancel in float32.
-        http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
-    """
-
-    def summarise(predictions, targets, weights=None):
-        weights = _checked_weights(predictions, targets, weights)[:, None]
-        predictions, targets = (values.reshape(values.shape[0], -1) for values in (predictions, targets))
-        total = jnp.sum(weights)
-        mean = jnp.sum(_masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
-        spread = jnp.sum(_masked(weights, (targets - mean[None]) ** 2), axis=0)
-        residual = jnp.sum(_masked(weights, (targets - predictions) ** 2), axis=0)
-        # The ends tell constant targets, whose spread around a rounded mean need not be 0.
-        low = jnp.min(jnp.where(weights > 0, targets, jnp.inf), axis=0)
-        high = jnp.max(jnp.where(weights > 0, targets, -jnp.inf), axis=0)
-        return total, mean, spread, residual, low, high
-
-    def merge(summaries):
-        totals, means, spreads, residuals, lows, highs = summaries
-        total = jnp.sum(totals)
-        mean = jnp.sum(totals[:, None] * means, axis=0) / jnp.where(total > 0, total, 1)
-        between = jnp.sum(totals[:, None] * (means - mean[None]) ** 2, axis=0)
-        spread, residual = jnp.sum(spreads, axis=0) + between, jnp.sum(residuals, axis=0)
-        return total, mean, spread, residual, jnp.min(lows, axis=0), jnp.max(highs, axis=0)
-
-    def compute(summary):
-        total, _, spread, residual, low, high = summary
-        varies = high > low
-        explained = 1 - residual / jnp.where(varies, spread, 1)
-        each = jnp.where(varies, explained, jnp.where(residual == 0, 1.0, 0.0))
-        return jnp.where(total > 0, jnp.mean(each), jnp.nan)
-
-    return Metric(summarise, merge, compute)
-
-
-def _sum(summaries: PyTree[Array]) -> PyTree[Array]:
-    """Merges summaries that add."""
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), summaries)
+    return Metric(summarise, summed, compute)
 
 
 def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
     """Returns the weighted mean of a figure of each example's logits and target."""
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        weights = checked_weights(logits, targets, weights)
         values = jnp.where(_exists(logits, targets, weights), per_example(logits, targets), jnp.nan)
-        return jnp.sum(_masked(weights, values)), jnp.sum(weights)
+        return jnp.sum(masked(weights, values)), jnp.sum(weights)
 
-    return Metric(summarise, _sum, lambda summary: summary[0] / summary[1])
-
-
-def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
-    """Returns the weighted mean of a figure of each error."""
-
-    def summarise(predictions, targets, weights=None):
-        weights = _checked_weights(predictions, targets, weights)
-        values = of_error(predictions - targets).reshape(weights.shape[0], -1)
-        return jnp.sum(_masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
-
-    return Metric(summarise, _sum, lambda summary: summary[0] / summary[1])
+    return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
 
 
 def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
     """Returns a figure of the confusion matrix."""
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        weights = checked_weights(logits, targets, weights)
         classes = jnp.arange(logits.shape[-1])[None]
         rows = jnp.where(targets[:, None] == classes, weights[:, None], 0.0)
         columns = (jnp.argmax(logits, -1)[:, None] == classes).astype(weights.dtype)
@@ -482,14 +317,16 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
         matrix, n_outside = summary
         return jnp.where((n_outside == 0) & (jnp.sum(matrix) > 0), of_matrix(matrix), jnp.nan)
 
-    return Metric(summarise, _sum, compute)
+    return Metric(summarise, summed, compute)
 
 
 def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Metric:
     """Returns the average of a fraction of hits, examples put into a class, and examples that belong to it."""
     if average is not None and average not in get_args(Average):
         options = ", ".join(get_args(Average))
-        raise ValueError(f"average must be one of {options} or None; got {average!r}. Use macro to weigh classes evenly.")
+        raise ValueError(
+            f"average must be one of {options} or None; got {average!r}. Use macro to weigh classes evenly."
+        )
 
     def of_matrix(matrix):
         if average == "binary" and matrix.shape[0] != 2:
@@ -518,27 +355,6 @@ def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n
     return jnp.sum(wins * (below[first] + below[last]) / 2) / (jnp.sum(wins) * jnp.sum(losses))
 
 
-def _exists(logits: Array, targets: Int[Array, " batch"], weights: Array) -> Array:
+def _exists(logits: Array, targets: Integer[Array, " batch"], weights: Array) -> Array:
     """Tells the examples whose target is one of the classes, or whose weight is 0."""
     return ((targets >= 0) & (targets < logits.shape[-1])) | (weights == 0)
-
-
-def _masked(weights: Array, values: Array) -> Array:
-    """Returns the product, 0 where the weight is 0 whatever the value."""
-    return jnp.where(weights > 0, weights * values, 0.0)
-
-
-def _checked_weights(predictions: Array, targets: Array, weights: Any) -> Float[Array, " batch"]:
-    """Returns the weights, 1 unless given, after checking that the shapes fit."""
-    classes = jnp.issubdtype(targets.dtype, jnp.integer) and predictions.ndim == targets.ndim + 1
-    expected = predictions.shape[:-1] if classes else predictions.shape
-    if targets.shape != expected or targets.ndim < 1:
-        raise ValueError(
-            f"targets must have shape {expected} for predictions of shape {predictions.shape}; got {targets.shape}. "
-            "Pass integer classes for logits (batch, classes), or values shaped as the predictions."
-        )
-    if weights is None:
-        return jnp.ones(targets.shape[:1])
-    if weights.shape != targets.shape[:1]:
-        raise ValueError(f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight an example.")
-    return weights.astype(jnp.float32)

@@ -1,0 +1,49 @@
+r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or put together over batches.
+
+Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``: pass the logarithm of
+probabilities where you have those (metrics of the likeliest class alone take either). Weights are per example, at least
+0; a weight of 0 masks padding. In all of them:
+
+==========================================  =======================================================================
+case                                        value
+==========================================  =======================================================================
+a target outside the classes                nan: it must not pass as another class (unless its weight is 0)
+no examples, or all weights 0               nan
+0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
+a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``
+more than 2**24 examples                    counts are float32 and lose single examples
+==========================================  =======================================================================
+"""
+
+from jaxresearch.metrics.classification import (
+    accuracy,
+    brier_score,
+    confusion_matrix,
+    expected_calibration_error,
+    f1,
+    log_loss,
+    precision,
+    recall,
+    roc_auc,
+    top_k_accuracy,
+)
+from jaxresearch.metrics.metric import Metric
+from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
+
+__all__ = [
+    "Metric",
+    "accuracy",
+    "brier_score",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "f1",
+    "log_loss",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "precision",
+    "r2",
+    "recall",
+    "roc_auc",
+    "root_mean_squared_error",
+    "top_k_accuracy",
+]

@@ -1,0 +1,127 @@
+"""Metrics of values: predictions against targets of the same shape."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
+
+
+def mean_squared_error() -> Metric:
+    r"""Returns the mean squared error, in the unit of the targets squared.
+
+    .. math:: \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
+        2.0
+
+    References:
+        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
+        https://archive.org/details/theoriacombinati00gaus
+    """
+    return _mean_over_entries(lambda error: error**2)
+
+
+def root_mean_squared_error() -> Metric:
+    """Returns the square root of the mean squared error, in the unit of the targets.
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(root_mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])))
+        3.0
+
+    References:
+        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
+        https://archive.org/details/theoriacombinati00gaus
+    """
+    squared = mean_squared_error()
+    return dataclasses.replace(squared, compute=lambda summary: jnp.sqrt(squared.compute(summary)))
+
+
+def mean_absolute_error() -> Metric:
+    r"""Returns the mean absolute error, in the unit of the targets.
+
+    .. math:: \sum_i w_i |y_i - \hat y_i| / \sum_i w_i
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> float(mean_absolute_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])))
+        1.5
+
+    References:
+        Willmott and Matsuura (2005), Advantages of the mean absolute error (MAE) over the root mean square error (RMSE),
+        Clim. Res. 30. https://doi.org/10.3354/cr030079
+    """
+    return _mean_over_entries(jnp.abs)
+
+
+def r2() -> Metric:
+    r"""Returns the coefficient of determination: the share of the variance of the targets that is explained, up to 1.
+
+    .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
+
+    Targets that are all equal give 1 where every prediction hits them, else 0, as in scikit-learn; several outputs are
+    averaged evenly.
+
+    Returns:
+        A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
+
+    Example:
+        >>> round(float(r2()(jnp.array([1.0, 2.0, 3.5]), jnp.array([1.0, 2.0, 3.0]))), 4)
+        0.875
+
+    References:
+        Wright (1921), Correlation and causation, J. Agric. Res. 20(7). Merged by Chan, Golub and LeVeque (1979),
+        equation 2.1, since sums of squares cancel in float32.
+        http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+    """
+
+    def summarise(predictions, targets, weights=None):
+        weights = checked_weights(predictions, targets, weights)[:, None]
+        predictions, targets = (values.reshape(values.shape[0], -1) for values in (predictions, targets))
+        total = jnp.sum(weights)
+        mean = jnp.sum(masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
+        spread = jnp.sum(masked(weights, (targets - mean[None]) ** 2), axis=0)
+        residual = jnp.sum(masked(weights, (targets - predictions) ** 2), axis=0)
+        # The ends tell constant targets, whose spread around a rounded mean need not be 0.
+        low = jnp.min(jnp.where(weights > 0, targets, jnp.inf), axis=0)
+        high = jnp.max(jnp.where(weights > 0, targets, -jnp.inf), axis=0)
+        return total, mean, spread, residual, low, high
+
+    def merge(summaries):
+        totals, means, spreads, residuals, lows, highs = summaries
+        total = jnp.sum(totals)
+        mean = jnp.sum(totals[:, None] * means, axis=0) / jnp.where(total > 0, total, 1)
+        between = jnp.sum(totals[:, None] * (means - mean[None]) ** 2, axis=0)
+        spread, residual = jnp.sum(spreads, axis=0) + between, jnp.sum(residuals, axis=0)
+        return total, mean, spread, residual, jnp.min(lows, axis=0), jnp.max(highs, axis=0)
+
+    def compute(summary):
+        total, _, spread, residual, low, high = summary
+        varies = high > low
+        explained = 1 - residual / jnp.where(varies, spread, 1)
+        each = jnp.where(varies, explained, jnp.where(residual == 0, 1.0, 0.0))
+        return jnp.where(total > 0, jnp.mean(each), jnp.nan)
+
+    return Metric(summarise, merge, compute)
+
+
+def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
+    """Returns the weighted mean of a figure of each error."""
+
+    def summarise(predictions, targets, weights=None):
+        weights = checked_weights(predictions, targets, weights)
+        values = of_error(predictions - targets).reshape(weights.shape[0], -1)
+        return jnp.sum(masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
+
+    return Metric(summarise, summed, lambda summary: summary[0] / summary[1])

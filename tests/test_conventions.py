@@ -1,0 +1,174 @@
+"""Every public function keeps the house's conventions: one order of arguments, a docstring with all its parts."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import jaxresearch
+
+PACKAGE = Path(jaxresearch.__file__).parent
+ORDER = ("key", "params", "state", "model_state", "batch", "data")  # a draw takes its key first
+
+
+def _modules():
+    for info in pkgutil.walk_packages([str(PACKAGE)], "jaxresearch."):
+        if not info.name.endswith("__main__"):
+            yield importlib.import_module(info.name)
+
+
+def _public():
+    """Returns public functions and classes by their full name, each where it is defined."""
+    found = {}
+    for module in _modules():
+        for name, thing in vars(module).items():
+            defined_here = getattr(thing, "__module__", None) == module.__name__
+            if not name.startswith("_") and defined_here and (inspect.isfunction(thing) or inspect.isclass(thing)):
+                found[f"{module.__name__}.{name}"] = thing
+    return found
+
+
+PUBLIC = _public()
+FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
+CORE = ("losses", "metrics", "statistics", "gradients", "training", "sweeps", "sampling", "models", "data")
+LIBRARY = {name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment")}
+
+
+def test_there_is_something_to_hold_to_the_conventions():
+    assert len(LIBRARY) > 50
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_a_public_function_has_a_whole_docstring(name):
+    function = LIBRARY[name]
+    doc = inspect.getdoc(function) or ""
+    first = doc.splitlines()[0]
+    assert re.match(r"(Returns|Raises) ", first) and first.endswith("."), first
+    for section in ("Example:", "References:"):
+        assert section in doc, f"no {section}"
+    if inspect.signature(function).parameters:
+        assert "Args:" in doc
+        for parameter in inspect.signature(function).parameters:
+            assert re.search(rf"^ +\*{{0,2}}{parameter}: \S", doc, re.M), f"{parameter} is not described"
+    if first.startswith("Returns"):
+        assert "Returns:" in doc.split("\n", 1)[1]
+    if any(isinstance(node, ast.Raise) for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))):
+        assert "Raises:" in doc
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_a_public_function_is_annotated(name):
+    signature = inspect.signature(LIBRARY[name])
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_a_public_function_takes_its_arguments_in_order(name):
+    parameters = inspect.signature(LIBRARY[name]).parameters.values()
+    positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+    assert len(positional) <= 5
+    known = [ORDER.index(p) for p in positional if p in ORDER]
+    assert known == sorted(known), positional
+    options = [p for p in parameters if p.default is not p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
+    # Optional data (weights, a path, axes as in jax.vmap) may be positional; settings with a value may not.
+    assert all(p.default in (None, 0) or p.name == "delta" for p in options), [p.name for p in options]
+
+
+@pytest.mark.parametrize("name", sorted(n for n, t in PUBLIC.items() if inspect.isclass(t)))
+def test_a_public_class_has_a_docstring(name):
+    assert (inspect.getdoc(PUBLIC[name]) or "").splitlines()[0].endswith((".", ":"))
+
+
+def _sources():
+    return {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+
+
+def _imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_only_models_imports_flax():
+    for path, tree in _sources().items():
+        if "models" not in path.parts:
+            assert not any(name.split(".")[0] in ("flax", "equinox") for name in _imports(tree)), path
+
+
+def test_imports_go_one_way():
+    rank = {
+        name: i
+        for i, names in enumerate(
+            (
+                ("losses", "metrics", "statistics", "sampling", "models", "data"),
+                ("gradients",),
+                ("training", "sweeps", "compilation"),
+                ("experiment",),
+                ("execution",),
+                ("records",),
+                ("cli",),
+            )
+        )
+        for name in names
+    }
+    for path, tree in _sources().items():
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in _imports(tree):
+            parts = name.split(".")
+            if parts[0] == "jaxresearch" and len(parts) > 1 and parts[1] in rank and own in rank and parts[1] != own:
+                assert rank[parts[1]] <= rank[own], f"{path} imports {name}"
+
+
+def test_only_the_command_line_prints_and_only_records_and_the_cache_write():
+    for path, tree in _sources().items():
+        place = path.relative_to(PACKAGE).parts[0]
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        names = {call.id for call in calls if isinstance(call, ast.Name)}
+        methods = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+        if place != "cli":
+            assert "print" not in names, path
+        if place != "records" and path.name != "tfds.py":  # the cache of decoded sets
+            assert not methods & {"write_text", "write_bytes", "mkdir", "save", "savez"}, path
+
+
+def test_the_core_never_jits_seeds_or_logs():
+    core = [path for path in _sources() if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in CORE]
+    for path in core:
+        text = re.sub(r'"""[\s\S]*?"""', "", path.read_text())
+        assert "jax.jit" not in text and "logging" not in text and "np.random.seed" not in text, path
+        if "data" not in path.parts and path.name not in ("sweeps.py", "nnx_adapter.py", "equinox_adapter.py"):
+            assert "jax.random.key(" not in text, path
+
+
+def test_loading_executes_nothing_from_a_file():
+    for path, tree in _sources().items():
+        assert not any(name.split(".")[0] in ("pickle", "dill", "joblib", "cloudpickle") for name in _imports(tree)), (
+            path
+        )
+        names = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not names & {"eval", "exec"}, path
+
+
+def test_functions_and_files_are_short():
+    lengths = []
+    for path, tree in _sources().items():
+        assert len(path.read_text().splitlines()) <= 450, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lengths.append(body[-1].end_lineno - body[0].lineno + 1 if body else 0)
+    lengths.sort()
+    assert lengths[len(lengths) // 2] < 10
+    assert lengths[int(0.9 * len(lengths))] < 40

@@ -1,0 +1,41 @@
+"""The built wheel, alone in an environment of its own, somewhere else: it carries its data and runs a copied file."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.wheel
+def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path):
+    def run(*words):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        done = subprocess.run([*map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("train-images-idx3-ubyte.gz", "LICENSE", "README.md"):
+        assert f"jaxresearch/data/archives/mnist/{name}" in names
+    assert "jaxresearch/py.typed" in names and not any(name.startswith(("tests", "experiments")) for name in names)
+
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
+    shutil.copyfile(ROOT / "experiments" / "mnist.py", tmp_path / "mine.py")
+    where = run(python, "-c", "import jaxresearch; print(jaxresearch.__file__)")
+    assert Path(where.strip()).is_relative_to(tmp_path)
+    assert "test/accuracy" in run(
+        tmp_path / "environment" / "bin" / "jaxresearch", "run", "mine.py", "--smoke", "--directory", "out"
+    )
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["experiment"] == "mine"
