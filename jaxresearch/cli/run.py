@@ -30,6 +30,7 @@ def run(name: str, words: list[str]) -> int:
     try:
         experiment = experiments.load(name)
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
+        options = _smoke(options) if options.smoke else options
         start = time.perf_counter()
         dataset = _data(experiment, options)
         load_seconds = time.perf_counter() - start
@@ -60,6 +61,12 @@ def _configure() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
+
+
+def _smoke(options: Options) -> Options:
+    """Returns the options with one epoch and no more than two seeds; `_data` cuts the data to match."""
+    once = dataclasses.replace(options.hyperparameters, epochs=min(1, options.hyperparameters.epochs))
+    return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
 
 
 def _data(experiment: Experiment, options: Options) -> Dataset:
