@@ -103,7 +103,7 @@ def huber_loss(
 def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""Returns the logarithm of the hyperbolic cosine of each error: smooth, quadratic near zero, linear far off.
 
-    .. math:: L = \log \cosh e = |e| + \log(1 + e^{-2|e|}) - \log 2, \quad e = \hat y - y
+    .. math:: L = \log \cosh e = \log(1 + 2 \sinh^2(e / 2)) = |e| + \log(1 + e^{-2|e|}) - \log 2, \quad e = \hat y - y
 
     Args:
         predictions: Any real values.
@@ -125,7 +125,10 @@ def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
     """
     _require_same_shape(predictions, targets)
     error = predictions - targets
-    return jnp.logaddexp(error, -error) - math.log(2)
+    size = jnp.abs(error)
+    # Near zero the last form takes log 2 from itself; the clipping keeps the form not taken, and its gradient, finite.
+    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(error, -1, 1) / 2)))
+    return jnp.where(size < 1, near, size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2))
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -175,14 +178,14 @@ def softmax_cross_entropy_with_integer_labels(
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers; got {labels.dtype}. Pass classes, or use softmax_cross_entropy.")
     _require_share("label_smoothing", label_smoothing)
-    n_classes = logits.shape[-1]
-    # A comparison with all classes, not a gather: its derivative is a comparison too, not a scatter.
-    is_label = labels[..., None] == jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    # A comparison with all classes, not a gather: its derivative is a comparison too, not a scatter. The classes are
+    # not counted in the dtype of the labels: a byte would begin again after 256.
+    is_label = labels[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
     picked = jnp.sum(jnp.where(is_label, logits, 0), axis=-1)
     loss = jax.nn.logsumexp(logits, axis=-1) - picked
     if not _is_zero(label_smoothing):
         loss = loss + label_smoothing * (picked - jnp.mean(logits, axis=-1))
-    return jnp.where((labels >= 0) & (labels < n_classes), loss, jnp.nan)
+    return jnp.where(jnp.any(is_label, axis=-1), loss, jnp.nan)
 
 
 def softmax_cross_entropy(
@@ -193,7 +196,9 @@ def softmax_cross_entropy(
 ) -> Float[Array, "*batch"]:
     r"""Returns the cross entropy of target probabilities under the softmax of the logits, in nats.
 
-    .. math:: L = -\sum_k q_k \log \frac{e^{z_k}}{\sum_j e^{z_j}}, \quad q = (1 - s) p + s / K
+    .. math:: L = -\sum_k q_k \log \frac{e^{z_k}}{\sum_j e^{z_j}}, \quad q = (1 - s) p + s \bar p
+
+    where :math:`\bar p` is the mean of the probabilities, one over the number of classes.
 
     Args:
         logits: Unnormalised log probabilities.
@@ -216,14 +221,15 @@ def softmax_cross_entropy(
     """
     _require_same_shape(logits, probabilities, "logits", "probabilities")
     _require_share("label_smoothing", label_smoothing)
-    smoothed = (1 - label_smoothing) * probabilities + label_smoothing / logits.shape[-1]
+    mean = jnp.mean(probabilities, axis=-1, keepdims=True)
+    smoothed = (1 - label_smoothing) * probabilities + label_smoothing * mean
     return -jnp.sum(smoothed * jax.nn.log_softmax(logits, axis=-1), axis=-1)
 
 
 def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""Returns the cross entropy of each independent yes-or-no target under the sigmoid of its logit, in nats.
 
-    .. math:: L = \log(1 + e^{z}) - y z
+    .. math:: L = y \log(1 + e^{-z}) + (1 - y) \log(1 + e^{z})
 
     Args:
         logits: Log odds of yes.
@@ -244,7 +250,8 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
         https://www.deeplearningbook.org/contents/mlp.html
     """
     _require_same_shape(logits, targets, "logits", "targets")
-    return jax.nn.softplus(logits) - targets * logits
+    # Not softplus(z) - y z: in float32 that is 0, with no gradient, for a yes at log odds above 15.
+    return targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)
 
 
 def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None) -> Float[Array, ""]:

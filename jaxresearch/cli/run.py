@@ -39,8 +39,12 @@ def run(name: str, words: list[str]) -> int:
         return _mistake(experiments.blame(error, name) or error)
     try:
         outcome = _train(experiment, options, dataset, directory)
+    except KeyboardInterrupt:
+        print(f"jaxresearch: interrupted; what was recorded lies in {directory.path}", file=sys.stderr)
+        return 1
     except Exception as error:
-        directory.discard()
+        if not directory.has_metrics:
+            directory.discard()
         blamed = experiments.blame(error, name)
         if blamed is None and not isinstance(error, ValueError):
             raise

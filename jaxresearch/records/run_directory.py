@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ class RunDirectory:
         PermissionError: If it cannot be written.
 
     Example:
-        >>> import tempfile
-        >>> directory = RunDirectory(Path(tempfile.mkdtemp()) / "run")
+        >>>         >>> directory = RunDirectory(Path(tempfile.mkdtemp()) / "run")
         >>> directory.write("config.json", {"seeds": [0, 1]})
         >>> json.loads((directory.path / "config.json").read_text())
         {'seeds': [0, 1]}
@@ -38,7 +36,7 @@ class RunDirectory:
     def __init__(self, path: Path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise FileExistsError(f"directory must be new or empty; got {path}. Name another one with --directory.")
-        self._made = next((parent for parent in reversed([path, *path.parents]) if not parent.exists()), None)
+        self._made = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoints").mkdir()
@@ -51,23 +49,39 @@ class RunDirectory:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
-        with tempfile.NamedTemporaryFile("w", dir=self.path, prefix=f".{name}.", delete=False) as file:
-            json.dump(_plain(content), file, indent=2, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, self.path / name)
+        text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+        beside = self.path / f".{name}.new"
+        try:
+            with open(beside, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self.path / name)
+        finally:
+            beside.unlink(missing_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether anything of the training is recorded."""
+        return (self.path / "metrics.jsonl").exists()
+
     def discard(self) -> None:
-        """Removes what was made: a run that could not begin leaves nothing behind."""
-        for entry in list(self.path.iterdir()) if self._made is None else [self._made]:
+        """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
+        for entry in list(self.path.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty: another run began in it meanwhile
+                break
 
 
 def _plain(value: Any) -> Any:
@@ -79,6 +93,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, float):
-        # Seven digits are all that float32 holds; more would show the noise of its conversion.
+        # Nine digits tell any two float32 numbers apart; more would show the noise of their conversion.
         return float(f"{value:.9g}") if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,85 @@
+"""Run directories: whole files or none, nothing of others touched."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxresearch.records import RunDirectory, environment, save_checkpoint
+
+
+def test_json_is_plain_and_whole(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.write(
+        "result.json", {"a": np.float32(0.5), "b": np.arange(2), "c": float("nan"), "d": tmp_path, "e": None}
+    )
+    content = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert content == {"a": 0.5, "b": [0, 1], "c": None, "d": str(tmp_path), "e": None}
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.write("result.json", {"a": 1})
+    with pytest.raises(TypeError):
+        directory.write("result.json", {"a": object})
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == {"a": 1}
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "result.json"]
+
+
+def test_metrics_are_appended_line_by_line(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    assert not directory.has_metrics
+    for step in (1, 2):
+        directory.append_metrics({"step": step, "train/loss": np.array([0.5, np.inf], np.float32)})
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2] and directory.has_metrics
+    assert json.loads(lines[0])["train/loss"] == [0.5, None]
+
+
+def test_discard_removes_what_was_made_and_nothing_else(tmp_path):
+    first, second = (RunDirectory(tmp_path / "runs" / name) for name in ("a", "b"))
+    first.discard()
+    assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b" / "checkpoints").is_dir()
+    second.discard()
+    assert list((tmp_path / "runs").iterdir()) == []
+    alone = RunDirectory(tmp_path / "x" / "y" / "z")
+    alone.discard()
+    assert not (tmp_path / "x").exists()
+
+
+def test_discard_leaves_a_folder_that_was_there(tmp_path):
+    (tmp_path / "mine").mkdir()
+    directory = RunDirectory(tmp_path / "mine")
+    directory.write("config.json", {})
+    directory.discard()
+    assert (tmp_path / "mine").is_dir() and not any((tmp_path / "mine").iterdir())
+
+
+def test_a_directory_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    with pytest.raises(FileExistsError, match="directory must be new or empty; got .*full. Name another"):
+        RunDirectory(tmp_path / "full")
+    with pytest.raises(FileExistsError, match="directory must be new or empty"):
+        RunDirectory(tmp_path / "full" / "a")
+    with pytest.raises(PermissionError, match="directory must be one that can be written; got"):
+        RunDirectory(tmp_path / "full" / "a" / "b")
+
+
+def test_environment_tells_versions_and_no_variables(monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    told = environment(seeds=[0, 1])
+    assert told["seeds"] == [0, 1] and told["packages"]["jax"] and told["devices"]
+    assert "hunter2" not in json.dumps(told)
+
+
+def test_a_checkpoint_holds_the_arrays(tmp_path):
+    import orbax.checkpoint as ocp
+
+    state = {"params": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7)}
+    folder = save_checkpoint(tmp_path, state, step=7)
+    with ocp.StandardCheckpointer() as checkpointer:
+        restored = checkpointer.restore(folder, state)
+    np.testing.assert_array_equal(restored["params"], state["params"])
+    assert restored["step"] == 7
