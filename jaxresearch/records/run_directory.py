@@ -23,7 +23,8 @@ class RunDirectory:
         PermissionError: If it cannot be written.
 
     Example:
-        >>>         >>> directory = RunDirectory(Path(tempfile.mkdtemp()) / "run")
+        >>> import tempfile
+        >>> directory = RunDirectory(Path(tempfile.mkdtemp()) / "run")
         >>> directory.write("config.json", {"seeds": [0, 1]})
         >>> json.loads((directory.path / "config.json").read_text())
         {'seeds': [0, 1]}
