@@ -17,7 +17,7 @@ AVERAGES = ("micro", "macro", "weighted", None)
 def _case(seed):
     """Returns logits, targets and weights of a random case; every third has ties, every fifth is constant."""
     generator = np.random.default_rng(seed)
-    n_classes, n = int(generator.choice([2, 3, 7])), int(generator.integers(2, MOST + 1))
+    n_classes, n = int(generator.choice([2, 3, 5, 8, 12])), int(generator.integers(2, MOST + 1))
     logits = generator.normal(size=(n, n_classes)) * 3
     if seed % 3 == 0:
         logits = np.round(logits)
@@ -64,7 +64,8 @@ def _area(present, scores, weights):
 def _theirs(logits, targets, weights):
     n_classes = logits.shape[1]
     labels, put = np.arange(n_classes), logits.argmax(1)
-    log_probabilities = np.asarray(jax.nn.log_softmax(logits))
+    # At the padded size: each of the numbers of examples would compile a program of its own.
+    log_probabilities = np.asarray(jax.nn.log_softmax(_padded([logits])[0]))[: len(logits)]
     probabilities = np.exp(log_probabilities.astype(np.float64))
     probabilities /= probabilities.sum(1, keepdims=True)
     scores = (logits[:, 1] - logits[:, 0])[:, None] if n_classes == 2 else log_probabilities
