@@ -49,10 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         print(_HELP, end="")
         return 0
     command, rest = words[0], words[1:]
-    if command == "run":
-        return _run(rest)
-    if command == "list":
-        return _list(rest)
+    if command in ("run", "list"):
+        try:
+            return {"run": _run, "list": _list}[command](rest)
+        except KeyboardInterrupt:
+            print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
+            return 1
     import difflib
 
     near = difflib.get_close_matches(command, ("run", "list"), n=1)

@@ -35,20 +35,18 @@ def run(name: str, words: list[str]) -> int:
         dataset = _data(experiment, options)
         load_seconds = time.perf_counter() - start
         directory = _open(name, options, dataset)
-    except (ValueError, OSError) as error:
-        return _mistake(experiments.blame(error, name) or error)
+    except Exception as error:
+        return _told(error, name, code=2)
     try:
         outcome = _train(experiment, options, dataset, directory)
     except KeyboardInterrupt:
         print(f"jaxresearch: interrupted; what was recorded lies in {directory.path}", file=sys.stderr)
         return 1
     except Exception as error:
-        if not directory.has_metrics:
-            directory.discard()
-        blamed = experiments.blame(error, name)
-        if blamed is None and not isinstance(error, ValueError):
-            raise
-        return _mistake(blamed or error)
+        if directory.has_metrics:
+            return _told(error, name, code=1)  # the run had begun: it failed, and its record stays
+        directory.discard()
+        return _told(error, name, code=2)
     result = _result(name, experiment, options, outcome, load_seconds)
     records.save_checkpoint(directory.path / "checkpoints", outcome.state, step=int(outcome.state.step[0]))
     directory.write("result.json", result)
@@ -153,7 +151,10 @@ def _stem(name: str) -> str:
     return Path(name).stem
 
 
-def _mistake(error: Exception | str) -> int:
-    """Tells a mistake of the user in one line; returns the exit code for it."""
-    print(f"jaxresearch: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+def _told(error: Exception, name: str, *, code: int) -> int:
+    """Tells an error in one line and returns its exit code; raises it again where it is no mistake of the user's."""
+    blamed = experiments.blame(error, name)
+    if blamed is None and not isinstance(error, ValueError | OSError):
+        raise error
+    print(f"jaxresearch: {' '.join((blamed or str(error)).split())}", file=sys.stderr)
+    return code

@@ -116,6 +116,8 @@ def _floats(values: np.ndarray) -> np.ndarray:
 
 def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
     """Returns the data of a source, not yet checked."""
+    if target is not None and not source.endswith((".csv", ".parquet")):
+        raise ValueError(f"target must come with a table; got {target!r} for {source}. Leave it out.")
     if source in _BUNDLED:
         return _BUNDLED[source]()
     if source.startswith("tfds:"):

@@ -292,6 +292,12 @@ def test_wrong_bytes_are_refused(tmp_path):
 
 
 @pytest.mark.raises
+def test_a_target_is_for_tables_alone():
+    with pytest.raises(ValueError, match="target must come with a table; got 'kind' for mnist"):
+        data.load("mnist", target="kind")
+
+
+@pytest.mark.raises
 def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="got 'minst'. Did you mean 'mnist'"):
         data.load("minst")
