@@ -28,6 +28,8 @@ from jaxresearch.training import TrainState
 
 H = TypeVar("H")
 
+RUN_OPTIONS = frozenset(("seeds", "data", "target", "directory", "smoke"))  # what the command line asks of every run
+
 
 def swept(
     default: int | float,
@@ -175,6 +177,11 @@ class Experiment(Generic[H]):
         claim: What is claimed, decided by the interval over seeds.
         hyperparameters: The plain settings, an instance of a class made by `hyperparameters`.
         source: Where the data comes from unless the user says otherwise; as for `jaxresearch.data.load`.
+        target: The column to predict, where the source is a table.
+
+    Raises:
+        ValueError: If the hyperparameters lack a static ``batch_size`` or ``epochs``, or have a field that is called as
+            one of the command line's own options.
 
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
@@ -188,9 +195,22 @@ class Experiment(Generic[H]):
     loss_fn: Callable[[Model, H], LossFn]
     optimizer: Callable[[H, int], optax.GradientTransformation]
     metrics: Callable[[DataCard], dict[str, Metric]]
+    target: str | None = None
     collect: Callable[..., Dataset] = data.load
     preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
     estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
+
+    def __post_init__(self) -> None:
+        if not dataclasses.is_dataclass(self.hyperparameters):
+            raise ValueError(
+                "hyperparameters must be an instance of a class under @hyperparameters. Decorate the class."
+            )
+        is_static = {field.name: field.metadata.get("static") for field in dataclasses.fields(self.hyperparameters)}
+        for name in ("batch_size", "epochs"):
+            if not is_static.get(name):
+                raise ValueError(f"hyperparameters must have a static field {name!r}. Write: {name}: int = static(...)")
+        for name in is_static.keys() & RUN_OPTIONS:
+            raise ValueError(f"hyperparameters must not be called as an option of every run; got {name!r}. Rename it.")
 
 
 class Program(NamedTuple):

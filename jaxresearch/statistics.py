@@ -13,6 +13,10 @@ import numpy as np
 
 Verdict = Literal["supported", "refuted", "undecided"]
 
+FEWEST_SEEDS = (
+    5  # of fewer, the bootstrap's 95 % interval holds the mean in 50 to 73 % of the cases: no ground to decide
+)
+
 
 class Difference(NamedTuple):
     """The mean of paired differences and its 95 % interval."""

@@ -63,7 +63,7 @@ def test_merged_batches_equal_the_whole(metric, data):
 def test_padding_counts_nothing(metric, data):
     predictions, targets, weights = data
     padded = (
-        jnp.concatenate([predictions, 1e6 * jnp.ones_like(predictions[:7])]),
+        jnp.concatenate([predictions, jnp.full_like(predictions[:7], jnp.nan)]),
         jnp.concatenate([targets, jnp.full(7, -1, targets.dtype)]),
         jnp.concatenate([weights, jnp.zeros(7)]),
     )
@@ -93,6 +93,24 @@ def test_a_target_outside_the_classes_gives_nan(name, metric, label):
     assert np.all(np.isnan(metric(logits, targets.at[3].set(label), weights)))
     masked = metric(logits, targets.at[3].set(label), weights.at[3].set(0))
     np.testing.assert_allclose(masked, metric(logits, targets, weights.at[3].set(0)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "metric"), list(CLASSIFICATION.items()))
+def test_a_logit_that_is_no_number_gives_nan(name, metric):
+    logits, targets, weights = _classes()
+    diverged = logits.at[3, 1].set(jnp.nan)
+    assert np.all(np.isnan(metric(diverged, targets, weights)))
+    masked = weights.at[3].set(0)
+    np.testing.assert_allclose(metric(diverged, targets, masked), metric(logits, targets, masked), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "n_classes"), [(jnp.uint8, 256), (jnp.uint8, 257), (jnp.int8, 257)])
+def test_classes_are_not_counted_in_the_dtype_of_the_targets(dtype, n_classes):
+    logits, _, weights = _classes(20, n_classes)
+    targets = jnp.argsort(-logits, axis=1)[:, 1] % 127  # often the second likeliest, so that top 2 has some of each
+    for name in ("accuracy", "top_2", "f1", "log_loss", "brier", "calibration"):
+        expected = CLASSIFICATION[name](logits, targets, weights)
+        np.testing.assert_array_equal(CLASSIFICATION[name](logits, targets.astype(dtype), weights), expected, name)
 
 
 def test_whole_number_weights_equal_repeated_examples():
@@ -150,8 +168,19 @@ def test_metrics_refuse_shapes_that_do_not_fit():
         metrics.accuracy()(jnp.zeros((3, 2)), jnp.zeros(2, jnp.int32))
     with pytest.raises(ValueError, match=r"targets must have shape \(8, 1\) .* got \(8,\)"):
         metrics.mean_squared_error()(jnp.zeros((8, 1)), jnp.zeros(8))
+    with pytest.raises(ValueError, match=r"targets must have shape \(3, 1\) .* got \(3,\)"):
+        metrics.r2()(jnp.zeros((3, 1)), jnp.arange(3))
     with pytest.raises(ValueError, match=r"weights must have shape \(3,\); got \(1,\)"):
         metrics.accuracy()(jnp.zeros((3, 2)), jnp.zeros(3, jnp.int32), jnp.ones(1))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("metric", CLASSIFICATION.values(), ids=CLASSIFICATION)
+def test_classification_metrics_refuse_what_is_no_logits_and_classes(metric):
+    with pytest.raises(ValueError, match=r"predictions must have shape \(batch, classes\); got \(4,\). Pass a logit"):
+        metric(jnp.array([0, 1, 0, 1]), jnp.array([0, 1, 1, 0]))
+    with pytest.raises(ValueError, match="targets must be integers; got float32. Pass integer classes, not one-hot"):
+        metric(jnp.eye(4), jnp.eye(4))
 
 
 @pytest.mark.raises

@@ -6,6 +6,8 @@ JAX is imported only by the commands that compute, so that help answers at once.
 import sys
 from pathlib import Path
 
+from jaxresearch import __version__
+
 _HELP = """\
 usage: jaxresearch COMMAND ...
 
@@ -17,7 +19,7 @@ commands:
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter, its type, default and meaning.
-exit codes: 0 done, 1 failed, 2 usage, 75 interrupted and resumable
+exit codes: 0 done, 1 failed, 2 usage
 """
 
 _RUN_HELP = """\
@@ -47,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(_HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(f"jaxresearch {__version__}")
         return 0
     command, rest = words[0], words[1:]
     if command in ("run", "list"):

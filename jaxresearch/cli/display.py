@@ -37,7 +37,7 @@ class Display:
 
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made."""
-        figures = [f"{name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
+        figures = [f"train {name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
         figures.append(f"{chunk.step * self._examples_per_step / max(chunk.seconds, 1e-9):,.0f} examples/s")
         epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
         text = " · ".join(figures)
@@ -61,23 +61,17 @@ def result_table(result: dict[str, Any]) -> Table:
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, summary in result["metrics"].items():
         low, high = summary["ci95"]
-        interval = "single seed" if low is None else f"{low:.4f} to {high:.4f}"
+        missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
+        interval = missing if low is None else f"{low:.4f} to {high:.4f}"
         mean = "not finite" if summary["mean"] is None else f"{summary['mean']:.4f}"
         table.add_row(name, mean, interval, str(len(summary["values"])))
     return table
 
 
 def verdict_line(result: dict[str, Any]) -> str:
-    """Returns the verdict on the claim in a sentence."""
+    """Returns the verdict on the claim in a sentence, and why."""
     claim = result["claim"]
-    summary = result["metrics"][claim["metric"]]
-    low, high = summary["ci95"]
-    n = len(summary["values"])
-    if low is None:
-        because = "a single seed has no interval" if n == 1 else "a seed did not stay finite"
-    else:
-        because = f"mean {summary['mean']:.4f}, 95 % interval {low:.4f} to {high:.4f} over {n} seeds"
-    return f'Claim "{claim["text"]}": {claim["verdict"]} ({because}).'
+    return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
 
 
 def seconds_line(result: dict[str, Any]) -> str:

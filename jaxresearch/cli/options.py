@@ -81,7 +81,7 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
     return {
         "seeds": (int, 5, "number of seeds: 0 to N - 1, trained side by side"),
         "data": (str, experiment.source, "bundled name, tfds:NAME, .npz, .csv, .parquet or a folder of IDX files"),
-        "target": (str | None, None, "column to predict, where the data is a table"),
+        "target": (str | None, experiment.target, "column to predict, where the data is a table"),
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
         "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
     }

@@ -122,20 +122,35 @@ def _result(
     """Returns ``result.json``."""
     metrics = {f"test/{metric}": statistics.summary(np.asarray(values)) for metric, values in outcome.metrics.items()}
     claim = experiment.claim
-    low, high = metrics[claim.metric]["ci95"]
-    # A single seed has no interval; and a few steps on a few examples decide nothing.
-    verdict = "undecided" if low is None or options.smoke else statistics.verdict((low, high), claim)
+    verdict, because = _verdict(experiment, options, metrics[claim.metric])
     return {
         "experiment": _stem(name),
         "question": experiment.question,
         "n_seeds": options.seeds,
         "metrics": metrics,
-        "claim": {**dataclasses.asdict(claim), "verdict": verdict},
+        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
         "seconds": {"load": load_seconds, **outcome.seconds},
         "examples_per_second": outcome.examples_per_second,
         "n_compilations": outcome.n_compilations,
         "smoke": options.smoke,
     }
+
+
+def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) -> tuple[statistics.Verdict, str]:
+    """Returns the verdict on the claim, and why in a few words; what the claim is not about decides nothing."""
+    n, (low, high) = len(summary["values"]), summary["ci95"]
+    if options.smoke:
+        return "undecided", "a smoke run decides nothing"
+    if options.data != experiment.source:
+        return "undecided", f"the claim is about {experiment.source}, this run about {options.data}"
+    if n == 1:
+        return "undecided", "a single seed has no interval"
+    if low is None:
+        return "undecided", "a seed diverged"
+    because = f"mean {summary['mean']:.4f}, 95 % interval {low:.4f} to {high:.4f} over {n} seeds"
+    if n < statistics.FEWEST_SEEDS:
+        return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
+    return statistics.verdict((low, high), experiment.claim), because
 
 
 def _report(result: dict[str, Any], directory: records.RunDirectory) -> None:

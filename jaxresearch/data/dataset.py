@@ -53,7 +53,8 @@ class DataCard:
 class Dataset(NamedTuple):
     """Training, test and (where the source has one) validation part, each ``{"inputs": ..., "targets": ...}``.
 
-    Targets are int32 classes or float32 values. The inputs of a table are a dict of columns until `encode_dataset`.
+    Targets are int32 classes ``(n,)`` or float32 values ``(n, outputs)``. The inputs of a table are a dict of columns
+    until `encode_dataset`.
     """
 
     train: Part

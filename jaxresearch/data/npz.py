@@ -31,7 +31,7 @@ def load_npz(path: Path, *, seed: int, test_fraction: float) -> Dataset:
         test_fraction: Share of the test part, where one is made.
 
     Returns:
-        Inputs as they are, integer targets as int32 classes, others as float32 values.
+        Inputs as they are, integer targets as int32 classes, others as float32 values ``(n, outputs)``.
 
     Raises:
         ValueError: If the file is damaged, holds Python objects, or names that are not understood.
@@ -79,7 +79,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it holds one array, not named ones")
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        what = "it holds Python objects, which are never loaded" if "pickle" in str(error).lower() else error
+        is_archive = path.read_bytes()[:2] == b"PK"
+        pickled = "it holds Python objects, which are never loaded" if is_archive else "it is no zip archive"
+        what = pickled if "pickle" in str(error).lower() else error
         raise ValueError(
             f"{path} must be a whole .npz file of plain arrays; it is not ({what}). Save it again."
         ) from error
@@ -94,15 +96,20 @@ def _part(arrays: dict[str, np.ndarray], part: str, path: Path) -> Part | None:
     inputs, targets = found
     if inputs is None or targets is None:
         return None
-    if targets.ndim == 2 and targets.shape[1] == 1:
+    if targets.dtype.kind not in "biuf":
+        raise ValueError(f"{path} must hold numbers as targets; got {targets.dtype}. Number the classes from 0.")
+    is_classes = targets.dtype.kind in "biu"
+    if is_classes and targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
-    if targets.ndim != 1 or inputs.ndim < 2:
+    if not is_classes and targets.ndim == 1:
+        targets = targets[:, None]
+    if targets.ndim != (1 if is_classes else 2) or inputs.ndim < 2:
         raise ValueError(
             f"{path} must hold inputs (n, ...) and targets (n,); got {inputs.shape} and {targets.shape}. Reshape them."
         )
     if part and inputs.ndim == 3:
         inputs = inputs[..., None]  # grey images
-    targets = targets.astype(np.int32 if targets.dtype.kind in "biu" else np.float32)
+    targets = targets.astype(np.int32 if is_classes else np.float32)
     return {"inputs": inputs, "targets": targets}
 
 

@@ -42,7 +42,7 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     ========================================  ===========================================
     words, or yes and no                      classes, in the order of their names
     whole numbers, at most 20 different ones  classes, in their order
-    other numbers                             values to predict (float32)
+    other numbers                             values to predict, float32 ``(n, 1)``
     ========================================  ===========================================
 
     Args:
@@ -260,6 +260,6 @@ def _targets(values: np.ndarray, name: str, path: Path) -> tuple[np.ndarray, tup
     distinct, classes = np.unique(values, return_inverse=True)
     whole = is_number and bool(np.all(distinct == np.round(distinct)))
     if is_number and not (whole and len(distinct) <= _MOST_INTEGER_CLASSES):
-        return values.astype(np.float32), ()
+        return values.astype(np.float32)[:, None], ()
     names = tuple(str(int(value)) if is_number else str(value) for value in distinct)
     return classes.astype(np.int32), names

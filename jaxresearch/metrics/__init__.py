@@ -8,6 +8,7 @@ probabilities where you have those (metrics of the likeliest class alone take ei
 case                                        value
 ==========================================  =======================================================================
 a target outside the classes                nan: it must not pass as another class (unless its weight is 0)
+a nan among the logits                      nan: a run that diverged must not score (unless its weight is 0)
 no examples, or all weights 0               nan
 0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
 a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``

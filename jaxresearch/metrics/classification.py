@@ -61,7 +61,7 @@ def top_k_accuracy(*, k: int) -> Metric:
 
     def is_among(logits, targets):
         classes = jnp.arange(logits.shape[-1])
-        own = jnp.take_along_axis(logits, jnp.clip(targets, 0, logits.shape[-1] - 1)[:, None], axis=1)
+        own = jnp.take_along_axis(logits, jnp.clip(targets.astype(jnp.int32), 0, logits.shape[-1] - 1)[:, None], axis=1)
         ahead = (logits > own) | ((logits == own) & (classes[None] > targets[:, None]))
         return (jnp.sum(ahead, axis=1) < k).astype(jnp.float32)
 
@@ -185,14 +185,14 @@ def roc_auc() -> Metric:
     """
 
     def summarise(logits, targets, weights=None):
-        weights = checked_weights(logits, targets, weights)
+        weights = _checked_weights(logits, targets, weights)
         if logits.shape[-1] == 2:
             scores = (logits[:, 1] - logits[:, 0])[:, None]
             positive = (targets == 1)[:, None]
         else:
             scores = jax.nn.log_softmax(logits)
             positive = targets[:, None] == jnp.arange(logits.shape[-1])[None]
-        return scores, positive, jnp.where(_exists(logits, targets, weights), weights, jnp.nan)
+        return scores, positive, jnp.where(_is_known(logits, targets, weights), weights, jnp.nan)
 
     def merge(summaries):
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), summaries)
@@ -276,12 +276,12 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
         raise ValueError(f"n_bins must be 1 or more; got {n_bins}. Fifteen is usual.")
 
     def summarise(logits, targets, weights=None):
-        weights = checked_weights(logits, targets, weights)
+        weights = _checked_weights(logits, targets, weights)
         confidence = jnp.max(jax.nn.softmax(logits), axis=-1)
-        hit = jnp.where(_exists(logits, targets, weights), jnp.argmax(logits, -1) == targets, jnp.nan)
+        hit = jnp.where(_is_known(logits, targets, weights), jnp.argmax(logits, -1) == targets, jnp.nan)
         place = jnp.clip(jnp.ceil(confidence * n_bins).astype(jnp.int32) - 1, 0, n_bins - 1)
         in_bin = (place[:, None] == jnp.arange(n_bins)[None]) * weights[:, None]
-        return jnp.sum(in_bin, axis=0), jnp.sum(in_bin * (hit - confidence)[:, None], axis=0)
+        return jnp.sum(in_bin, axis=0), jnp.sum(masked(in_bin, (hit - confidence)[:, None]), axis=0)
 
     def compute(summary):
         weight, gap = summary
@@ -294,8 +294,8 @@ def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
     """Returns the weighted mean of a figure of each example's logits and target."""
 
     def summarise(logits, targets, weights=None):
-        weights = checked_weights(logits, targets, weights)
-        values = jnp.where(_exists(logits, targets, weights), per_example(logits, targets), jnp.nan)
+        weights = _checked_weights(logits, targets, weights)
+        values = jnp.where(_is_known(logits, targets, weights), per_example(logits, targets), jnp.nan)
         return jnp.sum(masked(weights, values)), jnp.sum(weights)
 
     return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
@@ -305,17 +305,17 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
     """Returns a figure of the confusion matrix."""
 
     def summarise(logits, targets, weights=None):
-        weights = checked_weights(logits, targets, weights)
+        weights = _checked_weights(logits, targets, weights)
         classes = jnp.arange(logits.shape[-1])[None]
         rows = jnp.where(targets[:, None] == classes, weights[:, None], 0.0)
         columns = (jnp.argmax(logits, -1)[:, None] == classes).astype(weights.dtype)
-        n_outside = jnp.sum(~_exists(logits, targets, weights))
+        n_unknown = jnp.sum(~_is_known(logits, targets, weights))
         # Highest precision: counts have to be exact on accelerators that round the factors of a product.
-        return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST), n_outside
+        return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST), n_unknown
 
     def compute(summary):
-        matrix, n_outside = summary
-        return jnp.where((n_outside == 0) & (jnp.sum(matrix) > 0), of_matrix(matrix), jnp.nan)
+        matrix, n_unknown = summary
+        return jnp.where((n_unknown == 0) & (jnp.sum(matrix) > 0), of_matrix(matrix), jnp.nan)
 
     return Metric(summarise, summed, compute)
 
@@ -355,6 +355,20 @@ def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n
     return jnp.sum(wins * (below[first] + below[last]) / 2) / (jnp.sum(wins) * jnp.sum(losses))
 
 
-def _exists(logits: Array, targets: Integer[Array, " batch"], weights: Array) -> Array:
-    """Tells the examples whose target is one of the classes, or whose weight is 0."""
-    return ((targets >= 0) & (targets < logits.shape[-1])) | (weights == 0)
+def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, " batch"]:
+    """Returns the weights, after checking that logits and classes came, and not chosen classes or one-hot targets."""
+    if logits.ndim != 2:
+        raise ValueError(
+            f"predictions must have shape (batch, classes); got {logits.shape}. "
+            "Pass a logit for each class, not the likeliest class; for p of two classes, log of (1 - p, p)."
+        )
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(f"targets must be integers; got {targets.dtype}. Pass integer classes, not one-hot.")
+    return checked_weights(logits, targets, weights, expected=logits.shape[:1])
+
+
+def _is_known(logits: Array, targets: Integer[Array, " batch"], weights: Array) -> Array:
+    """Tells the examples whose target is one of the classes and whose logits are numbers, or whose weight is 0."""
+    # Compared with each class and not with their number, which may not fit into the dtype of the targets.
+    exists = jnp.any(targets[:, None] == jnp.arange(logits.shape[-1])[None], axis=-1)
+    return (exists & ~jnp.any(jnp.isnan(logits), axis=-1)) | (weights == 0)

@@ -78,13 +78,16 @@ def masked(weights: Array, values: Array) -> Array:
     return jnp.where(weights > 0, weights * values, 0.0)
 
 
-def checked_weights(predictions: Array, targets: Array, weights: Any) -> Float[Array, " batch"]:
+def checked_weights(
+    predictions: Array, targets: Array, weights: Any, *, expected: tuple[int, ...]
+) -> Float[Array, " batch"]:
     """Returns the weights, 1 unless given, after checking that the shapes fit.
 
     Args:
         predictions: Logits ``(batch, classes)``, or values ``(batch, ...)``.
         targets: Classes ``(batch,)``, or values of the shape of the predictions.
         weights: One an example, at least 0, or None.
+        expected: The shape that the targets must have; only the metric knows whether they are classes or values.
 
     Returns:
         Weights ``(batch,)``, float32.
@@ -93,14 +96,12 @@ def checked_weights(predictions: Array, targets: Array, weights: Any) -> Float[A
         ValueError: If a shape does not fit.
 
     Example:
-        >>> checked_weights(jnp.zeros((2, 3)), jnp.array([0, 1]), None).tolist()
+        >>> checked_weights(jnp.zeros((2, 3)), jnp.array([0, 1]), None, expected=(2,)).tolist()
         [1.0, 1.0]
 
     References:
         Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
-    classes = jnp.issubdtype(targets.dtype, jnp.integer) and predictions.ndim == targets.ndim + 1
-    expected = predictions.shape[:-1] if classes else predictions.shape
     if targets.shape != expected or targets.ndim < 1:
         raise ValueError(
             f"targets must have shape {expected} for predictions of shape {predictions.shape}; got {targets.shape}. "

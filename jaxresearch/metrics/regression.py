@@ -87,7 +87,7 @@ def r2() -> Metric:
     """
 
     def summarise(predictions, targets, weights=None):
-        weights = checked_weights(predictions, targets, weights)[:, None]
+        weights = checked_weights(predictions, targets, weights, expected=predictions.shape)[:, None]
         predictions, targets = (values.reshape(values.shape[0], -1) for values in (predictions, targets))
         total = jnp.sum(weights)
         mean = jnp.sum(masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
@@ -120,7 +120,7 @@ def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
     """Returns the weighted mean of a figure of each error."""
 
     def summarise(predictions, targets, weights=None):
-        weights = checked_weights(predictions, targets, weights)
+        weights = checked_weights(predictions, targets, weights, expected=predictions.shape)
         values = of_error(predictions - targets).reshape(weights.shape[0], -1)
         return jnp.sum(masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
 

@@ -52,23 +52,23 @@ def _refused(done, folder, message):
 
 
 def test_a_run_writes_all_that_the_design_lists(jaxresearch, tmp_path):
-    done = jaxresearch("run", "mnist", *SHORT, "--directory", "out")
+    done = jaxresearch("run", "mnist", "--epochs", "1", "--seeds", "5", "--directory", "out")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     config, environment, result = (
         json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("config", "environment", "result")
     )
-    assert config["experiment"] == "mnist" and config["hyperparameters"]["epochs"] == 1 and config["seeds"] == 2
+    assert config["experiment"] == "mnist" and config["hyperparameters"]["epochs"] == 1 and config["seeds"] == 5
     assert dict(config["data_card"]["sha256"])["t10k-labels-idx1-ubyte.gz"].startswith("f7ae60f9")
-    assert environment["seeds"] == [0, 1] and environment["packages"]["jax"]
-    assert result["n_seeds"] == 2 and result["claim"]["verdict"] == "refuted"
+    assert environment["seeds"] == [0, 1, 2, 3, 4] and environment["packages"]["jax"]
+    assert result["n_seeds"] == 5 and result["claim"]["verdict"] == "refuted"
     assert set(result["metrics"]) == {"test/accuracy", "test/macro_f1", "test/macro_recall", "test/log_loss"}
     accuracy = result["metrics"]["test/accuracy"]
-    assert len(accuracy["values"]) == 2 and 0.9 < accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1] < 0.98
+    assert len(accuracy["values"]) == 5 and 0.9 < accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1] < 0.98
     assert set(result["seconds"]) == {"load", "compile", "train", "evaluate"}
     assert result["n_compilations"] == 3 and result["examples_per_second"] > 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 1875 and len(lines[-1]["train/loss"]) == 2
+    assert lines[-1]["step"] == 1875 and len(lines[-1]["train/loss"]) == 5
     assert (tmp_path / "out" / "checkpoints" / "1875").is_dir()
     assert "epoch 1/1 · " in done.stdout and "refuted" in done.stdout and "compile" in done.stdout
     assert not list((tmp_path / "out").glob(".*"))
@@ -77,7 +77,7 @@ def test_a_run_writes_all_that_the_design_lists(jaxresearch, tmp_path):
 def test_a_single_seed_is_told_to_be_one(jaxresearch):
     done = jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
     assert done.returncode == 0, done.stderr
-    assert "single seed" in done.stdout and "undecided" in done.stdout
+    assert "single seed" in done.stdout and "undecided (a smoke run decides nothing)" in done.stdout
 
 
 def test_smoke_takes_few_steps_and_claims_nothing(jaxresearch, tmp_path):
@@ -134,6 +134,7 @@ def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, k
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert len(result["metrics"]["test/accuracy"]["values"]) == 2
+    assert result["claim"]["verdict"] == "undecided" and "the claim is about mnist" in result["claim"]["because"]
     card = json.loads((tmp_path / "out" / "config.json").read_text())["data_card"]
     assert len(card["class_names"]) == (10 if kind == "idx" else 2)
 
@@ -242,6 +243,61 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(jaxresear
     for words in (["--help"], ["run", "--help"], []):
         done = jaxresearch(*words)
         assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
+
+
+REGRESSION = """
+import optax
+from jaxresearch import losses, metrics, models, training
+from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.statistics import Claim
+
+@hyperparameters
+class Line:
+    learning_rate: float = swept(0.1, "step size", above=0)
+    batch_size: int = static(16, "examples a step", at_least=1)
+    epochs: int = static(20, "passes", at_least=1)
+
+experiment = Experiment(
+    question="Is it a line?", claim=Claim(text="R2 of 0.9", metric="test/r2", at_least=0.9),
+    hyperparameters=Line(), source="line.csv", target="y",
+    model=lambda h, card: models.linear(card.n_features, 1),
+    loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
+    optimizer=lambda h, n_steps: training.gradient_descent(h.learning_rate),
+    metrics=lambda card: {"r2": metrics.r2()},
+)
+"""
+
+
+def test_a_users_own_regression_decides_its_own_claim(jaxresearch, tmp_path):
+    (tmp_path / "line.py").write_text(REGRESSION)
+    x = np.linspace(-1, 1, 200)
+    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
+    done = jaxresearch("run", "line.py", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    assert "supported" in done.stdout and "over 5 seeds" in done.stdout
+    few = jaxresearch("run", "line.py", "--seeds", "3")
+    assert "undecided" in few.stdout and "fewer than 5 seeds decide nothing" in few.stdout
+    wild = jaxresearch("run", "line.py", "--learning-rate", "1e30")
+    assert wild.returncode == 0 and "undecided (a seed diverged)" in wild.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('    epochs: int = static(20, "passes", at_least=1)\n', "", "must have a static field 'epochs'"),
+        ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
+        (
+            "    learning_rate: float",
+            "    seeds: int = static(3, 'n')\n    learning_rate: float",
+            "got 'seeds'. Rename it",
+        ),
+        ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+    ],
+)
+def test_hyperparameters_that_cannot_serve_are_one_line(jaxresearch, tmp_path, old, new, message):
+    assert old in REGRESSION
+    (tmp_path / "line.py").write_text(REGRESSION.replace(old, new))
+    _refused(jaxresearch("run", "line.py"), tmp_path, message)
 
 
 def test_help_imports_no_jax():

@@ -164,6 +164,7 @@ def test_npz_with_values_is_for_regression(tmp_path):
             {"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros((0, 1), int)},
             "at least one example; got none",
         ),
+        ({"train_labels": np.array([["high"]] * 40)}, "must hold numbers as targets; got <U4. Number the classes"),
         ({"train_labels": np.zeros((40, 2), int)}, r"targets \(n,\); got .*\(40, 2\)"),
     ],
 )
@@ -244,6 +245,9 @@ def test_targets_become_classes_or_values(tmp_path, column, expected_classes):
     dataset = data.load(str(tmp_path / "mine.csv"), target="t")
     assert dataset.card.class_names == expected_classes
     assert dataset.train["targets"].dtype == (np.int32 if expected_classes else np.float32)
+    assert dataset.train["targets"].ndim == (1 if expected_classes else 2), (
+        "values are (n, outputs), as a model gives them"
+    )
 
 
 def test_parquet_equals_csv(tmp_path):
