@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Array, PyTree
 
 
-def save_checkpoint(directory: Path, state: PyTree[Array], *, step: int) -> Path:
+def save_checkpoint(directory: Path, state: PyTree[Array | np.ndarray], *, step: int) -> Path:
     """Returns the folder that now holds the state, under ``directory`` and the name of the step.
 
     Args:
