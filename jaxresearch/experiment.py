@@ -327,10 +327,11 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
         raise FileNotFoundError(
             f"experiment must be a .py file or a name in {directory}; got {name!r}. {_nearest(name, directory)}"
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own, so that neither another file of this name nor a library is taken for it.
+    spec = importlib.util.spec_from_file_location(f"experiment {path.resolve()}", path)
     assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
