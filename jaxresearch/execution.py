@@ -68,9 +68,27 @@ def execute(
         ValueError: If a hyperparameter is out of its bounds or does not fit the data.
 
     Example:
-        With an experiment and data at hand::
-
-            outcome = execute(experiment, experiment.hyperparameters, dataset, seeds=range(10))
+        >>> from jaxresearch import losses, metrics, models, training
+        >>> from jaxresearch.data import DataCard
+        >>> from jaxresearch.experiment import hyperparameters, static
+        >>> from jaxresearch.statistics import Claim
+        >>> import numpy as np
+        >>> @hyperparameters
+        ... class Line:
+        ...     batch_size: int = static(4, "examples a step")
+        ...     epochs: int = static(30, "passes")
+        >>> experiment = Experiment(
+        ...     question="A line?", claim=Claim(text="R2", metric="test/r2", at_least=0.9), hyperparameters=Line(), source="",
+        ...     model=lambda h, card: models.linear(card.n_features, 1),
+        ...     loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
+        ...     optimizer=lambda h, n_steps: training.gradient_descent(0.3),
+        ...     metrics=lambda card: {"r2": metrics.r2()})
+        >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+        >>> part = {"inputs": x, "targets": 2 * x}
+        >>> dataset = Dataset(part, part, None, DataCard(name="line", source="", feature_shape=(1,)))
+        >>> outcome = execute(experiment, Line(), dataset, seeds=range(3))
+        >>> outcome.metrics["r2"].round(2).tolist(), outcome.n_compilations
+        ([1.0, 1.0, 1.0], 3)
 
     References:
         Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the

@@ -266,7 +266,23 @@ def program(experiment: Experiment, card: DataCard) -> Program:
         Functions without side effects; compile, vmap or differentiate them as you need.
 
     Example:
-        See the README, "As a library", and ``experiments/mnist.py``.
+        >>> import numpy as np
+        >>> from jaxresearch import losses, metrics, models
+        >>> @hyperparameters
+        ... class Line:
+        ...     batch_size: int = static(4, "examples a step")
+        ...     epochs: int = static(30, "passes")
+        >>> experiment = Experiment(
+        ...     question="A line?", claim=Claim(text="R2", metric="test/r2", at_least=0.9), hyperparameters=Line(), source="",
+        ...     model=lambda h, card: models.linear(card.n_features, 1),
+        ...     loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
+        ...     optimizer=lambda h, n_steps: training.gradient_descent(0.3),
+        ...     metrics=lambda card: {"r2": metrics.r2()})
+        >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+        >>> line = program(experiment, DataCard(name="line", source="", feature_shape=(1,)))
+        >>> state, history = line.run(jax.random.key(0), Line(), {"inputs": x, "targets": 2 * x})
+        >>> bool(line.evaluate(Line(), state, {"inputs": x, "targets": 2 * x})["r2"] > 0.99)
+        True
 
     References:
         Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.

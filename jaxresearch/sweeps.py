@@ -111,10 +111,12 @@ def split_cpu() -> int:
         The number of cores this process may use.
 
     Example:
-        Before anything else::
+        In a process of its own, since it has to come before anything else:
 
-            from jaxresearch import sweeps
-            sweeps.split_cpu()
+        >>> import subprocess, sys
+        >>> code = "import jax; from jaxresearch import sweeps; print(sweeps.split_cpu() == len(jax.devices('cpu')))"
+        >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        'True'
 
     Raises:
         RuntimeError: If JAX has been used already, with another number of CPU devices.

@@ -49,6 +49,7 @@ def test_a_public_function_has_a_whole_docstring(name):
     doc = inspect.getdoc(function) or ""
     first = doc.splitlines()[0]
     assert re.match(r"(Returns|Raises) ", first) and first.endswith("."), first
+    assert ">>> " in doc, "its example does not run"
     for section in ("Example:", "References:"):
         assert section in doc, f"no {section}"
     if inspect.signature(function).parameters:

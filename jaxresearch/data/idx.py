@@ -106,7 +106,13 @@ def load_idx_folder(folder: Path) -> Dataset:
         FileNotFoundError: If one is missing.
 
     Example:
-        With Fashion-MNIST's files in a folder: ``load_idx_folder(Path("fashion"))``.
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for part in ("train", "t10k"):
+        ...     _ = (folder / f"{part}-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, *[0, 0, 0, 2] * 3, *range(8)]))
+        ...     _ = (folder / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]))
+        >>> load_idx_folder(folder).train["inputs"].shape
+        (2, 2, 2, 1)
 
     References:
         Xiao, Rasul and Vollgraf (2017), Fashion-MNIST. https://arxiv.org/abs/1708.07747

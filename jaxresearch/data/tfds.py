@@ -40,7 +40,10 @@ def load_tfds(name: str, *, seed: int, test_fraction: float, data_dir: str | Non
         ValueError: If the set is unknown, not for classification, or not prepared while TensorFlow is missing.
 
     Example:
-        After ``pip install "jaxresearch[tfds]"``: ``load_tfds("mnist", seed=0, test_fraction=0.2)``.
+        >>> load_tfds("no_such_set", seed=0, test_fraction=0.2)
+        Traceback (most recent call last):
+        ...
+        ValueError: tfds:NAME must be a set of TensorFlow Datasets; got 'no_such_set' ...
 
     References:
         TensorFlow Datasets, a collection of ready-to-use datasets. https://www.tensorflow.org/datasets
