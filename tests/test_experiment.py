@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data, experiment
+from jaxresearch.cli.options import Options
 from jaxresearch.experiment import hyperparameters, static, swept
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -156,6 +157,10 @@ def test_two_files_of_one_name_are_two_experiments(tmp_path):
         (tmp_path / folder / "mine.py").write_text(text.replace("at_least=0.9804", f"at_least={bound}"))
     loaded = [experiment.load(str(tmp_path / folder / "mine.py")) for folder in "ab"]
     assert [one.claim.at_least for one in loaded] == [0.9804, 0.5]
+
+
+def test_the_reserved_names_are_the_options_of_every_run():
+    assert {field.name for field in dataclasses.fields(Options)} - {"hyperparameters"} == experiment.RUN_OPTIONS
 
 
 def test_an_experiment_is_about_one_screen():

@@ -57,7 +57,7 @@ def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
         [(name, Annotated[kind, tyro.conf.arg(help=help)], default) for name, (kind, default, help) in fields.items()],
         kw_only=True,
     )
-    # An empty docstring, else tyro shows the signature that dataclasses makes.
+    # The help opens with the docstring, which would else be the signature that dataclasses makes.
     command.__doc__ = experiment.question
     stderr = io.StringIO()
     try:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxresearch import execution, records, statistics, sweeps
 from jaxresearch import experiment as experiments
@@ -120,7 +119,7 @@ def _result(
     name: str, experiment: Experiment, options: Options, outcome: Outcome, load_seconds: float
 ) -> dict[str, Any]:
     """Returns ``result.json``."""
-    metrics = {f"test/{metric}": statistics.summary(np.asarray(values)) for metric, values in outcome.metrics.items()}
+    metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
     claim = experiment.claim
     verdict, because = _verdict(experiment, options, metrics[claim.metric])
     return {

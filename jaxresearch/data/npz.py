@@ -1,6 +1,7 @@
 """The user's own arrays: `.npz` files in MedMNIST's layout, or with plain names."""
 
 import hashlib
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -46,7 +47,8 @@ def load_npz(path: Path, *, seed: int, test_fraction: float) -> Dataset:
     References:
         Yang et al. (2023), MedMNIST v2, Sci. Data 10. https://doi.org/10.1038/s41597-022-01721-8
     """
-    arrays = _read(path)
+    raw = path.read_bytes()
+    arrays = _read(raw, path)
     parts = {part: _part(arrays, part, path) for part in ("train", "val", "test")}
     if parts["train"] is None:
         parts["train"] = _part(arrays, "", path)
@@ -64,23 +66,22 @@ def load_npz(path: Path, *, seed: int, test_fraction: float) -> Dataset:
     card = DataCard(
         name=path.stem,
         source=str(path),
-        sha256=((path.name, hashlib.sha256(path.read_bytes()).hexdigest()),),
+        sha256=((path.name, hashlib.sha256(raw).hexdigest()),),
         class_names=tuple(str(label) for label in range(n_classes)),
         feature_shape=parts["train"]["inputs"].shape[1:],
     )
     return Dataset(parts["train"], parts["test"], parts["val"], card)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(raw: bytes, path: Path) -> dict[str, np.ndarray]:
     """Returns all arrays of the file."""
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, not named ones")
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        is_archive = path.read_bytes()[:2] == b"PK"
-        pickled = "it holds Python objects, which are never loaded" if is_archive else "it is no zip archive"
+        pickled = "it holds Python objects, which are never loaded" if raw[:2] == b"PK" else "it is no zip archive"
         what = pickled if "pickle" in str(error).lower() else error
         raise ValueError(
             f"{path} must be a whole .npz file of plain arrays; it is not ({what}). Save it again."

@@ -71,7 +71,7 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path} must not be empty; it holds no bytes. Give it a header and rows.")
-    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(raw, path)
+    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(raw, path)
     if target is None or target not in columns:
         near = difflib.get_close_matches(target or "", columns, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
@@ -213,7 +213,7 @@ def _read_csv(raw: bytes, path: Path) -> Columns:
     return {name: _column(list(cells), name, path) for name, *cells in zip(header, *body, strict=True)}
 
 
-def _read_parquet(path: Path) -> Columns:
+def _read_parquet(raw: bytes, path: Path) -> Columns:
     """Returns the columns of a Parquet file."""
     try:
         import pyarrow
@@ -223,7 +223,7 @@ def _read_parquet(path: Path) -> Columns:
             f'{path} must be read by pyarrow, which is not installed. Run: pip install "jaxresearch[tables]"'
         ) from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(raw))
     except pyarrow.ArrowException as error:
         raise ValueError(f"{path} must be a whole Parquet file; it is not ({error}). Save it again.") from error
     if not table.num_rows:
