@@ -165,7 +165,7 @@ class Experiment(Generic[H]):
     Each stage is a function, so that one can be exchanged without touching the others::
 
         collect      (source, *, target=None) -> Dataset                   the only one that reads files
-        preprocess   (dataset) -> Dataset of float arrays                  fitted on the training part alone
+        preprocess   (dataset) -> Dataset of arrays                        fitted on the training part alone
         model        (hyperparameters, card) -> Model                      card: the shapes and classes of the data
         loss_fn      (model, hyperparameters) -> loss_fn
         optimizer    (hyperparameters, n_steps) -> Optax transformation    may use swept values

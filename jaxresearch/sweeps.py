@@ -9,12 +9,14 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 Layout = Literal["vmap", "map", "devices"]
 
 _AXIS = "runs"
+_CACHE_BYTES = 6 * 2**20  # a core's share of a last-level cache, measured: benchmarks/README.md
 
 
 def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices") -> Callable[..., Any]:
@@ -29,19 +31,22 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
     =========  ==========================================================================  =============================
 
     A CPU counts as one device, and a small matrix product keeps only one of its cores busy, unless `split_cpu` was
-    called first. All layouts give the same numbers up to the order of sums in matrix products: one step within 1e-6 of
+    called first. On a CPU, "devices" vmaps no more runs at a time than a core's cache holds, and makes these groups one
+    after another: 64 networks of 100,000 weights each cost 1.7 times as much when all of them stream through memory at
+    every step. All layouts give the same numbers up to the order of sums in matrix products: one step within 1e-6 of
     the size of the parameters in float32, and as training amplifies differences, the same statistics after many.
 
     Args:
         fun: ``(key, hyperparameters, data) -> ...``, or any pure function.
-        in_axes: As in `jax.vmap`: 0 for the arguments (or leaves) that carry the axis, None for the shared ones.
+        in_axes: As in `jax.vmap`, for a leading axis: 0 for the arguments (or leaves) that carry it, None for the shared.
         layout: One of the table.
 
     Returns:
         A function with the axis on all its outputs. Compile it with `jax.jit`.
 
     Raises:
-        ValueError: If ``layout`` is none of the table, or (when called) the swept axes differ in length.
+        ValueError: If ``layout`` is none of the table, or (when called) an axis is neither 0 nor None, or the swept axes
+            differ in length.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -208,7 +213,11 @@ def _flatten(args: tuple, in_axes: Any) -> tuple[list[Array], list[int | None], 
     if len(in_axes) != len(args):
         raise ValueError(f"in_axes must have one entry an argument; got {len(in_axes)} for {len(args)} arguments.")
     axes = jax.tree.broadcast(tuple(in_axes), args, is_leaf=lambda axis: axis is None)
-    return leaves, jax.tree.leaves(axes, is_leaf=lambda axis: axis is None), treedef
+    axes = jax.tree.leaves(axes, is_leaf=lambda axis: axis is None)
+    for axis in axes:
+        if axis not in (0, None):
+            raise ValueError(f"in_axes must be 0 or None; got {axis!r}. Move the axis of the runs to the front.")
+    return leaves, axes, treedef
 
 
 def _n_runs(leaves: list[Array], axes: list[int | None]) -> int:
@@ -222,13 +231,50 @@ def _n_runs(leaves: list[Array], axes: list[int | None]) -> int:
     return lengths.pop()[0]
 
 
-def _over_runs(one_run: Callable, mapped: list[Array], shared: list[Array], layout: str) -> Any:
+def _over_runs(one_run: Callable, mapped: list[Array], shared: list[Array], layout: Layout) -> Any:
     """Makes the runs of one device."""
-    if mapped[0].shape[0] == 1:  # a batch axis of length one costs XLA its fast matrix products
+    n_runs = mapped[0].shape[0]
+    if n_runs == 1:  # a batch axis of length one costs XLA its fast matrix products
         return jax.tree.map(lambda leaf: leaf[None], one_run([leaf[0] for leaf in mapped], shared))
-    if layout == "map":
-        return jax.lax.map(lambda leaves: one_run(leaves, shared), mapped)
-    return jax.vmap(one_run, in_axes=(0, None))(mapped, shared)
+    n_at_once = 1 if layout == "map" else n_runs
+    if layout == "devices" and jax.default_backend() == "cpu":
+        first = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, weak_type=leaf.weak_type) for leaf in mapped]
+        jaxpr, made = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
+        n_at_once = _group(n_runs, max(_n_bytes(first), _carried(jaxpr.jaxpr)))
+        one_run = _from_jaxpr(jaxpr, jax.tree.structure(made))  # traced once, for its size and for the sweep
+    if n_at_once == n_runs:
+        return jax.vmap(one_run, in_axes=(0, None))(mapped, shared)
+    batch_size = n_at_once if n_at_once > 1 else None
+    return jax.lax.map(lambda leaves: one_run(leaves, shared), mapped, batch_size=batch_size)
+
+
+def _group(n_runs: int, n_bytes: int) -> int:
+    """Returns how many runs to vmap at a time: a divisor of their number, so that one program serves all groups."""
+    return max(n for n in range(1, n_runs + 1) if n_runs % n == 0 and (n == 1 or n * n_bytes <= _CACHE_BYTES))
+
+
+def _from_jaxpr(jaxpr: Any, treedef: Any) -> Callable:
+    """Returns a traced run as a function again."""
+    fun = jaxpr_as_fun(jaxpr)
+    return lambda mapped, shared: jax.tree.unflatten(treedef, fun(*mapped, *shared))
+
+
+def _carried(jaxpr: Any) -> int:
+    """Returns the bytes that the largest loop of a program carries from step to step: the state of a run."""
+    carried = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            first, n_carry = equation.params["num_consts"], equation.params["num_carry"]
+            carried = max(carried, _n_bytes([variable.aval for variable in equation.invars[first : first + n_carry]]))
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(inner, "eqns"):
+                carried = max(carried, _carried(inner))
+    return carried
+
+
+def _n_bytes(tree: PyTree) -> int:
+    """Returns the size of all arrays; a typed key counts as one number."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _over_devices(one_run: Callable, mapped: list[Array], shared: list[Array], n_runs: int, n_devices: int) -> Any:
@@ -238,7 +284,7 @@ def _over_devices(one_run: Callable, mapped: list[Array], shared: list[Array], n
     if index.shape[0] != n_runs:
         mapped = [leaf[index] for leaf in mapped]
     run_share = jax.shard_map(
-        lambda mapped, shared: _over_runs(one_run, mapped, shared, "vmap"),
+        lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices"),
         mesh=_mesh(n_devices),
         in_specs=(PartitionSpec(_AXIS), PartitionSpec()),
         out_specs=PartitionSpec(_AXIS),

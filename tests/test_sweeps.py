@@ -54,6 +54,34 @@ def test_sweep_takes_axes_leaf_by_leaf(layout):
     np.testing.assert_allclose(swept[1][1], single[1], rtol=1e-5)  # as above
 
 
+@pytest.mark.parametrize(("width", "at_once"), [(10, 8), (250_000, 4), (500_000, 2), (2_000_000, 1)])
+def test_sweep_on_a_cpu_makes_as_many_runs_at_a_time_as_its_cache_holds(width, at_once):
+    """Groups by the state that each step touches (here 1, 2, 8 megabytes), not by the history, which is written once."""
+
+    def one_run(weights):
+        return jax.lax.scan(lambda weights, _: (0.9 * weights, jnp.zeros(1000)), weights, length=3000)
+
+    state = sweeps._carried(jax.make_jaxpr(jax.jit(one_run))(jnp.zeros(width)).jaxpr)
+    assert state == 4 * width
+    assert sweeps._group(8, state) == at_once
+
+
+@pytest.mark.raises
+def test_sweep_takes_the_leading_axis_alone():
+    with pytest.raises(ValueError, match="in_axes must be 0 or None; got 1. Move the axis"):
+        sweeps.sweep(lambda values: values.sum(), (1,))(jnp.ones((2, 3)))
+
+
+def test_groups_of_runs_give_the_numbers_of_all_at_once():
+    def one_run(key):
+        weights = jax.random.normal(key, (1_000_000,))
+        return jax.lax.scan(lambda weights, _: (0.9 * weights, weights[:3]), weights, length=4)[1]
+
+    grouped = jax.jit(sweeps.sweep(one_run))(sweeps.keys(range(4)))
+    # Two programs may round the draw of a normal number differently in its last bit.
+    np.testing.assert_allclose(grouped, jax.jit(jax.vmap(one_run))(sweeps.keys(range(4))), rtol=1e-5)
+
+
 def test_sweep_compiles_once_over_rates():
     traces = []
 

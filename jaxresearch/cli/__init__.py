@@ -76,8 +76,13 @@ def _run(words: list[str]) -> int:
         return _mistake(
             f"the experiment must come first; got {words[0]!r}. Write: jaxresearch run EXPERIMENT {words[0]}"
         )
+    import gc
+
+    gc.disable()  # what is imported lives as long as the process: no need to search it for garbage, then or at the exit
     from jaxresearch.cli.run import run
 
+    gc.freeze()
+    gc.enable()
     return run(words[0], words[1:])
 
 

@@ -76,7 +76,8 @@ def check(dataset: Dataset) -> None:
 
     Raises:
         ValueError: If a part is empty, inputs and targets differ in number, an input is NaN or infinite (a missing
-            number in a table is allowed until it is encoded), or a target is none of the classes.
+            number in a table is allowed until it is encoded), the parts differ in the shape of an example or one holds
+            pixels (uint8) and another does not, or a target is none of the classes.
 
     Example:
         >>> part = {"inputs": np.zeros((2, 3)), "targets": np.array([0, 5], np.int32)}
@@ -103,6 +104,22 @@ def check(dataset: Dataset) -> None:
         _require_finite(f"targets of the {name} part", part["targets"], missing_allowed=False)
         if dataset.card.class_names:
             _require_classes(name, part["targets"], dataset.card.n_classes)
+    _require_alike({name: part["inputs"] for name, part in dataset.parts().items()})
+
+
+def _require_alike(inputs: dict[str, Any]) -> None:
+    """Raises where the examples of one part are not of the form of the training part's."""
+    kinds = {
+        name: f"{'pixels' if values.dtype == np.uint8 else 'numbers'} of shape {values.shape[1:]}"
+        for name, values in inputs.items()
+        if not isinstance(values, dict)
+    }
+    for name, kind in kinds.items():
+        if kind != kinds.get("train"):
+            raise ValueError(
+                f"examples of the {name} part must be like those of the train part, {kinds.get('train')}; got {kind}. "
+                "Save all parts alike."
+            )
 
 
 def _require_finite(name: str, values: np.ndarray, *, missing_allowed: bool) -> None:

@@ -58,15 +58,15 @@ def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction
 
 
 def encode_dataset(dataset: Dataset) -> Dataset:
-    """Returns data as a model takes it: float32 features ``(examples, ...)``, fitted on the training part alone.
+    """Returns data as a model takes it: features ``(examples, ...)``, fitted on the training part alone.
 
-    ==============================  =========================================================
+    ==============================  ===================================================================
     inputs                          features
-    ==============================  =========================================================
-    whole numbers of 8 bits         divided by 255, so 0 to 1
-    a table                         imputed, standardised, one-hot: see `jaxresearch.data.encode`
-    other numbers                   as they are
-    ==============================  =========================================================
+    ==============================  ===================================================================
+    pixels: whole numbers of 8 bits  as they are; models scale them to 0 to 1 when they see them
+    a table                         imputed, standardised, one-hot: see `jaxresearch.data.encode`; float32
+    other numbers                   as they are, in float32
+    ==============================  ===================================================================
 
     Args:
         dataset: As loaded.
@@ -80,8 +80,8 @@ def encode_dataset(dataset: Dataset) -> Dataset:
     Example:
         >>> images = {"inputs": np.full((2, 28, 28, 1), 255, np.uint8), "targets": np.array([0, 1], np.int32)}
         >>> from jaxresearch.data import DataCard
-        >>> float(encode_dataset(Dataset(images, images, None, DataCard(name="a", source="b"))).train["inputs"].max())
-        1.0
+        >>> encode_dataset(Dataset(images, images, None, DataCard(name="a", source="b"))).train["inputs"].dtype
+        dtype('uint8')
 
     References:
         LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
@@ -108,10 +108,8 @@ def _map_inputs(dataset: Dataset, fun: Callable[..., np.ndarray]) -> Dataset:
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
-    """Returns the values as float32; bytes scaled to 0 to 1."""
-    if values.dtype == np.uint8:
-        return np.multiply(values, np.float32(1 / 255), dtype=np.float32)
-    return values.astype(np.float32)
+    """Returns the values as float32; pixels as they are."""
+    return values if values.dtype == np.uint8 else values.astype(np.float32)
 
 
 def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -> Dataset:

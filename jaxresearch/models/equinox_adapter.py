@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
-from jaxresearch.models.model import Model
+from jaxresearch.models.model import Model, from_pixels
 
 
 def equinox(make: Callable[..., Any]) -> Model:
@@ -56,7 +56,8 @@ def equinox(make: Callable[..., Any]) -> Model:
 
         if key is not None:
             options = {name: jax.random.split(key, inputs.shape[0]) for name in options}
-        outputs, state = jax.vmap(one, (0, None, 0), (0, None), axis_name="batch")(inputs, state, options)
+        over_batch = jax.vmap(one, (0, None, 0), (0, None), axis_name="batch")
+        outputs, state = over_batch(from_pixels(inputs), state, options)
         if key is None or state is None:
             return outputs, model_state
         updated = _named((module, state))

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxtyping import Array, PyTree
 
-from jaxresearch.models.model import Model
+from jaxresearch.models.model import Model, from_pixels
 
 
 def function(init: Callable[..., PyTree[Array]], apply: Callable[..., Any]) -> Model:
@@ -31,6 +31,7 @@ def function(init: Callable[..., PyTree[Array]], apply: Callable[..., Any]) -> M
     takes_key = len(inspect.signature(apply).parameters) > 2
 
     def apply_model(params, model_state, inputs, key=None):
+        inputs = from_pixels(inputs)
         outputs = apply(params, inputs, key) if takes_key else apply(params, inputs)
         return outputs, model_state
 

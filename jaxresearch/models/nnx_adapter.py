@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx as flax_nnx
 
-from jaxresearch.models.model import Model
+from jaxresearch.models.model import Model, from_pixels
 
 
 def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
@@ -50,7 +50,7 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
         flax_nnx.replace_by_pure_dict(state_types, model_state)
         module = flax_nnx.merge(graph, streams, param_types, state_types)
         module.eval() if key is None else module.train()
-        outputs = module(inputs)
+        outputs = module(from_pixels(inputs))
         if key is None:
             return outputs, model_state
         return outputs, flax_nnx.to_pure_dict(split(module)[3])

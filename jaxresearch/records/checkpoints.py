@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 from jaxtyping import Array, PyTree
 
 
@@ -25,8 +26,6 @@ def save_checkpoint(directory: Path, state: PyTree[Array | np.ndarray], *, step:
     References:
         Orbax documentation, checkpointing PyTrees. https://orbax.readthedocs.io/en/latest/
     """
-    import orbax.checkpoint as ocp  # imported late: a tenth of a second that `--help` must not pay
-
     folder = directory.absolute() / str(step)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, state)

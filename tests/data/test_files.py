@@ -310,3 +310,18 @@ def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(ValueError, match="data must be .npz, .csv, .parquet or a folder of IDX files; got"):
         data.load(str(tmp_path / "mine.txt"))
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (np.zeros((4, 5, 5), np.float32), r"examples of the test part .* pixels of shape .*; got numbers"),
+        (np.zeros((4, 6, 5), np.uint8), r"got pixels of shape \(6, 5"),
+    ],
+)
+@pytest.mark.raises
+def test_parts_of_different_form_are_refused(tmp_path, test, message):
+    labels = np.arange(8) % 2
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((8, 5, 5), np.uint8), y_train=labels, x_test=test, y_test=labels[:4])
+    with pytest.raises(ValueError, match=message):
+        data.load(str(tmp_path / "a.npz"))

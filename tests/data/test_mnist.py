@@ -5,10 +5,11 @@ import subprocess
 import sys
 from importlib import resources
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import data
+from jaxresearch import data, models
 
 
 def test_mnist_has_its_published_statistics():
@@ -31,11 +32,14 @@ def test_mnist_loads_without_tensorflow_or_jax():
     assert out.stdout.strip() == "[]"
 
 
-def test_encoded_images_are_shares_of_white():
+def test_encoded_images_stay_pixels_and_models_see_shares_of_white():
     dataset = data.encode_dataset(data.load("mnist"))
-    assert dataset.train["inputs"].dtype == np.float32
-    assert dataset.train["inputs"].min() == 0 and dataset.train["inputs"].max() == 1
+    assert dataset.train["inputs"].dtype == np.uint8, "a quarter of the memory of float32"
     assert dataset.train["inputs"].shape == (60_000, 28, 28, 1) and dataset.card.n_features == 784
+    seen = models.function(lambda key: 0.0, lambda params, inputs: inputs)
+    shares, _ = seen.apply(0.0, {}, jnp.asarray(dataset.train["inputs"][:100]))
+    np.testing.assert_array_equal(shares, dataset.train["inputs"][:100] * np.float32(1 / 255))
+    assert shares.min() == 0 and shares.max() == 1
 
 
 @pytest.fixture

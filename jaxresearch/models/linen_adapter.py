@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from jaxresearch.models.model import Model
+from jaxresearch.models.model import Model, from_pixels
 
 
 def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array) -> Model:
@@ -46,6 +46,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array) -> Mo
         return variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
 
     def apply(params, model_state, inputs, key=None):
+        inputs = from_pixels(inputs)
         variables = {"params": params, **model_state}
         if key is None:
             evaluated: Any = module.apply(variables, inputs, **call(False))
