@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: install mnist format lint types test test-slow test-typed test-tfds check clean help
+.PHONY: install mnist format lint types test test-slow test-typed test-tfds bench check clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -55,6 +55,14 @@ test-slow: $(VENV)/.installed-test ## the tests of whole runs: minutes each
 test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorFlow
 	$(PIP_INSTALL) -e '.[test,tfds]'
 	$(BIN)/python -m pytest -p no:cacheprovider -m tfds
+
+.venv-bench/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: .venv-bench/.installed ## the same work by the peers and by us, in pairs; BENCH='--case NAME --pairs N'
+	.venv-bench/bin/python -m benchmarks $(BENCH)
 
 check: lint types test test-typed ## what has to hold before a commit lands
 

@@ -1,0 +1,63 @@
+"""Measures the cases and prints the table: ``python -m benchmarks [--case NAME ...] [--pairs N]``."""
+
+import argparse
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cases import CASES, Row
+from benchmarks.measuring import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Returns the exit code: 0, whatever the figures are, since a table is a report and no test."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--case", action="append", choices=list(CASES), help="one case; may be repeated; all unless given"
+    )
+    parser.add_argument("--pairs", type=int, default=5, help="processes of each side (default 5)")
+    arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error(f"--pairs must be 1 or more; got {arguments.pairs}")
+    from benchmarks.plots import draw  # needs the extra [bench]
+
+    console, described, rows = Console(), machine(), []
+    console.print(
+        f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; {described['versions']}"
+    )
+    for name in arguments.case or CASES:
+        made = list(CASES[name](arguments.pairs))
+        rows += made
+        console.print(table(name, made))
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": described,
+        "pairs": arguments.pairs,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    with open(RESULTS / "results.jsonl", "a") as file:
+        file.write(json.dumps(record) + "\n")
+    console.print(f"drawn: {draw(rows, RESULTS)}; appended to {RESULTS / 'results.jsonl'}")
+    return 0
+
+
+def table(name: str, rows: list[Row]) -> Table:
+    """Returns the rows of a case as a table."""
+    made = Table("figure", "median", "least to greatest", "bound", "", "theirs / ours", title=name)
+    for row in rows:
+        bound = f">= {row.at_least:g}" if row.at_least is not None else f"<= {row.at_most:g}" if row.at_most else ""
+        spread = f"{min(row.values):.3g} to {max(row.values):.3g}" if row.values else "not measured"
+        verdict = {True: "holds", False: "misses", None: ""}[row.holds]
+        made.add_row(row.what, "" if row.median is None else f"{row.median:.3g}", spread, bound, verdict, row.note)
+    return made
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""The seven cases: what is measured against what, and the least that it must show."""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measuring import Program, ProgramFailed, in_turn, python
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a figure's median, least and greatest over the pairs, and the bound it has to keep."""
+
+    case: str
+    what: str
+    values: tuple[float, ...] = ()
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+
+    @property
+    def median(self) -> float | None:
+        """Returns the median, or none where nothing was measured."""
+        return statistics.median(self.values) if self.values else None
+
+    @property
+    def holds(self) -> bool | None:
+        """Returns whether the median keeps its bound; none where there is no bound or no figure."""
+        if self.median is None or (self.at_least is None and self.at_most is None):
+            return None
+        return (self.at_least is None or self.median >= self.at_least) and (
+            self.at_most is None or self.median <= self.at_most
+        )
+
+
+def command(*words: str, cache: str | None = None) -> Program:
+    """Returns a run of the main job by the command line, with its directory in the program's folder."""
+    jaxresearch = str(Path(sys.executable).with_name("jaxresearch"))
+    name = f"jaxresearch {' '.join(words)}{' (warm)' if cache else ''}"
+    return Program(name, (jaxresearch, "run", "mnist", "--directory", "{folder}/run", *words), cache=cache)
+
+
+def peers(seeds: int) -> dict[str, Program]:
+    """Returns the peers' programs for the main job."""
+    data, count = str(_mnist_file()), str(seeds)
+    keras = python("keras_mnist", data, "--seeds", count)
+    return {
+        "Keras on TensorFlow": Program("Keras on TensorFlow", keras, {"KERAS_BACKEND": "tensorflow"}),
+        "PyTorch": Program("PyTorch", python("torch_mnist", data, "--seeds", count)),
+        "Keras on JAX": Program("Keras on JAX", keras, {"KERAS_BACKEND": "jax"}),
+    }
+
+
+def mnist_one(pairs: int) -> Iterator[Row]:
+    """Compares one seed of the main job with each peer: training alone, and whole processes, cold and warm."""
+    least = {"Keras on TensorFlow": (10, 5), "PyTorch": (5, None), "Keras on JAX": (3, None)}
+    yield from _against("mnist-one", command("--seeds", "1"), peers(1), least, pairs)
+    warm = command("--seeds", "1", cache="one")
+    warm.measure()  # fills the cache
+    tensorflow = peers(1)["Keras on TensorFlow"]
+    yield from _ratios("mnist-one", warm, tensorflow, pairs, (("process_seconds", "process, warm cache", 7),))
+    cold = command("--seeds", "1")
+    measured = in_turn(warm, cold, pairs=pairs)
+
+    def first_step(figures: dict[str, Any]) -> float:
+        after = figures["train_seconds"] + figures["evaluate_seconds"]
+        return figures["process_seconds"] - after
+
+    ratios = tuple(first_step(slow) / first_step(fast) for fast, slow in measured)
+    yield Row("mnist-one", "process without training: cold / warm", ratios, at_least=3)
+    ratios = tuple(slow["compile_seconds"] / fast["compile_seconds"] for fast, slow in measured)
+    yield Row("mnist-one", "compilation: cold / warm", ratios)
+
+
+def mnist_ten(pairs: int) -> Iterator[Row]:
+    """Compares ten seeds of the main job with ten runs of each peer in one process."""
+    least = {"Keras on TensorFlow": (16, None), "PyTorch": (7, None), "Keras on JAX": (5, None)}
+    yield from _against("mnist-ten", command("--seeds", "10", cache="ten"), peers(10), least, pairs)
+
+
+def share(pairs: int) -> Iterator[Row]:
+    """Tells the share of the machine's best matrix-product rate that ten seeds reach, and what takes the rest."""
+    measured = [Program("share", python("share")).measure() for _ in range(pairs)]
+    yield Row("share", "rate / best matrix product", _each(measured, "share"), at_least=0.7)
+    for name in ("whole", "arithmetic", "products", "adam", "gather"):
+        yield Row("share", f"{name}, us a sample", _each(measured, f"{name}_us"))
+
+
+def learning_rates(pairs: int) -> Iterator[Row]:
+    """Compares a sweep of 64 learning rates with the same runs one after another, and with a process each."""
+    ours = Program("sweep", python("learning_rates", "sweep"))
+    for how, what, least in (("loop", "one after another", 1.5), ("processes", "64 processes", 5)):
+        other = Program(how, python("learning_rates", how), cache="rates" if how == "processes" else None)
+        yield from _ratios("learning-rates", ours, other, pairs, (("sweep_seconds", what, least),))
+
+
+def shell(pairs: int) -> Iterator[Row]:
+    """Tells what progress, metrics and records add to a bare compiled run."""
+    measured = [Program("shell", python("shell")).measure() for _ in range(pairs)]
+    yield Row("shell", "overhead / bare run", _each(measured, "overhead"), at_most=0.03)
+
+
+SIZES = {
+    "examples": (3_200, 6_400, 12_800, 25_600, 51_200),
+    "seeds": (1, 2, 4, 8, 16, 32, 64),
+    "width": (32, 64, 128, 256, 512, 1024, 2048, 4096),
+}
+
+
+def growth(pairs: int) -> Iterator[Row]:
+    """Fits the slope of seconds and bytes against each size, both in logarithms: 1 is as fast as the work."""
+    for axis, sizes in SIZES.items():
+        slopes: dict[str, list[float]] = {"seconds": [], "megabytes": []}
+        for _ in range(pairs):
+            measured = [Program(axis, python("growth", axis, str(size))).measure() for size in sizes]
+            for name, fitted in slopes.items():
+                fitted.append(float(np.polyfit(np.log(sizes), np.log(_each(measured, name)), 1)[0]))
+        for name, fitted in slopes.items():
+            yield Row("growth", f"slope of {name} against {axis}", tuple(fitted), at_most=1.05)
+
+
+def start_up(pairs: int) -> Iterator[Row]:
+    """Times help, and the import of the core against that of JAX and Optax."""
+    jaxresearch = str(Path(sys.executable).with_name("jaxresearch"))
+    python_seconds, help_seconds, ratios = [], [], []
+    for _ in range(pairs):
+        help_seconds.append(_seconds(jaxresearch, "--help"))
+        python_seconds.append(_seconds(sys.executable, "-c", "import jax, optax"))
+        core = "import jaxresearch.training, jaxresearch.sweeps, jaxresearch.experiment"
+        ratios.append(_seconds(sys.executable, "-c", core) / python_seconds[-1])
+    yield Row("start-up", "help, seconds", tuple(help_seconds), at_most=0.5)
+    yield Row("start-up", "import of the core / import of jax and optax", tuple(ratios), at_most=1.2)
+
+
+CASES: dict[str, Callable[[int], Iterator[Row]]] = {
+    "mnist-one": mnist_one,
+    "mnist-ten": mnist_ten,
+    "share": share,
+    "learning-rates": learning_rates,
+    "shell": shell,
+    "growth": growth,
+    "start-up": start_up,
+}
+
+
+def _against(
+    case: str, ours: Program, others: dict[str, Program], least: dict[str, tuple], pairs: int
+) -> Iterator[Row]:
+    """Compares ours with each peer: training without compiling, and whole processes."""
+    for name, peer in others.items():
+        training, process = least[name]
+        figures = (("train_us", f"{name}: training", training), ("process_seconds", f"{name}: process", process))
+        yield from _ratios(case, ours, peer, pairs, figures)
+
+
+def _ratios(case: str, ours: Program, peer: Program, pairs: int, figures: tuple) -> Iterator[Row]:
+    """Yields the ratio peer / ours of each figure, with the accuracies beside it; or why there is none."""
+    try:
+        measured = in_turn(ours, peer, pairs=pairs)
+    except (ProgramFailed, OSError) as error:
+        yield from (Row(case, what, note=f"failed: {error}"[:160]) for _, what, _ in figures)
+        return
+    for figure, what, least in figures:
+        mine, theirs = (statistics.median(pair[side][figure] for pair in measured) for side in (0, 1))
+        accuracy = tuple(np.mean(pair[side]["accuracy"]) for pair in measured[:1] for side in (0, 1))
+        note = f"{theirs:.3g} / {mine:.3g}; accuracy {accuracy[1]:.4f} / {accuracy[0]:.4f}"
+        yield Row(case, what, tuple(other[figure] / one[figure] for one, other in measured), least, note=note)
+
+
+def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
+    """Returns one figure of each process."""
+    return tuple(figures[name] for figures in measured)
+
+
+def _seconds(*words: str) -> float:
+    """Returns the seconds of a process that prints no figures."""
+    import subprocess
+    import time
+
+    start = time.perf_counter()
+    subprocess.run(words, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def _mnist_file() -> Path:
+    """Returns the file that Keras would have downloaded, made from the bundled archives."""
+    from jaxresearch import data
+
+    path = Path(tempfile.gettempdir()) / "jaxresearch-bench-mnist.npz"
+    if not path.is_file():
+        mnist = data.load("mnist")
+        arrays = {
+            f"{short}_{part}": getattr(mnist, part)[name].squeeze().astype(np.uint8)
+            for part in ("train", "test")
+            for short, name in (("x", "inputs"), ("y", "targets"))
+        }
+        np.savez(path, **arrays)
+    return path

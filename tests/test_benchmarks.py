@@ -1,0 +1,51 @@
+"""The harness of the benchmarks: a peer that fails is told in its row, and figures are read from real processes."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def cases():
+    sys.path.insert(0, str(ROOT))
+    try:
+        yield importlib.import_module("benchmarks.cases")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+def program(cases, name, code):
+    return cases.Program(name, (sys.executable, "-c", code))
+
+
+PRINTS = "print('warming up'); print('{\"train_us\": %s, \"accuracy\": [0.9, 0.8]}')"
+
+
+def test_ratios_are_theirs_over_ours(cases):
+    ours, peer = program(cases, "ours", PRINTS % 2), program(cases, "peer", PRINTS % 8)
+    (row,) = cases._ratios("case", ours, peer, 3, (("train_us", "training", 4.5),))
+    assert row.values == (4.0, 4.0, 4.0) and row.holds is False and "accuracy 0.8500" in row.note
+    (row,) = cases._ratios("case", ours, peer, 1, (("process_seconds", "process", None),))
+    assert row.median > 0 and row.holds is None
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("import no_such_framework", "No module named 'no_such_framework'"), ("raise SystemExit(3)", "exit code 3")],
+)
+def test_a_peer_that_fails_is_told_in_its_row(cases, code, told):
+    ours, peer = program(cases, "ours", PRINTS % 2), program(cases, "peer", code)
+    (row,) = cases._ratios("case", ours, peer, 2, (("train_us", "training", 5),))
+    assert row.values == () and row.median is None and row.holds is None and told in row.note
+    from benchmarks.__main__ import table
+
+    assert table("case", [row]).row_count == 1
+
+
+def test_bounds_are_kept_by_the_median(cases):
+    assert cases.Row("c", "w", (1.0, 3.0, 9.0), at_least=3).holds
+    assert not cases.Row("c", "w", (1.0, 3.0, 9.0), at_most=2.9).holds
