@@ -65,7 +65,7 @@ def execute(
         State and metrics of all seeds, and where the time went.
 
     Raises:
-        ValueError: If a hyperparameter is out of its bounds or does not fit the data.
+        ValueError: If there is no seed, or a hyperparameter is out of its bounds or does not fit the data.
 
     Example:
         >>> from jaxresearch import losses, metrics, models, training
@@ -94,6 +94,8 @@ def execute(
         Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
         statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
     """
+    if not len(seeds):
+        raise ValueError("seeds must hold at least one number; got none. Pass range(10) for a narrow interval.")
     experiments.check(hyperparameters)
     program = experiments.program(experiment, dataset.card)
     n_examples = len(dataset.train["targets"])

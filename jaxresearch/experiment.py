@@ -238,7 +238,7 @@ def n_steps(hyperparameters: Any, n_examples: int) -> int:
         Epochs times whole batches in the data.
 
     Raises:
-        ValueError: If the batch is larger than the data.
+        ValueError: If the batch is larger than the data, or there is no epoch.
 
     Example:
         >>> @hyperparameters
@@ -252,6 +252,8 @@ def n_steps(hyperparameters: Any, n_examples: int) -> int:
         Goodfellow, Bengio and Courville (2016), Deep Learning, section 8.1.3.
         https://www.deeplearningbook.org/contents/optimization.html
     """
+    if hyperparameters.epochs < 1:
+        raise ValueError(f"epochs must be 1 or more; got {hyperparameters.epochs}. Pass the passes over the data.")
     return hyperparameters.epochs * sampling.steps_per_epoch(n_examples, batch_size=hyperparameters.batch_size)
 
 

@@ -92,3 +92,10 @@ def test_execute_refuses_settings_out_of_bounds(task):
         execution.execute(mnist, dataclasses.replace(settings, epochs=0), dataset, seeds=[0])
     with pytest.raises(ValueError, match="batch_size must be from 1 to the number of examples, 160; got 161"):
         execution.execute(mnist, dataclasses.replace(settings, batch_size=161), dataset, seeds=[0])
+
+
+@pytest.mark.parametrize(("seeds", "epochs", "message"), [([], 1, "seeds must hold at"), ([0], 0, "epochs must be")])
+def test_execute_refuses_nothing_to_do(task, seeds, epochs, message):
+    mnist, settings, dataset = task
+    with pytest.raises(ValueError, match=message):
+        execution.execute(mnist, dataclasses.replace(settings, epochs=epochs), dataset, seeds=seeds)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxresearch import execution, records, statistics, sweeps
 from jaxresearch import experiment as experiments
@@ -47,8 +48,17 @@ def run(name: str, words: list[str]) -> int:
         directory.discard()
         return _told(error, name, code=2)
     result = _result(name, experiment, options, outcome, load_seconds)
-    records.save_checkpoint(directory.path / "checkpoints", outcome.state, step=int(outcome.state.step[0]))
-    directory.write("result.json", result)
+    try:
+        directory.write("result.json", result)
+        records.save_checkpoint(
+            directory.path / "checkpoints", outcome.state, step=int(np.asarray(outcome.state.step)[0])
+        )
+    except OSError as error:
+        print(
+            f"jaxresearch: {directory.path} could not be written whole ({error}); make room and run it again",
+            file=sys.stderr,
+        )
+        return 1
     _report(result, directory)
     return 0
 
@@ -140,6 +150,8 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     n, (low, high) = len(summary["values"]), summary["ci95"]
     if options.smoke:
         return "undecided", "a smoke run decides nothing"
+    if options.target != experiment.target and options.data == experiment.source:
+        return "undecided", f"the claim is about {experiment.target}, this run about {options.target}"
     if options.data != experiment.source:
         return "undecided", f"the claim is about {experiment.source}, this run about {options.data}"
     if n == 1:
@@ -157,7 +169,7 @@ def _report(result: dict[str, Any], directory: records.RunDirectory) -> None:
     console = display.console()
     console.print(display.result_table(result))
     for line in (display.verdict_line(result), display.seconds_line(result), f"run directory: {directory.path}"):
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)  # a path may hold brackets
 
 
 def _stem(name: str) -> str:
