@@ -91,19 +91,26 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
 
     def accumulating(params, model_state, batch, key):
         parts = jax.tree.map(lambda leaf: _cut(leaf, n_micro_batches), batch)
+        first = jax.tree.map(lambda leaf: leaf[0], parts)
+        made = jax.eval_shape(estimator, params, model_state, first, key)[:2]
+        # One sum for all parts, not a stack of them: parts are made to save memory. At least in float32.
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), made)
 
-        def visit(model_state, numbered_part):
+        def visit(carry, numbered_part):
+            model_state, total, sums = carry
             i, part = numbered_part
             gradient, metrics, model_state = estimator(params, model_state, part, jax.random.fold_in(key, i))
             weight = jnp.sum(part["weights"]) if "weights" in part else jnp.ones(())
             # A part of padding alone has no loss (0 / 0): it must count nothing, not nan.
             weighted = jax.tree.map(lambda x: jnp.where(weight > 0, weight * x, 0.0), (gradient, metrics))
-            return model_state, (weight, weighted)
+            sums = jax.tree.map(lambda s, x: s + x.astype(s.dtype), sums, weighted)
+            return (model_state, total + weight.astype(total.dtype), sums), None
 
-        model_state, (weights, weighted) = jax.lax.scan(visit, model_state, (jnp.arange(n_micro_batches), parts))
-        total = jnp.sum(weights)
-        gradient, metrics = jax.tree.map(lambda x: jnp.sum(x, axis=0) / total, weighted)
-        return gradient, metrics, model_state
+        start = (model_state, jnp.zeros(()), zeros)
+        (model_state, total, sums), _ = jax.lax.scan(visit, start, (jnp.arange(n_micro_batches), parts))
+        means = jax.tree.map(lambda s: s / total, sums)
+        gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], made[0])
+        return gradient, means[1], model_state
 
     return accumulating
 

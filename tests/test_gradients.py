@@ -64,6 +64,30 @@ def test_accumulated_weights_each_part_by_its_examples(problem, key):
     assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
 
 
+def test_accumulated_keeps_one_gradient_whatever_the_number_of_parts(key):
+    def loss_fn(params, model_state, batch, key):
+        return jnp.mean((batch["inputs"] @ params) ** 2), ({}, model_state)
+
+    params, batch = jnp.ones((512, 1024)), {"inputs": jnp.ones((64, 512))}
+
+    def temporary(n_parts):
+        estimator = gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=n_parts)
+        compiled = jax.jit(lambda *args: estimator(*args)[0]).lower(params, {}, batch, key).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / params.nbytes
+
+    # A gradient and its sum, and what one part needs; 32 gradients would be 32.
+    assert temporary(32) < 4
+
+
+def test_accumulated_keeps_the_type_of_the_parameters(key):
+    def loss_fn(params, model_state, batch, key):
+        return jnp.mean((batch["inputs"].astype(params.dtype) * params) ** 2), ({}, model_state)
+
+    estimator = gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=2)
+    gradient, _, _ = estimator(jnp.ones((1, 3), jnp.bfloat16), {}, {"inputs": jnp.ones((4, 3))}, key)
+    assert gradient.dtype == jnp.bfloat16
+
+
 def test_accumulated_gives_each_part_its_own_key(problem, key):
     def noisy(params, model_state, batch, key):
         return {"noise": jax.random.normal(key)}, {"noise": jax.random.normal(jax.random.fold_in(key, 7))}, model_state
