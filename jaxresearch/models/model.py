@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree, Shaped
+import numpy as np
+from jaxtyping import Array, PyTree
 
 Params = PyTree[Array]
 ModelState = PyTree[Array]
@@ -37,7 +38,7 @@ class Model(NamedTuple):
     apply: Callable[..., tuple[Array, ModelState]]
 
 
-def from_pixels(inputs: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
+def from_pixels(inputs: Array | np.ndarray) -> Array | np.ndarray:
     """Returns inputs of 8 bits as float32 from 0 to 1, and others as they are.
 
     Args:
