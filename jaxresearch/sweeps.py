@@ -238,7 +238,8 @@ def _over_runs(one_run: Callable, mapped: list[Array], shared: list[Array], layo
         return jax.tree.map(lambda leaf: leaf[None], one_run([leaf[0] for leaf in mapped], shared))
     n_at_once = 1 if layout == "map" else n_runs
     if layout == "devices" and jax.default_backend() == "cpu":
-        first = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, weak_type=leaf.weak_type) for leaf in mapped]
+        types = [jax.typeof(leaf) for leaf in mapped]
+        first = [jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype, weak_type=kind.weak_type) for kind in types]
         jaxpr, made = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
         n_at_once = _group(n_runs, max(_n_bytes(first), _carried(jaxpr.jaxpr)))
         one_run = _from_jaxpr(jaxpr, jax.tree.structure(made))  # traced once, for its size and for the sweep

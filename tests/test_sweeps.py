@@ -66,6 +66,11 @@ def test_sweep_on_a_cpu_makes_as_many_runs_at_a_time_as_its_cache_holds(width, a
     assert sweeps._group(8, state) == at_once
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sweep_takes_numpy_arrays_outside_of_jit(layout):
+    assert sweeps.sweep(lambda value: 2 * value, layout=layout)(np.arange(4.0)).tolist() == [0, 2, 4, 6]
+
+
 @pytest.mark.raises
 def test_sweep_takes_the_leading_axis_alone():
     with pytest.raises(ValueError, match="in_axes must be 0 or None; got 1. Move the axis"):

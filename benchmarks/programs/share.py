@@ -9,7 +9,6 @@ sweeps.split_cpu()
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 from jaxresearch import data, experiment, sampling  # noqa: E402
@@ -99,15 +98,11 @@ print(
     json.dumps(
         {
             "share": MFLOP / whole * 1e3 / best,
-            "gflops": MFLOP / whole * 1e3,
-            "best_product_gflops": best,
             "whole_us": whole,
             "arithmetic_us": MFLOP / best * 1e3,
             "products_us": us_a_sample(products, (weights, jnp.full((BATCH, 784), 0.5))),
             "adam_us": us_a_sample(adam, (weights, optimizer.init(weights))),
             "gather_us": us_a_sample(gather, jnp.zeros((BATCH, 784))),
-            "devices": len(jax.devices()),
-            "numpy": np.__version__,
         }
     )
 )

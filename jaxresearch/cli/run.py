@@ -150,10 +150,9 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     n, (low, high) = len(summary["values"]), summary["ci95"]
     if options.smoke:
         return "undecided", "a smoke run decides nothing"
-    if options.target != experiment.target and options.data == experiment.source:
-        return "undecided", f"the claim is about {experiment.target}, this run about {options.target}"
-    if options.data != experiment.source:
-        return "undecided", f"the claim is about {experiment.source}, this run about {options.data}"
+    for of_claim, of_run in ((experiment.source, options.data), (experiment.target, options.target)):
+        if of_run != of_claim:
+            return "undecided", f"the claim is about {of_claim}, this run about {of_run}"
     if n == 1:
         return "undecided", "a single seed has no interval"
     if low is None:

@@ -63,7 +63,7 @@ def encode_dataset(dataset: Dataset) -> Dataset:
     ==============================  ===================================================================
     inputs                          features
     ==============================  ===================================================================
-    pixels: whole numbers of 8 bits  as they are; models scale them to 0 to 1 when they see them
+    pixels, numbers of 8 bits       as they are; models scale them to 0 to 1 when they see them
     a table                         imputed, standardised, one-hot: see `jaxresearch.data.encode`; float32
     other numbers                   as they are, in float32
     ==============================  ===================================================================
