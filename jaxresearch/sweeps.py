@@ -205,7 +205,7 @@ def product(
     return keys(seeds)[which_seed], dataclasses.replace(hyperparameters, **constant, **swept)
 
 
-def _flatten(args: tuple, in_axes: Any) -> tuple[list[Array], list[int | None], Any]:
+def _flatten(args: tuple, in_axes: Any) -> tuple[list, list[int | None], Any]:
     """Returns the leaves of the arguments, the axis of each (0 or None), and their structure."""
     leaves, treedef = jax.tree.flatten(args)
     if in_axes == 0:
@@ -220,7 +220,7 @@ def _flatten(args: tuple, in_axes: Any) -> tuple[list[Array], list[int | None], 
     return leaves, axes, treedef
 
 
-def _n_runs(leaves: list[Array], axes: list[int | None]) -> int:
+def _n_runs(leaves: list, axes: list[int | None]) -> int:
     """Returns the length of the swept axis."""
     lengths = {jnp.shape(leaf)[:1] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
     if len(lengths) != 1 or () in lengths:
@@ -231,7 +231,7 @@ def _n_runs(leaves: list[Array], axes: list[int | None]) -> int:
     return lengths.pop()[0]
 
 
-def _over_runs(one_run: Callable, mapped: list[Array], shared: list[Array], layout: Layout) -> Any:
+def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) -> Any:
     """Makes the runs of one device."""
     n_runs = mapped[0].shape[0]
     if n_runs == 1:  # a batch axis of length one costs XLA its fast matrix products
@@ -278,7 +278,7 @@ def _n_bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _over_devices(one_run: Callable, mapped: list[Array], shared: list[Array], n_runs: int, n_devices: int) -> Any:
+def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_devices: int) -> Any:
     """Makes the runs in equal shares, one a device; the last run is repeated where they do not divide."""
     share = -(-n_runs // n_devices)
     index = jnp.minimum(jnp.arange(share * n_devices), n_runs - 1)
