@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import CASES, Row
-from benchmarks.measuring import machine
+from benchmarks.measuring import ProgramFailed, machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,25 +27,35 @@ def main() -> int:
         parser.error(f"--pairs must be 1 or more; got {arguments.pairs}")
     from benchmarks.plots import draw  # needs the extra [bench]
 
-    console, described, rows = Console(), machine(), []
+    console, described = Console(), machine()
     console.print(
         f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; {described['versions']}"
     )
-    for name in arguments.case or CASES:
-        made = list(CASES[name](arguments.pairs))
-        rows += made
-        console.print(table(name, made))
     RESULTS.mkdir(exist_ok=True)
-    record = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": described,
-        "pairs": arguments.pairs,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    with open(RESULTS / "results.jsonl", "a") as file:
-        file.write(json.dumps(record) + "\n")
-    console.print(f"drawn: {draw(rows, RESULTS)}; appended to {RESULTS / 'results.jsonl'}")
+    for name in arguments.case or CASES:
+        rows = measured(name, arguments.pairs)
+        console.print(table(name, rows))
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": described,
+            "pairs": arguments.pairs,
+            "rows": [dataclasses.asdict(row) for row in rows],
+        }
+        with open(RESULTS / "results.jsonl", "a") as file:  # a case at a time: an interrupted bench keeps what it has
+            file.write(json.dumps(record) + "\n")
+        draw(name, rows, RESULTS)
+    console.print(f"drawn and appended to results.jsonl in {RESULTS}")
     return 0
+
+
+def measured(name: str, pairs: int) -> list[Row]:
+    """Returns the rows of a case; a program of ours that fails is told in a row too, and the next case goes on."""
+    rows = []
+    try:
+        rows.extend(CASES[name](pairs))
+    except (ProgramFailed, OSError) as error:
+        rows.append(Row(name, "not measured", note=f"failed: {error}"[:160]))
+    return rows
 
 
 def table(name: str, rows: list[Row]) -> Table:

@@ -128,14 +128,15 @@ def growth(pairs: int) -> Iterator[Row]:
 def start_up(pairs: int) -> Iterator[Row]:
     """Times help, and the import of the core against that of JAX and Optax."""
     jaxresearch = str(Path(sys.executable).with_name("jaxresearch"))
-    python_seconds, help_seconds, ratios = [], [], []
-    for _ in range(pairs):
-        help_seconds.append(_seconds(jaxresearch, "--help"))
-        python_seconds.append(_seconds(sys.executable, "-c", "import jax, optax"))
-        core = "import jaxresearch.training, jaxresearch.sweeps, jaxresearch.experiment"
-        ratios.append(_seconds(sys.executable, "-c", core) / python_seconds[-1])
-    yield Row("start-up", "help, seconds", tuple(help_seconds), at_most=0.5)
-    yield Row("start-up", "import of the core / import of jax and optax", tuple(ratios), at_most=1.2)
+    help_ = Program("help", (jaxresearch, "--help"), told=False)
+    core = "import jaxresearch.training, jaxresearch.sweeps, jaxresearch.experiment"
+    ours = Program("core", (sys.executable, "-c", core), told=False)
+    theirs = Program("jax and optax", (sys.executable, "-c", "import jax, optax"), told=False)
+    seconds = _each([help_.measure() for _ in range(pairs)], "process_seconds")
+    yield Row("start-up", "help, seconds", seconds, at_most=0.5)
+    measured = in_turn(ours, theirs, pairs=pairs)
+    ratios = tuple(one["process_seconds"] / other["process_seconds"] for one, other in measured)
+    yield Row("start-up", "import of the core / import of jax and optax", ratios, at_most=1.2)
 
 
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -176,16 +177,6 @@ def _ratios(case: str, ours: Program, peer: Program, pairs: int, figures: tuple)
 def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
     """Returns one figure of each process."""
     return tuple(figures[name] for figures in measured)
-
-
-def _seconds(*words: str) -> float:
-    """Returns the seconds of a process that prints no figures."""
-    import subprocess
-    import time
-
-    start = time.perf_counter()
-    subprocess.run(words, check=True, capture_output=True)
-    return time.perf_counter() - start
 
 
 def _mnist_file() -> Path:

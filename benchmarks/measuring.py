@@ -23,14 +23,16 @@ class ProgramFailed(RuntimeError):
 class Program:
     """A command in a fresh process; ``{folder}`` in its words is a temporary folder of its own.
 
-    Its figures are the last line it prints, as JSON, or ``run/result.json`` in its folder; the harness adds
-    ``process_seconds`` and ``peak_megabytes``. With a ``cache``, compiled programs are kept between its starts.
+    Its figures are the last line it prints, as JSON, or ``run/result.json`` in its folder (none if it is not ``told``);
+    the harness adds ``process_seconds`` and ``peak_megabytes``. With a ``cache``, compiled programs are kept between its
+    starts.
     """
 
     name: str
     words: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     cache: str | None = None
+    told: bool = True
 
     def measure(self) -> dict[str, Any]:
         """Returns the figures of one process."""
@@ -54,7 +56,10 @@ class Program:
             if process.returncode:
                 raise ProgramFailed(complaints[-1] if complaints else f"exit code {process.returncode}")
             result = Path(folder) / "run" / "result.json"
-            figures = _of_run(json.loads(result.read_text())) if result.is_file() else json.loads(lines[-1])
+            if result.is_file():
+                figures = _of_run(json.loads(result.read_text()))
+            else:
+                figures = json.loads(lines[-1]) if self.told else {}
         return {**figures, "process_seconds": seconds, "peak_megabytes": usage.ru_maxrss / 1024}
 
 

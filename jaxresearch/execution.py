@@ -18,7 +18,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Metrics
 from jaxresearch.training import TrainState
 
-_CHUNKS = 50  # at most: often enough for a progress bar, too seldom to cost
+_CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
 
 
 class Progress(NamedTuple):
@@ -147,11 +147,11 @@ def chunk_steps(n_steps: int) -> int:
         n_steps: Steps of the whole run, 1 or more.
 
     Returns:
-        ``n_steps`` over its largest divisor up to 50.
+        ``n_steps`` over its largest divisor up to 20.
 
     Example:
         >>> chunk_steps(9375), chunk_steps(7), chunk_steps(10_007)
-        (375, 1, 10007)
+        (625, 1, 10007)
 
     References:
         JAX documentation, ``jax.lax.scan`` (a scan compiles its body once, whatever its length).

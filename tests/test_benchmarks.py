@@ -49,3 +49,15 @@ def test_a_peer_that_fails_is_told_in_its_row(cases, code, told):
 def test_bounds_are_kept_by_the_median(cases):
     assert cases.Row("c", "w", (1.0, 3.0, 9.0), at_least=3).holds
     assert not cases.Row("c", "w", (1.0, 3.0, 9.0), at_most=2.9).holds
+
+
+def test_a_case_of_ours_that_fails_is_told_and_the_next_goes_on(cases, monkeypatch):
+    from benchmarks import __main__ as harness
+
+    def failing(pairs):
+        yield cases.Row("c", "first", (1.0,))
+        program(cases, "ours", "raise SystemExit(3)").measure()
+
+    monkeypatch.setitem(cases.CASES, "c", failing)
+    first, second = harness.measured("c", 1)
+    assert first.median == 1 and second.values == () and "exit code 3" in second.note

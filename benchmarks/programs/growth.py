@@ -1,7 +1,6 @@
 """Seconds and memory of a few hundred steps of the main job at one size along one axis."""
 
 import argparse
-import dataclasses
 import json
 import time
 
@@ -10,9 +9,7 @@ from jaxresearch import sweeps
 sweeps.split_cpu()
 
 import jax  # noqa: E402
-
-from jaxresearch import data, experiment  # noqa: E402
-from jaxresearch.compilation import compiler_options  # noqa: E402
+from main_job import compiled, main_job  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("axis", choices=("examples", "seeds", "width"))
@@ -20,21 +17,17 @@ parser.add_argument("value", type=int)
 arguments = parser.parse_args()
 sizes = {"examples": 6_400, "seeds": 2, "width": 128, arguments.axis: arguments.value}
 
-mnist = experiment.load("mnist")
-dataset = data.encode_dataset(data.load("mnist"))
-settings = dataclasses.replace(mnist.hyperparameters, epochs=1, hidden=(sizes["width"],))
-program = experiment.program(mnist, dataset.card)
-part = {name: values[: sizes["examples"]] for name, values in dataset.train.items()}
+job = main_job(epochs=1, hidden=(sizes["width"],))
+part = {name: values[: sizes["examples"]] for name, values in job.dataset.train.items()}
 keys, train = sweeps.keys(range(sizes["seeds"])), sweeps.place(part, n_runs=sizes["seeds"])
-run = jax.jit(sweeps.sweep(program.run, (0, None, None)), compiler_options=compiler_options())
-compiled = run.lower(keys, settings, train).compile()
-jax.block_until_ready(compiled(keys, settings, train))
+run = compiled(sweeps.sweep(job.program.run, (0, None, None)), keys, job.hyperparameters, train)
+jax.block_until_ready(run(keys, job.hyperparameters, train))
 taken = []
 for _ in range(3):
     start = time.perf_counter()
-    jax.block_until_ready(compiled(keys, settings, train))
+    jax.block_until_ready(run(keys, job.hyperparameters, train))
     taken.append(time.perf_counter() - start)
-memory = compiled.memory_analysis()
+memory = run.memory_analysis()
 print(
     json.dumps(
         {

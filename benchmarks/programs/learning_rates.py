@@ -40,32 +40,26 @@ def here():
     import dataclasses
 
     import jax
+    from main_job import compiled, main_job
 
-    from jaxresearch import data, experiment
-    from jaxresearch.compilation import compiler_options
-
-    mnist = experiment.load("mnist")
-    settings = dataclasses.replace(mnist.hyperparameters, epochs=arguments.epochs)
-    dataset = data.encode_dataset(data.load("mnist"))
-    program = experiment.program(mnist, dataset.card)
+    job = main_job(epochs=arguments.epochs)
 
     def run(key, hyperparameters, train, test):
-        return program.evaluate(hyperparameters, program.run(key, hyperparameters, train)[0], test)["accuracy"]
+        state, _ = job.program.run(key, hyperparameters, train)
+        return job.program.evaluate(hyperparameters, state, test)["accuracy"]
 
     n_runs = len(rates) if arguments.how == "sweep" else 1
-    train, test = (sweeps.place(part, n_runs=n_runs) for part in (dataset.train, dataset.test))
+    train, test = (sweeps.place(part, n_runs=n_runs) for part in (job.dataset.train, job.dataset.test))
     if arguments.how == "sweep":
-        keys, hyperparameters = sweeps.product(settings, seeds=[0], learning_rate=rates)
-        swept = jax.jit(sweeps.sweep(run, (0, 0, None, None)), compiler_options=compiler_options())
-        compiled = swept.lower(keys, hyperparameters, train, test).compile()
+        keys, hyperparameters = sweeps.product(job.hyperparameters, seeds=[0], learning_rate=rates)
+        swept = compiled(sweeps.sweep(run, (0, 0, None, None)), keys, hyperparameters, train, test)
         start = time.perf_counter()
-        accuracy = np.asarray(compiled(keys, hyperparameters, train, test)).tolist()
+        accuracy = np.asarray(swept(keys, hyperparameters, train, test)).tolist()
         return time.perf_counter() - start, accuracy
-    single = jax.jit(run)  # as a user writes it
-    made = [dataclasses.replace(settings, learning_rate=rate) for rate in rates]
-    compiled = single.lower(jax.random.key(0), made[0], train, test).compile()
+    made = [dataclasses.replace(job.hyperparameters, learning_rate=rate) for rate in rates]
+    single = jax.jit(run).lower(jax.random.key(0), made[0], train, test).compile()  # as a user writes it
     start = time.perf_counter()
-    accuracy = [float(compiled(jax.random.key(0), one, train, test)) for one in made]
+    accuracy = [float(single(jax.random.key(0), one, train, test)) for one in made]
     return time.perf_counter() - start, accuracy
 
 

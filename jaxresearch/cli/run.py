@@ -54,11 +54,8 @@ def run(name: str, words: list[str]) -> int:
             directory.path / "checkpoints", outcome.state, step=int(np.asarray(outcome.state.step)[0])
         )
     except OSError as error:
-        print(
-            f"jaxresearch: {directory.path} could not be written whole ({error}); make room and run it again",
-            file=sys.stderr,
-        )
-        return 1
+        told = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
+        return _told(told, name, code=1)
     _report(result, directory)
     return 0
 

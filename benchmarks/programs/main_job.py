@@ -1,0 +1,32 @@
+"""The main job as the programs beside this file take it: its experiment, its data, its pure functions."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxresearch import data, experiment
+from jaxresearch.compilation import compiler_options
+from jaxresearch.data import Dataset
+from jaxresearch.experiment import Program
+
+
+class MainJob(NamedTuple):
+    """Hyperparameters, data and functions of ``experiments/mnist.py``."""
+
+    hyperparameters: Any
+    dataset: Dataset
+    program: Program
+
+
+def main_job(**settings: Any) -> MainJob:
+    """Returns the main job, with some settings of its own."""
+    mnist = experiment.load("mnist")
+    dataset = data.encode_dataset(data.load("mnist"))
+    hyperparameters = dataclasses.replace(mnist.hyperparameters, **settings)
+    return MainJob(hyperparameters, dataset, experiment.program(mnist, dataset.card))
+
+
+def compiled(fun: Any, *args: Any) -> Any:
+    """Returns the program of a function for these arguments, compiled as the command line does."""
+    return jax.jit(fun, compiler_options=compiler_options()).lower(*args).compile()
