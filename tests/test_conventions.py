@@ -35,7 +35,18 @@ def _public():
 
 PUBLIC = _public()
 FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
-CORE = ("losses", "metrics", "statistics", "gradients", "training", "sweeps", "sampling", "models", "data")
+CORE = (
+    "losses",
+    "metrics",
+    "statistics",
+    "gradients",
+    "training",
+    "sweeps",
+    "hypergradients",
+    "sampling",
+    "models",
+    "data",
+)
 LIBRARY = {name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment")}
 
 
@@ -114,6 +125,7 @@ def test_imports_go_one_way():
                 ("losses", "metrics", "statistics", "sampling", "models", "data"),
                 ("gradients",),
                 ("training", "sweeps", "compilation"),
+                ("hypergradients",),
                 ("experiment",),
                 ("execution",),
                 ("records",),
