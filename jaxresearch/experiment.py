@@ -171,6 +171,7 @@ class Experiment(Generic[H]):
         optimizer    (hyperparameters, n_steps) -> Optax transformation    may use swept values
         estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
         metrics      (card) -> metrics of the evaluation by name
+        report       (hyperparameters, params, collected, dataset) -> text  what the fitted model says, in the data's units
 
     Attributes:
         question: What is asked, in a sentence.
@@ -198,6 +199,7 @@ class Experiment(Generic[H]):
     target: str | None = None
     collect: Callable[..., Dataset] = data.load
     preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
+    report: Callable[[H, Any, Dataset, Dataset], str] | None = None
     estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
 
     def __post_init__(self) -> None:

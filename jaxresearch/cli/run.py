@@ -32,7 +32,7 @@ def run(name: str, words: list[str]) -> int:
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
         options = _smoke(options) if options.smoke else options
         start = time.perf_counter()
-        dataset = _data(experiment, options)
+        collected, dataset = _data(experiment, options)
         load_seconds = time.perf_counter() - start
         directory = _open(name, options, dataset)
     except Exception as error:
@@ -47,7 +47,11 @@ def run(name: str, words: list[str]) -> int:
             return _told(error, name, code=1)  # the run had begun: it failed, and its record stays
         directory.discard()
         return _told(error, name, code=2)
-    result = _result(name, experiment, options, outcome, load_seconds)
+    try:
+        result = _result(name, experiment, options, outcome, load_seconds)
+        result["report"] = _said(experiment, options, outcome, collected, dataset)
+    except Exception as error:
+        return _told(error, name, code=1)
     try:
         directory.write("result.json", result)
         records.save_checkpoint(
@@ -77,12 +81,13 @@ def _smoke(options: Options) -> Options:
     return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
 
 
-def _data(experiment: Experiment, options: Options) -> Dataset:
-    """Returns the preprocessed data, after checking that the options fit it and each other."""
+def _data(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
+    """Returns the data as collected and preprocessed, after checking that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
     experiments.check(options.hyperparameters)
-    dataset = experiment.preprocess(experiment.collect(options.data, target=options.target))
+    collected = experiment.collect(options.data, target=options.target)
+    dataset = experiment.preprocess(collected)
     if options.smoke:
         n_train = _SMOKE_STEPS * options.hyperparameters.batch_size
         dataset = dataset._replace(
@@ -93,7 +98,7 @@ def _data(experiment: Experiment, options: Options) -> Dataset:
     names = [f"test/{metric}" for metric in experiment.metrics(dataset.card)]
     if experiment.claim.metric not in names:
         raise ValueError(f"claim must be about one of {', '.join(names)}; got {experiment.claim.metric!r}. Mend it.")
-    return dataset
+    return collected, dataset
 
 
 def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory:
@@ -142,6 +147,16 @@ def _result(
     }
 
 
+def _said(
+    experiment: Experiment, options: Options, outcome: Outcome, collected: Dataset, dataset: Dataset
+) -> str | None:
+    """Returns what the experiment itself says of the model of the first seed, or nothing."""
+    if experiment.report is None:
+        return None
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outcome.state.params)
+    return experiment.report(options.hyperparameters, params, collected, dataset)
+
+
 def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) -> tuple[statistics.Verdict, str]:
     """Returns the verdict on the claim, and why in a few words; what the claim is not about decides nothing."""
     n, (low, high) = len(summary["values"]), summary["ci95"]
@@ -164,7 +179,8 @@ def _report(result: dict[str, Any], directory: records.RunDirectory) -> None:
     """Prints the table, the verdict, where the time went and where the run lies."""
     console = display.console()
     console.print(display.result_table(result))
-    for line in (display.verdict_line(result), display.seconds_line(result), f"run directory: {directory.path}"):
+    lines = (display.verdict_line(result), display.seconds_line(result), f"run directory: {directory.path}")
+    for line in (*filter(None, (result["report"],)), *lines):
         console.print(line, soft_wrap=True, markup=False)  # a path may hold brackets
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxresearch.data import tables
+from jaxresearch.data.ames import ames
 from jaxresearch.data.dataset import Dataset, Part, check
 from jaxresearch.data.idx import load_idx_folder
 from jaxresearch.data.mnist import mnist
 from jaxresearch.data.npz import load_npz
 from jaxresearch.data.tfds import load_tfds
 
-_BUNDLED: dict[str, Callable[[], Dataset]] = {"mnist": mnist}
+_BUNDLED: dict[str, Callable[[], Dataset]] = {"ames": ames, "mnist": mnist}
+_TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
 def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
@@ -23,10 +25,10 @@ def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction
     =====================  =============================================================================
     source                 what it is
     =====================  =============================================================================
-    ``mnist``              bundled with the package, verified by SHA-256
+    ``mnist``, ``ames``    bundled with the package, verified by SHA-256
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
-    a path to ``.csv``     a table; ``target`` names the column to predict
+    a path to ``.csv``     a table, packed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
     a path to ``.parquet`` a table, with the extra ``tables``
     a folder               the four IDX files of MNIST's layout, gzipped or not
     =====================  =============================================================================
@@ -114,7 +116,7 @@ def _floats(values: np.ndarray) -> np.ndarray:
 
 def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
     """Returns the data of a source, not yet checked."""
-    if target is not None and not source.endswith((".csv", ".parquet")):
+    if target is not None and not source.endswith(_TABLES):
         raise ValueError(f"target must come with a table; got {target!r} for {source}. Leave it out.")
     if source in _BUNDLED:
         return _BUNDLED[source]()
@@ -126,7 +128,7 @@ def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -
     if path.is_file():
         if path.suffix == ".npz":
             return load_npz(path, seed=seed, test_fraction=test_fraction)
-        if path.suffix in (".csv", ".parquet"):
+        if path.name.endswith(_TABLES):
             return tables.load_table(path, target=target, seed=seed, test_fraction=test_fraction)
         raise ValueError(f"data must be .npz, .csv, .parquet or a folder of IDX files; got {source}. Convert it first.")
     near = difflib.get_close_matches(source, _BUNDLED, n=1)

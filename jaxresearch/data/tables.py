@@ -2,8 +2,11 @@
 
 import csv
 import difflib
+import gzip
 import hashlib
 import io
+import lzma
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +38,7 @@ Encoder = dict[str, NumericEncoder | CategoryEncoder]
 
 
 def load_table(path: Path, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
-    r"""Returns the data of a ``.csv`` or ``.parquet`` file, split by class where there are classes.
+    r"""Returns the data of a ``.csv``, ``.csv.gz``, ``.csv.xz`` or ``.parquet`` file, split by class if there are any.
 
     ========================================  ===========================================
     target column                             what it becomes
@@ -71,7 +74,7 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path} must not be empty; it holds no bytes. Give it a header and rows.")
-    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(raw, path)
+    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(_unpacked(raw, path), path)
     if target is None or target not in columns:
         near = difflib.get_close_matches(target or "", columns, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
@@ -189,6 +192,15 @@ def _encode_column(fitted: NumericEncoder | CategoryEncoder, values: np.ndarray)
     missing = np.isnan(values)
     standard = (np.where(missing, fitted.median, values) - fitted.mean) / fitted.scale
     return np.stack([standard, missing], axis=1) if fitted.has_missing else standard[:, None]
+
+
+def _unpacked(raw: bytes, path: Path) -> bytes:
+    """Returns the text of a file that may be packed, by its name."""
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix)
+    try:
+        return unpack(raw) if unpack else raw
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} must be a whole {path.suffix} file; it is not ({error}). Copy it again.") from error
 
 
 def _read_csv(raw: bytes, path: Path) -> Columns:
