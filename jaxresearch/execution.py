@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from jaxresearch import experiment as experiments
 from jaxresearch import sweeps
@@ -22,13 +24,17 @@ _CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
 
 
 class Progress(NamedTuple):
-    """The chunk of steps just made: training metrics are ``(seeds, steps of the chunk)``, seconds without compiling."""
+    """The chunk of steps just made: training metrics are ``(runs, steps of the chunk)``, seconds without compiling.
+
+    ``n_examples`` counts those that all runs have seen so far.
+    """
 
     step: int
     n_steps: int
     steps_per_epoch: int
     metrics: dict[str, np.ndarray]
     seconds: float
+    n_examples: int
 
 
 class Outcome(NamedTuple):
@@ -94,9 +100,109 @@ def execute(
         Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
         statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
     """
+    _require_seeds(seeds)
+    experiments.check(hyperparameters)
+    return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe)
+
+
+class Trial(NamedTuple):
+    """One of several settings: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged."""
+
+    hyperparameters: Any
+    metrics: dict[str, np.ndarray]
+    diverged: bool
+
+
+def execute_all(
+    experiment: Experiment,
+    settings: Sequence[Any],
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> list[Trial]:
+    """Returns the metrics of several settings, every one of them with every seed.
+
+    Settings that differ in leaves alone are trained side by side by one program; each choice of static fields is a group,
+    and a program, of its own. A setting that diverges is marked, and disturbs no other.
+
+    Args:
+        experiment: The stages.
+        settings: Hyperparameters, one or more.
+        dataset: Preprocessed data; the metrics are of its test part. To choose among settings, pass `data.development`.
+        seeds: One run of each setting for each.
+        observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
+
+    Returns:
+        One trial a setting, in their order.
+
+    Raises:
+        ValueError: If there is no setting or no seed, or a hyperparameter is out of its bounds or does not fit the data.
+
+    Example:
+        See ``jaxresearch sweep mnist --learning-rate 1e-4:1e-1:log:4 --smoke``.
+
+    References:
+        Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13.
+        https://jmlr.org/papers/v13/bergstra12a.html
+    """
+    _require_seeds(seeds)
+    if not settings:
+        raise ValueError("settings must hold at least one; got none. Pass hyperparameters.")
+    groups: dict[Any, list[int]] = {}
+    for place, setting in enumerate(settings):
+        experiments.check(setting)
+        groups.setdefault(jax.tree.structure(setting), []).append(place)
+    trials: dict[int, Trial] = {}
+    for places in groups.values():
+        of_group = _trials([settings[place] for place in places], experiment, dataset, seeds, observe)
+        trials |= dict(zip(places, of_group, strict=True))
+    return [trials[place] for place in range(len(settings))]
+
+
+def _trials(
+    settings: list[Any],
+    experiment: Experiment,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    observe: Callable[[Progress], None],
+) -> list[Trial]:
+    """Returns the trials of settings that differ in leaves alone, made by one program."""
+    last = {}
+
+    def watch(progress: Progress) -> None:
+        last.update({name: values[:, -1] for name, values in progress.metrics.items()})
+        observe(progress)
+
+    runs = [setting for setting in settings for _ in seeds]
+    stacked = jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *runs)
+    keys = jnp.tile(sweeps.keys(seeds), len(settings))
+    outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch)
+    shape = (len(settings), len(seeds))
+    metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
+    finite = np.isfinite(last["loss"]).reshape(shape)
+    return [
+        Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
+        for i, setting in enumerate(settings)
+    ]
+
+
+def _require_seeds(seeds: Sequence[int]) -> None:
+    """Raises where there is no seed."""
     if not len(seeds):
         raise ValueError("seeds must hold at least one number; got none. Pass range(10) for a narrow interval.")
-    experiments.check(hyperparameters)
+
+
+def _carry_out(
+    experiment: Experiment,
+    hyperparameters: Any,
+    axis: int | None,
+    keys: Key[Array, " runs"],
+    dataset: Dataset,
+    observe: Callable[[Progress], None],
+) -> Outcome:
+    """Returns the outcome of one run a key; ``axis`` tells whether each has hyperparameters of its own (0) or not."""
+    n_runs = len(keys)
     program = experiments.program(experiment, dataset.card)
     n_examples = len(dataset.train["targets"])
     n_steps = experiments.n_steps(hyperparameters, n_examples)
@@ -106,15 +212,17 @@ def execute(
     def advance_chunk(key, hyperparameters, state, data):
         return program.advance(key, hyperparameters, state, data, n_chunk)
 
-    init = CompiledFunction(sweeps.sweep(program.init, (0, None, None)))
-    advance = CompiledFunction(sweeps.sweep(advance_chunk, (0, None, 0, None)), donate_argnums=(2,))
-    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (None, 0, None)))
+    init = CompiledFunction(sweeps.sweep(program.init, (0, axis, None)))
+    advance = CompiledFunction(sweeps.sweep(advance_chunk, (0, axis, 0, None)), donate_argnums=(2,))
+    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, None)))
 
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
-        observe(Progress(step, n_steps, steps_per_epoch, values, time.perf_counter() - start - advance.seconds))
+        seconds = time.perf_counter() - start - advance.seconds
+        n_seen = step * hyperparameters.batch_size * n_runs
+        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, n_seen))
 
-    keys, data = sweeps.keys(seeds), sweeps.place(dataset.train, n_runs=len(seeds))
+    data = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, data))
     start, made = time.perf_counter(), []
     for step in range(n_chunk, n_steps + 1, n_chunk):
@@ -126,7 +234,7 @@ def execute(
     jax.block_until_ready(state)
     trained = time.perf_counter()
 
-    test = sweeps.place(dataset.test, n_runs=len(seeds))
+    test = sweeps.place(dataset.test, n_runs=n_runs)
     metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
     stages = (init, advance, evaluate)
     seconds = {
@@ -134,7 +242,7 @@ def execute(
         "train": trained - start - advance.seconds,
         "evaluate": time.perf_counter() - trained - evaluate.seconds,
     }
-    speed = n_steps * hyperparameters.batch_size * len(seeds) / seconds["train"]
+    speed = n_steps * hyperparameters.batch_size * n_runs / seconds["train"]
     return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages))
 
 

@@ -15,6 +15,7 @@ An experiment is a pure function, and everything else is a transformation of it.
 
 commands:
   run EXPERIMENT    train over several seeds, evaluate, decide the claim; the run's directory keeps it all
+  sweep EXPERIMENT  the same at many settings: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64; on validation data
   list              the experiments in ./experiments and what they ask
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
@@ -27,6 +28,14 @@ usage: jaxresearch run EXPERIMENT [--seeds N] [--data SOURCE] [--target COLUMN] 
                                   [--FIELD VALUE ... any hyperparameter of the experiment]
 
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter; `jaxresearch list` the experiments.
+"""
+
+_SWEEP_HELP = """\
+usage: jaxresearch sweep EXPERIMENT --FIELD low:high:n | low:high:log:n | A,B,C ... [the options of run]
+
+Every combination is trained with every seed, and compared on data held out of the training part; the test part is not read.
+Settings that differ in float fields alone share one program; each choice of the other fields has its own. The entries of a
+tuple are joined by x: --hidden 64,128x64.
 """
 
 
@@ -54,36 +63,39 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jaxresearch {__version__}")
         return 0
     command, rest = words[0], words[1:]
-    if command in ("run", "list"):
+    if command in ("run", "sweep", "list"):
         try:
-            return {"run": _run, "list": _list}[command](rest)
+            return _list(rest) if command == "list" else _computed(command, rest)
         except KeyboardInterrupt:
             print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
             return 1
     import difflib
 
-    near = difflib.get_close_matches(command, ("run", "list"), n=1)
+    near = difflib.get_close_matches(command, ("run", "sweep", "list"), n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
-    return _mistake(f"command must be run or list; got {command!r}. {advice}")
+    return _mistake(f"command must be run, sweep or list; got {command!r}. {advice}")
 
 
-def _run(words: list[str]) -> int:
-    """Carries out ``jaxresearch run``."""
+def _computed(command: str, words: list[str]) -> int:
+    """Carries out a command that trains."""
     if not words or words[0] in ("-h", "--help"):
-        print(_RUN_HELP, end="")
+        print({"run": _RUN_HELP, "sweep": _SWEEP_HELP}[command], end="")
         return 0 if words else 2
     if words[0].startswith("-"):
         return _mistake(
-            f"the experiment must come first; got {words[0]!r}. Write: jaxresearch run EXPERIMENT {words[0]}"
+            f"the experiment must come first; got {words[0]!r}. Write: jaxresearch {command} EXPERIMENT {words[0]}"
         )
     import gc
 
     gc.disable()  # what is imported lives as long as the process: no need to search it for garbage, then or at the exit
-    from jaxresearch.cli.run import run
+    if command == "run":
+        from jaxresearch.cli.run import run as carry_out
+    else:
+        from jaxresearch.cli.sweep import sweep as carry_out
 
     gc.freeze()
     gc.enable()
-    return run(words[0], words[1:])
+    return carry_out(words[0], words[1:])
 
 
 def _list(words: list[str]) -> int:

@@ -17,12 +17,10 @@ class Display:
 
     Args:
         console: Where to print.
-        examples_per_step: Examples of all seeds in one step.
     """
 
-    def __init__(self, console: Console, *, examples_per_step: int):
+    def __init__(self, console: Console):
         self._console = console
-        self._examples_per_step = examples_per_step
         self._epoch = 0
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
@@ -38,7 +36,7 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made."""
         figures = [f"train {name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
-        figures.append(f"{chunk.step * self._examples_per_step / max(chunk.seconds, 1e-9):,.0f} examples/s")
+        figures.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
         epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
         text = " · ".join(figures)
         self._bar.update(

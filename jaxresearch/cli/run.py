@@ -26,17 +26,17 @@ _SMOKE_TEST_EXAMPLES = 500
 
 def run(name: str, words: list[str]) -> int:
     """Carries out ``jaxresearch run NAME WORDS...``; returns the exit code."""
-    _configure()
+    configure()
     try:
         experiment = experiments.load(name)
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
-        options = _smoke(options) if options.smoke else options
+        options = shortened(options) if options.smoke else options
         start = time.perf_counter()
-        collected, dataset = _data(experiment, options)
+        collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
         directory = _open(name, options, dataset)
     except Exception as error:
-        return _told(error, name, code=2)
+        return told(error, name, code=2)
     try:
         outcome = _train(experiment, options, dataset, directory)
     except KeyboardInterrupt:
@@ -44,27 +44,27 @@ def run(name: str, words: list[str]) -> int:
         return 1
     except Exception as error:
         if directory.has_metrics:
-            return _told(error, name, code=1)  # the run had begun: it failed, and its record stays
+            return told(error, name, code=1)  # the run had begun: it failed, and its record stays
         directory.discard()
-        return _told(error, name, code=2)
+        return told(error, name, code=2)
     try:
         result = _result(name, experiment, options, outcome, load_seconds)
         result["report"] = _said(experiment, options, outcome, collected, dataset)
     except Exception as error:
-        return _told(error, name, code=1)
+        return told(error, name, code=1)
     try:
         directory.write("result.json", result)
         records.save_checkpoint(
             directory.path / "checkpoints", outcome.state, step=int(np.asarray(outcome.state.step)[0])
         )
     except OSError as error:
-        told = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
-        return _told(told, name, code=1)
+        whole = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
+        return told(whole, name, code=1)
     _report(result, directory)
     return 0
 
 
-def _configure() -> None:
+def configure() -> None:
     """Sets JAX up for a command: one CPU device a core, a compilation cache on disk. Both must precede any array."""
     sweeps.split_cpu()
     if not jax.config.values["jax_compilation_cache_dir"]:
@@ -75,13 +75,13 @@ def _configure() -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
 
 
-def _smoke(options: Options) -> Options:
+def shortened(options: Options) -> Options:
     """Returns the options with one epoch and no more than two seeds; `_data` cuts the data to match."""
     once = dataclasses.replace(options.hyperparameters, epochs=min(1, options.hyperparameters.epochs))
     return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
 
 
-def _data(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
+def collected_and_preprocessed(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
     """Returns the data as collected and preprocessed, after checking that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
@@ -101,11 +101,14 @@ def _data(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
     return collected, dataset
 
 
+def named_directory(options: Options, name: str) -> Path:
+    """Returns where to record: what the user named, or a new place under ``runs``."""
+    return options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
 def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory:
     """Returns the new directory of the run, with all that is known before it begins."""
-    directory = records.RunDirectory(
-        options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}"
-    )
+    directory = records.RunDirectory(named_directory(options, name))
     config = {"experiment": name, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
     directory.write("config.json", config)
     directory.write("environment.json", records.environment(seeds=list(range(options.seeds))))
@@ -114,8 +117,7 @@ def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory
 
 def _train(experiment: Experiment, options: Options, dataset: Dataset, directory: records.RunDirectory) -> Outcome:
     """Returns the outcome; shows and records each chunk on the way."""
-    batch_size = options.hyperparameters.batch_size
-    with display.Display(display.console(), examples_per_step=batch_size * options.seeds) as shown:
+    with display.Display(display.console()) as shown:
 
         def observe(progress: Progress) -> None:
             shown.show(progress)
@@ -189,7 +191,7 @@ def _stem(name: str) -> str:
     return Path(name).stem
 
 
-def _told(error: Exception, name: str, *, code: int) -> int:
+def told(error: Exception, name: str, *, code: int) -> int:
     """Tells an error in one line and returns its exit code; raises it again where it is no mistake of the user's."""
     blamed = experiments.blame(error, name)
     if blamed is None and not isinstance(error, ValueError | OSError):

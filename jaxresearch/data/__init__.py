@@ -6,7 +6,18 @@
 from jaxresearch.data.dataset import DataCard, Dataset, check
 from jaxresearch.data.load import encode_dataset, load
 from jaxresearch.data.mnist import mnist
-from jaxresearch.data.splits import split
+from jaxresearch.data.splits import development, split
 from jaxresearch.data.tables import encode, fit_encoder
 
-__all__ = ["DataCard", "Dataset", "check", "encode", "encode_dataset", "fit_encoder", "load", "mnist", "split"]
+__all__ = [
+    "DataCard",
+    "Dataset",
+    "check",
+    "development",
+    "encode",
+    "encode_dataset",
+    "fit_encoder",
+    "load",
+    "mnist",
+    "split",
+]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxresearch.data.dataset import Part
+from jaxresearch.data.dataset import Dataset, Part
 
 
 def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> tuple[Part, Part]:
@@ -51,6 +51,37 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
     in_share = np.zeros(len(targets), bool)
     in_share[np.concatenate(taken)] = True
     return take(part, ~in_share), take(part, in_share)
+
+
+def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:
+    """Returns the data as one may see it while settings are chosen: the validation part stands where the test part stood.
+
+    Args:
+        dataset: Preprocessed data. Its test part is left out of what is returned.
+        fraction: Share of the training part to validate on, where the data has no validation part of its own.
+        seed: Of that split.
+
+    Returns:
+        The rest of the training part, the validation part as ``test``, and the card.
+
+    Raises:
+        ValueError: If the fraction is out of range.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> part = {"inputs": np.arange(20), "targets": np.arange(20) % 2}
+        >>> made = development(Dataset(part, {"inputs": None, "targets": None}, None, DataCard(name="a", source="b")))
+        >>> len(made.train["targets"]), len(made.test["targets"]), made.validation
+        (18, 2, None)
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.2 (the test set is
+        brought out only at the end). https://hastie.su.domains/ElemStatLearn/
+    """
+    if dataset.validation is not None:
+        return dataset._replace(test=dataset.validation, validation=None)
+    train, validation = split(dataset.train, fraction=fraction, seed=seed)
+    return dataset._replace(train=train, test=validation)
 
 
 def take(part: Part, index: np.ndarray) -> Part:

@@ -1,5 +1,7 @@
 """The directory of one run: what was asked, where it ran, how it went, what came out."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -50,7 +52,18 @@ class RunDirectory:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
-        text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+        self._write(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+    def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Writes rows with the same keys as one CSV file, whole or not at all."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        self._write(name, text.getvalue())
+
+    def _write(self, name: str, text: str) -> None:
+        """Writes one file beside its place, synced and renamed."""
         beside = self.path / f".{name}.new"
         try:
             with open(beside, "w") as file:
@@ -83,6 +96,12 @@ class RunDirectory:
                 folder.rmdir()
             except OSError:  # not empty: another run began in it meanwhile
                 break
+
+
+def _cell(value: Any) -> Any:
+    """Returns the value as a cell of a table."""
+    plain = _plain(value)
+    return "x".join(map(str, plain)) if isinstance(plain, list) else "" if plain is None else plain
 
 
 def _plain(value: Any) -> Any:
