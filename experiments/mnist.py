@@ -12,7 +12,7 @@ from typing import Literal
 
 import optax
 
-from jaxresearch import losses, metrics, models, training
+from jaxresearch import adjust, losses, metrics, models, training
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
@@ -69,4 +69,5 @@ experiment = Experiment(
     loss_fn=loss_fn,
     optimizer=optimizer,
     metrics=evaluation,
+    adjust=adjust.grid(learning_rate=[5e-4, 1e-3, 2e-3, 3e-3, 4e-3, 6e-3], schedule=["constant", "linear"]),
 )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 
 from jaxresearch import experiment as experiments
 from jaxresearch import sweeps
+from jaxresearch.adjust import Trial
 from jaxresearch.compilation import CompiledFunction
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
@@ -103,14 +104,6 @@ def execute(
     _require_seeds(seeds)
     experiments.check(hyperparameters)
     return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe)
-
-
-class Trial(NamedTuple):
-    """One of several settings: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged."""
-
-    hyperparameters: Any
-    metrics: dict[str, np.ndarray]
-    diverged: bool
 
 
 def execute_all(

@@ -19,6 +19,7 @@ import jax
 import optax
 
 from jaxresearch import data, gradients, sampling, training
+from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
 from jaxresearch.metrics import Metric
@@ -172,6 +173,7 @@ class Experiment(Generic[H]):
         estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
         metrics      (card) -> metrics of the evaluation by name
         report       (hyperparameters, params, collected, dataset) -> text  what the fitted model says, in the data's units
+        adjust       (history) -> Proposal or None                         what a study tries next: `jaxresearch.adjust`
 
     Attributes:
         question: What is asked, in a sentence.
@@ -200,6 +202,7 @@ class Experiment(Generic[H]):
     collect: Callable[..., Dataset] = data.load
     preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
     report: Callable[[H, Any, Dataset, Dataset], str] | None = None
+    adjust: Adjust | None = None
     estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
 
     def __post_init__(self) -> None:

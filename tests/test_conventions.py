@@ -43,11 +43,12 @@ CORE = (
     "training",
     "sweeps",
     "hypergradients",
+    "adjust",
     "sampling",
     "models",
     "data",
 )
-LIBRARY = {name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment")}
+LIBRARY = {name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment", "studies")}
 
 
 def test_there_is_something_to_hold_to_the_conventions():
@@ -125,9 +126,10 @@ def test_imports_go_one_way():
                 ("losses", "metrics", "statistics", "sampling", "models", "data"),
                 ("gradients",),
                 ("training", "sweeps", "compilation"),
-                ("hypergradients",),
+                ("hypergradients", "adjust"),
                 ("experiment",),
                 ("execution",),
+                ("studies",),
                 ("records",),
                 ("cli",),
             )

@@ -16,11 +16,12 @@ An experiment is a pure function, and everything else is a transformation of it.
 commands:
   run EXPERIMENT    train over several seeds, evaluate, decide the claim; the run's directory keeps it all
   sweep EXPERIMENT  the same at many settings: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64; on validation data
+  study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
   list              the experiments in ./experiments and what they ask
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter, its type, default and meaning.
-exit codes: 0 done, 1 failed, 2 usage
+exit codes: 0 done, 1 failed, 2 usage, 75 interrupted, to be gone on with
 """
 
 _RUN_HELP = """\
@@ -36,6 +37,15 @@ usage: jaxresearch sweep EXPERIMENT --FIELD low:high:n | low:high:log:n | A,B,C 
 Every combination is trained with every seed, and compared on data held out of the training part; the test part is not read.
 Settings that differ in float fields alone share one program; each choice of the other fields has its own. The entries of a
 tuple are joined by x: --hidden 64,128x64.
+"""
+
+_STUDY_HELP = """\
+usage: jaxresearch study EXPERIMENT [--rounds N] [--seconds S] [--seeds N] [--fresh-seeds N] [--directory DIR]
+                                    [--data SOURCE] [--target COLUMN] [--FIELD VALUE ... of the plain settings]
+
+Starts from the plain settings and adjusts as the experiment declares, on validation data, until the claim is supported there,
+nothing is left to try or the budget is spent. Then the test part is read, once: the best setting, fresh seeds, the verdict.
+The same command on the same directory goes on after an interruption.
 """
 
 
@@ -63,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jaxresearch {__version__}")
         return 0
     command, rest = words[0], words[1:]
-    if command in ("run", "sweep", "list"):
+    if command in ("run", "sweep", "study", "list"):
         try:
             return _list(rest) if command == "list" else _computed(command, rest)
         except KeyboardInterrupt:
@@ -71,15 +81,15 @@ def main(argv: list[str] | None = None) -> int:
             return 1
     import difflib
 
-    near = difflib.get_close_matches(command, ("run", "sweep", "list"), n=1)
+    near = difflib.get_close_matches(command, ("run", "sweep", "study", "list"), n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
-    return _mistake(f"command must be run, sweep or list; got {command!r}. {advice}")
+    return _mistake(f"command must be run, sweep, study or list; got {command!r}. {advice}")
 
 
 def _computed(command: str, words: list[str]) -> int:
     """Carries out a command that trains."""
     if not words or words[0] in ("-h", "--help"):
-        print({"run": _RUN_HELP, "sweep": _SWEEP_HELP}[command], end="")
+        print({"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}[command], end="")
         return 0 if words else 2
     if words[0].startswith("-"):
         return _mistake(
@@ -90,8 +100,10 @@ def _computed(command: str, words: list[str]) -> int:
     gc.disable()  # what is imported lives as long as the process: no need to search it for garbage, then or at the exit
     if command == "run":
         from jaxresearch.cli.run import run as carry_out
-    else:
+    elif command == "sweep":
         from jaxresearch.cli.sweep import sweep as carry_out
+    else:
+        from jaxresearch.cli.study import study as carry_out
 
     gc.freeze()
     gc.enable()

@@ -48,8 +48,7 @@ def run(name: str, words: list[str]) -> int:
         directory.discard()
         return told(error, name, code=2)
     try:
-        result = _result(name, experiment, options, outcome, load_seconds)
-        result["report"] = _said(experiment, options, outcome, collected, dataset)
+        result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
     except Exception as error:
         return told(error, name, code=1)
     try:
@@ -60,7 +59,7 @@ def run(name: str, words: list[str]) -> int:
     except OSError as error:
         whole = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
         return told(whole, name, code=1)
-    _report(result, directory)
+    report(result, directory)
     return 0
 
 
@@ -129,10 +128,15 @@ def _train(experiment: Experiment, options: Options, dataset: Dataset, directory
         )
 
 
-def _result(
-    name: str, experiment: Experiment, options: Options, outcome: Outcome, load_seconds: float
+def result_of(
+    name: str,
+    experiment: Experiment,
+    options: Options,
+    outcome: Outcome,
+    load_seconds: float,
+    datasets: tuple[Dataset, Dataset],
 ) -> dict[str, Any]:
-    """Returns ``result.json``."""
+    """Returns ``result.json``; the datasets are as collected and as preprocessed."""
     metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
     claim = experiment.claim
     verdict, because = _verdict(experiment, options, metrics[claim.metric])
@@ -146,6 +150,7 @@ def _result(
         "examples_per_second": outcome.examples_per_second,
         "n_compilations": outcome.n_compilations,
         "smoke": options.smoke,
+        "report": _said(experiment, options, outcome, *datasets),
     }
 
 
@@ -177,7 +182,7 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     return statistics.verdict((low, high), experiment.claim), because
 
 
-def _report(result: dict[str, Any], directory: records.RunDirectory) -> None:
+def report(result: dict[str, Any], directory: records.RunDirectory) -> None:
     """Prints the table, the verdict, where the time went and where the run lies."""
     console = display.console()
     console.print(display.result_table(result))

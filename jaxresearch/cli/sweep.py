@@ -8,10 +8,10 @@ from rich.table import Table
 
 from jaxresearch import data, execution, records, statistics
 from jaxresearch import experiment as experiments
+from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import parse_sweep, settings_of
 from jaxresearch.cli.run import collected_and_preprocessed, configure, named_directory, shortened, told
-from jaxresearch.execution import Trial
 from jaxresearch.experiment import Experiment
 
 

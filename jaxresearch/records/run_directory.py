@@ -50,9 +50,28 @@ class RunDirectory:
             ) from error
         self.path = path
 
+    @classmethod
+    def again(cls, path: Path) -> "RunDirectory":
+        """Returns a directory that is there already, to go on with."""
+        directory = cls.__new__(cls)
+        directory.path, directory._made = path, []
+        return directory
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns the content of one JSON file."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.path / name} must be whole JSON; it is not ({error}). Restore it.") from error
+
+    def differing(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Returns the entries of a JSON file that are not as in the content, or not there at all."""
+        recorded, asked = self.read(name), _plain(content)
+        return {key: recorded.get(key) for key in recorded.keys() | asked if recorded.get(key) != asked.get(key)}
+
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
-        self._write(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+        self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
     def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Writes rows with the same keys as one CSV file, whole or not at all."""
@@ -60,9 +79,9 @@ class RunDirectory:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-        self._write(name, text.getvalue())
+        self.write_text_file(name, text.getvalue())
 
-    def _write(self, name: str, text: str) -> None:
+    def write_text_file(self, name: str, text: str) -> None:
         """Writes one file beside its place, synced and renamed."""
         beside = self.path / f".{name}.new"
         try:

@@ -163,7 +163,7 @@ def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, k
         (["run", "mnist", "--directory", "experiments/mnist.py/below"], "directory must be one that can be written"),
         (["run", "mnist", "--directory", "/proc/nothing"], "directory must be one that can be written"),
         (["run", "--seeds", "3"], "the experiment must come first"),
-        (["rum", "mnist"], "command must be run, sweep or list; got 'rum'. Did you mean 'run'?"),
+        (["rum", "mnist"], "command must be run, sweep, study or list; got 'rum'. Did you mean 'run'?"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words, message):

@@ -1,0 +1,236 @@
+"""``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from jaxresearch import experiment as experiments
+from jaxresearch import records, statistics, studies
+from jaxresearch.adjust import History, Round, Trial
+from jaxresearch.cli import display
+from jaxresearch.cli.options import UsageError, parse
+from jaxresearch.cli.run import collected_and_preprocessed, configure, named_directory, report, result_of, told
+from jaxresearch.experiment import Experiment
+from jaxresearch.studies import Budget, Conclusion
+
+_INTERRUPTED = 75
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM came. Not KeyboardInterrupt: where that passes through ``exec``, Python ends the process by it."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raises `Interrupted` at the first SIGINT or SIGTERM within."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise Interrupted
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def study(name: str, words: list[str]) -> int:
+    """Carries out ``jaxresearch study NAME WORDS...``; returns the exit code."""
+    configure()
+    try:
+        experiment = experiments.load(name)
+        if experiment.adjust is None:
+            raise UsageError(
+                f"experiment must declare adjust to be studied; {name} does not. Write: adjust=adjust.grid(...)"
+            )
+        budget, rest = _budget(words)
+        options = dataclasses.replace(parse(experiment, rest, prog=f"jaxresearch study {name}"), seeds=budget.seeds)
+        if options.smoke:
+            raise UsageError("a study must be whole; got --smoke. Try the experiment by run --smoke.")
+        experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
+        if (options.directory or Path()).joinpath("result.json").is_file():
+            raise UsageError(
+                f"the study in {options.directory} has ended; read its study.md, or name another --directory."
+            )
+        start = time.perf_counter()
+        collected, dataset = collected_and_preprocessed(experiment, options)
+        load_seconds = time.perf_counter() - start
+        kept = {"seeds": budget.seeds, "fresh_seeds": budget.fresh_seeds}  # rounds and seconds may be extended
+        asked = {"experiment": name, "study": kept, **dataclasses.asdict(options)}
+        asked["data_card"] = dataclasses.asdict(dataset.card)
+        path = named_directory(options, f"{name}-study")
+        directory, history = _opened(path, asked, experiment)
+    except Exception as error:
+        return told(error, name, code=2)
+    try:
+        with _interruptible(), display.Display(display.console()) as shown:
+
+            def keep(history: History) -> None:
+                directory.write("study.json", {"rounds": [_as_record(made) for made in history]})
+
+            conclusion = studies.study(
+                experiment, dataset, budget=budget, history=history, observe=shown.show, on_round=keep
+            )
+        options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
+        result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
+        result["hyperparameters"] = dataclasses.asdict(conclusion.best)
+        result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
+        rounds = [_as_record(made) for made in conclusion.history]
+        directory.write("result.json", result)
+        state = conclusion.outcome.state
+        records.save_checkpoint(directory.path / "checkpoints", state, step=int(np.asarray(state.step)[0]))
+        directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
+        directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
+    except Interrupted:
+        print(f"jaxresearch: interrupted; go on with: jaxresearch study {name} --directory {path}", file=sys.stderr)
+        return _INTERRUPTED
+    except Exception as error:
+        return told(error, name, code=1)
+    display.console().print(_rounds_table(experiment, conclusion))
+    report(result, directory)
+    return 0
+
+
+def _budget(words: list[str]) -> tuple[Budget, list[str]]:
+    """Returns the budget that the words give, and the other words."""
+    values: dict[str, Any] = {}
+    rest, pending = [], list(words)
+    while pending:
+        word = pending.pop(0)
+        flag, equals, value = word.partition("=")
+        field = flag.removeprefix("--").replace("-", "_")
+        if not (flag.startswith("--") and field in Budget._fields):
+            rest.append(word)
+            continue
+        value = value if equals else (pending.pop(0) if pending else "")
+        kind = type(Budget._field_defaults[field])
+        try:
+            values[field] = kind(value)
+        except ValueError:
+            raise UsageError(
+                f"{field} must be a number; got {value!r}. Write: {flag} {Budget._field_defaults[field]}"
+            ) from None
+        if not values[field] > 0:
+            raise UsageError(f"{field} must be positive; got {value}. Write: {flag} {Budget._field_defaults[field]}")
+    return Budget(**values), rest
+
+
+def _opened(path: Path, asked: dict[str, Any], experiment: Experiment) -> tuple[records.RunDirectory, History]:
+    """Returns the directory of the study, and the rounds that it holds already."""
+    if not (path / "config.json").is_file():
+        directory = records.RunDirectory(path)
+        directory.write("config.json", asked)
+        directory.write("environment.json", records.environment(seeds=list(range(asked["study"]["seeds"]))))
+        return directory, ()
+    directory = records.RunDirectory.again(path)
+    differing = [name for name, value in directory.differing("config.json", asked).items() if name != "directory"]
+    if differing:
+        raise UsageError(
+            f"directory {path} must hold this study to go on with it; it differs in {', '.join(differing)}. "
+            "Name another one with --directory."
+        )
+    recorded = directory.read("study.json") if (path / "study.json").is_file() else {"rounds": []}
+    return directory, tuple(_from_record(made, experiment) for made in recorded["rounds"])
+
+
+def _as_record(made: Round) -> dict[str, Any]:
+    """Returns a round in JSON's types."""
+    trials = [
+        {**trial._asdict(), "hyperparameters": dataclasses.asdict(trial.hyperparameters)} for trial in made.trials
+    ]
+    return {"why": made.why, "trials": trials, "scores": list(made.scores)}
+
+
+def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
+    """Returns the round of a record; its hyperparameters are checked, and a metric that was not finite is so again."""
+    trials = []
+    for trial in record["trials"]:
+        fields = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in trial["hyperparameters"].items()
+        }
+        setting = dataclasses.replace(experiment.hyperparameters, **fields)
+        experiments.check(setting)
+        metrics = {name: np.array(values, np.float64) for name, values in trial["metrics"].items()}
+        trials.append(Trial(setting, metrics, trial["diverged"]))
+    scores = tuple(-np.inf if value is None else value for value in record["scores"])
+    return Round(record["why"], tuple(trials), scores)
+
+
+def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
+    """Returns one line a round: what was tried, the best of it and its interval on validation data."""
+    metric, made = experiment.claim.metric.removeprefix("test/"), []
+    for number, one in enumerate(conclusion.history, start=1):
+        n_diverged = sum(trial.diverged for trial in one.trials)
+        summary = statistics.summary(one.best.metrics[metric])
+        low, high = summary["ci95"]
+        mean = "diverged" if summary["mean"] is None else f"{summary['mean']:.4f}"
+        interval = "" if low is None else f"{low:.4f} to {high:.4f}"
+        tried = f"{one.why}: {len(one.trials)}" + (f", {n_diverged} diverged" if n_diverged else "")
+        made.append((str(number), tried, _changes(experiment, one.best.hyperparameters) or "plain", mean, interval))
+    return made
+
+
+def _rounds_table(experiment: Experiment, conclusion: Conclusion) -> Table:
+    """Returns the rounds as a table."""
+    table = Table(
+        "round", "tried", "best", f"validation {experiment.claim.metric.removeprefix('test/')}", "95 % interval"
+    )
+    for line in _lines(experiment, conclusion):
+        table.add_row(*line)
+    return table
+
+
+def _changes(experiment: Experiment, setting: Any) -> str:
+    """Returns the options that make a setting of the plain ones."""
+    changed = []
+    for field in dataclasses.fields(setting):
+        value = getattr(setting, field.name)
+        if value != getattr(experiment.hyperparameters, field.name):
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            changed.append(f"--{field.name.replace('_', '-')} {text}")
+    return " ".join(changed)
+
+
+def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any], name: str) -> str:
+    """Returns ``study.md``: what was asked, tried, chosen and decided."""
+    changes = _changes(experiment, conclusion.best)
+    lines = [
+        f"# {experiment.question}",
+        "",
+        f"Claim: {experiment.claim.text}. Verdict: **{result['claim']['verdict']}** ({result['claim']['because']}).",
+        "",
+        "## What was tried",
+        "",
+        "Settings were compared on validation data held out of the training part. The test part was not read.",
+        "",
+        "| round | tried | best | validation | 95 % interval |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(line)} |" for line in _lines(experiment, conclusion)),
+        "",
+        f"Adjusting ended since {conclusion.why}.",
+        "",
+        "## What was chosen and decided",
+        "",
+        f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on all training data with "
+        f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read once.",
+        "",
+        "| metric | mean | 95 % interval | n |",
+        "|---|---|---|---|",
+    ]
+    for metric, summary in result["metrics"].items():
+        low, high = summary["ci95"]
+        mean = "not finite" if summary["mean"] is None else f"{summary['mean']:.4f}"
+        lines.append(
+            f"| {metric} | {mean} | {'' if low is None else f'{low:.4f} to {high:.4f}'} | {len(summary['values'])} |"
+        )
+    again = f"jaxresearch run {name} --seeds {result['n_seeds']} {changes}".strip()
+    return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

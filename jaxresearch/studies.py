@@ -1,0 +1,185 @@
+"""The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until the claim is decided.
+
+While it adjusts, a study sees training and validation data alone. The test part is read once, after the last adjustment,
+by the best setting trained anew on all training data with fresh seeds; that decides the claim.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxresearch import data, execution, statistics
+from jaxresearch.adjust import History, Proposal, Round, Trial
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Outcome, Progress
+from jaxresearch.experiment import Experiment
+
+
+class Budget(NamedTuple):
+    """What a study may use: rounds, seconds of adjusting, seeds in each round, fresh seeds at the end."""
+
+    rounds: int = 10
+    seconds: int | float = 3600.0
+    seeds: int = 3
+    fresh_seeds: int = 10
+
+
+class Conclusion(NamedTuple):
+    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part."""
+
+    history: History
+    why: str
+    best: Any
+    outcome: Outcome
+
+
+def study(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    budget: Budget,
+    history: History = (),
+    observe: Callable[[Progress], None] = lambda progress: None,
+    on_round: Callable[[History], None] = lambda history: None,
+) -> Conclusion:
+    """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
+
+    Args:
+        experiment: The stages, ``adjust`` among them.
+        dataset: Preprocessed data; its test part is read after the last round.
+        budget: Rounds, seconds, seeds.
+        history: Rounds made before an interruption; none of their settings is trained again.
+        observe: Called after each chunk of steps.
+        on_round: Called after each round, with all rounds so far.
+
+    Returns:
+        The rounds, the chosen setting and its outcome with fresh seeds, numbered on from those of the rounds.
+
+    Raises:
+        ValueError: If the experiment has no ``adjust``, or as `jaxresearch.execution.execute_all`.
+
+    Example:
+        See ``jaxresearch study mnist``.
+
+        >>> from jaxresearch.experiment import load
+        >>> study(load("house_prices"), data.load("ames"), budget=Budget())
+        Traceback (most recent call last):
+        ...
+        ValueError: experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)
+
+    References:
+        Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
+    """
+    if experiment.adjust is None:
+        raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
+    development, start = data.development(dataset), time.perf_counter()
+    while True:
+        why = _finished(experiment, history, budget, time.perf_counter() - start)
+        plain = Proposal((experiment.hyperparameters,), "the plain settings")
+        proposal = plain if not history else None if why else experiment.adjust(history)
+        if proposal is None or not proposal.settings:
+            break
+        history = (*history, _round(experiment, proposal, history, development, budget, observe))
+        on_round(history)
+    best = best_of(experiment, history)
+    fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
+    outcome = execution.execute(experiment, best, dataset, seeds=fresh, observe=observe)
+    return Conclusion(history, why or "nothing is left to try", best, outcome)
+
+
+def score(experiment: Experiment, trial: Trial) -> float:
+    """Returns how well a trial did: the mean of the claim's metric, in the sense of the claim; -inf if it diverged.
+
+    Args:
+        experiment: Gives the claim.
+        trial: Its metrics are of the validation data.
+
+    Returns:
+        A number that is the better the higher.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> round(score(load("mnist"), Trial(None, {"accuracy": np.array([0.9, 0.8])}, False)), 2)
+        0.85
+
+    References:
+        Goodfellow, Bengio and Courville (2016), Deep Learning, section 5.3 (validation sets).
+        https://www.deeplearningbook.org/contents/ml.html
+    """
+    mean = float(np.mean(trial.metrics[experiment.claim.metric.removeprefix("test/")], dtype=np.float64))
+    if trial.diverged or not np.isfinite(mean):
+        return -np.inf
+    return mean if experiment.claim.at_least is not None else -mean
+
+
+def best_of(experiment: Experiment, history: History) -> Any:
+    """Returns the hyperparameters that scored best of those trained for as long as the plain ones.
+
+    Args:
+        experiment: Gives the plain settings.
+        history: The rounds.
+
+    Returns:
+        Hyperparameters; a trial of fewer epochs, as on the lower rungs of halving, is no candidate.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> mnist = load("mnist")
+        >>> best_of(mnist, (Round("plain", (Trial(mnist.hyperparameters, {}, False),), (0.9,)),)).epochs
+        5
+
+    References:
+        Jamieson and Talwalkar (2016), as in `jaxresearch.adjust.halving`.
+    """
+    tried = [
+        (value, trial.hyperparameters)
+        for made in history
+        for trial, value in zip(made.trials, made.scores, strict=True)
+    ]
+    whole = [entry for entry in tried if entry[1].epochs == experiment.hyperparameters.epochs]
+    return max(whole, key=lambda entry: entry[0])[1]
+
+
+def _round(
+    experiment: Experiment,
+    proposal: Proposal,
+    history: History,
+    development: Dataset,
+    budget: Budget,
+    observe: Callable[[Progress], None],
+) -> Round:
+    """Returns the round of a proposal; a setting that was tried before is not trained again."""
+    known = {_key(trial.hyperparameters): trial for made in history for trial in made.trials}
+    settings = list({_key(setting): setting for setting in proposal.settings}.values())
+    new = [setting for setting in settings if _key(setting) not in known]
+    if new:
+        made = execution.execute_all(experiment, new, development, seeds=range(budget.seeds), observe=observe)
+        known |= {_key(trial.hyperparameters): trial for trial in made}
+    trials = tuple(known[_key(setting)] for setting in settings)
+    return Round(proposal.why, trials, tuple(score(experiment, trial) for trial in trials))
+
+
+def _finished(experiment: Experiment, history: History, budget: Budget, seconds: float) -> str | None:
+    """Returns why no further round is made, or None."""
+    if not history:
+        return None
+    best = best_of(experiment, history)
+    trial = next(trial for made in history for trial in made.trials if _key(trial.hyperparameters) == _key(best))
+    summary = statistics.summary(trial.metrics[experiment.claim.metric.removeprefix("test/")])
+    low, high = summary["ci95"]
+    if low is not None and not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
+        return "the validation interval supports the claim"
+    if len(history) >= budget.rounds:
+        return f"the budget of {budget.rounds} rounds is spent"
+    if seconds > budget.seconds:
+        return f"the budget of {budget.seconds:g} seconds is spent"
+    return None
+
+
+def _key(hyperparameters: Any) -> Any:
+    """Returns what tells two settings apart."""
+    leaves, treedef = jax.tree.flatten(hyperparameters)
+    return tuple(map(float, leaves)), treedef

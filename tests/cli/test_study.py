@@ -1,0 +1,91 @@
+"""``jaxresearch study``: real processes, real files, an interruption."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """An experiment file of a user's own: the main job, with a short study of its own."""
+    path = tmp_path_factory.mktemp("own") / "own.py"
+    text = (ROOT / "experiments" / "mnist.py").read_text()
+    start, end = text.index("    adjust=adjust.grid("), text.rindex(")\n")
+    path.write_text(
+        text[:start] + "    adjust=adjust.grid(learning_rate=[2e-3, 1e30], hidden=[(8,), (4,)]),\n" + text[end:]
+    )
+    return path
+
+
+def command(path, *words):
+    return [sys.executable, "-m", "jaxresearch", "study", str(path), "--epochs", "1", "--batch-size", "512", *words]
+
+
+def study(path, *words):
+    return subprocess.run(command(path, *words), capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, tmp_path, signalled):
+    directory = tmp_path / "study"
+    words = ["--seeds", "2", "--fresh-seeds", "5", "--directory", str(directory)]
+    first = subprocess.Popen(
+        command(house, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    deadline = time.monotonic() + 240
+    while not (directory / "study.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signalled)  # after the first round
+    _, complaint = first.communicate()
+    assert first.returncode == 75 and f"--directory {directory}" in complaint, complaint
+    before = json.loads((directory / "study.json").read_text())
+    assert not (directory / "result.json").exists()
+
+    done = study(house, *words)
+    assert done.returncode == 0, done.stderr
+    after = json.loads((directory / "study.json").read_text())
+    assert after["rounds"][: len(before["rounds"])] == before["rounds"]
+    diverged = [trial["diverged"] for trial in after["rounds"][1]["trials"]]
+    assert diverged == [False, False, True, True]
+    result = json.loads((directory / "result.json").read_text())
+    assert result["n_seeds"] == 5 and result["seeds"] == [2, 3, 4, 5, 6] and result["experiment"] == "own"
+    assert len(result["metrics"]["test/accuracy"]["values"]) == 5
+    story = (directory / "study.md").read_text()
+    assert "Verdict: **refuted**" in story and "| 2 | a grid over learning_rate and hidden: 4, 2 diverged |" in story
+    assert any((directory / "checkpoints").iterdir())
+
+    ended = study(house, *words)
+    assert ended.returncode == 2 and "has ended" in ended.stderr
+
+
+def test_a_directory_of_another_study_is_refused(house, tmp_path):
+    directory = tmp_path / "study"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"experiment": "other"}')
+    done = study(house, "--directory", str(directory))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "must hold this study to go on with it; it differs in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("house_prices", [], "experiment must declare adjust to be studied; house_prices does not"),
+        ("mnist", ["--rounds", "many"], "rounds must be a number; got 'many'"),
+        ("mnist", ["--rounds", "0"], "rounds must be positive; got 0"),
+        ("mnist", ["--smoke"], "a study must be whole; got --smoke"),
+        ("mnist", ["--round", "3"], "option must be one of the experiment's; got --round"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(name, words, message, tmp_path):
+    made = [sys.executable, "-m", "jaxresearch", "study", name, *words, "--directory", str(tmp_path / "study")]
+    done = subprocess.run(made, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "study").exists()
