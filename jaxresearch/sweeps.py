@@ -265,8 +265,9 @@ def _carried(jaxpr: Any) -> int:
     carried = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "scan":
-            first, n_carry = equation.params["num_consts"], equation.params["num_carry"]
-            carried = max(carried, _n_bytes([variable.aval for variable in equation.invars[first : first + n_carry]]))
+            # What is carried leaves the loop as it leaves its body; what is stacked has one axis more.
+            pairs = zip(equation.params["jaxpr"].out_avals, equation.outvars, strict=True)
+            carried = max(carried, _n_bytes([of_body for of_body, out in pairs if of_body.shape == out.aval.shape]))
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
             if hasattr(inner, "eqns"):
                 carried = max(carried, _carried(inner))
