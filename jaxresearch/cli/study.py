@@ -29,15 +29,18 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[list[int]]:
     """Raises `Interrupted` at the first SIGINT or SIGTERM within."""
 
+    came: list[int] = []  # raised in a destructor or a callback, the error is lost: whoever looks here sees it
+
     def interrupt(signum: int, frame: Any) -> None:
+        came.append(signum)
         raise Interrupted
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -72,13 +75,18 @@ def study(name: str, words: list[str]) -> int:
     except Exception as error:
         return told(error, name, code=2)
     try:
-        with _interruptible(), display.Display(display.console()) as shown:
+        with _interruptible() as came, display.Display(display.console()) as shown:
 
             def keep(history: History) -> None:
                 directory.write("study.json", {"rounds": [_as_record(made) for made in history]})
 
+            def observe(progress: Any) -> None:
+                if came:
+                    raise Interrupted
+                shown.show(progress)
+
             conclusion = studies.study(
-                experiment, dataset, budget=budget, history=history, observe=shown.show, on_round=keep
+                experiment, dataset, budget=budget, history=history, observe=observe, on_round=keep
             )
         options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
         result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
