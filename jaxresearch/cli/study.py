@@ -31,7 +31,6 @@ class Interrupted(BaseException):
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[int]]:
     """Raises `Interrupted` at the first SIGINT or SIGTERM within."""
-
     came: list[int] = []  # raised in a destructor or a callback, the error is lost: whoever looks here sees it
 
     def interrupt(signum: int, frame: Any) -> None:
