@@ -8,7 +8,7 @@ study that was interrupted goes on as if it had not been.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,32 @@ Adjust = Callable[[History], Proposal | None]
 Range = tuple[int | float, int | float] | list[Any]
 
 
+def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> tuple[Any, ...]:
+    """Returns hyperparameters for every combination of the values; the last field varies fastest.
+
+    Args:
+        hyperparameters: Gives the fields that are not named.
+        values: The values of each field, by its name.
+
+    Returns:
+        One setting a combination.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        ...     momentum: float = swept(0.9, "share kept")
+        >>> [(s.learning_rate, s.momentum) for s in combinations(Rates(), {"learning_rate": [0.2], "momentum": [0.0, 0.5]})]
+        [(0.2, 0.0), (0.2, 0.5)]
+
+    References:
+        Bergstra and Bengio (2012), as in `grid`, section 2.
+    """
+    chosen = (dict(zip(values, entries, strict=True)) for entries in itertools.product(*values.values()))
+    return tuple(dataclasses.replace(hyperparameters, **fields) for fields in chosen)
+
+
 def grid(**values: Sequence[Any]) -> Adjust:
     """Returns the strategy that tries every combination once, in the second round, and then has nothing left.
 
@@ -79,11 +105,7 @@ def grid(**values: Sequence[Any]) -> Adjust:
         if history[1:]:
             return None
         plain = history[0].trials[0].hyperparameters
-        settings = tuple(
-            dataclasses.replace(plain, **dict(zip(values, chosen, strict=True)))
-            for chosen in itertools.product(*values.values())
-        )
-        return Proposal(settings, f"a grid over {' and '.join(values)}")
+        return Proposal(combinations(plain, values), f"a grid over {' and '.join(values)}")
 
     return adjust
 

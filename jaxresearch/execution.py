@@ -164,7 +164,7 @@ def _trials(
     last = {}
 
     def watch(progress: Progress) -> None:
-        last.update({name: values[:, -1] for name, values in progress.metrics.items()})
+        last["loss"] = progress.metrics["loss"][:, -1]
         observe(progress)
 
     runs = [setting for setting in settings for _ in seeds]

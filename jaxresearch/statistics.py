@@ -59,6 +59,11 @@ class Claim:
                 "Make two claims of an interval."
             )
 
+    @property
+    def evaluated(self) -> str:
+        """The metric's name in an evaluation, of whichever part: without ``test/``."""
+        return self.metric.removeprefix("test/")
+
 
 def mean(values: Sequence[int | float] | np.ndarray) -> float:
     r"""Returns the mean, in the unit of the values.

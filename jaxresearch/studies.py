@@ -76,14 +76,19 @@ def study(
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
     development, start = data.development(dataset), time.perf_counter()
-    while True:
-        why = _finished(experiment, history, budget, time.perf_counter() - start)
-        plain = Proposal((experiment.hyperparameters,), "the plain settings")
-        proposal = plain if not history else None if why else experiment.adjust(history)
-        if proposal is None or not proposal.settings:
-            break
+
+    def extended(history: History, proposal: Proposal) -> History:
         history = (*history, _round(experiment, proposal, history, development, budget, observe))
         on_round(history)
+        return history
+
+    if not history:
+        history = extended((), Proposal((experiment.hyperparameters,), "the plain settings"))
+    while (why := _finished(experiment, history, budget, time.perf_counter() - start)) is None:
+        proposal = experiment.adjust(history)
+        if proposal is None or not proposal.settings:
+            break
+        history = extended(history, proposal)
     best = best_of(experiment, history)
     fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
     outcome = execution.execute(experiment, best, dataset, seeds=fresh, observe=observe)
@@ -109,7 +114,7 @@ def score(experiment: Experiment, trial: Trial) -> float:
         Goodfellow, Bengio and Courville (2016), Deep Learning, section 5.3 (validation sets).
         https://www.deeplearningbook.org/contents/ml.html
     """
-    mean = float(np.mean(trial.metrics[experiment.claim.metric.removeprefix("test/")], dtype=np.float64))
+    mean = float(np.mean(trial.metrics[experiment.claim.evaluated], dtype=np.float64))
     if trial.diverged or not np.isfinite(mean):
         return -np.inf
     return mean if experiment.claim.at_least is not None else -mean
@@ -134,13 +139,14 @@ def best_of(experiment: Experiment, history: History) -> Any:
     References:
         Jamieson and Talwalkar (2016), as in `jaxresearch.adjust.halving`.
     """
-    tried = [
-        (value, trial.hyperparameters)
-        for made in history
-        for trial, value in zip(made.trials, made.scores, strict=True)
-    ]
-    whole = [entry for entry in tried if entry[1].epochs == experiment.hyperparameters.epochs]
-    return max(whole, key=lambda entry: entry[0])[1]
+    return _best(experiment, history).hyperparameters
+
+
+def _best(experiment: Experiment, history: History) -> Trial:
+    """Returns the trial that scored best of those trained for as long as the plain settings."""
+    tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
+    whole = [pair for pair in tried if pair[0].hyperparameters.epochs == experiment.hyperparameters.epochs]
+    return max(whole, key=lambda pair: pair[1])[0]
 
 
 def _round(
@@ -164,11 +170,8 @@ def _round(
 
 def _finished(experiment: Experiment, history: History, budget: Budget, seconds: float) -> str | None:
     """Returns why no further round is made, or None."""
-    if not history:
-        return None
-    best = best_of(experiment, history)
-    trial = next(trial for made in history for trial in made.trials if _key(trial.hyperparameters) == _key(best))
-    summary = statistics.summary(trial.metrics[experiment.claim.metric.removeprefix("test/")])
+    trial = _best(experiment, history)
+    summary = statistics.summary(trial.metrics[experiment.claim.evaluated])
     low, high = summary["ci95"]
     if low is not None and not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
         return "the validation interval supports the claim"

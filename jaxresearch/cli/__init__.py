@@ -48,6 +48,9 @@ nothing is left to try or the budget is spent. Then the test part is read, once:
 The same command on the same directory goes on after an interruption.
 """
 
+_HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
+_COMMANDS = (*_HELP_OF, "list")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code of a command: 0 done, 1 failed, 2 usage.
@@ -73,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jaxresearch {__version__}")
         return 0
     command, rest = words[0], words[1:]
-    if command in ("run", "sweep", "study", "list"):
+    if command in _COMMANDS:
         try:
             return _list(rest) if command == "list" else _computed(command, rest)
         except KeyboardInterrupt:
@@ -81,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             return 1
     import difflib
 
-    near = difflib.get_close_matches(command, ("run", "sweep", "study", "list"), n=1)
+    near = difflib.get_close_matches(command, _COMMANDS, n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
     return _mistake(f"command must be run, sweep, study or list; got {command!r}. {advice}")
 
@@ -89,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 def _computed(command: str, words: list[str]) -> int:
     """Carries out a command that trains."""
     if not words or words[0] in ("-h", "--help"):
-        print({"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}[command], end="")
+        print(_HELP_OF[command], end="")
         return 0 if words else 2
     if words[0].startswith("-"):
         return _mistake(

@@ -1,13 +1,12 @@
 """What a sweep goes over: ``--learning-rate 1e-4:1e-1:log:16 --batch-size 32,64`` as lists of values by field."""
 
-import dataclasses
 import math
 import typing
 from typing import Any
 
 import numpy as np
 
-from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.options import Options, UsageError, flag, options_among, parse
 from jaxresearch.experiment import Experiment
 
 
@@ -31,68 +30,52 @@ def parse_sweep(experiment: Experiment, words: list[str], *, prog: str) -> tuple
     kinds = typing.get_type_hints(type(experiment.hyperparameters))
     axes: dict[str, list[Any]] = {}
     rest: list[str] = []
-    pending = list(words)
-    while pending:
-        word = pending.pop(0)
-        flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--").replace("-", "_")
-        if not (flag.startswith("--") and name in kinds):
+    for name, word, value in options_among(words, kinds):
+        if name is None:
             rest.append(word)
-            continue
-        value = value if equals else (pending.pop(0) if pending else "")
-        if ":" in value:
+        elif ":" in value:
             axes[name] = _range(name, value, kinds[name])
         elif "," in value:
             axes[name] = _list(experiment, name, value, kinds[name], prog)
         else:
-            rest += [flag, *([value] if value else [])]
-            while typing.get_origin(kinds[name]) is tuple and pending and not pending[0].startswith("--"):
-                rest.append(pending.pop(0))
+            rest += [word, *([value] if value else [])]
     options = parse(experiment, rest, prog=prog)
     if not axes:
         raise UsageError("a sweep must go over a field at least; got none. Write: --learning-rate 1e-4:1e-1:log:8")
     return options, axes
 
 
-def settings_of(hyperparameters: Any, axes: dict[str, list[Any]]) -> list[Any]:
-    """Returns hyperparameters for every combination of the values; the last field varies fastest."""
-    made = [hyperparameters]
-    for name, values in axes.items():
-        made = [dataclasses.replace(setting, **{name: value}) for setting in made for value in values]
-    return made
-
-
 def _range(name: str, text: str, kind: Any) -> list[float]:
     """Returns the values of ``low:high:n`` or ``low:high:log:n``, to six digits."""
-    flag = f"--{name.replace('_', '-')}"
+    written = flag(name)
     if kind is not float:
         raise UsageError(
-            f"a range must be of a float field; {name} is not one (got {flag} {text}). Give a list: {flag} A,B"
+            f"a range must be of a float field; {name} is not one (got {written} {text}). Give a list: {written} A,B"
         )
     try:
         low_text, high_text, *middle, n_text = text.split(":")
         low, high, n = float(low_text), float(high_text), int(n_text)
     except ValueError:  # too few parts, or one that is no number
-        raise UsageError(f"a range must be low:high:n or low:high:log:n; got {flag} {text}. Correct it.") from None
+        raise UsageError(f"a range must be low:high:n or low:high:log:n; got {written} {text}. Correct it.") from None
     if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
-        raise UsageError(f"a range must be low:high:n or low:high:log:n; got {flag} {text}. Correct it.")
+        raise UsageError(f"a range must be low:high:n or low:high:log:n; got {written} {text}. Correct it.")
     if n < 1:
-        raise UsageError(f"a range must hold 1 value or more; got {n} in {flag} {text}. Ask for 8.")
+        raise UsageError(f"a range must hold 1 value or more; got {n} in {written} {text}. Ask for 8.")
     if low > high or (low == high and n > 1):
-        raise UsageError(f"a range must go upwards; got {flag} {text}. Write the smaller value first.")
+        raise UsageError(f"a range must go upwards; got {written} {text}. Write the smaller value first.")
     if middle and low <= 0:
-        raise UsageError(f"a log range must begin above 0; got {flag} {text}. Leave out log, or begin above 0.")
+        raise UsageError(f"a log range must begin above 0; got {written} {text}. Leave out log, or begin above 0.")
     return [float(f"{value:.6g}") for value in (np.geomspace if middle else np.linspace)(low, high, n)]
 
 
 def _list(experiment: Experiment, name: str, text: str, kind: Any, prog: str) -> list[Any]:
     """Returns the values of a list, each checked as an option of its own."""
-    flag = f"--{name.replace('_', '-')}"
+    written = flag(name)
     entries = text.split(",")
     if "" in entries or len(set(entries)) < len(entries):
-        raise UsageError(f"a list must hold values that differ; got {flag} {text}. Write each once.")
+        raise UsageError(f"a list must hold values that differ; got {written} {text}. Write each once.")
     values = []
     for entry in entries:
         words = entry.split("x") if typing.get_origin(kind) is tuple else [entry]
-        values.append(getattr(parse(experiment, [flag, *words], prog=prog).hyperparameters, name))
+        values.append(getattr(parse(experiment, [written, *words], prog=prog).hyperparameters, name))
     return values

@@ -52,6 +52,16 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
+def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
+    """Returns a mean to four digits."""
+    return missing if mean is None else f"{mean:.4f}"
+
+
+def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
+    """Returns an interval to four digits."""
+    return missing if low is None else f"{low:.4f} to {high:.4f}"
+
+
 def result_table(result: dict[str, Any]) -> Table:
     """Returns the metrics of a result with mean, 95 % interval and number of seeds."""
     table = Table(title=result["question"], title_justify="left", title_style="bold")
@@ -60,9 +70,8 @@ def result_table(result: dict[str, Any]) -> Table:
     for name, summary in result["metrics"].items():
         low, high = summary["ci95"]
         missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
-        interval = missing if low is None else f"{low:.4f} to {high:.4f}"
-        mean = "not finite" if summary["mean"] is None else f"{summary['mean']:.4f}"
-        table.add_row(name, mean, interval, str(len(summary["values"])))
+        interval = interval_text(low, high, missing=missing)
+        table.add_row(name, mean_text(summary["mean"]), interval, str(len(summary["values"])))
     return table
 
 

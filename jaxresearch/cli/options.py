@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import io
 import typing
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,30 @@ def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
     return Options(**values, hyperparameters=chosen)
 
 
+def flag(name: str) -> str:
+    """Returns a field as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def as_words(values: dict[str, Any]) -> str:
+    """Returns fields and their values as one would write them on the command line."""
+    texts = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
+    return " ".join(f"{flag(name)} {text}" for name, text in texts.items())
+
+
+def options_among(words: list[str], names: Container[str]) -> Iterator[tuple[str | None, str, str]]:
+    """Yields name, flag and value of each option of these names, and None, the word and "" for all other words."""
+    pending = list(words)
+    while pending:
+        word = pending.pop(0)
+        written, equals, value = word.partition("=")
+        name = written.removeprefix("--").replace("-", "_")
+        if written.startswith("--") and name in names:
+            yield name, written, value if equals else (pending.pop(0) if pending else "")
+        else:
+            yield None, word, ""
+
+
 def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
     """Returns type, default and help of the options that every run has."""
     return {
@@ -98,11 +123,11 @@ def _hyperparameter_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, 
 
 def _refuse_unknown(words: list[str], names: list[str]) -> None:
     """Raises for the first option that does not exist, with the nearest name."""
-    known = [f"--{name.replace('_', '-')}" for name in names]
+    known = [flag(name) for name in names]
     for word in words:
-        flag = word.split("=", 1)[0].replace("_", "-")
-        if word.startswith("--") and flag not in (*known, "--help"):
-            near = difflib.get_close_matches(flag, known, n=1)
+        written = word.split("=", 1)[0].replace("_", "-")
+        if word.startswith("--") and written not in (*known, "--help"):
+            near = difflib.get_close_matches(written, known, n=1)
             advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
             raise UsageError(f"option must be one of the experiment's; got {word}. {advice}")
 

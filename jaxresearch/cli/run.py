@@ -34,7 +34,7 @@ def run(name: str, words: list[str]) -> int:
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
-        directory = _open(name, options, dataset)
+        directory = new_directory(named_directory(options, name), {"experiment": name}, options, dataset)
     except Exception as error:
         return told(error, name, code=2)
     try:
@@ -52,10 +52,7 @@ def run(name: str, words: list[str]) -> int:
     except Exception as error:
         return told(error, name, code=1)
     try:
-        directory.write("result.json", result)
-        records.save_checkpoint(
-            directory.path / "checkpoints", outcome.state, step=int(np.asarray(outcome.state.step)[0])
-        )
+        write_outcome(directory, result, outcome)
     except OSError as error:
         whole = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
         return told(whole, name, code=1)
@@ -75,7 +72,7 @@ def configure() -> None:
 
 
 def shortened(options: Options) -> Options:
-    """Returns the options with one epoch and no more than two seeds; `_data` cuts the data to match."""
+    """Returns the options with one epoch and no more than two seeds; the data is cut to match when it is loaded."""
     once = dataclasses.replace(options.hyperparameters, epochs=min(1, options.hyperparameters.epochs))
     return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
 
@@ -100,18 +97,29 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     return collected, dataset
 
 
-def named_directory(options: Options, name: str) -> Path:
+def named_directory(options: Options, name: str, *, kind: str = "") -> Path:
     """Returns where to record: what the user named, or a new place under ``runs``."""
-    return options.directory or Path("runs") / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}"
+    return options.directory or Path("runs") / f"{_stem(name)}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _open(name: str, options: Options, dataset: Dataset) -> records.RunDirectory:
-    """Returns the new directory of the run, with all that is known before it begins."""
-    directory = records.RunDirectory(named_directory(options, name))
-    config = {"experiment": name, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
-    directory.write("config.json", config)
+def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
+    """Returns a new directory, with all that is known before anything is trained."""
+    directory = records.RunDirectory(path)
+    directory.write("config.json", config_of(asked, options, dataset))
     directory.write("environment.json", records.environment(seeds=list(range(options.seeds))))
     return directory
+
+
+def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict[str, Any]:
+    """Returns ``config.json``: what a command was asked for, its options, its data."""
+    return {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
+
+
+def write_outcome(directory: records.RunDirectory, result: dict[str, Any], outcome: Outcome) -> None:
+    """Writes the result, and the last state of all seeds."""
+    directory.write("result.json", result)
+    step = int(np.asarray(outcome.state.step)[0])
+    records.save_checkpoint(directory.path / "checkpoints", outcome.state, step=step)
 
 
 def _train(experiment: Experiment, options: Options, dataset: Dataset, directory: records.RunDirectory) -> Outcome:
@@ -176,7 +184,8 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
         return "undecided", "a single seed has no interval"
     if low is None:
         return "undecided", "a seed diverged"
-    because = f"mean {summary['mean']:.4f}, 95 % interval {low:.4f} to {high:.4f} over {n} seeds"
+    mean, interval = display.mean_text(summary["mean"]), display.interval_text(low, high)
+    because = f"mean {mean}, 95 % interval {interval} over {n} seeds"
     if n < statistics.FEWEST_SEEDS:
         return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
     return statistics.verdict((low, high), experiment.claim), because

@@ -16,8 +16,18 @@ from jaxresearch import experiment as experiments
 from jaxresearch import records, statistics, studies
 from jaxresearch.adjust import History, Round, Trial
 from jaxresearch.cli import display
-from jaxresearch.cli.options import UsageError, parse
-from jaxresearch.cli.run import collected_and_preprocessed, configure, named_directory, report, result_of, told
+from jaxresearch.cli.options import UsageError, as_words, options_among, parse
+from jaxresearch.cli.run import (
+    collected_and_preprocessed,
+    config_of,
+    configure,
+    named_directory,
+    new_directory,
+    report,
+    result_of,
+    told,
+    write_outcome,
+)
 from jaxresearch.experiment import Experiment
 from jaxresearch.studies import Budget, Conclusion
 
@@ -67,10 +77,13 @@ def study(name: str, words: list[str]) -> int:
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
         kept = {"seeds": budget.seeds, "fresh_seeds": budget.fresh_seeds}  # rounds and seconds may be extended
-        asked = {"experiment": name, "study": kept, **dataclasses.asdict(options)}
-        asked["data_card"] = dataclasses.asdict(dataset.card)
-        path = named_directory(options, f"{name}-study")
-        directory, history = _opened(path, asked, experiment)
+        asked = {"experiment": name, "study": kept}
+        path = named_directory(options, name, kind="-study")
+        if (path / "config.json").is_file():
+            directory = records.RunDirectory.again(path)
+            history = _history(directory, config_of(asked, options, dataset), experiment)
+        else:
+            directory, history = new_directory(path, asked, options, dataset), ()
     except Exception as error:
         return told(error, name, code=2)
     try:
@@ -92,11 +105,9 @@ def study(name: str, words: list[str]) -> int:
         result["hyperparameters"] = dataclasses.asdict(conclusion.best)
         result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
         rounds = [_as_record(made) for made in conclusion.history]
-        directory.write("result.json", result)
-        state = conclusion.outcome.state
-        records.save_checkpoint(directory.path / "checkpoints", state, step=int(np.asarray(state.step)[0]))
         directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
         directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
+        write_outcome(directory, result, conclusion.outcome)  # last: a result says that the study has ended
     except Interrupted:
         print(f"jaxresearch: interrupted; go on with: jaxresearch study {name} --directory {path}", file=sys.stderr)
         return _INTERRUPTED
@@ -110,43 +121,32 @@ def study(name: str, words: list[str]) -> int:
 def _budget(words: list[str]) -> tuple[Budget, list[str]]:
     """Returns the budget that the words give, and the other words."""
     values: dict[str, Any] = {}
-    rest, pending = [], list(words)
-    while pending:
-        word = pending.pop(0)
-        flag, equals, value = word.partition("=")
-        field = flag.removeprefix("--").replace("-", "_")
-        if not (flag.startswith("--") and field in Budget._fields):
+    rest = []
+    for field, word, value in options_among(words, Budget._fields):
+        if field is None:
             rest.append(word)
             continue
-        value = value if equals else (pending.pop(0) if pending else "")
-        kind = type(Budget._field_defaults[field])
+        default = Budget._field_defaults[field]
         try:
-            values[field] = kind(value)
+            values[field] = type(default)(value)
         except ValueError:
-            raise UsageError(
-                f"{field} must be a number; got {value!r}. Write: {flag} {Budget._field_defaults[field]}"
-            ) from None
+            raise UsageError(f"{field} must be a number; got {value!r}. Write: {word} {default}") from None
         if not values[field] > 0:
-            raise UsageError(f"{field} must be positive; got {value}. Write: {flag} {Budget._field_defaults[field]}")
+            raise UsageError(f"{field} must be positive; got {value}. Write: {word} {default}")
     return Budget(**values), rest
 
 
-def _opened(path: Path, asked: dict[str, Any], experiment: Experiment) -> tuple[records.RunDirectory, History]:
-    """Returns the directory of the study, and the rounds that it holds already."""
-    if not (path / "config.json").is_file():
-        directory = records.RunDirectory(path)
-        directory.write("config.json", asked)
-        directory.write("environment.json", records.environment(seeds=list(range(asked["study"]["seeds"]))))
-        return directory, ()
-    directory = records.RunDirectory.again(path)
-    differing = [name for name, value in directory.differing("config.json", asked).items() if name != "directory"]
+def _history(directory: records.RunDirectory, asked: dict[str, Any], experiment: Experiment) -> History:
+    """Returns the rounds that a directory holds, if it is of this study."""
+    differing = [name for name in directory.differing("config.json", asked) if name != "directory"]
     if differing:
         raise UsageError(
-            f"directory {path} must hold this study to go on with it; it differs in {', '.join(differing)}. "
+            f"directory {directory.path} must hold this study to go on with it; it differs in {', '.join(differing)}. "
             "Name another one with --directory."
         )
-    recorded = directory.read("study.json") if (path / "study.json").is_file() else {"rounds": []}
-    return directory, tuple(_from_record(made, experiment) for made in recorded["rounds"])
+    if not (directory.path / "study.json").is_file():
+        return ()
+    return tuple(_from_record(made, experiment) for made in directory.read("study.json")["rounds"])
 
 
 def _as_record(made: Round) -> dict[str, Any]:
@@ -174,13 +174,12 @@ def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
 
 def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
     """Returns one line a round: what was tried, the best of it and its interval on validation data."""
-    metric, made = experiment.claim.metric.removeprefix("test/"), []
+    metric, made = experiment.claim.evaluated, []
     for number, one in enumerate(conclusion.history, start=1):
         n_diverged = sum(trial.diverged for trial in one.trials)
         summary = statistics.summary(one.best.metrics[metric])
         low, high = summary["ci95"]
-        mean = "diverged" if summary["mean"] is None else f"{summary['mean']:.4f}"
-        interval = "" if low is None else f"{low:.4f} to {high:.4f}"
+        mean, interval = display.mean_text(summary["mean"], missing="diverged"), display.interval_text(low, high)
         tried = f"{one.why}: {len(one.trials)}" + (f", {n_diverged} diverged" if n_diverged else "")
         made.append((str(number), tried, _changes(experiment, one.best.hyperparameters) or "plain", mean, interval))
     return made
@@ -188,9 +187,7 @@ def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ..
 
 def _rounds_table(experiment: Experiment, conclusion: Conclusion) -> Table:
     """Returns the rounds as a table."""
-    table = Table(
-        "round", "tried", "best", f"validation {experiment.claim.metric.removeprefix('test/')}", "95 % interval"
-    )
+    table = Table("round", "tried", "best", f"validation {experiment.claim.evaluated}", "95 % interval")
     for line in _lines(experiment, conclusion):
         table.add_row(*line)
     return table
@@ -198,13 +195,9 @@ def _rounds_table(experiment: Experiment, conclusion: Conclusion) -> Table:
 
 def _changes(experiment: Experiment, setting: Any) -> str:
     """Returns the options that make a setting of the plain ones."""
-    changed = []
-    for field in dataclasses.fields(setting):
-        value = getattr(setting, field.name)
-        if value != getattr(experiment.hyperparameters, field.name):
-            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            changed.append(f"--{field.name.replace('_', '-')} {text}")
-    return " ".join(changed)
+    plain = experiment.hyperparameters
+    values = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)}
+    return as_words({name: value for name, value in values.items() if value != getattr(plain, name)})
 
 
 def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any], name: str) -> str:
@@ -234,10 +227,7 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
         "|---|---|---|---|",
     ]
     for metric, summary in result["metrics"].items():
-        low, high = summary["ci95"]
-        mean = "not finite" if summary["mean"] is None else f"{summary['mean']:.4f}"
-        lines.append(
-            f"| {metric} | {mean} | {'' if low is None else f'{low:.4f} to {high:.4f}'} | {len(summary['values'])} |"
-        )
+        mean, interval = display.mean_text(summary["mean"]), display.interval_text(*summary["ci95"])
+        lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
     again = f"jaxresearch run {name} --seeds {result['n_seeds']} {changes}".strip()
     return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

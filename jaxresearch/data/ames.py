@@ -4,7 +4,7 @@ import dataclasses
 from importlib import resources
 
 from jaxresearch.data import tables
-from jaxresearch.data.dataset import Dataset
+from jaxresearch.data.dataset import Dataset, require_digests
 
 _NAME = "ames_housing.csv.xz"
 _SHA256 = "5bdf5515c29cb3ec93b37ff52c27278e191032c39a34f982b061ceb0c4bc7a6d"
@@ -34,9 +34,7 @@ def ames(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
     """
     with resources.as_file(resources.files("jaxresearch.data") / "archives" / "ames" / _NAME) as path:
         dataset = tables.load_table(path, target="Sale_Price", seed=seed, test_fraction=test_fraction)
-    ((_, digest),) = dataset.card.sha256
-    if digest != _SHA256:
-        raise ValueError(f"{_NAME} must have SHA-256 {_SHA256}; got {digest}. The file was altered: install it again.")
+    require_digests(dataset, {_NAME: _SHA256})
     card = dataclasses.replace(
         dataset.card,
         name="ames",

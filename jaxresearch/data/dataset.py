@@ -107,6 +107,34 @@ def check(dataset: Dataset) -> None:
     _require_alike({name: part["inputs"] for name, part in dataset.parts().items()})
 
 
+def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
+    """Raises an error that names the file, where one that was read is not the original.
+
+    Args:
+        dataset: Its card holds the SHA-256 of what was read.
+        digests: The SHA-256 of the originals, by file name.
+
+    Raises:
+        ValueError: If a digest differs.
+
+    Example:
+        >>> part = {"inputs": np.zeros((1, 1)), "targets": np.zeros((1, 1))}
+        >>> card = DataCard(name="a", source="b", sha256=(("a.csv", "12"),))
+        >>> require_digests(Dataset(part, part, None, card), {"a.csv": "34"})
+        Traceback (most recent call last):
+        ...
+        ValueError: a.csv must have SHA-256 34; got 12. The archive was altered: install it again.
+
+    References:
+        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
+    """
+    for name, digest in dataset.card.sha256:
+        if digest != digests.get(name):
+            raise ValueError(
+                f"{name} must have SHA-256 {digests.get(name)}; got {digest}. The archive was altered: install it again."
+            )
+
+
 def _require_alike(inputs: dict[str, Any]) -> None:
     """Raises where the examples of one part are not of the form of the training part's."""
     kinds = {

@@ -4,7 +4,7 @@ import dataclasses
 from importlib import resources
 from pathlib import Path
 
-from jaxresearch.data.dataset import Dataset
+from jaxresearch.data.dataset import Dataset, require_digests
 from jaxresearch.data.idx import load_idx_folder
 
 _SHA256 = {
@@ -45,11 +45,7 @@ def mnist(directory: Path | None = None) -> Dataset:
 def _verified(folder: Path) -> Dataset:
     """Returns the data of the four archives, if they are the original ones."""
     dataset = load_idx_folder(folder)
-    for name, digest in dataset.card.sha256:
-        if digest != _SHA256.get(name):
-            raise ValueError(
-                f"{name} must have SHA-256 {_SHA256.get(name)}; got {digest}. The archive was altered: install it again."
-            )
+    require_digests(dataset, _SHA256)
     card = dataclasses.replace(
         dataset.card,
         name="mnist",

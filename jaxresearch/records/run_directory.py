@@ -64,10 +64,10 @@ class RunDirectory:
         except ValueError as error:
             raise ValueError(f"{self.path / name} must be whole JSON; it is not ({error}). Restore it.") from error
 
-    def differing(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Returns the entries of a JSON file that are not as in the content, or not there at all."""
+    def differing(self, name: str, content: dict[str, Any]) -> list[str]:
+        """Returns the names of the entries of a JSON file that are not as in the content, or in one of them alone."""
         recorded, asked = self.read(name), _plain(content)
-        return {key: recorded.get(key) for key in recorded.keys() | asked if recorded.get(key) != asked.get(key)}
+        return sorted(key for key in recorded.keys() | asked if recorded.get(key) != asked.get(key))
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""

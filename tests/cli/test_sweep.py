@@ -119,3 +119,10 @@ def test_nothing_to_do_is_refused(mnist):
         execution.execute_all(experiment, [], dataset, seeds=[0])
     with pytest.raises(ValueError, match="seeds must hold at least one"):
         execution.execute_all(experiment, [of(experiment)], dataset, seeds=[])
+
+
+def test_settings_are_written_as_they_are_typed():
+    from jaxresearch.cli.options import as_words
+
+    words = as_words({"schedule": "exponential", "hidden": (128, 64), "learning_rate": 0.00630957})
+    assert words == "--schedule exponential --hidden 128 64 --learning-rate 0.00630957"
