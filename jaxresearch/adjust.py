@@ -11,15 +11,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+import optax
 
 
 class Trial(NamedTuple):
-    """A setting that was tried: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged."""
+    """A setting that was tried: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged.
+
+    ``gradient`` is of the structure of the hyperparameters, each leaf with the axis of seeds; None unless asked for.
+    ``digest`` is that of all that the trial came from (`jaxresearch.execution.digests`).
+    """
 
     hyperparameters: Any
     metrics: dict[str, np.ndarray]
     diverged: bool
+    gradient: Any = None
+    digest: str = ""
 
 
 class Round(NamedTuple):
@@ -36,10 +44,11 @@ class Round(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What to try next, and why in a sentence."""
+    """What to try next, and why in a sentence; ``differentiate`` names a metric whose hypergradient is wanted with it."""
 
     settings: tuple[Any, ...]
     why: str
+    differentiate: str | None = None
 
 
 History = tuple[Round, ...]
@@ -137,7 +146,7 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
     References:
         Bergstra and Bengio (2012), as in `grid`.
     """
-    _check_ranges(n, ranges)
+    check_ranges(n, ranges)
 
     def adjust(history: History) -> Proposal:
         generator = np.random.default_rng((seed, len(history)))
@@ -178,7 +187,7 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
         Jamieson and Talwalkar (2016), Non-stochastic best arm identification and hyperparameter optimization, AISTATS,
         figure 1. https://arxiv.org/abs/1502.07943
     """
-    _check_ranges(n, ranges)
+    check_ranges(n, ranges)
     if eta < 2:
         raise ValueError(f"eta must be 2 or more; got {eta}. Pass 3, the usual share of a third.")
 
@@ -203,6 +212,70 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
     return adjust
 
 
+def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
+    """Returns gradient descent on hyperparameters: a step of Adam a round, against the hypergradient of whole runs.
+
+    Steps are made in the logarithm, as fits rates and factors: all values stay positive, and a step size of 0.3 changes
+    none by more than about a third at once. The gradient is the mean over the seeds of a round. It ends where a run
+    diverges or its gradient is not finite.
+
+    Args:
+        *fields: The swept fields to adjust, positive numbers or tuples of them; the others stay as in the first round.
+        metric: What falls: one of the experiment's metrics, smooth, and better the smaller it is.
+        step_size: Of Adam, in the logarithm.
+
+    Returns:
+        A strategy without an end of its own.
+
+    Raises:
+        ValueError: If no field is named, or the step size is not positive; when called, if a value is not positive.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
+        >>> descend("learning_rate", metric="log_loss")((plain,)).differentiate
+        'log_loss'
+        >>> known = Round("slope", (Trial(Rates(), {}, False, Rates(learning_rate=np.array([2.0, 4.0]))),), (0.5,))
+        >>> descend("learning_rate", metric="log_loss")((plain, known)).settings[0].learning_rate  # 0.1 exp(-0.3)
+        0.074082
+
+    References:
+        Maclaurin, Duvenaud and Adams (2015), Gradient-based hyperparameter optimization through reversible learning,
+        ICML, section 3.1 (learning-rate schedules). https://arxiv.org/abs/1502.03492
+    """
+    if not fields:
+        raise ValueError('fields must name one at least; got none. Write: descend("learning_rate", metric="log_loss")')
+    if not step_size > 0:
+        raise ValueError(f"step_size must be positive; got {step_size}. Pass 0.3.")
+    # Few steps are made, and every one is dear: the averages forget faster than in training.
+    adam = optax.adam(step_size, b1=0.8, b2=0.9)
+
+    def adjust(history: History) -> Proposal | None:
+        plain = history[0].trials[0].hyperparameters
+        start = {name: getattr(plain, name) for name in fields}
+        if not all(value > 0 for value in jax.tree.leaves(start)):
+            raise ValueError(f"{' and '.join(fields)} must be positive to be adjusted by their logarithm; got {start}.")
+        logs = jax.tree.map(math.log, start)
+        state, made = adam.init(logs), 0
+        for trial in (entry.trials[0] for entry in history if entry.trials[0].gradient is not None):
+            values = {name: getattr(trial.hyperparameters, name) for name in fields}
+            slopes = {name: getattr(trial.gradient, name) for name in fields}
+            of_logs = jax.tree.map(lambda value, slope: value * np.mean(slope, dtype=np.float64), values, slopes)
+            if trial.diverged or not np.isfinite(jax.tree.leaves(of_logs)).all():
+                return None
+            updates, state = adam.update(of_logs, state)
+            logs, made = optax.apply_updates(jax.tree.map(np.float32, logs), updates), made + 1
+        if not made:
+            return Proposal((plain,), f"the slope of {metric} there", metric)
+        chosen = jax.tree.map(lambda log: float(f"{math.exp(log):.5g}"), logs)
+        return Proposal((dataclasses.replace(plain, **chosen),), f"step {made} against the slope of {metric}", metric)
+
+    return adjust
+
+
 def _draw(generator: np.random.Generator, ranges: dict[str, Any]) -> dict[str, Any]:
     """Returns a value for each field, to six digits."""
     drawn = {}
@@ -214,8 +287,25 @@ def _draw(generator: np.random.Generator, ranges: dict[str, Any]) -> dict[str, A
     return drawn
 
 
-def _check_ranges(n: int, ranges: dict[str, Any]) -> None:
-    """Raises for the first range that cannot be drawn from."""
+def check_ranges(n: int, ranges: dict[str, Any]) -> None:
+    """Raises an error for the first range that cannot be drawn from.
+
+    Args:
+        n: Settings a round.
+        ranges: As for `random`.
+
+    Raises:
+        ValueError: If ``n`` is not positive, or a range is none.
+
+    Example:
+        >>> check_ranges(2, {"learning_rate": (1e-1, 1e-3)})
+        Traceback (most recent call last):
+        ...
+        ValueError: the range of learning_rate must be (low, high) with 0 < low < high; got (0.1, 0.001). Or pass a list.
+
+    References:
+        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
+    """
     if n < 1:
         raise ValueError(f"n must be 1 or more; got {n}. Pass the settings to try at once.")
     if not ranges:

@@ -3,6 +3,7 @@
 It neither prints nor writes; whoever calls sees each chunk through ``observe``.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxresearch import data, hypergradients, sweeps
 from jaxresearch import experiment as experiments
-from jaxresearch import sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.compilation import CompiledFunction
 from jaxresearch.data import Dataset
@@ -142,15 +143,95 @@ def execute_all(
     _require_seeds(seeds)
     if not settings:
         raise ValueError("settings must hold at least one; got none. Pass hyperparameters.")
-    groups: dict[Any, list[int]] = {}
-    for place, setting in enumerate(settings):
-        experiments.check(setting)
-        groups.setdefault(jax.tree.structure(setting), []).append(place)
     trials: dict[int, Trial] = {}
-    for places in groups.values():
+    for places in _groups(settings):
         of_group = _trials([settings[place] for place in places], experiment, dataset, seeds, observe)
         trials |= dict(zip(places, of_group, strict=True))
     return [trials[place] for place in range(len(settings))]
+
+
+def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *, seeds: Sequence[int]) -> list[str]:
+    """Returns, for each setting, the SHA-256 of all that `execute_all` makes its trial from.
+
+    That is the program of the whole run and its evaluation as it is lowered for XLA (so that a comment changed in the
+    experiment's file makes no difference, and a constant in a library that it uses does), the numbers of the
+    hyperparameters, the seeds and the data.
+
+    Args:
+        experiment: The stages.
+        settings: Hyperparameters.
+        dataset: Preprocessed data.
+        seeds: One run of each setting for each.
+
+    Returns:
+        64 hexadecimal digits a setting.
+
+    Raises:
+        ValueError: If a hyperparameter is out of its bounds or does not fit the data.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> house = load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> first, again = (digests(house, [house.hyperparameters], dataset, seeds=[0]) for _ in range(2))
+        >>> first == again != digests(house, [house.hyperparameters], dataset, seeds=[1])
+        True
+
+    References:
+        Mokhov, Mitchell and Peyton Jones (2018), Build systems a la carte, ICFP, section 4.2.2 (verifying traces).
+        https://doi.org/10.1145/3236774
+    """
+    program = experiments.program(experiment, dataset.card)
+
+    def whole(key, hyperparameters, train, test):
+        state, _ = program.run(key, hyperparameters, train)
+        return program.evaluate(hyperparameters, state, test)
+
+    of_data = data.digest(dataset.train) + data.digest(dataset.test)
+    types = [jax.tree.map(lambda array: jax.typeof(array), part) for part in (dataset.train, dataset.test)]
+    made: dict[int, str] = {}
+    for places in _groups(settings):
+        lowered = jax.jit(whole).lower(jax.random.key(0), settings[places[0]], *types).as_text()
+        for place in places:
+            numbers = [float(leaf) for leaf in jax.tree.leaves(settings[place])]
+            text = f"{lowered}{numbers}{list(seeds)}{of_data}"
+            made[place] = hashlib.sha256(text.encode()).hexdigest()
+    return [made[place] for place in range(len(settings))]
+
+
+def differentiate(
+    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, seeds: Sequence[int], metric: str
+) -> Any:
+    """Returns the hypergradient of an evaluation metric through whole runs, by forward mode, for several seeds at once.
+
+    Args:
+        experiment: The stages.
+        hyperparameters: Where to differentiate.
+        dataset: As in `execute_all`.
+        seeds: One run for each.
+        metric: One of the experiment's, smooth.
+
+    Returns:
+        The structure of the hyperparameters; each leaf has an axis of seeds.
+
+    Raises:
+        ValueError: If there is no seed, the experiment does not report the metric, or a swept field is no float.
+
+    Example:
+        See ``jaxresearch study schedule``.
+
+    References:
+        Franceschi, Donini, Frasconi and Pontil (2017), as in `jaxresearch.hypergradients.forward`.
+    """
+    _require_seeds(seeds)
+    experiments.check(hyperparameters)
+    unroll = hypergradients.unroll_of(experiments.program(experiment, dataset.card), metric=metric)
+    n_steps = experiments.n_steps(hyperparameters, len(dataset.train["targets"]))
+    hypergradient = hypergradients.forward(unroll, n_steps=n_steps)
+    over_seeds = CompiledFunction(sweeps.sweep(hypergradient, (0, None, None, None)))
+    train, validation = (sweeps.place(part, n_runs=len(seeds)) for part in (dataset.train, dataset.test))
+    _, gradient = over_seeds(sweeps.keys(seeds), hyperparameters, train, validation)
+    return jax.tree.map(np.asarray, gradient)
 
 
 def _trials(
@@ -178,6 +259,15 @@ def _trials(
         Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
         for i, setting in enumerate(settings)
     ]
+
+
+def _groups(settings: Sequence[Any]) -> list[list[int]]:
+    """Returns the places of the settings that share one program: those that differ in leaves alone."""
+    groups: dict[Any, list[int]] = {}
+    for place, setting in enumerate(settings):
+        experiments.check(setting)
+        groups.setdefault(jax.tree.structure(setting), []).append(place)
+    return list(groups.values())
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
@@ -215,11 +305,11 @@ def _carry_out(
         n_seen = step * hyperparameters.batch_size * n_runs
         observe(Progress(step, n_steps, steps_per_epoch, values, seconds, n_seen))
 
-    data = sweeps.place(dataset.train, n_runs=n_runs)
-    state = jax.block_until_ready(init(keys, hyperparameters, data))
+    train = sweeps.place(dataset.train, n_runs=n_runs)
+    state = jax.block_until_ready(init(keys, hyperparameters, train))
     start, made = time.perf_counter(), []
     for step in range(n_chunk, n_steps + 1, n_chunk):
-        state, metrics = advance(keys, hyperparameters, state, data)
+        state, metrics = advance(keys, hyperparameters, state, train)
         made.append((step, metrics))
         if len(made) > 1:
             watch(*made.pop(0))  # the device is at the next chunk meanwhile

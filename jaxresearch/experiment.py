@@ -33,7 +33,7 @@ RUN_OPTIONS = frozenset(("seeds", "data", "target", "directory", "smoke"))  # wh
 
 
 def swept(
-    default: int | float,
+    default: int | float | tuple[int | float, ...],
     help: str,
     *,
     above: int | float | None = None,
@@ -44,7 +44,7 @@ def swept(
     """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
 
     Args:
-        default: Its value in the plain experiment.
+        default: Its value in the plain experiment; a tuple has a leaf for each entry, and its length is static.
         help: What it means and its unit, in a few words; the command line shows them.
         above: The value has to be greater.
         at_least: The value has to be greater or equal.

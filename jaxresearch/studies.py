@@ -5,10 +5,10 @@ by the best setting trained anew on all training data with fresh seeds; that dec
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxresearch import data, execution, statistics
@@ -28,12 +28,17 @@ class Budget(NamedTuple):
 
 
 class Conclusion(NamedTuple):
-    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part."""
+    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part.
+
+    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that what the study gained can be told in
+    pairs; None where they were chosen.
+    """
 
     history: History
     why: str
     best: Any
     outcome: Outcome
+    plain: Outcome | None
 
 
 def study(
@@ -51,7 +56,8 @@ def study(
         experiment: The stages, ``adjust`` among them.
         dataset: Preprocessed data; its test part is read after the last round.
         budget: Rounds, seconds, seeds.
-        history: Rounds made before an interruption; none of their settings is trained again.
+        history: Rounds made before an interruption. Of a round whose program or data is another by now, and of those after
+            it, nothing is believed; no setting of the others is trained again.
         observe: Called after each chunk of steps.
         on_round: Called after each round, with all rounds so far.
 
@@ -82,6 +88,7 @@ def study(
         on_round(history)
         return history
 
+    history = _holding(experiment, history, development, budget)
     if not history:
         history = extended((), Proposal((experiment.hyperparameters,), "the plain settings"))
     while (why := _finished(experiment, history, budget, time.perf_counter() - start)) is None:
@@ -92,7 +99,10 @@ def study(
     best = best_of(experiment, history)
     fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
     outcome = execution.execute(experiment, best, dataset, seeds=fresh, observe=observe)
-    return Conclusion(history, why or "nothing is left to try", best, outcome)
+    plain = None
+    if best != experiment.hyperparameters:
+        plain = execution.execute(experiment, experiment.hyperparameters, dataset, seeds=fresh, observe=observe)
+    return Conclusion(history, why or "nothing is left to try", best, outcome, plain)
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
@@ -158,14 +168,44 @@ def _round(
     observe: Callable[[Progress], None],
 ) -> Round:
     """Returns the round of a proposal; a setting that was tried before is not trained again."""
-    known = {_key(trial.hyperparameters): trial for made in history for trial in made.trials}
-    settings = list({_key(setting): setting for setting in proposal.settings}.values())
-    new = [setting for setting in settings if _key(setting) not in known]
+    seeds = range(budget.seeds)
+    known = {trial.digest: trial for made in history for trial in made.trials}
+    digests = execution.digests(experiment, proposal.settings, development, seeds=seeds)
+    settings = dict(zip(digests, proposal.settings, strict=True))
+    new = {digest: setting for digest, setting in settings.items() if digest not in known}
     if new:
-        made = execution.execute_all(experiment, new, development, seeds=range(budget.seeds), observe=observe)
-        known |= {_key(trial.hyperparameters): trial for trial in made}
-    trials = tuple(known[_key(setting)] for setting in settings)
+        made = execution.execute_all(experiment, list(new.values()), development, seeds=seeds, observe=observe)
+        known |= {digest: trial._replace(digest=digest) for digest, trial in zip(new, made, strict=True)}
+    trials = tuple(known[digest] for digest in settings)
+    if (metric := proposal.differentiate) is not None:
+        trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
     return Round(proposal.why, trials, tuple(score(experiment, trial) for trial in trials))
+
+
+def _differentiated(experiment: Experiment, trial: Trial, development: Dataset, seeds: range, metric: str) -> Trial:
+    """Returns the trial with its hypergradient; one that diverged has none."""
+    if trial.diverged or trial.gradient is not None:
+        return trial
+    setting = trial.hyperparameters
+    return trial._replace(
+        gradient=execution.differentiate(experiment, setting, development, seeds=seeds, metric=metric)
+    )
+
+
+def _holding(experiment: Experiment, history: History, development: Dataset, budget: Budget) -> History:
+    """Returns the rounds up to the first whose trials would come from another program or other data by now."""
+    held: list[Round] = []
+    for made in history:
+        settings = [trial.hyperparameters for trial in made.trials]
+        now = execution.digests(experiment, settings, development, seeds=range(budget.seeds))
+        if now != [trial.digest for trial in made.trials]:
+            message = (
+                f"the rounds from {len(held) + 1} on are made again: their program or their data is another by now"
+            )
+            warnings.warn(message, stacklevel=3)
+            break
+        held.append(made._replace(scores=tuple(score(experiment, trial) for trial in made.trials)))
+    return tuple(held)
 
 
 def _finished(experiment: Experiment, history: History, budget: Budget, seconds: float) -> str | None:
@@ -180,9 +220,3 @@ def _finished(experiment: Experiment, history: History, budget: Budget, seconds:
     if seconds > budget.seconds:
         return f"the budget of {budget.seconds:g} seconds is spent"
     return None
-
-
-def _key(hyperparameters: Any) -> Any:
-    """Returns what tells two settings apart."""
-    leaves, treedef = jax.tree.flatten(hyperparameters)
-    return tuple(map(float, leaves)), treedef

@@ -200,7 +200,10 @@ def product(
             )
     axes = jnp.meshgrid(jnp.arange(len(seeds)), *(jnp.asarray(v, jnp.float32) for v in values.values()), indexing="ij")
     which_seed, *columns = (axis.ravel() for axis in axes)
-    constant = {name: jnp.full(which_seed.shape, getattr(hyperparameters, name)) for name in leaves - set(values)}
+    constant = {
+        name: jax.tree.map(lambda leaf: jnp.full(which_seed.shape, leaf), getattr(hyperparameters, name))
+        for name in leaves - set(values)
+    }
     swept = dict(zip(values, columns, strict=True))
     return keys(seeds)[which_seed], dataclasses.replace(hyperparameters, **constant, **swept)
 

@@ -3,9 +3,11 @@
 import re
 
 import numpy as np
+import optax
+import optuna
 import pytest
 
-from jaxresearch import adjust
+from jaxresearch import adjust, tune
 from jaxresearch.adjust import Round, Trial
 from jaxresearch.experiment import hyperparameters, static, swept
 
@@ -70,9 +72,92 @@ def test_halving_drops_what_diverged_and_ends_where_all_did():
     assert strategy((PLAIN, made(first, [-np.inf] * 6))) is None
 
 
+@hyperparameters
+class Schedule:
+    learning_rate: float = swept(0.1, "step size", above=0)
+    knots: tuple[float, ...] = swept((1.0, 1.0), "factors", above=0)
+
+
+def known(setting, slopes, diverged=False):
+    gradient = Schedule(learning_rate=np.zeros(2), knots=tuple(np.array(slope) for slope in slopes))
+    return Round("why", (Trial(setting, {}, diverged, gradient),), (0.0,))
+
+
+def test_descend_is_adam_on_the_logarithms():
+    strategy = adjust.descend("knots", metric="log_loss", step_size=0.3)
+    plain = Round("plain", (Trial(Schedule(), {}, False),), (0.0,))
+    asked = strategy((plain,))
+    assert asked.settings == (Schedule(),) and asked.differentiate == "log_loss"
+
+    first = known(Schedule(), [[1.0, 3.0], [-1.0, -1.0]])  # two seeds each
+    made = strategy((plain, first)).settings[0]
+    np.testing.assert_allclose(made.knots, np.exp([-0.3, 0.3]), rtol=1e-4)  # Adam's first step is the sign
+    assert made.learning_rate == 0.1
+
+    second = known(made, [[4.0, 4.0], [0.0, 0.0]])
+    adam = optax.adam(0.3, b1=0.8, b2=0.9)
+    logs, state = np.zeros(2, np.float32), adam.init(np.zeros(2, np.float32))
+    for slope in (np.float32([2, -1]), np.float32([4 * made.knots[0], 0])):
+        updates, state = adam.update(slope, state)
+        logs = logs + updates
+    np.testing.assert_allclose(strategy((plain, first, second)).settings[0].knots, np.exp(logs), rtol=1e-4)
+
+
+def test_descend_ends_where_there_is_no_slope():
+    strategy = adjust.descend("knots", metric="log_loss")
+    plain = Round("plain", (Trial(Schedule(), {}, False),), (0.0,))
+    assert strategy((plain, known(Schedule(), [[np.inf, 0.0], [0.0, 0.0]]))) is None
+    assert strategy((plain, known(Schedule(), [[1.0, 1.0], [1.0, 1.0]], diverged=True))) is None
+
+
+def followed(strategy, n_rounds):
+    """Returns the history of a made-up study whose best rate is 0.013 with a falling schedule."""
+
+    def score(setting):
+        falls = setting.schedule == "linear"
+        return -((np.log(setting.learning_rate / 0.013)) ** 2) - (not falls) if setting.learning_rate < 0.5 else -np.inf
+
+    history = (PLAIN,)
+    for _ in range(n_rounds):
+        settings = strategy(history).settings
+        history = (*history, made(settings, [score(setting) for setting in settings]))
+    return history
+
+
+def test_tpe_learns_from_the_history_alone():
+    ranges = {"learning_rate": (1e-5, 1.0), "schedule": ["constant", "linear"]}
+    history = followed(tune.tpe(n=8, seed=0, **ranges), 5)
+    assert followed(tune.tpe(n=8, seed=0, **ranges), 5) == history
+    assert any(not np.isfinite(score) for entry in history for score in entry.scores)  # what diverged stops nothing
+    assert max(history[-1].scores) > -0.1 and np.median(history[-1].scores) > np.median(history[1].scores)
+
+
+def test_tpe_goes_on_in_a_storage_that_several_share(tmp_path):
+    ranges = {"learning_rate": (1e-5, 1.0), "schedule": ["constant", "linear"]}
+    storage = f"sqlite:///{tmp_path}/tune.db"
+    strategies = [tune.tpe(n=4, seed=seed, storage=storage, **ranges) for seed in range(2)]
+    histories = [followed(strategy, 3) for strategy in strategies]
+    study = optuna.load_study(storage=storage, study_name="jaxresearch")
+    assert len(study.trials) == 24 and len({str(trial.params) for trial in study.trials}) > 12
+    # Each tells its last round when it is asked again, and adds nothing twice.
+    for strategy, history in zip(strategies, histories, strict=True):
+        strategy(history)
+    states = [trial.state.name for trial in optuna.load_study(storage=storage, study_name="jaxresearch").trials]
+    assert len(states) == 32 and states.count("RUNNING") == 8
+
+
+def test_tpe_says_what_is_wrong_with_a_storage(tmp_path):
+    strategy = tune.tpe(n=1, storage=f"sqlite:///{tmp_path}/none/tune.db", learning_rate=(1e-3, 1.0))
+    with pytest.raises(ValueError, match="storage must be a database that Optuna can use; got sqlite"):
+        strategy((PLAIN,))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: adjust.descend(metric="log_loss"), "fields must name one at least"),
+        (lambda: adjust.descend("knots", metric="log_loss", step_size=0), "step_size must be positive; got 0"),
+        (lambda: tune.tpe(n=0, learning_rate=(1, 2)), "n must be 1 or more; got 0"),
         (lambda: adjust.grid(), "values must name a field at least"),
         (lambda: adjust.grid(learning_rate=[]), "values must name a field at least"),
         (lambda: adjust.random(n=0, learning_rate=(1, 2)), "n must be 1 or more; got 0"),

@@ -48,7 +48,9 @@ CORE = (
     "models",
     "data",
 )
-LIBRARY = {name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment", "studies")}
+LIBRARY = {
+    name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment", "studies", "tune")
+}
 
 
 def test_there_is_something_to_hold_to_the_conventions():
@@ -127,7 +129,7 @@ def test_imports_go_one_way():
                 ("gradients",),
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),
-                ("experiment",),
+                ("experiment", "tune"),
                 ("execution",),
                 ("studies",),
                 ("records",),

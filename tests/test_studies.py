@@ -28,7 +28,7 @@ def experiment(**changes):
         model=lambda h, card: models.linear(card.n_features, 1),
         loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
         optimizer=lambda h, n_steps: training.gradient_descent(h.learning_rate),
-        metrics=lambda card: {"r2": metrics.r2()},
+        metrics=lambda card: {"r2": metrics.r2(), "mse": metrics.mean_squared_error()},
         adjust=changes.pop("adjust", adjust.grid(learning_rate=[1e-2, 3e-1, 1e30])),
     )
 
@@ -70,7 +70,10 @@ def test_a_step_that_adjusts_cannot_reach_the_test_part():
         assert one.scores == other.scores
     assert of_right.outcome.metrics["r2"].min() > 0.9 > 0 > of_wrong.outcome.metrics["r2"].max()
     assert all(
-        set(trial._fields) == {"hyperparameters", "metrics", "diverged"} for h in seen for r in h for trial in r.trials
+        set(trial._fields) == {"hyperparameters", "metrics", "diverged", "gradient", "digest"}
+        for h in seen
+        for r in h
+        for trial in r.trials
     )
 
 
@@ -94,7 +97,7 @@ def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
     monkeypatch.setattr(execution, "execute_all", watched_all)
     monkeypatch.setattr(execution, "execute", watched_one)
     studies.study(experiment(), whole, budget=BUDGET)
-    assert order == ["rounds", "rounds", "test"]
+    assert order == ["rounds", "rounds", "test", "test"]  # the chosen setting, and the plain one to compare it with
 
 
 def test_what_was_tried_is_not_trained_again(monkeypatch):
@@ -112,6 +115,54 @@ def test_what_was_tried_is_not_trained_again(monkeypatch):
     again = studies.study(experiment(adjust=same), dataset(), budget=BUDGET, history=whole.history)
     assert not trained and again.best == whole.best
     np.testing.assert_array_equal(again.outcome.metrics["r2"], whole.outcome.metrics["r2"])
+
+
+def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
+    conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
+    plain = execution.execute(experiment(), Line(), dataset(), seeds=[3, 4, 5, 6, 7])
+    np.testing.assert_array_equal(conclusion.plain.metrics["r2"], plain.metrics["r2"])
+    ends_plain = studies.study(experiment(adjust=adjust.grid(learning_rate=[1e-5])), dataset(), budget=BUDGET)
+    assert ends_plain.best == Line() and ends_plain.plain is None
+
+
+def test_rounds_of_another_program_or_other_data_are_made_again(monkeypatch):
+    trained, original = [], execution.execute_all
+
+    def counted(experiment, settings, *args, **kwargs):
+        trained.extend(settings)
+        return original(experiment, settings, *args, **kwargs)
+
+    whole = studies.study(experiment(), dataset(), budget=BUDGET)
+    monkeypatch.setattr(execution, "execute_all", counted)
+
+    renamed = dataclasses.replace(experiment(), question="Another text?", model=lambda h, card: models.linear(1, 1))
+    studies.study(renamed, dataset(), budget=BUDGET, history=whole.history)
+    assert not trained  # the same program, however it is written
+
+    other = dataset()
+    other.train["targets"][0] += 1
+    changed = dataclasses.replace(experiment(), optimizer=lambda h, n: training.gradient_descent(2 * h.learning_rate))
+    for of, data in ((changed, dataset()), (experiment(), other)):
+        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+            again = studies.study(of, data, budget=BUDGET, history=whole.history)
+        assert len(trained) == 4 and again.history[0].scores != whole.history[0].scores
+        trained.clear()
+
+
+def test_a_study_follows_the_hypergradient():
+    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))
+    conclusion = studies.study(slow, dataset(), budget=BUDGET._replace(rounds=6))
+    assert [made.trials[0].gradient is None for made in conclusion.history] == [True, *[False] * 5]
+    errors = [made.trials[0].metrics["mse"].mean() for made in conclusion.history]
+    assert errors[0] == errors[1] > errors[2] > errors[3] > errors[4] > errors[5]
+    # The derivative is that of the run: a step of one per cent changes the error by so much.
+    start = conclusion.history[1].trials[0]
+    nearby = [Line(learning_rate=1e-3 * factor) for factor in (0.99, 1.01)]
+    held_out = studies.data.development(dataset())
+    down, up = (t.metrics["mse"].mean() for t in execution.execute_all(slow, nearby, held_out, seeds=range(3)))
+    assert start.gradient.learning_rate.mean() == pytest.approx((up - down) / 2e-5, rel=1e-2)
+    assert start.gradient.learning_rate.shape == (3,)
 
 
 @pytest.mark.parametrize(

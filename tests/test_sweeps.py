@@ -164,3 +164,14 @@ def test_split_cpu_makes_one_device_a_core():
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout
+
+
+def test_product_spreads_a_tuple_of_leaves():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Knots:
+        rate: float = 0.1
+        knots: tuple[float, ...] = (1.0, 0.5)
+
+    _, made = sweeps.product(Knots(), seeds=[0, 1], rate=[0.1, 0.2, 0.4])
+    assert [leaf.tolist() for leaf in made.knots] == [[1.0] * 6, [0.5] * 6]

@@ -104,6 +104,7 @@ def study(name: str, words: list[str]) -> int:
         result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
         result["hyperparameters"] = dataclasses.asdict(conclusion.best)
         result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
+        result["gain"] = _gain(experiment, conclusion)
         rounds = [_as_record(made) for made in conclusion.history]
         directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
         directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
@@ -114,8 +115,28 @@ def study(name: str, words: list[str]) -> int:
     except Exception as error:
         return told(error, name, code=1)
     display.console().print(_rounds_table(experiment, conclusion))
+    if result["gain"] is not None:
+        display.console().print(f"gain: {_gain_line(result['gain'])}", soft_wrap=True)
     report(result, directory)
     return 0
+
+
+def _gain(experiment: Experiment, conclusion: Conclusion) -> dict[str, Any] | None:
+    """Returns how far the chosen setting lies from the plain ones on the test part, in pairs of the same seed."""
+    if conclusion.plain is None:
+        return None
+    metric = experiment.claim.evaluated
+    pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
+    if not np.isfinite(pair).all():
+        return None
+    difference = statistics.paired_difference(*pair)
+    return {"metric": f"test/{metric}", "mean": difference.mean, "ci95": [difference.low, difference.high]}
+
+
+def _gain_line(gain: dict[str, Any]) -> str:
+    """Returns the gain in a few words."""
+    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
+    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
 
 
 def _budget(words: list[str]) -> tuple[Budget, list[str]]:
@@ -146,14 +167,18 @@ def _history(directory: records.RunDirectory, asked: dict[str, Any], experiment:
         )
     if not (directory.path / "study.json").is_file():
         return ()
-    return tuple(_from_record(made, experiment) for made in directory.read("study.json")["rounds"])
+    record = directory.read("study.json")
+    directory.write("study.before.json", record)  # rounds that no longer hold are made again, but not lost
+    return tuple(_from_record(made, experiment) for made in record["rounds"])
 
 
 def _as_record(made: Round) -> dict[str, Any]:
     """Returns a round in JSON's types."""
-    trials = [
-        {**trial._asdict(), "hyperparameters": dataclasses.asdict(trial.hyperparameters)} for trial in made.trials
-    ]
+    trials = []
+    for trial in made.trials:
+        gradient = None if trial.gradient is None else dataclasses.asdict(trial.gradient)
+        setting = dataclasses.asdict(trial.hyperparameters)
+        trials.append({**trial._asdict(), "hyperparameters": setting, "gradient": gradient})
     return {"why": made.why, "trials": trials, "scores": list(made.scores)}
 
 
@@ -167,9 +192,27 @@ def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
         setting = dataclasses.replace(experiment.hyperparameters, **fields)
         experiments.check(setting)
         metrics = {name: np.array(values, np.float64) for name, values in trial["metrics"].items()}
-        trials.append(Trial(setting, metrics, trial["diverged"]))
+        trials.append(
+            Trial(
+                setting, metrics, trial["diverged"], _gradient(setting, trial.get("gradient")), trial.get("digest", "")
+            )
+        )
     scores = tuple(-np.inf if value is None else value for value in record["scores"])
     return Round(record["why"], tuple(trials), scores)
+
+
+def _gradient(setting: Any, record: dict[str, Any] | None) -> Any:
+    """Returns the gradient of a record, in the structure of its hyperparameters."""
+    if record is None:
+        return None
+    slopes: dict[str, Any] = {}
+    for field in dataclasses.fields(setting):
+        values = record[field.name]
+        if isinstance(getattr(setting, field.name), tuple) and not field.metadata.get("static"):
+            slopes[field.name] = tuple(np.array(entry, np.float64) for entry in values)
+        elif not field.metadata.get("static"):
+            slopes[field.name] = np.array(values, np.float64)
+    return dataclasses.replace(setting, **slopes)
 
 
 def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
@@ -223,6 +266,7 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
         f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on all training data with "
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read once.",
         "",
+        *([f"Gain: {_gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         "| metric | mean | 95 % interval | n |",
         "|---|---|---|---|",
     ]

@@ -3,7 +3,7 @@
 ``load`` is the door to all sources, ``encode_dataset`` the step to what a model takes.
 """
 
-from jaxresearch.data.dataset import DataCard, Dataset, check
+from jaxresearch.data.dataset import DataCard, Dataset, check, digest
 from jaxresearch.data.load import encode_dataset, load
 from jaxresearch.data.mnist import mnist
 from jaxresearch.data.splits import development, split
@@ -14,6 +14,7 @@ __all__ = [
     "Dataset",
     "check",
     "development",
+    "digest",
     "encode",
     "encode_dataset",
     "fit_encoder",

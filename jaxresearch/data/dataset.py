@@ -1,6 +1,7 @@
 """What a source of data is turned into: parts, and a card that says where they come from."""
 
 import dataclasses
+import hashlib
 import math
 from typing import Any, NamedTuple
 
@@ -133,6 +134,30 @@ def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
             raise ValueError(
                 f"{name} must have SHA-256 {digests.get(name)}; got {digest}. The archive was altered: install it again."
             )
+
+
+def digest(part: Part) -> str:
+    """Returns the SHA-256 of a part: names, types, shapes and values of its arrays.
+
+    Args:
+        part: Preprocessed inputs and targets.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> digest({"inputs": np.zeros(2)}) == digest({"inputs": np.zeros(2)}) != digest({"inputs": np.zeros((2, 1))})
+        True
+
+    References:
+        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
+    """
+    sha256 = hashlib.sha256()
+    for name, values in sorted(part.items()):
+        array = np.ascontiguousarray(values)
+        sha256.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        sha256.update(array.data)
+    return sha256.hexdigest()
 
 
 def _require_alike(inputs: dict[str, Any]) -> None:
