@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: install mnist format lint types test test-slow test-typed test-tfds bench check clean help
+.PHONY: install mnist format lint types test test-slow test-typed test-tfds faults bench check clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -44,13 +44,16 @@ types: $(VENV)/.installed-test ## static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: $(VENV)/.installed-test ## the tests and the doctests
-	$(PYTEST) -m 'not slow and not tfds'
+	$(PYTEST) -m 'not slow and not faults and not tfds'
 
 test-typed: $(VENV)/.installed-test ## the tests again, with every array annotation checked as they run
-	$(PYTEST) -m 'not slow and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
+	$(PYTEST) -m 'not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
 
 test-slow: $(VENV)/.installed-test ## the tests of whole runs: minutes each
 	$(PYTEST) -m slow
+
+faults: $(VENV)/.installed-test ## 200 kills, 1,000 flipped bits: minutes
+	$(PYTEST) -m faults
 
 test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorFlow
 	$(PIP_INSTALL) -e '.[test,tfds]'

@@ -1,4 +1,4 @@
-"""Does a learning-rate schedule learnt by its own gradient beat every constant rate?
+"""Does a learning-rate schedule learnt by its own gradient beat the best constant rate of a grid?
 
     jaxresearch study schedule --rounds 8                                       learns the schedule, half a minute a step
     jaxresearch sweep schedule --learning-rate 1e-4:1e-2:log:20 --seeds 4       the constant rates it has to beat
@@ -42,7 +42,7 @@ def optimizer(hyperparameters, n_steps):
 
 experiment = dataclasses.replace(
     load("mnist", directory=Path(__file__).parent),
-    question="Does a learning-rate schedule learnt by its own gradient beat every constant rate?",
+    question="Does a learning-rate schedule learnt by its own gradient beat the best constant rate of a grid?",
     claim=Claim(text="a learnt schedule comes below a log loss of 0.075", metric="test/log_loss", at_most=0.075),
     hyperparameters=Schedule(),
     optimizer=optimizer,

@@ -25,10 +25,26 @@ from jaxresearch.training import TrainState
 _CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
 
 
+Start = Callable[[TrainState], tuple[int, TrainState]]
+
+
+class Keeping(NamedTuple):
+    """When a state is kept and how: ``due()`` is asked after each chunk; ``keep(steps made, state)`` has to copy the state.
+
+    The chunk has been observed by then. The next one reuses the memory of the state. What ``keep`` raises ends the run.
+    """
+
+    due: Callable[[], bool]
+    keep: Callable[[int, TrainState], None]
+
+
+_NOTHING_KEPT = Keeping(lambda: False, lambda step, state: None)
+
+
 class Progress(NamedTuple):
     """The chunk of steps just made: training metrics are ``(runs, steps of the chunk)``, seconds without compiling.
 
-    ``n_examples`` counts those that all runs have seen so far.
+    ``n_examples`` counts those that all runs have seen since this process began with them.
     """
 
     step: int
@@ -42,7 +58,8 @@ class Progress(NamedTuple):
 class Outcome(NamedTuple):
     """What came out, with a leading axis of seeds: the last state, and the evaluation metrics by name.
 
-    ``seconds`` tells compiling, training and evaluating apart; ``examples_per_second`` counts the examples of all seeds.
+    ``seconds`` tells compiling, training and evaluating apart; ``examples_per_second`` counts the examples of all seeds;
+    ``resumed_from`` is the step that this process began with.
     """
 
     state: TrainState
@@ -50,6 +67,7 @@ class Outcome(NamedTuple):
     seconds: dict[str, float]
     examples_per_second: float
     n_compilations: int
+    resumed_from: int = 0
 
 
 def execute(
@@ -59,6 +77,8 @@ def execute(
     *,
     seeds: Sequence[int],
     observe: Callable[[Progress], None] = lambda progress: None,
+    start: Start = lambda state: (0, state),
+    keeping: Keeping = _NOTHING_KEPT,
 ) -> Outcome:
     """Returns the outcome of an experiment for several seeds, trained side by side.
 
@@ -68,9 +88,12 @@ def execute(
         dataset: Preprocessed data. Its test part is read once, after the last step.
         seeds: One run for each.
         observe: Called after each chunk of steps, while the next one is already under way.
+        start: From the state at step 0 to the steps made and the state to go on from: a checkpoint, put in its place.
+        keeping: Which states are kept on the way, as `Keeping` says.
 
     Returns:
-        State and metrics of all seeds, and where the time went.
+        State and metrics of all seeds, and where the time went. A run that goes on from a state of its own comes to the same
+        numbers, bit for bit.
 
     Raises:
         ValueError: If there is no seed, or a hyperparameter is out of its bounds or does not fit the data.
@@ -104,7 +127,7 @@ def execute(
     """
     _require_seeds(seeds)
     experiments.check(hyperparameters)
-    return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe)
+    return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe, start, keeping)
 
 
 def execute_all(
@@ -199,6 +222,33 @@ def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *
     return [made[place] for place in range(len(settings))]
 
 
+def blank_state(experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_runs: int) -> TrainState:
+    """Returns shapes and types of the state of several runs; nothing is computed.
+
+    Args:
+        experiment: The stages.
+        hyperparameters: The settings.
+        dataset: Preprocessed data.
+        n_runs: Length of the leading axis.
+
+    Returns:
+        The structure of `Outcome.state`, with `jax.ShapeDtypeStruct` as leaves.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> house = load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> blank_state(house, house.hyperparameters, dataset, n_runs=3).params["Dense_0"]["kernel"].shape
+        (3, 1, 1)
+
+    References:
+        JAX documentation, ``jax.eval_shape``. https://docs.jax.dev/en/latest/_autosummary/jax.eval_shape.html
+    """
+    program = experiments.program(experiment, dataset.card)
+    init = jax.vmap(program.init, (0, None, None))
+    return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters, dataset.train)
+
+
 def differentiate(
     experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, seeds: Sequence[int], metric: str
 ) -> Any:
@@ -283,6 +333,8 @@ def _carry_out(
     keys: Key[Array, " runs"],
     dataset: Dataset,
     observe: Callable[[Progress], None],
+    start: Start = lambda state: (0, state),
+    keeping: Keeping = _NOTHING_KEPT,
 ) -> Outcome:
     """Returns the outcome of one run a key; ``axis`` tells whether each has hyperparameters of its own (0) or not."""
     n_runs = len(keys)
@@ -301,19 +353,25 @@ def _carry_out(
 
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
-        seconds = time.perf_counter() - start - advance.seconds
-        n_seen = step * hyperparameters.batch_size * n_runs
+        seconds = time.perf_counter() - began - advance.seconds
+        n_seen = (step - n_before) * hyperparameters.batch_size * n_runs
         observe(Progress(step, n_steps, steps_per_epoch, values, seconds, n_seen))
 
     train = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
-    start, made = time.perf_counter(), []
-    for step in range(n_chunk, n_steps + 1, n_chunk):
+    n_before, going_on = start(state)
+    state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
+    began, made = time.perf_counter(), []
+    for step in range(n_before + n_chunk, n_steps + 1, n_chunk):
         state, metrics = advance(keys, hyperparameters, state, train)
         made.append((step, metrics))
-        if len(made) > 1:
-            watch(*made.pop(0))  # the device is at the next chunk meanwhile
-    watch(*made.pop())
+        kept = keeping.due()
+        while len(made) > (not kept):
+            watch(*made.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
+        if kept:
+            keeping.keep(step, state)
+    for last in made:
+        watch(*last)
     jax.block_until_ready(state)
     trained = time.perf_counter()
 
@@ -322,11 +380,11 @@ def _carry_out(
     stages = (init, advance, evaluate)
     seconds = {
         "compile": sum(stage.seconds for stage in stages),
-        "train": trained - start - advance.seconds,
+        "train": trained - began - advance.seconds,
         "evaluate": time.perf_counter() - trained - evaluate.seconds,
     }
-    speed = n_steps * hyperparameters.batch_size * n_runs / seconds["train"]
-    return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages))
+    speed = (n_steps - n_before) * hyperparameters.batch_size * n_runs / seconds["train"]
+    return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages), n_before)
 
 
 def chunk_steps(n_steps: int) -> int:

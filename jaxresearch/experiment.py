@@ -29,7 +29,9 @@ from jaxresearch.training import TrainState
 
 H = TypeVar("H")
 
-RUN_OPTIONS = frozenset(("seeds", "data", "target", "directory", "smoke"))  # what the command line asks of every run
+RUN_OPTIONS = frozenset(
+    ("seeds", "data", "target", "directory", "smoke", "save_every")
+)  # what the command line asks of every run
 
 
 def swept(

@@ -17,6 +17,8 @@ commands:
   run EXPERIMENT    train over several seeds, evaluate, decide the claim; the run's directory keeps it all
   sweep EXPERIMENT  the same at many settings: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64; on validation data
   study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
+  resume DIR        go on with a run or study that was interrupted or killed, bit for bit
+  verify DIR        check every file of a run's checkpoints against its digest
   list              the experiments in ./experiments and what they ask
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
@@ -49,7 +51,8 @@ The same command on the same directory goes on after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_COMMANDS = (*_HELP_OF, "list")
+_OF_DIRECTORY = ("resume", "verify")
+_COMMANDS = (*_HELP_OF, *_OF_DIRECTORY, "list")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,7 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     command, rest = words[0], words[1:]
     if command in _COMMANDS:
         try:
-            return _list(rest) if command == "list" else _computed(command, rest)
+            if command == "list":
+                return _list(rest)
+            return _of_directory(command, rest) if command in _OF_DIRECTORY else _computed(command, rest)
         except KeyboardInterrupt:
             print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
             return 1
@@ -86,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
 
     near = difflib.get_close_matches(command, _COMMANDS, n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
-    return _mistake(f"command must be run, sweep, study or list; got {command!r}. {advice}")
+    return _mistake(f"command must be one of {', '.join(_COMMANDS)}; got {command!r}. {advice}")
 
 
 def _computed(command: str, words: list[str]) -> int:
@@ -111,6 +116,17 @@ def _computed(command: str, words: list[str]) -> int:
     gc.freeze()
     gc.enable()
     return carry_out(words[0], words[1:])
+
+
+def _of_directory(command: str, words: list[str]) -> int:
+    """Carries out a command on a run's directory."""
+    asked = words[:1] in (["-h"], ["--help"])
+    if len(words) != 1 or asked:
+        print(f"usage: jaxresearch {command} DIR", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    from jaxresearch.cli import resume
+
+    return getattr(resume, command)(Path(words[0]))
 
 
 def _list(words: list[str]) -> int:

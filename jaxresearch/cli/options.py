@@ -27,6 +27,7 @@ class Options:
     target: str | None
     directory: Path | None
     smoke: bool
+    save_every: float
     hyperparameters: Any
 
 
@@ -109,6 +110,7 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
         "target": (str | None, experiment.target, "column to predict, where the data is a table"),
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
         "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
+        "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
     }
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from jaxresearch import execution, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
-from jaxresearch.cli.options import Options, parse
+from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
+from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.saving import Saver, restored
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
@@ -34,28 +36,26 @@ def run(name: str, words: list[str]) -> int:
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
-        directory = new_directory(named_directory(options, name), {"experiment": name}, options, dataset)
+        path = named_directory(options, name)
+        directory = opened_directory(path, {"experiment": name}, options, dataset, what="run")
     except Exception as error:
         return told(error, name, code=2)
+    checkpoints = records.Checkpoints(path)
     try:
-        outcome = _train(experiment, options, dataset, directory)
-    except KeyboardInterrupt:
-        print(f"jaxresearch: interrupted; what was recorded lies in {directory.path}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        if directory.has_metrics:
-            return told(error, name, code=1)  # the run had begun: it failed, and its record stays
-        directory.discard()
-        return told(error, name, code=2)
-    try:
+        with interruptible(grace=True) as came:
+            outcome = _train(experiment, options, dataset, directory, checkpoints, came)
         result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
-    except Exception as error:
-        return told(error, name, code=1)
-    try:
         write_outcome(directory, result, outcome)
-    except OSError as error:
-        whole = OSError(f"{directory.path} could not be written whole ({error}); make room and run it again")
-        return told(whole, name, code=1)
+    except Interrupted:
+        at = checkpoints.steps()
+        saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
+        print(f"jaxresearch: interrupted; {saved}; go on with: jaxresearch resume {path}", file=sys.stderr)
+        return EXIT_CODE
+    except Exception as error:
+        if directory.is_new and not directory.has_metrics:
+            directory.discard()
+            return told(error, name, code=2)
+        return told(_with_advice(error, path, checkpoints), name, code=1)  # the run had begun: its record stays
     report(result, directory)
     return 0
 
@@ -102,6 +102,27 @@ def named_directory(options: Options, name: str, *, kind: str = "") -> Path:
     return options.directory or Path("runs") / f"{_stem(name)}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
+def opened_directory(
+    path: Path, asked: dict[str, Any], options: Options, dataset: Dataset, *, what: str
+) -> records.RunDirectory:
+    """Returns a new directory, or the one of a run or study that was interrupted, if it is this one."""
+    if not (path / "config.json").is_file():
+        return new_directory(path, asked, options, dataset)
+    if (path / "result.json").is_file():
+        raise UsageError(f"the {what} in {path} has ended; read its result.json, or name another --directory.")
+    directory = records.RunDirectory.again(path)
+    differences = directory.differences("config.json", config_of(asked, options, dataset))
+    changed = [
+        f"{field}: {values}" for field, values in differences.items() if field not in ("directory", "save_every")
+    ]
+    if changed:
+        raise UsageError(
+            f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}. "
+            "Name another one with --directory."
+        )
+    return directory
+
+
 def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
     """Returns a new directory, with all that is known before anything is trained."""
     directory = records.RunDirectory(path)
@@ -116,24 +137,60 @@ def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict
 
 
 def write_outcome(directory: records.RunDirectory, result: dict[str, Any], outcome: Outcome) -> None:
-    """Writes the result, and the last state of all seeds."""
-    directory.write("result.json", result)
+    """Writes the last state of all seeds, and then the result: it says that the run has ended."""
     step = int(np.asarray(outcome.state.step)[0])
-    records.save_checkpoint(directory.path / "checkpoints", outcome.state, step=step)
+    records.Checkpoints(directory.path).write(step, outcome.state)
+    directory.write("result.json", result)
 
 
-def _train(experiment: Experiment, options: Options, dataset: Dataset, directory: records.RunDirectory) -> Outcome:
-    """Returns the outcome; shows and records each chunk on the way."""
+def _train(
+    experiment: Experiment,
+    options: Options,
+    dataset: Dataset,
+    directory: records.RunDirectory,
+    checkpoints: records.Checkpoints,
+    came: list[int],
+) -> Outcome:
+    """Returns the outcome, from the newest state that was saved; shows, records and saves on the way."""
+    settings, seeds = options.hyperparameters, range(options.seeds)
+
+    def program() -> str:
+        return execution.digests(experiment, [settings], dataset, seeds=seeds)[0]
+
+    found = None
+    if not directory.is_new:
+        like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds))
+        found = restored(checkpoints, like, program=program)
+        directory.cut_metrics(found.step if found else 0)
+    seconds = found.about.get("seconds", 0.0) if found else 0.0
+    saver = Saver(checkpoints, every=options.save_every, came=came, program=program, seconds=seconds)
     with display.Display(display.console()) as shown:
 
         def observe(progress: Progress) -> None:
             shown.show(progress)
             means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
-            directory.append_metrics({"step": progress.step, "seconds": progress.seconds, **means})
+            directory.append_metrics({"step": progress.step, "seconds": seconds + progress.seconds, **means})
 
-        return execution.execute(
-            experiment, options.hyperparameters, dataset, seeds=range(options.seeds), observe=observe
+        outcome = execution.execute(
+            experiment,
+            settings,
+            dataset,
+            seeds=seeds,
+            observe=observe,
+            start=lambda state: (found.step, found.state) if found else (0, state),
+            keeping=execution.Keeping(saver.due, saver.keep),
         )
+    checkpoints.wait()
+    return outcome
+
+
+def _with_advice(error: Exception, path: Path, checkpoints: records.Checkpoints) -> Exception:
+    """Returns the error of a run that had begun; where its directory failed, with what is safe."""
+    if not isinstance(error, OSError | records.CheckpointError):
+        return error
+    steps = checkpoints.steps()
+    safe = f"step {steps[-1]} is safe; go on with: jaxresearch resume {path}" if steps else "no step was saved"
+    return OSError(f"{path} could not be read or written ({error}); {safe}")
 
 
 def result_of(
@@ -157,6 +214,7 @@ def result_of(
         "seconds": {"load": load_seconds, **outcome.seconds},
         "examples_per_second": outcome.examples_per_second,
         "n_compilations": outcome.n_compilations,
+        "resumed_from": outcome.resumed_from,
         "smoke": options.smoke,
         "report": _said(experiment, options, outcome, *datasets),
     }

@@ -1,11 +1,8 @@
 """``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
 
-import contextlib
 import dataclasses
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,13 @@ from jaxresearch import experiment as experiments
 from jaxresearch import records, statistics, studies
 from jaxresearch.adjust import History, Round, Trial
 from jaxresearch.cli import display
+from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import UsageError, as_words, options_among, parse
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
-    config_of,
     configure,
     named_directory,
-    new_directory,
+    opened_directory,
     report,
     result_of,
     told,
@@ -30,29 +27,6 @@ from jaxresearch.cli.run import (
 )
 from jaxresearch.experiment import Experiment
 from jaxresearch.studies import Budget, Conclusion
-
-_INTERRUPTED = 75
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM came. Not KeyboardInterrupt: where that passes through ``exec``, Python ends the process by it."""
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Raises `Interrupted` at the first SIGINT or SIGTERM within."""
-    came: list[int] = []  # raised in a destructor or a callback, the error is lost: whoever looks here sees it
-
-    def interrupt(signum: int, frame: Any) -> None:
-        came.append(signum)
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def study(name: str, words: list[str]) -> int:
@@ -79,15 +53,12 @@ def study(name: str, words: list[str]) -> int:
         kept = {"seeds": budget.seeds, "fresh_seeds": budget.fresh_seeds}  # rounds and seconds may be extended
         asked = {"experiment": name, "study": kept}
         path = named_directory(options, name, kind="-study")
-        if (path / "config.json").is_file():
-            directory = records.RunDirectory.again(path)
-            history = _history(directory, config_of(asked, options, dataset), experiment)
-        else:
-            directory, history = new_directory(path, asked, options, dataset), ()
+        directory = opened_directory(path, asked, options, dataset, what="study")
+        history = _history(directory, experiment)
     except Exception as error:
         return told(error, name, code=2)
     try:
-        with _interruptible() as came, display.Display(display.console()) as shown:
+        with interruptible() as came, display.Display(display.console()) as shown:
 
             def keep(history: History) -> None:
                 directory.write("study.json", {"rounds": [_as_record(made) for made in history]})
@@ -111,7 +82,7 @@ def study(name: str, words: list[str]) -> int:
         write_outcome(directory, result, conclusion.outcome)  # last: a result says that the study has ended
     except Interrupted:
         print(f"jaxresearch: interrupted; go on with: jaxresearch study {name} --directory {path}", file=sys.stderr)
-        return _INTERRUPTED
+        return EXIT_CODE
     except Exception as error:
         return told(error, name, code=1)
     display.console().print(_rounds_table(experiment, conclusion))
@@ -157,14 +128,8 @@ def _budget(words: list[str]) -> tuple[Budget, list[str]]:
     return Budget(**values), rest
 
 
-def _history(directory: records.RunDirectory, asked: dict[str, Any], experiment: Experiment) -> History:
-    """Returns the rounds that a directory holds, if it is of this study."""
-    differing = [name for name in directory.differing("config.json", asked) if name != "directory"]
-    if differing:
-        raise UsageError(
-            f"directory {directory.path} must hold this study to go on with it; it differs in {', '.join(differing)}. "
-            "Name another one with --directory."
-        )
+def _history(directory: records.RunDirectory, experiment: Experiment) -> History:
+    """Returns the rounds that a directory holds."""
     if not (directory.path / "study.json").is_file():
         return ()
     record = directory.read("study.json")

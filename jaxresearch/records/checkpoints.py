@@ -1,32 +1,344 @@
-"""Checkpoints: the arrays of a state, by Orbax."""
+"""Checkpoints that are believed only when verified: arrays by Orbax, and a manifest of SHA-256 that is written last.
 
+A step is a folder ``checkpoints/STEP`` with ``arrays/`` (Orbax) and ``manifest.json``: the digest of every file, the path, shape
+and type of every array, what the state belongs to. It is written under another name, synced with its folders, and renamed:
+it is there whole or not at all. A step that does not verify is moved to ``quarantine/`` with a message, and the one before
+it is used. One that is not kept any more is renamed before it is deleted, so that no half of it is ever listed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, PyTree
 
+_MANIFEST = "manifest.json"
+_ARRAYS = "arrays"
+_NEW, _TRASH = ".new-", ".trash-"
 
-def save_checkpoint(directory: Path, state: PyTree[Array | np.ndarray], *, step: int) -> Path:
-    """Returns the folder that now holds the state, under ``directory`` and the name of the step.
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be believed, or none that can; the message is one line."""
+
+
+class Keep(NamedTuple):
+    """Which steps stay: the last ones, every so many steps, and the best by a metric (the higher the better, or not)."""
+
+    last: int = 2
+    every: int | None = None
+    best: str | None = None
+    higher: bool = True
+
+
+_LAST_TWO = Keep()
+
+
+class Restored(NamedTuple):
+    """A state that verified: the steps made, its arrays on the host, and what else its manifest says."""
+
+    step: int
+    state: PyTree[np.ndarray]
+    about: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
 
     Args:
-        directory: The checkpoints of a run.
-        state: Arrays.
-        step: Steps made.
-
-    Returns:
-        The folder; it appears under its name when it is whole.
+        directory: The run's directory; ``checkpoints`` and ``quarantine`` are folders of it.
+        keep: Which steps stay when a new one is there.
 
     Example:
-        >>> import tempfile, numpy as np
-        >>> save_checkpoint(Path(tempfile.mkdtemp()), {"weights": np.ones(3)}, step=10).name
+        >>> import tempfile
+        >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()))
+        >>> checkpoints.write(10, {"weights": np.ones(3)}).name
         '10'
+        >>> restored = checkpoints.restore({"weights": np.zeros(3)})
+        >>> restored.step, restored.state["weights"].tolist()
+        (10, [1.0, 1.0, 1.0])
 
     References:
         Orbax documentation, checkpointing PyTrees. https://orbax.readthedocs.io/en/latest/
+        Pillai et al. (2014), All file systems are not created equal, OSDI (why sync, then rename, then sync).
+        https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
-    folder = directory.absolute() / str(step)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder, state)
-    return folder
+
+    def __init__(self, directory: Path, *, keep: Keep = _LAST_TWO):
+        self.folder = directory.absolute() / "checkpoints"
+        self.quarantine = directory.absolute() / "quarantine"
+        self._keep = keep
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: Future[Path] | None = None
+
+    def steps(self) -> list[int]:
+        """Returns the steps that are listed, the oldest first; whether they verify is another question."""
+        names = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def write(self, step: int, state: PyTree[Array | np.ndarray], *, about: dict[str, Any] | None = None) -> Path:
+        """Returns the folder that now holds the state, whole and synced; deletes the steps that are not kept.
+
+        Args:
+            step: Steps made.
+            state: Arrays; typed random keys are kept as their numbers.
+            about: What else the manifest says, in JSON's types; ``metrics`` of it are what `Keep.best` goes by.
+        """
+        new = self.folder / f"{_NEW}{step}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(new, step, on_host(state), about or {})
+            if (self.folder / str(step)).exists():
+                self._delete(step)
+            os.replace(new, self.folder / str(step))
+            _sync_file(self.folder)
+            for old in set(self.steps()) - _kept(self._listed(), self._keep):
+                self._delete(old)
+        except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on whatever its store raises
+            shutil.rmtree(new, ignore_errors=True)
+            raise CheckpointError(f"step {step} could not be saved: {' '.join(str(error).split())[:300]}") from error
+        return self.folder / str(step)
+
+    def write_in_background(
+        self, step: int, state: PyTree[Array | np.ndarray], *, about: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Copies the state to the host, and saves it while the device goes on; its error is raised here next time, or by `wait`.
+
+        Args:
+            step: Steps made.
+            state: As for `write`.
+            about: Gives what `write` takes; called in the background.
+        """
+        self.wait()
+        copied = on_host(state)
+        self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending = self._writer.submit(lambda: self.write(step, copied, about=about()))
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a state is on its way to the disk."""
+        return self._pending is not None and not self._pending.done()
+
+    def wait(self) -> None:
+        """Waits for what is being saved, and raises its error if it has one."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def restore(self, like: PyTree[Array | np.ndarray]) -> Restored | None:
+        """Returns the newest state that verifies, or None where none was ever saved.
+
+        Args:
+            like: Arrays (or their shapes and types) in the structure of the state.
+
+        Raises:
+            CheckpointError: If steps are listed and none of them verifies; all of them are in quarantine then.
+        """
+        self.tidy()
+        messages = []
+        for step in reversed(self.steps()):
+            try:
+                manifest = verify(self.folder / str(step))
+                return Restored(step, self._load(step, manifest, like), manifest["about"])
+            except CheckpointError as error:
+                messages.append(str(error))
+                self._set_aside(step, str(error))
+        if messages:
+            raise CheckpointError(
+                f"no checkpoint of {self.folder.parent} is whole: {messages[0]}; {len(messages)} moved to "
+                f"{self.quarantine}. Restore them from a copy, or begin again in another directory."
+            )
+        return None
+
+    def tidy(self) -> None:
+        """Removes what was half-written or half-deleted when a process was killed."""
+        for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if entry.name.startswith((_NEW, _TRASH)):
+                shutil.rmtree(entry)
+
+    def _write(self, folder: Path, step: int, host: PyTree[np.ndarray], about: dict[str, Any]) -> None:
+        """Writes arrays, then the manifest, and brings all of it to the disk."""
+        if folder.exists():
+            shutil.rmtree(folder)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder / _ARRAYS, jax.tree.map(_storable, host))
+        manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
+        (folder / _MANIFEST).write_text(_sealed(manifest))
+        for path in [*folder.rglob("*"), folder]:
+            _sync_file(path)
+
+    def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree[np.ndarray]:
+        """Returns the arrays of a step that verified; raises if they are not of the structure asked for."""
+        blank = jax.tree.map(_blank, like)
+        if (now := _described(blank)) != manifest["arrays"]:
+            differing = [entry["path"] for entry in now if entry not in manifest["arrays"]]
+            differing += [entry["path"] for entry in manifest["arrays"] if entry not in now]
+            raise CheckpointError(
+                f"step {step} must hold the arrays of this run; it differs in {', '.join(dict.fromkeys(differing))[:200]}"
+            )
+        with ocp.StandardCheckpointer() as checkpointer:
+            host = checkpointer.restore(self.folder / str(step) / _ARRAYS, jax.tree.map(_storable, blank))
+        host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
+        return jax.tree.map(_as_key, host, like)
+
+    def _listed(self) -> dict[int, dict[str, Any]]:
+        """Returns the metrics of each step, none for one whose manifest cannot be read."""
+        listed = {}
+        for step in self.steps():
+            try:
+                listed[step] = _unsealed(self.folder / str(step) / _MANIFEST)["about"].get("metrics", {})
+            except CheckpointError:
+                listed[step] = {}
+        return listed
+
+    def _delete(self, step: int) -> None:
+        """Deletes a step: renamed first, so that no half of it is listed if this is interrupted."""
+        trash = self.folder / f"{_TRASH}{step}"
+        if trash.exists():
+            shutil.rmtree(trash)
+        os.replace(self.folder / str(step), trash)
+        _sync_file(self.folder)
+        shutil.rmtree(trash)
+
+    def _set_aside(self, step: int, message: str) -> None:
+        """Moves a step that does not verify to quarantine, with the reason beside it."""
+        self.quarantine.mkdir(exist_ok=True)
+        place, n = self.quarantine / str(step), 1
+        while place.exists():
+            place, n = self.quarantine / f"{step}-{n}", n + 1
+        os.replace(self.folder / str(step), place)
+        (self.quarantine / f"{place.name}.txt").write_text(message + "\n")
+        _sync_file(self.folder)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Returns the manifest of a step after checking every file against it.
+
+    Args:
+        folder: Of one step.
+
+    Returns:
+        ``step``, ``about``, ``arrays`` (path, shape and type of each) and ``files`` (their SHA-256).
+
+    Raises:
+        CheckpointError: If the manifest is missing or altered, or a file is missing, altered or too many.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Checkpoints(Path(tempfile.mkdtemp())).write(10, {"weights": np.ones(3)})
+        >>> verify(folder)["step"]
+        10
+
+    References:
+        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
+    """
+    manifest = _unsealed(folder / _MANIFEST)
+    if str(manifest["step"]) != folder.name:
+        raise CheckpointError(f"{folder} must hold step {folder.name}; its manifest is of step {manifest['step']}")
+    try:
+        found = _digests(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read ({error.strerror})") from error
+    if found != manifest["files"]:
+        names = sorted(
+            name for name in found.keys() | manifest["files"] if found.get(name) != manifest["files"].get(name)
+        )
+        what = "missing" if names[0] not in found else "altered" if names[0] in manifest["files"] else "not of it"
+        raise CheckpointError(f"{names[0]} of {folder} is {what}")
+    return manifest
+
+
+def _kept(listed: dict[int, dict[str, Any]], keep: Keep) -> set[int]:
+    """Returns the steps that stay."""
+    steps = sorted(listed)
+    kept = set(steps[-keep.last :])
+    if keep.every:
+        kept |= {step for step in steps if step % keep.every == 0}
+    rated = {step: metrics[keep.best] for step, metrics in listed.items() if keep.best and keep.best in metrics}
+    if rated:
+        kept.add((max if keep.higher else min)(rated, key=lambda step: rated[step]))
+    return kept
+
+
+def on_host(state: PyTree[Array | np.ndarray]) -> PyTree[np.ndarray]:
+    """Returns a copy on the host, that the next step of the device cannot change; typed keys as their numbers."""
+
+    def copied(leaf: Any) -> np.ndarray:
+        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        return np.array(jax.random.key_data(leaf) if is_key else leaf)
+
+    return jax.tree.map(copied, state)
+
+
+def _blank(leaf: Any) -> np.ndarray:
+    """Returns an array of the shape and type that the leaf has on disk."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    return np.empty(leaf.shape, leaf.dtype)
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """Returns the array, or a zero in place of one without entries, which Orbax does not take."""
+    return array if array.size else np.zeros(1, array.dtype)
+
+
+def _as_key(numbers: np.ndarray, like: Any) -> Any:
+    """Returns a key again where one was saved, else the numbers."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(jnp.empty((), like.dtype)))
+    return np.asarray(numbers)
+
+
+def _described(tree: PyTree[np.ndarray]) -> list[dict[str, Any]]:
+    """Returns path, shape and type of each array."""
+    return [
+        {"path": jax.tree_util.keystr(path), "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file below a folder but the manifest, by its path."""
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir() and path != folder / _MANIFEST)
+    made = {}
+    for path in files:
+        with open(path, "rb") as file:
+            made[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return made
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """Returns the manifest as text with its own digest: the only text that `_unsealed` takes for it."""
+    text = json.dumps(manifest, sort_keys=True)
+    return json.dumps({"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True)
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """Returns the manifest of a file; raises where a single bit of it is another."""
+    try:
+        text = path.read_text()
+        manifest = json.loads(text)["manifest"]
+        if _sealed(manifest) == text:
+            return manifest
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise CheckpointError(f"{path} is altered")
+
+
+def _sync_file(path: Path) -> None:
+    """Brings one file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,21 +1,26 @@
 """The directory of one run: what was asked, where it ran, how it went, what came out."""
 
 import csv
+import fcntl
 import io
 import json
 import math
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_LOCK = ".lock"
+
 
 class RunDirectory:
     """A directory with ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and ``result.json``.
 
-    A file is either whole or not there: each is written beside its place, synced, and renamed.
+    A file is either whole or not there: each is written beside its place, synced, and renamed. One process at a time may
+    use a directory; its lock ends with the process, however that ends.
 
     Args:
         path: Where to make it; a directory that is there already has to be empty.
@@ -23,6 +28,7 @@ class RunDirectory:
     Raises:
         FileExistsError: If the path is a file, or a directory with something in it.
         PermissionError: If it cannot be written.
+        BusyError: If another process uses it.
 
     Example:
         >>> import tempfile
@@ -37,12 +43,14 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and all(_is_ours(entry.name) for entry in path.iterdir())):
             raise FileExistsError(f"directory must be new or empty; got {path}. Name another one with --directory.")
-        self._made = [parent for parent in (path, *path.parents) if not parent.exists()]
+        self._made: list[Path] | None = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / "checkpoints").mkdir()
+            self._lock: int | None = _locked(path)
+        except BusyError:
+            raise
         except OSError as error:
             raise PermissionError(
                 f"directory must be one that can be written; got {path} ({error.strerror}). "
@@ -54,8 +62,19 @@ class RunDirectory:
     def again(cls, path: Path) -> "RunDirectory":
         """Returns a directory that is there already, to go on with."""
         directory = cls.__new__(cls)
-        directory.path, directory._made = path, []
+        directory.path, directory._made, directory._lock = path, None, _locked(path)
         return directory
+
+    def close(self) -> None:
+        """Lets other processes use the directory; the end of this one does the same."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this process made it."""
+        return self._made is not None
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns the content of one JSON file."""
@@ -64,10 +83,14 @@ class RunDirectory:
         except ValueError as error:
             raise ValueError(f"{self.path / name} must be whole JSON; it is not ({error}). Restore it.") from error
 
-    def differing(self, name: str, content: dict[str, Any]) -> list[str]:
-        """Returns the names of the entries of a JSON file that are not as in the content, or in one of them alone."""
-        recorded, asked = self.read(name), _plain(content)
-        return sorted(key for key in recorded.keys() | asked if recorded.get(key) != asked.get(key))
+    def differences(self, name: str, content: dict[str, Any]) -> dict[str, str]:
+        """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked."""
+        recorded, asked = _flat(self.read(name)), _flat(_plain(content))
+        return {
+            key: f"{recorded.get(key, 'nothing')} on record, {asked.get(key, 'nothing')} asked"
+            for key in sorted(recorded.keys() | asked)
+            if recorded.get(key) != asked.get(key)
+        }
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
@@ -101,6 +124,13 @@ class RunDirectory:
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
 
+    def cut_metrics(self, step: int) -> None:
+        """Drops the lines of ``metrics.jsonl`` beyond a step, and one that was not written whole."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+            self.write_text_file(path.name, "".join(line for line in lines if json.loads(line)["step"] <= step))
+
     @property
     def has_metrics(self) -> bool:
         """Whether anything of the training is recorded."""
@@ -108,13 +138,48 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
+        self.close()
         for entry in list(self.path.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        for folder in self._made:
+        for folder in self._made or []:
             try:
                 folder.rmdir()
             except OSError:  # not empty: another run began in it meanwhile
                 break
+
+
+class BusyError(ValueError):
+    """A directory that another process uses; the message is one line."""
+
+
+def _locked(path: Path) -> int:
+    """Returns the lock of a directory, held until it is closed or the process ends; what a dead process left is no lock."""
+    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 200).decode(errors="replace").strip() or "another process"
+        os.close(lock)
+        raise BusyError(
+            f"directory must be used by one process at a time; {path} is used by {holder}. Wait for it, or name another "
+            "one with --directory."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"process {os.getpid()} on {platform.node()}\n".encode())
+    return lock
+
+
+def _is_ours(name: str) -> bool:
+    """Returns whether a file is one that a process leaves which was killed before it had recorded anything."""
+    return name == _LOCK or (name.startswith(".") and name.endswith(".new"))
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the entries of nested dicts by their last name."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _cell(value: Any) -> Any:

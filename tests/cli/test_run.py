@@ -71,7 +71,7 @@ def test_a_run_writes_all_that_the_design_lists(jaxresearch, tmp_path):
     assert lines[-1]["step"] == 1875 and len(lines[-1]["train/loss"]) == 5
     assert (tmp_path / "out" / "checkpoints" / "1875").is_dir()
     assert "epoch 1/1 · " in done.stdout and "refuted" in done.stdout and "compile" in done.stdout
-    assert not list((tmp_path / "out").glob(".*"))
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [".lock"]
 
 
 def test_a_single_seed_is_told_to_be_one(jaxresearch):
@@ -163,7 +163,10 @@ def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, k
         (["run", "mnist", "--directory", "experiments/mnist.py/below"], "directory must be one that can be written"),
         (["run", "mnist", "--directory", "/proc/nothing"], "directory must be one that can be written"),
         (["run", "--seeds", "3"], "the experiment must come first"),
-        (["rum", "mnist"], "command must be run, sweep, study or list; got 'rum'. Did you mean 'run'?"),
+        (
+            ["rum", "mnist"],
+            "command must be one of run, sweep, study, resume, verify, list; got 'rum'. Did you mean 'run'?",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words, message):

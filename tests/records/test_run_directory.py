@@ -1,11 +1,14 @@
 """Run directories: whole files or none, nothing of others touched."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from jaxresearch.records import RunDirectory, environment, save_checkpoint
+from jaxresearch.records import RunDirectory, environment
+from jaxresearch.records.run_directory import BusyError
 
 
 def test_json_is_plain_and_whole(tmp_path):
@@ -15,7 +18,7 @@ def test_json_is_plain_and_whole(tmp_path):
     )
     content = json.loads((tmp_path / "run" / "result.json").read_text())
     assert content == {"a": 0.5, "b": [0, 1], "c": None, "d": str(tmp_path), "e": None}
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")] == [".lock"]
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
@@ -24,7 +27,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(TypeError):
         directory.write("result.json", {"a": object})
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == {"a": 1}
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "result.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "result.json"]
 
 
 def test_metrics_are_appended_line_by_line(tmp_path):
@@ -40,7 +43,7 @@ def test_metrics_are_appended_line_by_line(tmp_path):
 def test_discard_removes_what_was_made_and_nothing_else(tmp_path):
     first, second = (RunDirectory(tmp_path / "runs" / name) for name in ("a", "b"))
     first.discard()
-    assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b" / "checkpoints").is_dir()
+    assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b").is_dir()
     second.discard()
     assert list((tmp_path / "runs").iterdir()) == []
     alone = RunDirectory(tmp_path / "x" / "y" / "z")
@@ -74,12 +77,33 @@ def test_environment_tells_versions_and_no_variables(monkeypatch):
     assert "hunter2" not in json.dumps(told)
 
 
-def test_a_checkpoint_holds_the_arrays(tmp_path):
-    import orbax.checkpoint as ocp
+def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp_path):
+    code = "from pathlib import Path; from jaxresearch.records import RunDirectory; import sys, time\n"
+    code += f"RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(BusyError, match=f"one process at a time; .*run is used by process {other.pid} on "):
+            RunDirectory(tmp_path / "run")
+        other.kill()
+    assert RunDirectory(tmp_path / "run").is_new  # nothing but the lock of a dead process is in it
 
-    state = {"params": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7)}
-    folder = save_checkpoint(tmp_path, state, step=7)
-    with ocp.StandardCheckpointer() as checkpointer:
-        restored = checkpointer.restore(folder, state)
-    np.testing.assert_array_equal(restored["params"], state["params"])
-    assert restored["step"] == 7
+
+def test_metrics_beyond_a_step_and_half_a_line_are_dropped(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    for step in (10, 20, 30):
+        directory.append_metrics({"step": step})
+    with open(directory.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "train')
+    directory.cut_metrics(20)
+    lines = (directory.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 20]
+
+
+def test_differences_are_told_with_both_values(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.write("config.json", {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": (128,)}, "old": 1})
+    asked = {"seeds": 3, "hyperparameters": {"learning_rate": 0.2, "hidden": (128,)}, "new": None}
+    assert directory.differences("config.json", asked) == {
+        "learning_rate": "0.1 on record, 0.2 asked",
+        "old": "1 on record, nothing asked",
+    }

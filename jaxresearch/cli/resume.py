@@ -1,0 +1,69 @@
+"""``jaxresearch resume DIR``: what its own configuration says, from where it stopped; ``jaxresearch verify DIR``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from jaxresearch.cli.options import UsageError, flag
+from jaxresearch.cli.run import run, told
+
+
+def resume(path: Path) -> int:
+    """Carries out ``jaxresearch resume DIR``; returns the exit code."""
+    try:
+        config = _config(path)
+        words = _words(config, path)
+    except Exception as error:
+        return told(error, str(path), code=2)
+    if "study" in config:
+        from jaxresearch.cli.study import study
+
+        budget = [word for name, value in config["study"].items() for word in (flag(name), str(value))]
+        return study(config["experiment"], [*words, *budget])
+    return run(config["experiment"], words)
+
+
+def verify(path: Path) -> int:
+    """Carries out ``jaxresearch verify DIR``; returns the exit code: 1 where a checkpoint does not verify."""
+    from jaxresearch import records
+
+    checkpoints = records.Checkpoints(path)
+    if not path.is_dir() or not checkpoints.steps():
+        print(f"jaxresearch: directory must hold checkpoints; {path} holds none. Name that of a run.", file=sys.stderr)
+        return 2
+    failed = 0
+    for step in checkpoints.steps():
+        try:
+            manifest = records.verify(checkpoints.folder / str(step))
+            print(f"step {step}: {len(manifest['files'])} files, {len(manifest['arrays'])} arrays, verified")
+        except records.CheckpointError as error:
+            failed += 1
+            print(f"step {step}: {error}")
+    return 1 if failed else 0
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Returns the configuration of a run's directory."""
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text())
+        if isinstance(config["experiment"], str) and isinstance(config["hyperparameters"], dict):
+            return config
+    except OSError as error:
+        raise UsageError(f"directory must be that of a run; {file} is not there ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"{file} must be the configuration of a run; it is not whole. Restore it.")
+
+
+def _words(config: dict[str, Any], path: Path) -> list[str]:
+    """Returns the command line that a configuration came from; it is parsed and checked like any other."""
+    options = {name: config.get(name) for name in ("seeds", "data", "target", "smoke", "save_every")}
+    words = ["--directory", str(path)]
+    for name, value in {**options, **config["hyperparameters"]}.items():
+        if value is None or value is False or (name == "seeds" and "study" in config):
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [flag(name), *map(str, values)]
+    return words

@@ -1,0 +1,186 @@
+"""A checkpoint is believed whole or not at all: bits, cuts, losses and swaps, in every file of it."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxresearch.records import CheckpointError, Checkpoints, Keep, verify
+from jaxresearch.training import TrainState
+
+
+def state(step):
+    """Returns a state with the types that states have: floats, integers, bfloat16, scalars, typed keys, an empty leaf."""
+    values = np.random.default_rng(step).normal(size=(5, 3)).astype(np.float32)
+    params = {"kernel": values, "half": jnp.asarray(values, jnp.bfloat16), "none": np.zeros((0, 2), np.float32)}
+    return TrainState(np.int32(step), params, {"key": jax.random.split(jax.random.key(step), 2)}, (values**2,))
+
+
+def assert_same(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Returns a run's directory with steps 10 and 20."""
+    path = tmp_path_factory.mktemp("saved")
+    for step in (10, 20):
+        Checkpoints(path).write(step, state(step), about={"seconds": 1.5})
+    return path
+
+
+def files(path):
+    return sorted(file for file in (path / "checkpoints" / "20").rglob("*") if file.is_file())
+
+
+def goes_back_to_step_10(path):
+    """Tells that step 20 is noticed, set aside with its reason, and step 10 is used; the altered one is kept."""
+    restored = Checkpoints(path).restore(state(0))
+    assert restored is not None and restored.step == 10, "the altered step was believed"
+    assert_same(restored.state, state(10))
+    assert (path / "quarantine" / "20").is_dir() and (path / "quarantine" / "20.txt").read_text().strip()
+    assert Checkpoints(path).steps() == [10]
+
+
+def test_what_was_saved_comes_back(saved):
+    restored = Checkpoints(saved).restore(jax.eval_shape(lambda: state(0)))
+    assert restored.step == 20 and restored.about == {"seconds": 1.5}
+    assert_same(restored.state, state(20))
+    assert Checkpoints(saved / "nothing").restore(state(0)) is None
+
+
+def flips(saved, tmp_path, n):
+    generator = np.random.default_rng(n)
+    names = files(saved)
+    for trial in range(n):
+        path = tmp_path / str(trial)
+        shutil.copytree(saved, path)
+        file = path / names[trial % len(names)].relative_to(saved)  # spread over every file
+        content = bytearray(file.read_bytes())
+        if not content:
+            content = bytearray(1)  # an empty file has no bit: it gets a byte
+        else:
+            bit = generator.integers(8 * len(content))
+            content[bit // 8] ^= 1 << (bit % 8)
+        file.write_bytes(content)
+        goes_back_to_step_10(path)
+        shutil.rmtree(path)
+
+
+def test_no_flipped_bit_is_silent(saved, tmp_path):
+    flips(saved, tmp_path, 60)
+
+
+@pytest.mark.faults
+def test_none_of_a_thousand_flipped_bits_is_silent(saved, tmp_path):
+    flips(saved, tmp_path, 1000)
+
+
+@pytest.mark.parametrize("harm", ["cut", "emptied", "zeroed", "deleted", "swapped", "added", "linked"])
+def test_no_harm_to_a_file_is_silent(saved, tmp_path, harm):
+    for number, original in enumerate(files(saved)):
+        path = tmp_path / f"{harm}{number}"
+        shutil.copytree(saved, path)
+        file = path / original.relative_to(saved)
+        content = file.read_bytes()
+        if harm == "cut":
+            file.write_bytes(content[:-1])
+        elif harm == "emptied":
+            file.write_bytes(b"")
+        elif harm == "zeroed":
+            file.write_bytes(bytes(len(content)))
+        elif harm == "deleted":
+            file.unlink()
+        elif harm == "swapped":
+            others = [other for other in files(path) if other.read_bytes() != content]
+            others[0].replace(file)
+        elif harm == "added":
+            file.with_name(file.name + ".more").write_bytes(b"x")
+        elif harm == "linked":
+            file.unlink()
+            file.symlink_to("/nowhere")
+        if harm in ("cut", "emptied", "zeroed") and file.read_bytes() == content:
+            continue  # an empty file cannot be cut
+        goes_back_to_step_10(path)
+
+
+def test_a_manifest_of_another_step_is_noticed(saved, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(saved, path)
+    shutil.rmtree(path / "checkpoints" / "20")
+    shutil.copytree(path / "checkpoints" / "10", path / "checkpoints" / "20")
+    goes_back_to_step_10(path)
+
+
+def test_where_none_is_left_it_says_so(saved, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(saved, path)
+    for step in (10, 20):
+        (path / "checkpoints" / str(step) / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="no checkpoint of .* is whole: .*manifest.json is altered; 2 moved to"):
+        Checkpoints(path).restore(state(0))
+    assert sorted(entry.name for entry in (path / "quarantine").iterdir()) == ["10", "10.txt", "20", "20.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_and_never_listed(saved, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(saved, path)
+    folder = path / "checkpoints"
+    shutil.copytree(folder / "20", folder / ".new-30")
+    shutil.copytree(folder / "10", folder / ".trash-5")
+    assert Checkpoints(path).steps() == [10, 20]
+    assert Checkpoints(path).restore(state(0)).step == 20
+    assert sorted(entry.name for entry in folder.iterdir()) == ["10", "20"]
+
+
+def test_a_state_of_another_structure_is_refused(saved, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(saved, path)
+    other = state(0)._replace(params={"kernel": np.zeros((5, 4), np.float32)})
+    with pytest.raises(CheckpointError, match=r"step 20 must hold the arrays of this run; it differs in \.params"):
+        Checkpoints(path).restore(other)
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        (Keep(), [50, 60]),
+        (Keep(last=1), [60]),
+        (Keep(last=1, every=20), [20, 40, 60]),
+        (Keep(last=1, best="accuracy"), [30, 60]),
+        (Keep(last=1, best="loss", higher=False), [40, 60]),
+        (Keep(last=2, every=30, best="accuracy"), [30, 50, 60]),
+    ],
+)
+def test_what_is_kept(tmp_path, keep, kept):
+    checkpoints = Checkpoints(tmp_path, keep=keep)
+    figures = {10: (0.1, 0.9), 20: (0.2, 0.8), 30: (0.9, 0.7), 40: (0.4, 0.1), 50: (0.5, 0.5), 60: (0.6, 0.6)}
+    for step, (accuracy, loss) in figures.items():
+        about = {"metrics": {"accuracy": accuracy, "loss": loss}}
+        checkpoints.write(step, {"a": np.full(2, step)}, about=about)
+    assert checkpoints.steps() == kept
+    for step in kept:
+        verify(checkpoints.folder / str(step))
+
+
+def test_an_error_in_the_background_is_not_lost(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    checkpoints.write_in_background(1, {"a": np.ones(2)}, about=dict)
+    with pytest.raises(CheckpointError, match="step 1 could not be saved"):
+        checkpoints.wait()
+
+
+def test_the_state_is_copied_before_the_device_goes_on(tmp_path):
+    values = np.ones(1000)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write_in_background(1, {"a": values}, about=dict)
+    values[:] = 2
+    checkpoints.wait()
+    assert checkpoints.restore({"a": values}).state["a"].max() == 1
