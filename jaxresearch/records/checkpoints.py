@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
@@ -46,7 +46,7 @@ class Restored(NamedTuple):
     """A state that verified: the steps made, its arrays on the host, and what else its manifest says."""
 
     step: int
-    state: PyTree[np.ndarray]
+    state: PyTree
     about: dict[str, Any]
 
 
@@ -84,7 +84,7 @@ class Checkpoints:
         names = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
-    def write(self, step: int, state: PyTree[Array | np.ndarray], *, about: dict[str, Any] | None = None) -> Path:
+    def write(self, step: int, state: PyTree, *, about: dict[str, Any] | None = None) -> Path:
         """Returns the folder that now holds the state, whole and synced; deletes the steps that are not kept.
 
         Args:
@@ -107,9 +107,7 @@ class Checkpoints:
             raise CheckpointError(f"step {step} could not be saved: {' '.join(str(error).split())[:300]}") from error
         return self.folder / str(step)
 
-    def write_in_background(
-        self, step: int, state: PyTree[Array | np.ndarray], *, about: Callable[[], dict[str, Any]]
-    ) -> None:
+    def write_in_background(self, step: int, state: PyTree, *, about: Callable[[], dict[str, Any]]) -> None:
         """Copies the state to the host, and saves it while the device goes on; its error is raised here next time, or by `wait`.
 
         Args:
@@ -133,7 +131,7 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def restore(self, like: PyTree[Array | np.ndarray]) -> Restored | None:
+    def restore(self, like: PyTree) -> Restored | None:
         """Returns the newest state that verifies, or None where none was ever saved.
 
         Args:
@@ -164,7 +162,7 @@ class Checkpoints:
             if entry.name.startswith((_NEW, _TRASH)):
                 shutil.rmtree(entry)
 
-    def _write(self, folder: Path, step: int, host: PyTree[np.ndarray], about: dict[str, Any]) -> None:
+    def _write(self, folder: Path, step: int, host: PyTree, about: dict[str, Any]) -> None:
         """Writes arrays, then the manifest, and brings all of it to the disk."""
         if folder.exists():
             shutil.rmtree(folder)
@@ -175,7 +173,7 @@ class Checkpoints:
         for path in [*folder.rglob("*"), folder]:
             _sync_file(path)
 
-    def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree[np.ndarray]:
+    def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree:
         """Returns the arrays of a step that verified; raises if they are not of the structure asked for."""
         blank = jax.tree.map(_blank, like)
         if (now := _described(blank)) != manifest["arrays"]:
@@ -268,7 +266,7 @@ def _kept(listed: dict[int, dict[str, Any]], keep: Keep) -> set[int]:
     return kept
 
 
-def on_host(state: PyTree[Array | np.ndarray]) -> PyTree[np.ndarray]:
+def on_host(state: PyTree) -> PyTree:
     """Returns a copy on the host, that the next step of the device cannot change; typed keys as their numbers."""
 
     def copied(leaf: Any) -> np.ndarray:
@@ -285,19 +283,19 @@ def _blank(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
+def _storable(array: Any) -> np.ndarray:
     """Returns the array, or a zero in place of one without entries, which Orbax does not take."""
     return array if array.size else np.zeros(1, array.dtype)
 
 
-def _as_key(numbers: np.ndarray, like: Any) -> Any:
+def _as_key(numbers: Any, like: Any) -> Any:
     """Returns a key again where one was saved, else the numbers."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(jnp.empty((), like.dtype)))
     return np.asarray(numbers)
 
 
-def _described(tree: PyTree[np.ndarray]) -> list[dict[str, Any]]:
+def _described(tree: PyTree) -> list[dict[str, Any]]:
     """Returns path, shape and type of each array."""
     return [
         {"path": jax.tree_util.keystr(path), "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
