@@ -25,9 +25,6 @@ from jaxresearch.training import TrainState
 _CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
 
 
-Start = Callable[[TrainState], tuple[int, TrainState]]
-
-
 class Keeping(NamedTuple):
     """When a state is kept and how: ``due()`` is asked after each chunk; ``keep(steps made, state)`` has to copy the state.
 
@@ -77,7 +74,7 @@ def execute(
     *,
     seeds: Sequence[int],
     observe: Callable[[Progress], None] = lambda progress: None,
-    start: Start = lambda state: (0, state),
+    start: tuple[int, TrainState] | None = None,
     keeping: Keeping = _NOTHING_KEPT,
 ) -> Outcome:
     """Returns the outcome of an experiment for several seeds, trained side by side.
@@ -88,7 +85,7 @@ def execute(
         dataset: Preprocessed data. Its test part is read once, after the last step.
         seeds: One run for each.
         observe: Called after each chunk of steps, while the next one is already under way.
-        start: From the state at step 0 to the steps made and the state to go on from: a checkpoint, put in its place.
+        start: The steps made and the state to go on from, as of a checkpoint; step 0 of the seeds unless given.
         keeping: Which states are kept on the way, as `Keeping` says.
 
     Returns:
@@ -333,7 +330,7 @@ def _carry_out(
     keys: Key[Array, " runs"],
     dataset: Dataset,
     observe: Callable[[Progress], None],
-    start: Start = lambda state: (0, state),
+    start: tuple[int, TrainState] | None = None,
     keeping: Keeping = _NOTHING_KEPT,
 ) -> Outcome:
     """Returns the outcome of one run a key; ``axis`` tells whether each has hyperparameters of its own (0) or not."""
@@ -359,7 +356,7 @@ def _carry_out(
 
     train = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
-    n_before, going_on = start(state)
+    n_before, going_on = start or (0, state)
     state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
     began, made = time.perf_counter(), []
     for step in range(n_before + n_chunk, n_steps + 1, n_chunk):

@@ -194,11 +194,13 @@ def _differentiated(experiment: Experiment, trial: Trial, development: Dataset, 
 
 def _holding(experiment: Experiment, history: History, development: Dataset, budget: Budget) -> History:
     """Returns the rounds up to the first whose trials would come from another program or other data by now."""
+    if not history:
+        return ()
+    settings = [trial.hyperparameters for made in history for trial in made.trials]
+    now = set(execution.digests(experiment, settings, development, seeds=range(budget.seeds)))
     held: list[Round] = []
     for made in history:
-        settings = [trial.hyperparameters for trial in made.trials]
-        now = execution.digests(experiment, settings, development, seeds=range(budget.seeds))
-        if now != [trial.digest for trial in made.trials]:
+        if not {trial.digest for trial in made.trials} <= now:
             message = (
                 f"the rounds from {len(held) + 1} on are made again: their program or their data is another by now"
             )

@@ -52,11 +52,12 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str = "jaxre
         plain = history[0].trials[0].hyperparameters
         try:
             study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, direction="maximize")
-            _tell(optuna, study, history, ranges)
+            distributions = _distributions(optuna, ranges)
+            _tell(optuna, study, history, ranges, distributions)
             place = (seed, len(study.get_trials(deepcopy=False)))
             draws = int(np.random.default_rng(place).integers(2**32))
             study.sampler = optuna.samplers.TPESampler(seed=draws, n_startup_trials=n)
-            asked = [study.ask(_distributions(optuna, ranges)).params for _ in range(n)]
+            asked = [study.ask(distributions).params for _ in range(n)]
         except errors as error:
             raise ValueError(f"storage must be a database that Optuna can use; got {storage} ({error}).") from error
         settings = tuple(dataclasses.replace(plain, **_values(params, ranges)) for params in asked)
@@ -95,7 +96,7 @@ def _values(params: dict[str, Any], ranges: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(optuna: Any, study: Any, history: History, ranges: dict[str, Any]) -> None:
+def _tell(optuna: Any, study: Any, history: History, ranges: dict[str, Any], distributions: dict[str, Any]) -> None:
     """Tells a study of Optuna how the trials did that it does not know of; those that diverged have failed."""
     states = optuna.trial.TrialState
     known = study.get_trials(deepcopy=False)
@@ -104,14 +105,14 @@ def _tell(optuna: Any, study: Any, history: History, ranges: dict[str, Any]) -> 
     for made in history[1:]:
         for trial, score in zip(made.trials, made.scores, strict=True):
             fields = {name: getattr(trial.hyperparameters, name) for name in ranges}
+            setting = repr(fields)
+            if setting in told:
+                continue
+            told.add(setting)
             how = {"state": states.COMPLETE, "values": [score]} if math.isfinite(score) else {"state": states.FAIL}
-            if repr(fields) in told:
+            if setting in running:
+                study.tell(running[setting], **how)
                 continue
-            told.add(repr(fields))
-            if repr(fields) in running:
-                study.tell(running[repr(fields)], **how)
-                continue
-            distributions = _distributions(optuna, ranges)
             params = {
                 name: fields[name] if isinstance(values, tuple) else values.index(fields[name])
                 for name, values in ranges.items()

@@ -85,8 +85,15 @@ def flag(name: str) -> str:
 
 def as_words(values: dict[str, Any]) -> str:
     """Returns fields and their values as one would write them on the command line."""
-    texts = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
-    return " ".join(f"{flag(name)} {text}" for name, text in texts.items())
+    return " ".join(words_of(values))
+
+
+def words_of(values: dict[str, Any]) -> list[str]:
+    """Returns fields and their values as the words of a command line; the entries of a tuple are words of their own."""
+    words = []
+    for name, value in values.items():
+        words += [flag(name), *map(str, value if isinstance(value, tuple | list) else (value,))]
+    return words
 
 
 def options_among(words: list[str], names: Container[str]) -> Iterator[tuple[str | None, str, str]]:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jaxresearch.cli.options import UsageError, flag
+from jaxresearch.cli.options import UsageError, words_of
 from jaxresearch.cli.run import run, told
 
 
@@ -19,8 +19,7 @@ def resume(path: Path) -> int:
     if "study" in config:
         from jaxresearch.cli.study import study
 
-        budget = [word for name, value in config["study"].items() for word in (flag(name), str(value))]
-        return study(config["experiment"], [*words, *budget])
+        return study(config["experiment"], [*words, *words_of(config["study"])])
     return run(config["experiment"], words)
 
 
@@ -59,11 +58,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _words(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
-    options = {name: config.get(name) for name in ("seeds", "data", "target", "smoke", "save_every")}
-    words = ["--directory", str(path)]
-    for name, value in {**options, **config["hyperparameters"]}.items():
-        if value is None or value is False or (name == "seeds" and "study" in config):
-            continue
-        values = [] if value is True else value if isinstance(value, list) else [value]
-        words += [flag(name), *map(str, values)]
-    return words
+    names = ["data", "target", "smoke", "save_every", *([] if "study" in config else ["seeds"])]
+    values = {"directory": path, **{name: config.get(name) for name in names}, **config["hyperparameters"]}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    return words_of({name: () if value is True else value for name, value in given.items()})

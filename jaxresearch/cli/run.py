@@ -1,6 +1,7 @@
 """``jaxresearch run``: collect, preprocess, train, evaluate, report."""
 
 import dataclasses
+import functools
 import os
 import sys
 import time
@@ -109,7 +110,8 @@ def opened_directory(
     if not (path / "config.json").is_file():
         return new_directory(path, asked, options, dataset)
     if (path / "result.json").is_file():
-        raise UsageError(f"the {what} in {path} has ended; read its result.json, or name another --directory.")
+        story = {"run": "result.json", "study": "study.md"}[what]
+        raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
     directory = records.RunDirectory.again(path)
     differences = directory.differences("config.json", config_of(asked, options, dataset))
     changed = [
@@ -154,6 +156,7 @@ def _train(
     """Returns the outcome, from the newest state that was saved; shows, records and saves on the way."""
     settings, seeds = options.hyperparameters, range(options.seeds)
 
+    @functools.cache
     def program() -> str:
         return execution.digests(experiment, [settings], dataset, seeds=seeds)[0]
 
@@ -177,7 +180,7 @@ def _train(
             dataset,
             seeds=seeds,
             observe=observe,
-            start=lambda state: (found.step, found.state) if found else (0, state),
+            start=(found.step, found.state) if found else None,
             keeping=execution.Keeping(saver.due, saver.keep),
         )
     checkpoints.wait()

@@ -18,7 +18,7 @@ class Saver:
         checkpoints: Of the run.
         every: Seconds between two states that are saved; 0 saves each that it can keep up with.
         came: The signals that came so far.
-        program: Gives the digest of the run's program; called once, in the background.
+        program: Gives the digest of the run's program; called in the background.
         seconds: That earlier processes have trained for.
     """
 
@@ -32,7 +32,7 @@ class Saver:
         seconds: int | float,
     ):
         self._checkpoints, self._every, self._came = checkpoints, every, came
-        self._program, self._digest = program, ""
+        self._program = program
         self._start = time.monotonic() - seconds
         self._last = time.monotonic()
 
@@ -52,8 +52,7 @@ class Saver:
 
     def _about(self) -> dict[str, Any]:
         """Returns what a manifest says of the run."""
-        self._digest = self._digest or self._program()
-        return {"seconds": time.monotonic() - self._start, "program": self._digest}
+        return {"seconds": time.monotonic() - self._start, "program": self._program()}
 
 
 def restored(checkpoints: Checkpoints, like: TrainState, *, program: Callable[[], str]) -> Restored | None:

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,6 @@ def study(name: str, words: list[str]) -> int:
         if options.smoke:
             raise UsageError("a study must be whole; got --smoke. Try the experiment by run --smoke.")
         experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
-        if (options.directory or Path()).joinpath("result.json").is_file():
-            raise UsageError(
-                f"the study in {options.directory} has ended; read its study.md, or name another --directory."
-            )
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
@@ -172,11 +167,10 @@ def _gradient(setting: Any, record: dict[str, Any] | None) -> Any:
         return None
     slopes: dict[str, Any] = {}
     for field in dataclasses.fields(setting):
-        values = record[field.name]
-        if isinstance(getattr(setting, field.name), tuple) and not field.metadata.get("static"):
-            slopes[field.name] = tuple(np.array(entry, np.float64) for entry in values)
-        elif not field.metadata.get("static"):
-            slopes[field.name] = np.array(values, np.float64)
+        if field.metadata.get("static"):
+            continue
+        slope = np.array(record[field.name], np.float64)  # of a tuple: one row an entry
+        slopes[field.name] = tuple(slope) if isinstance(getattr(setting, field.name), tuple) else slope
     return dataclasses.replace(setting, **slopes)
 
 

@@ -21,6 +21,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxresearch.records.run_directory import sync
+
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
@@ -92,14 +94,18 @@ class Checkpoints:
             state: Arrays; typed random keys are kept as their numbers.
             about: What else the manifest says, in JSON's types; ``metrics`` of it are what `Keep.best` goes by.
         """
+        return self._put(step, on_host(state), about or {})
+
+    def _put(self, step: int, host: PyTree, about: dict[str, Any]) -> Path:
+        """Writes a state that is on the host already, as `write` says."""
         new = self.folder / f"{_NEW}{step}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(new, step, on_host(state), about or {})
+            self._write(new, step, host, about)
             if (self.folder / str(step)).exists():
                 self._delete(step)
             os.replace(new, self.folder / str(step))
-            _sync_file(self.folder)
+            sync(self.folder)
             for old in set(self.steps()) - _kept(self._listed(), self._keep):
                 self._delete(old)
         except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on whatever its store raises
@@ -116,9 +122,9 @@ class Checkpoints:
             about: Gives what `write` takes; called in the background.
         """
         self.wait()
-        copied = on_host(state)
+        host = on_host(state)
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._pending = self._writer.submit(lambda: self.write(step, copied, about=about()))
+        self._pending = self._writer.submit(lambda: self._put(step, host, about()))
 
     @property
     def is_saving(self) -> bool:
@@ -171,7 +177,7 @@ class Checkpoints:
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
         (folder / _MANIFEST).write_text(_sealed(manifest))
         for path in [*folder.rglob("*"), folder]:
-            _sync_file(path)
+            sync(path)
 
     def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree:
         """Returns the arrays of a step that verified; raises if they are not of the structure asked for."""
@@ -203,7 +209,7 @@ class Checkpoints:
         if trash.exists():
             shutil.rmtree(trash)
         os.replace(self.folder / str(step), trash)
-        _sync_file(self.folder)
+        sync(self.folder)
         shutil.rmtree(trash)
 
     def _set_aside(self, step: int, message: str) -> None:
@@ -214,7 +220,7 @@ class Checkpoints:
             place, n = self.quarantine / f"{step}-{n}", n + 1
         os.replace(self.folder / str(step), place)
         (self.quarantine / f"{place.name}.txt").write_text(message + "\n")
-        _sync_file(self.folder)
+        sync(self.folder)
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -331,12 +337,3 @@ def _unsealed(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise CheckpointError(f"{path} is altered")
-
-
-def _sync_file(path: Path) -> None:
-    """Brings one file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -108,16 +108,12 @@ class RunDirectory:
         """Writes one file beside its place, synced and renamed."""
         beside = self.path / f".{name}.new"
         try:
-            with open(beside, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            beside.write_text(text)
+            sync(beside)
             os.replace(beside, self.path / name)
         finally:
             beside.unlink(missing_ok=True)
-        folder = os.open(self.path, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        sync(self.path)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""
@@ -150,6 +146,15 @@ class RunDirectory:
 
 class BusyError(ValueError):
     """A directory that another process uses; the message is one line."""
+
+
+def sync(path: Path) -> None:
+    """Brings one file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _locked(path: Path) -> int:
