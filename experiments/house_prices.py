@@ -32,6 +32,8 @@ def collect(source, *, target=None):
     """Returns the sales. Those of the line are all of them, in both parts: it describes them and forecasts nothing."""
     if source != "ames:all":
         return data.load(source, target=target)
+    if target is not None:
+        raise ValueError(f"target must be left out with ames:all, whose prices it is about; got {target!r}.")
     sales = data.load("ames")
     parts = (sales.train, sales.test)
     columns = {name: np.concatenate([part["inputs"][name] for part in parts]) for name in sales.train["inputs"]}
@@ -50,7 +52,7 @@ def preprocess(collected):
 def model(hyperparameters, card):
     """Returns the linear model of one column, or of all."""
     column = hyperparameters.features
-    if column != "all" and column not in card.feature_names:
+    if column != "all" and (column not in card.feature_names or "=" in column):
         raise ValueError(f"features must be all or a column of numbers; got {column!r}. Choose one of the table's.")
     chosen = slice(None) if column == "all" else [card.feature_names.index(column)]
     linear = models.linear(card.n_features if column == "all" else 1, 1)
@@ -73,7 +75,9 @@ def report(hyperparameters, params, collected, dataset):
     bias, weight = float(layer["bias"][0]), float(layer["kernel"][0, 0])
     slope = weight * y_scale / x_scale
     intercept = y_mean + bias * y_scale - slope * x_mean
-    return f"price = {intercept:,.1f} USD + {slope:.3f} USD a square foot x {hyperparameters.features}"
+    name = hyperparameters.features
+    unit = "a square foot" if "Area" in name or "SF" in name else "a unit"
+    return f"price = {intercept:,.1f} USD + {slope:.3f} USD {unit} x {name}"
 
 
 def _scale(values):

@@ -31,11 +31,16 @@ class Trial(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged."""
+    """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged.
+
+    ``differentiate`` and ``replayable`` are those of the proposal that it came from.
+    """
 
     why: str
     trials: tuple[Trial, ...]
     scores: tuple[float, ...]
+    differentiate: str | None = None
+    replayable: bool = True
 
     @property
     def best(self) -> Trial:
@@ -44,11 +49,15 @@ class Round(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What to try next, and why in a sentence; ``differentiate`` names a metric whose hypergradient is wanted with it."""
+    """What to try next, and why in a sentence; ``differentiate`` names a metric whose hypergradient is wanted with it.
+
+    It is ``replayable`` where the history alone gives it; what others have put into a shared storage is no part of that.
+    """
 
     settings: tuple[Any, ...]
     why: str
     differentiate: str | None = None
+    replayable: bool = True
 
 
 History = tuple[Round, ...]
@@ -79,7 +88,42 @@ def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> t
         Bergstra and Bengio (2012), as in `grid`, section 2.
     """
     chosen = (dict(zip(values, entries, strict=True)) for entries in itertools.product(*values.values()))
-    return tuple(dataclasses.replace(hyperparameters, **fields) for fields in chosen)
+    return tuple(replaced(hyperparameters, fields) for fields in chosen)
+
+
+def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
+    """Returns the hyperparameters with other values for some fields.
+
+    Args:
+        hyperparameters: Gives the other fields.
+        values: By the name of the field.
+
+    Returns:
+        New hyperparameters.
+
+    Raises:
+        ValueError: If there is no field of a name.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        >>> replaced(Rates(), {"rate": 0.2})
+        Traceback (most recent call last):
+        ...
+        ValueError: adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate.
+
+    References:
+        Python documentation, ``dataclasses.replace``. https://docs.python.org/3/library/dataclasses.html
+    """
+    names = [field.name for field in dataclasses.fields(hyperparameters)]
+    unknown = ", ".join(values.keys() - names)
+    if unknown:
+        raise ValueError(
+            f"adjust must be of the experiment's hyperparameters; got {unknown}. There are: {', '.join(names)}."
+        )
+    return dataclasses.replace(hyperparameters, **values)
 
 
 def grid(**values: Sequence[Any]) -> Adjust:
@@ -125,7 +169,8 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
     Args:
         n: Settings a round, 1 or more.
         seed: Of the draws.
-        **ranges: For each field ``(low, high)``, drawn uniformly in the logarithm, or a list, drawn uniformly from it.
+        **ranges: For each field ``(low, high)``, drawn uniformly in the logarithm (whole numbers for a whole field), or a
+            list, drawn uniformly from it.
 
     Returns:
         A strategy.
@@ -151,7 +196,7 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
     def adjust(history: History) -> Proposal:
         generator = np.random.default_rng((seed, len(history)))
         plain = history[0].trials[0].hyperparameters
-        settings = tuple(dataclasses.replace(plain, **_draw(generator, ranges)) for _ in range(n))
+        settings = tuple(_draw(generator, plain, ranges) for _ in range(n))
         return Proposal(settings, f"{n} draws of {' and '.join(ranges)}")
 
     return adjust
@@ -201,7 +246,8 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
             return None
         if rung == 0:
             generator = np.random.default_rng(seed)
-            drawn = tuple(dataclasses.replace(plain, epochs=rungs[0], **_draw(generator, ranges)) for _ in range(n))
+            short = dataclasses.replace(plain, epochs=rungs[0])
+            drawn = tuple(_draw(generator, short, ranges) for _ in range(n))
             return Proposal(drawn, f"{n} draws of {' and '.join(ranges)}, {rungs[0]} epochs each")
         last = history[-1]
         order = np.argsort(last.scores, kind="stable")[::-1][: max(1, len(last.trials) // eta)]
@@ -216,8 +262,8 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
     """Returns gradient descent on hyperparameters: a step of Adam a round, against the hypergradient of whole runs.
 
     Steps are made in the logarithm, as fits rates and factors: all values stay positive, and a step size of 0.3 changes
-    none by more than about a third at once. The gradient is the mean over the seeds of a round. It ends where a run
-    diverges or its gradient is not finite.
+    none by more than about a third at once. Values stay within the bounds of their fields. The gradient is the mean over
+    the seeds of a round. It ends where a run diverges, its gradient is not finite, or nothing moves any more.
 
     Args:
         *fields: The swept fields to adjust, positive numbers or tuples of them; the others stay as in the first round.
@@ -225,10 +271,11 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
         step_size: Of Adam, in the logarithm.
 
     Returns:
-        A strategy without an end of its own.
+        A strategy.
 
     Raises:
-        ValueError: If no field is named, or the step size is not positive; when called, if a value is not positive.
+        ValueError: If no field is named, or the step size is not positive; when called, if there is no such field or its
+            value is not positive.
 
     Example:
         >>> from jaxresearch.experiment import hyperparameters, swept
@@ -255,36 +302,82 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
 
     def adjust(history: History) -> Proposal | None:
         plain = history[0].trials[0].hyperparameters
+        replaced(plain, dict.fromkeys(fields))
+        if any(entry.trials[0].diverged for entry in history):
+            return None
         start = {name: getattr(plain, name) for name in fields}
         if not all(value > 0 for value in jax.tree.leaves(start)):
             raise ValueError(f"{' and '.join(fields)} must be positive to be adjusted by their logarithm; got {start}.")
+        bounds = {name: _bounds(plain, name) for name in fields}
         logs = jax.tree.map(math.log, start)
         state, made = adam.init(logs), 0
         for trial in (entry.trials[0] for entry in history if entry.trials[0].gradient is not None):
             values = {name: getattr(trial.hyperparameters, name) for name in fields}
             slopes = {name: getattr(trial.gradient, name) for name in fields}
             of_logs = jax.tree.map(lambda value, slope: value * np.mean(slope, dtype=np.float64), values, slopes)
-            if trial.diverged or not np.isfinite(jax.tree.leaves(of_logs)).all():
+            if not np.isfinite(jax.tree.leaves(of_logs)).all():
                 return None
             updates, state = adam.update(of_logs, state)
-            logs, made = optax.apply_updates(jax.tree.map(np.float32, logs), updates), made + 1
+            moved: Any = optax.apply_updates(jax.tree.map(np.float32, logs), updates)
+            logs, made = {name: _clipped(moved[name], *np.log(bounds[name])) for name in fields}, made + 1
         if not made:
             return Proposal((plain,), f"the slope of {metric} there", metric)
-        chosen = jax.tree.map(lambda log: float(f"{math.exp(log):.5g}"), logs)
-        return Proposal((dataclasses.replace(plain, **chosen),), f"step {made} against the slope of {metric}", metric)
+        digits = jax.tree.map(lambda log: float(f"{math.exp(log):.5g}"), logs)
+        chosen = dataclasses.replace(plain, **{name: _clipped(digits[name], *bounds[name]) for name in fields})
+        if any(chosen == entry.trials[0].hyperparameters for entry in history):
+            return None
+        return Proposal((chosen,), f"step {made} against the slope of {metric}", metric)
 
     return adjust
 
 
-def _draw(generator: np.random.Generator, ranges: dict[str, Any]) -> dict[str, Any]:
-    """Returns a value for each field, to six digits."""
+def as_field(value: int | float, plain: Any, low: int | float, high: int | float) -> int | float:
+    """Returns a drawn number as a setting holds it: six digits, or whole where the field is whole, within its range.
+
+    Args:
+        value: As drawn.
+        plain: The field's value in the plain settings: a whole number of Python, or not.
+        low: The lower end of the range.
+        high: The upper end.
+
+    Returns:
+        The value of the field.
+
+    Example:
+        >>> as_field(0.12345678, 0.1, 0.01, 1.0), as_field(11.7, 32, 8, 64)
+        (0.123457, 12)
+
+    References:
+        Bergstra and Bengio (2012), as in `grid`, section 2.
+    """
+    number = round(value) if isinstance(plain, int) else float(f"{value:.6g}")
+    return min(max(number, low), high)
+
+
+def _bounds(plain: Any, name: str) -> tuple[float, float]:
+    """Returns the least and the greatest positive value that a field may take, within what float32 holds."""
+    (rules,) = (field.metadata.get("bounds", {}) for field in dataclasses.fields(plain) if field.name == name)
+    given = {rule: bound for rule, bound in rules.items() if bound is not None}
+    lows = [1e-37, given.get("at least", 0), np.nextafter(np.float32(given.get("above", 0)), np.float32(np.inf))]
+    highs = [1e37, given.get("at most", 1e37), np.nextafter(np.float32(given.get("below", 1e37)), np.float32(0))]
+    return float(max(lows)), float(min(highs))
+
+
+def _clipped(values: Any, low: float, high: float) -> Any:
+    """Returns a number, or a tuple of them, within bounds."""
+    return jax.tree.map(lambda value: float(min(max(value, low), high)), values)
+
+
+def _draw(generator: np.random.Generator, plain: Any, ranges: dict[str, Any]) -> Any:
+    """Returns the plain settings with a drawn value for each field of the ranges."""
     drawn = {}
     for name, values in ranges.items():
         if isinstance(values, tuple):
-            drawn[name] = float(f"{math.exp(generator.uniform(math.log(values[0]), math.log(values[1]))):.6g}")
+            value = math.exp(generator.uniform(math.log(values[0]), math.log(values[1])))
+            drawn[name] = as_field(value, getattr(plain, name, None), *values)
         else:
             drawn[name] = values[generator.integers(len(values))]
-    return drawn
+    return replaced(plain, drawn)
 
 
 def check_ranges(n: int, ranges: dict[str, Any]) -> None:

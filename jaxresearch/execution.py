@@ -171,11 +171,12 @@ def execute_all(
 
 
 def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *, seeds: Sequence[int]) -> list[str]:
-    """Returns, for each setting, the SHA-256 of all that `execute_all` makes its trial from.
+    """Returns, for each setting, the SHA-256 of what `execute_all` is asked to make its trial from.
 
     That is the program of the whole run and its evaluation as it is lowered for XLA (so that a comment changed in the
     experiment's file makes no difference, and a constant in a library that it uses does), the numbers of the
-    hyperparameters, the seeds and the data.
+    hyperparameters as float32, the seeds and the data. It is not where it runs: the device and the version of XLA, which
+    may change last digits, stand in a directory's ``environment.json``.
 
     Args:
         experiment: The stages.
@@ -213,7 +214,7 @@ def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *
     for places in _groups(settings):
         lowered = jax.jit(whole).lower(jax.random.key(0), settings[places[0]], *types).as_text()
         for place in places:
-            numbers = [float(leaf) for leaf in jax.tree.leaves(settings[place])]
+            numbers = np.array(jax.tree.leaves(settings[place]), np.float32).tolist()
             text = f"{lowered}{numbers}{list(seeds)}{of_data}"
             made[place] = hashlib.sha256(text.encode()).hexdigest()
     return [made[place] for place in range(len(settings))]

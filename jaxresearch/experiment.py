@@ -29,9 +29,10 @@ from jaxresearch.training import TrainState
 
 H = TypeVar("H")
 
+# What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
-    ("seeds", "data", "target", "directory", "smoke", "save_every")
-)  # what the command line asks of every run
+    ("seeds", "data", "target", "directory", "smoke", "save_every", "rounds", "seconds", "fresh_seeds")
+)
 
 
 def swept(

@@ -32,6 +32,8 @@ from jaxresearch.training import TrainState
 Hypergradient = Callable[[Key[Array, ""], Any, Batch, Batch], tuple[Float[Array, ""], Any]]
 TrainingLoss = Callable[[PyTree[Array], Any, TrainState, Batch], Float[Array, ""]]
 
+_NOISE = 2**32 - 1  # the stream of perturbations; those of a run count from 0
+
 
 class Unroll(NamedTuple):
     """A run in the pieces that hypergradients put together: its start, its steps, the loss at its end.
@@ -326,7 +328,8 @@ def evolution(
         relative: Whether ``scale`` is in units of each hyperparameter's own value.
 
     Returns:
-        ``(key, hyperparameters, train, validation) -> (loss, gradient)``, the loss at the hyperparameters themselves.
+        ``(key, hyperparameters, train, validation) -> (loss, gradient)``, the loss at the end of the run of this key with
+        the hyperparameters themselves, as of the other modes.
 
     Raises:
         ValueError: If a number is not positive, the segments do not divide the steps or (when called) a hyperparameter
@@ -366,27 +369,19 @@ def evolution(
     def hypergradient(key, hyperparameters, train, validation):
         flat, unravel = ravel_pytree(_floats(hyperparameters))
         unit = scale * (jnp.abs(flat) if relative else jnp.ones_like(flat))
-        run_key, noise_key = (jax.random.fold_in(key, stream) for stream in range(2))
+        noise_key = jax.random.fold_in(jax.random.clone(key), _NOISE)
 
         def pair(pair_key):
             draws = jax.random.normal(pair_key, (n_segments, *flat.shape), flat.dtype)
             noise = unit[None] * draws
-            ups, downs = (
-                losses(jax.random.clone(run_key), flat, unravel, sign * noise, train, validation) for sign in (1, -1)
-            )
+            ups, downs = (losses(key, flat, unravel, sign * noise, train, validation) for sign in (1, -1))
             credited = jnp.cumsum(draws, axis=0) / jnp.where(unit == 0, 1, unit)[None]
             return jnp.mean((ups - downs)[:, None] / 2 * credited, axis=0)
 
         gradient = jnp.mean(jax.lax.map(pair, jax.random.split(noise_key, n_pairs)), axis=0)
-        plain = losses(
-            jax.random.clone(run_key),
-            flat,
-            unravel,
-            jnp.zeros((n_segments, *flat.shape), flat.dtype),
-            train,
-            validation,
-        )
-        return plain.mean(), unravel(gradient)
+        unperturbed = jnp.zeros((n_segments, *flat.shape), flat.dtype)
+        plain = losses(key, flat, unravel, unperturbed, train, validation)
+        return plain[-1], unravel(gradient)
 
     return hypergradient
 

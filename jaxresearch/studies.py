@@ -56,8 +56,8 @@ def study(
         experiment: The stages, ``adjust`` among them.
         dataset: Preprocessed data; its test part is read after the last round.
         budget: Rounds, seconds, seeds.
-        history: Rounds made before an interruption. Of a round whose program or data is another by now, and of those after
-            it, nothing is believed; no setting of the others is trained again.
+        history: Rounds made before an interruption. Those that would not be made like this now (by another program, other
+            data or another ``adjust``) and those after them are made again; a trial that still holds is not trained again.
         observe: Called after each chunk of steps.
         on_round: Called after each round, with all rounds so far.
 
@@ -82,15 +82,17 @@ def study(
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
     development, start = data.development(dataset), time.perf_counter()
+    before = _valid(experiment, history, development, budget)
 
     def extended(history: History, proposal: Proposal) -> History:
-        history = (*history, _round(experiment, proposal, history, development, budget, observe))
+        known = (*before, *history)
+        history = (*history, _round(experiment, proposal, known, development, budget, observe))
         on_round(history)
         return history
 
-    history = _holding(experiment, history, development, budget)
+    history = _held(experiment, before, history)
     if not history:
-        history = extended((), Proposal((experiment.hyperparameters,), "the plain settings"))
+        history = extended((), _plain(experiment))
     while (why := _finished(experiment, history, budget, time.perf_counter() - start)) is None:
         proposal = experiment.adjust(history)
         if proposal is None or not proposal.settings:
@@ -159,6 +161,11 @@ def _best(experiment: Experiment, history: History) -> Trial:
     return max(whole, key=lambda pair: pair[1])[0]
 
 
+def _plain(experiment: Experiment) -> Proposal:
+    """Returns what every study begins with."""
+    return Proposal((experiment.hyperparameters,), "the plain settings")
+
+
 def _round(
     experiment: Experiment,
     proposal: Proposal,
@@ -168,8 +175,8 @@ def _round(
     observe: Callable[[Progress], None],
 ) -> Round:
     """Returns the round of a proposal; a setting that was tried before is not trained again."""
-    seeds = range(budget.seeds)
-    known = {trial.digest: trial for made in history for trial in made.trials}
+    seeds, metric = range(budget.seeds), proposal.differentiate
+    known = _known(history, metric)
     digests = execution.digests(experiment, proposal.settings, development, seeds=seeds)
     settings = dict(zip(digests, proposal.settings, strict=True))
     new = {digest: setting for digest, setting in settings.items() if digest not in known}
@@ -177,9 +184,21 @@ def _round(
         made = execution.execute_all(experiment, list(new.values()), development, seeds=seeds, observe=observe)
         known |= {digest: trial._replace(digest=digest) for digest, trial in zip(new, made, strict=True)}
     trials = tuple(known[digest] for digest in settings)
-    if (metric := proposal.differentiate) is not None:
+    if metric is not None:
         trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
-    return Round(proposal.why, trials, tuple(score(experiment, trial) for trial in trials))
+    scores = tuple(score(experiment, trial) for trial in trials)
+    return Round(proposal.why, trials, scores, metric, proposal.replayable)
+
+
+def _known(history: History, metric: str | None) -> dict[str, Trial]:
+    """Returns the trials of a history by digest, with the gradient where it is that of the metric."""
+    known: dict[str, Trial] = {}
+    for made in history:
+        of_metric = metric is not None and made.differentiate == metric
+        for trial in made.trials:
+            if of_metric or trial.digest not in known:
+                known[trial.digest] = trial if of_metric else trial._replace(gradient=None)
+    return known
 
 
 def _differentiated(experiment: Experiment, trial: Trial, development: Dataset, seeds: range, metric: str) -> Trial:
@@ -192,31 +211,56 @@ def _differentiated(experiment: Experiment, trial: Trial, development: Dataset, 
     )
 
 
-def _holding(experiment: Experiment, history: History, development: Dataset, budget: Budget) -> History:
-    """Returns the rounds up to the first whose trials would come from another program or other data by now."""
+def _valid(experiment: Experiment, history: History, development: Dataset, budget: Budget) -> History:
+    """Returns the rounds without the trials that would come from another program or other data by now, scored anew."""
     if not history:
         return ()
     settings = [trial.hyperparameters for made in history for trial in made.trials]
-    now = set(execution.digests(experiment, settings, development, seeds=range(budget.seeds)))
-    held: list[Round] = []
+    now = iter(execution.digests(experiment, settings, development, seeds=range(budget.seeds)))
+    rounds = []
     for made in history:
-        if not {trial.digest for trial in made.trials} <= now:
-            message = (
-                f"the rounds from {len(held) + 1} on are made again: their program or their data is another by now"
-            )
-            warnings.warn(message, stacklevel=3)
-            break
-        held.append(made._replace(scores=tuple(score(experiment, trial) for trial in made.trials)))
+        trials = tuple(trial for trial in made.trials if trial.digest == next(now))
+        rounds.append(made._replace(trials=trials, scores=tuple(score(experiment, trial) for trial in trials)))
+    return tuple(rounds)
+
+
+def _held(experiment: Experiment, valid: History, recorded: History) -> History:
+    """Returns the rounds up to the first that would not be made like this now, with a warning if there is one."""
+    held: list[Round] = []
+    for made, before in zip(valid, recorded, strict=True):
+        if len(made.trials) < len(before.trials):
+            why = "their program or their data is another by now"
+        elif made.replayable and not _proposed(experiment, made, tuple(held)):
+            why = "adjust would try something else by now"
+        else:
+            held.append(made)
+            continue
+        warnings.warn(f"the rounds from {len(held) + 1} on are made again: {why}", stacklevel=3)
+        break
     return tuple(held)
 
 
+def _proposed(experiment: Experiment, made: Round, history: History) -> bool:
+    """Returns whether a round is what the strategy tries after this history."""
+    assert experiment.adjust is not None  # `study` has seen to it
+    proposal = experiment.adjust(history) if history else _plain(experiment)
+    if proposal is None:
+        return False
+    settings = [trial.hyperparameters for trial in made.trials]
+    return proposal.differentiate == made.differentiate and settings == list(dict.fromkeys(proposal.settings))
+
+
 def _finished(experiment: Experiment, history: History, budget: Budget, seconds: float) -> str | None:
-    """Returns why no further round is made, or None."""
+    """Returns why no further round is made, or None.
+
+    The best of many looks better than it is. So its interval is that of Student, as few seeds need, at a confidence that
+    holds for all settings at once (Bonferroni).
+    """
     trial = _best(experiment, history)
-    summary = statistics.summary(trial.metrics[experiment.claim.evaluated])
-    low, high = summary["ci95"]
-    if low is not None and not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
-        return "the validation interval supports the claim"
+    n = len({trial.digest for made in history for trial in made.trials})
+    low, high = statistics.t_interval(trial.metrics[experiment.claim.evaluated], confidence=1 - 0.05 / n)
+    if not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
+        return f"the validation interval supports the claim, also as that of the best of {n}"
     if len(history) >= budget.rounds:
         return f"the budget of {budget.rounds} rounds is spent"
     if seconds > budget.seconds:

@@ -1,33 +1,34 @@
 """Tuning by Optuna, as a strategy of a study: the one strategy that may keep a database, which several studies share."""
 
-import dataclasses
-import math
+import warnings
 from typing import Any
 
 import numpy as np
 
-from jaxresearch.adjust import Adjust, History, Proposal, Range, check_ranges
+from jaxresearch.adjust import Adjust, History, Proposal, Range, as_field, check_ranges, replaced
+
+_DRAWS = 20  # for each setting that is wanted, until one comes that was not tried
 
 
-def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str = "jaxresearch", **ranges: Range) -> Adjust:
+def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None = None, **ranges: Range) -> Adjust:
     """Returns Optuna's tree-structured Parzen estimator, asked for ``n`` settings at a time and told how they did.
 
     Without a storage it is a function of the history like the others. With one, several studies (processes, machines) may
-    share it: each learns from what all of them have tried, and keeps away from what another one is trying.
+    share it: each puts its trials there, and learns from those of all. What diverged is told as worse than all others.
 
     Args:
         n: Settings a round, 1 or more; the first round is drawn at random.
-        seed: Of the draws.
+        seed: Of the draws; with a storage they differ from process to process instead.
         storage: A database that Optuna takes, as ``sqlite:///tune.db``; in memory unless given.
-        name: Of the study in the storage.
+        name: Of the study in the storage: that of one experiment, with one set of ranges.
         **ranges: As for `jaxresearch.adjust.random`.
 
     Returns:
-        A strategy without an end of its own.
+        A strategy that ends where it finds nothing that was not tried.
 
     Raises:
-        ValueError: If ``n`` is not positive, a range is none, or (when called) Optuna is not installed or the storage cannot
-            be used.
+        ValueError: If ``n`` is not positive, a range is none, or a storage comes without a name; when called, if Optuna is
+            not installed, or the storage cannot be used or holds other ranges under this name.
 
     Example:
         >>> from jaxresearch.adjust import Round, Trial
@@ -46,22 +47,34 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str = "jaxre
         https://arxiv.org/abs/1907.10902
     """
     check_ranges(n, ranges)
+    if storage is not None and name is None:
+        raise ValueError(f"name must be given with a storage; got {storage} alone. Pass that of the experiment.")
 
-    def adjust(history: History) -> Proposal:
+    def adjust(history: History) -> Proposal | None:
         optuna, errors = _optuna()
         plain = history[0].trials[0].hyperparameters
-        try:
-            study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, direction="maximize")
-            distributions = _distributions(optuna, ranges)
-            _tell(optuna, study, history, ranges, distributions)
-            place = (seed, len(study.get_trials(deepcopy=False)))
-            draws = int(np.random.default_rng(place).integers(2**32))
-            study.sampler = optuna.samplers.TPESampler(seed=draws, n_startup_trials=n)
-            asked = [study.ask(distributions).params for _ in range(n)]
-        except errors as error:
-            raise ValueError(f"storage must be a database that Optuna can use; got {storage} ({error}).") from error
-        settings = tuple(dataclasses.replace(plain, **_values(params, ranges)) for params in asked)
-        return Proposal(settings, f"{n} proposals of TPE for {' and '.join(ranges)}")
+        distributions = _distributions(optuna, ranges, plain)
+        tried = _tried(optuna, history, ranges, distributions)
+        told = list(tried.values())
+        if storage is not None:
+            try:
+                told = _shared(optuna, storage, name, told, distributions)
+            except errors as error:
+                raise ValueError(f"storage must be a database that Optuna can use; got {storage} ({error}).") from error
+        draws = np.random.default_rng(None if storage else (seed, len(history))).integers(2**32)
+        # A setting that was asked for counts as a poor one until it is told, so that a round is no heap of neighbours.
+        sampler = optuna.samplers.TPESampler(seed=int(draws), n_startup_trials=n, constant_liar=True)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(told)
+        chosen: dict[str, Any] = {}
+        for _ in range(_DRAWS * n):
+            fields = _fields(study.ask(distributions).params, ranges, plain)
+            if repr(fields) not in tried:
+                chosen[repr(fields)] = replaced(plain, fields)
+            if len(chosen) == n:
+                break
+        why = f"{len(chosen)} proposals of TPE for {' and '.join(ranges)}"
+        return Proposal(tuple(chosen.values()), why, replayable=storage is None) if chosen else None
 
     return adjust
 
@@ -74,47 +87,62 @@ def _optuna() -> tuple[Any, tuple[type[Exception], ...]]:
     except ImportError as error:
         raise ValueError('tpe needs Optuna, which is not installed. Run: pip install "jaxresearch[tune]"') from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna, (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError)
 
 
-def _distributions(optuna: Any, ranges: dict[str, Any]) -> dict[str, Any]:
+def _distributions(optuna: Any, ranges: dict[str, Any], plain: Any) -> dict[str, Any]:
     """Returns the ranges in Optuna's terms; of a list, the place is chosen."""
+    replaced(plain, ranges)
     made = {}
     for name, values in ranges.items():
-        if isinstance(values, tuple):
-            made[name] = optuna.distributions.FloatDistribution(*values, log=True)
-        else:
+        if not isinstance(values, tuple):
             made[name] = optuna.distributions.CategoricalDistribution(range(len(values)))
+        elif isinstance(getattr(plain, name), int):
+            made[name] = optuna.distributions.IntDistribution(*values, log=True)
+        else:
+            made[name] = optuna.distributions.FloatDistribution(*values, log=True)
     return made
 
 
-def _values(params: dict[str, Any], ranges: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields that parameters of Optuna stand for; numbers to six digits."""
+def _fields(params: dict[str, Any], ranges: dict[str, Any], plain: Any) -> dict[str, Any]:
+    """Returns the fields that parameters of Optuna stand for."""
     return {
-        name: float(f"{params[name]:.6g}") if isinstance(values, tuple) else values[params[name]]
+        name: as_field(params[name], getattr(plain, name), *values)
+        if isinstance(values, tuple)
+        else values[params[name]]
         for name, values in ranges.items()
     }
 
 
-def _tell(optuna: Any, study: Any, history: History, ranges: dict[str, Any], distributions: dict[str, Any]) -> None:
-    """Tells a study of Optuna how the trials did that it does not know of; those that diverged have failed."""
-    states = optuna.trial.TrialState
+def _tried(optuna: Any, history: History, ranges: dict[str, Any], distributions: dict[str, Any]) -> dict[str, Any]:
+    """Returns Optuna's trials of a history by their fields; what lies outside of the ranges teaches nothing about them."""
+    tried = {}
+    for trial, score in ((t, s) for made in history[1:] for t, s in zip(made.trials, made.scores, strict=True)):
+        fields = {name: getattr(trial.hyperparameters, name) for name in ranges}
+        if not all(_within(fields[name], values) for name, values in ranges.items()):
+            continue
+        params = {
+            name: fields[name] if isinstance(values, tuple) else values.index(fields[name])
+            for name, values in ranges.items()
+        }
+        tried[repr(fields)] = optuna.trial.create_trial(params=params, distributions=distributions, value=score)
+    return tried
+
+
+def _within(value: Any, values: Any) -> bool:
+    """Returns whether a range or a list holds a value."""
+    return values[0] <= value <= values[1] if isinstance(values, tuple) else value in values
+
+
+def _shared(optuna: Any, storage: str, name: str | None, own: list[Any], distributions: dict[str, Any]) -> list[Any]:
+    """Returns the trials of a storage, after adding those that it does not hold yet."""
+    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, direction="maximize")
     known = study.get_trials(deepcopy=False)
-    running = {repr(_values(trial.params, ranges)): trial.number for trial in known if trial.state == states.RUNNING}
-    told = {repr(_values(trial.params, ranges)) for trial in known if trial.state != states.RUNNING}
-    for made in history[1:]:
-        for trial, score in zip(made.trials, made.scores, strict=True):
-            fields = {name: getattr(trial.hyperparameters, name) for name in ranges}
-            setting = repr(fields)
-            if setting in told:
-                continue
-            told.add(setting)
-            how = {"state": states.COMPLETE, "values": [score]} if math.isfinite(score) else {"state": states.FAIL}
-            if setting in running:
-                study.tell(running[setting], **how)
-                continue
-            params = {
-                name: fields[name] if isinstance(values, tuple) else values.index(fields[name])
-                for name, values in ranges.items()
-            }
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, **how))
+    if any(trial.distributions != distributions for trial in known):
+        raise ValueError(
+            f"study {name} in {storage} must be over these ranges; it is over others. Give it another name."
+        )
+    params = [trial.params for trial in known]
+    study.add_trials([trial for trial in own if trial.params not in params])
+    return study.get_trials(deepcopy=False)

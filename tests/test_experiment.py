@@ -12,6 +12,7 @@ import pytest
 from jaxresearch import data, experiment
 from jaxresearch.cli.options import Options
 from jaxresearch.experiment import hyperparameters, static, swept
+from jaxresearch.studies import Budget
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -160,7 +161,8 @@ def test_two_files_of_one_name_are_two_experiments(tmp_path):
 
 
 def test_the_reserved_names_are_the_options_of_every_run():
-    assert {field.name for field in dataclasses.fields(Options)} - {"hyperparameters"} == experiment.RUN_OPTIONS
+    of_run = {field.name for field in dataclasses.fields(Options)} - {"hyperparameters"}
+    assert of_run | set(Budget._fields) == experiment.RUN_OPTIONS
 
 
 def test_an_experiment_is_about_one_screen():

@@ -199,6 +199,17 @@ def test_memory_of_reverse_mode_grows_as_the_root_of_the_steps(key):
     assert slope(lambda n: hypergradients.forward(unroll, n_steps=n)) < 0.05
 
 
+@pytest.mark.parametrize("n_segments", [1, 4])
+def test_the_loss_of_evolution_is_that_of_the_same_run(key, n_segments):
+    unroll, train, validation = network()
+    forward = hypergradients.forward(unroll, n_steps=N_STEPS)
+    evolution = hypergradients.evolution(unroll, n_steps=N_STEPS, scale=0.1, n_pairs=2, n_segments=n_segments)
+    loss, _ = jax.jit(forward)(key, Rates(), train, validation)
+    estimated, gradient = jax.jit(evolution)(key, Rates(), train, validation)
+    assert float(estimated) == pytest.approx(float(loss), rel=1e-5)  # sums in another order
+    assert np.isfinite(jax.tree.leaves(gradient)).all()
+
+
 def test_a_hypergradient_takes_vmap_over_seeds():
     unroll, train, validation = network()
     hypergradient = hypergradients.forward(unroll, n_steps=10)

@@ -42,6 +42,18 @@ def test_bootstrap_interval_covers_what_its_docstring_says():
         assert abs(covered - expected) < 0.08
 
 
+def test_t_interval_equals_scipy_and_covers_what_it_promises():
+    draws = np.random.default_rng(0).normal(size=(2000, 3))
+    for confidence in (0.95, 0.99):
+        intervals = np.array([statistics.t_interval(draw, confidence=confidence) for draw in draws])
+        result = scipy.stats.ttest_1samp(draws, 0, axis=1).confidence_interval(confidence)
+        np.testing.assert_allclose(intervals, np.transpose(result), rtol=1e-12)
+        covered = np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
+        # Three standard errors of the share of 2,000 draws.
+        assert abs(covered - confidence) < 3 * np.sqrt(confidence * (1 - confidence) / 2000)
+    assert statistics.t_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
 def test_a_wider_confidence_gives_a_wider_interval():
     values = np.random.default_rng(0).normal(size=10)
     narrow, wide = (statistics.bootstrap_interval(values, confidence=c) for c in (0.5, 0.99))
@@ -61,6 +73,7 @@ def test_bootstrap_interval_of_equal_values_is_a_point():
 @pytest.mark.parametrize("values", [[0.5], [0.5, math.nan, 0.6], [0.5, math.inf]])
 def test_what_cannot_be_said_is_nan(values):
     assert np.isnan(statistics.bootstrap_interval(values)).all()
+    assert np.isnan(statistics.t_interval(values)).all()
     assert math.isnan(statistics.standard_deviation(values))
 
 
@@ -127,3 +140,5 @@ def test_paired_difference_refuses_other_seeds():
 def test_confidence_is_a_share(confidence):
     with pytest.raises(ValueError, match=f"confidence must be between 0 and 1; got {confidence}"):
         statistics.bootstrap_interval([1.0, 2.0], confidence=confidence)
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
+        statistics.t_interval([1.0, 2.0], confidence=confidence)

@@ -165,6 +165,53 @@ def test_a_study_follows_the_hypergradient():
     assert start.gradient.learning_rate.shape == (3,)
 
 
+def test_a_study_that_follows_the_hypergradient_ends_where_a_run_diverges():
+    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
+    conclusion = studies.study(steep, dataset(), budget=BUDGET)
+    assert [made.trials[0].diverged for made in conclusion.history] == [False, False, True]
+    assert conclusion.why == "nothing is left to try" and conclusion.best.learning_rate == 1e-3
+
+
+def test_rounds_of_another_strategy_are_made_again_but_what_holds_of_them_is_not_trained_again(monkeypatch):
+    whole = studies.study(experiment(), dataset(), budget=BUDGET)
+    trained, original = [], execution.execute_all
+
+    def counted(experiment, settings, *args, **kwargs):
+        trained.extend(settings)
+        return original(experiment, settings, *args, **kwargs)
+
+    monkeypatch.setattr(execution, "execute_all", counted)
+    other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
+    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
+        again = studies.study(other, dataset(), budget=BUDGET, history=whole.history)
+    assert [setting.learning_rate for setting in trained] == [4e-1]
+    assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
+
+
+def test_the_slope_of_another_metric_is_not_taken_for_that_of_this_one():
+    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
+    of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
+    made = studies.study(of_error, dataset(), budget=BUDGET._replace(rounds=2))
+    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust"):
+        again = studies.study(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
+    slopes = [conclusion.history[1].trials[0].gradient.learning_rate for conclusion in (made, again)]
+    assert (slopes[0] < 0).all() and (slopes[1] > 0).all()
+
+
+def test_a_study_seldom_ends_on_the_luck_of_the_best_of_many():
+    """Twelve settings of three seeds, all equally good and as good as the bound: an end by the best of them is luck."""
+    generator, bound = np.random.default_rng(0), Claim(text="R2", metric="test/r2", at_least=0.0)
+    lucky = 0
+    for _ in range(400):
+        trials = tuple(adjust.Trial(Line(), {"r2": generator.normal(size=3)}, False, None, str(i)) for i in range(12))
+        noise = experiment(claim=bound)
+        made = adjust.Round("noise", trials, tuple(studies.score(noise, trial) for trial in trials))
+        lucky += studies._finished(noise, (made,), BUDGET, 0.0) is not None
+    assert lucky / 400 < 0.05  # the plain interval of the best would end 40 % of them or more
+
+
 @pytest.mark.parametrize(
     ("changes", "budget", "rounds", "why"),
     [
@@ -175,7 +222,7 @@ def test_a_study_follows_the_hypergradient():
             {"adjust": adjust.random(n=2, learning_rate=(0.2, 0.4))},
             BUDGET,
             2,
-            "the validation interval supports the claim",
+            "the validation interval supports the claim, also as that of the best of 3",
         ),
     ],
 )

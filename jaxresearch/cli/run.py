@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import os
+import shlex
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import execution, records, statistics, sweeps
+from jaxresearch import data, execution, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
@@ -25,6 +27,7 @@ from jaxresearch.experiment import Experiment
 
 _SMOKE_STEPS = 20
 _SMOKE_TEST_EXAMPLES = 500
+_CHANGEABLE = ("directory", "save_every", "study.rounds", "study.seconds")  # on going on; the rest makes it another run
 
 
 def run(name: str, words: list[str]) -> int:
@@ -50,7 +53,7 @@ def run(name: str, words: list[str]) -> int:
     except Interrupted:
         at = checkpoints.steps()
         saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
-        print(f"jaxresearch: interrupted; {saved}; go on with: jaxresearch resume {path}", file=sys.stderr)
+        print(f"jaxresearch: interrupted; {saved}; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         if directory.is_new and not directory.has_metrics:
@@ -98,6 +101,17 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     return collected, dataset
 
 
+def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:
+    """Returns the training part with a tenth of it held out to compare settings on, after checking that they fit it."""
+    development = data.development(dataset)
+    try:
+        for setting in settings:
+            experiments.n_steps(setting, len(development.train["targets"]))
+    except ValueError as error:
+        raise UsageError(f"{error} (A tenth of the training part is held out to compare settings on.)") from None
+    return development
+
+
 def named_directory(options: Options, name: str, *, kind: str = "") -> Path:
     """Returns where to record: what the user named, or a new place under ``runs``."""
     return options.directory or Path("runs") / f"{_stem(name)}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -113,15 +127,16 @@ def opened_directory(
         story = {"run": "result.json", "study": "study.md"}[what]
         raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
     directory = records.RunDirectory.again(path)
-    differences = directory.differences("config.json", config_of(asked, options, dataset))
-    changed = [
-        f"{field}: {values}" for field, values in differences.items() if field not in ("directory", "save_every")
-    ]
+    config = config_of(asked, options, dataset)
+    differences = directory.differences("config.json", config)
+    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences.items() if key not in _CHANGEABLE]
     if changed:
         raise UsageError(
             f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}. "
             "Name another one with --directory."
         )
+    directory.write("config.json", config)
+    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
     return directory
 
 
@@ -129,8 +144,13 @@ def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: 
     """Returns a new directory, with all that is known before anything is trained."""
     directory = records.RunDirectory(path)
     directory.write("config.json", config_of(asked, options, dataset))
-    directory.write("environment.json", records.environment(seeds=list(range(options.seeds))))
+    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
     return directory
+
+
+def resume_command(path: Path) -> str:
+    """Returns what to type to go on with a directory."""
+    return f"jaxresearch resume {shlex.quote(str(path))}"
 
 
 def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict[str, Any]:
@@ -192,7 +212,7 @@ def _with_advice(error: Exception, path: Path, checkpoints: records.Checkpoints)
     if not isinstance(error, OSError | records.CheckpointError):
         return error
     steps = checkpoints.steps()
-    safe = f"step {steps[-1]} is safe; go on with: jaxresearch resume {path}" if steps else "no step was saved"
+    safe = f"step {steps[-1]} is safe; go on with: {resume_command(path)}" if steps else "no step was saved"
     return OSError(f"{path} could not be read or written ({error}); {safe}")
 
 

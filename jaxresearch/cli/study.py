@@ -17,10 +17,12 @@ from jaxresearch.cli.options import UsageError, as_words, options_among, parse
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
+    held_out,
     named_directory,
     opened_directory,
     report,
     result_of,
+    resume_command,
     told,
     write_outcome,
 )
@@ -45,18 +47,19 @@ def study(name: str, words: list[str]) -> int:
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
-        kept = {"seeds": budget.seeds, "fresh_seeds": budget.fresh_seeds}  # rounds and seconds may be extended
-        asked = {"experiment": name, "study": kept}
+        held_out(dataset, [options.hyperparameters])
+        asked = {"experiment": name, "study": budget._asdict()}
         path = named_directory(options, name, kind="-study")
         directory = opened_directory(path, asked, options, dataset, what="study")
-        history = _history(directory, experiment)
+        recorded = _recorded(directory)
+        history = tuple(_from_record(made, experiment) for made in recorded if not made["set_aside"])
     except Exception as error:
         return told(error, name, code=2)
     try:
         with interruptible() as came, display.Display(display.console()) as shown:
 
             def keep(history: History) -> None:
-                directory.write("study.json", {"rounds": [_as_record(made) for made in history]})
+                directory.write("study.json", {"rounds": _records(history, recorded)})
 
             def observe(progress: Any) -> None:
                 if came:
@@ -71,12 +74,12 @@ def study(name: str, words: list[str]) -> int:
         result["hyperparameters"] = dataclasses.asdict(conclusion.best)
         result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
         result["gain"] = _gain(experiment, conclusion)
-        rounds = [_as_record(made) for made in conclusion.history]
+        rounds = _records(conclusion.history, recorded)
         directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
         directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
         write_outcome(directory, result, conclusion.outcome)  # last: a result says that the study has ended
     except Interrupted:
-        print(f"jaxresearch: interrupted; go on with: jaxresearch study {name} --directory {path}", file=sys.stderr)
+        print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         return told(error, name, code=1)
@@ -123,13 +126,20 @@ def _budget(words: list[str]) -> tuple[Budget, list[str]]:
     return Budget(**values), rest
 
 
-def _history(directory: records.RunDirectory, experiment: Experiment) -> History:
-    """Returns the rounds that a directory holds."""
-    if not (directory.path / "study.json").is_file():
-        return ()
-    record = directory.read("study.json")
-    directory.write("study.before.json", record)  # rounds that no longer hold are made again, but not lost
-    return tuple(_from_record(made, experiment) for made in record["rounds"])
+def _recorded(directory: records.RunDirectory) -> list[dict[str, Any]]:
+    """Returns the records of the rounds that a directory holds."""
+    return directory.read("study.json")["rounds"] if (directory.path / "study.json").is_file() else []
+
+
+def _records(history: History, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the records of the rounds, and, set aside, those of earlier ones that were made again: nothing is lost."""
+
+    def of(record: dict[str, Any]) -> list[str]:
+        return [trial["digest"] for trial in record["trials"]]
+
+    rounds = [_as_record(made) for made in history]
+    made = [of(record) for record in rounds]
+    return rounds + [{**record, "set_aside": True} for record in before if of(record) not in made]
 
 
 def _as_record(made: Round) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def _as_record(made: Round) -> dict[str, Any]:
         gradient = None if trial.gradient is None else dataclasses.asdict(trial.gradient)
         setting = dataclasses.asdict(trial.hyperparameters)
         trials.append({**trial._asdict(), "hyperparameters": setting, "gradient": gradient})
-    return {"why": made.why, "trials": trials, "scores": list(made.scores)}
+    return {**made._asdict(), "trials": trials, "scores": list(made.scores), "set_aside": False}
 
 
 def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
@@ -158,7 +168,7 @@ def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
             )
         )
     scores = tuple(-np.inf if value is None else value for value in record["scores"])
-    return Round(record["why"], tuple(trials), scores)
+    return Round(record["why"], tuple(trials), scores, record["differentiate"], record["replayable"])
 
 
 def _gradient(setting: Any, record: dict[str, Any] | None) -> Any:
@@ -223,7 +233,8 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
         "## What was chosen and decided",
         "",
         f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on all training data with "
-        f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read once.",
+        f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
+        "last adjustment.",
         "",
         *([f"Gain: {_gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         "| metric | mean | 95 % interval | n |",

@@ -1,11 +1,12 @@
 """``jaxresearch sweep``: one experiment at many settings, compared on validation data."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import adjust, data, execution, records, statistics, studies
+from jaxresearch import adjust, execution, records, statistics, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
@@ -14,6 +15,7 @@ from jaxresearch.cli.options import as_words
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
+    held_out,
     named_directory,
     new_directory,
     shortened,
@@ -32,9 +34,7 @@ def sweep(name: str, words: list[str]) -> int:
         for setting in settings:
             experiments.check(setting)
         _, dataset = collected_and_preprocessed(experiment, options)
-        dataset = data.development(dataset)
-        for setting in settings:
-            experiments.n_steps(setting, len(dataset.train["targets"]))
+        dataset = held_out(dataset, settings)
         path = named_directory(options, name, kind="-sweep")
         directory = new_directory(path, {"experiment": name, "axes": axes}, options, dataset)
     except Exception as error:
@@ -44,18 +44,24 @@ def sweep(name: str, words: list[str]) -> int:
             trials = execution.execute_all(
                 experiment, settings, dataset, seeds=range(options.seeds), observe=shown.show
             )
+    except BaseException as error:  # an interrupt too: a sweep that is not whole leaves nothing behind
+        directory.discard()
+        if not isinstance(error, Exception):
+            raise
+        return told(error, name, code=1)
+    try:
         rows = [_row(trial, axes) for trial in trials]
         metric = experiment.claim.evaluated
         scores = [studies.score(experiment, trial) for trial in trials]
         best = int(np.argmax(scores)) if max(scores) > -np.inf else None
         directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
         directory.write_table("sweep.csv", rows)
-        records.plot_sweep(directory.path / "sweep.png", rows, axes=axes, metric=metric)
-    except BaseException as error:  # an interrupt too: a sweep that is not whole leaves nothing behind
-        directory.discard()
-        if not isinstance(error, Exception):
-            raise
+    except Exception as error:
         return told(error, name, code=1)
+    try:
+        records.plot_sweep(directory.path / "sweep.png", rows, axes=axes, metric=metric)
+    except Exception as error:  # the figures are on record: they are worth more than their picture
+        warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     for line in (

@@ -84,7 +84,10 @@ class RunDirectory:
             raise ValueError(f"{self.path / name} must be whole JSON; it is not ({error}). Restore it.") from error
 
     def differences(self, name: str, content: dict[str, Any]) -> dict[str, str]:
-        """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked."""
+        """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked.
+
+        The keys are those of nested entries, joined by dots.
+        """
         recorded, asked = _flat(self.read(name)), _flat(_plain(content))
         return {
             key: f"{recorded.get(key, 'nothing')} on record, {asked.get(key, 'nothing')} asked"
@@ -95,6 +98,14 @@ class RunDirectory:
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
         self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+    def add_environment(self, environment: dict[str, Any]) -> None:
+        """Writes ``environment.json``; what is there already stays first, and this is one more under ``resumed``."""
+        name = "environment.json"
+        if (self.path / name).is_file():
+            first = self.read(name)
+            environment = {**first, "resumed": [*first.get("resumed", []), environment]}
+        self.write(name, environment)
 
     def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Writes rows with the same keys as one CSV file, whole or not at all."""
@@ -180,11 +191,19 @@ def _is_ours(name: str) -> bool:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the entries of nested dicts by their last name."""
+    """Returns the entries of nested dicts, their names joined by dots."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+        below = _flat(value) if isinstance(value, dict) else None
+        flat |= {name: value} if below is None else {f"{name}.{key}": entry for key, entry in below.items()}
     return flat
+
+
+def _shortest(value: float) -> float:
+    """Returns a number in full, or, if float32 holds it exactly, with the digits that tell it from any other float32."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
 
 
 def _cell(value: Any) -> Any:
@@ -202,6 +221,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, float):
-        # Nine digits tell any two float32 numbers apart; more would show the noise of their conversion.
-        return float(f"{value:.9g}") if math.isfinite(value) else None
+        return _shortest(value) if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value

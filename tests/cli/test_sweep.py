@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ from jaxresearch import experiment as experiments
 ROOT = Path(__file__).parents[2]
 
 
-def sweep(*words):
+def sweep(*words, **environment):
     command = [sys.executable, "-m", "jaxresearch", "sweep", "mnist", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
 
 
 def test_a_sweep_leaves_a_table_a_picture_and_what_was_asked(tmp_path):
@@ -77,6 +78,14 @@ def of(experiment, **changes):
     import dataclasses
 
     return dataclasses.replace(experiment.hyperparameters, epochs=1, hidden=(16,), **changes)
+
+
+def test_a_picture_that_cannot_be_made_costs_no_figures(tmp_path):
+    words = ["--learning-rate", "1e-3,1e-2", "--smoke", "--directory", str(tmp_path / "sweep")]
+    done = sweep(*words, MPLBACKEND="none")
+    assert done.returncode == 0 and "best: " in done.stdout
+    assert "warning: the picture of the sweep could not be made: " in done.stderr and len(done.stderr.splitlines()) == 1
+    assert len(list(csv.DictReader((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()))) == 2
 
 
 def test_settings_side_by_side_give_what_each_gives_alone(mnist):

@@ -51,10 +51,18 @@ def test_all_columns_explain_more_of_sales_held_out(tmp_path):
     assert result["claim"]["verdict"] == "undecided"
 
 
+def test_a_line_of_another_column_names_its_unit(tmp_path):
+    done = run(tmp_path / "run", "--features", "Year_Built", "--epochs", "20")
+    assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD a unit x Year_Built", done.stdout), done.stdout + done.stderr
+
+
 @pytest.mark.raises
-def test_a_column_that_is_not_there_is_told_in_a_line(tmp_path):
-    done = run(tmp_path / "run", "--features", "Area")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "got 'Area'" in done.stderr
+@pytest.mark.parametrize(
+    "words", [["--features", "Area"], ["--features", "Sale_Condition=Normal"], ["--target", "Lot_Area"]]
+)
+def test_a_column_that_cannot_be_taken_is_told_in_a_line(tmp_path, words):
+    done = run(tmp_path / "run", *words)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and f"got {words[1]!r}" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

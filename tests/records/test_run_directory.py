@@ -104,6 +104,23 @@ def test_differences_are_told_with_both_values(tmp_path):
     directory.write("config.json", {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": (128,)}, "old": 1})
     asked = {"seeds": 3, "hyperparameters": {"learning_rate": 0.2, "hidden": (128,)}, "new": None}
     assert directory.differences("config.json", asked) == {
-        "learning_rate": "0.1 on record, 0.2 asked",
+        "hyperparameters.learning_rate": "0.1 on record, 0.2 asked",
         "old": "1 on record, nothing asked",
     }
+
+
+def test_numbers_come_back_as_they_went(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    singles = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    exact = [0.1, 1 / 3, 1.0000000000000002, 5e-324, 1e300, 123456789012.0, -0.0]
+    directory.write("numbers.json", {"exact": exact, "singles": singles, "single": float(np.float32(0.1))})
+    back = directory.read("numbers.json")
+    assert back["exact"] == exact and back["single"] == 0.1  # and not 0.10000000149011612
+    np.testing.assert_array_equal(np.array(back["singles"], np.float32), singles)
+
+
+def test_each_process_that_goes_on_tells_its_environment(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    for number in range(3):
+        directory.add_environment({"jax": number})
+    assert directory.read("environment.json") == {"jax": 0, "resumed": [{"jax": 1}, {"jax": 2}]}
