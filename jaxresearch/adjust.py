@@ -20,7 +20,7 @@ class Trial(NamedTuple):
     """A setting that was tried: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged.
 
     ``gradient`` is of the structure of the hyperparameters, each leaf with the axis of seeds; None unless asked for.
-    ``digest`` is that of all that the trial came from (`jaxresearch.execution.digests`).
+    ``digest`` is that of all that the trial came from (`jaxresearch.provenance.digests`).
     """
 
     hyperparameters: Any

@@ -3,7 +3,7 @@
 It neither prints nor writes; whoever calls sees each chunk through ``observe``.
 """
 
-import hashlib
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxresearch import data, hypergradients, sweeps
 from jaxresearch import experiment as experiments
+from jaxresearch import hypergradients, provenance, sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.compilation import CompiledFunction
 from jaxresearch.data import Dataset
@@ -23,10 +23,11 @@ from jaxresearch.gradients import Metrics
 from jaxresearch.training import TrainState
 
 _CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
+_FEWEST_CHUNKS = 5  # with fewer of equal length, a shorter last one and its program are worth their cost
 
 
 class Keeping(NamedTuple):
-    """When a state is kept and how: ``due()`` is asked after each chunk; ``keep(steps made, state)`` has to copy the state.
+    """When a state is kept and how: ``due()`` is asked after each chunk but the last; ``keep(steps made, state)`` copies it.
 
     The chunk has been observed by then. The next one reuses the memory of the state. What ``keep`` raises ends the run.
     """
@@ -134,6 +135,8 @@ def execute_all(
     *,
     seeds: Sequence[int],
     observe: Callable[[Progress], None] = lambda progress: None,
+    start: tuple[int, TrainState] | None = None,
+    keeping: Keeping = _NOTHING_KEPT,
 ) -> list[Trial]:
     """Returns the metrics of several settings, every one of them with every seed.
 
@@ -146,12 +149,15 @@ def execute_all(
         dataset: Preprocessed data; the metrics are of its test part. To choose among settings, pass `data.development`.
         seeds: One run of each setting for each.
         observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
+        start: As in `execute`, for settings of one group.
+        keeping: As in `execute`, for settings of one group.
 
     Returns:
         One trial a setting, in their order.
 
     Raises:
-        ValueError: If there is no setting or no seed, or a hyperparameter is out of its bounds or does not fit the data.
+        ValueError: If there is no setting or no seed, a hyperparameter is out of its bounds or does not fit the data, or
+            a state is to be kept or gone on from with settings of several groups.
 
     Example:
         See ``jaxresearch sweep mnist --learning-rate 1e-4:1e-1:log:4 --smoke``.
@@ -164,60 +170,16 @@ def execute_all(
     if not settings:
         raise ValueError("settings must hold at least one; got none. Pass hyperparameters.")
     trials: dict[int, Trial] = {}
-    for places in _groups(settings):
-        of_group = _trials([settings[place] for place in places], experiment, dataset, seeds, observe)
+    of_groups = provenance.groups(settings)
+    if len(of_groups) > 1 and (start is not None or keeping is not _NOTHING_KEPT):
+        raise ValueError(
+            f"settings must be of one group to keep its state; got {len(of_groups)}. Pass one of `groups`."
+        )
+    for places in of_groups:
+        chosen = [settings[place] for place in places]
+        of_group = _trials(chosen, experiment, dataset, seeds, observe, start, keeping)
         trials |= dict(zip(places, of_group, strict=True))
     return [trials[place] for place in range(len(settings))]
-
-
-def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *, seeds: Sequence[int]) -> list[str]:
-    """Returns, for each setting, the SHA-256 of what `execute_all` is asked to make its trial from.
-
-    That is the program of the whole run and its evaluation as it is lowered for XLA (so that a comment changed in the
-    experiment's file makes no difference, and a constant in a library that it uses does), the numbers of the
-    hyperparameters as float32, the seeds and the data. It is not where it runs: the device and the version of XLA, which
-    may change last digits, stand in a directory's ``environment.json``.
-
-    Args:
-        experiment: The stages.
-        settings: Hyperparameters.
-        dataset: Preprocessed data.
-        seeds: One run of each setting for each.
-
-    Returns:
-        64 hexadecimal digits a setting.
-
-    Raises:
-        ValueError: If a hyperparameter is out of its bounds or does not fit the data.
-
-    Example:
-        >>> from jaxresearch.experiment import load
-        >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
-        >>> first, again = (digests(house, [house.hyperparameters], dataset, seeds=[0]) for _ in range(2))
-        >>> first == again != digests(house, [house.hyperparameters], dataset, seeds=[1])
-        True
-
-    References:
-        Mokhov, Mitchell and Peyton Jones (2018), Build systems a la carte, ICFP, section 4.2.2 (verifying traces).
-        https://doi.org/10.1145/3236774
-    """
-    program = experiments.program(experiment, dataset.card)
-
-    def whole(key, hyperparameters, train, test):
-        state, _ = program.run(key, hyperparameters, train)
-        return program.evaluate(hyperparameters, state, test)
-
-    of_data = data.digest(dataset.train) + data.digest(dataset.test)
-    types = [jax.tree.map(lambda array: jax.typeof(array), part) for part in (dataset.train, dataset.test)]
-    made: dict[int, str] = {}
-    for places in _groups(settings):
-        lowered = jax.jit(whole).lower(jax.random.key(0), settings[places[0]], *types).as_text()
-        for place in places:
-            numbers = np.array(jax.tree.leaves(settings[place]), np.float32).tolist()
-            text = f"{lowered}{numbers}{list(seeds)}{of_data}"
-            made[place] = hashlib.sha256(text.encode()).hexdigest()
-    return [made[place] for place in range(len(settings))]
 
 
 def blank_state(experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_runs: int) -> TrainState:
@@ -288,6 +250,8 @@ def _trials(
     dataset: Dataset,
     seeds: Sequence[int],
     observe: Callable[[Progress], None],
+    start: tuple[int, TrainState] | None,
+    keeping: Keeping,
 ) -> list[Trial]:
     """Returns the trials of settings that differ in leaves alone, made by one program."""
     last = {}
@@ -299,7 +263,7 @@ def _trials(
     runs = [setting for setting in settings for _ in seeds]
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *runs)
     keys = jnp.tile(sweeps.keys(seeds), len(settings))
-    outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch)
+    outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch, start, keeping)
     shape = (len(settings), len(seeds))
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
     finite = np.isfinite(last["loss"]).reshape(shape)
@@ -307,15 +271,6 @@ def _trials(
         Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
         for i, setting in enumerate(settings)
     ]
-
-
-def _groups(settings: Sequence[Any]) -> list[list[int]]:
-    """Returns the places of the settings that share one program: those that differ in leaves alone."""
-    groups: dict[Any, list[int]] = {}
-    for place, setting in enumerate(settings):
-        experiments.check(setting)
-        groups.setdefault(jax.tree.structure(setting), []).append(place)
-    return list(groups.values())
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
@@ -340,18 +295,22 @@ def _carry_out(
     n_examples = len(dataset.train["targets"])
     n_steps = experiments.n_steps(hyperparameters, n_examples)
     steps_per_epoch = n_steps // hyperparameters.epochs
-    n_chunk = chunk_steps(n_steps)
 
-    def advance_chunk(key, hyperparameters, state, data):
-        return program.advance(key, hyperparameters, state, data, n_chunk)
+    @functools.cache
+    def advance_by(n: int) -> CompiledFunction:
+        def chunk(key, hyperparameters, state, data):
+            return program.advance(key, hyperparameters, state, data, n)
 
+        return CompiledFunction(sweeps.sweep(chunk, (0, axis, 0, None)), donate_argnums=(2,))
+
+    ends = chunk_ends(n_steps)
+    advances = [advance_by(n) for n in sorted({*np.diff([0, *ends]).tolist()})]
     init = CompiledFunction(sweeps.sweep(program.init, (0, axis, None)))
-    advance = CompiledFunction(sweeps.sweep(advance_chunk, (0, axis, 0, None)), donate_argnums=(2,))
     evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, None)))
 
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
-        seconds = time.perf_counter() - began - advance.seconds
+        seconds = time.perf_counter() - began - sum(advance.seconds for advance in advances)
         n_seen = (step - n_before) * hyperparameters.batch_size * n_runs
         observe(Progress(step, n_steps, steps_per_epoch, values, seconds, n_seen))
 
@@ -360,10 +319,12 @@ def _carry_out(
     n_before, going_on = start or (0, state)
     state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
     began, made = time.perf_counter(), []
-    for step in range(n_before + n_chunk, n_steps + 1, n_chunk):
-        state, metrics = advance(keys, hyperparameters, state, train)
+    for step, before in zip(ends, [0, *ends], strict=False):
+        if before < n_before:
+            continue
+        state, metrics = advance_by(step - before)(keys, hyperparameters, state, train)
         made.append((step, metrics))
-        kept = keeping.due()
+        kept = step < n_steps and keeping.due()
         while len(made) > (not kept):
             watch(*made.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
         if kept:
@@ -375,33 +336,36 @@ def _carry_out(
 
     test = sweeps.place(dataset.test, n_runs=n_runs)
     metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
-    stages = (init, advance, evaluate)
+    stages = (init, *advances, evaluate)
     seconds = {
         "compile": sum(stage.seconds for stage in stages),
-        "train": trained - began - advance.seconds,
+        "train": trained - began - sum(advance.seconds for advance in advances),
         "evaluate": time.perf_counter() - trained - evaluate.seconds,
     }
     speed = (n_steps - n_before) * hyperparameters.batch_size * n_runs / seconds["train"]
     return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages), n_before)
 
 
-def chunk_steps(n_steps: int) -> int:
-    """Returns the steps between two looks at a run: an equal part of it, so that one program serves all chunks.
+def chunk_ends(n_steps: int) -> tuple[int, ...]:
+    """Returns the steps after which a run is looked at and may be saved: at most 20 times, the last one at its end.
 
-    Chunked and whole runs agree bit for bit, so this choice changes no number.
+    All chunks are of one length, so that one program serves them, or the last one is shorter. Chunked and whole runs agree
+    bit for bit, so this choice changes no number.
 
     Args:
         n_steps: Steps of the whole run, 1 or more.
 
     Returns:
-        ``n_steps`` over its largest divisor up to 20.
+        Steps made at the end of each chunk.
 
     Example:
-        >>> chunk_steps(9375), chunk_steps(7), chunk_steps(10_007)
-        (625, 1, 10007)
+        >>> chunk_ends(9375)[:3], len(chunk_ends(9375)), chunk_ends(7), chunk_ends(10_007)[-3:]
+        ((625, 1250, 1875), 15, (1, 2, 3, 4, 5, 6, 7), (9018, 9519, 10007))
 
     References:
         JAX documentation, ``jax.lax.scan`` (a scan compiles its body once, whatever its length).
         https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html
     """
-    return min(n_steps // parts for parts in range(1, _CHUNKS + 1) if n_steps % parts == 0)
+    parts = max(parts for parts in range(1, _CHUNKS + 1) if n_steps % parts == 0)
+    length = n_steps // parts if parts >= _FEWEST_CHUNKS else -(-n_steps // _CHUNKS)
+    return (*range(length, n_steps, length), n_steps)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch import data, execution, statistics
+from jaxresearch import data, execution, provenance, statistics
 from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
@@ -177,7 +177,7 @@ def _round(
     """Returns the round of a proposal; a setting that was tried before is not trained again."""
     seeds, metric = range(budget.seeds), proposal.differentiate
     known = _known(history, metric)
-    digests = execution.digests(experiment, proposal.settings, development, seeds=seeds)
+    digests = provenance.digests(experiment, proposal.settings, development, seeds=seeds)
     settings = dict(zip(digests, proposal.settings, strict=True))
     new = {digest: setting for digest, setting in settings.items() if digest not in known}
     if new:
@@ -216,7 +216,7 @@ def _valid(experiment: Experiment, history: History, development: Dataset, budge
     if not history:
         return ()
     settings = [trial.hyperparameters for made in history for trial in made.trials]
-    now = iter(execution.digests(experiment, settings, development, seeds=range(budget.seeds)))
+    now = iter(provenance.digests(experiment, settings, development, seeds=range(budget.seeds)))
     rounds = []
     for made in history:
         trials = tuple(trial for trial in made.trials if trial.digest == next(now))

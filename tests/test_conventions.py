@@ -49,7 +49,9 @@ CORE = (
     "data",
 )
 LIBRARY = {
-    name: thing for name, thing in FUNCTIONS.items() if name.split(".")[1] in (*CORE, "experiment", "studies", "tune")
+    name: thing
+    for name, thing in FUNCTIONS.items()
+    if name.split(".")[1] in (*CORE, "experiment", "provenance", "studies", "tune")
 }
 
 
@@ -130,6 +132,7 @@ def test_imports_go_one_way():
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),
                 ("experiment", "tune"),
+                ("provenance",),
                 ("execution",),
                 ("studies",),
                 ("records",),

@@ -44,10 +44,10 @@ def test_execute_tells_its_progress_and_its_time(task):
     mnist, settings, dataset = task
     seen = []
     outcome = execution.execute(mnist, settings, dataset, seeds=[0, 1], observe=seen.append)
-    chunk = execution.chunk_steps(30)
-    assert [progress.step for progress in seen] == list(range(chunk, 31, chunk))
+    ends = execution.chunk_ends(30)
+    assert [progress.step for progress in seen] == [*ends]
     assert all(progress.n_steps == 30 and progress.steps_per_epoch == 10 for progress in seen)
-    assert all(progress.metrics["loss"].shape == (2, chunk) for progress in seen)
+    assert all(progress.metrics["loss"].shape == (2, ends[0]) for progress in seen)
     assert outcome.n_compilations == 3, "init, advance and evaluate: once each, for all seeds and chunks"
     assert set(outcome.seconds) == {"compile", "train", "evaluate"}
     assert all(seconds > 0 for seconds in outcome.seconds.values())
@@ -80,10 +80,25 @@ def test_execute_reads_the_test_part_after_the_last_step(task):
     assert events.index("test") > events.index(30)
 
 
-@pytest.mark.parametrize("n_steps", [1, 7, 50, 51, 97, 9375, 100_000])
-def test_chunks_divide_the_run(n_steps):
-    chunk = execution.chunk_steps(n_steps)
-    assert n_steps % chunk == 0 and n_steps // chunk <= 50
+def test_chunks_are_of_one_length_but_for_the_last_and_neither_few_nor_many():
+    for n_steps in [*range(1, 400), 9375, 8435, 10_007, 99_991]:
+        ends = execution.chunk_ends(n_steps)
+        lengths = np.diff([0, *ends])
+        assert ends[-1] == n_steps and min(n_steps, 5) <= len(ends) <= 20
+        assert len(set(lengths[:-1].tolist())) <= 1 and 0 < lengths[-1] <= lengths[0]
+
+
+def test_a_run_of_a_prime_number_of_steps_is_looked_at_on_the_way_and_goes_on(task):
+    mnist, settings, dataset = task
+    dataset = dataset._replace(train={name: values[:16] for name, values in dataset.train.items()})
+    settings = dataclasses.replace(settings, epochs=101, batch_size=16)
+    kept, seen = {}, []
+    keeping = execution.Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
+    whole = execution.execute(mnist, settings, dataset, seeds=[0, 1], keeping=keeping, observe=seen.append)
+    assert list(kept) == list(range(6, 97, 6))  # not after the last chunk: the outcome follows
+    assert whole.n_compilations == 4 and seen[-1].metrics["loss"].shape == (2, 5)
+    again = execution.execute(mnist, settings, dataset, seeds=[0, 1], start=(60, kept[60]))
+    jax.tree.map(np.testing.assert_array_equal, again.state, whole.state)
 
 
 def test_execute_refuses_settings_out_of_bounds(task):

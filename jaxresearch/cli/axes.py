@@ -45,6 +45,15 @@ def parse_sweep(experiment: Experiment, words: list[str], *, prog: str) -> tuple
     return options, axes
 
 
+def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:
+    """Returns the command line that these axes come from."""
+    words = []
+    for name, values in axes.items():
+        texts = ["x".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+        words += [flag(name), f"{texts[0]}:{texts[0]}:1" if len(texts) == 1 else ",".join(texts)]
+    return words
+
+
 def _range(name: str, text: str, kind: Any) -> list[float]:
     """Returns the values of ``low:high:n`` or ``low:high:log:n``, to six digits."""
     written = flag(name)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.options import UsageError, words_of
 from jaxresearch.cli.run import run, told
 
@@ -20,6 +21,10 @@ def resume(path: Path) -> int:
         from jaxresearch.cli.study import study
 
         return study(config["experiment"], [*words, *words_of(config["study"])])
+    if "axes" in config:
+        from jaxresearch.cli.sweep import sweep
+
+        return sweep(config["experiment"], [*words, *words_of_axes(config["axes"])])
     return run(config["experiment"], words)
 
 
@@ -59,6 +64,7 @@ def _config(path: Path) -> dict[str, Any]:
 def _words(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
     names = ["data", "target", "smoke", "save_every", *([] if "study" in config else ["seeds"])]
-    values = {"directory": path, **{name: config.get(name) for name in names}, **config["hyperparameters"]}
+    fields = {name: value for name, value in config["hyperparameters"].items() if name not in config.get("axes", {})}
+    values = {"directory": path, **{name: config.get(name) for name in names}, **fields}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     return words_of({name: () if value is True else value for name, value in given.items()})

@@ -15,18 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data, execution, records, statistics, sweeps
+from jaxresearch import data, execution, provenance, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import Options, UsageError, parse
-from jaxresearch.cli.saving import Saver, restored
+from jaxresearch.cli.saving import going_on
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
 
 _SMOKE_STEPS = 20
 _SMOKE_TEST_EXAMPLES = 500
+SWEEP_TABLE = "sweep.csv"  # written last: it says that a sweep has ended
 _CHANGEABLE = ("directory", "save_every", "study.rounds", "study.seconds")  # on going on; the rest makes it another run
 
 
@@ -123,8 +124,8 @@ def opened_directory(
     """Returns a new directory, or the one of a run or study that was interrupted, if it is this one."""
     if not (path / "config.json").is_file():
         return new_directory(path, asked, options, dataset)
-    if (path / "result.json").is_file():
-        story = {"run": "result.json", "study": "study.md"}[what]
+    last, story = {"study": ("result.json", "study.md"), "sweep": (SWEEP_TABLE,) * 2}.get(what, ("result.json",) * 2)
+    if (path / last).is_file():
         raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
     directory = records.RunDirectory.again(path)
     config = config_of(asked, options, dataset)
@@ -178,33 +179,25 @@ def _train(
 
     @functools.cache
     def program() -> str:
-        return execution.digests(experiment, [settings], dataset, seeds=seeds)[0]
+        return provenance.digests(experiment, [settings], dataset, seeds=seeds)[0]
 
-    found = None
-    if not directory.is_new:
-        like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds))
-        found = restored(checkpoints, like, program=program)
+    like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds))
+    with (
+        going_on(checkpoints, like, program=program, every=options.save_every, came=came) as (found, keeping),
+        display.Display(display.console()) as shown,
+    ):
         directory.cut_metrics(found.step if found else 0)
-    seconds = found.about.get("seconds", 0.0) if found else 0.0
-    saver = Saver(checkpoints, every=options.save_every, came=came, program=program, seconds=seconds)
-    with display.Display(display.console()) as shown:
+        seconds = found.about.get("seconds", 0.0) if found else 0.0
 
         def observe(progress: Progress) -> None:
             shown.show(progress)
             means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
             directory.append_metrics({"step": progress.step, "seconds": seconds + progress.seconds, **means})
 
-        outcome = execution.execute(
-            experiment,
-            settings,
-            dataset,
-            seeds=seeds,
-            observe=observe,
-            start=(found.step, found.state) if found else None,
-            keeping=execution.Keeping(saver.due, saver.keep),
+        start = (found.step, found.state) if found else None
+        return execution.execute(
+            experiment, settings, dataset, seeds=seeds, observe=observe, start=start, keeping=keeping
         )
-    checkpoints.wait()
-    return outcome
 
 
 def _with_advice(error: Exception, path: Path, checkpoints: records.Checkpoints) -> Exception:

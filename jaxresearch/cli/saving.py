@@ -1,11 +1,13 @@
 """When a run is saved, and what it goes on from."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxresearch.cli.interrupts import Interrupted
 from jaxresearch.cli.options import UsageError
+from jaxresearch.execution import Keeping
 from jaxresearch.records import Checkpoints
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import TrainState
@@ -53,6 +55,18 @@ class Saver:
     def _about(self) -> dict[str, Any]:
         """Returns what a manifest says of the run."""
         return {"seconds": time.monotonic() - self._start, "program": self._program()}
+
+
+@contextlib.contextmanager
+def going_on(
+    checkpoints: Checkpoints, like: TrainState, *, program: Callable[[], str], every: int | float, came: list[int]
+) -> Iterator[tuple[Restored | None, Keeping]]:
+    """Gives what a run goes on from, if anything was saved, and how its states are kept; waits for the last one."""
+    found = restored(checkpoints, like, program=program)
+    seconds = found.about.get("seconds", 0.0) if found else 0.0
+    saver = Saver(checkpoints, every=every, came=came, program=program, seconds=seconds)
+    yield found, Keeping(saver.due, saver.keep)
+    checkpoints.wait()
 
 
 def restored(checkpoints: Checkpoints, like: TrainState, *, program: Callable[[], str]) -> Restored | None:

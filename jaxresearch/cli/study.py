@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jaxresearch import experiment as experiments
 from jaxresearch import records, statistics, studies
-from jaxresearch.adjust import History, Round, Trial
+from jaxresearch.adjust import History, Round
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import UsageError, as_words, options_among, parse
@@ -26,6 +26,7 @@ from jaxresearch.cli.run import (
     told,
     write_outcome,
 )
+from jaxresearch.cli.trials import as_record, from_record
 from jaxresearch.experiment import Experiment
 from jaxresearch.studies import Budget, Conclusion
 
@@ -144,44 +145,19 @@ def _records(history: History, before: list[dict[str, Any]]) -> list[dict[str, A
 
 def _as_record(made: Round) -> dict[str, Any]:
     """Returns a round in JSON's types."""
-    trials = []
-    for trial in made.trials:
-        gradient = None if trial.gradient is None else dataclasses.asdict(trial.gradient)
-        setting = dataclasses.asdict(trial.hyperparameters)
-        trials.append({**trial._asdict(), "hyperparameters": setting, "gradient": gradient})
-    return {**made._asdict(), "trials": trials, "scores": list(made.scores), "set_aside": False}
+    return {
+        **made._asdict(),
+        "trials": [as_record(trial) for trial in made.trials],
+        "scores": list(made.scores),
+        "set_aside": False,
+    }
 
 
 def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
-    """Returns the round of a record; its hyperparameters are checked, and a metric that was not finite is so again."""
-    trials = []
-    for trial in record["trials"]:
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in trial["hyperparameters"].items()
-        }
-        setting = dataclasses.replace(experiment.hyperparameters, **fields)
-        experiments.check(setting)
-        metrics = {name: np.array(values, np.float64) for name, values in trial["metrics"].items()}
-        trials.append(
-            Trial(
-                setting, metrics, trial["diverged"], _gradient(setting, trial.get("gradient")), trial.get("digest", "")
-            )
-        )
+    """Returns the round of a record."""
+    trials = tuple(from_record(trial, experiment) for trial in record["trials"])
     scores = tuple(-np.inf if value is None else value for value in record["scores"])
-    return Round(record["why"], tuple(trials), scores, record["differentiate"], record["replayable"])
-
-
-def _gradient(setting: Any, record: dict[str, Any] | None) -> Any:
-    """Returns the gradient of a record, in the structure of its hyperparameters."""
-    if record is None:
-        return None
-    slopes: dict[str, Any] = {}
-    for field in dataclasses.fields(setting):
-        if field.metadata.get("static"):
-            continue
-        slope = np.array(record[field.name], np.float64)  # of a tuple: one row an entry
-        slopes[field.name] = tuple(slope) if isinstance(getattr(setting, field.name), tuple) else slope
-    return dataclasses.replace(setting, **slopes)
+    return Round(record["why"], trials, scores, record["differentiate"], record["replayable"])
 
 
 def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:

@@ -1,26 +1,37 @@
 """``jaxresearch sweep``: one experiment at many settings, compared on validation data."""
 
+import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import adjust, execution, records, statistics, studies
+from jaxresearch import adjust, execution, provenance, records, statistics, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import parse_sweep
-from jaxresearch.cli.options import as_words
+from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
+from jaxresearch.cli.options import Options, as_words
 from jaxresearch.cli.run import (
+    SWEEP_TABLE,
     collected_and_preprocessed,
     configure,
     held_out,
     named_directory,
-    new_directory,
+    opened_directory,
+    resume_command,
     shortened,
     told,
 )
+from jaxresearch.cli.saving import going_on
+from jaxresearch.cli.trials import as_record, from_record
+from jaxresearch.data import Dataset
+from jaxresearch.experiment import Experiment
+
+_TRIALS = "trials.json"  # what is done of a sweep, to go on from
 
 
 def sweep(name: str, words: list[str]) -> int:
@@ -36,32 +47,29 @@ def sweep(name: str, words: list[str]) -> int:
         _, dataset = collected_and_preprocessed(experiment, options)
         dataset = held_out(dataset, settings)
         path = named_directory(options, name, kind="-sweep")
-        directory = new_directory(path, {"experiment": name, "axes": axes}, options, dataset)
+        directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset, what="sweep")
     except Exception as error:
         return told(error, name, code=2)
     try:
-        with display.Display(display.console()) as shown:
-            trials = execution.execute_all(
-                experiment, settings, dataset, seeds=range(options.seeds), observe=shown.show
-            )
-    except BaseException as error:  # an interrupt too: a sweep that is not whole leaves nothing behind
-        directory.discard()
-        if not isinstance(error, Exception):
-            raise
-        return told(error, name, code=1)
-    try:
+        with interruptible(grace=True) as came:
+            trials = _train(experiment, settings, options, dataset, directory, came)
         rows = [_row(trial, axes) for trial in trials]
         metric = experiment.claim.evaluated
         scores = [studies.score(experiment, trial) for trial in trials]
         best = int(np.argmax(scores)) if max(scores) > -np.inf else None
         directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
-        directory.write_table("sweep.csv", rows)
+        try:
+            records.plot_sweep(path / "sweep.png", rows, axes=axes, metric=metric)
+        except Exception as error:  # the figures are worth more than their picture
+            warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
+        directory.write_table(SWEEP_TABLE, rows)
+    except Interrupted:
+        print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
+        return EXIT_CODE
     except Exception as error:
+        if directory.is_new and not (path / _TRIALS).exists():
+            directory.discard()
         return told(error, name, code=1)
-    try:
-        records.plot_sweep(directory.path / "sweep.png", rows, axes=axes, metric=metric)
-    except Exception as error:  # the figures are on record: they are worth more than their picture
-        warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     for line in (
@@ -73,6 +81,42 @@ def sweep(name: str, words: list[str]) -> int:
     ):
         console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def _train(
+    experiment: Experiment,
+    settings: Sequence[Any],
+    options: Options,
+    dataset: Dataset,
+    directory: records.RunDirectory,
+    came: list[int],
+) -> list[Trial]:
+    """Returns the trials of all settings; what is on record of them, or saved on the way, is not trained again."""
+    seeds = range(options.seeds)
+    digests = provenance.digests(experiment, settings, dataset, seeds=seeds)
+    recorded = directory.read(_TRIALS)["trials"] if (directory.path / _TRIALS).is_file() else []
+    known = {record["digest"]: from_record(record, experiment) for record in recorded}
+    with display.Display(display.console()) as shown:
+        for number, places in enumerate(provenance.groups(settings)):
+            if all(digests[place] in known for place in places):
+                continue
+            chosen, program = [settings[place] for place in places], "".join(digests[place] for place in places)
+            like = execution.blank_state(experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds))
+            saved = records.Checkpoints(directory.path / f"group-{number}")
+            with going_on(saved, like, program=lambda p=program: p, every=options.save_every, came=came) as (
+                found,
+                keeping,
+            ):
+                start = (found.step, found.state) if found else None
+                trials = execution.execute_all(
+                    experiment, chosen, dataset, seeds=seeds, observe=shown.show, start=start, keeping=keeping
+                )
+            known |= {digests[p]: trial._replace(digest=digests[p]) for p, trial in zip(places, trials, strict=True)}
+            directory.write(_TRIALS, {"trials": [as_record(trial) for trial in known.values()]})
+            directory.remove(f"group-{number}")
+            if came:
+                raise Interrupted
+    return [known[digest] for digest in digests]
 
 
 def _row(trial: Trial, axes: dict[str, list[Any]]) -> dict[str, Any]:

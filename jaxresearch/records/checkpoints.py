@@ -32,6 +32,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be believed, or none that can; the message is one line."""
 
 
+class MismatchError(CheckpointError):
+    """A checkpoint that is whole, but holds the state of another program."""
+
+
 class Keep(NamedTuple):
     """Which steps stay: the last ones, every so many steps, and the best by a metric (the higher the better, or not)."""
 
@@ -145,6 +149,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: If steps are listed and none of them verifies; all of them are in quarantine then.
+            MismatchError: If the newest that verifies is of another structure; it stays where it is.
         """
         self.tidy()
         messages = []
@@ -152,6 +157,8 @@ class Checkpoints:
             try:
                 manifest = verify(self.folder / str(step))
                 return Restored(step, self._load(step, manifest, like), manifest["about"])
+            except MismatchError:
+                raise
             except CheckpointError as error:
                 messages.append(str(error))
                 self._set_aside(step, str(error))
@@ -185,7 +192,7 @@ class Checkpoints:
         if (now := _described(blank)) != manifest["arrays"]:
             differing = [entry["path"] for entry in now if entry not in manifest["arrays"]]
             differing += [entry["path"] for entry in manifest["arrays"] if entry not in now]
-            raise CheckpointError(
+            raise MismatchError(
                 f"step {step} must hold the arrays of this run; it differs in {', '.join(dict.fromkeys(differing))[:200]}"
             )
         with ocp.StandardCheckpointer() as checkpointer:

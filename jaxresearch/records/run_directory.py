@@ -143,6 +143,16 @@ class RunDirectory:
         """Whether anything of the training is recorded."""
         return (self.path / "metrics.jsonl").exists()
 
+    def remove(self, name: str) -> None:
+        """Removes one folder, renamed first, so that no half of it is taken for the whole."""
+        if (self.path / name).exists():
+            trash = self.path / f".trash-{name}"
+            if trash.exists():
+                shutil.rmtree(trash)
+            os.replace(self.path / name, trash)
+            sync(self.path)
+            shutil.rmtree(trash)
+
     def discard(self) -> None:
         """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
         self.close()

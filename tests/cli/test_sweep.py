@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -78,6 +80,58 @@ def of(experiment, **changes):
     import dataclasses
 
     return dataclasses.replace(experiment.hyperparameters, epochs=1, hidden=(16,), **changes)
+
+
+GROUPS = ["--learning-rate", "1e-3,1e30", "--hidden=16,8", "--seeds", "2", "--epochs", "2", "--batch-size", "256"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep of two groups that was not interrupted."""
+    directory = tmp_path_factory.mktemp("whole") / "sweep"
+    done = sweep(*GROUPS, "--directory", str(directory))
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.parametrize("awaited", ["group-0/checkpoints/*/manifest.json", "group-1/checkpoints/*/manifest.json"])
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_sweep_goes_on_bit_for_bit(whole, tmp_path, signalled, awaited):
+    directory = tmp_path / "sweep"
+    words = [*GROUPS, "--save-every", "0", "--directory", str(directory)]
+    command = [sys.executable, "-m", "jaxresearch", "sweep", "mnist", *words]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not list(directory.glob(awaited)) and time.monotonic() < deadline and first.poll() is None:
+        time.sleep(0.005)
+    first.send_signal(signalled)
+    _, complaint = first.communicate()
+    told = ["jaxresearch", "resume", str(directory)]
+    if signalled == signal.SIGINT:
+        assert first.returncode == 75 and complaint.partition("go on with: ")[2].split() == told, complaint
+    else:
+        assert first.returncode == -signal.SIGKILL
+    assert not (directory / "sweep.csv").exists() and list(directory.glob("group-*/checkpoints/*"))
+    done = subprocess.run([sys.executable, "-m", *told], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for name in ("sweep.csv", "sweep.json", "trials.json"):
+        assert (directory / name).read_text() == (whole / name).read_text()
+    assert not list(directory.glob("group-*"))
+
+    ended = sweep(*words)
+    assert ended.returncode == 2 and "has ended; read its sweep.csv" in ended.stderr
+    other = sweep(*words[:-1], str(whole), "--epochs", "3")
+    assert other.returncode == 2
+
+
+def test_a_sweep_over_a_single_value_can_be_typed_again(tmp_path):
+    from jaxresearch.cli.axes import parse_sweep, words_of_axes
+
+    mnist = experiments.load("mnist", directory=ROOT / "experiments")
+    for words in (["--learning-rate", "0.1:0.1:1"], ["--hidden", "16,8x8", "--learning-rate", "1e-4:1e-2:log:3"]):
+        _, axes = parse_sweep(mnist, words, prog="sweep")
+        plain = json.loads(json.dumps(axes))
+        assert parse_sweep(mnist, words_of_axes(plain), prog="sweep")[1] == axes
 
 
 def test_a_picture_that_cannot_be_made_costs_no_figures(tmp_path):

@@ -145,6 +145,7 @@ def test_a_state_of_another_structure_is_refused(saved, tmp_path):
     other = state(0)._replace(params={"kernel": np.zeros((5, 4), np.float32)})
     with pytest.raises(CheckpointError, match=r"step 20 must hold the arrays of this run; it differs in \.params"):
         Checkpoints(path).restore(other)
+    assert Checkpoints(path).steps() == [10, 20] and not (path / "quarantine").exists()  # it is whole: it stays
 
 
 @pytest.mark.parametrize(
