@@ -102,7 +102,7 @@ def _train(
                 continue
             chosen, program = [settings[place] for place in places], "".join(digests[place] for place in places)
             like = execution.blank_state(experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds))
-            saved = records.Checkpoints(directory.path / f"group-{number}")
+            saved = records.Checkpoints(directory.folder(f"group-{number}"))
             with going_on(saved, like, program=lambda p=program: p, every=options.save_every, came=came) as (
                 found,
                 keeping,

@@ -6,11 +6,14 @@ it is there whole or not at all. A step that does not verify is moved to ``quara
 it is used. One that is not kept any more is renamed before it is deleted, so that no half of it is ever listed.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +107,8 @@ class Checkpoints:
         """Writes a state that is on the host already, as `write` says."""
         new = self.folder / f"{_NEW}{step}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)  # not its parents: a directory that was removed does not come back
+            _require_room(self.folder / f"{_NEW}room", host)
             self._write(new, step, host, about)
             if (self.folder / str(step)).exists():
                 self._delete(step)
@@ -114,7 +118,7 @@ class Checkpoints:
                 self._delete(old)
         except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on whatever its store raises
             shutil.rmtree(new, ignore_errors=True)
-            raise CheckpointError(f"step {step} could not be saved: {' '.join(str(error).split())[:300]}") from error
+            raise CheckpointError(f"step {step} could not be saved: {_reason(error)}") from error
         return self.folder / str(step)
 
     def write_in_background(self, step: int, state: PyTree, *, about: Callable[[], dict[str, Any]]) -> None:
@@ -173,13 +177,13 @@ class Checkpoints:
         """Removes what was half-written or half-deleted when a process was killed."""
         for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
             if entry.name.startswith((_NEW, _TRASH)):
-                shutil.rmtree(entry)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _write(self, folder: Path, step: int, host: PyTree, about: dict[str, Any]) -> None:
         """Writes arrays, then the manifest, and brings all of it to the disk."""
         if folder.exists():
             shutil.rmtree(folder)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder / _ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
         (folder / _MANIFEST).write_text(_sealed(manifest))
@@ -195,7 +199,7 @@ class Checkpoints:
             raise MismatchError(
                 f"step {step} must hold the arrays of this run; it differs in {', '.join(dict.fromkeys(differing))[:200]}"
             )
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             host = checkpointer.restore(self.folder / str(step) / _ARRAYS, jax.tree.map(_storable, blank))
         host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
         return jax.tree.map(_as_key, host, like)
@@ -265,6 +269,39 @@ def verify(folder: Path) -> dict[str, Any]:
         what = "missing" if names[0] not in found else "altered" if names[0] in manifest["files"] else "not of it"
         raise CheckpointError(f"{names[0]} of {folder} is {what}")
     return manifest
+
+
+def _require_room(probe: Path, host: PyTree) -> None:
+    """Raises where the disk has no room for the arrays: in plain words, and before Orbax has begun to write them."""
+    n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+    if not n_bytes or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with open(probe, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """Returns why saving failed, in the words of the system where the store passes its code on."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    code = re.search(r"os_error_code='(\d+)'", text)
+    return os.strerror(int(code[1])) if code else text[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax from printing the traceback of what it raises as well: it is told once, in a line."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _kept(listed: dict[int, dict[str, Any]], keep: Keep) -> set[int]:

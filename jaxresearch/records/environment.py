@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ _PACKAGES = (
     "tensorflow-datasets",
 )
 
+_SECRET = re.compile(r"(^|[-_])(api-?key|key|token|password|passwd|secret|credentials?)($|[-_])", re.IGNORECASE)
+
 
 def environment(*, seeds: list[int]) -> dict[str, Any]:
     """Returns what one has to know of the machine and the software to make a run again.
@@ -29,7 +32,8 @@ def environment(*, seeds: list[int]) -> dict[str, Any]:
 
     Returns:
         Versions, backend and devices, git commit of the working directory and whether it has changes, the command
-        line, the seeds and the time (UTC). No environment variable is recorded: they may hold secrets.
+        line, the seeds and the time (UTC). No environment variable is recorded: they may hold secrets; nor what an
+        argument says that is called a key, token, password or secret, or a URL before its @.
 
     Example:
         >>> sorted(environment(seeds=[0]))
@@ -42,7 +46,7 @@ def environment(*, seeds: list[int]) -> dict[str, Any]:
     import jax
 
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *_filtered(sys.argv[1:])],
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "git": _git(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -51,6 +55,19 @@ def environment(*, seeds: list[int]) -> dict[str, Any]:
         "seeds": seeds,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _filtered(words: list[str]) -> list[str]:
+    """Returns the words of a command line without secrets."""
+    filtered: list[str] = []
+    follows_secret = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        is_secret = name.startswith("-") and _SECRET.search(name) is not None
+        shown = f"{name}=***" if is_secret and equals else "***" if follows_secret else word
+        filtered.append(re.sub(r"://[^/@\s]+@", "://***@", shown))
+        follows_secret = is_secret and not equals
+    return filtered
 
 
 def _git() -> dict[str, Any] | None:

@@ -42,6 +42,8 @@ class RunDirectory:
         https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
+    _has_metrics = False
+
     def __init__(self, path: Path):
         if path.exists() and not (path.is_dir() and all(_is_ours(entry.name) for entry in path.iterdir())):
             raise FileExistsError(f"directory must be new or empty; got {path}. Name another one with --directory.")
@@ -128,6 +130,7 @@ class RunDirectory:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""
+        self._has_metrics = True
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
 
@@ -140,8 +143,13 @@ class RunDirectory:
 
     @property
     def has_metrics(self) -> bool:
-        """Whether anything of the training is recorded."""
-        return (self.path / "metrics.jsonl").exists()
+        """Whether anything of the training was recorded, be the directory removed since."""
+        return self._has_metrics or (self.path / "metrics.jsonl").exists()
+
+    def folder(self, name: str) -> Path:
+        """Returns a folder of this name, made if it is not there."""
+        (self.path / name).mkdir(exist_ok=True)
+        return self.path / name
 
     def remove(self, name: str) -> None:
         """Removes one folder, renamed first, so that no half of it is taken for the whole."""
@@ -156,6 +164,8 @@ class RunDirectory:
     def discard(self) -> None:
         """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
         self.close()
+        if not self.path.is_dir():
+            return
         for entry in list(self.path.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for folder in self._made or []:

@@ -77,6 +77,24 @@ def test_environment_tells_versions_and_no_variables(monkeypatch):
     assert "hunter2" not in json.dumps(told)
 
 
+def test_the_command_on_record_holds_no_secret(monkeypatch):
+    words = ["jaxresearch", "run", "mnist", "--api-token=hunter2", "--password", "hunter2", "--keys", "7"]
+    monkeypatch.setattr("sys.argv", [*words, "--data", "https://me:hunter2@host/x", "--monkey", "9"])
+    told = environment(seeds=[0])["command"]
+    assert "hunter2" not in json.dumps(told)
+    assert told[3:] == [
+        "--api-token=***",
+        "--password",
+        "***",
+        "--keys",
+        "7",
+        "--data",
+        "https://***@host/x",
+        "--monkey",
+        "9",
+    ]
+
+
 def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp_path):
     code = "from pathlib import Path; from jaxresearch.records import RunDirectory; import sys, time\n"
     code += f"RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
