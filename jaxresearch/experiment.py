@@ -25,13 +25,13 @@ from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
 from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
 from jaxresearch.statistics import Claim
-from jaxresearch.training import TrainState
+from jaxresearch.training import Step, TrainState
 
 H = TypeVar("H")
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
-    ("seeds", "data", "target", "directory", "smoke", "save_every", "rounds", "seconds", "fresh_seeds")
+    ("seeds", "data", "target", "directory", "smoke", "save_every", "on_nonfinite", "rounds", "seconds", "fresh_seeds")
 )
 
 
@@ -174,6 +174,7 @@ class Experiment(Generic[H]):
         loss_fn      (model, hyperparameters) -> loss_fn
         optimizer    (hyperparameters, n_steps) -> Optax transformation    may use swept values
         estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
+        step         (estimator, optimizer) -> step                        `jaxresearch.training.step` unless given
         metrics      (card) -> metrics of the evaluation by name
         report       (hyperparameters, params, collected, dataset) -> text  what the fitted model says, in the data's units
         adjust       (history) -> Proposal or None                         what a study tries next: `jaxresearch.adjust`
@@ -207,6 +208,7 @@ class Experiment(Generic[H]):
     report: Callable[[H, Any, Dataset, Dataset], str] | None = None
     adjust: Adjust | None = None
     estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
+    step: Callable[[GradientEstimator, optax.GradientTransformation], Step] = training.step
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
@@ -310,7 +312,7 @@ def program(experiment: Experiment, card: DataCard) -> Program:
     def advance(key, hyperparameters, state, data, n_steps):
         model, optimizer = parts(hyperparameters, data)
         estimator = experiment.estimator(experiment.loss_fn(model, hyperparameters), hyperparameters)
-        step, size = training.step(estimator, optimizer), hyperparameters.batch_size
+        step, size = experiment.step(estimator, optimizer), hyperparameters.batch_size
         return training.advance(key, state, data, step=step, batch_size=size, n_steps=n_steps)
 
     def run(key, hyperparameters, data):

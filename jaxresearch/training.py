@@ -161,6 +161,39 @@ def step(estimator: GradientEstimator, optimizer: optax.GradientTransformation) 
     return step_fn
 
 
+def skipping(step: Step) -> Step:
+    """Returns the step that leaves all but its count as it was, where the loss or the new state is not finite.
+
+    Args:
+        step: ``(state, batch, key) -> (state, metrics)``, with a metric ``loss``.
+
+    Returns:
+        The same with a metric ``skipped``, 1 where nothing was changed, else 0.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import gradients, losses, models
+        >>> model, rule = models.linear(1, 1), gradient_descent(0.1)
+        >>> one_step = skipping(step(gradients.plain(supervised(model, losses.half_squared_error)), rule))
+        >>> before = init(jax.random.key(0), model=model, optimizer=rule)
+        >>> after, metrics = one_step(before, {"inputs": jnp.ones((1, 1)), "targets": jnp.array([[jnp.inf]])}, jax.random.key(1))
+        >>> float(metrics["skipped"]), bool((after.params["Dense_0"]["kernel"] == before.params["Dense_0"]["kernel"]).all())
+        (1.0, True)
+
+    References:
+        Micikevicius et al. (2018), Mixed precision training, ICLR, section 3.2. https://arxiv.org/abs/1710.03740
+    """
+
+    def step_fn(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        made, metrics = step(state, batch, key)
+        floats = [leaf for leaf in jax.tree.leaves((metrics["loss"], made)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        is_fine = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+        kept = jax.tree.map(lambda new, old: jnp.where(is_fine, new, old), made, state)
+        return kept._replace(step=made.step), {**metrics, "skipped": 1.0 - is_fine}
+
+    return step_fn
+
+
 def advance(
     key: Key[Array, ""], state: TrainState, data: Batch, *, step: Step, batch_size: int, n_steps: int
 ) -> tuple[TrainState, Metrics]:

@@ -51,7 +51,7 @@ CORE = (
 LIBRARY = {
     name: thing
     for name, thing in FUNCTIONS.items()
-    if name.split(".")[1] in (*CORE, "experiment", "provenance", "studies", "tune")
+    if name.split(".")[1] in (*CORE, "experiment", "provenance", "diagnosis", "studies", "tune")
 }
 
 
@@ -133,7 +133,7 @@ def test_imports_go_one_way():
                 ("hypergradients", "adjust"),
                 ("experiment", "tune"),
                 ("provenance",),
-                ("execution",),
+                ("execution", "diagnosis"),
                 ("studies",),
                 ("records",),
                 ("cli",),

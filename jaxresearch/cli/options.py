@@ -7,7 +7,7 @@ import io
 import typing
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -28,6 +28,7 @@ class Options:
     directory: Path | None
     smoke: bool
     save_every: float
+    on_nonfinite: Literal["stop", "skip", "rollback"]
     hyperparameters: Any
 
 
@@ -118,6 +119,11 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
         "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
         "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
+        "on_nonfinite": (
+            Literal["stop", "skip", "rollback"],
+            "stop",
+            "where a loss is not finite: stop; skip the step; or go back to the last state saved, and skip the steps since",
+        ),
     }
 
 

@@ -1,7 +1,6 @@
 """``jaxresearch run``: collect, preprocess, train, evaluate, report."""
 
 import dataclasses
-import functools
 import os
 import shlex
 import sys
@@ -15,14 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data, execution, provenance, records, statistics, sweeps
+from jaxresearch import data, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import Options, UsageError, parse
-from jaxresearch.cli.saving import going_on
+from jaxresearch.cli.training import NonFiniteError, train
 from jaxresearch.data import Dataset
-from jaxresearch.execution import Outcome, Progress
+from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
 
 _SMOKE_STEPS = 20
@@ -48,9 +47,13 @@ def run(name: str, words: list[str]) -> int:
     checkpoints = records.Checkpoints(path)
     try:
         with interruptible(grace=True) as came:
-            outcome = _train(experiment, options, dataset, directory, checkpoints, came)
+            outcome, events = train(experiment, options, dataset, directory, checkpoints, came)
         result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
+        result["nonfinite"] = events
         write_outcome(directory, result, outcome)
+    except NonFiniteError as error:
+        print(f"jaxresearch: {error}", file=sys.stderr)
+        return 1
     except Interrupted:
         at = checkpoints.steps()
         saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
@@ -102,8 +105,12 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     return collected, dataset
 
 
-def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:
+def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dataset:
     """Returns the training part with a tenth of it held out to compare settings on, after checking that they fit it."""
+    if options.on_nonfinite != "stop":
+        raise UsageError(
+            f"on_nonfinite is of run alone: a sweep or study marks what diverges; got {options.on_nonfinite}. Leave it out."
+        )
     development = data.development(dataset)
     try:
         for setting in settings:
@@ -164,40 +171,6 @@ def write_outcome(directory: records.RunDirectory, result: dict[str, Any], outco
     step = int(np.asarray(outcome.state.step)[0])
     records.Checkpoints(directory.path).write(step, outcome.state)
     directory.write("result.json", result)
-
-
-def _train(
-    experiment: Experiment,
-    options: Options,
-    dataset: Dataset,
-    directory: records.RunDirectory,
-    checkpoints: records.Checkpoints,
-    came: list[int],
-) -> Outcome:
-    """Returns the outcome, from the newest state that was saved; shows, records and saves on the way."""
-    settings, seeds = options.hyperparameters, range(options.seeds)
-
-    @functools.cache
-    def program() -> str:
-        return provenance.digests(experiment, [settings], dataset, seeds=seeds)[0]
-
-    like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds))
-    with (
-        going_on(checkpoints, like, program=program, every=options.save_every, came=came) as (found, keeping),
-        display.Display(display.console()) as shown,
-    ):
-        directory.cut_metrics(found.step if found else 0)
-        seconds = found.about.get("seconds", 0.0) if found else 0.0
-
-        def observe(progress: Progress) -> None:
-            shown.show(progress)
-            means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
-            directory.append_metrics({"step": progress.step, "seconds": seconds + progress.seconds, **means})
-
-        start = (found.step, found.state) if found else None
-        return execution.execute(
-            experiment, settings, dataset, seeds=seeds, observe=observe, start=start, keeping=keeping
-        )
 
 
 def _with_advice(error: Exception, path: Path, checkpoints: records.Checkpoints) -> Exception:

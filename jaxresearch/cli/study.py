@@ -48,7 +48,7 @@ def study(name: str, words: list[str]) -> int:
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
-        held_out(dataset, [options.hyperparameters])
+        held_out(options, dataset, [options.hyperparameters])
         asked = {"experiment": name, "study": budget._asdict()}
         path = named_directory(options, name, kind="-study")
         directory = opened_directory(path, asked, options, dataset, what="study")

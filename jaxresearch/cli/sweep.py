@@ -45,7 +45,7 @@ def sweep(name: str, words: list[str]) -> int:
         for setting in settings:
             experiments.check(setting)
         _, dataset = collected_and_preprocessed(experiment, options)
-        dataset = held_out(dataset, settings)
+        dataset = held_out(options, dataset, settings)
         path = named_directory(options, name, kind="-sweep")
         directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset, what="sweep")
     except Exception as error:

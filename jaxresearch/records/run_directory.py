@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 _LOCK = ".lock"
@@ -119,20 +120,37 @@ class RunDirectory:
 
     def write_text_file(self, name: str, text: str) -> None:
         """Writes one file beside its place, synced and renamed."""
+        self._put(name, text.encode())
+
+    def _put(self, name: str, content: bytes) -> None:
+        """Writes one file as `write_text_file` says."""
         beside = self.path / f".{name}.new"
         try:
-            beside.write_text(text)
+            beside.write_bytes(content)
             sync(beside)
             os.replace(beside, self.path / name)
         finally:
             beside.unlink(missing_ok=True)
         sync(self.path)
 
+    def write_arrays(self, name: str, tree: Any) -> None:
+        """Writes the arrays of a tree as one .npz file, by their paths, whole or not at all."""
+        named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **named)
+        self._put(name, content.getvalue())
+
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""
         self._has_metrics = True
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Returns what ``metrics.jsonl`` tells of losses that were not finite."""
+        path = self.path / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [line["nonfinite"] for line in lines if "nonfinite" in line]
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines of ``metrics.jsonl`` beyond a step, and one that was not written whole."""

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -281,7 +282,13 @@ def test_a_users_own_regression_decides_its_own_claim(jaxresearch, tmp_path):
     few = jaxresearch("run", "line.py", "--seeds", "3")
     assert "undecided" in few.stdout and "fewer than 5 seeds decide nothing" in few.stdout
     wild = jaxresearch("run", "line.py", "--learning-rate", "1e30")
-    assert wild.returncode == 0 and "undecided (a seed diverged)" in wild.stdout
+    assert wild.returncode == 1 and len(wild.stderr.splitlines()) == 1
+    assert re.search(r"the loss must be finite; that of seed \d is not in step \d+; the first array", wild.stderr)
+    skipped = jaxresearch(
+        "run", "line.py", "--learning-rate", "1e30", "--on-nonfinite", "skip", "--directory", "skipped"
+    )
+    assert skipped.returncode == 0, skipped.stderr
+    assert json.loads((tmp_path / "skipped" / "result.json").read_text())["nonfinite"]
 
 
 @pytest.mark.parametrize(
@@ -344,3 +351,53 @@ def test_progress_on_a_terminal_is_a_bar(tmp_path, cache):
     text = seen.decode(errors="replace")
     for expected in ("epoch", "━", "loss", "accuracy", "examples/s", "0:00:0"):
         assert expected in text
+
+
+def poisoned(tmp_path, at):
+    """Writes a line's experiment whose loss is not finite at one step of one of its seeds."""
+    text = REGRESSION.replace(
+        "experiment = Experiment(",
+        f"""
+def poisoned(estimator, optimizer):
+    plain = training.step(estimator, optimizer)
+
+    def step(state, batch, key):
+        targets = jax.numpy.where(state.step == {at}, jax.numpy.inf, batch["targets"])
+        return plain(state, {{**batch, "targets": targets}}, key)
+
+    return step
+
+
+experiment = Experiment(
+    step=poisoned,""",
+    )
+    (tmp_path / "line.py").write_text("import jax\n" + text)
+    x = np.linspace(-1, 1, 200)
+    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_tells_where(jaxresearch, tmp_path):
+    poisoned(tmp_path, at=33)
+    done = jaxresearch("run", "line.py", "--directory", "out")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "that of seed 0 is not in step 34" in done.stderr and "--on-nonfinite skip or rollback" in done.stderr
+    with np.load(tmp_path / "out" / "nonfinite.npz", allow_pickle=False) as inputs:
+        assert "['batch']['inputs']" in inputs and "['key']" in inputs
+        assert inputs["['state'].step"] == 33
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+@pytest.mark.parametrize("how", ["skip", "rollback"])
+def test_a_run_outlives_a_loss_that_is_not_finite(jaxresearch, tmp_path, how):
+    poisoned(tmp_path, at=33)
+    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", how)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["nonfinite"] == [{"seed": 0, "step": 33, "done": how}]
+    assert min(result["metrics"]["test/r2"]["values"]) > 0.9
+
+
+def test_a_run_that_is_never_finite_is_not_rolled_back_for_ever(jaxresearch, tmp_path):
+    poisoned(tmp_path, at="state.step * (state.step > 30)")
+    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", "rollback")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "the loss must be finite" in done.stderr

@@ -56,6 +56,7 @@ def test_a_sweep_leaves_a_table_a_picture_and_what_was_asked(tmp_path):
         (["--schedule", "constant,cosine"], "invalid choice 'cosine'"),
         (["--batch-size", "32,60001"], "batch_size"),
         (["--learning-rate", "1e-3"], "a sweep must go over a field at least; got none"),
+        (["--learning-rate", "1,2", "--on-nonfinite", "skip"], "on_nonfinite is of run alone"),
         ([], "a sweep must go over a field at least; got none"),
     ],
 )

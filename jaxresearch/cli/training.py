@@ -1,0 +1,139 @@
+"""The training of a run: shown, recorded, saved on the way, gone on with, and stopped or mended where it is not finite."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxresearch import diagnosis, execution, provenance, records, training
+from jaxresearch.cli import display
+from jaxresearch.cli.options import Options
+from jaxresearch.cli.saving import going_on, restored
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Keeping, Outcome, Progress
+from jaxresearch.experiment import Experiment
+from jaxresearch.training import TrainState
+
+_MOST_ROLLBACKS = 3  # to the same state, one after another: beyond that nothing is gained
+
+
+class NonFiniteError(ValueError):
+    """A loss that is not finite: of which run, after how many steps, in the chunk that ends where; the message is one line."""
+
+    def __init__(self, run: int, step: int, end: int, message: str = ""):
+        super().__init__(message)
+        self.run, self.step, self.end = run, step, end
+
+
+def train(
+    experiment: Experiment,
+    options: Options,
+    dataset: Dataset,
+    directory: records.RunDirectory,
+    checkpoints: records.Checkpoints,
+    came: list[int],
+) -> tuple[Outcome, list[dict[str, Any]]]:
+    """Returns the outcome, from the newest state that was saved, and the steps that were not finite and what was done."""
+    settings, seeds = options.hyperparameters, range(options.seeds)
+    if options.on_nonfinite == "skip":
+        experiment = dataclasses.replace(experiment, step=_skipping(experiment.step))
+
+    @functools.cache
+    def program() -> str:
+        return provenance.digests(experiment, [settings], dataset, seeds=seeds)[0]
+
+    like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds))
+    every = 0.0 if options.on_nonfinite == "rollback" else options.save_every
+    with (
+        going_on(checkpoints, like, program=program, every=every, came=came) as (found, keeping),
+        display.Display(display.console()) as shown,
+    ):
+        if options.on_nonfinite == "rollback":
+            keeping = _waiting(keeping, checkpoints)
+        directory.cut_metrics(found.step if found else 0)
+        seconds = found.about.get("seconds", 0.0) if found else 0.0
+        events: list[dict[str, Any]] = directory.events()
+
+        def observe(progress: Progress) -> None:
+            shown.show(progress)
+            means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
+            line = {"step": progress.step, "seconds": seconds + progress.seconds, **means}
+            bad = diagnosis.first_nonfinite(progress.metrics["loss"])
+            if bad is None:
+                return directory.append_metrics(line)
+            run, step = bad[0], progress.step - progress.metrics["loss"].shape[1] + bad[1]
+            event = {"seed": run, "step": step, "done": options.on_nonfinite}
+            directory.append_metrics({**line, "nonfinite": event})
+            events.append(event)
+            if options.on_nonfinite != "skip":
+                raise NonFiniteError(run, step, progress.step)
+
+        start = (found.step, found.state) if found else None
+        rolled_back: list[int] = []
+        while True:
+            try:
+                outcome = execution.execute(
+                    experiment, settings, dataset, seeds=seeds, observe=observe, start=start, keeping=keeping
+                )
+                return outcome, events
+            except NonFiniteError as error:
+                checkpoints.wait()
+                saved = restored(checkpoints, like, program=program)
+                if (
+                    options.on_nonfinite == "stop"
+                    or saved is None
+                    or rolled_back[-_MOST_ROLLBACKS:] == [saved.step] * _MOST_ROLLBACKS
+                ):
+                    before = (saved.step, saved.state) if saved is not None and saved.step <= error.step else None
+                    raise _explained(experiment, options, dataset, directory, error, before) from None
+                rolled_back.append(saved.step)
+                start = (error.end, _moved(saved.state, error.end))
+
+
+def _skipping(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the stage whose steps are skipped where they are not finite."""
+    return lambda estimator, optimizer: training.skipping(step(estimator, optimizer))
+
+
+def _waiting(keeping: Keeping, checkpoints: records.Checkpoints) -> Keeping:
+    """Returns the keeping that saves after every chunk, so that what is gone back to does not depend on the clock."""
+
+    def due() -> bool:
+        checkpoints.wait()
+        return keeping.due()
+
+    return Keeping(due, keeping.keep)
+
+
+def _moved(state: TrainState, step: int) -> TrainState:
+    """Returns the state as if the steps up to this one had changed nothing."""
+    return state._replace(step=np.full_like(state.step, step))
+
+
+def _explained(
+    experiment: Experiment,
+    options: Options,
+    dataset: Dataset,
+    directory: records.RunDirectory,
+    error: NonFiniteError,
+    start: tuple[int, TrainState] | None,
+) -> NonFiniteError:
+    """Returns the error with the step and its first bad array, after writing the step's inputs to ``nonfinite.npz``."""
+    found = diagnosis.diagnose(
+        experiment,
+        options.hyperparameters,
+        dataset,
+        seeds=range(options.seeds),
+        run=error.run,
+        step=error.step,
+        start=start,
+    )
+    directory.write_arrays("nonfinite.npz", found.inputs)
+    message = (
+        f"the loss must be finite; that of seed {error.run} is not in step {error.step + 1:,}; the first array that is bad "
+        f"is {found.leaf or 'none, made again alone'} in step {found.step + 1:,}, whose inputs are in "
+        f"{directory.path / 'nonfinite.npz'}. Lower the learning rate, clip, or pass --on-nonfinite skip or rollback."
+    )
+    return NonFiniteError(error.run, error.step, error.end, message)
