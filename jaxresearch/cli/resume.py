@@ -49,16 +49,22 @@ def verify(path: Path) -> int:
 
 def _config(path: Path) -> dict[str, Any]:
     """Returns the configuration of a run's directory."""
-    file = path / "config.json"
+    file, config = path / "config.json", {}
     try:
         config = json.loads(file.read_text())
-        if isinstance(config["experiment"], str) and isinstance(config["hyperparameters"], dict):
-            return config
+        is_whole = isinstance(config["experiment"], str) and isinstance(config["hyperparameters"], dict)
     except OSError as error:
         raise UsageError(f"directory must be that of a run; {file} is not there ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError):
-        pass
-    raise UsageError(f"{file} must be the configuration of a run; it is not whole. Restore it.")
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"{file} must be the configuration of a run; it is not whole. Restore it.")
+    if Path(config["experiment"]).resolve().is_relative_to(path.resolve()):
+        # A directory may come from elsewhere: what it brings along is data, and is not run.
+        raise UsageError(
+            f"experiment must not lie in the directory to resume; got {config['experiment']}. Move it out."
+        )
+    return config
 
 
 def _words(config: dict[str, Any], path: Path) -> list[str]:

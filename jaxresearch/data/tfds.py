@@ -173,7 +173,7 @@ def _stored(folder: Path) -> tuple[dict[str, Part], DataCard]:
     digests = tuple((name, digest) for name, digest in manifest["sha256"])
     parts: dict[str, Part] = {}
     for name, digest in digests:
-        if _digest(folder / name) != digest:
+        if Path(name).name != name or _digest(folder / name) != digest:
             raise ValueError(
                 f"{folder / name} must have SHA-256 {digest}; it was altered. Delete {folder} to make it anew."
             )

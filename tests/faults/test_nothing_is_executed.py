@@ -1,0 +1,122 @@
+"""What is read is never run: no pickle, no eval, no import by a name from a file; names from files lead nowhere else."""
+
+import ast
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxresearch.records import CheckpointError, Checkpoints
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "jaxresearch"
+MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "yaml", "torch", "msgpack"}
+CALLS = {"eval", "exec", "compile", "__import__"}
+
+
+def names_of(call):
+    """Returns the bare name, and the dotted one, of what is called."""
+    return call.func.id if isinstance(call.func, ast.Name) else "", ast.unparse(call.func)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_can_execute_nothing_that_it_reads(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            assert not {name.split(".")[0] for name in named} & MODULES, f"{path}:{node.lineno}"
+        if isinstance(node, ast.Call):
+            bare, dotted = names_of(node)
+            assert bare not in CALLS, f"{path}:{node.lineno} calls {bare}"
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if dotted in ("np.load", "numpy.load"):
+                assert options.get("allow_pickle") == "False", f"{path}:{node.lineno} may unpickle"
+            assert options.get("shell", "False") == "False", f"{path}:{node.lineno} passes a line to a shell"
+            if dotted == "importlib.import_module":  # the models of the package itself, by a table in its source
+                assert path.relative_to(PACKAGE).as_posix() == "models/__init__.py"
+            if dotted.endswith("exec_module"):  # the experiment that the user names on the command line
+                assert path.name == "experiment.py"
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def jaxresearch(*words, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "jaxresearch", *map(str, words)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def archives(bomb):
+    """Yields malicious data files by name."""
+    content = io.BytesIO()
+    np.savez(content, train_images=np.array([bomb], object), train_labels=np.zeros(1, np.int32))
+    yield "objects.npz", content.getvalue()
+    yield "pickle.npz", pickle.dumps(bomb)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("../../escaped.npy", b"x")
+        archive.writestr("train_images.npy", pickle.dumps(bomb))
+    yield "escape.npz", content.getvalue()
+    yield "pickle.parquet", pickle.dumps(bomb)
+    yield "formula.csv", b"x,y\n=cmd|'/c calc'!A1,1\n__import__('os').system('touch fired'),2\n"
+
+
+def test_malicious_data_is_refused_and_not_run(tmp_path):
+    fired = tmp_path / "fired"
+    for name, content in archives(Bomb(fired)):
+        (tmp_path / name).write_bytes(content)
+        target = ["--target", "y"] if name.endswith((".csv", ".parquet")) else []
+        words = ["run", ROOT / "experiments" / "mnist.py", "--data", tmp_path / name, *target, "--smoke"]
+        done = jaxresearch(*words, "--directory", tmp_path / f"run-{name}", cwd=tmp_path)
+        assert not fired.exists() and not (tmp_path.parent / "escaped.npy").exists(), name
+        assert done.returncode in ((0, 2) if name.endswith(".csv") else (2,)), (name, done.stderr)
+        assert "Traceback" not in done.stderr, (name, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "name", ["tfds:../../etc/passwd", "tfds:/etc/passwd", "tfds:mnist/../../x", "../../../etc/passwd"]
+)
+def test_a_name_that_would_lead_elsewhere_is_one_line(tmp_path, name):
+    done = jaxresearch("run", "mnist", "--data", name, "--directory", tmp_path / "run")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_names_files_elsewhere_is_not_believed(tmp_path):
+    import hashlib
+
+    folder = Checkpoints(tmp_path).write(10, {"weights": np.ones(3)})
+    manifest = json.loads((folder / "manifest.json").read_text())["manifest"]
+    manifest["files"]["../../../etc/passwd"] = "0" * 64
+    text = json.dumps(manifest, sort_keys=True)
+    sealed = {"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(sealed, sort_keys=True))
+    with pytest.raises(CheckpointError, match="etc/passwd of .* is missing"):
+        Checkpoints(tmp_path).restore({"weights": np.zeros(3)})
+
+
+@pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
+def test_resume_runs_no_experiment_that_came_with_the_directory(tmp_path, where):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
+    config = {"experiment": str(run / where), "hyperparameters": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    done = jaxresearch("resume", run)
+    assert (
+        done.returncode == 2 and "must not lie in the directory" in done.stderr and len(done.stderr.splitlines()) == 1
+    )
+    assert not (tmp_path / "fired").exists()
