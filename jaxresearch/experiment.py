@@ -31,7 +31,19 @@ H = TypeVar("H")
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
-    ("seeds", "data", "target", "directory", "smoke", "save_every", "on_nonfinite", "rounds", "seconds", "fresh_seeds")
+    (
+        "seeds",
+        "data",
+        "target",
+        "directory",
+        "smoke",
+        "save_every",
+        "on_nonfinite",
+        "encrypt_with",
+        "rounds",
+        "seconds",
+        "fresh_seeds",
+    )
 )
 
 

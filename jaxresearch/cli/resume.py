@@ -69,7 +69,15 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _words(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
-    names = ["data", "target", "smoke", "save_every", "on_nonfinite", *([] if "study" in config else ["seeds"])]
+    names = [
+        "data",
+        "target",
+        "smoke",
+        "save_every",
+        "on_nonfinite",
+        "encrypt_with",
+        *([] if "study" in config else ["seeds"]),
+    ]
     fields = {name: value for name, value in config["hyperparameters"].items() if name not in config.get("axes", {})}
     values = {"directory": path, **{name: config.get(name) for name in names}, **fields}
     given = {name: value for name, value in values.items() if value is not None and value is not False}

@@ -19,6 +19,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.training import NonFiniteError, train
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
@@ -27,7 +28,13 @@ from jaxresearch.experiment import Experiment
 _SMOKE_STEPS = 20
 _SMOKE_TEST_EXAMPLES = 500
 SWEEP_TABLE = "sweep.csv"  # written last: it says that a sweep has ended
-_CHANGEABLE = ("directory", "save_every", "study.rounds", "study.seconds")  # on going on; the rest makes it another run
+_CHANGEABLE = (
+    "directory",
+    "save_every",
+    "encrypt_with",
+    "study.rounds",
+    "study.seconds",
+)  # on going on; the rest makes it another run
 
 
 def run(name: str, words: list[str]) -> int:
@@ -40,17 +47,17 @@ def run(name: str, words: list[str]) -> int:
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
-        path = named_directory(options, name)
+        path, cipher = named_directory(options, name), cipher_of(options)
         directory = opened_directory(path, {"experiment": name}, options, dataset, what="run")
     except Exception as error:
         return told(error, name, code=2)
-    checkpoints = records.Checkpoints(path)
+    checkpoints = records.Checkpoints(path, cipher=cipher)
     try:
         with interruptible(grace=True) as came:
             outcome, events = train(experiment, options, dataset, directory, checkpoints, came)
         result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
         result["nonfinite"] = events
-        write_outcome(directory, result, outcome)
+        write_outcome(directory, checkpoints, result, outcome)
     except NonFiniteError as error:
         print(f"jaxresearch: {error}", file=sys.stderr)
         return 1
@@ -166,10 +173,12 @@ def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict
     return {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
 
 
-def write_outcome(directory: records.RunDirectory, result: dict[str, Any], outcome: Outcome) -> None:
+def write_outcome(
+    directory: records.RunDirectory, checkpoints: records.Checkpoints, result: dict[str, Any], outcome: Outcome
+) -> None:
     """Writes the last state of all seeds, and then the result: it says that the run has ended."""
     step = int(np.asarray(outcome.state.step)[0])
-    records.Checkpoints(directory.path).write(step, outcome.state)
+    checkpoints.write(step, outcome.state)
     directory.write("result.json", result)
 
 

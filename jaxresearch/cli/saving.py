@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxresearch.cli.interrupts import Interrupted
-from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.options import Options, UsageError
 from jaxresearch.execution import Keeping
 from jaxresearch.records import Checkpoints
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import TrainState
+
+
+def cipher_of(options: Options) -> Any:
+    """Returns what states are sealed by, or None."""
+    if options.encrypt_with is None:
+        return None
+    from jaxresearch.privacy.encrypt import read_key
+
+    return read_key(options.encrypt_with)
 
 
 class Saver:

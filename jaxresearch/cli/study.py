@@ -26,6 +26,7 @@ from jaxresearch.cli.run import (
     told,
     write_outcome,
 )
+from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.trials import as_record, from_record
 from jaxresearch.experiment import Experiment
 from jaxresearch.studies import Budget, Conclusion
@@ -50,7 +51,7 @@ def study(name: str, words: list[str]) -> int:
         load_seconds = time.perf_counter() - start
         held_out(options, dataset, [options.hyperparameters])
         asked = {"experiment": name, "study": budget._asdict()}
-        path = named_directory(options, name, kind="-study")
+        path, cipher = named_directory(options, name, kind="-study"), cipher_of(options)
         directory = opened_directory(path, asked, options, dataset, what="study")
         recorded = _recorded(directory)
         history = tuple(_from_record(made, experiment) for made in recorded if not made["set_aside"])
@@ -78,7 +79,10 @@ def study(name: str, words: list[str]) -> int:
         rounds = _records(conclusion.history, recorded)
         directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
         directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
-        write_outcome(directory, result, conclusion.outcome)  # last: a result says that the study has ended
+        checkpoints = records.Checkpoints(path, cipher=cipher)
+        write_outcome(
+            directory, checkpoints, result, conclusion.outcome
+        )  # last: a result says that the study has ended
     except Interrupted:
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE

@@ -26,7 +26,7 @@ from jaxresearch.cli.run import (
     shortened,
     told,
 )
-from jaxresearch.cli.saving import going_on
+from jaxresearch.cli.saving import cipher_of, going_on
 from jaxresearch.cli.trials import as_record, from_record
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
@@ -46,13 +46,13 @@ def sweep(name: str, words: list[str]) -> int:
             experiments.check(setting)
         _, dataset = collected_and_preprocessed(experiment, options)
         dataset = held_out(options, dataset, settings)
-        path = named_directory(options, name, kind="-sweep")
+        path, cipher = named_directory(options, name, kind="-sweep"), cipher_of(options)
         directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset, what="sweep")
     except Exception as error:
         return told(error, name, code=2)
     try:
         with interruptible(grace=True) as came:
-            trials = _train(experiment, settings, options, dataset, directory, came)
+            trials = _train(experiment, settings, options, dataset, directory, came, cipher)
         rows = [_row(trial, axes) for trial in trials]
         metric = experiment.claim.evaluated
         scores = [studies.score(experiment, trial) for trial in trials]
@@ -90,6 +90,7 @@ def _train(
     dataset: Dataset,
     directory: records.RunDirectory,
     came: list[int],
+    cipher: Any,
 ) -> list[Trial]:
     """Returns the trials of all settings; what is on record of them, or saved on the way, is not trained again."""
     seeds = range(options.seeds)
@@ -102,7 +103,7 @@ def _train(
                 continue
             chosen, program = [settings[place] for place in places], "".join(digests[place] for place in places)
             like = execution.blank_state(experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds))
-            saved = records.Checkpoints(directory.folder(f"group-{number}"))
+            saved = records.Checkpoints(directory.folder(f"group-{number}"), cipher=cipher)
             with going_on(saved, like, program=lambda p=program: p, every=options.save_every, came=came) as (
                 found,
                 keeping,

@@ -87,7 +87,7 @@ def train(
                     or rolled_back[-_MOST_ROLLBACKS:] == [saved.step] * _MOST_ROLLBACKS
                 ):
                     before = (saved.step, saved.state) if saved is not None and saved.step <= error.step else None
-                    raise _explained(experiment, options, dataset, directory, error, before) from None
+                    raise _explained(experiment, options, dataset, directory, checkpoints, error, before) from None
                 rolled_back.append(saved.step)
                 start = (error.end, _moved(saved.state, error.end))
 
@@ -117,6 +117,7 @@ def _explained(
     options: Options,
     dataset: Dataset,
     directory: records.RunDirectory,
+    checkpoints: records.Checkpoints,
     error: NonFiniteError,
     start: tuple[int, TrainState] | None,
 ) -> NonFiniteError:
@@ -130,10 +131,10 @@ def _explained(
         step=error.step,
         start=start,
     )
-    directory.write_arrays("nonfinite.npz", found.inputs)
+    name = directory.write_arrays("nonfinite.npz", found.inputs, cipher=checkpoints.cipher)
     message = (
         f"the loss must be finite; that of seed {error.run} is not in step {error.step + 1:,}; the first array that is bad "
         f"is {found.leaf or 'none, made again alone'} in step {found.step + 1:,}, whose inputs are in "
-        f"{directory.path / 'nonfinite.npz'}. Lower the learning rate, clip, or pass --on-nonfinite skip or rollback."
+        f"{directory.path / name}. Lower the learning rate, clip, or pass --on-nonfinite skip or rollback."
     )
     return NonFiniteError(error.run, error.step, error.end, message)

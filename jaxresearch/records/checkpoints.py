@@ -29,6 +29,7 @@ from jaxresearch.records.run_directory import sync
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
+_PART = 2**30  # bytes that are sealed at once: AES-GCM takes no more than 2**31 - 1
 
 
 class CheckpointError(ValueError):
@@ -65,6 +66,8 @@ class Checkpoints:
     Args:
         directory: The run's directory; ``checkpoints`` and ``quarantine`` are folders of it.
         keep: Which steps stay when a new one is there.
+        cipher: Seals and opens the arrays, by `jaxresearch.privacy.encrypt`; the manifest stays readable. Sealed arrays never
+            touch the disk in the clear, so they are not Orbax's.
 
     Example:
         >>> import tempfile
@@ -81,10 +84,11 @@ class Checkpoints:
         https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
-    def __init__(self, directory: Path, *, keep: Keep = _LAST_TWO):
+    def __init__(self, directory: Path, *, keep: Keep = _LAST_TWO, cipher: Any = None):
         self.folder = directory.absolute() / "checkpoints"
         self.quarantine = directory.absolute() / "quarantine"
         self._keep = keep
+        self.cipher = cipher
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[Path] | None = None
 
@@ -183,9 +187,13 @@ class Checkpoints:
         """Writes arrays, then the manifest, and brings all of it to the disk."""
         if folder.exists():
             shutil.rmtree(folder)
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder / _ARRAYS, jax.tree.map(_storable, host))
+        if self.cipher is not None:
+            _seal(self.cipher, folder / _ARRAYS, step, host)
+        else:
+            with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / _ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
+        manifest["sealed"] = self.cipher is not None
         (folder / _MANIFEST).write_text(_sealed(manifest))
         for path in [*folder.rglob("*"), folder]:
             sync(path)
@@ -199,6 +207,11 @@ class Checkpoints:
             raise MismatchError(
                 f"step {step} must hold the arrays of this run; it differs in {', '.join(dict.fromkeys(differing))[:200]}"
             )
+        if manifest["sealed"] != (self.cipher is not None):
+            how = "is sealed; pass its key" if manifest["sealed"] else "is not sealed; leave the key out"
+            raise MismatchError(f"step {step} must be read as it was written; it {how} (--encrypt-with)")
+        if self.cipher is not None:
+            return jax.tree.map(_as_key, _opened(self.cipher, self.folder / str(step) / _ARRAYS, step, blank), like)
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             host = checkpointer.restore(self.folder / str(step) / _ARRAYS, jax.tree.map(_storable, blank))
         host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
@@ -269,6 +282,33 @@ def verify(folder: Path) -> dict[str, Any]:
         what = "missing" if names[0] not in found else "altered" if names[0] in manifest["files"] else "not of it"
         raise CheckpointError(f"{names[0]} of {folder} is {what}")
     return manifest
+
+
+def _seal(cipher: Any, folder: Path, step: int, host: PyTree) -> None:
+    """Writes every array sealed, in parts that one call can seal; each is bound to its step, its path and its place."""
+    folder.mkdir(parents=True)
+    for number, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(host)):
+        content = leaf.tobytes()
+        for part, start in enumerate(range(0, max(len(content), 1), _PART)):
+            name = f"{step}/{jax.tree_util.keystr(path)}/{part}"
+            (folder / f"{number}-{part}.sealed").write_bytes(cipher.seal(content[start : start + _PART], name=name))
+
+
+def _opened(cipher: Any, folder: Path, step: int, blank: PyTree) -> PyTree:
+    """Returns the arrays of `_seal`, in the structure of the blank ones."""
+    numbers = iter(range(len(jax.tree.leaves(blank))))
+
+    def opened(path: Any, leaf: np.ndarray) -> np.ndarray:
+        number, parts = next(numbers), range(max(-(-leaf.nbytes // _PART), 1))
+        names = [f"{step}/{jax.tree_util.keystr(path)}/{part}" for part in parts]
+        try:
+            sealed = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
+            content = b"".join(cipher.open(content, name=name) for content, name in zip(sealed, names, strict=True))
+        except ValueError as error:  # the files verified: it is the key that is another
+            raise MismatchError(f"step {step} must be opened by the key that sealed it; this one is another") from error
+        return np.frombuffer(content, leaf.dtype).reshape(leaf.shape).copy()
+
+    return jax.tree_util.tree_map_with_path(opened, blank)
 
 
 def _require_room(probe: Path, host: PyTree) -> None:

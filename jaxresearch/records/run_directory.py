@@ -133,12 +133,16 @@ class RunDirectory:
             beside.unlink(missing_ok=True)
         sync(self.path)
 
-    def write_arrays(self, name: str, tree: Any) -> None:
-        """Writes the arrays of a tree as one .npz file, by their paths, whole or not at all."""
+    def write_arrays(self, name: str, tree: Any, *, cipher: Any = None) -> str:
+        """Returns the name of one .npz file that now holds the arrays of a tree by their paths; sealed, it ends in .sealed."""
         named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **named)
-        self._put(name, content.getvalue())
+        if cipher is None:
+            self._put(name, content.getvalue())
+            return name
+        self._put(f"{name}.sealed", cipher.seal(content.getvalue(), name=name))
+        return f"{name}.sealed"
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""

@@ -1,0 +1,1 @@
+"""Privacy: what is kept at rest, encrypted."""
