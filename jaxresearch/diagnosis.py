@@ -115,12 +115,11 @@ def diagnose(
         if made > max(step - 1, n_before):
             last, _ = advanced(program, last, 1)
         _, seen = advanced(probing, last, 1)
-        seen = jax.tree.map(lambda leaf: np.asarray(leaf[run][0]), seen)
-        inputs = {
-            "state": jax.tree.map(lambda leaf: np.asarray(leaf[run]), last),
-            **{n: seen[n] for n in ("batch", "key")},
-        }
-        looked = {"batch": seen["batch"], "state": inputs["state"], "gradient": seen["gradient"], "loss": seen["loss"]}
+        seen = {name: np.asarray(leaf[run][0]) for name, leaf in seen.items()}
+        before = jax.tree.map(lambda leaf: np.asarray(leaf[run]), last)
+        batch, gradient = _tree(seen, "batch", like=train), _tree(seen, "gradient", like=before.params)
+        inputs = {"state": before, "batch": batch, "key": seen["key"]}
+        looked = {"batch": batch, "state": before, "gradient": gradient, "loss": seen["loss"]}
         found = Diagnosis(made, _first_bad(looked), inputs)
         if found.leaf:
             return found
@@ -134,9 +133,18 @@ def _probe(estimator: Any, optimizer: Any) -> Any:
 
     def step_fn(state, batch, key):
         gradient, metrics, _ = estimator(state.params, state.model_state, batch, key)
-        return state, {"batch": batch, "key": jax.random.key_data(key), "gradient": gradient, "loss": metrics["loss"]}
+        arrays = {"key": jax.random.key_data(key), "loss": metrics["loss"]}
+        for name, tree in (("batch", batch), ("gradient", gradient)):
+            arrays |= {f"{name} {i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+        return state, arrays
 
     return step_fn
+
+
+def _tree(seen: dict[str, np.ndarray], name: str, *, like: Any) -> Any:
+    """Returns the arrays that `_probe` gives of a tree, in its structure."""
+    structure = jax.tree.structure(like)
+    return jax.tree.unflatten(structure, [seen[f"{name} {i}"] for i in range(structure.num_leaves)])
 
 
 def _first_bad(looked: dict[str, Any]) -> str:

@@ -74,7 +74,9 @@ def test_the_inputs_give_the_step_again():
     model = LINE.model(LINE.hyperparameters, given.card)
     again = training.step(gradients.plain(LINE.loss_fn(model, Line())), LINE.optimizer(Line(), 1))
     key = jax.random.wrap_key_data(jnp.asarray(found.inputs["key"]))
-    state, told = again(jax.tree.map(jnp.asarray, found.inputs["state"]), found.inputs["batch"], key)
+    state, told = again(
+        jax.tree.map(jnp.asarray, found.inputs["state"]), jax.tree.map(jnp.asarray, found.inputs["batch"]), key
+    )
     assert not np.isfinite(told["loss"]) and not np.isfinite(state.params["Dense_0"]["kernel"]).all()
 
 
@@ -109,6 +111,7 @@ def test_skipped_steps_change_nothing_but_the_count():
     jax.tree.map(np.testing.assert_array_equal, plain[0], same[0])
 
 
+@pytest.mark.raises
 def test_a_step_before_the_start_is_refused():
     with pytest.raises(ValueError, match="step must not lie before the start, 5; got 3"):
         diagnosis.diagnose(LINE, Line(), dataset(), seeds=[0], run=0, step=3, start=(5, None))

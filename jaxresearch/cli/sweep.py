@@ -67,8 +67,8 @@ def sweep(name: str, words: list[str]) -> int:
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
-        if directory.is_new and not (path / _TRIALS).exists():
-            directory.discard()
+        if directory.is_new and not (path / _TRIALS).exists() and not list(path.glob("group-*/checkpoints/[0-9]*")):
+            directory.discard()  # nothing of it can be gone on with
         return told(error, name, code=1)
     console = display.console()
     console.print(_table(rows, axes, metric, best))

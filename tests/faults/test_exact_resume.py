@@ -33,7 +33,7 @@ OPTIMIZERS = {
     "lion": optax.lion,
     "lamb": optax.lamb,
     "noisy_sgd": lambda rate: optax.noisy_sgd(rate, key=jax.random.key(5)),
-    "every_third": lambda rate: optax.MultiSteps(optax.adam(rate), every_k_schedule=3),
+    "every_third": lambda rate: optax.MultiSteps(optax.adam(rate), every_k_schedule=3).gradient_transformation(),
 }
 
 
