@@ -33,7 +33,7 @@ class Trial(NamedTuple):
 class Round(NamedTuple):
     """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged.
 
-    ``differentiate`` and ``replayable`` are those of the proposal that it came from.
+    ``differentiate`` and ``replayable`` are those of the proposal that it came from; ``seconds`` is what it took.
     """
 
     why: str
@@ -41,6 +41,7 @@ class Round(NamedTuple):
     scores: tuple[float, ...]
     differentiate: str | None = None
     replayable: bool = True
+    seconds: float = 0.0
 
     @property
     def best(self) -> Trial:

@@ -260,8 +260,10 @@ def _trials(
         last["loss"] = progress.metrics["loss"][:, -1]
         observe(progress)
 
-    runs = [setting for setting in settings for _ in seeds]
-    stacked = jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *runs)
+    def stack(*leaves: Any) -> Array:  # of numbers that are weakly typed, as those of one setting are
+        return jnp.repeat(jnp.stack([jnp.asarray(leaf) for leaf in leaves]), len(seeds), axis=0)
+
+    stacked = jax.tree.map(stack, *settings)
     keys = jnp.tile(sweeps.keys(seeds), len(settings))
     outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch, start, keeping)
     shape = (len(settings), len(seeds))
@@ -317,6 +319,7 @@ def _carry_out(
     train = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
     n_before, going_on = start or (0, state)
+    _require_end_of_chunk(n_before, going_on, ends)
     state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
     began, made = time.perf_counter(), []
     for step, before in zip(ends, [0, *ends], strict=False):
@@ -344,6 +347,16 @@ def _carry_out(
     }
     speed = (n_steps - n_before) * hyperparameters.batch_size * n_runs / seconds["train"]
     return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages), n_before)
+
+
+def _require_end_of_chunk(step: int, state: TrainState, ends: Sequence[int]) -> None:
+    """Raises where a state cannot be gone on from."""
+    of_state = set(np.asarray(state.step).ravel().tolist())
+    if step not in (0, *ends) or of_state != {step}:
+        raise ValueError(
+            f"start must be a state at the end of a chunk ({', '.join(map(str, (0, *ends)))}); got step {step} and a state of "
+            f"step {', '.join(map(str, sorted(of_state)))}. Start from a state that was kept."
+        )
 
 
 def chunk_ends(n_steps: int) -> tuple[int, ...]:

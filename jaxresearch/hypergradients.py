@@ -325,7 +325,7 @@ def evolution(
         scale: Standard deviation :math:`\sigma` of the perturbations.
         n_pairs: Pairs of draws, each of two runs.
         n_segments: Parts of the run with a perturbation of their own; they divide ``n_steps``.
-        relative: Whether ``scale`` is in units of each hyperparameter's own value.
+        relative: Whether ``scale`` is in units of each hyperparameter's own value; of 1 where that is 0.
 
     Returns:
         ``(key, hyperparameters, train, validation) -> (loss, gradient)``, the loss at the end of the run of this key with
@@ -368,14 +368,14 @@ def evolution(
 
     def hypergradient(key, hyperparameters, train, validation):
         flat, unravel = ravel_pytree(_floats(hyperparameters))
-        unit = scale * (jnp.abs(flat) if relative else jnp.ones_like(flat))
+        unit = scale * (jnp.where(flat == 0, 1.0, jnp.abs(flat)) if relative else jnp.ones_like(flat))
         noise_key = jax.random.fold_in(jax.random.clone(key), _NOISE)
 
         def pair(pair_key):
             draws = jax.random.normal(pair_key, (n_segments, *flat.shape), flat.dtype)
             noise = unit[None] * draws
             ups, downs = (losses(key, flat, unravel, sign * noise, train, validation) for sign in (1, -1))
-            credited = jnp.cumsum(draws, axis=0) / jnp.where(unit == 0, 1, unit)[None]
+            credited = jnp.cumsum(draws, axis=0) / unit[None]
             return jnp.mean((ups - downs)[:, None] / 2 * credited, axis=0)
 
         gradient = jnp.mean(jax.lax.map(pair, jax.random.split(noise_key, n_pairs)), axis=0)

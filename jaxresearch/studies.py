@@ -6,7 +6,7 @@ by the best setting trained anew on all training data with fresh seeds; that dec
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,14 +41,20 @@ class Conclusion(NamedTuple):
     plain: Outcome | None
 
 
+class Search(NamedTuple):
+    """What the rounds of a study came to: all of them, why no further one is made, and the chosen setting."""
+
+    history: History
+    why: str
+    best: Any
+
+
 def study(
     experiment: Experiment,
     dataset: Dataset,
     *,
     budget: Budget,
-    history: History = (),
     observe: Callable[[Progress], None] = lambda progress: None,
-    on_round: Callable[[History], None] = lambda history: None,
 ) -> Conclusion:
     """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
 
@@ -56,10 +62,7 @@ def study(
         experiment: The stages, ``adjust`` among them.
         dataset: Preprocessed data; its test part is read after the last round.
         budget: Rounds, seconds, seeds.
-        history: Rounds made before an interruption. Those that would not be made like this now (by another program, other
-            data or another ``adjust``) and those after them are made again; a trial that still holds is not trained again.
         observe: Called after each chunk of steps.
-        on_round: Called after each round, with all rounds so far.
 
     Returns:
         The rounds, the chosen setting and its outcome with fresh seeds, numbered on from those of the rounds.
@@ -79,32 +82,114 @@ def study(
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
     """
+    searched = search(experiment, dataset, budget=budget, observe=observe)
+    return conclude(experiment, dataset, searched, budget=budget, observe=observe)
+
+
+def search(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    budget: Budget,
+    history: History = (),
+    known: Sequence[Trial] = (),
+    observe: Callable[[Progress], None] = lambda progress: None,
+    on_trials: Callable[[tuple[Trial, ...]], None] = lambda trials: None,
+    on_round: Callable[[History], None] = lambda history: None,
+) -> Search:
+    """Returns what the rounds of a study come to, on training and validation data; the test part is not read.
+
+    Args:
+        experiment: The stages, ``adjust`` among them.
+        dataset: Preprocessed data.
+        budget: Rounds, seconds, seeds; the seconds of the rounds on record count.
+        history: Rounds that were made before, to go on from. Those that would not be made like this now (another program,
+            data or another ``adjust``) and those after them are made again.
+        known: Other trials that were made before. None whose digest still holds is trained again.
+        observe: Called after each chunk of steps.
+        on_trials: Called after each program of a round, with the trials that it made.
+        on_round: Called after each round, with all rounds so far.
+
+    Returns:
+        All rounds, why they ended, and the best setting.
+
+    Raises:
+        ValueError: As `study`.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> search(load("house_prices"), data.load("ames"), budget=Budget())
+        Traceback (most recent call last):
+        ...
+        ValueError: experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)
+
+    References:
+        Platt (1964), as in `study`.
+    """
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
-    development, start = data.development(dataset), time.perf_counter()
+    development = data.development(dataset)
     before = _valid(experiment, history, development, budget)
+    made_before = _known((*before, Round("", tuple(known), ())), None)
 
     def extended(history: History, proposal: Proposal) -> History:
-        known = (*before, *history)
-        history = (*history, _round(experiment, proposal, known, development, budget, observe))
+        trials = made_before | _known((*before, *history), proposal.differentiate)
+        history = (*history, _round(experiment, proposal, trials, development, budget, observe, on_trials))
         on_round(history)
         return history
 
     history = _held(experiment, before, history)
     if not history:
         history = extended((), _plain(experiment))
-    while (why := _finished(experiment, history, budget, time.perf_counter() - start)) is None:
+    while (why := _finished(experiment, history, budget)) is None:
         proposal = experiment.adjust(history)
         if proposal is None or not proposal.settings:
             break
         history = extended(history, proposal)
-    best = best_of(experiment, history)
+    return Search(history, why or "nothing is left to try", best_of(experiment, history))
+
+
+def conclude(
+    experiment: Experiment,
+    dataset: Dataset,
+    searched: Search,
+    *,
+    budget: Budget,
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> Conclusion:
+    """Returns the conclusion: the best setting and the plain ones, trained on all training data, on the test part.
+
+    Args:
+        experiment: The stages.
+        dataset: Preprocessed data; its test part is read here.
+        searched: What the rounds came to.
+        budget: The fresh seeds are numbered on from those of its rounds.
+        observe: Called after each chunk of steps.
+
+    Returns:
+        The rounds, the chosen setting and its outcome.
+
+    Raises:
+        ValueError: As `jaxresearch.execution.execute`.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> house = load("house_prices")
+        >>> dataset, plain = house.preprocess(house.collect(house.source)), house.hyperparameters
+        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(seeds=3, fresh_seeds=2))
+        >>> made.outcome.metrics["r2"].shape, made.plain is None
+        ((2,), True)
+
+    References:
+        Dwork et al. (2015), The reusable holdout, Science 349 (why the test part is read once, after the last
+        adjustment). https://doi.org/10.1126/science.aaa9375
+    """
     fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
-    outcome = execution.execute(experiment, best, dataset, seeds=fresh, observe=observe)
+    outcome = execution.execute(experiment, searched.best, dataset, seeds=fresh, observe=observe)
     plain = None
-    if best != experiment.hyperparameters:
+    if searched.best != experiment.hyperparameters:
         plain = execution.execute(experiment, experiment.hyperparameters, dataset, seeds=fresh, observe=observe)
-    return Conclusion(history, why or "nothing is left to try", best, outcome, plain)
+    return Conclusion(*searched, outcome, plain)
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
@@ -133,7 +218,7 @@ def score(experiment: Experiment, trial: Trial) -> float:
 
 
 def best_of(experiment: Experiment, history: History) -> Any:
-    """Returns the hyperparameters that scored best of those trained for as long as the plain ones.
+    """Returns the hyperparameters that scored best of those trained for no fewer epochs than the plain ones.
 
     Args:
         experiment: Gives the plain settings.
@@ -155,9 +240,9 @@ def best_of(experiment: Experiment, history: History) -> Any:
 
 
 def _best(experiment: Experiment, history: History) -> Trial:
-    """Returns the trial that scored best of those trained for as long as the plain settings."""
+    """Returns the trial that scored best of those trained for no fewer epochs than the plain settings."""
     tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
-    whole = [pair for pair in tried if pair[0].hyperparameters.epochs == experiment.hyperparameters.epochs]
+    whole = [pair for pair in tried if pair[0].hyperparameters.epochs >= experiment.hyperparameters.epochs]
     return max(whole, key=lambda pair: pair[1])[0]
 
 
@@ -169,25 +254,37 @@ def _plain(experiment: Experiment) -> Proposal:
 def _round(
     experiment: Experiment,
     proposal: Proposal,
-    history: History,
+    known: dict[str, Trial],
     development: Dataset,
     budget: Budget,
     observe: Callable[[Progress], None],
+    on_trials: Callable[[tuple[Trial, ...]], None],
 ) -> Round:
-    """Returns the round of a proposal; a setting that was tried before is not trained again."""
-    seeds, metric = range(budget.seeds), proposal.differentiate
-    known = _known(history, metric)
-    digests = provenance.digests(experiment, proposal.settings, development, seeds=seeds)
-    settings = dict(zip(digests, proposal.settings, strict=True))
-    new = {digest: setting for digest, setting in settings.items() if digest not in known}
-    if new:
-        made = execution.execute_all(experiment, list(new.values()), development, seeds=seeds, observe=observe)
-        known |= {digest: trial._replace(digest=digest) for digest, trial in zip(new, made, strict=True)}
-    trials = tuple(known[digest] for digest in settings)
+    """Returns the round of a proposal; what is known by its digest is not trained again.
+
+    Settings that differ in fields that their program does not read have one digest: they are trained once, and each is a
+    trial of its own.
+    """
+    seeds, metric, start = range(budget.seeds), proposal.differentiate, time.perf_counter()
+    settings = list(dict.fromkeys(proposal.settings))
+    digests = provenance.digests(experiment, settings, development, seeds=seeds)
+    new: dict[str, Any] = {}
+    for digest, setting in zip(digests, settings, strict=True):
+        if digest not in known:
+            new.setdefault(digest, setting)
+    for places in provenance.groups(list(new.values())):
+        of_group = [list(new.items())[place] for place in places]
+        chosen = [setting for _, setting in of_group]
+        made = execution.execute_all(experiment, chosen, development, seeds=seeds, observe=observe)
+        made = tuple(trial._replace(digest=digest) for (digest, _), trial in zip(of_group, made, strict=True))
+        known = known | {trial.digest: trial for trial in made}
+        on_trials(made)
+    pairs = zip(digests, settings, strict=True)
+    trials = tuple(known[digest]._replace(hyperparameters=setting) for digest, setting in pairs)
     if metric is not None:
         trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
-    scores = tuple(score(experiment, trial) for trial in trials)
-    return Round(proposal.why, trials, scores, metric, proposal.replayable)
+    scores, seconds = tuple(score(experiment, trial) for trial in trials), time.perf_counter() - start
+    return Round(proposal.why, trials, scores, metric, proposal.replayable, seconds)
 
 
 def _known(history: History, metric: str | None) -> dict[str, Trial]:
@@ -250,19 +347,21 @@ def _proposed(experiment: Experiment, made: Round, history: History) -> bool:
     return proposal.differentiate == made.differentiate and settings == list(dict.fromkeys(proposal.settings))
 
 
-def _finished(experiment: Experiment, history: History, budget: Budget, seconds: float) -> str | None:
+def _finished(experiment: Experiment, history: History, budget: Budget) -> str | None:
     """Returns why no further round is made, or None.
 
-    The best of many looks better than it is. So its interval is that of Student, as few seeds need, at a confidence that
-    holds for all settings at once (Bonferroni).
+    The best of many looks better than it is, and the more so the more often one looks. So its interval is that of Student,
+    as few seeds need, at a confidence that holds for all settings at once (Bonferroni) and all rounds: the look after
+    round r may err with 0.05 / (r (r + 1)), which adds up to 0.05 over any number of rounds.
     """
     trial = _best(experiment, history)
-    n = len({trial.digest for made in history for trial in made.trials})
-    low, high = statistics.t_interval(trial.metrics[experiment.claim.evaluated], confidence=1 - 0.05 / n)
+    n, rounds = len({trial.digest for made in history for trial in made.trials}), len(history)
+    error = 0.05 / (rounds * (rounds + 1)) / n
+    low, high = statistics.t_interval(trial.metrics[experiment.claim.evaluated], confidence=1 - error)
     if not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
         return f"the validation interval supports the claim, also as that of the best of {n}"
-    if len(history) >= budget.rounds:
+    if rounds >= budget.rounds:
         return f"the budget of {budget.rounds} rounds is spent"
-    if seconds > budget.seconds:
+    if sum(made.seconds for made in history) > budget.seconds:
         return f"the budget of {budget.seconds:g} seconds is spent"
     return None

@@ -199,6 +199,20 @@ def test_memory_of_reverse_mode_grows_as_the_root_of_the_steps(key):
     assert slope(lambda n: hypergradients.forward(unroll, n_steps=n)) < 0.05
 
 
+def test_evolution_in_units_of_the_values_takes_one_for_a_zero():
+    rates = {"a": 2.0, "b": 0.0}
+    unroll = hypergradients.Unroll(
+        init=lambda key, h, train: jnp.zeros(()),
+        advance=lambda key, h, state, train, n: state + n * (10 * h["a"] + h["b"]),
+        loss=lambda h, state, validation: state,
+    )
+    estimate = hypergradients.evolution(unroll, n_steps=3, scale=0.1, n_pairs=4_000, relative=True)
+    _, gradient = jax.jit(estimate)(jax.random.key(0), rates, {}, {})
+    # The spread of one pair's estimate of b: what a, in units of 0.2, adds to what b, in units of 0.1, is credited with.
+    spread = 3 * np.sqrt(20**2 + 2) / np.sqrt(4_000)
+    assert abs(float(gradient["b"]) - 3) < 3 * spread and abs(float(gradient["a"]) - 30) < 3
+
+
 @pytest.mark.parametrize("n_segments", [1, 4])
 def test_the_loss_of_evolution_is_that_of_the_same_run(key, n_segments):
     unroll, train, validation = network()

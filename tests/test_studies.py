@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ class Line:
     learning_rate: float = swept(1e-3, "step size", above=0)
     batch_size: int = static(8, "examples a step", at_least=1)
     epochs: int = static(2, "passes", at_least=1)
+    unread: int = static(0, "a choice that the program does not read")
 
 
 def experiment(**changes):
@@ -69,12 +71,13 @@ def test_a_step_that_adjusts_cannot_reach_the_test_part():
     for one, other in zip(of_right.history, of_wrong.history, strict=True):
         assert one.scores == other.scores
     assert of_right.outcome.metrics["r2"].min() > 0.9 > 0 > of_wrong.outcome.metrics["r2"].max()
-    assert all(
-        set(trial._fields) == {"hyperparameters", "metrics", "diverged", "gradient", "digest"}
-        for h in seen
-        for r in h
-        for trial in r.trials
-    )
+    given = [[trial for made in history for trial in made.trials] for history in seen]
+    assert len(given) == 4  # two looks a study: after the plain settings, and after the grid
+    for of_one, of_other in zip(given[:2], given[2:], strict=True):
+        assert len(of_one) == len(of_other) > 0
+        assert jax.tree.structure(of_one) == jax.tree.structure(of_other)
+        for one, other in zip(jax.tree.leaves(of_one), jax.tree.leaves(of_other), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
@@ -112,9 +115,10 @@ def test_what_was_tried_is_not_trained_again(monkeypatch):
     whole = studies.study(experiment(adjust=same), dataset(), budget=BUDGET)
     assert [setting.learning_rate for setting in trained] == [1e-3, 1e-2]
     trained.clear()
-    again = studies.study(experiment(adjust=same), dataset(), budget=BUDGET, history=whole.history)
+    again = studies.search(experiment(adjust=same), dataset(), budget=BUDGET, history=whole.history)
     assert not trained and again.best == whole.best
-    np.testing.assert_array_equal(again.outcome.metrics["r2"], whole.outcome.metrics["r2"])
+    outcome = studies.conclude(experiment(adjust=same), dataset(), again, budget=BUDGET).outcome
+    np.testing.assert_array_equal(outcome.metrics["r2"], whole.outcome.metrics["r2"])
 
 
 def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
@@ -136,7 +140,7 @@ def test_rounds_of_another_program_or_other_data_are_made_again(monkeypatch):
     monkeypatch.setattr(execution, "execute_all", counted)
 
     renamed = dataclasses.replace(experiment(), question="Another text?", model=lambda h, card: models.linear(1, 1))
-    studies.study(renamed, dataset(), budget=BUDGET, history=whole.history)
+    studies.search(renamed, dataset(), budget=BUDGET, history=whole.history)
     assert not trained  # the same program, however it is written
 
     other = dataset()
@@ -144,7 +148,7 @@ def test_rounds_of_another_program_or_other_data_are_made_again(monkeypatch):
     changed = dataclasses.replace(experiment(), optimizer=lambda h, n: training.gradient_descent(2 * h.learning_rate))
     for of, data in ((changed, dataset()), (experiment(), other)):
         with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
-            again = studies.study(of, data, budget=BUDGET, history=whole.history)
+            again = studies.search(of, data, budget=BUDGET, history=whole.history)
         assert len(trained) == 4 and again.history[0].scores != whole.history[0].scores
         trained.clear()
 
@@ -184,7 +188,7 @@ def test_rounds_of_another_strategy_are_made_again_but_what_holds_of_them_is_not
     monkeypatch.setattr(execution, "execute_all", counted)
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
-        again = studies.study(other, dataset(), budget=BUDGET, history=whole.history)
+        again = studies.search(other, dataset(), budget=BUDGET, history=whole.history)
     assert [setting.learning_rate for setting in trained] == [4e-1]
     assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
 
@@ -195,7 +199,7 @@ def test_the_slope_of_another_metric_is_not_taken_for_that_of_this_one():
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
     made = studies.study(of_error, dataset(), budget=BUDGET._replace(rounds=2))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust"):
-        again = studies.study(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
+        again = studies.search(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
     slopes = [conclusion.history[1].trials[0].gradient.learning_rate for conclusion in (made, again)]
     assert (slopes[0] < 0).all() and (slopes[1] > 0).all()
 
@@ -208,8 +212,64 @@ def test_a_study_seldom_ends_on_the_luck_of_the_best_of_many():
         trials = tuple(adjust.Trial(Line(), {"r2": generator.normal(size=3)}, False, None, str(i)) for i in range(12))
         noise = experiment(claim=bound)
         made = adjust.Round("noise", trials, tuple(studies.score(noise, trial) for trial in trials))
-        lucky += studies._finished(noise, (made,), BUDGET, 0.0) is not None
+        lucky += studies._finished(noise, (made,), BUDGET) is not None
     assert lucky / 400 < 0.05  # the plain interval of the best would end 40 % of them or more
+
+
+def test_a_study_seldom_ends_on_the_luck_of_looking_again_and_again():
+    """Ten rounds of one setting each, as good as the bound."""
+    generator, noise = np.random.default_rng(0), experiment(claim=Claim(text="R2", metric="test/r2", at_least=0.0))
+    budget, lucky = BUDGET._replace(rounds=11), 0
+    for number in range(400):
+        history = ()
+        for place in range(10):
+            trial = adjust.Trial(Line(), {"r2": generator.normal(size=3)}, False, None, f"{number} {place}")
+            history = (*history, adjust.Round("noise", (trial,), (studies.score(noise, trial),)))
+            if studies._finished(noise, history, budget) is not None:
+                lucky += 1
+                break
+    assert lucky / 400 < 0.05
+
+
+def test_a_setting_that_its_program_does_not_read_is_trained_once_and_told_as_asked(monkeypatch):
+    trained, original = [], execution.execute_all
+
+    def counted(experiment, settings, *args, **kwargs):
+        trained.extend(settings)
+        return original(experiment, settings, *args, **kwargs)
+
+    monkeypatch.setattr(execution, "execute_all", counted)
+    of = experiment(adjust=adjust.grid(unread=[1, 2], learning_rate=[1e-3, 1e-2]))
+    found = studies.search(of, dataset(), budget=BUDGET)
+    assert [(setting.unread, setting.learning_rate) for setting in trained] == [(0, 1e-3), (1, 1e-2)]
+    told = [(t.hyperparameters.unread, t.hyperparameters.learning_rate) for t in found.history[1].trials]
+    assert told == [(1, 1e-3), (1, 1e-2), (2, 1e-3), (2, 1e-2)]
+    trained.clear()
+    studies.search(of, dataset(), budget=BUDGET, history=found.history)  # a warning would be an error here
+    assert not trained
+
+
+def test_a_round_that_is_interrupted_keeps_what_it_has_made(monkeypatch):
+    trained, original = [], execution.execute_all
+
+    def counted(experiment, settings, *args, **kwargs):
+        trained.extend(setting.batch_size for setting in settings)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return original(experiment, settings, *args, **kwargs)
+
+    monkeypatch.setattr(execution, "execute_all", counted)
+    of, kept, rounds = experiment(adjust=adjust.grid(batch_size=[4, 16])), [], []
+    with pytest.raises(KeyboardInterrupt):
+        studies.search(of, dataset(), budget=BUDGET, on_trials=kept.extend, on_round=rounds.append)
+    trained.clear()
+    studies.search(of, dataset(), budget=BUDGET, history=rounds[-1], known=kept)
+    assert len(kept) == 2 and trained == [16]
+
+
+def test_a_setting_of_more_epochs_can_be_chosen():
+    found = studies.search(experiment(adjust=adjust.grid(epochs=[40])), dataset(), budget=BUDGET)
+    assert found.history[1].scores[0] > found.history[0].scores[0] and found.best.epochs == 40
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 """``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
 
 import dataclasses
+import math
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from jaxresearch import data, provenance, records, statistics, studies
 from jaxresearch import experiment as experiments
-from jaxresearch import records, statistics, studies
-from jaxresearch.adjust import History, Round
+from jaxresearch.adjust import History, Round, Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
-from jaxresearch.cli.options import UsageError, as_words, options_among, parse
+from jaxresearch.cli.options import Options, UsageError, as_words, options_among, parse, words_of
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
@@ -28,8 +31,9 @@ from jaxresearch.cli.run import (
 )
 from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.trials import as_record, from_record
+from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
-from jaxresearch.studies import Budget, Conclusion
+from jaxresearch.studies import Budget, Conclusion, Search
 
 
 def study(name: str, words: list[str]) -> int:
@@ -45,6 +49,7 @@ def study(name: str, words: list[str]) -> int:
         options = dataclasses.replace(parse(experiment, rest, prog=f"jaxresearch study {name}"), seeds=budget.seeds)
         if options.smoke:
             raise UsageError("a study must be whole; got --smoke. Try the experiment by run --smoke.")
+        declared = experiment
         experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
@@ -53,32 +58,37 @@ def study(name: str, words: list[str]) -> int:
         asked = {"experiment": name, "study": budget._asdict()}
         path, cipher = named_directory(options, name, kind="-study"), cipher_of(options)
         directory = opened_directory(path, asked, options, dataset, what="study")
-        recorded = _recorded(directory)
-        history = tuple(_from_record(made, experiment) for made in recorded if not made["set_aside"])
+        record = _Record.of(directory, experiment)
+        searched = record.closed(options, dataset, path)
     except Exception as error:
         return told(error, name, code=2)
     try:
         with interruptible() as came, display.Display(display.console()) as shown:
-
-            def keep(history: History) -> None:
-                directory.write("study.json", {"rounds": _records(history, recorded)})
 
             def observe(progress: Any) -> None:
                 if came:
                     raise Interrupted
                 shown.show(progress)
 
-            conclusion = studies.study(
-                experiment, dataset, budget=budget, history=history, observe=observe, on_round=keep
-            )
+            if searched is None:
+                searched = studies.search(
+                    experiment,
+                    dataset,
+                    budget=budget,
+                    history=record.history,
+                    known=record.known,
+                    observe=observe,
+                    on_trials=record.add,
+                    on_round=record.keep,
+                )
+                record.close(searched)  # from here on the test part is read: nothing is adjusted any more
+            conclusion = studies.conclude(experiment, dataset, searched, budget=budget, observe=observe)
         options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
         result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
         result["hyperparameters"] = dataclasses.asdict(conclusion.best)
         result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
         result["gain"] = _gain(experiment, conclusion)
-        rounds = _records(conclusion.history, recorded)
-        directory.write("study.json", {"rounds": rounds, "why": conclusion.why, "best": result["hyperparameters"]})
-        directory.write_text_file("study.md", _story(experiment, conclusion, result, name))
+        directory.write_text_file("study.md", _story(declared, conclusion, result, name, options, dataset))
         checkpoints = records.Checkpoints(path, cipher=cipher)
         write_outcome(
             directory, checkpoints, result, conclusion.outcome
@@ -126,25 +136,75 @@ def _budget(words: list[str]) -> tuple[Budget, list[str]]:
             values[field] = type(default)(value)
         except ValueError:
             raise UsageError(f"{field} must be a number; got {value!r}. Write: {word} {default}") from None
-        if not values[field] > 0:
-            raise UsageError(f"{field} must be positive; got {value}. Write: {word} {default}")
+        if not 0 < values[field] < math.inf:
+            rule = "finite" if values[field] == math.inf else "positive"
+            raise UsageError(f"{field} must be {rule}; got {value}. Write: {word} {default}")
     return Budget(**values), rest
 
 
-def _recorded(directory: records.RunDirectory) -> list[dict[str, Any]]:
-    """Returns the records of the rounds that a directory holds."""
-    return directory.read("study.json")["rounds"] if (directory.path / "study.json").is_file() else []
+class _Record:
+    """``study.json``: the rounds, those that were set aside, the trials of a round under way, and how the search ended."""
 
+    _NAME = "study.json"
 
-def _records(history: History, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the records of the rounds, and, set aside, those of earlier ones that were made again: nothing is lost."""
+    def __init__(self, directory: records.RunDirectory, experiment: Experiment, content: dict[str, Any]):
+        self._directory, self._experiment, self._before = directory, experiment, content
+        self._rounds = content.get("rounds", [])
+        self._loose = content.get("under_way", [])
+        self.history = tuple(_from_record(made, experiment) for made in self._rounds if not made["set_aside"])
+        set_aside = [trial for made in self._rounds if made["set_aside"] for trial in made["trials"]]
+        self.known = [from_record(trial, experiment) for trial in (*set_aside, *self._loose)]
 
-    def of(record: dict[str, Any]) -> list[str]:
-        return [trial["digest"] for trial in record["trials"]]
+    @classmethod
+    def of(cls, directory: records.RunDirectory, experiment: Experiment) -> "_Record":
+        """Returns what a directory holds, or an empty record."""
+        is_there = (directory.path / cls._NAME).is_file()
+        return cls(directory, experiment, directory.read(cls._NAME) if is_there else {})
 
-    rounds = [_as_record(made) for made in history]
-    made = [of(record) for record in rounds]
-    return rounds + [{**record, "set_aside": True} for record in before if of(record) not in made]
+    def closed(self, options: Options, dataset: Dataset, path: Path) -> Search | None:
+        """Returns how the search ended, if it did: then the test part may have been read, and nothing is adjusted."""
+        if "best" not in self._before:
+            return None
+        trials = [trial for made in self.history for trial in made.trials]
+        changes = {name: tuple(v) if isinstance(v, list) else v for name, v in self._before["best"].items()}
+        best = dataclasses.replace(self._experiment.hyperparameters, **changes)
+        now = provenance.digests(
+            self._experiment,
+            [best],
+            data.development(dataset),
+            seeds=range(len(next(iter(trials[0].metrics.values())))),
+        )
+        if now[0] not in {trial.digest for trial in trials}:
+            raise UsageError(
+                f"experiment must be as it was when the search in {path} ended, since the test part may have been read; its "
+                "program is another. Restore it, or name another --directory."
+            )
+        return Search(self.history, self._before["why"], best)
+
+    def add(self, trials: tuple[Trial, ...]) -> None:
+        """Keeps the trials of a round under way."""
+        self._loose = [*self._loose, *map(as_record, trials)]
+        self._directory.write(self._NAME, {**self._before, "rounds": self._rounds, "under_way": self._loose})
+
+    def keep(self, history: History) -> None:
+        """Keeps the rounds, and, set aside, those of earlier ones that were made again: nothing is lost."""
+
+        def of(record: dict[str, Any]) -> tuple[Any, ...]:
+            return record["differentiate"], *(trial["digest"] for trial in record["trials"])
+
+        rounds = [_as_record(made) for made in history]
+        made = [of(record) for record in rounds]
+        self._rounds = rounds + [{**record, "set_aside": True} for record in self._rounds if of(record) not in made]
+        of_rounds = {trial["digest"] for record in self._rounds for trial in record["trials"]}
+        self._loose = [trial for trial in self._loose if trial["digest"] not in of_rounds]
+        self._directory.write(self._NAME, {"rounds": self._rounds, "under_way": self._loose})
+
+    def close(self, searched: Search) -> None:
+        """Keeps how the search ended."""
+        self.keep(searched.history)
+        best = dataclasses.asdict(searched.best)
+        content = {"rounds": self._rounds, "under_way": self._loose, "why": searched.why, "best": best}
+        self._directory.write(self._NAME, content)
 
 
 def _as_record(made: Round) -> dict[str, Any]:
@@ -161,7 +221,7 @@ def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
     """Returns the round of a record."""
     trials = tuple(from_record(trial, experiment) for trial in record["trials"])
     scores = tuple(-np.inf if value is None else value for value in record["scores"])
-    return Round(record["why"], trials, scores, record["differentiate"], record["replayable"])
+    return Round(record["why"], trials, scores, record["differentiate"], record["replayable"], record["seconds"])
 
 
 def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
@@ -192,8 +252,20 @@ def _changes(experiment: Experiment, setting: Any) -> str:
     return as_words({name: value for name, value in values.items() if value != getattr(plain, name)})
 
 
-def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any], name: str) -> str:
-    """Returns ``study.md``: what was asked, tried, chosen and decided."""
+def _story(
+    experiment: Experiment,
+    conclusion: Conclusion,
+    result: dict[str, Any],
+    name: str,
+    options: Options,
+    dataset: Dataset,
+) -> str:
+    """Returns ``study.md``: what was asked, tried, chosen and decided; the experiment is as its file declares it."""
+    has_own = dataset.validation is not None
+    validation = "the data's own validation part" if has_own else "validation data held out of the training part"
+    all_of_it = "the training data" if has_own else "all training data"
+    of_source = {"data": (options.data, experiment.source), "target": (options.target, experiment.target)}
+    source = words_of({option: asked for option, (asked, plain) in of_source.items() if asked != plain})
     changes = _changes(experiment, conclusion.best)
     lines = [
         f"# {experiment.question}",
@@ -202,7 +274,7 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
         "",
         "## What was tried",
         "",
-        "Settings were compared on validation data held out of the training part. The test part was not read.",
+        f"Settings were compared on {validation}. The test part was not read.",
         "",
         "| round | tried | best | validation | 95 % interval |",
         "|---|---|---|---|---|",
@@ -212,7 +284,7 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
         "",
         "## What was chosen and decided",
         "",
-        f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on all training data with "
+        f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on {all_of_it} with "
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",
@@ -223,5 +295,5 @@ def _story(experiment: Experiment, conclusion: Conclusion, result: dict[str, Any
     for metric, summary in result["metrics"].items():
         mean, interval = display.mean_text(summary["mean"]), display.interval_text(*summary["ci95"])
         lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
-    again = f"jaxresearch run {name} --seeds {result['n_seeds']} {changes}".strip()
+    again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes.split()])
     return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

@@ -117,7 +117,8 @@ def _train(
             directory.remove(f"group-{number}")
             if came:
                 raise Interrupted
-    return [known[digest] for digest in digests]
+    # Settings that differ in fields that their program does not read have one digest.
+    return [known[d]._replace(hyperparameters=setting) for d, setting in zip(digests, settings, strict=True)]
 
 
 def _row(trial: Trial, axes: dict[str, list[Any]]) -> dict[str, Any]:

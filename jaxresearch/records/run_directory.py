@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 _LOCK = ".lock"
+_EXACT = ("axes", "best", "hyperparameters")
 
 
 class RunDirectory:
@@ -254,14 +255,17 @@ def _cell(value: Any) -> Any:
     return "x".join(map(str, plain)) if isinstance(plain, list) else "" if plain is None else plain
 
 
-def _plain(value: Any) -> Any:
-    """Returns the value in JSON's types; a number that is not finite becomes null."""
+def _plain(value: Any, *, exact: bool = False) -> Any:
+    """Returns the value in JSON's types; a number that is not finite becomes null.
+
+    What is given to a run stands to its last digit; what is measured, in the digits of its float32.
+    """
     if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in value.items()}
+        return {str(name): _plain(entry, exact=exact or name in _EXACT) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, exact=exact) for entry in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return _plain(value.tolist(), exact=exact)
     if isinstance(value, float):
-        return _shortest(value) if math.isfinite(value) else None
+        return None if not math.isfinite(value) else value if exact else _shortest(value)
     return str(value) if isinstance(value, Path) else value

@@ -74,6 +74,31 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, 
     assert ended.returncode == 2 and "has ended" in ended.stderr
 
 
+def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(house, tmp_path):
+    own, directory = tmp_path / "own.py", tmp_path / "study"
+    own.write_text(house.read_text().replace("hidden=[(8,), (4,)]", "hidden=[(8,)]"))
+    words = ["--seeds", "2", "--fresh-seeds", "5", "--directory", str(directory)]
+    done = study(own, *words, "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    story, result = ((directory / name).read_text() for name in ("study.md", "result.json"))
+    again = next(line for line in story.splitlines() if line.startswith("Again"))
+    assert "--epochs 1" in again and "--batch-size 512" in again  # given here, not in the file
+    (directory / "result.json").unlink()  # as if the process had died before it was written
+
+    own.write_text(own.read_text().replace("learning_rate=[2e-3, 1e30]", "learning_rate=[4e-3]"))  # another adjust
+    done = study(own, *words, "--rounds", "9")
+    assert done.returncode == 0, done.stderr
+    assert (directory / "study.md").read_text() == story
+    figures = [json.loads(text)["metrics"] for text in (result, (directory / "result.json").read_text())]
+    assert figures[0] == figures[1]
+
+    (directory / "result.json").unlink()
+    own.write_text(own.read_text().replace("eps_root=1e-24", "eps_root=1e-20"))  # another program
+    done = study(own, *words)
+    assert done.returncode == 2 and "experiment must be as it was when the search" in done.stderr
+    assert "Traceback" not in done.stderr and not (directory / "result.json").exists()
+
+
 def test_a_directory_of_another_study_is_refused(house, tmp_path):
     directory = tmp_path / "study"
     directory.mkdir()
@@ -90,6 +115,7 @@ def test_a_directory_of_another_study_is_refused(house, tmp_path):
         ("mnist", ["--batch-size", "55000"], "batch_size must be from 1 to the number of examples, 54000; got 55000"),
         ("mnist", ["--rounds", "many"], "rounds must be a number; got 'many'"),
         ("mnist", ["--rounds", "0"], "rounds must be positive; got 0"),
+        ("mnist", ["--seconds", "inf"], "seconds must be finite; got inf"),
         ("mnist", ["--smoke"], "a study must be whole; got --smoke"),
         ("mnist", ["--round", "3"], "option must be one of the experiment's; got --round"),
     ],
