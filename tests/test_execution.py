@@ -120,10 +120,9 @@ def test_settings_side_by_side_are_the_program_of_one_setting(task):
     """Numbers stay weakly typed, so that low precision stays low: the parameters here are of 16 bits."""
     import optax
 
-    of, dataset = task
+    of, setting, dataset = task
     halved = dataclasses.replace(of, model=lambda h, card: _in_bfloat16(of.model(h, card)))
     halved = dataclasses.replace(halved, optimizer=lambda h, n: optax.sgd(h.learning_rate, momentum=h.learning_rate))
-    setting = halved.hyperparameters
     one = execution.execute(halved, setting, dataset, seeds=[0, 1])
     (trial,) = execution.execute_all(halved, [setting], dataset, seeds=[0, 1])
     for name, values in one.metrics.items():
@@ -139,7 +138,7 @@ def _in_bfloat16(model):
 
 
 def test_a_start_that_is_no_end_of_a_chunk_is_refused(task):
-    of, dataset = task
-    like = execution.execute(of, of.hyperparameters, dataset, seeds=[0]).state
+    of, setting, dataset = task
+    like = execution.execute(of, setting, dataset, seeds=[0]).state
     with pytest.raises(ValueError, match="start must be a state at the end of a chunk"):
-        execution.execute(of, of.hyperparameters, dataset, seeds=[0], start=(1, like))
+        execution.execute(of, setting, dataset, seeds=[0], start=(1, like))

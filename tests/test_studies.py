@@ -64,9 +64,12 @@ def test_a_step_that_adjusts_cannot_reach_the_test_part():
         seen.append(history)
         return adjust.grid(learning_rate=[1e-2, 3e-1])(history)
 
+    far = Claim(text="R2", metric="test/r2", at_least=2.0)  # so that the strategy is asked until it has nothing left
     right, wrong = dataset(), dataset(test_factor=-2.0)
     np.testing.assert_array_equal(right.train["inputs"], wrong.train["inputs"])
-    of_right, of_wrong = (studies.study(experiment(adjust=strategy), part, budget=BUDGET) for part in (right, wrong))
+    of_right, of_wrong = (
+        studies.study(experiment(claim=far, adjust=strategy), part, budget=BUDGET) for part in (right, wrong)
+    )
     assert of_right.best == of_wrong.best
     for one, other in zip(of_right.history, of_wrong.history, strict=True):
         assert one.scores == other.scores
