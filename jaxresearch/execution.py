@@ -209,6 +209,41 @@ def blank_state(experiment: Experiment, hyperparameters: Any, dataset: Dataset, 
     return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters, dataset.train)
 
 
+def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: TrainState) -> np.ndarray:
+    """Returns what the models of several seeds give for the test part.
+
+    Args:
+        experiment: The stages.
+        hyperparameters: The settings, the same for all seeds.
+        dataset: Preprocessed data.
+        state: With a leading axis of seeds, as in `Outcome.state`.
+
+    Returns:
+        ``(seeds, examples, outputs)``, in the unit of the model's outputs: logits, where there are classes.
+
+    Example:
+        >>> from jaxresearch.experiment import load
+        >>> house = load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), blank_state(house, house.hyperparameters, dataset, n_runs=2))
+        >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
+        True
+
+    References:
+        JAX documentation, ``jax.lax.map``. https://docs.jax.dev/en/latest/_autosummary/jax.lax.map.html
+    """
+    model = experiment.model(hyperparameters, dataset.card)
+
+    def of_seed(state: TrainState) -> Array:
+        def of_example(inputs: Any) -> Array:
+            batch = jax.tree.map(lambda leaf: leaf[None], inputs)
+            return model.apply(state.params, state.model_state, batch)[0][0]
+
+        return jax.lax.map(of_example, dataset.test["inputs"], batch_size=1000)
+
+    return np.stack([jax.jit(of_seed)(jax.tree.map(lambda leaf, i=i: leaf[i], state)) for i in range(len(state.step))])
+
+
 def differentiate(
     experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, seeds: Sequence[int], metric: str
 ) -> Any:

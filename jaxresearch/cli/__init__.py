@@ -18,6 +18,7 @@ commands:
   sweep EXPERIMENT  the same at many settings: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64; on validation data
   study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
   resume DIR        go on with a run or study that was interrupted or killed, bit for bit
+  report DIR        one self-contained page of a run that has ended: report.html
   verify DIR        check every file of a run's checkpoints against its digest
   list              the experiments in ./experiments and what they ask
 
@@ -51,7 +52,7 @@ The same command on the same directory goes on after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_OF_DIRECTORY = ("resume", "verify")
+_OF_DIRECTORY = ("resume", "report", "verify")
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORY, "list")
 
 
@@ -124,6 +125,10 @@ def _of_directory(command: str, words: list[str]) -> int:
     if len(words) != 1 or asked:
         print(f"usage: jaxresearch {command} DIR", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
+    if command == "report":
+        from jaxresearch.cli.report import report
+
+        return report(Path(words[0]))
     from jaxresearch.cli import resume
 
     return getattr(resume, command)(Path(words[0]))

@@ -67,12 +67,20 @@ def result_table(result: dict[str, Any]) -> Table:
     table = Table(title=result["question"], title_justify="left", title_style="bold")
     for heading in ("metric", "mean", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for row in metric_rows(result):
+        table.add_row(*row)
+    return table
+
+
+def metric_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns name, mean, 95 % interval and number of seeds of each metric of a result."""
+    rows = []
     for name, summary in result["metrics"].items():
         low, high = summary["ci95"]
         missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
         interval = interval_text(low, high, missing=missing)
-        table.add_row(name, mean_text(summary["mean"]), interval, str(len(summary["values"])))
-    return table
+        rows.append((name, mean_text(summary["mean"]), interval, str(len(summary["values"]))))
+    return rows
 
 
 def verdict_line(result: dict[str, Any]) -> str:

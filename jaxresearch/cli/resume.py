@@ -13,8 +13,8 @@ from jaxresearch.cli.run import run, told
 def resume(path: Path) -> int:
     """Carries out ``jaxresearch resume DIR``; returns the exit code."""
     try:
-        config = _config(path)
-        words = _words(config, path)
+        config = config_in(path)
+        words = words_in(config, path)
     except Exception as error:
         return told(error, str(path), code=2)
     if "study" in config:
@@ -47,7 +47,7 @@ def verify(path: Path) -> int:
     return 1 if failed else 0
 
 
-def _config(path: Path) -> dict[str, Any]:
+def config_in(path: Path) -> dict[str, Any]:
     """Returns the configuration of a run's directory."""
     file, config = path / "config.json", {}
     try:
@@ -67,7 +67,7 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _words(config: dict[str, Any], path: Path) -> list[str]:
+def words_in(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
     names = [
         "data",

@@ -20,6 +20,7 @@ from jaxresearch.cli.options import Options, UsageError, as_words, options_among
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
+    gain_line,
     held_out,
     named_directory,
     opened_directory,
@@ -100,7 +101,7 @@ def study(name: str, words: list[str]) -> int:
         return told(error, name, code=1)
     display.console().print(_rounds_table(experiment, conclusion))
     if result["gain"] is not None:
-        display.console().print(f"gain: {_gain_line(result['gain'])}", soft_wrap=True)
+        display.console().print(f"gain: {gain_line(result['gain'])}", soft_wrap=True)
     report(result, directory)
     return 0
 
@@ -115,12 +116,6 @@ def _gain(experiment: Experiment, conclusion: Conclusion) -> dict[str, Any] | No
         return None
     difference = statistics.paired_difference(*pair)
     return {"metric": f"test/{metric}", "mean": difference.mean, "ci95": [difference.low, difference.high]}
-
-
-def _gain_line(gain: dict[str, Any]) -> str:
-    """Returns the gain in a few words."""
-    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
-    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
 
 
 def _budget(words: list[str]) -> tuple[Budget, list[str]]:
@@ -288,7 +283,7 @@ def _story(
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",
-        *([f"Gain: {_gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
+        *([f"Gain: {gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         "| metric | mean | 95 % interval | n |",
         "|---|---|---|---|",
     ]

@@ -153,9 +153,12 @@ class RunDirectory:
 
     def events(self) -> list[dict[str, Any]]:
         """Returns what ``metrics.jsonl`` tells of losses that were not finite."""
+        return [line["nonfinite"] for line in self.metrics() if "nonfinite" in line]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the lines of ``metrics.jsonl``."""
         path = self.path / "metrics.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [line["nonfinite"] for line in lines if "nonfinite" in line]
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines of ``metrics.jsonl`` beyond a step, and one that was not written whole."""

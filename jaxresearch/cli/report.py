@@ -1,0 +1,78 @@
+"""``jaxresearch report DIR``: one self-contained page of a run or study that has ended."""
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jaxresearch import execution, records
+from jaxresearch import experiment as experiments
+from jaxresearch.cli import display
+from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.resume import config_in, words_in
+from jaxresearch.cli.run import collected_and_preprocessed, configure, gain_line, shortened, told
+from jaxresearch.cli.saving import cipher_of
+from jaxresearch.records.report import of_predictions, page
+
+_NAME = "report.html"
+
+
+def report(path: Path) -> int:
+    """Carries out ``jaxresearch report DIR``; returns the exit code."""
+    configure()
+    try:
+        config = config_in(path)
+        if not (path / "result.json").is_file():
+            raise UsageError(
+                f"directory must be that of a run or study that has ended; {path} holds no result.json. Go on with it: "
+                f"jaxresearch resume {shlex.quote(str(path))}"
+            )
+        directory = records.RunDirectory.again(path)
+        result, environment = directory.read("result.json"), directory.read("environment.json")
+        words = words_in(config, path)
+        text = page(
+            result,
+            config,
+            environment,
+            metrics=display.metric_rows(result),
+            lines=[line for line in directory.metrics() if "nonfinite" not in line],
+            predicted=_predicted(config, result, words, path),
+            gain=gain_line(result["gain"]) if result.get("gain") else None,
+            again=shlex.join(environment["command"]),
+        )
+        directory.write_text_file(_NAME, text)
+    except Exception as error:
+        return told(error, str(path), code=2)
+    display.console().print(f"report: {path / _NAME}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _predicted(config: dict[str, Any], result: dict[str, Any], words: list[str], path: Path) -> dict[str, Any]:
+    """Returns what the last state gives for the test part; where it cannot be made again, why."""
+    try:
+        experiment = experiments.load(config["experiment"])
+        options = parse(experiment, words, prog="jaxresearch report")
+        options = _as_chosen(options, result)
+        collected, dataset = collected_and_preprocessed(experiment, options)
+        if not dataset.card.class_names:
+            return {"missing": []}
+        if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != config["data_card"]:
+            raise UsageError("the data is another by now")
+        like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=options.seeds)
+        found = records.Checkpoints(path, cipher=cipher_of(options)).restore(like)
+        if found is None:
+            raise UsageError("no state of it was saved")
+        logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
+        n_test = len(dataset.test["targets"])
+        return of_predictions(logits, collected.test["inputs"][:n_test], dataset.test["targets"], dataset.card)
+    except Exception as error:  # the rest of the page stands without it
+        return {"missing": [f"What the model says of the test part is not shown: {' '.join(str(error).split())}"]}
+
+
+def _as_chosen(options: Options, result: dict[str, Any]) -> Options:
+    """Returns the options with the settings and the number of seeds that the result is of."""
+    options = shortened(options) if options.smoke else options
+    chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in result.get("hyperparameters", {}).items()}
+    settings = dataclasses.replace(options.hyperparameters, **chosen)
+    return dataclasses.replace(options, seeds=result["n_seeds"], hyperparameters=settings)

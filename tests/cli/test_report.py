@@ -1,0 +1,124 @@
+"""``jaxresearch report``: the page of a real run, looked at in a browser where there is one."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def jaxresearch(*words):
+    return subprocess.run([sys.executable, "-m", "jaxresearch", *words], capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The directory of a short run of the main job, with its page."""
+    directory = tmp_path_factory.mktemp("report") / "run <b>&amp;"
+    words = ["--seeds", "2", "--epochs", "1", "--batch-size", "1000", "--directory", str(directory)]
+    done = jaxresearch("run", "mnist", *words)
+    assert done.returncode == 0, done.stderr
+    done = jaxresearch("report", str(directory))
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+class _Elements(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run):
+    text = (run / "report.html").read_text()
+    result, config = (json.loads((run / name).read_text()) for name in ("result.json", "config.json"))
+    mean = f"{result['metrics']['test/accuracy']['mean']:.4f}"
+    for said in (result["question"], mean, result["claim"]["verdict"], "learning_rate", "CC BY-SA 3.0"):
+        assert said in text
+    for _, digest in config["data_card"]["sha256"]:
+        assert digest in text
+    assert "&lt;b&gt;&amp;amp;" in text and "<b>&amp;" not in text  # the command, with what the path holds escaped
+    elements = _Elements(text).found
+    assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object", "embed")]
+    addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
+    assert addresses and all(value.startswith(("data:", "#")) for value in addresses)
+    images = [attributes for tag, attributes in elements if tag == "img"]
+    assert len(images) == 12 and all(re.match(r"example \d+: \d \([0-9.]+ %\), is \d", i["alt"]) for i in images)
+    charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
+    assert len(charts) == 3 and all(charts)
+
+
+def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy(run):
+    text = (run / "report.html").read_text()
+    drawn = text[text.index("<h2>Confusion") :].partition("</svg>")[0]
+    counts = [int(number) for number in re.findall(r"<text[^>]*>(\d+)</text>", drawn)]
+    accuracy = json.loads((run / "result.json").read_text())["metrics"]["test/accuracy"]["mean"]
+    cells = [number for number in counts if number > 9]  # not the names of the classes
+    largest = sorted(cells)[-10:]
+    assert sum(largest) == pytest.approx(10_000 * accuracy, abs=6)  # ten rounded numbers
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_page_fits_its_window_without_a_complaint(run, width, tmp_path):
+    page = tmp_path / "page.html"
+    shutil.copy(run / "report.html", page)
+    frame = f'<iframe src="{page.name}" style="width:{width}px;height:900px;border:0" onload="look(this)"></iframe>'
+    look = (
+        "function look(f){const d=f.contentDocument.documentElement;document.title=d.scrollWidth+' of '+d.clientWidth}"
+    )
+    (tmp_path / "around.html").write_text(f"<html><body><script>{look}</script>{frame}</body></html>")
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--allow-file-access-from-files",
+        "--enable-logging=stderr",
+    ]
+    flags += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width + 60},1000",
+        "--virtual-time-budget=3000",
+    ]
+    seen = subprocess.run(
+        [BROWSER, *flags, "--dump-dom", f"file://{tmp_path / 'around.html'}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    title = re.search("<title>([0-9]+) of ([0-9]+)</title>", seen.stdout)
+    assert title, seen.stderr
+    assert int(title[1]) <= int(title[2])
+    assert "CONSOLE" not in seen.stderr
+
+
+def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "experiment": "gone"}))
+    done = jaxresearch("report", str(copy))
+    assert done.returncode == 0, done.stderr
+    text = (copy / "report.html").read_text()
+    assert "What the model says of the test part is not shown" in text and "Confusion matrix" not in text
+
+
+def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(run, tmp_path):
+    done = jaxresearch("report", str(tmp_path))
+    assert done.returncode == 2 and "directory must be that of a run" in done.stderr and done.stderr.count("\n") == 1
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "result.json").unlink()
+    done = jaxresearch("report", str(copy))
+    assert done.returncode == 2 and "holds no result.json" in done.stderr and done.stderr.count("\n") == 1
