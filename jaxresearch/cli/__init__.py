@@ -19,6 +19,7 @@ commands:
   study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
   resume DIR        go on with a run or study that was interrupted or killed, bit for bit
   report DIR        one self-contained page of a run that has ended: report.html
+  compare DIR DIR.. figures of several runs side by side, with differences in pairs of the same seed
   verify DIR        check every file of a run's checkpoints against its digest
   list              the experiments in ./experiments and what they ask
 
@@ -53,7 +54,7 @@ The same command on the same directory goes on after an interruption.
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
 _OF_DIRECTORY = ("resume", "report", "verify")
-_COMMANDS = (*_HELP_OF, *_OF_DIRECTORY, "list")
+_COMMANDS = (*_HELP_OF, *_OF_DIRECTORY, "compare", "list")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if command == "list":
                 return _list(rest)
+            if command == "compare":
+                return _compared(rest)
             return _of_directory(command, rest) if command in _OF_DIRECTORY else _computed(command, rest)
         except KeyboardInterrupt:
             print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
@@ -132,6 +135,17 @@ def _of_directory(command: str, words: list[str]) -> int:
     from jaxresearch.cli import resume
 
     return getattr(resume, command)(Path(words[0]))
+
+
+def _compared(words: list[str]) -> int:
+    """Compares the runs of several directories."""
+    asked = words[:1] in (["-h"], ["--help"])
+    if not words or asked:
+        print("usage: jaxresearch compare DIR DIR ...", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    from jaxresearch.cli.compare import compare
+
+    return compare([Path(word) for word in words])
 
 
 def _list(words: list[str]) -> int:

@@ -82,10 +82,7 @@ class RunDirectory:
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns the content of one JSON file."""
-        try:
-            return json.loads((self.path / name).read_text())
-        except ValueError as error:
-            raise ValueError(f"{self.path / name} must be whole JSON; it is not ({error}). Restore it.") from error
+        return read_json(self.path / name)
 
     def differences(self, name: str, content: dict[str, Any]) -> dict[str, str]:
         """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked.
@@ -203,6 +200,14 @@ class RunDirectory:
 
 class BusyError(ValueError):
     """A directory that another process uses; the message is one line."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the content of one JSON file of a directory, which may be another process's."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
 
 
 def sync(path: Path) -> None:

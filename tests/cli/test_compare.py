@@ -1,0 +1,73 @@
+"""``jaxresearch compare``: real directories, and figures that are checked by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def compare(*directories):
+    words = [sys.executable, "-m", "jaxresearch", "compare", *map(str, directories)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={"COLUMNS": "200", "PATH": ""})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of the house prices with other rates and another number of seeds."""
+    made = []
+    for n_seeds, rate in ((3, "0.1"), (4, "0.01")):
+        made.append(tmp_path_factory.mktemp("compare") / f"run-{rate}")
+        words = ["--seeds", str(n_seeds), "--learning-rate", rate, "--epochs", "20", "--directory", str(made[-1])]
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxresearch", "run", "house_prices", *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_runs_are_compared_in_pairs_of_the_same_seed(runs):
+    done = compare(*runs)
+    assert done.returncode == 0, done.stderr
+    values = [json.loads((run / "result.json").read_text())["metrics"]["test/r2"]["values"] for run in runs]
+    difference = np.mean(np.subtract(values[1][:3], values[0]))
+    of_metric = done.stdout[done.stdout.index("test/r2") :]
+    (row,) = [line for line in of_metric.splitlines() if f"{difference:+.4f}" in line]
+    assert row.rstrip("│ ").endswith(" 3")  # the fourth seed has no partner
+    assert "settings that differ" in done.stdout and "learning_rate" in done.stdout
+
+
+def test_seeds_are_paired_by_their_number(runs, tmp_path):
+    copy = tmp_path / "later"
+    copy.mkdir()
+    result = json.loads((runs[1] / "result.json").read_text())
+    (copy / "config.json").write_text((runs[1] / "config.json").read_text())
+    (copy / "result.json").write_text(json.dumps({**result, "seeds": [2, 3, 4, 5]}))
+    done = compare(runs[0], copy)
+    assert done.returncode == 0 and any(line.rstrip("│ ").endswith(" 1") for line in done.stdout.splitlines())
+    (copy / "result.json").write_text(json.dumps({**result, "seeds": [7, 8, 9, 10]}))
+    assert "no seed in common" in compare(runs[0], copy).stdout
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    config = json.loads((runs[1] / "config.json").read_text())
+    (other / "result.json").write_text((runs[1] / "result.json").read_text())
+    config["data_card"]["sha256"] = [["ames.csv", "12"]]
+    (other / "config.json").write_text(json.dumps(config))
+    for directories, message in (
+        (runs[:1], "directories must be two or more"),
+        ([runs[0], runs[0]], "each named once"),
+        ([runs[0], tmp_path], "directory must be that of a run"),
+        ([runs[0], other], "runs must be of the same data"),
+    ):
+        done = compare(*directories)
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
