@@ -1,6 +1,7 @@
 """``jaxresearch run``: collect, preprocess, train, evaluate, report."""
 
 import dataclasses
+import math
 import os
 import shlex
 import sys
@@ -96,6 +97,8 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     """Returns the data as collected and preprocessed, after checking that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
+    if not 0 <= options.save_every < math.inf:
+        raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
     experiments.check(options.hyperparameters)
     collected = experiment.collect(options.data, target=options.target)
     dataset = experiment.preprocess(collected)

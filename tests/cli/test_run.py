@@ -157,6 +157,7 @@ def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, k
         (["run", "mnist", "--hidden", "0"], "hidden must be at least 1; got (0,)"),
         (["run", "mnist", "--schedule", "cosine"], "--schedule"),
         (["run", "mnist", "--seeds", "0"], "seeds must be 1 or more; got 0"),
+        (["run", "mnist", "--save-every", "inf"], "save_every must be 0 or more seconds, and finite; got inf"),
         (["run", "mnist", "extra"], "extra"),
         (["run", "mnist", "--data", "minst"], "got 'minst'. Did you mean 'mnist'?"),
         (["run", "mnist", "--data", "nothing.npz"], "data must be a bundled name, tfds:NAME or a path that exists"),
