@@ -295,6 +295,14 @@ def test_a_study_ends(changes, budget, rounds, why):
     assert len(conclusion.history) == rounds and conclusion.why == why
 
 
+def test_the_seconds_of_earlier_processes_count():
+    made = studies.search(experiment(), dataset(), budget=BUDGET._replace(rounds=1))
+    assert made.history[0].seconds > 0
+    before = (made.history[0]._replace(seconds=3601.0),)
+    again = studies.search(experiment(), dataset(), budget=BUDGET, history=before)
+    assert len(again.history) == 1 and again.why == "the budget of 3600 seconds is spent"
+
+
 def test_a_claim_from_above_is_better_the_lower():
     below = experiment(claim=Claim(text="R2", metric="test/r2", at_most=0.1))
     trial = adjust.Trial(Line(), {"r2": np.array([0.5, 0.7])}, False)

@@ -142,3 +142,10 @@ def test_each_process_that_goes_on_tells_its_environment(tmp_path):
     for number in range(3):
         directory.add_environment({"jax": number})
     assert directory.read("environment.json") == {"jax": 0, "resumed": [{"jax": 1}, {"jax": 2}]}
+
+
+def test_what_a_run_is_given_stands_to_its_last_digit_and_what_is_measured_in_those_of_float32(tmp_path):
+    directory, value = RunDirectory(tmp_path / "run"), float(np.float32(0.003))
+    directory.write("a.json", {"hyperparameters": {"rates": [value]}, "metrics": {"mean": value}})
+    read = directory.read("a.json")
+    assert read["hyperparameters"]["rates"] == [value] and read["metrics"]["mean"] == 0.003 != value
