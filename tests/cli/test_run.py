@@ -167,7 +167,7 @@ def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, k
         (["run", "--seeds", "3"], "the experiment must come first"),
         (
             ["rum", "mnist"],
-            "command must be one of run, sweep, study, resume, verify, list; got 'rum'. Did you mean 'run'?",
+            "command must be one of run, sweep, study, resume, report, verify, compare, list; got 'rum'. Did you mean 'run'?",
         ),
     ],
 )
