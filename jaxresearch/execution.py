@@ -234,14 +234,16 @@ def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, stat
     """
     model = experiment.model(hyperparameters, dataset.card)
 
-    def of_seed(state: TrainState) -> Array:
+    @jax.jit
+    def of_seed(state: TrainState, inputs: Any) -> Array:
         def of_example(inputs: Any) -> Array:
             batch = jax.tree.map(lambda leaf: leaf[None], inputs)
             return model.apply(state.params, state.model_state, batch)[0][0]
 
-        return jax.lax.map(of_example, dataset.test["inputs"], batch_size=1000)
+        return jax.lax.map(of_example, inputs, batch_size=1000)
 
-    return np.stack([jax.jit(of_seed)(jax.tree.map(lambda leaf, i=i: leaf[i], state)) for i in range(len(state.step))])
+    states = (jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step)))
+    return np.stack([of_seed(one, dataset.test["inputs"]) for one in states])
 
 
 def differentiate(
@@ -354,7 +356,8 @@ def _carry_out(
     train = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
     n_before, going_on = start or (0, state)
-    _require_end_of_chunk(n_before, going_on, ends)
+    if start is not None:
+        _require_end_of_chunk(n_before, going_on, ends)
     state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
     began, made = time.perf_counter(), []
     for step, before in zip(ends, [0, *ends], strict=False):

@@ -130,10 +130,10 @@ def search(
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
     development = data.development(dataset)
     before = _valid(experiment, history, development, budget)
-    made_before = _known((*before, Round("", tuple(known), ())), None)
+    others = {trial.digest: trial._replace(gradient=None) for trial in known}
 
     def extended(history: History, proposal: Proposal) -> History:
-        trials = made_before | _known((*before, *history), proposal.differentiate)
+        trials = others | _known((*before, *history), proposal.differentiate)
         history = (*history, _round(experiment, proposal, trials, development, budget, observe, on_trials))
         on_round(history)
         return history
@@ -268,19 +268,16 @@ def _round(
     seeds, metric, start = range(budget.seeds), proposal.differentiate, time.perf_counter()
     settings = list(dict.fromkeys(proposal.settings))
     digests = provenance.digests(experiment, settings, development, seeds=seeds)
-    new: dict[str, Any] = {}
-    for digest, setting in zip(digests, settings, strict=True):
-        if digest not in known:
-            new.setdefault(digest, setting)
-    for places in provenance.groups(list(new.values())):
-        of_group = [list(new.items())[place] for place in places]
-        chosen = [setting for _, setting in of_group]
+    digest_of = dict(zip(settings, digests, strict=True))
+    firsts = [setting for place, setting in enumerate(settings) if digests.index(digests[place]) == place]
+    new = [setting for setting in firsts if digest_of[setting] not in known]
+    for places in provenance.groups(new):
+        chosen = [new[place] for place in places]
         made = execution.execute_all(experiment, chosen, development, seeds=seeds, observe=observe)
-        made = tuple(trial._replace(digest=digest) for (digest, _), trial in zip(of_group, made, strict=True))
+        made = tuple(trial._replace(digest=digest_of[trial.hyperparameters]) for trial in made)
         known = known | {trial.digest: trial for trial in made}
         on_trials(made)
-    pairs = zip(digests, settings, strict=True)
-    trials = tuple(known[digest]._replace(hyperparameters=setting) for digest, setting in pairs)
+    trials = tuple(known[digest]._replace(hyperparameters=setting) for setting, digest in digest_of.items())
     if metric is not None:
         trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
     scores, seconds = tuple(score(experiment, trial) for trial in trials), time.perf_counter() - start

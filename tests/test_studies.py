@@ -48,6 +48,19 @@ def dataset(test_factor=2.0):
 BUDGET = Budget(seeds=3, fresh_seeds=5)
 
 
+@pytest.fixture
+def trained(monkeypatch):
+    """The settings that are trained side by side while a test runs, in their order."""
+    settings_trained, original = [], execution.execute_all
+
+    def counted(experiment, settings, *args, **kwargs):
+        settings_trained.extend(settings)
+        return original(experiment, settings, *args, **kwargs)
+
+    monkeypatch.setattr(execution, "execute_all", counted)
+    return settings_trained
+
+
 def test_a_study_raises_a_poor_setting_and_outlives_one_that_diverges():
     conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
     assert conclusion.best.learning_rate == 3e-1
@@ -106,14 +119,7 @@ def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
     assert order == ["rounds", "rounds", "test", "test"]  # the chosen setting, and the plain one to compare it with
 
 
-def test_what_was_tried_is_not_trained_again(monkeypatch):
-    trained, original = [], execution.execute_all
-
-    def counted(experiment, settings, *args, **kwargs):
-        trained.extend(settings)
-        return original(experiment, settings, *args, **kwargs)
-
-    monkeypatch.setattr(execution, "execute_all", counted)
+def test_what_was_tried_is_not_trained_again(trained):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
     whole = studies.study(experiment(adjust=same), dataset(), budget=BUDGET)
     assert [setting.learning_rate for setting in trained] == [1e-3, 1e-2]
@@ -132,15 +138,9 @@ def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
     assert ends_plain.best == Line() and ends_plain.plain is None
 
 
-def test_rounds_of_another_program_or_other_data_are_made_again(monkeypatch):
-    trained, original = [], execution.execute_all
-
-    def counted(experiment, settings, *args, **kwargs):
-        trained.extend(settings)
-        return original(experiment, settings, *args, **kwargs)
-
+def test_rounds_of_another_program_or_other_data_are_made_again(trained):
     whole = studies.study(experiment(), dataset(), budget=BUDGET)
-    monkeypatch.setattr(execution, "execute_all", counted)
+    trained.clear()
 
     renamed = dataclasses.replace(experiment(), question="Another text?", model=lambda h, card: models.linear(1, 1))
     studies.search(renamed, dataset(), budget=BUDGET, history=whole.history)
@@ -180,15 +180,9 @@ def test_a_study_that_follows_the_hypergradient_ends_where_a_run_diverges():
     assert conclusion.why == "nothing is left to try" and conclusion.best.learning_rate == 1e-3
 
 
-def test_rounds_of_another_strategy_are_made_again_but_what_holds_of_them_is_not_trained_again(monkeypatch):
+def test_rounds_of_another_strategy_are_made_again_but_what_holds_of_them_is_not_trained_again(trained):
     whole = studies.study(experiment(), dataset(), budget=BUDGET)
-    trained, original = [], execution.execute_all
-
-    def counted(experiment, settings, *args, **kwargs):
-        trained.extend(settings)
-        return original(experiment, settings, *args, **kwargs)
-
-    monkeypatch.setattr(execution, "execute_all", counted)
+    trained.clear()
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
         again = studies.search(other, dataset(), budget=BUDGET, history=whole.history)
@@ -234,14 +228,7 @@ def test_a_study_seldom_ends_on_the_luck_of_looking_again_and_again():
     assert lucky / 400 < 0.05
 
 
-def test_a_setting_that_its_program_does_not_read_is_trained_once_and_told_as_asked(monkeypatch):
-    trained, original = [], execution.execute_all
-
-    def counted(experiment, settings, *args, **kwargs):
-        trained.extend(settings)
-        return original(experiment, settings, *args, **kwargs)
-
-    monkeypatch.setattr(execution, "execute_all", counted)
+def test_a_setting_that_its_program_does_not_read_is_trained_once_and_told_as_asked(trained):
     of = experiment(adjust=adjust.grid(unread=[1, 2], learning_rate=[1e-3, 1e-2]))
     found = studies.search(of, dataset(), budget=BUDGET)
     assert [(setting.unread, setting.learning_rate) for setting in trained] == [(0, 1e-3), (1, 1e-2)]

@@ -53,8 +53,8 @@ The same command on the same directory goes on after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_OF_DIRECTORY = ("resume", "report", "verify")
-_COMMANDS = (*_HELP_OF, *_OF_DIRECTORY, "compare", "list")
+_OF_DIRECTORIES = ("resume", "report", "verify", "compare")
+_COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, "list")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,9 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if command == "list":
                 return _list(rest)
-            if command == "compare":
-                return _compared(rest)
-            return _of_directory(command, rest) if command in _OF_DIRECTORY else _computed(command, rest)
+            return _of_directories(command, rest) if command in _OF_DIRECTORIES else _computed(command, rest)
         except KeyboardInterrupt:
             print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
             return 1
@@ -122,30 +120,25 @@ def _computed(command: str, words: list[str]) -> int:
     return carry_out(words[0], words[1:])
 
 
-def _of_directory(command: str, words: list[str]) -> int:
-    """Carries out a command on a run's directory."""
-    asked = words[:1] in (["-h"], ["--help"])
-    if len(words) != 1 or asked:
-        print(f"usage: jaxresearch {command} DIR", file=sys.stdout if asked else sys.stderr)
+def _of_directories(command: str, words: list[str]) -> int:
+    """Carries out a command on the directory of a run, or on those of several."""
+    asked, is_one = words[:1] in (["-h"], ["--help"]), command != "compare"
+    if asked or not words or (is_one and len(words) != 1):
+        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ...'}"
+        print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
+    paths = [Path(word) for word in words]
+    if command == "compare":
+        from jaxresearch.cli.compare import compare
+
+        return compare(paths)
     if command == "report":
         from jaxresearch.cli.report import report
 
-        return report(Path(words[0]))
+        return report(*paths)
     from jaxresearch.cli import resume
 
-    return getattr(resume, command)(Path(words[0]))
-
-
-def _compared(words: list[str]) -> int:
-    """Compares the runs of several directories."""
-    asked = words[:1] in (["-h"], ["--help"])
-    if not words or asked:
-        print("usage: jaxresearch compare DIR DIR ...", file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
-    from jaxresearch.cli.compare import compare
-
-    return compare([Path(word) for word in words])
+    return getattr(resume, command)(*paths)
 
 
 def _list(words: list[str]) -> int:

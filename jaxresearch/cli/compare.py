@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from jaxresearch import records, statistics
+from jaxresearch import statistics
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
-from jaxresearch.cli.resume import config_in
+from jaxresearch.cli.resume import result_in
 from jaxresearch.cli.run import told
 
 _FEWEST = 2
@@ -41,10 +41,7 @@ def compare(paths: list[Path]) -> int:
 
 def _read(path: Path) -> _Run:
     """Returns a run or study that has ended."""
-    config = config_in(path)
-    if not (path / "result.json").is_file():
-        raise UsageError(f"directory must be that of a run or study that has ended; {path} holds no result.json.")
-    result = records.read_json(path / "result.json")
+    config, result = result_in(path)
     return _Run(path, config, result, result.get("seeds") or list(range(result["n_seeds"])))
 
 
@@ -76,7 +73,7 @@ def _settings(runs: list[_Run]) -> Table | None:
         {"experiment": run.result["experiment"], **(run.result.get("hyperparameters") or run.config["hyperparameters"])}
         for run in runs
     ]
-    names = [name for name in dict.fromkeys(name for one in chosen for name in one)]
+    names = dict.fromkeys(name for one in chosen for name in one)
     different = [name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen)]
     if not different:
         return None
@@ -92,9 +89,7 @@ def _figures(name: str, runs: list[_Run]) -> Table:
     table = Table(*columns, title=name, title_justify="left", title_style="bold")
     first = _values(name, runs[0])
     for run in runs:
-        summary = run.result["metrics"][name]
-        interval = display.interval_text(*summary["ci95"], missing="single seed")
-        row = [str(run.path), display.mean_text(summary["mean"]), interval, str(len(summary["values"]))]
+        row = (str(run.path), *display.summary_row(run.result["metrics"][name]))
         values = _values(name, run)
         common = [seed for seed in first if seed in values]
         if run is runs[0] or not common:

@@ -74,19 +74,26 @@ def result_table(result: dict[str, Any]) -> Table:
 
 def metric_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns name, mean, 95 % interval and number of seeds of each metric of a result."""
-    rows = []
-    for name, summary in result["metrics"].items():
-        low, high = summary["ci95"]
-        missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
-        interval = interval_text(low, high, missing=missing)
-        rows.append((name, mean_text(summary["mean"]), interval, str(len(summary["values"]))))
-    return rows
+    return [(name, *summary_row(summary)) for name, summary in result["metrics"].items()]
+
+
+def summary_row(summary: dict[str, Any]) -> tuple[str, str, str]:
+    """Returns mean, 95 % interval and number of seeds."""
+    missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
+    interval = interval_text(*summary["ci95"], missing=missing)
+    return mean_text(summary["mean"]), interval, str(len(summary["values"]))
 
 
 def verdict_line(result: dict[str, Any]) -> str:
     """Returns the verdict on the claim in a sentence, and why."""
     claim = result["claim"]
     return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
+
+
+def gain_line(gain: dict[str, Any]) -> str:
+    """Returns the gain in a few words."""
+    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
+    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
 
 
 def seconds_line(result: dict[str, Any]) -> str:

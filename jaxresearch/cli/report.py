@@ -10,9 +10,10 @@ from jaxresearch import execution, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options, UsageError, parse
-from jaxresearch.cli.resume import config_in, words_in
-from jaxresearch.cli.run import collected_and_preprocessed, configure, gain_line, shortened, told
+from jaxresearch.cli.resume import result_in, words_in
+from jaxresearch.cli.run import collected_and_preprocessed, configure, shortened, told
 from jaxresearch.cli.saving import cipher_of
+from jaxresearch.cli.trials import setting_of
 from jaxresearch.records.report import of_predictions, page
 
 _NAME = "report.html"
@@ -22,23 +23,17 @@ def report(path: Path) -> int:
     """Carries out ``jaxresearch report DIR``; returns the exit code."""
     configure()
     try:
-        config = config_in(path)
-        if not (path / "result.json").is_file():
-            raise UsageError(
-                f"directory must be that of a run or study that has ended; {path} holds no result.json. Go on with it: "
-                f"jaxresearch resume {shlex.quote(str(path))}"
-            )
+        config, result = result_in(path)
         directory = records.RunDirectory.again(path)
-        result, environment = directory.read("result.json"), directory.read("environment.json")
-        words = words_in(config, path)
+        environment = directory.read("environment.json")
         text = page(
             result,
             config,
             environment,
             metrics=display.metric_rows(result),
             lines=[line for line in directory.metrics() if "nonfinite" not in line],
-            predicted=_predicted(config, result, words, path),
-            gain=gain_line(result["gain"]) if result.get("gain") else None,
+            predicted=_predicted(config, result, path),
+            gain=display.gain_line(result["gain"]) if result.get("gain") else None,
             again=shlex.join(environment["command"]),
         )
         directory.write_text_file(_NAME, text)
@@ -48,11 +43,11 @@ def report(path: Path) -> int:
     return 0
 
 
-def _predicted(config: dict[str, Any], result: dict[str, Any], words: list[str], path: Path) -> dict[str, Any]:
+def _predicted(config: dict[str, Any], result: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns what the last state gives for the test part; where it cannot be made again, why."""
     try:
         experiment = experiments.load(config["experiment"])
-        options = parse(experiment, words, prog="jaxresearch report")
+        options = parse(experiment, words_in(config, path), prog="jaxresearch report")
         options = _as_chosen(options, result)
         collected, dataset = collected_and_preprocessed(experiment, options)
         if not dataset.card.class_names:
@@ -73,6 +68,5 @@ def _predicted(config: dict[str, Any], result: dict[str, Any], words: list[str],
 def _as_chosen(options: Options, result: dict[str, Any]) -> Options:
     """Returns the options with the settings and the number of seeds that the result is of."""
     options = shortened(options) if options.smoke else options
-    chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in result.get("hyperparameters", {}).items()}
-    settings = dataclasses.replace(options.hyperparameters, **chosen)
+    settings = setting_of(result.get("hyperparameters", {}), options.hyperparameters)
     return dataclasses.replace(options, seeds=result["n_seeds"], hyperparameters=settings)

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxresearch import records
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.options import UsageError, words_of
-from jaxresearch.cli.run import run, told
+from jaxresearch.cli.run import resume_command, run, told
 
 
 def resume(path: Path) -> int:
@@ -30,8 +31,6 @@ def resume(path: Path) -> int:
 
 def verify(path: Path) -> int:
     """Carries out ``jaxresearch verify DIR``; returns the exit code: 1 where a checkpoint does not verify."""
-    from jaxresearch import records
-
     checkpoints = records.Checkpoints(path)
     if not path.is_dir() or not checkpoints.steps():
         print(f"jaxresearch: directory must hold checkpoints; {path} holds none. Name that of a run.", file=sys.stderr)
@@ -65,6 +64,17 @@ def config_in(path: Path) -> dict[str, Any]:
             f"experiment must not lie in the directory to resume; got {config['experiment']}. Move it out."
         )
     return config
+
+
+def result_in(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns configuration and result of the directory of a run or study that has ended."""
+    config = config_in(path)
+    if not (path / "result.json").is_file():
+        raise UsageError(
+            f"directory must be that of a run or study that has ended; {path} holds no result.json. Go on with it: "
+            f"{resume_command(path)}"
+        )
+    return config, records.read_json(path / "result.json")
 
 
 def words_in(config: dict[str, Any], path: Path) -> list[str]:

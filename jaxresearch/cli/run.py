@@ -250,12 +250,6 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     return statistics.verdict((low, high), experiment.claim), because
 
 
-def gain_line(gain: dict[str, Any]) -> str:
-    """Returns the gain in a few words."""
-    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
-    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
-
-
 def report(result: dict[str, Any], directory: records.RunDirectory) -> None:
     """Prints the table, the verdict, where the time went and where the run lies."""
     console = display.console()

@@ -5,7 +5,6 @@ import math
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from jaxresearch.cli.options import Options, UsageError, as_words, options_among
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
-    gain_line,
     held_out,
     named_directory,
     opened_directory,
@@ -31,7 +29,7 @@ from jaxresearch.cli.run import (
     write_outcome,
 )
 from jaxresearch.cli.saving import cipher_of
-from jaxresearch.cli.trials import as_record, from_record
+from jaxresearch.cli.trials import as_record, from_record, setting_of
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.studies import Budget, Conclusion, Search
@@ -60,7 +58,7 @@ def study(name: str, words: list[str]) -> int:
         path, cipher = named_directory(options, name, kind="-study"), cipher_of(options)
         directory = opened_directory(path, asked, options, dataset, what="study")
         record = _Record.of(directory, experiment)
-        searched = record.closed(options, dataset, path)
+        searched = record.closed(dataset, budget)
     except Exception as error:
         return told(error, name, code=2)
     try:
@@ -101,7 +99,7 @@ def study(name: str, words: list[str]) -> int:
         return told(error, name, code=1)
     display.console().print(_rounds_table(experiment, conclusion))
     if result["gain"] is not None:
-        display.console().print(f"gain: {gain_line(result['gain'])}", soft_wrap=True)
+        display.console().print(f"gain: {display.gain_line(result['gain'])}", soft_wrap=True)
     report(result, directory)
     return 0
 
@@ -143,9 +141,9 @@ class _Record:
     _NAME = "study.json"
 
     def __init__(self, directory: records.RunDirectory, experiment: Experiment, content: dict[str, Any]):
-        self._directory, self._experiment, self._before = directory, experiment, content
-        self._rounds = content.get("rounds", [])
-        self._loose = content.get("under_way", [])
+        self._directory, self._experiment = directory, experiment
+        self._rounds, self._loose = content.get("rounds", []), content.get("under_way", [])
+        self._end = {name: content[name] for name in ("why", "best") if name in content}
         self.history = tuple(_from_record(made, experiment) for made in self._rounds if not made["set_aside"])
         set_aside = [trial for made in self._rounds if made["set_aside"] for trial in made["trials"]]
         self.known = [from_record(trial, experiment) for trial in (*set_aside, *self._loose)]
@@ -156,30 +154,23 @@ class _Record:
         is_there = (directory.path / cls._NAME).is_file()
         return cls(directory, experiment, directory.read(cls._NAME) if is_there else {})
 
-    def closed(self, options: Options, dataset: Dataset, path: Path) -> Search | None:
+    def closed(self, dataset: Dataset, budget: Budget) -> Search | None:
         """Returns how the search ended, if it did: then the test part may have been read, and nothing is adjusted."""
-        if "best" not in self._before:
+        if not self._end:
             return None
-        trials = [trial for made in self.history for trial in made.trials]
-        changes = {name: tuple(v) if isinstance(v, list) else v for name, v in self._before["best"].items()}
-        best = dataclasses.replace(self._experiment.hyperparameters, **changes)
-        now = provenance.digests(
-            self._experiment,
-            [best],
-            data.development(dataset),
-            seeds=range(len(next(iter(trials[0].metrics.values())))),
-        )
-        if now[0] not in {trial.digest for trial in trials}:
+        best, development = setting_of(self._end["best"], self._experiment.hyperparameters), data.development(dataset)
+        (now,) = provenance.digests(self._experiment, [best], development, seeds=range(budget.seeds))
+        if now not in {trial.digest for made in self.history for trial in made.trials}:
             raise UsageError(
-                f"experiment must be as it was when the search in {path} ended, since the test part may have been read; its "
-                "program is another. Restore it, or name another --directory."
+                f"experiment must be as it was when the search in {self._directory.path} ended, since the test part may have "
+                "been read; its program is another. Restore it, or name another --directory."
             )
-        return Search(self.history, self._before["why"], best)
+        return Search(self.history, self._end["why"], best)
 
     def add(self, trials: tuple[Trial, ...]) -> None:
         """Keeps the trials of a round under way."""
         self._loose = [*self._loose, *map(as_record, trials)]
-        self._directory.write(self._NAME, {**self._before, "rounds": self._rounds, "under_way": self._loose})
+        self._write()
 
     def keep(self, history: History) -> None:
         """Keeps the rounds, and, set aside, those of earlier ones that were made again: nothing is lost."""
@@ -192,14 +183,15 @@ class _Record:
         self._rounds = rounds + [{**record, "set_aside": True} for record in self._rounds if of(record) not in made]
         of_rounds = {trial["digest"] for record in self._rounds for trial in record["trials"]}
         self._loose = [trial for trial in self._loose if trial["digest"] not in of_rounds]
-        self._directory.write(self._NAME, {"rounds": self._rounds, "under_way": self._loose})
+        self._write()
 
     def close(self, searched: Search) -> None:
         """Keeps how the search ended."""
+        self._end = {"why": searched.why, "best": dataclasses.asdict(searched.best)}
         self.keep(searched.history)
-        best = dataclasses.asdict(searched.best)
-        content = {"rounds": self._rounds, "under_way": self._loose, "why": searched.why, "best": best}
-        self._directory.write(self._NAME, content)
+
+    def _write(self) -> None:
+        self._directory.write(self._NAME, {"rounds": self._rounds, "under_way": self._loose, **self._end})
 
 
 def _as_record(made: Round) -> dict[str, Any]:
@@ -283,7 +275,7 @@ def _story(
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",
-        *([f"Gain: {gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
+        *([f"Gain: {display.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         "| metric | mean | 95 % interval | n |",
         "|---|---|---|---|",
     ]

@@ -19,14 +19,18 @@ def as_record(trial: Trial) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any], experiment: Experiment) -> Trial:
     """Returns the trial of a record; its hyperparameters are checked, and a metric that was not finite is so again."""
-    given = record["hyperparameters"].items()
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
-    setting = dataclasses.replace(experiment.hyperparameters, **fields)
+    setting = setting_of(record["hyperparameters"], experiment.hyperparameters)
     experiments.check(setting)
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they were computed in
     metrics = {name: np.array(values, exact) for name, values in record["metrics"].items()}
     gradient = _gradient(setting, record["gradient"], exact)
     return Trial(setting, metrics, record["diverged"], gradient, record["digest"])
+
+
+def setting_of(record: dict[str, Any], plain: Any) -> Any:
+    """Returns the hyperparameters of a record; what it does not name is as in the plain ones."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    return dataclasses.replace(plain, **fields)
 
 
 def _gradient(setting: Any, record: dict[str, Any] | None, exact: Any) -> Any:
