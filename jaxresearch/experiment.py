@@ -40,6 +40,7 @@ RUN_OPTIONS = frozenset(
         "save_every",
         "on_nonfinite",
         "encrypt_with",
+        "track",
         "rounds",
         "seconds",
         "fresh_seeds",

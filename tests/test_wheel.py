@@ -27,7 +27,8 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in ("train-images-idx3-ubyte.gz", "LICENSE", "README.md"):
         assert f"jaxresearch/data/archives/mnist/{name}" in names
-    assert "jaxresearch/py.typed" in names and not any(name.startswith(("tests", "experiments")) for name in names)
+    assert {"jaxresearch/py.typed", "jaxresearch/records/pages/layout.html"} <= set(names)
+    assert not any(name.startswith(("tests", "experiments")) for name in names)
 
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment" / "bin" / "python"

@@ -19,7 +19,7 @@ commands:
   study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
   resume DIR        go on with a run or study that was interrupted or killed, bit for bit
   report DIR        one self-contained page of a run that has ended: report.html
-  compare DIR DIR.. figures of several runs side by side, with differences in pairs of the same seed
+  compare DIR DIR.. several runs side by side, with differences in pairs of the same seed; --page FILE as a page
   verify DIR        check every file of a run's checkpoints against its digest
   list              the experiments in ./experiments and what they ask
 
@@ -124,21 +124,20 @@ def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of a run, or on those of several."""
     asked, is_one = words[:1] in (["-h"], ["--help"]), command != "compare"
     if asked or not words or (is_one and len(words) != 1):
-        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ...'}"
+        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ... [--page FILE]'}"
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
-    paths = [Path(word) for word in words]
     if command == "compare":
         from jaxresearch.cli.compare import compare
 
-        return compare(paths)
+        return compare(words)
     if command == "report":
         from jaxresearch.cli.report import report
 
-        return report(*paths)
+        return report(Path(words[0]))
     from jaxresearch.cli import resume
 
-    return getattr(resume, command)(*paths)
+    return getattr(resume, command)(Path(words[0]))
 
 
 def _list(words: list[str]) -> int:

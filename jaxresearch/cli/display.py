@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jaxresearch.execution import Progress as Chunk
+from jaxresearch.records import wording
 
 
 class Display:
@@ -52,51 +53,11 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
-def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
-    """Returns a mean to four digits."""
-    return missing if mean is None else f"{mean:.4f}"
-
-
-def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
-    """Returns an interval to four digits."""
-    return missing if low is None else f"{low:.4f} to {high:.4f}"
-
-
 def result_table(result: dict[str, Any]) -> Table:
     """Returns the metrics of a result with mean, 95 % interval and number of seeds."""
     table = Table(title=result["question"], title_justify="left", title_style="bold")
     for heading in ("metric", "mean", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for row in metric_rows(result):
+    for row in wording.metric_rows(result):
         table.add_row(*row)
     return table
-
-
-def metric_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Returns name, mean, 95 % interval and number of seeds of each metric of a result."""
-    return [(name, *summary_row(summary)) for name, summary in result["metrics"].items()]
-
-
-def summary_row(summary: dict[str, Any]) -> tuple[str, str, str]:
-    """Returns mean, 95 % interval and number of seeds."""
-    missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
-    interval = interval_text(*summary["ci95"], missing=missing)
-    return mean_text(summary["mean"]), interval, str(len(summary["values"]))
-
-
-def verdict_line(result: dict[str, Any]) -> str:
-    """Returns the verdict on the claim in a sentence, and why."""
-    claim = result["claim"]
-    return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
-
-
-def gain_line(gain: dict[str, Any]) -> str:
-    """Returns the gain in a few words."""
-    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
-    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
-
-
-def seconds_line(result: dict[str, Any]) -> str:
-    """Returns where the time went, in a line."""
-    parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
-    return f"{' · '.join(parts)} · {result['examples_per_second']:,.0f} examples/s in training"

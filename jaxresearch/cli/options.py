@@ -30,6 +30,7 @@ class Options:
     save_every: float
     on_nonfinite: Literal["stop", "skip", "rollback"]
     encrypt_with: Path | None
+    track: tuple[Literal["tensorboard", "mlflow"], ...]
     hyperparameters: Any
 
 
@@ -121,6 +122,11 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
         "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
         "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
         "encrypt_with": (Path | None, None, "file of a 32-byte key: states are saved encrypted by AES-GCM"),
+        "track": (
+            tuple[Literal["tensorboard", "mlflow"], ...],
+            (),
+            "where figures are sent besides metrics.jsonl: tensorboard, mlflow, or both; extra track",
+        ),
         "on_nonfinite": (
             Literal["stop", "skip", "rollback"],
             "stop",

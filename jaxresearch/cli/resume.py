@@ -8,7 +8,7 @@ from typing import Any
 from jaxresearch import records
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.options import UsageError, words_of
-from jaxresearch.cli.run import resume_command, run, told
+from jaxresearch.cli.run import run, told
 
 
 def resume(path: Path) -> int:
@@ -66,17 +66,6 @@ def config_in(path: Path) -> dict[str, Any]:
     return config
 
 
-def result_in(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns configuration and result of the directory of a run or study that has ended."""
-    config = config_in(path)
-    if not (path / "result.json").is_file():
-        raise UsageError(
-            f"directory must be that of a run or study that has ended; {path} holds no result.json. Go on with it: "
-            f"{resume_command(path)}"
-        )
-    return config, records.read_json(path / "result.json")
-
-
 def words_in(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
     names = [
@@ -86,9 +75,12 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
         "save_every",
         "on_nonfinite",
         "encrypt_with",
+        "track",
         *([] if "study" in config else ["seeds"]),
     ]
     fields = {name: value for name, value in config["hyperparameters"].items() if name not in config.get("axes", {})}
     values = {"directory": path, **{name: config.get(name) for name in names}, **fields}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
-    return words_of({name: () if value is True else value for name, value in given.items()})
+    return words_of(
+        {name: () if value is True else value for name, value in given.items() if (name, value) != ("track", [])}
+    )

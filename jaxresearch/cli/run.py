@@ -25,6 +25,7 @@ from jaxresearch.cli.training import NonFiniteError, train
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
+from jaxresearch.records import wording
 
 _SMOKE_STEPS = 20
 _SMOKE_TEST_EXAMPLES = 500
@@ -33,6 +34,7 @@ _CHANGEABLE = (
     "directory",
     "save_every",
     "encrypt_with",
+    "track",
     "study.rounds",
     "study.seconds",
 )  # on going on; the rest makes it another run
@@ -49,16 +51,18 @@ def run(name: str, words: list[str]) -> int:
         collected, dataset = collected_and_preprocessed(experiment, options)
         load_seconds = time.perf_counter() - start
         path, cipher = named_directory(options, name), cipher_of(options)
+        tracked = records.tracking(options.track, path, experiment=_stem(name))
         directory = opened_directory(path, {"experiment": name}, options, dataset, what="run")
     except Exception as error:
         return told(error, name, code=2)
     checkpoints = records.Checkpoints(path, cipher=cipher)
     try:
-        with interruptible(grace=True) as came:
-            outcome, events = train(experiment, options, dataset, directory, checkpoints, came)
-        result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
-        result["nonfinite"] = events
-        write_outcome(directory, checkpoints, result, outcome)
+        with tracked, interruptible(grace=True) as came:
+            outcome, events = train(experiment, options, dataset, directory, checkpoints, tracked, came)
+            result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
+            result["nonfinite"] = events
+            write_outcome(directory, checkpoints, result, outcome)
+            tracked.end(result)
     except NonFiniteError as error:
         print(f"jaxresearch: {error}", file=sys.stderr)
         return 1
@@ -121,6 +125,8 @@ def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dat
         raise UsageError(
             f"on_nonfinite is of run alone: a sweep or study marks what diverges; got {options.on_nonfinite}. Leave it out."
         )
+    if options.track:
+        raise UsageError(f"track is of run alone; got {' '.join(options.track)}. Leave it out.")
     development = data.development(dataset)
     try:
         for setting in settings:
@@ -243,7 +249,7 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
         return "undecided", "a single seed has no interval"
     if low is None:
         return "undecided", "a seed diverged"
-    mean, interval = display.mean_text(summary["mean"]), display.interval_text(low, high)
+    mean, interval = wording.mean_text(summary["mean"]), wording.interval_text(low, high)
     because = f"mean {mean}, 95 % interval {interval} over {n} seeds"
     if n < statistics.FEWEST_SEEDS:
         return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
@@ -254,7 +260,7 @@ def report(result: dict[str, Any], directory: records.RunDirectory) -> None:
     """Prints the table, the verdict, where the time went and where the run lies."""
     console = display.console()
     console.print(display.result_table(result))
-    lines = (display.verdict_line(result), display.seconds_line(result), f"run directory: {directory.path}")
+    lines = (wording.verdict_line(result), wording.seconds_line(result), f"run directory: {directory.path}")
     for line in (*filter(None, (result["report"],)), *lines):
         console.print(line, soft_wrap=True, markup=False)  # a path may hold brackets
 

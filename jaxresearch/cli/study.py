@@ -32,6 +32,7 @@ from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.trials import as_record, from_record, setting_of
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
+from jaxresearch.records import wording
 from jaxresearch.studies import Budget, Conclusion, Search
 
 
@@ -99,7 +100,7 @@ def study(name: str, words: list[str]) -> int:
         return told(error, name, code=1)
     display.console().print(_rounds_table(experiment, conclusion))
     if result["gain"] is not None:
-        display.console().print(f"gain: {display.gain_line(result['gain'])}", soft_wrap=True)
+        display.console().print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
     report(result, directory)
     return 0
 
@@ -218,7 +219,7 @@ def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ..
         n_diverged = sum(trial.diverged for trial in one.trials)
         summary = statistics.summary(one.best.metrics[metric])
         low, high = summary["ci95"]
-        mean, interval = display.mean_text(summary["mean"], missing="diverged"), display.interval_text(low, high)
+        mean, interval = wording.mean_text(summary["mean"], missing="diverged"), wording.interval_text(low, high)
         tried = f"{one.why}: {len(one.trials)}" + (f", {n_diverged} diverged" if n_diverged else "")
         made.append((str(number), tried, _changes(experiment, one.best.hyperparameters) or "plain", mean, interval))
     return made
@@ -275,12 +276,12 @@ def _story(
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",
-        *([f"Gain: {display.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
+        *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         "| metric | mean | 95 % interval | n |",
         "|---|---|---|---|",
     ]
     for metric, summary in result["metrics"].items():
-        mean, interval = display.mean_text(summary["mean"]), display.interval_text(*summary["ci95"])
+        mean, interval = wording.mean_text(summary["mean"]), wording.interval_text(*summary["ci95"])
         lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
     again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes.split()])
     return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

@@ -30,6 +30,7 @@ from jaxresearch.cli.saving import cipher_of, going_on
 from jaxresearch.cli.trials import as_record, from_record
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
+from jaxresearch.records import wording
 
 _TRIALS = "trials.json"  # what is done of a sweep, to go on from
 
@@ -135,10 +136,10 @@ def _table(rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, 
     table = Table(*axes, f"validation/{metric}", "95 % interval", "n", "")
     for place, row in enumerate(rows):
         missing = "single seed" if row["n"] == 1 else ""
-        interval = display.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing)
+        interval = wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing)
         mark = "diverged" if row["diverged"] else "best" if place == best else ""
         table.add_row(
-            *(_text(row[name]) for name in axes), display.mean_text(row[metric]), interval, str(row["n"]), mark
+            *(_text(row[name]) for name in axes), wording.mean_text(row[metric]), interval, str(row["n"]), mark
         )
     return table
 

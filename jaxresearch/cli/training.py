@@ -33,6 +33,7 @@ def train(
     dataset: Dataset,
     directory: records.RunDirectory,
     checkpoints: records.Checkpoints,
+    tracked: records.Tracking,
     came: list[int],
 ) -> tuple[Outcome, list[dict[str, Any]]]:
     """Returns the outcome, from the newest state that was saved, and the steps that were not finite and what was done."""
@@ -53,6 +54,7 @@ def train(
         if options.on_nonfinite == "rollback":
             keeping = _waiting(keeping, checkpoints)
         directory.cut_metrics(found.step if found else 0)
+        tracked.begin(dataclasses.asdict(settings), step=found.step if found else 0)
         seconds = found.about.get("seconds", 0.0) if found else 0.0
         events: list[dict[str, Any]] = directory.events()
 
@@ -60,6 +62,7 @@ def train(
             shown.show(progress)
             means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
             line = {"step": progress.step, "seconds": seconds + progress.seconds, **means}
+            tracked.log(progress.step, means)
             bad = diagnosis.first_nonfinite(progress.metrics["loss"])
             if bad is None:
                 return directory.append_metrics(line)

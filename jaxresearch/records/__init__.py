@@ -1,8 +1,26 @@
 """Run directories: the only code that writes files."""
 
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, verify
+from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
-from jaxresearch.records.run_directory import RunDirectory, read_json
+from jaxresearch.records.recorded import Recorded, read_run
+from jaxresearch.records.run_directory import RunDirectory, write_file
+from jaxresearch.records.trackers import Tracking, tracking
 
-__all__ = ["CheckpointError", "Checkpoints", "Keep", "RunDirectory", "environment", "plot_sweep", "read_json", "verify"]
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Comparison",
+    "Keep",
+    "Recorded",
+    "RunDirectory",
+    "Tracking",
+    "compare",
+    "environment",
+    "plot_sweep",
+    "read_run",
+    "tracking",
+    "verify",
+    "write_file",
+]

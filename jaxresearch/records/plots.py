@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxresearch.records.recorded import Curve
+
 _MOST_LINES = 8  # more cannot be told apart
 
 
@@ -61,19 +63,26 @@ def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[A
 _INK = "#010203"  # stands for the colour of the page's text, which is dark on light or light on dark
 
 
-def curve(name: str, steps: list[int], middle: list[float], low: list[float], high: list[float]) -> str:
-    """Returns an SVG element with the mean of a metric against steps, and its interval as a band."""
+def curves(name: str, of_runs: dict[str, Curve]) -> str:
+    """Returns an SVG element with the mean of a metric against steps, and its interval as a band, for each run by its label."""
 
     def draw(plt: Any) -> Any:
         figure, panel = plt.subplots(figsize=(4.6, 3), layout="constrained")
-        panel.plot(steps, middle, marker="o", markersize=3)
-        panel.fill_between(steps, low, high, alpha=0.25, linewidth=0)
+        for label, curve in of_runs.items():
+            panel.plot(curve.steps, curve.mean, marker="o", markersize=3, label=label)
+            panel.fill_between(curve.steps, curve.low, curve.high, alpha=0.25, linewidth=0)
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("step")
         panel.spines[["top", "right"]].set_visible(False)
+        if len(of_runs) > 1:
+            panel.legend(fontsize=8, framealpha=0)
         return figure
 
-    ends = f"from {middle[0]:.4g} at step {steps[0]:,} to {middle[-1]:.4g} at step {steps[-1]:,}"
+    ends = "; ".join(
+        f"{label + ' ' if label else ''}from {curve.mean[0]:.4g} at step {curve.steps[0]:,} to {curve.mean[-1]:.4g} at step "
+        f"{curve.steps[-1]:,}"
+        for label, curve in of_runs.items()
+    )
     return _svg(draw, name=name, said=f"Line chart of {name}, mean over seeds with interval: {ends}.")
 
 
@@ -137,5 +146,5 @@ def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
     width, height = (float(size) for size in re.findall(r'(?:width|height)="([0-9.]+)pt"', element)[:2])
     element = re.sub(r'(width|height)="[0-9.]+pt" ?', "", element, count=2)
     # Panels are as wide as drawn, or as the page where that is narrower.
-    style = f"max-width:{width:.0f}pt;aspect-ratio:{width:.0f}/{height:.0f}"
+    style = f"flex:1 1 16rem;max-width:{width:.0f}pt;aspect-ratio:{width:.0f}/{height:.0f}"
     return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(said)}" style="{style}"', 1)

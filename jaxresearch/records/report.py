@@ -1,77 +1,59 @@
-"""One page of a run: self-contained HTML, for a screen of any width, light or dark."""
+"""Pages of runs: self-contained HTML, for a screen of any width, light or dark; and what a notebook shows."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxresearch import statistics
 from jaxresearch.data import DataCard
-from jaxresearch.records import plots
+from jaxresearch.records import plots, wording
+from jaxresearch.records.comparison import FIGURE_HEADINGS, Comparison
+from jaxresearch.records.recorded import Recorded
 
 _MOST_WRONG = 12
-_TEMPLATE = Path(__file__).parent / "report.html"
+_PAGES = Path(__file__).parent / "pages"
 
 
-def page(
-    result: dict[str, Any],
-    config: dict[str, Any],
-    environment: dict[str, Any],
-    *,
-    metrics: list[tuple[str, ...]],
-    lines: list[dict[str, Any]],
-    predicted: dict[str, Any],
-    gain: str | None,
-    again: str,
-) -> str:
-    """Returns the page.
+def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
+    """Returns the page of a run or study.
 
     Args:
-        result: ``result.json``.
-        config: ``config.json``.
-        environment: ``environment.json``.
-        metrics: Name, mean, interval and number of seeds of each metric, as they are told.
-        lines: Those of ``metrics.jsonl``.
+        run: What is recorded.
         predicted: What `of_predictions` gives, or ``{"missing": [why there is none]}``.
-        gain: What a study gained, in a few words.
-        again: The command that makes the run again.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    hyperparameters = result.get("hyperparameters") or config["hyperparameters"]
-    card, git = config["data_card"], environment["git"] or {}
-    tables = [
-        ("Hyperparameters", [*hyperparameters.items()]),
-        ("Data", [(name, value) for name, value in _of_card(card) if value]),
-        (
-            "Environment",
-            [
-                ("started", environment["started"]),
-                ("devices", ", ".join(environment["devices"])),
-                ("platform", environment["platform"]),
-                ("commit", f"{git.get('commit', 'none')}{' with changes' if git.get('dirty') else ''}"),
-                ("versions", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
-                ("seconds", ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in result["seconds"].items())),
-                ("python", environment["python"]),
-            ],
-        ),
-    ]
-    names = [name for name in (lines[0] if lines else {}) if name.startswith("train/")]
-    curves = [plots.curve(name, *_curve(name, lines)) for name in names]
-    confusion = plots.confusion(predicted["counts"], predicted["class_names"]) if "counts" in predicted else None
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text())
-    return template.render(
-        result=result,
-        metrics=metrics,
-        tables=tables,
-        gain=gain,
-        again=again,
-        curves=[Markup(element) for element in curves],  # our own, escaped
-        confusion=confusion and Markup(confusion),
+    gain = run.result.get("gain")
+    return _rendered(
+        "report.html",
+        result=run.result,
+        metrics=wording.metric_rows(run.result),
+        tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
+        gain=wording.gain_line(gain) if gain else None,
+        again=shlex.join(run.command),
+        curves=_curves({"": run}),
+        confusion=plots.confusion(predicted["counts"], predicted["class_names"]) if "counts" in predicted else None,
         wrong=predicted.get("wrong", []),
         missing=predicted["missing"],
     )
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Returns the page of several runs side by side."""
+    runs = {str(run.path): run for run in comparison.runs}
+    return _rendered(
+        "compare.html",
+        comparison=comparison,
+        headings=FIGURE_HEADINGS,
+        curves=_curves(runs),
+        data=_of_card(comparison.runs[0]),
+        environments=[(path, _of_environment(run)[1], shlex.join(run.command)) for path, run in runs.items()],
+    )
+
+
+def fragment(run: Recorded) -> str:
+    """Returns the verdict, the metrics and the curves of a run, to stand within another page."""
+    metrics = wording.metric_rows(run.result)
+    return _rendered("result.html", result=run.result, metrics=metrics, curves=_curves({"": run}))
 
 
 def of_predictions(logits: np.ndarray, inputs: np.ndarray, targets: np.ndarray, card: DataCard) -> dict[str, Any]:
@@ -99,21 +81,44 @@ def of_predictions(logits: np.ndarray, inputs: np.ndarray, targets: np.ndarray, 
     return {"counts": counts.mean(axis=0), "class_names": card.class_names, "wrong": wrong, "missing": []}
 
 
-def _of_card(card: dict[str, Any]) -> list[tuple[str, Any]]:
+def _rendered(name: str, **values: Any) -> str:
+    """Returns one of the templates filled; all text is escaped but the drawings, which are our own."""
+    import jinja2
+    from markupsafe import Markup
+
+    loader = jinja2.FileSystemLoader(_PAGES)
+    pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    pages.filters["drawn"] = Markup
+    return pages.get_template(name).render(**values)
+
+
+def _curves(runs: dict[str, Recorded]) -> list[str]:
+    """Returns a drawing of each metric of the training that all of these runs have, with a line a run."""
+    of_runs = {label: run.curves() for label, run in runs.items()}
+    names = [name for name in next(iter(of_runs.values())) if all(name in curves for curves in of_runs.values())]
+    return [plots.curves(name, {label: curves[name] for label, curves in of_runs.items()}) for name in names]
+
+
+def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     """Returns the lines of a data card."""
+    card = run.config["data_card"]
     digests = "; ".join(f"{name} {digest}" for name, digest in card["sha256"])
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
-    return [*named, ("classes", len(card["class_names"])), ("SHA-256", digests)]
+    lines = [*named, ("classes", len(card["class_names"])), ("SHA-256", digests)]
+    return [(name, value) for name, value in lines if value]
 
 
-def _curve(name: str, lines: list[dict[str, Any]]) -> tuple[list[int], list[float], list[float], list[float]]:
-    """Returns steps, means and the ends of the intervals over seeds; a seed that is not finite leaves a gap."""
-    steps, middle, low, high = [], [], [], []
-    for line in lines:
-        values = np.array(line[name], np.float64)
-        ends = statistics.t_interval(values) if len(values) > 1 and np.isfinite(values).all() else (np.nan, np.nan)
-        steps.append(line["step"])
-        middle.append(float(values.mean()))
-        low.append(ends[0])
-        high.append(ends[1])
-    return steps, middle, low, high
+def _of_environment(run: Recorded) -> tuple[str, list[tuple[str, Any]]]:
+    """Returns the title and the lines of where a run was made."""
+    environment = run.environment
+    git = environment["git"] or {}
+    lines = [
+        ("started", environment["started"]),
+        ("devices", ", ".join(environment["devices"])),
+        ("platform", environment["platform"]),
+        ("commit", f"{git.get('commit', 'none')}{' with changes' if git.get('dirty') else ''}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
+        ("seconds", ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run.result["seconds"].items())),
+        ("python", environment["python"]),
+    ]
+    return "Environment", lines

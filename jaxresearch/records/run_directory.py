@@ -117,19 +117,8 @@ class RunDirectory:
         self.write_text_file(name, text.getvalue())
 
     def write_text_file(self, name: str, text: str) -> None:
-        """Writes one file beside its place, synced and renamed."""
-        self._put(name, text.encode())
-
-    def _put(self, name: str, content: bytes) -> None:
-        """Writes one file as `write_text_file` says."""
-        beside = self.path / f".{name}.new"
-        try:
-            beside.write_bytes(content)
-            sync(beside)
-            os.replace(beside, self.path / name)
-        finally:
-            beside.unlink(missing_ok=True)
-        sync(self.path)
+        """Writes one file, whole or not at all."""
+        write_file(self.path / name, text.encode())
 
     def write_arrays(self, name: str, tree: Any, *, cipher: Any = None) -> str:
         """Returns the name of one .npz file that now holds the arrays of a tree by their paths; sealed, it ends in .sealed."""
@@ -137,9 +126,9 @@ class RunDirectory:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **named)
         if cipher is None:
-            self._put(name, content.getvalue())
+            write_file(self.path / name, content.getvalue())
             return name
-        self._put(f"{name}.sealed", cipher.seal(content.getvalue(), name=name))
+        write_file(self.path / f"{name}.sealed", cipher.seal(content.getvalue(), name=name))
         return f"{name}.sealed"
 
     def append_metrics(self, line: dict[str, Any]) -> None:
@@ -154,8 +143,7 @@ class RunDirectory:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of ``metrics.jsonl``."""
-        path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_metrics(self.path / "metrics.jsonl")
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines of ``metrics.jsonl`` beyond a step, and one that was not written whole."""
@@ -208,6 +196,23 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of ``metrics.jsonl``; none where it is not there, as in a study."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes one file, whole or not at all: beside its place, synced, and renamed."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_bytes(content)
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """``jaxresearch compare``: real directories, and figures that are checked by hand."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,8 @@ def test_runs_are_compared_in_pairs_of_the_same_seed(runs):
 
 
 def test_seeds_are_paired_by_their_number(runs, tmp_path):
-    copy = tmp_path / "later"
-    copy.mkdir()
+    copy = shutil.copytree(runs[1], tmp_path / "later")
     result = json.loads((runs[1] / "result.json").read_text())
-    (copy / "config.json").write_text((runs[1] / "config.json").read_text())
     (copy / "result.json").write_text(json.dumps({**result, "seeds": [2, 3, 4, 5]}))
     done = compare(runs[0], copy)
     assert done.returncode == 0 and any(line.rstrip("│ ").endswith(" 1") for line in done.stdout.splitlines())
@@ -57,10 +56,8 @@ def test_seeds_are_paired_by_their_number(runs, tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
+    other = shutil.copytree(runs[1], tmp_path / "other")
     config = json.loads((runs[1] / "config.json").read_text())
-    (other / "result.json").write_text((runs[1] / "result.json").read_text())
     config["data_card"]["sha256"] = [["ames.csv", "12"]]
     (other / "config.json").write_text(json.dumps(config))
     for directories, message in (
@@ -68,6 +65,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
         ([runs[0], runs[0]], "each named once"),
         ([runs[0], tmp_path], "directory must be that of a run"),
         ([runs[0], other], "runs must be of the same data"),
+        ([*runs, "--page"], "--page must name a file"),
+        ([*runs, "--pages", "x.html"], "options must be --page FILE alone"),
+        ([*runs, "--page", tmp_path / "none" / "x.html"], "No such file or directory"),
     ):
         done = compare(*directories)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

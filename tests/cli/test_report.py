@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from jaxresearch.records import read_run
 
 ROOT = Path(__file__).parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -69,12 +72,26 @@ def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy
     assert sum(largest) == pytest.approx(10_000 * accuracy, abs=6)  # ten rounded numbers
 
 
+@pytest.fixture(scope="module")
+def pages(run, tmp_path_factory):
+    """The pages of the run: its report, itself beside a shorter one, and what a notebook shows of it."""
+    folder = tmp_path_factory.mktemp("pages")
+    other, page = folder / "other", folder / "compare.html"
+    shorter = ["--seeds", "2", "--epochs", "1", "--batch-size", "2000", "--directory", str(other)]
+    for words in (["run", "mnist", *shorter], ["compare", str(run), str(other), "--page", str(page)]):
+        done = jaxresearch(*words)
+        assert done.returncode == 0, done.stderr
+    (folder / "notebook.html").write_text("<!doctype html><title>cell</title>" + read_run(run)._repr_html_())
+    shutil.copy(run / "report.html", folder)
+    return folder
+
+
 @pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 1400])
-def test_the_page_fits_its_window_without_a_complaint(run, width, tmp_path):
-    page = tmp_path / "page.html"
-    shutil.copy(run / "report.html", page)
-    frame = f'<iframe src="{page.name}" style="width:{width}px;height:900px;border:0" onload="look(this)"></iframe>'
+@pytest.mark.parametrize("name", ["report.html", "compare.html", "notebook.html"])
+def test_a_page_fits_its_window_without_a_complaint(pages, name, width, tmp_path):
+    shutil.copy(pages / name, tmp_path)
+    frame = f'<iframe src="{name}" style="width:{width}px;height:900px;border:0" onload="look(this)"></iframe>'
     look = (
         "function look(f){const d=f.contentDocument.documentElement;document.title=d.scrollWidth+' of '+d.clientWidth}"
     )
@@ -101,6 +118,27 @@ def test_the_page_fits_its_window_without_a_complaint(run, width, tmp_path):
     assert title, seen.stderr
     assert int(title[1]) <= int(title[2])
     assert "CONSOLE" not in seen.stderr
+
+
+def test_runs_beside_each_other_make_one_page_with_their_differences(pages, run):
+    text = (pages / "compare.html").read_text()
+    elements = _Elements(text).found
+    assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object", "embed")]
+    addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
+    assert all(value.startswith(("data:", "#")) for value in addresses)
+    first, other = (read_run(directory).values("test/accuracy") for directory in (run, pages / "other"))
+    assert f"{np.mean([other[seed] - first[seed] for seed in (0, 1)]):+.4f}" in text
+    assert "batch_size" in text and "learning_rate" not in text  # the settings that differ, and no other
+    charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
+    assert len(charts) == 2 and all(str(pages / "other") in said for said in charts)
+
+
+def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
+    text = (pages / "notebook.html").read_text()
+    result = json.loads((run / "result.json").read_text())
+    for name, summary in result["metrics"].items():
+        assert name in text and f"{summary['mean']:.4f}" in text
+    assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
 
 
 def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(run, tmp_path):

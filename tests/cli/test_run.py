@@ -402,3 +402,39 @@ def test_a_run_that_is_never_finite_is_not_rolled_back_for_ever(jaxresearch, tmp
     poisoned(tmp_path, at="state.step * (state.step > 30)")
     done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", "rollback")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "the loss must be finite" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore")  # those of MLflow's own packages
+def test_a_tracked_run_tells_its_trackers_what_stands_in_its_metrics(jaxresearch, tmp_path, monkeypatch):
+    tracking = pytest.importorskip("mlflow.tracking", reason="needs the extra track")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = jaxresearch("run", "mnist", *SHORT, "--track", "tensorboard", "mlflow", "--directory", "out", "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if "is deprecated" not in line]  # of MLflow's own packages
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    result, known = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("result", "mlflow"))
+    client = tracking.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    told = {metric.step: metric.value for metric in client.get_metric_history(known["run_id"], "train/loss")}
+    assert told == {line["step"]: pytest.approx(np.mean(line["train/loss"]), rel=1e-6) for line in lines}
+    accuracy = client.get_run(known["run_id"]).data.metrics["test/accuracy"]
+    assert accuracy == pytest.approx(result["metrics"]["test/accuracy"]["mean"], rel=1e-6)
+    assert len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
+
+
+def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_figure(jaxresearch, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="needs the extra track")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://store")
+    values = []
+    for name, words in (("plain", []), ("tracked", ["--track", "mlflow"])):
+        done = jaxresearch("run", "mnist", *SHORT, "--smoke", *words, "--directory", name)
+        assert done.returncode == 0, done.stderr
+        values.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
+    assert values[0] == values[1]
+    assert "jaxresearch: warning: the tracker mlflow is dropped, the run goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_trackers_are_of_runs_alone_and_known_by_name(jaxresearch, tmp_path):
+    _refused(jaxresearch("run", "mnist", "--track", "paper"), tmp_path, "paper")
+    sweep = jaxresearch("sweep", "mnist", "--learning-rate", "1e-3,1e-2", "--track", "mlflow", "--smoke")
+    _refused(sweep, tmp_path, "track is of run alone; got mlflow")
