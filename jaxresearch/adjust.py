@@ -124,7 +124,9 @@ def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
         raise ValueError(
             f"adjust must be of the experiment's hyperparameters; got {unknown}. There are: {', '.join(names)}."
         )
-    return dataclasses.replace(hyperparameters, **values)
+    return dataclasses.replace(
+        hyperparameters, **{name: _typed(value, getattr(hyperparameters, name)) for name, value in values.items()}
+    )
 
 
 def grid(**values: Sequence[Any]) -> Adjust:
@@ -411,3 +413,11 @@ def check_ranges(n: int, ranges: dict[str, Any]) -> None:
             )
         if not len(values):
             raise ValueError(f"the list of {name} must hold values; it is empty. Add some.")
+
+
+def _typed(value: Any, plain: Any) -> Any:
+    """Returns a whole number as a float where the plain setting is one, entry by entry: else it is another program."""
+    if isinstance(value, tuple):
+        return tuple(_typed(entry, plain[0]) for entry in value) if isinstance(plain, tuple) and plain else value
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return float(value) if isinstance(plain, float) and is_whole else value

@@ -50,6 +50,26 @@ def first_nonfinite(losses: np.ndarray) -> tuple[int, int] | None:
     return int(bad[:, step].argmax()), step
 
 
+def is_finite(state: TrainState) -> bool:
+    """Returns whether every number of a state is finite.
+
+    Args:
+        state: Of one run or of several.
+
+    Returns:
+        False where one array holds a number that is not.
+
+    Example:
+        >>> is_finite(TrainState(jnp.int32(3), {"w": jnp.ones(2)}, {}, ())), is_finite(TrainState(jnp.int32(3), jnp.inf, {}, ()))
+        (True, False)
+
+    References:
+        IEEE (2019), as in `first_nonfinite`.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact)]
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in floats)
+
+
 def diagnose(
     experiment: Experiment,
     hyperparameters: Any,

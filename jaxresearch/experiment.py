@@ -31,20 +31,7 @@ H = TypeVar("H")
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
-    (
-        "seeds",
-        "data",
-        "target",
-        "directory",
-        "smoke",
-        "save_every",
-        "on_nonfinite",
-        "encrypt_with",
-        "track",
-        "rounds",
-        "seconds",
-        "fresh_seeds",
-    )
+    "seeds data target directory smoke save_every on_nonfinite encrypt_with track rounds seconds fresh_seeds".split()
 )
 
 
@@ -363,7 +350,7 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
         Python documentation, importlib, importing a source file directly.
         https://docs.python.org/3/library/importlib.html#importing-a-source-file-directly
     """
-    path = _path(name, directory)
+    path = file_of(name, directory=directory)
     if not path.is_file():
         raise FileNotFoundError(
             f"experiment must be a .py file or a name in {directory}; got {name!r}. {_nearest(name, directory)}"
@@ -400,7 +387,7 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     References:
         Python documentation, traceback. https://docs.python.org/3/library/traceback.html
     """
-    path = _path(name, directory)
+    path = file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
     frames = traceback.extract_tb(error.__traceback__)
@@ -411,9 +398,24 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     return f"experiment file {path} failed at line {own[-1].lineno}: {own[-1].line!r}: {what}"
 
 
-def _path(name: str, directory: Path) -> Path:
-    """Returns the file of an experiment."""
-    return Path(name) if name.endswith(".py") else directory / f"{name}.py"
+def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:
+    """Returns the file of an experiment, be it there or not.
+
+    Args:
+        name: A path to a ``.py`` file, or the name of one in ``directory``, which names no other folder.
+        directory: Where names are looked up.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> file_of("mnist").as_posix(), file_of("mine/first.py").as_posix(), file_of("../elsewhere/mnist").as_posix()
+        ('experiments/mnist.py', 'mine/first.py', 'experiments/mnist.py')
+
+    References:
+        CWE-22, Improper limitation of a pathname to a restricted directory. https://cwe.mitre.org/data/definitions/22.html
+    """
+    return Path(name) if name.endswith(".py") else directory / f"{Path(name).name}.py"
 
 
 def _nearest(name: str, directory: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch import data, execution, provenance, statistics
+from jaxresearch import adjust, data, execution, provenance, statistics
 from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
@@ -266,7 +266,8 @@ def _round(
     trial of its own.
     """
     seeds, metric, start = range(budget.seeds), proposal.differentiate, time.perf_counter()
-    settings = list(dict.fromkeys(proposal.settings))
+    plain = experiment.hyperparameters
+    settings = list(dict.fromkeys(adjust.replaced(plain, vars(setting)) for setting in proposal.settings))
     digests = provenance.digests(experiment, settings, development, seeds=seeds)
     digest_of = dict(zip(settings, digests, strict=True))
     firsts = [setting for place, setting in enumerate(settings) if digests.index(digests[place]) == place]

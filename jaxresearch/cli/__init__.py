@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
                 return _list(rest)
             return _of_directories(command, rest) if command in _OF_DIRECTORIES else _computed(command, rest)
         except KeyboardInterrupt:
-            print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
+            print("jaxresearch: interrupted", file=sys.stderr)
             return 1
     import difflib
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxresearch import experiment as experiments
 from jaxresearch import records
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.options import UsageError, words_of
@@ -58,7 +59,7 @@ def config_in(path: Path) -> dict[str, Any]:
         is_whole = False
     if not is_whole:
         raise UsageError(f"{file} must be the configuration of a run; it is not whole. Restore it.")
-    if Path(config["experiment"]).resolve().is_relative_to(path.resolve()):
+    if experiments.file_of(config["experiment"]).resolve().is_relative_to(path.resolve()):
         # A directory may come from elsewhere: what it brings along is data, and is not run.
         raise UsageError(
             f"experiment must not lie in the directory to resume; got {config['experiment']}. Move it out."

@@ -153,7 +153,10 @@ def opened_directory(
     directory = records.RunDirectory.again(path)
     config = config_of(asked, options, dataset)
     differences = directory.differences("config.json", config)
-    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences.items() if key not in _CHANGEABLE]
+    may_change = set(_CHANGEABLE)
+    if None in (directory.read("config.json").get("encrypt_with"), options.encrypt_with):
+        may_change.discard("encrypt_with")  # a key may have moved, but what is sealed stays sealed
+    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences.items() if key not in may_change]
     if changed:
         raise UsageError(
             f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}. "
@@ -223,18 +226,23 @@ def result_of(
         "n_compilations": outcome.n_compilations,
         "resumed_from": outcome.resumed_from,
         "smoke": options.smoke,
-        "report": _said(experiment, options, outcome, *datasets),
+        "report": _said(name, experiment, options, outcome, *datasets),
     }
 
 
 def _said(
-    experiment: Experiment, options: Options, outcome: Outcome, collected: Dataset, dataset: Dataset
+    name: str, experiment: Experiment, options: Options, outcome: Outcome, collected: Dataset, dataset: Dataset
 ) -> str | None:
     """Returns what the experiment itself says of the model of the first seed, or nothing."""
     if experiment.report is None:
         return None
     params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outcome.state.params)
-    return experiment.report(options.hyperparameters, params, collected, dataset)
+    try:
+        return experiment.report(options.hyperparameters, params, collected, dataset)
+    except Exception as error:  # what was trained is worth more than what is said of it
+        said = experiments.blame(error, name) or f"{type(error).__name__}: {error}"
+        warnings.warn(f"the experiment's report failed, and is left out: {said}", stacklevel=2)
+        return None
 
 
 def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) -> tuple[statistics.Verdict, str]:

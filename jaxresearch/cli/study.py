@@ -83,16 +83,16 @@ def study(name: str, words: list[str]) -> int:
                 )
                 record.close(searched)  # from here on the test part is read: nothing is adjusted any more
             conclusion = studies.conclude(experiment, dataset, searched, budget=budget, observe=observe)
-        options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
-        result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
-        result["hyperparameters"] = dataclasses.asdict(conclusion.best)
-        result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
-        result["gain"] = _gain(experiment, conclusion)
-        directory.write_text_file("study.md", _story(declared, conclusion, result, name, options, dataset))
-        checkpoints = records.Checkpoints(path, cipher=cipher)
-        write_outcome(
-            directory, checkpoints, result, conclusion.outcome
-        )  # last: a result says that the study has ended
+            options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
+            result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
+            result["hyperparameters"] = dataclasses.asdict(conclusion.best)
+            result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
+            result["gain"] = _gain(experiment, conclusion)
+            directory.write_text_file("study.md", _story(declared, conclusion, result, name, options, dataset))
+            checkpoints = records.Checkpoints(path, cipher=cipher)
+            write_outcome(
+                directory, checkpoints, result, conclusion.outcome
+            )  # last: a result says that the study has ended
     except Interrupted:
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
@@ -153,7 +153,7 @@ class _Record:
     def of(cls, directory: records.RunDirectory, experiment: Experiment) -> "_Record":
         """Returns what a directory holds, or an empty record."""
         is_there = (directory.path / cls._NAME).is_file()
-        return cls(directory, experiment, directory.read(cls._NAME) if is_there else {})
+        return cls(directory, experiment, directory.read_sealed(cls._NAME) if is_there else {})
 
     def closed(self, dataset: Dataset, budget: Budget) -> Search | None:
         """Returns how the search ended, if it did: then the test part may have been read, and nothing is adjusted."""
@@ -192,7 +192,7 @@ class _Record:
         self.keep(searched.history)
 
     def _write(self) -> None:
-        self._directory.write(self._NAME, {"rounds": self._rounds, "under_way": self._loose, **self._end})
+        self._directory.write_sealed(self._NAME, {"rounds": self._rounds, "under_way": self._loose, **self._end})
 
 
 def _as_record(made: Round) -> dict[str, Any]:

@@ -54,16 +54,16 @@ def sweep(name: str, words: list[str]) -> int:
     try:
         with interruptible(grace=True) as came:
             trials = _train(experiment, settings, options, dataset, directory, came, cipher)
-        rows = [_row(trial, axes) for trial in trials]
-        metric = experiment.claim.evaluated
-        scores = [studies.score(experiment, trial) for trial in trials]
-        best = int(np.argmax(scores)) if max(scores) > -np.inf else None
-        directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
-        try:
-            records.plot_sweep(path / "sweep.png", rows, axes=axes, metric=metric)
-        except Exception as error:  # the figures are worth more than their picture
-            warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
-        directory.write_table(SWEEP_TABLE, rows)
+            rows = [_row(trial, axes) for trial in trials]
+            metric = experiment.claim.evaluated
+            scores = [studies.score(experiment, trial) for trial in trials]
+            best = int(np.argmax(scores)) if max(scores) > -np.inf else None
+            directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
+            try:
+                records.plot_sweep(path / "sweep.png", rows, axes=axes, metric=metric)
+            except Exception as error:  # the figures are worth more than their picture
+                warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
+            directory.write_table(SWEEP_TABLE, rows)
     except Interrupted:
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
@@ -96,7 +96,7 @@ def _train(
     """Returns the trials of all settings; what is on record of them, or saved on the way, is not trained again."""
     seeds = range(options.seeds)
     digests = provenance.digests(experiment, settings, dataset, seeds=seeds)
-    recorded = directory.read(_TRIALS)["trials"] if (directory.path / _TRIALS).is_file() else []
+    recorded = directory.read_sealed(_TRIALS)["trials"] if (directory.path / _TRIALS).is_file() else []
     known = {record["digest"]: from_record(record, experiment) for record in recorded}
     with display.Display(display.console()) as shown:
         for number, places in enumerate(provenance.groups(settings)):
@@ -114,7 +114,7 @@ def _train(
                     experiment, chosen, dataset, seeds=seeds, observe=shown.show, start=start, keeping=keeping
                 )
             known |= {digests[p]: trial._replace(digest=digests[p]) for p, trial in zip(places, trials, strict=True)}
-            directory.write(_TRIALS, {"trials": [as_record(trial) for trial in known.values()]})
+            directory.write_sealed(_TRIALS, {"trials": [as_record(trial) for trial in known.values()]})
             directory.remove(f"group-{number}")
             if came:
                 raise Interrupted

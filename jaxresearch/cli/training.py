@@ -63,15 +63,11 @@ def train(
             means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
             line = {"step": progress.step, "seconds": seconds + progress.seconds, **means}
             tracked.log(progress.step, means)
-            bad = diagnosis.first_nonfinite(progress.metrics["loss"])
-            if bad is None:
-                return directory.append_metrics(line)
-            run, step = bad[0], progress.step - progress.metrics["loss"].shape[1] + bad[1]
-            event = {"seed": run, "step": step, "done": options.on_nonfinite}
-            directory.append_metrics({**line, "nonfinite": event})
-            events.append(event)
-            if options.on_nonfinite != "skip":
-                raise NonFiniteError(run, step, progress.step)
+            found = _events(progress, options.on_nonfinite)
+            directory.append_metrics({**line, "nonfinite": found} if found else line)
+            events.extend(found)
+            if found and options.on_nonfinite != "skip":
+                raise NonFiniteError(found[0]["seed"], found[0]["step"], progress.step)
 
         start = (found.step, found.state) if found else None
         rolled_back: list[int] = []
@@ -95,19 +91,37 @@ def train(
                 start = (error.end, _moved(saved.state, error.end))
 
 
+def _events(progress: Progress, how: str) -> list[dict[str, Any]]:
+    """Returns the steps of a chunk that were not finite: the first of all, or of each seed whose steps were skipped."""
+    first = progress.step - progress.metrics["loss"].shape[1]
+    if how == "skip":
+        skipped = progress.metrics["skipped"] > 0
+        return [
+            {"seed": seed, "step": first + int(np.argmax(steps)), "done": how, "n_steps": int(steps.sum())}
+            for seed, steps in enumerate(skipped)
+            if steps.any()
+        ]
+    bad = diagnosis.first_nonfinite(progress.metrics["loss"])
+    return [] if bad is None else [{"seed": bad[0], "step": first + bad[1], "done": how}]
+
+
 def _skipping(step: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the stage whose steps are skipped where they are not finite."""
     return lambda estimator, optimizer: training.skipping(step(estimator, optimizer))
 
 
 def _waiting(keeping: Keeping, checkpoints: records.Checkpoints) -> Keeping:
-    """Returns the keeping that saves after every chunk, so that what is gone back to does not depend on the clock."""
+    """Returns the keeping that saves every finite state, so that what is gone back to does not depend on the clock."""
 
     def due() -> bool:
         checkpoints.wait()
         return keeping.due()
 
-    return Keeping(due, keeping.keep)
+    def keep(step: int, state: TrainState) -> None:
+        if diagnosis.is_finite(state):  # else an update was not, whose loss the next step would have shown
+            keeping.keep(step, state)
+
+    return Keeping(due, keep)
 
 
 def _moved(state: TrainState, step: int) -> TrainState:

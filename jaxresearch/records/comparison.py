@@ -39,13 +39,14 @@ def compare(runs: tuple[Recorded, ...]) -> Comparison:
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
     """Raises where figures of one name are not of one thing."""
-    first, of_first = runs[0], runs[0].config["data_card"]
+    first = runs[0]
     for run in runs[1:]:
-        card = run.config["data_card"]
-        if card["sha256"] != of_first["sha256"]:
+        other = [what for what, value in _data(run).items() if value != _data(first)[what]]
+        if other:
+            names = [one.config["data_card"]["name"] for one in (first, run)]
             raise ValueError(
-                f"runs must be of the same data to be compared; {first.path} is of {of_first['name']}, "
-                f"{run.path} of {card['name']}, with other digests."
+                f"runs must be of the same data to be compared; {first.path} is of {names[0]}, {run.path} of {names[1]}: "
+                f"they differ in {', '.join(other)}."
             )
         if run.result["smoke"] != first.result["smoke"]:
             raise ValueError(f"runs must all be whole, or all --smoke; {first.path} and {run.path} are not alike.")
@@ -53,6 +54,13 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
         raise ValueError(
             f"runs must report a metric in common; those of {first.path} are {', '.join(first.result['metrics'])}."
         )
+
+
+def _data(run: Recorded) -> dict[str, Any]:
+    """Returns what tells data of one kind from another; data of one's own may have no digest."""
+    card = run.config["data_card"]
+    named = {name: card[name] for name in ("sha256", "name", "class_names", "feature_shape")}
+    return {**named, "target": run.config.get("target")}
 
 
 def _shared(runs: tuple[Recorded, ...]) -> list[str]:

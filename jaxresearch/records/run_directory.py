@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import math
@@ -100,6 +101,21 @@ class RunDirectory:
         """Writes one JSON file, whole or not at all."""
         self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
+    def write_sealed(self, name: str, content: dict[str, Any]) -> None:
+        """Writes one JSON file with the SHA-256 of what it holds, whole or not at all."""
+        plain = _plain(content)
+        self.write(name, {"sha256": _digest(plain), **content})
+
+    def read_sealed(self, name: str) -> dict[str, Any]:
+        """Returns the content of a file that `write_sealed` wrote; raises a ValueError where a digit of it is another."""
+        content = self.read(name)
+        if content.pop("sha256", None) != _digest(content):
+            raise ValueError(
+                f"{self.path / name} must have the SHA-256 that it holds; it was altered. Restore it, or name another "
+                "--directory."
+            )
+        return content
+
     def add_environment(self, environment: dict[str, Any]) -> None:
         """Writes ``environment.json``; what is there already stays first, and this is one more under ``resumed``."""
         name = "environment.json"
@@ -139,7 +155,7 @@ class RunDirectory:
 
     def events(self) -> list[dict[str, Any]]:
         """Returns what ``metrics.jsonl`` tells of losses that were not finite."""
-        return [line["nonfinite"] for line in self.metrics() if "nonfinite" in line]
+        return [event for line in self.metrics() for event in line.get("nonfinite", [])]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of ``metrics.jsonl``."""
@@ -174,11 +190,11 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
-        self.close()
         if not self.path.is_dir():
-            return
+            return self.close()
         for entry in list(self.path.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self.close()  # not before: another process would begin in what is being removed
         for folder in self._made or []:
             try:
                 folder.rmdir()
@@ -222,6 +238,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Returns the SHA-256 of a content in JSON's types."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _locked(path: Path) -> int:

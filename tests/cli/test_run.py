@@ -394,8 +394,44 @@ def test_a_run_outlives_a_loss_that_is_not_finite(jaxresearch, tmp_path, how):
     done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", how)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["nonfinite"] == [{"seed": 0, "step": 33, "done": how}]
+    events = {"skip": [{"seed": seed, "step": 33, "done": how, "n_steps": 1} for seed in range(5)]}
+    assert result["nonfinite"] == events.get(how, [{"seed": 0, "step": 33, "done": how}])
     assert min(result["metrics"]["test/r2"]["values"]) > 0.9
+
+
+@pytest.mark.parametrize("how", ["skip", "rollback"])
+def test_an_update_that_is_not_finite_is_on_record_though_its_loss_is(jaxresearch, tmp_path, how):
+    poisoned(tmp_path, at=-1)
+    text, plain = (tmp_path / "line.py").read_text(), 'return plain(state, {**batch, "targets": targets}, key)'
+    assert plain in text
+    update = """made, metrics = plain(state, batch, key)
+        spoilt = jax.tree.map(lambda leaf: jax.numpy.where(state.step == 33, jax.numpy.nan, leaf), made.params)
+        return made._replace(params=spoilt), metrics"""
+    (tmp_path / "line.py").write_text(text.replace(plain, update))
+    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", how, "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["nonfinite"] and {event["done"] for event in result["nonfinite"]} == {how}
+    if how == "skip":
+        assert [(event["seed"], event["step"], event["n_steps"]) for event in result["nonfinite"]] == [
+            (0, 33, 1),
+            (1, 33, 1),
+        ]
+    assert min(result["metrics"]["test/r2"]["values"]) > 0.9
+
+
+def test_an_experiment_whose_report_fails_keeps_what_was_trained(jaxresearch, tmp_path):
+    poisoned(tmp_path, at=-1)
+    text = (tmp_path / "line.py").read_text().rstrip()
+    (tmp_path / "line.py").write_text(
+        f"{text}\nimport dataclasses\nfail = lambda *_: 1 / 0\n"
+        "experiment = dataclasses.replace(experiment, report=fail)\n"
+    )
+    done = jaxresearch("run", "line.py", "--directory", "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "result.json").exists(), done.stderr
+    assert (
+        "warning: the experiment's report failed, and is left out" in done.stderr and "ZeroDivisionError" in done.stderr
+    )
 
 
 def test_a_run_that_is_never_finite_is_not_rolled_back_for_ever(jaxresearch, tmp_path):

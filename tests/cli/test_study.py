@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxresearch.records import RunDirectory
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,9 +52,14 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, 
     # A figure that no training gives: it is there at the end only if the round was not made again.
     before["rounds"][0]["trials"][0]["metrics"]["accuracy"] = [0.123, 0.125]
     (directory / "study.json").write_text(json.dumps(before))
-
     told = complaint.partition("go on with: ")[2].split()
     assert told[:2] == ["jaxresearch", "resume"]
+    done = subprocess.run([sys.executable, "-m", *told], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "study.json must have the SHA-256 that it holds; it was altered" in done.stderr
+
+    again = RunDirectory.again(directory)
+    again.write_sealed("study.json", {name: value for name, value in before.items() if name != "sha256"})
+    again.close()
     done = subprocess.run([sys.executable, "-m", *told], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     after = json.loads((directory / "study.json").read_text())
@@ -60,7 +67,7 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, 
     assert metrics == before["rounds"][0]["trials"][0]["metrics"] and len(after["rounds"]) == 2
     config = json.loads((directory / "config.json").read_text())
     assert config["study"] == {"rounds": 4, "seconds": 3600.0, "seeds": 2, "fresh_seeds": 5}
-    assert len(json.loads((directory / "environment.json").read_text())["resumed"]) == 1
+    assert len(json.loads((directory / "environment.json").read_text())["resumed"]) == 2  # the refused one too
     diverged = [trial["diverged"] for trial in after["rounds"][1]["trials"]]
     assert diverged == [False, False, True, True]
     result = json.loads((directory / "result.json").read_text())

@@ -109,14 +109,29 @@ def test_a_checkpoint_that_names_files_elsewhere_is_not_believed(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
-def test_resume_runs_no_experiment_that_came_with_the_directory(tmp_path, where):
+@pytest.mark.parametrize("command", ["resume", "report"])
+def test_no_experiment_that_came_with_the_directory_is_run(tmp_path, command, where):
     run = tmp_path / "run"
     run.mkdir()
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
     config = {"experiment": str(run / where), "hyperparameters": {}}
     (run / "config.json").write_text(json.dumps(config))
-    done = jaxresearch("resume", run)
+    done = jaxresearch(command, run)
     assert (
         done.returncode == 2 and "must not lie in the directory" in done.stderr and len(done.stderr.splitlines()) == 1
     )
+    assert not (tmp_path / "fired").exists()
+
+
+@pytest.mark.parametrize("command", ["resume", "report"])
+def test_the_name_of_an_experiment_leads_out_of_no_folder(tmp_path, command):
+    (tmp_path / "experiments").mkdir()
+    run = tmp_path / "runs" / "run"
+    run.mkdir(parents=True)
+    (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
+    (run / "config.json").write_text(json.dumps({"experiment": "../runs/run/evil", "hyperparameters": {}}))
+    for name in ("environment.json", "result.json"):
+        (run / name).write_text("{}")
+    done = jaxresearch(command, run, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "fired").exists()
