@@ -35,7 +35,7 @@ class Display:
 
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made."""
-        figures = [f"train {name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
+        figures = [f"train {name} {_number(float(np.mean(values)))}" for name, values in chunk.metrics.items()]
         figures.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
         epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
         text = " · ".join(figures)
@@ -54,12 +54,17 @@ def console() -> Console:
 
 def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
     """Returns a mean to four digits."""
-    return missing if mean is None else f"{mean:.4f}"
+    return missing if mean is None else _number(mean)
 
 
 def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
     """Returns an interval to four digits."""
-    return missing if low is None else f"{low:.4f} to {high:.4f}"
+    return missing if low is None or high is None else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: int | float) -> str:
+    """Returns a number to four digits after the point, or to four in all where it is large, as what diverges is."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def result_table(result: dict[str, Any]) -> Table:

@@ -103,7 +103,7 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     collected = experiment.collect(options.data, target=options.target)
     dataset = experiment.preprocess(collected)
     if options.smoke:
-        n_train = _SMOKE_STEPS * options.hyperparameters.batch_size
+        n_train = _SMOKE_STEPS * experiments.batch_size(options.hyperparameters, len(dataset.train["targets"]))
         dataset = dataset._replace(
             train={name: values[:n_train] for name, values in dataset.train.items()},
             test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},
