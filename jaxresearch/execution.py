@@ -333,6 +333,7 @@ def _carry_out(
     program = experiments.program(experiment, dataset.card)
     n_examples = len(dataset.train["targets"])
     n_steps = experiments.n_steps(hyperparameters, n_examples)
+    n_a_step = experiments.batch_size(hyperparameters, n_examples) * n_runs
     steps_per_epoch = n_steps // hyperparameters.epochs
 
     @functools.cache
@@ -350,8 +351,7 @@ def _carry_out(
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
         seconds = time.perf_counter() - began - sum(advance.seconds for advance in advances)
-        n_seen = (step - n_before) * hyperparameters.batch_size * n_runs
-        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, n_seen))
+        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, (step - n_before) * n_a_step))
 
     train = sweeps.place(dataset.train, n_runs=n_runs)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
@@ -383,7 +383,7 @@ def _carry_out(
         "train": trained - began - sum(advance.seconds for advance in advances),
         "evaluate": time.perf_counter() - trained - evaluate.seconds,
     }
-    speed = (n_steps - n_before) * hyperparameters.batch_size * n_runs / seconds["train"]
+    speed = (n_steps - n_before) * n_a_step / seconds["train"]
     return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages), n_before)
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib.util
 import math
+import operator
 import sys
 import traceback
 import typing
@@ -102,7 +103,8 @@ def hyperparameters(cls: type[H]) -> type[H]:
     """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
 
     Args:
-        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static.
+        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static; a batch of 0,
+            where the field allows it, is the whole data.
 
     Returns:
         The class itself, for use as a decorator.
@@ -143,12 +145,7 @@ def check(hyperparameters: Any) -> None:
     References:
         Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
-    holds = {
-        "above": lambda value, bound: value > bound,
-        "at least": lambda value, bound: value >= bound,
-        "at most": lambda value, bound: value <= bound,
-        "below": lambda value, bound: value < bound,
-    }
+    holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
     for field in dataclasses.fields(hyperparameters):
         value = getattr(hyperparameters, field.name)
         bounds = {rule: bound for rule, bound in field.metadata.get("bounds", {}).items() if bound is not None}
@@ -237,6 +234,30 @@ class Program(NamedTuple):
     evaluate: Callable[[Any, TrainState, Batch], Metrics]
 
 
+def batch_size(hyperparameters: Any, n_examples: int) -> int:
+    """Returns the number of examples a step: what ``batch_size`` says, or all of them where it is 0.
+
+    Args:
+        hyperparameters: Gives ``batch_size``; its field allows 0 by ``at_least=0``.
+        n_examples: Length of the training data.
+
+    Returns:
+        Examples a step; whether they fit the data is for `n_steps` to check.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step; 0: all", at_least=0)
+        >>> batch_size(Sizes(), 2930), batch_size(Sizes(batch_size=0), 2930)
+        (32, 2930)
+
+    References:
+        Bottou, Curtis and Nocedal (2018), Optimization methods for large-scale machine learning, SIAM Review 60(2), section
+        3.1 (stochastic and batch methods). https://arxiv.org/abs/1606.04838
+    """
+    return hyperparameters.batch_size or n_examples
+
+
 def n_steps(hyperparameters: Any, n_examples: int) -> int:
     """Returns the number of steps of a whole run.
 
@@ -264,7 +285,8 @@ def n_steps(hyperparameters: Any, n_examples: int) -> int:
     """
     if hyperparameters.epochs < 1:
         raise ValueError(f"epochs must be 1 or more; got {hyperparameters.epochs}. Pass the passes over the data.")
-    return hyperparameters.epochs * sampling.steps_per_epoch(n_examples, batch_size=hyperparameters.batch_size)
+    size = batch_size(hyperparameters, n_examples)
+    return hyperparameters.epochs * sampling.steps_per_epoch(n_examples, batch_size=size)
 
 
 def program(experiment: Experiment, card: DataCard) -> Program:
@@ -312,7 +334,7 @@ def program(experiment: Experiment, card: DataCard) -> Program:
     def advance(key, hyperparameters, state, data, n_steps):
         model, optimizer = parts(hyperparameters, data)
         estimator = experiment.estimator(experiment.loss_fn(model, hyperparameters), hyperparameters)
-        step, size = experiment.step(estimator, optimizer), hyperparameters.batch_size
+        step, size = experiment.step(estimator, optimizer), batch_size(hyperparameters, data["targets"].shape[0])
         return training.advance(key, state, data, step=step, batch_size=size, n_steps=n_steps)
 
     def run(key, hyperparameters, data):

@@ -71,13 +71,12 @@ def study(
         ValueError: If the experiment has no ``adjust``, or as `jaxresearch.execution.execute_all`.
 
     Example:
-        See ``jaxresearch study mnist``.
-
         >>> from jaxresearch.experiment import load
-        >>> study(load("house_prices"), data.load("ames"), budget=Budget())
-        Traceback (most recent call last):
-        ...
-        ValueError: experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)
+        >>> house = load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=5))
+        >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
+        ('the validation interval supports the claim', '0.4995')
 
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
@@ -117,11 +116,14 @@ def search(
         ValueError: As `study`.
 
     Example:
+        >>> import dataclasses
         >>> from jaxresearch.experiment import load
-        >>> search(load("house_prices"), data.load("ames"), budget=Budget())
-        Traceback (most recent call last):
-        ...
-        ValueError: experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)
+        >>> house = load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> short = dataclasses.replace(house, hyperparameters=dataclasses.replace(house.hyperparameters, learning_rate=0.01))
+        >>> searched = search(short, dataset, budget=Budget())
+        >>> [made.why for made in searched.history], searched.best.learning_rate > 0.01
+        (['the plain settings', 'a grid over learning_rate'], True)
 
     References:
         Platt (1964), as in `study`.
@@ -357,7 +359,8 @@ def _finished(experiment: Experiment, history: History, budget: Budget) -> str |
     error = 0.05 / (rounds * (rounds + 1)) / n
     low, high = statistics.t_interval(trial.metrics[experiment.claim.evaluated], confidence=1 - error)
     if not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
-        return f"the validation interval supports the claim, also as that of the best of {n}"
+        best = f", also as that of the best of {n}" if n > 1 else ""
+        return f"the validation interval supports the claim{best}"
     if rounds >= budget.rounds:
         return f"the budget of {budget.rounds} rounds is spent"
     if sum(made.seconds for made in history) > budget.seconds:

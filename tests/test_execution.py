@@ -54,6 +54,15 @@ def test_execute_tells_its_progress_and_its_time(task):
     assert outcome.state.step.tolist() == [30, 30]
 
 
+def test_execute_counts_the_examples_of_a_whole_batch():
+    house = experiment.load("house_prices", directory=EXPERIMENTS)
+    settings, seen = dataclasses.replace(house.hyperparameters, epochs=7), []
+    dataset = house.preprocess(house.collect(house.source))
+    outcome = execution.execute(house, settings, dataset, seeds=[0, 1], observe=seen.append)
+    assert [progress.n_examples for progress in seen] == [2 * 2930 * step for step in range(1, 8)]
+    assert outcome.examples_per_second == pytest.approx(2 * 2930 * 7 / outcome.seconds["train"], rel=1e-6)
+
+
 def test_execute_reads_the_test_part_after_the_last_step(task):
     mnist, settings, dataset = task
     events = []

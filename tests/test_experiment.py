@@ -110,6 +110,27 @@ def test_program_of_the_mnist_experiment_is_pure_and_composes():
     assert set(values) == {"accuracy", "macro_f1", "macro_recall", "log_loss"}
 
 
+def test_a_batch_size_of_0_is_the_whole_data_bit_for_bit():
+    mnist = experiment.load("mnist", directory=EXPERIMENTS)
+    program, made = experiment.program(mnist, CARD), []
+    for size in (0, 64):
+        settings = dataclasses.replace(mnist.hyperparameters, epochs=3, batch_size=size)
+        assert experiment.batch_size(settings, 64) == 64 and experiment.n_steps(settings, 64) == 3
+        state, history = jax.jit(program.run)(jax.random.key(0), settings, _small())
+        assert history["loss"].shape == (3,)
+        made.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, history))])
+    assert made[0] == made[1]
+    assert experiment.n_steps(settings, 640) == 30  # 64 stays 64, whatever the data
+
+
+@pytest.mark.parametrize(("size", "n_examples"), [(-1, 64), (65, 64), (0, 0)])
+def test_a_batch_that_does_not_fit_is_refused(size, n_examples):
+    with pytest.raises(
+        ValueError, match=f"batch_size must be from 1 to the number of examples, {n_examples}; got {size}"
+    ):
+        experiment.n_steps(Settings(batch_size=size), n_examples)
+
+
 def test_linear_schedule_falls_to_zero():
     mnist = experiment.load("mnist", directory=EXPERIMENTS)
     settings = dataclasses.replace(mnist.hyperparameters, epochs=4, batch_size=16, schedule="linear")

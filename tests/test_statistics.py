@@ -66,6 +66,15 @@ def test_bootstrap_interval_of_few_values_is_finite_and_within_them(values):
     assert min(values) <= low <= high <= max(values)
 
 
+@pytest.mark.parametrize("others", [0.4995362, float(np.nextafter(np.float32(0.4995362), np.float32(1)))])
+def test_seeds_that_are_alike_decide_a_claim(others):
+    """A deterministic experiment: ten values that are equal, or differ in the last digit of float32 at most."""
+    values = [0.4995362] * 9 + [others]
+    for low, high in (statistics.summary(values)["ci95"], statistics.t_interval(values, confidence=1 - 1e-9)):
+        assert 0.49953 < low <= np.mean(values) <= high < 0.49954
+        assert statistics.verdict((low, high), Claim(text="", metric="test/r2", at_least=0.4995)) == "supported"
+
+
 def test_bootstrap_interval_of_equal_values_is_a_point():
     assert statistics.bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
 

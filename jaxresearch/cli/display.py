@@ -36,7 +36,7 @@ class Display:
 
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made."""
-        figures = [f"train {name} {np.mean(values):.4f}" for name, values in chunk.metrics.items()]
+        figures = [f"train {name} {wording.number(float(np.mean(values)))}" for name, values in chunk.metrics.items()]
         figures.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
         epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
         text = " · ".join(figures)

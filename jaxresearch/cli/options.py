@@ -121,7 +121,11 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
         "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
         "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
-        "encrypt_with": (Path | None, None, "file of a 32-byte key: states are saved encrypted by AES-GCM"),
+        "encrypt_with": (
+            Path | None,
+            None,
+            "file of a 32-byte key: states and decoded TFDS sets are kept encrypted by AES-GCM",
+        ),
         "track": (
             tuple[Literal["tensorboard", "mlflow"], ...],
             (),

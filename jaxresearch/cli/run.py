@@ -104,10 +104,11 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
     experiments.check(options.hyperparameters)
-    collected = experiment.collect(options.data, target=options.target)
+    with data.sealed_by(cipher_of(options)):
+        collected = experiment.collect(options.data, target=options.target)
     dataset = experiment.preprocess(collected)
     if options.smoke:
-        n_train = _SMOKE_STEPS * options.hyperparameters.batch_size
+        n_train = _SMOKE_STEPS * experiments.batch_size(options.hyperparameters, len(dataset.train["targets"]))
         dataset = dataset._replace(
             train={name: values[:n_train] for name, values in dataset.train.items()},
             test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},

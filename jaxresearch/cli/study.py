@@ -250,6 +250,10 @@ def _story(
 ) -> str:
     """Returns ``study.md``: what was asked, tried, chosen and decided; the experiment is as its file declares it."""
     has_own = dataset.validation is not None
+    is_same = data.digest(dataset.train) == data.digest(dataset.test)
+    unread = (
+        "holds the training part's examples: it describes them, and forecasts nothing" if is_same else "was not read"
+    )
     validation = "the data's own validation part" if has_own else "validation data held out of the training part"
     all_of_it = "the training data" if has_own else "all training data"
     of_source = {"data": (options.data, experiment.source), "target": (options.target, experiment.target)}
@@ -262,7 +266,7 @@ def _story(
         "",
         "## What was tried",
         "",
-        f"Settings were compared on {validation}. The test part was not read.",
+        f"Settings were compared on {validation}. The test part {unread}.",
         "",
         "| round | tried | best | validation | 95 % interval |",
         "|---|---|---|---|---|",
@@ -283,5 +287,7 @@ def _story(
     for metric, summary in result["metrics"].items():
         mean, interval = wording.mean_text(summary["mean"]), wording.interval_text(*summary["ci95"])
         lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
+    if result["report"] is not None:
+        lines += ["", f"With the first of these seeds: {result['report']}"]
     again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes.split()])
     return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

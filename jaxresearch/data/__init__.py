@@ -8,6 +8,7 @@ from jaxresearch.data.load import encode_dataset, load
 from jaxresearch.data.mnist import mnist
 from jaxresearch.data.splits import development, split
 from jaxresearch.data.tables import encode, fit_encoder
+from jaxresearch.data.tfds import sealed_by
 
 __all__ = [
     "DataCard",
@@ -20,5 +21,6 @@ __all__ = [
     "fit_encoder",
     "load",
     "mnist",
+    "sealed_by",
     "split",
 ]

@@ -3,14 +3,19 @@
 from typing import Any
 
 
+def number(value: int | float) -> str:
+    """Returns a number to four digits after the point, or to four in all where it is large, as what diverges is."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
 def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
     """Returns a mean to four digits."""
-    return missing if mean is None else f"{mean:.4f}"
+    return missing if mean is None else number(mean)
 
 
 def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
     """Returns an interval to four digits."""
-    return missing if low is None else f"{low:.4f} to {high:.4f}"
+    return missing if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def metric_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """``jaxresearch study``: real processes, real files, an interruption."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -115,10 +116,17 @@ def test_a_directory_of_another_study_is_refused(house, tmp_path):
     assert "must hold this study to go on with it; it differs in" in done.stderr
 
 
+def test_an_experiment_without_adjust_cannot_be_studied(house, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(re.sub(r"    adjust=adjust.grid.*\n", "", house.read_text()))
+    done = study(path, "--directory", str(tmp_path / "study"))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "study").exists()
+    assert f"experiment must declare adjust to be studied; {path} does not. Write: adjust=" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("house_prices", [], "experiment must declare adjust to be studied; house_prices does not"),
         ("mnist", ["--batch-size", "55000"], "batch_size must be from 1 to the number of examples, 54000; got 55000"),
         ("mnist", ["--rounds", "many"], "rounds must be a number; got 'many'"),
         ("mnist", ["--rounds", "0"], "rounds must be positive; got 0"),

@@ -2,13 +2,19 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxresearch import data
 from jaxresearch.data import tfds as loader
+from jaxresearch.privacy.encrypt import Cipher
 
+ROOT = Path(__file__).parents[2]
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -108,6 +114,50 @@ def test_a_kept_set_that_was_altered_is_refused(homes, prepared):
     path.write_bytes(raw)
     with pytest.raises(ValueError, match="train-inputs.npy must have SHA-256 .*; it was altered. Delete"):
         loader.load_tfds("flowers", seed=0, test_fraction=0.2, data_dir=prepared)
+
+
+@pytest.mark.filterwarnings("default")  # TFDS warns of itself
+def test_a_set_is_kept_sealed_inside_sealed_by_and_is_the_same(homes, prepared):
+    def loaded():
+        return loader.load_tfds("flowers", seed=0, test_fraction=0.2, data_dir=prepared)
+
+    with data.sealed_by(Cipher(os.urandom(32))):
+        made, again = loaded(), loaded()  # decoded, then from what was kept
+    files = [path for path in (homes / "cache").rglob("*") if path.is_file()]
+    assert len(files) == 5 and all(path.suffix == ".sealed" for path in files)
+    assert {path.parent.name for path in files} == {"flowers-1.0.0-sealed"}
+    clear = loaded()
+    assert (homes / "cache" / "tfds" / "flowers-1.0.0" / "manifest.json").is_file()
+    for dataset in (made, again):
+        assert dataset.card == clear.card  # digests are of the arrays: a run goes on with or without a key
+        for name, part in dataset.parts().items():
+            for key, values in part.items():
+                np.testing.assert_array_equal(values, clear.parts()[name][key])
+                assert values.dtype == clear.parts()[name][key].dtype and not isinstance(values, np.memmap)
+    with data.sealed_by(None):
+        assert isinstance(loaded().train["inputs"], np.memmap)
+
+
+@pytest.mark.filterwarnings("default")  # TFDS warns of itself
+def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(homes, prepared):
+    def jaxresearch(directory, *words):
+        command = [sys.executable, "-m", "jaxresearch", *words, "--directory", str(homes / directory)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    key = homes / "key"
+    key.write_bytes(os.urandom(32))
+    words = ["mnist", "--data", "tfds:flowers", "--batch-size", "8", "--encrypt-with", str(key)]
+    done = jaxresearch("run", "run", *words, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    kept = [path for path in (homes / "cache").rglob("*") if path.is_file()]
+    assert len(kept) == 5 and all(path.suffix == ".sealed" for path in kept)
+    done = jaxresearch("sweep", "sweep", *words, "--smoke", "--learning-rate", "1e-3,1e-2")  # opened again
+    assert done.returncode == 0, done.stderr
+    key.write_bytes(os.urandom(32))
+    for command in ("run", "study"):
+        other = jaxresearch("other", command, *words)
+        assert other.returncode == 2 and len(other.stderr.splitlines()) == 1 and not (homes / "other").exists()
+        assert "manifest.json-0.sealed must be whole and of this key; it is altered or of another" in other.stderr
 
 
 def test_a_manifest_names_every_array(homes):

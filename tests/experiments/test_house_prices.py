@@ -1,5 +1,6 @@
 """The house prices: the closed form in USD and square feet, the gradient three ways, and the source's slip."""
 
+import csv
 import json
 import re
 import subprocess
@@ -25,9 +26,17 @@ def sales():
     return area, np.concatenate([part["targets"][:, 0] for part in parts]).astype(np.float64)
 
 
-def run(directory, *words):
-    command = [sys.executable, "-m", "jaxresearch", "run", "house_prices", "--directory", str(directory), *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+def run(directory, *words, command="run"):
+    words = [sys.executable, "-m", "jaxresearch", command, "house_prices", "--directory", str(directory), *words]
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+
+
+def page(directory):
+    """Returns what ``jaxresearch report`` makes of a directory."""
+    words = [sys.executable, "-m", "jaxresearch", "report", str(directory)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return (directory / "report.html").read_text()
 
 
 def test_gradient_descent_reaches_the_closed_form_to_six_digits(sales, tmp_path):
@@ -40,10 +49,12 @@ def test_gradient_descent_reaches_the_closed_form_to_six_digits(sales, tmp_path)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["test/r2"]["mean"] == pytest.approx(np.corrcoef(*sales)[0, 1] ** 2, abs=1e-6)
     assert result["claim"]["verdict"] == "supported" and said[0] in result["report"]
+    shown = page(tmp_path / "run")  # the band of an interval without width
+    assert "<svg" in shown and "0.4995 to 0.4995" in shown
 
 
 def test_all_columns_explain_more_of_sales_held_out(tmp_path):
-    words = "--data ames --features all --batch-size 2344 --learning-rate 0.1 --epochs 500".split()
+    words = "--data ames --features all --learning-rate 0.1 --epochs 500".split()
     done = run(tmp_path / "run", *words)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -51,9 +62,65 @@ def test_all_columns_explain_more_of_sales_held_out(tmp_path):
     assert result["claim"]["verdict"] == "undecided"
 
 
+def test_a_study_decides_the_claim_though_its_seeds_are_alike(tmp_path):
+    directory = tmp_path / "study"
+    done = run(directory, command="study")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    result = json.loads((directory / "result.json").read_text())
+    values = result["metrics"]["test/r2"]["values"]
+    assert len(values) == 10 and np.ptp(values) < 1e-6 and result["claim"]["verdict"] == "supported"
+    story = (directory / "study.md").read_text()
+    for said in (
+        "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds).",
+        "The test part holds the training part's examples: it describes them, and forecasts nothing.",
+        "| 1 | the plain settings: 1 | plain | 0.5716 | 0.5716 to 0.5716 |",
+        "Adjusting ended since the validation interval supports the claim.\n",
+        "With the first of these seeds: price = 13,289.6 USD + 111.694 USD a square foot x Gr_Liv_Area",
+    ):
+        assert said in story, story
+    assert "0.4995 to 0.4995" in page(directory)
+
+
+def test_a_study_from_too_small_a_step_goes_over_the_grid(tmp_path):
+    done = run(tmp_path / "study", "--learning-rate", "0.003", "--fresh-seeds", "5", command="study")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    result = json.loads((tmp_path / "study" / "result.json").read_text())
+    assert result["claim"]["verdict"] == "supported" and result["hyperparameters"]["learning_rate"] >= 0.2
+    assert result["gain"]["mean"] > 0.01
+    story = (tmp_path / "study" / "study.md").read_text()
+    assert "| 2 | a grid over learning_rate: 6 |" in story and "as that of the best of 7" in story
+    # A digit less than the plain step size: in float32, 0.2 of a small gradient is lost where 0.5 of it is not.
+    assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD a square foot", story)
+
+
+def test_a_sweep_finds_the_step_sizes_that_converge(tmp_path):
+    words = ["--learning-rate", "0.003,0.5,1.0,1.5,2.5", "--seeds", "2"]
+    done = run(tmp_path / "sweep", *words, command="sweep")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    rows = list(csv.DictReader((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()))
+    small, *converged, large = (float(row["r2"]) for row in rows)
+    assert np.ptp(converged) < 1e-5 and min(converged) > 0.5 > large and small < min(converged)
+    assert "e+" in done.stdout and (tmp_path / "sweep" / "sweep.png").exists()  # large figures are told in four digits
+
+
+def test_a_smoke_run_takes_a_step_on_all_of_it(tmp_path):
+    done = run(tmp_path / "run", "--smoke")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["n_seeds"] == 2 and result["claim"]["verdict"] == "undecided"
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 1
+
+
 def test_a_line_of_another_column_names_its_unit(tmp_path):
     done = run(tmp_path / "run", "--features", "Year_Built", "--epochs", "20")
     assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD a unit x Year_Built", done.stdout), done.stdout + done.stderr
+
+
+def test_a_batch_that_is_none_is_told_in_a_line(tmp_path):
+    done = run(tmp_path / "run", "--batch-size", "-1")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+    assert "batch_size must be at least 0; got -1. It is: examples a step; 0: all of them" in done.stderr
 
 
 @pytest.mark.raises

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxresearch.data import DataCard
+from jaxresearch.data import tfds as kept
 from jaxresearch.privacy.encrypt import Cipher, DecryptionError, read_key
 from jaxresearch.records import CheckpointError, Checkpoints
 
@@ -66,6 +68,69 @@ def test_every_bit_of_a_sealed_content_counts():
             wrong.open(sealed, name=name)
     with pytest.raises(DecryptionError):
         cipher.open(b"", name="a")
+
+
+@pytest.fixture
+def sealed(tmp_path, monkeypatch):
+    """A decoded set that is kept sealed, in parts of 500 bytes: its folder, cipher, arrays and card."""
+    monkeypatch.setattr(kept, "_PART", 500)
+    folder, cipher = tmp_path / "flowers-1.0.0-sealed", Cipher(os.urandom(32))
+    inputs = np.frombuffer(b"a secret flower!" * 64, np.uint8).reshape(64, 16)
+    part = {"inputs": inputs, "targets": np.zeros(64, np.int32)}
+    kept._store(
+        folder, {"train": part, "test": part}, DataCard(name="flowers", source="b", class_names=("rosa",)), cipher
+    )
+    return folder, cipher, part
+
+
+def test_a_sealed_set_comes_back_and_is_nowhere_in_the_clear(sealed):
+    folder, cipher, part = sealed
+    parts, card = kept._stored(folder, cipher)
+    assert card.class_names == ("rosa",) and card.feature_shape == (16,)
+    for name in ("train", "test"):
+        for key, values in part.items():
+            np.testing.assert_array_equal(parts[name][key], values)
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.name.startswith("train-inputs.npy-")]) == 3
+    for secret in (b"a secret flower!", b"NUMPY", b"rosa"):
+        assert files and not any(secret in path.read_bytes() for path in files)
+
+
+def test_every_byte_of_a_sealed_set_counts(sealed):
+    folder, cipher, _ = sealed
+    for path in folder.iterdir():
+        whole = path.read_bytes()
+        for place in {0, 11, 12, len(whole) // 2, len(whole) - 1}:
+            altered = bytearray(whole)
+            altered[place] ^= 1
+            path.write_bytes(altered)
+            with pytest.raises(
+                ValueError, match=f"{path.name} must be whole and of this key; .* Pass its key, or delete"
+            ):
+                kept._stored(folder, cipher)
+        path.write_bytes(whole)
+    kept._stored(folder, cipher)
+
+
+def test_a_sealed_set_is_bound_to_its_key_its_name_and_all_its_parts(sealed):
+    folder, cipher, _ = sealed
+    with pytest.raises(ValueError, match="manifest.json-0.sealed must be whole and of this key") as caught:
+        kept._stored(folder, Cipher(os.urandom(32)))
+    assert "\n" not in str(caught.value)
+    other = folder.rename(folder.with_name("roses-1.0.0-sealed"))
+    with pytest.raises(ValueError, match="manifest.json-0.sealed must be whole and of this key"):
+        kept._stored(other, cipher)
+    other.rename(folder)
+    first, second, last = (folder / f"train-inputs.npy-{number}.sealed" for number in range(3))
+    one, two, three = (path.read_bytes() for path in (first, second, last))
+    first.write_bytes(two), second.write_bytes(one)
+    with pytest.raises(ValueError, match="train-inputs.npy-0.sealed must be whole and of this key"):
+        kept._stored(folder, cipher)
+    first.write_bytes(one), second.write_bytes(two), last.unlink()
+    with pytest.raises(ValueError, match="train-inputs.npy must have SHA-256 .*; it was altered. Delete"):
+        kept._stored(folder, cipher)
+    last.write_bytes(three)
+    kept._stored(folder, cipher)
 
 
 def test_a_key_file_is_checked(tmp_path):
