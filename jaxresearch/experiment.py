@@ -253,7 +253,7 @@ def batch_size(hyperparameters: Any, n_examples: int) -> int:
 
     References:
         Bottou, Curtis and Nocedal (2018), Optimization methods for large-scale machine learning, SIAM Review 60(2), section
-        3.1 (stochastic and batch methods). https://arxiv.org/abs/1606.04838
+        3 (stochastic and batch methods). https://arxiv.org/abs/1606.04838
     """
     return hyperparameters.batch_size or n_examples
 
