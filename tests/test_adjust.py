@@ -40,6 +40,13 @@ def test_grid_is_every_combination_once():
     assert strategy((PLAIN, made(proposal.settings))) is None
 
 
+def test_a_whole_number_is_a_float_where_the_field_is_one():
+    changed = adjust.replaced(Rates(), {"learning_rate": 1, "batch_size": np.int64(4), "schedule": "linear"})
+    assert type(changed.learning_rate) is float and changed.batch_size == 4
+    proposal = adjust.grid(learning_rate=[1, 0.2])((PLAIN,))
+    assert [type(setting.learning_rate) for setting in proposal.settings] == [float, float]
+
+
 def test_random_is_a_function_of_the_history():
     strategy = adjust.random(n=50, seed=1, learning_rate=(1e-4, 1e-1), schedule=["constant", "linear"])
     first, again, next_ = strategy((PLAIN,)), strategy((PLAIN,)), strategy((PLAIN, PLAIN))

@@ -8,6 +8,13 @@ import numpy as np
 from jaxresearch import statistics
 from jaxresearch.records.run_directory import read_json, read_metrics
 
+# What each file of a run holds at least.
+_HELD = {
+    "config.json": ("experiment", "hyperparameters", "data_card"),
+    "environment.json": ("command", "started", "devices", "platform", "packages", "git", "python"),
+    "result.json": ("experiment", "question", "n_seeds", "metrics", "claim", "seconds", "smoke"),
+}
+
 
 class Curve(NamedTuple):
     """The mean over seeds of a metric of the training, chunk by chunk, and the ends of its 95 % interval of Student's t.
@@ -78,15 +85,23 @@ def read_run(path: str | Path) -> Recorded:
         ValueError: directory must be that of a run or study that has ended; nowhere holds no config.json.
     """
     path = Path(path)
-    names = ("config.json", "environment.json", "result.json")
-    missing = [name for name in names if not (path / name).is_file()]
+    missing = [name for name in _HELD if not (path / name).is_file()]
     if missing:
         raise ValueError(
             f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}."
             + (f" Go on with it: jaxresearch resume {path}" if missing == ["result.json"] else "")
         )
-    config, environment, result = (read_json(path / name) for name in names)
+    config, environment, result = (_whole(path / name) for name in _HELD)
     return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"))
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """Returns the content of one file of a run, after checking that it holds what such a file does."""
+    content = read_json(path)
+    missing = [name for name in _HELD[path.name] if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise ValueError(f"{path} must be that of a run; it holds no {missing[0]}. Restore it.")
+    return content
 
 
 def _curve(name: str, lines: list[dict[str, Any]]) -> Curve:

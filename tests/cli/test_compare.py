@@ -60,11 +60,15 @@ def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
     config = json.loads((runs[1] / "config.json").read_text())
     config["data_card"]["sha256"] = [["ames.csv", "12"]]
     (other / "config.json").write_text(json.dumps(config))
+    target = shutil.copytree(runs[1], tmp_path / "target")
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, "target": "Lot_Area"}))
     for directories, message in (
         (runs[:1], "directories must be two or more"),
         ([runs[0], runs[0]], "each named once"),
         ([runs[0], tmp_path], "directory must be that of a run"),
         ([runs[0], other], "runs must be of the same data"),
+        ([runs[0], target], "they differ in target"),
         ([*runs, "--page"], "--page must name a file"),
         ([*runs, "--pages", "x.html"], "options must be --page FILE alone"),
         ([*runs, "--page", tmp_path / "none" / "x.html"], "No such file or directory"),

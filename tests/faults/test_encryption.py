@@ -157,6 +157,8 @@ def test_a_run_is_kept_sealed_and_goes_on_with_its_key_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and jaxresearch("verify", directory).returncode == 0
     (directory / "result.json").unlink()  # as if it had been killed at the end
+    clear = jaxresearch(*words[:-2])
+    assert clear.returncode == 2 and "it differs in encrypt_with" in clear.stderr  # what is sealed stays sealed
     key.write_bytes(os.urandom(32))
     other = jaxresearch("resume", directory)
     assert other.returncode == 1 and "must be opened by the key that sealed it" in other.stderr

@@ -14,13 +14,14 @@ from jaxresearch.records.report import fragment
 def directory(tmp_path):
     """What a run of three seeds leaves, one of which was not finite in its second chunk and diverged."""
     run = records.RunDirectory(tmp_path / "run")
-    run.write("config.json", {"experiment": "line", "hyperparameters": {"rate": 0.1}})
-    run.write("environment.json", {"command": ["jaxresearch", "run", "line"]})
+    run.write("config.json", {"experiment": "line", "hyperparameters": {"rate": 0.1}, "data_card": {}})
+    run.write("environment.json", {**records.environment(seeds=[0, 1, 2]), "command": ["jaxresearch", "run", "line"]})
     run.append_metrics({"step": 10, "seconds": 0.1, "train/loss": np.array([1.0, 2.0, 3.0])})
     run.append_metrics({"step": 20, "seconds": 0.2, "train/loss": np.array([0.5, math.nan, 1.5])})
     metrics = {"test/r2": statistics.summary([0.9, math.nan, 0.8])}
     claim = {"text": "a line", "verdict": "undecided", "because": "a seed diverged"}
-    run.write("result.json", {"question": "A <line>?", "n_seeds": 3, "metrics": metrics, "claim": claim})
+    told = {"experiment": "line", "question": "A <line>?", "n_seeds": 3, "seconds": {}, "smoke": False}
+    run.write("result.json", {**told, "metrics": metrics, "claim": claim})
     run.close()
     return run.path
 
@@ -55,6 +56,9 @@ def test_a_notebook_shows_text_of_the_record_escaped(directory):
 def test_read_run_names_the_file_that_is_missing_or_not_whole(directory, name):
     (directory / name).write_text('{"half": ')
     with pytest.raises(ValueError, match=f"{name} must be whole JSON"):
+        records.read_run(directory)
+    (directory / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"{name} must be that of a run; it holds no "):
         records.read_run(directory)
     (directory / name).unlink()
     with pytest.raises(ValueError, match=f"holds no {name}"):
