@@ -43,6 +43,8 @@ def _parsed(words: list[str]) -> tuple[list[Path], Path | None]:
         if len(rest) <= at + 1:
             raise UsageError(f"{_PAGE} must name a file; got none. Write: {_PAGE} compare.html")
         file = Path(rest[at + 1])
+        if not file.parent.is_dir():
+            raise UsageError(f"{_PAGE} must name a file in a folder that is there; got {file}. Make the folder first.")
         del rest[at : at + 2]
     unknown = [word for word in rest if word.startswith("-")]
     if unknown:

@@ -24,11 +24,13 @@ def report(path: Path) -> int:
     try:
         config_in(path)  # refuses an experiment that came with the directory
         run = records.read_run(path)
-        text = page(run, predicted=_predicted(run))
+        predicted = _predicted(run)
+        text = page(run, predicted=predicted)
         records.RunDirectory.again(path).write_text_file(_NAME, text)
     except Exception as error:
         return told(error, str(path), code=2)
-    display.console().print(f"report: {path / _NAME}", soft_wrap=True, markup=False)
+    for line in (*predicted["missing"], f"report: {path / _NAME}"):
+        display.console().print(line, soft_wrap=True, markup=False)
     return 0
 
 

@@ -28,6 +28,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.records import wording
 
 _SMOKE_STEPS = 20
+_MOST_DIFFERENCES = 6  # in one line
 _SMOKE_TEST_EXAMPLES = 500
 SWEEP_TABLE = "sweep.csv"  # written last: it says that a sweep has ended
 _CHANGEABLE = (
@@ -148,6 +149,7 @@ def opened_directory(
     """Returns a new directory, or the one of a run or study that was interrupted, if it is this one."""
     if not (path / "config.json").is_file():
         return new_directory(path, asked, options, dataset)
+    _require_same_kind(path, asked["experiment"], what)
     last, story = {"study": ("result.json", "study.md"), "sweep": (SWEEP_TABLE,) * 2}.get(what, ("result.json",) * 2)
     if (path / last).is_file():
         raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
@@ -157,15 +159,28 @@ def opened_directory(
     may_change = set(_CHANGEABLE)
     if None in (directory.read("config.json").get("encrypt_with"), options.encrypt_with):
         may_change.discard("encrypt_with")  # a key may have moved, but what is sealed stays sealed
-    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences.items() if key not in may_change]
-    if changed:
+    named = {key.rpartition(".")[2]: values for key, values in differences.items() if key not in may_change}
+    if named:
+        changed = [f"{name}: {values}" for name, values in named.items()][:_MOST_DIFFERENCES]
+        more = f"; and {len(named) - len(changed)} more" if len(named) > len(changed) else ""
         raise UsageError(
-            f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}. "
+            f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}{more}. "
             "Name another one with --directory."
         )
     directory.write("config.json", config)
     directory.add_environment(records.environment(seeds=list(range(options.seeds))))
     return directory
+
+
+def _require_same_kind(path: Path, experiment: str, what: str) -> None:
+    """Raises where a directory is that of another experiment, or of another command."""
+    config = records.read_json(path / "config.json")
+    kind = "study" if "study" in config else "sweep" if "axes" in config else "run"
+    if (kind, config.get("experiment")) != (what, experiment):
+        raise UsageError(
+            f"directory {path} must be that of a {what} of {experiment} to go on with it; it is that of a {kind} of "
+            f"{config.get('experiment')}. Name another one with --directory."
+        )
 
 
 def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:

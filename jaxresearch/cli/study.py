@@ -268,7 +268,7 @@ def _story(
         "",
         f"Settings were compared on {validation}. The test part {unread}.",
         "",
-        "| round | tried | best | validation | 95 % interval |",
+        f"| round | tried | best | validation {experiment.claim.evaluated} | 95 % interval |",
         "|---|---|---|---|---|",
         *(f"| {' | '.join(line)} |" for line in _lines(experiment, conclusion)),
         "",

@@ -71,6 +71,7 @@ def curves(name: str, of_runs: dict[str, Curve]) -> str:
         for label, curve in of_runs.items():
             panel.plot(curve.steps, curve.mean, marker="o", markersize=3, label=label)
             panel.fill_between(curve.steps, curve.low, curve.high, alpha=0.25, linewidth=0)
+        panel.set_ylim(*_seen(of_runs))
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("step")
         panel.spines[["top", "right"]].set_visible(False)
@@ -84,6 +85,20 @@ def curves(name: str, of_runs: dict[str, Curve]) -> str:
         for label, curve in of_runs.items()
     )
     return _svg(draw, name=name, said=f"Line chart of {name}, mean over seeds with interval: {ends}.")
+
+
+def _seen(of_runs: dict[str, Curve]) -> tuple[float | None, float | None]:
+    """Returns the ends of the vertical axis: bands of few seeds are wide, and may not press the curves flat."""
+    means = np.array([value for curve in of_runs.values() for value in curve.mean])
+    ends = np.array([value for curve in of_runs.values() for value in (*curve.low, *curve.high)])
+    means, ends = means[np.isfinite(means)], ends[np.isfinite(ends)]
+    if not len(means) or np.ptp(means) == 0:
+        return None, None
+    everything = np.concatenate([means, ends])
+    low = max(everything.min(), means.min() - np.ptp(means) / 2)
+    high = min(everything.max(), means.max() + np.ptp(means) / 2)
+    margin = 0.05 * (high - low)
+    return float(low - margin), float(high + margin)
 
 
 def confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> str:

@@ -87,9 +87,12 @@ def read_run(path: str | Path) -> Recorded:
     path = Path(path)
     missing = [name for name in _HELD if not (path / name).is_file()]
     if missing:
+        advice = ""
+        if missing == ["result.json"]:
+            is_sweep = "axes" in read_json(path / "config.json")
+            advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: jaxresearch resume {path}"
         raise ValueError(
-            f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}."
-            + (f" Go on with it: jaxresearch resume {path}" if missing == ["result.json"] else "")
+            f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"
         )
     config, environment, result = (_whole(path / name) for name in _HELD)
     return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"))

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 _LOCK = ".lock"
+_LONGEST = 60  # letters of a value in a message
 _EXACT = ("axes", "best", "hyperparameters")
 
 
@@ -92,7 +93,7 @@ class RunDirectory:
         """
         recorded, asked = _flat(self.read(name)), _flat(_plain(content))
         return {
-            key: f"{recorded.get(key, 'nothing')} on record, {asked.get(key, 'nothing')} asked"
+            key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
             for key in sorted(recorded.keys() | asked)
             if recorded.get(key) != asked.get(key)
         }
@@ -238,6 +239,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _short(value: Any) -> str:
+    """Returns a value as text of one line's size."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from jaxresearch.records.run_directory import read_json, write_file
 
 TRACKERS = {"tensorboard": ("tensorboardX",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}  # and what each imports
 _MOST_WAITING = 64  # lines; a run has some twenty
-_PATIENCE = 15.0  # seconds that a tracker is waited for at the end of a run; the first start of MLflow takes some
+_PATIENCE = 30.0  # seconds that a tracker is waited for at the end of a run; the first start of MLflow takes some
 _MLFLOW_RUN = "mlflow.json"
 
 
@@ -251,7 +251,7 @@ class _Line:
         """Warns once that the tracker is dropped."""
         if self._why is not None and not self._is_dropped:
             self._is_dropped = True
-            warnings.warn(f"the tracker {self._name} is dropped, the run goes on: {self._why}", stacklevel=4)
+            warnings.warn(f"the tracker {self._name} is dropped: {self._why}", stacklevel=4)
 
 
 def _figures(name: str, of_seeds: np.ndarray) -> list[tuple[str, float]]:

@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
         ([runs[0], target], "they differ in target"),
         ([*runs, "--page"], "--page must name a file"),
         ([*runs, "--pages", "x.html"], "options must be --page FILE alone"),
-        ([*runs, "--page", tmp_path / "none" / "x.html"], "No such file or directory"),
+        ([*runs, "--page", tmp_path / "none" / "x.html"], "--page must name a file in a folder that is there"),
     ):
         done = compare(*directories)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -466,7 +466,7 @@ def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_figure(jaxre
         assert done.returncode == 0, done.stderr
         values.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
     assert values[0] == values[1]
-    assert "jaxresearch: warning: the tracker mlflow is dropped, the run goes on" in done.stderr
+    assert "jaxresearch: warning: the tracker mlflow is dropped: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

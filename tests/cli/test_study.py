@@ -113,7 +113,7 @@ def test_a_directory_of_another_study_is_refused(house, tmp_path):
     (directory / "config.json").write_text('{"experiment": "other"}')
     done = study(house, "--directory", str(directory))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "must hold this study to go on with it; it differs in" in done.stderr
+    assert "must be that of a study of" in done.stderr and "it is that of a run of other. Name another" in done.stderr
 
 
 def test_an_experiment_without_adjust_cannot_be_studied(house, tmp_path):

@@ -91,7 +91,7 @@ def test_one_that_raises_is_dropped_with_one_warning_and_the_others_go_on(method
         warnings.simplefilter("always")
         tell(records.Tracking({"faulty": Faulty(method, fault), "noted": noted}))
     assert [str(warning.message) for warning in caught] == [
-        "the tracker faulty is dropped, the run goes on: it raised RuntimeError: the server is gone"
+        "the tracker faulty is dropped: it raised RuntimeError: the server is gone"
     ]
     assert len(noted.told) == 4
 
@@ -104,7 +104,7 @@ def test_one_that_hangs_is_not_waited_for_beyond_its_patience(method):
         tell(records.Tracking({"hanging": Faulty(method, released.wait), "noted": noted}, patience=0.2))
     released.set()
     (warning,) = caught
-    assert "the tracker hanging is dropped, the run goes on: it was not done in 0.2 seconds" in str(warning.message)
+    assert "the tracker hanging is dropped: it was not done in 0.2 seconds" in str(warning.message)
     assert len(noted.told) == 4
 
 
@@ -116,9 +116,7 @@ def test_one_that_does_not_keep_up_is_dropped_while_the_run_goes_on():
             tracking.begin({}, step=0)
             for step in range(trackers._MOST_WAITING + 3):
                 tracking.log(step, {"loss": np.array([1.0])})
-            assert [str(warning.message) for warning in caught] == [
-                "the tracker slow is dropped, the run goes on: it does not keep up"
-            ]
+            assert [str(warning.message) for warning in caught] == ["the tracker slow is dropped: it does not keep up"]
     released.set()
 
 
