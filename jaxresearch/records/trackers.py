@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _PATIENCE = 30.0  # seconds that a tracker is waited for at the end of a run; th
 _MLFLOW_RUN = "mlflow.json"
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where figures are sent; each method may take its time, raise or hang."""
 
@@ -53,7 +54,7 @@ class Tracking:
         ...     tracking.log(10, {"loss": np.array([1.0, 2.0])})
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], *, patience: float = _PATIENCE):
+    def __init__(self, trackers: Mapping[str, Tracker], *, patience: int | float = _PATIENCE):
         self._trackers, self._patience = trackers, patience
         self._lines: list[_Line] = []
         self._has_ended = False
@@ -206,7 +207,7 @@ class MLflow:
 class _Line:
     """The thread of one tracker, and what waits for it."""
 
-    def __init__(self, name: str, tracker: Tracker, patience: float):
+    def __init__(self, name: str, tracker: Tracker, patience: int | float):
         self._name, self._tracker, self._patience = name, tracker, patience
         self._waiting: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(_MOST_WAITING)
         self._why: str | None = None
