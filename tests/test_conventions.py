@@ -45,6 +45,7 @@ CORE = (
     "hypergradients",
     "adjust",
     "sampling",
+    "decoding",
     "models",
     "data",
 )
@@ -128,7 +129,7 @@ def test_imports_go_one_way():
         for i, names in enumerate(
             (
                 ("losses", "metrics", "statistics", "sampling", "models", "data"),
-                ("gradients",),
+                ("gradients", "decoding"),
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),
                 ("experiment", "tune"),

@@ -14,16 +14,48 @@ if TYPE_CHECKING:
     from jaxresearch.models.linen_adapter import linen
     from jaxresearch.models.nnx_adapter import nnx
     from jaxresearch.models.perceptron import linear, mlp
+    from jaxresearch.models.transformer import (
+        TransformerSizes,
+        cached_decoder,
+        classifier,
+        decoder,
+        embedder,
+        encoder,
+    )
+    from jaxresearch.models.warm_start import warm_started
 
-__all__ = ["Model", "cnn", "equinox", "function", "linear", "linen", "mlp", "nnx"]
+__all__ = [
+    "Model",
+    "TransformerSizes",
+    "cached_decoder",
+    "classifier",
+    "cnn",
+    "decoder",
+    "embedder",
+    "encoder",
+    "equinox",
+    "function",
+    "linear",
+    "linen",
+    "mlp",
+    "nnx",
+    "warm_started",
+]
 
 _FILES = {
+    "TransformerSizes": "transformer",
+    "cached_decoder": "transformer",
+    "classifier": "transformer",
     "cnn": "convolutional",
+    "decoder": "transformer",
+    "embedder": "transformer",
+    "encoder": "transformer",
     "equinox": "equinox_adapter",
     "linear": "perceptron",
     "linen": "linen_adapter",
     "mlp": "perceptron",
     "nnx": "nnx_adapter",
+    "warm_started": "warm_start",
 }
 
 

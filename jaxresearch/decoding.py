@@ -1,0 +1,263 @@
+"""Writing with a decoder: greedy, sampled or by beams, for many prompts at once, as pure functions to be jitted.
+
+The model is `jaxresearch.models.cached_decoder`: its state holds what was seen, so that each token costs one place, not all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
+
+from jaxresearch.models import Model
+
+Chooser = Callable[[Key[Array, ""], Float[Array, "rows tokens"]], Int[Array, " rows"]]
+
+
+def greedy() -> Chooser:
+    """Returns the choice of the likeliest token; the key is not used.
+
+    Returns:
+        ``(key, logits) -> tokens``, for `generate`.
+
+    Example:
+        >>> greedy()(jax.random.key(0), jnp.array([[0.0, 2.0, 1.0]])).tolist()
+        [1]
+
+    References:
+        Jurafsky and Martin (2025), Speech and Language Processing, section 10.2. https://web.stanford.edu/~jurafsky/slp3/
+    """
+    return lambda key, logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def sampling(
+    *, temperature: float | Float[Array, ""] = 1.0, top_k: int | None = None, top_p: float | Float[Array, ""] = 1.0
+) -> Chooser:
+    r"""Returns the choice of a random token, drawn from the softmax of the logits over a temperature.
+
+    Args:
+        temperature: The logits are divided by it; positive, may be swept. Towards 0 the choice is the greedy one.
+        top_k: Only the ``k`` likeliest tokens are drawn from; all unless given.
+        top_p: Only the likeliest tokens that together have this probability, the one that reaches it among them; above 0
+            to 1, may be swept. It is applied after ``top_k``.
+
+    Returns:
+        ``(key, logits) -> tokens``, for `generate`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+        >>> draw = sampling(temperature=0.7, top_k=2)
+        >>> {int(draw(jax.random.key(seed), jnp.array([[0.0, 2.0, 1.0]]))[0]) for seed in range(50)}
+        {1, 2}
+
+    References:
+        Fan, Lewis and Dauphin (2018), ACL, section 4.3 (top k). Holtzman, Buys, Du, Forbes and Choi (2020), The curious
+        case of neural text degeneration, ICLR, section 3.1 (top p). https://arxiv.org/abs/1904.09751
+    """
+    if isinstance(temperature, int | float) and not temperature > 0:
+        raise ValueError(f"temperature must be positive; got {temperature}. Use greedy() for the likeliest token.")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be 1 or more; got {top_k}. Leave it out to draw from all tokens.")
+    if isinstance(top_p, int | float) and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1; got {top_p}. It is a probability.")
+
+    def choose(key, logits):
+        logits = logits / temperature
+        if top_k is not None and top_k < logits.shape[-1]:
+            least = jax.lax.top_k(logits, top_k)[0][:, -1:]
+            logits = jnp.where(logits >= least, logits, -jnp.inf)
+        if not (isinstance(top_p, int | float) and top_p == 1):
+            logits = jnp.where(_is_in_nucleus(logits, top_p), logits, -jnp.inf)
+        return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+
+    return choose
+
+
+def generate(
+    key: Key[Array, ""],
+    params: PyTree[Array],
+    model_state: PyTree[Array],
+    prompts: Integer[Array, "rows length"],
+    *,
+    model: Model,
+    n_new: int,
+    choose: Chooser,
+    end: int | None = None,
+) -> Int[Array, "rows n_new"]:
+    """Returns the tokens that follow each prompt.
+
+    Args:
+        key: Of the draws; token ``t`` is drawn with ``fold_in(key, t)``.
+        params: Of the decoder.
+        model_state: Its empty cache, as its ``init`` gives it.
+        prompts: One a row; shorter ones begin with the model's padding.
+        model: A `jaxresearch.models.cached_decoder` of as many rows.
+        n_new: Tokens to write, 1 or more; static.
+        choose: `greedy` or `sampling`.
+        end: The token that ends a text; what follows it is ``end`` again.
+
+    Returns:
+        The new tokens alone, int32.
+
+    Raises:
+        ValueError: If a prompt is empty, or prompt and new tokens are more than the context.
+
+    Example:
+        >>> from jaxresearch import models
+        >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
+        >>> model = models.cached_decoder(65, sizes, n_rows=2)
+        >>> params, cache = model.init(jax.random.key(0))
+        >>> prompts = jnp.array([[1, 2], [3, 4]])
+        >>> generate(jax.random.key(1), params, cache, prompts, model=model, n_new=6, choose=greedy()).shape
+        (2, 6)
+
+    References:
+        Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
+    """
+    logits, cache = _prefilled(params, model_state, prompts, model, n_new)
+    first = _or_end(choose(jax.random.fold_in(key, 0), logits), jnp.zeros(len(prompts), bool), end)
+
+    def write(carry, place):
+        cache, token, has_ended = carry
+        logits, cache = model.apply(params, cache, token[:, None])
+        token = _or_end(choose(jax.random.fold_in(key, place), logits[:, -1]), has_ended, end)
+        return (cache, token, _has_ended(token, has_ended, end)), token
+
+    start = (cache, first, _has_ended(first, jnp.zeros(len(prompts), bool), end))
+    _, rest = jax.lax.scan(write, start, jnp.arange(1, n_new))
+    return jnp.concatenate([first[:, None], rest.T], axis=1)
+
+
+def beam_search(
+    params: PyTree[Array],
+    model_state: PyTree[Array],
+    prompts: Integer[Array, "rows length"],
+    *,
+    model: Model,
+    n_new: int,
+    width: int,
+    end: int | None = None,
+    length_penalty: float | Float[Array, ""] = 0.0,
+) -> tuple[Int[Array, "rows width n_new"], Float[Array, "rows width"]]:
+    r"""Returns the likeliest continuations of each prompt that a search with a beam finds, the best first.
+
+    At each token the ``width`` likeliest of all continuations of the beam stay. At the end they are ranked by
+
+    .. math:: \log p(y) / ((5 + |y|) / 6)^\alpha
+
+    where :math:`|y|` counts the tokens up to ``end``, that one among them. A beam of width 1 is the greedy choice.
+
+    Args:
+        params: Of the decoder.
+        model_state: Its empty cache, as its ``init`` gives it.
+        prompts: One a row; shorter ones begin with the model's padding.
+        model: A `jaxresearch.models.cached_decoder` of ``width`` rows a prompt.
+        n_new: Tokens to write, 1 or more; static.
+        width: Continuations kept, from 1 to the size of the vocabulary.
+        end: The token that ends a text; what follows it is ``end`` again, and costs nothing.
+        length_penalty: The exponent :math:`\alpha`: 0 ranks by probability alone, greater prefers longer texts.
+
+    Returns:
+        The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty.
+
+    Raises:
+        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the width is out of range.
+
+    Example:
+        >>> from jaxresearch import models
+        >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
+        >>> model = models.cached_decoder(65, sizes, n_rows=2 * 3)
+        >>> params, cache = model.init(jax.random.key(0))
+        >>> texts, scores = beam_search(params, cache, jnp.array([[1, 2], [3, 4]]), model=model, n_new=6, width=3)
+        >>> texts.shape, bool((scores[:, 0] >= scores[:, 1]).all())
+        ((2, 3, 6), True)
+
+    References:
+        Wu et al. (2016), Google's neural machine translation system, equation 14 (length). Sutskever, Vinyals and Le
+        (2014), NeurIPS, section 3.2 (beam). https://arxiv.org/abs/1609.08144
+    """
+    n_prompts = len(prompts)
+    logits, cache = _prefilled(params, model_state, jnp.repeat(prompts, width, axis=0), model, n_new)
+    n_tokens = logits.shape[-1]
+    if not 1 <= width <= n_tokens:
+        raise ValueError(f"width must be from 1 to the {n_tokens} tokens; got {width}. Pass the texts to keep.")
+
+    def of_prompts(leaf: Array) -> Array:
+        return leaf.reshape(n_prompts, width, *leaf.shape[1:])
+
+    # All texts of a prompt are the same at first: only one of them may be continued.
+    scores = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf)[None].repeat(n_prompts, axis=0)
+    texts = jnp.zeros((n_prompts, width, n_new), jnp.int32)
+    lengths, has_ended = jnp.zeros((n_prompts, width), jnp.int32), jnp.zeros((n_prompts, width), bool)
+
+    def extended(place, logits, scores, texts, lengths, has_ended):
+        """Returns the beam one token longer, and which text each of its texts continues."""
+        steps = jax.nn.log_softmax(of_prompts(logits), axis=-1)
+        if end is not None:
+            only_end = jnp.where(jnp.arange(n_tokens) == end, 0.0, -jnp.inf)[None, None]
+            steps = jnp.where(has_ended[..., None], only_end, steps)
+        scores, best = jax.lax.top_k((scores[..., None] + steps).reshape(n_prompts, -1), width)
+        parents, tokens = best // n_tokens, (best % n_tokens).astype(jnp.int32)
+        texts, lengths, has_ended = (_of_parents(leaf, parents) for leaf in (texts, lengths, has_ended))
+        texts = texts.at[:, :, place].set(tokens)
+        return (scores, texts, lengths + ~has_ended, _has_ended(tokens, has_ended, end)), parents
+
+    beam, parents = extended(0, logits, scores, texts, lengths, has_ended)
+
+    def write(carry, place):
+        cache, beam, parents = carry
+        rows = (jnp.arange(n_prompts)[:, None] * width + parents).ravel()
+        cache = jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, cache)
+        last = jnp.take(beam[1], place - 1, axis=2)
+        logits, cache = model.apply(params, cache, last.reshape(-1, 1))
+        beam, parents = extended(place, logits[:, -1], *beam)
+        return (cache, beam, parents), None
+
+    (_, (scores, texts, lengths, _), _), _ = jax.lax.scan(write, (cache, beam, parents), jnp.arange(1, n_new))
+    ranks = jnp.argsort(-scores / ((5 + lengths) / 6) ** length_penalty, axis=1, stable=True)
+    return _of_parents(texts, ranks), _of_parents(scores, ranks)
+
+
+def _prefilled(
+    params: PyTree[Array], cache: PyTree[Array], prompts: Integer[Array, "rows length"], model: Model, n_new: int
+) -> tuple[Float[Array, "rows tokens"], Any]:
+    """Returns the logits of the first new token, and the cache that holds the prompts."""
+    if prompts.ndim != 2 or prompts.shape[1] < 1:
+        raise ValueError(f"prompts must be tokens (rows, length), not empty; got {prompts.shape}. Give each a token.")
+    if n_new < 1:
+        raise ValueError(f"n_new must be 1 or more; got {n_new}. Pass the tokens to write.")
+    n_rows, context = cache["is_real"].shape
+    if len(prompts) != n_rows:
+        raise ValueError(f"the decoder must have a row for each text, {len(prompts)}; it has {n_rows}. Pass n_rows.")
+    if prompts.shape[1] + n_new > context:
+        raise ValueError(
+            f"prompt and new tokens must fit the context of {context}; got {prompts.shape[1]} + {n_new}. Write fewer."
+        )
+    logits, cache = model.apply(params, cache, prompts)
+    return logits[:, -1], cache
+
+
+def _is_in_nucleus(logits: Float[Array, "rows tokens"], top_p: float | Array) -> Array:
+    """Tells which tokens are among the likeliest that together reach the probability."""
+    order = jnp.argsort(-logits, axis=-1)
+    ranked = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)
+    is_in = jnp.cumsum(ranked, axis=-1) - ranked < top_p
+    return jnp.take_along_axis(is_in, jnp.argsort(order, axis=-1), axis=-1)
+
+
+def _or_end(tokens: Int[Array, " rows"], has_ended: Array, end: int | None) -> Int[Array, " rows"]:
+    """Returns the tokens, and ``end`` where a text has ended before."""
+    return tokens if end is None else jnp.where(has_ended, end, tokens)
+
+
+def _has_ended(tokens: Int[Array, "*rows"], has_ended: Array, end: int | None) -> Array:
+    """Tells which texts have ended by now."""
+    return has_ended if end is None else has_ended | (tokens == end)
+
+
+def _of_parents(leaf: Array, parents: Int[Array, "prompts width"]) -> Array:
+    """Returns what belongs to the text that each text continues."""
+    return jnp.take_along_axis(leaf, parents.reshape(*parents.shape, *(1,) * (leaf.ndim - 2)), axis=1)
