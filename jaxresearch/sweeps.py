@@ -215,8 +215,10 @@ def _flatten(args: tuple, in_axes: Any) -> tuple[list, list[int | None], Any]:
         in_axes = (0,) * len(args)
     if len(in_axes) != len(args):
         raise ValueError(f"in_axes must have one entry an argument; got {len(in_axes)} for {len(args)} arguments.")
-    axes = jax.tree.broadcast(tuple(in_axes), args, is_leaf=lambda axis: axis is None)
-    axes = jax.tree.leaves(axes, is_leaf=lambda axis: axis is None)
+    of_leaves = jax.tree.map(
+        lambda axis, arg: [axis] * len(jax.tree.leaves(arg)), tuple(in_axes), args, is_leaf=lambda axis: axis is None
+    )
+    axes = jax.tree.leaves(of_leaves, is_leaf=lambda axis: axis is None)
     for axis in axes:
         if axis not in (0, None):
             raise ValueError(f"in_axes must be 0 or None; got {axis!r}. Move the axis of the runs to the front.")

@@ -175,3 +175,12 @@ def test_product_spreads_a_tuple_of_leaves():
 
     _, made = sweeps.product(Knots(), seeds=[0, 1], rate=[0.1, 0.2, 0.4])
     assert [leaf.tolist() for leaf in made.knots] == [[1.0] * 6, [0.5] * 6]
+
+
+def test_sweep_takes_none_for_an_argument_that_is_left_out():
+    def fun(rate, shift, data):
+        return rate * data["values"] + (0 if shift is None else shift)
+
+    swept = sweeps.sweep(fun, (0, None, {"values": None, "nothing": None}))
+    made = swept(jnp.arange(3.0), None, {"values": jnp.float32(2), "nothing": None})
+    assert made.tolist() == [0.0, 2.0, 4.0]
