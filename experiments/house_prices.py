@@ -73,8 +73,8 @@ def report(hyperparameters, params, collected, dataset):
         )
     column = collected.train["inputs"][hyperparameters.features]
     (x_mean, x_scale), (y_mean, y_scale) = _scale(column), _scale(collected.train["targets"])
-    layer = params["Dense_0"]
-    bias, weight = float(layer["bias"][0]), float(layer["kernel"][0, 0])
+    layer = params["Dense_0"]  # of all seeds; the line is that of the first
+    bias, weight = float(layer["bias"][0, 0]), float(layer["kernel"][0, 0, 0])
     slope = weight * y_scale / x_scale
     intercept = y_mean + bias * y_scale - slope * x_mean
     name = hyperparameters.features

@@ -111,11 +111,11 @@ def diagnose(
         https://arxiv.org/abs/1710.03740
     """
     experiments.check(hyperparameters)
-    keys, train = sweeps.keys(seeds), sweeps.place(dataset.train, n_runs=len(seeds))
+    keys, train = sweeps.keys(seeds), sweeps.place(dataset.train, n_runs=len(seeds), axis=dataset.axis)
     program = experiments.program(experiment, dataset.card)
     n_before, state = start or (
         0,
-        CompiledFunction(sweeps.sweep(program.init, (0, None, None)))(keys, hyperparameters, train),
+        CompiledFunction(sweeps.sweep(program.init, (0, None, dataset.axis)))(keys, hyperparameters, train),
     )
     if step < n_before:
         raise ValueError(f"step must not lie before the start, {n_before}; got {step}. Begin with an earlier state.")
@@ -124,7 +124,7 @@ def diagnose(
         def steps(key, hyperparameters, state, data):
             return program.advance(key, hyperparameters, state, data, n_steps)
 
-        return CompiledFunction(sweeps.sweep(steps, (0, None, 0, None)))(keys, hyperparameters, state, train)
+        return CompiledFunction(sweeps.sweep(steps, (0, None, 0, dataset.axis)))(keys, hyperparameters, state, train)
 
     probing = experiments.program(dataclasses.replace(experiment, step=_probe), dataset.card)
     last = state

@@ -84,7 +84,7 @@ def execute(
         experiment: The stages.
         hyperparameters: The settings, the same for all seeds.
         dataset: Preprocessed data. Its test part is read once, after the last step.
-        seeds: One run for each.
+        seeds: One run for each; of folds, as many as there are, and run ``i`` is trained on fold ``i``.
         observe: Called after each chunk of steps, while the next one is already under way.
         start: The steps made and the state to go on from, as of a checkpoint; step 0 of the seeds unless given.
         keeping: Which states are kept on the way, as `Keeping` says.
@@ -94,7 +94,8 @@ def execute(
         numbers, bit for bit.
 
     Raises:
-        ValueError: If there is no seed, or a hyperparameter is out of its bounds or does not fit the data.
+        ValueError: If there is no seed, not one for each fold, or a hyperparameter is out of its bounds or does not fit the
+            data.
 
     Example:
         >>> from jaxresearch import losses, metrics, models, training
@@ -124,6 +125,8 @@ def execute(
         statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
     """
     _require_seeds(seeds)
+    if dataset.n_folds not in (0, len(seeds)):
+        raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}; got {len(seeds)}. Pass one for each.")
     experiments.check(hyperparameters)
     return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe, start, keeping)
 
@@ -206,7 +209,7 @@ def blank_state(experiment: Experiment, hyperparameters: Any, dataset: Dataset, 
     """
     program = experiments.program(experiment, dataset.card)
     init = jax.vmap(program.init, (0, None, None))
-    return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters, dataset.train)
+    return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters, dataset.of_run(0).train)
 
 
 def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: TrainState) -> np.ndarray:
@@ -242,8 +245,8 @@ def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, stat
 
         return jax.lax.map(of_example, inputs, batch_size=1000)
 
-    states = (jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step)))
-    return np.stack([of_seed(one, dataset.test["inputs"]) for one in states])
+    states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step))]
+    return np.stack([of_seed(one, dataset.of_run(i).test["inputs"]) for i, one in enumerate(states)])
 
 
 def differentiate(
@@ -331,7 +334,7 @@ def _carry_out(
     """Returns the outcome of one run a key; ``axis`` tells whether each has hyperparameters of its own (0) or not."""
     n_runs = len(keys)
     program = experiments.program(experiment, dataset.card)
-    n_examples = len(dataset.train["targets"])
+    n_examples = dataset.n_train
     n_steps = experiments.n_steps(hyperparameters, n_examples)
     n_a_step = experiments.batch_size(hyperparameters, n_examples) * n_runs
     steps_per_epoch = n_steps // hyperparameters.epochs
@@ -341,19 +344,19 @@ def _carry_out(
         def chunk(key, hyperparameters, state, data):
             return program.advance(key, hyperparameters, state, data, n)
 
-        return CompiledFunction(sweeps.sweep(chunk, (0, axis, 0, None)), donate_argnums=(2,))
+        return CompiledFunction(sweeps.sweep(chunk, (0, axis, 0, dataset.axis)), donate_argnums=(2,))
 
     ends = chunk_ends(n_steps)
     advances = [advance_by(n) for n in sorted({*np.diff([0, *ends]).tolist()})]
-    init = CompiledFunction(sweeps.sweep(program.init, (0, axis, None)))
-    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, None)))
+    init = CompiledFunction(sweeps.sweep(program.init, (0, axis, dataset.axis)))
+    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, dataset.axis)))
 
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
         seconds = time.perf_counter() - began - sum(advance.seconds for advance in advances)
         observe(Progress(step, n_steps, steps_per_epoch, values, seconds, (step - n_before) * n_a_step))
 
-    train = sweeps.place(dataset.train, n_runs=n_runs)
+    train = sweeps.place(dataset.train, n_runs=n_runs, axis=dataset.axis)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
     n_before, going_on = start or (0, state)
     if start is not None:
@@ -375,7 +378,7 @@ def _carry_out(
     jax.block_until_ready(state)
     trained = time.perf_counter()
 
-    test = sweeps.place(dataset.test, n_runs=n_runs)
+    test = sweeps.place(dataset.test, n_runs=n_runs, axis=dataset.axis)
     metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
     stages = (init, *advances, evaluate)
     seconds = {

@@ -32,7 +32,8 @@ H = TypeVar("H")
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
-    "seeds data target directory smoke save_every on_nonfinite encrypt_with track rounds seconds fresh_seeds".split()
+    "seeds folds train_examples init_from data target directory smoke save_every on_nonfinite encrypt_with track rounds seconds "
+    "fresh_seeds".split()
 )
 
 
@@ -173,7 +174,7 @@ class Experiment(Generic[H]):
         estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
         step         (estimator, optimizer) -> step                        `jaxresearch.training.step` unless given
         metrics      (card) -> metrics of the evaluation by name
-        report       (hyperparameters, params, collected, dataset) -> text  what the fitted model says, in the data's units
+        report       (hyperparameters, params, collected, dataset) -> text  what the fitted models (an axis of seeds) say
         adjust       (history) -> Proposal or None                         what a study tries next: `jaxresearch.adjust`
 
     Attributes:

@@ -82,7 +82,8 @@ def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *
         return program.evaluate(hyperparameters, state, test)
 
     of_data = data.digest(dataset.train) + data.digest(dataset.test)
-    types = [jax.tree.map(lambda array: jax.typeof(array), part) for part in (dataset.train, dataset.test)]
+    of_run = dataset.of_run(0)
+    types = [jax.tree.map(lambda array: jax.typeof(array), part) for part in (of_run.train, of_run.test)]
     made: dict[int, str] = {}
     for places in groups(settings):
         lowered = jax.jit(whole).lower(jax.random.key(0), settings[places[0]], *types).as_text()

@@ -82,14 +82,15 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
     return swept
 
 
-def place(tree: PyTree, *, n_runs: int) -> PyTree[Array]:
-    """Returns arrays that a sweep shares, copied once to each device that ``n_runs`` runs are spread over.
+def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
+    """Returns arrays of a sweep on the devices that ``n_runs`` runs are spread over: what they share is copied to each.
 
     Without it, arrays in host memory are copied at every call of the compiled sweep.
 
     Args:
         tree: Arrays, as the data of a run.
         n_runs: Length of the swept axis.
+        axis: 0 where the arrays have the axis of the runs, so that each device needs its own share; None where all share.
 
     Returns:
         The same tree of device arrays.
@@ -104,7 +105,8 @@ def place(tree: PyTree, *, n_runs: int) -> PyTree[Array]:
         https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
     """
     n_devices = min(len(jax.devices()), n_runs)
-    return jax.device_put(tree, NamedSharding(_mesh(n_devices), PartitionSpec()))
+    divides = axis == 0 and n_runs % n_devices == 0
+    return jax.device_put(tree, NamedSharding(_mesh(n_devices), PartitionSpec(_AXIS) if divides else PartitionSpec()))
 
 
 def split_cpu() -> int:

@@ -23,6 +23,9 @@ class Options:
     """What ``run`` was asked for."""
 
     seeds: int
+    folds: int
+    train_examples: int | None
+    init_from: Path | None
     data: str
     target: str | None
     directory: Path | None
@@ -78,6 +81,7 @@ def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
         raise UsageError(_first_sentence(stderr.getvalue())) from None
     names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
     chosen = dataclasses.replace(experiment.hyperparameters, **{name: values.pop(name) for name in names})
+    values["seeds"] = values["folds"] or values["seeds"]
     return Options(**values, hyperparameters=chosen)
 
 
@@ -116,6 +120,17 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
     """Returns type, default and help of the options that every run has."""
     return {
         "seeds": (int, 5, "number of seeds: 0 to N - 1, trained side by side"),
+        "folds": (
+            int,
+            0,
+            "cross-validation instead of seeds: run i is tested on fold i of all examples, with seed i; 0: none",
+        ),
+        "train_examples": (int | None, None, "training examples of a run, drawn at random (default: all)"),
+        "init_from": (
+            Path | None,
+            None,
+            "directory of another run: parameters of the same name begin as its first seed's end",
+        ),
         "data": (str, experiment.source, "bundled name, tfds:NAME, .npz, .csv, .parquet or a folder of IDX files"),
         "target": (str | None, experiment.target, "column to predict, where the data is a table"),
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxresearch import execution, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
@@ -41,7 +43,7 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         options = parse(experiment, words_in(run.config, run.path), prog="jaxresearch report")
         options = _as_chosen(options, run.result)
         collected, dataset = collected_and_preprocessed(experiment, options)
-        if not dataset.card.class_names:
+        if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
             raise UsageError("the data is another by now")
@@ -50,8 +52,10 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         if found is None:
             raise UsageError("no state of it was saved")
         logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
-        n_test = len(dataset.test["targets"])
-        return of_predictions(logits, collected.test["inputs"][:n_test], dataset.test["targets"], dataset.card)
+        targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
+        asked = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
+        images = None if dataset.n_folds else collected.test["inputs"][: logits.shape[1]]
+        return of_predictions(logits, targets, asked, dataset.card, images=images)
     except Exception as error:  # the rest of the page stands without it
         return {"missing": [f"What the model says of the test part is not shown: {' '.join(str(error).split())}"]}
 

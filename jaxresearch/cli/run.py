@@ -1,6 +1,7 @@
 """``jaxresearch run``: collect, preprocess, train, evaluate, report."""
 
 import dataclasses
+import itertools
 import math
 import os
 import shlex
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data, records, statistics, sweeps
+from jaxresearch import data, models, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
@@ -50,6 +51,7 @@ def run(name: str, words: list[str]) -> int:
         options = shortened(options) if options.smoke else options
         start = time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options)
+        experiment = begun(experiment, options, dataset)
         load_seconds = time.perf_counter() - start
         path, cipher = named_directory(options, name), cipher_of(options)
         tracked = records.tracking(options.track, path, experiment=_stem(name))
@@ -107,18 +109,50 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     experiments.check(options.hyperparameters)
     with data.sealed_by(cipher_of(options)):
         collected = experiment.collect(options.data, target=options.target)
-    dataset = experiment.preprocess(collected)
-    if options.smoke:
-        n_train = _SMOKE_STEPS * experiments.batch_size(options.hyperparameters, len(dataset.train["targets"]))
-        dataset = dataset._replace(
-            train={name: values[:n_train] for name, values in dataset.train.items()},
-            test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},
-        )
-    experiments.n_steps(options.hyperparameters, len(dataset.train["targets"]))
+    dataset = _preprocessed(experiment, options, collected)
+    experiments.n_steps(options.hyperparameters, dataset.n_train)
     names = [f"test/{metric}" for metric in experiment.metrics(dataset.card)]
     if experiment.claim.metric not in names:
         raise ValueError(f"claim must be about one of {', '.join(names)}; got {experiment.claim.metric!r}. Mend it.")
     return collected, dataset
+
+
+def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
+    """Returns the data as it is trained on; of folds, each is preprocessed by its own training part."""
+    if options.folds:
+        if options.folds < 2:
+            raise UsageError(f"folds must be 2 or more, or 0 for none; got {options.folds}. Ask for 10.")
+        folded = (data.fold(collected, place, n_folds=options.folds) for place in range(options.folds))
+        alone = dataclasses.replace(options, folds=0)
+        return data.stacked([_preprocessed(experiment, alone, one) for one in folded])
+    if options.train_examples is not None:
+        collected = collected._replace(train=data.sample(collected.train, options.train_examples))
+    dataset = experiment.preprocess(collected)
+    if not options.smoke:
+        return dataset
+    n_train = _SMOKE_STEPS * experiments.batch_size(options.hyperparameters, dataset.n_train)
+    return dataset._replace(
+        train={name: values[:n_train] for name, values in dataset.train.items()},
+        test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},
+    )
+
+
+def begun(experiment: Experiment, options: Options, dataset: Dataset) -> Experiment:
+    """Returns the experiment, whose model begins with the parameters of another run where that was asked for."""
+    if options.init_from is None:
+        return experiment
+    theirs, ours = records.vocabulary_of(options.init_from), dataset.card.vocabulary
+    if theirs != ours:
+        pairs = itertools.zip_longest(theirs, ours, fillvalue="missing")
+        token, (its, own) = next((token, pair) for token, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise UsageError(
+            f"vocabulary must be that of {options.init_from}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
+            f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
+        )
+    params = records.read_params(options.init_from, cipher=cipher_of(options))
+    first = jax.tree.map(lambda leaf: leaf[0], params)
+    model = experiment.model
+    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), first))
 
 
 def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dataset:
@@ -127,6 +161,9 @@ def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dat
         raise UsageError(
             f"on_nonfinite is of run alone: a sweep or study marks what diverges; got {options.on_nonfinite}. Leave it out."
         )
+    for name in ("folds", "init_from"):
+        if getattr(options, name):
+            raise UsageError(f"{name} is of run alone; got {getattr(options, name)}. Leave it out.")
     if options.track:
         raise UsageError(f"track is of run alone; got {' '.join(options.track)}. Leave it out.")
     development = data.development(dataset)
@@ -235,6 +272,7 @@ def result_of(
         "experiment": _stem(name),
         "question": experiment.question,
         "n_seeds": options.seeds,
+        "n_folds": options.folds,
         "metrics": metrics,
         "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
         "seconds": {"load": load_seconds, **outcome.seconds},
@@ -249,10 +287,10 @@ def result_of(
 def _said(
     name: str, experiment: Experiment, options: Options, outcome: Outcome, collected: Dataset, dataset: Dataset
 ) -> str | None:
-    """Returns what the experiment itself says of the model of the first seed, or nothing."""
+    """Returns what the experiment itself says of its models, or nothing."""
     if experiment.report is None:
         return None
-    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outcome.state.params)
+    params = jax.tree.map(np.asarray, outcome.state.params)
     try:
         return experiment.report(options.hyperparameters, params, collected, dataset)
     except Exception as error:  # what was trained is worth more than what is said of it
@@ -266,6 +304,8 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     n, (low, high) = len(summary["values"]), summary["ci95"]
     if options.smoke:
         return "undecided", "a smoke run decides nothing"
+    if options.train_examples is not None:
+        return "undecided", f"the claim is about all training examples, this run about {options.train_examples}"
     for of_claim, of_run in ((experiment.source, options.data), (experiment.target, options.target)):
         if of_run != of_claim:
             return "undecided", f"the claim is about {of_claim}, this run about {of_run}"
@@ -274,7 +314,7 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
     if low is None:
         return "undecided", "a seed diverged"
     mean, interval = wording.mean_text(summary["mean"]), wording.interval_text(low, high)
-    because = f"mean {mean}, 95 % interval {interval} over {n} seeds"
+    because = f"mean {mean}, 95 % interval {interval} over {n} {'folds' if options.folds else 'seeds'}"
     if n < statistics.FEWEST_SEEDS:
         return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
     return statistics.verdict((low, high), experiment.claim), because

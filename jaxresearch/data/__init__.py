@@ -4,6 +4,7 @@
 """
 
 from jaxresearch.data.dataset import DataCard, Dataset, check, digest
+from jaxresearch.data.folds import fold, sample, stacked
 from jaxresearch.data.load import encode_dataset, load
 from jaxresearch.data.mnist import mnist
 from jaxresearch.data.splits import development, split
@@ -19,8 +20,11 @@ __all__ = [
     "encode",
     "encode_dataset",
     "fit_encoder",
+    "fold",
     "load",
     "mnist",
+    "sample",
     "sealed_by",
     "split",
+    "stacked",
 ]

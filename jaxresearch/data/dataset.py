@@ -24,6 +24,7 @@ class DataCard:
         class_names: One for each class; empty for regression.
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
         feature_names: One for each column of a table; empty for images.
+        vocabulary: One name for each token, where the inputs are tokens.
 
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
@@ -37,6 +38,7 @@ class DataCard:
     class_names: tuple[str, ...] = ()
     feature_shape: tuple[int, ...] = ()
     feature_names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -55,13 +57,31 @@ class Dataset(NamedTuple):
     """Training, test and (where the source has one) validation part, each ``{"inputs": ..., "targets": ...}``.
 
     Targets are int32 classes ``(n,)`` or float32 values ``(n, outputs)``. The inputs of a table are a dict of columns
-    until `encode_dataset`.
+    until `encode_dataset`. Where there are folds (`jaxresearch.data.stacked`), every array has a leading axis of them.
     """
 
     train: Part
     test: Part
     validation: Part | None
     card: DataCard
+    n_folds: int = 0
+
+    @property
+    def axis(self) -> int | None:
+        """The axis of the runs in all arrays: 0 where each run has data of its own, as in cross-validation, else None."""
+        return 0 if self.n_folds else None
+
+    @property
+    def n_train(self) -> int:
+        """Number of training examples of a run."""
+        return self.train["targets"].shape[1 if self.n_folds else 0]
+
+    def of_run(self, place: int) -> "Dataset":
+        """Returns the data of one run: its fold, where there are folds."""
+        if not self.n_folds:
+            return self
+        train, test = ({name: values[place] for name, values in part.items()} for part in (self.train, self.test))
+        return Dataset(train, test, None, self.card)
 
     def parts(self) -> dict[str, Part]:
         """Returns the parts that there are, by name."""

@@ -4,6 +4,7 @@ from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, 
 from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
+from jaxresearch.records.pretrained import read_params, vocabulary_of
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import RunDirectory, read_json, write_file
 from jaxresearch.records.trackers import Tracking, tracking
@@ -20,8 +21,10 @@ __all__ = [
     "environment",
     "plot_sweep",
     "read_json",
+    "read_params",
     "read_run",
     "tracking",
     "verify",
+    "vocabulary_of",
     "write_file",
 ]

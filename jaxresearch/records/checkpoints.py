@@ -27,7 +27,7 @@ from jaxtyping import PyTree
 from jaxresearch.records.run_directory import sync
 
 _MANIFEST = "manifest.json"
-_ARRAYS = "arrays"
+ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
 _PART = 2**30  # bytes that are sealed at once: AES-GCM takes no more than 2**31 - 1
 
@@ -188,10 +188,10 @@ class Checkpoints:
         if folder.exists():
             shutil.rmtree(folder)
         if self.cipher is not None:
-            _seal(self.cipher, folder / _ARRAYS, step, host)
+            _seal(self.cipher, folder / ARRAYS, step, host)
         else:
-            with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(folder / _ARRAYS, jax.tree.map(_storable, host))
+            with quiet(), ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
         manifest["sealed"] = self.cipher is not None
         (folder / _MANIFEST).write_text(_sealed(manifest))
@@ -211,9 +211,13 @@ class Checkpoints:
             how = "is sealed; pass its key" if manifest["sealed"] else "is not sealed; leave the key out"
             raise MismatchError(f"step {step} must be read as it was written; it {how} (--encrypt-with)")
         if self.cipher is not None:
-            return jax.tree.map(_as_key, _opened(self.cipher, self.folder / str(step) / _ARRAYS, step, blank), like)
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-            host = checkpointer.restore(self.folder / str(step) / _ARRAYS, jax.tree.map(_storable, blank))
+            opened = [
+                opened_array(self.cipher, self.folder / str(step) / ARRAYS, step, number, entry)
+                for number, entry in enumerate(now)
+            ]
+            return jax.tree.map(_as_key, jax.tree.unflatten(jax.tree.structure(blank), opened), like)
+        with quiet(), ocp.StandardCheckpointer() as checkpointer:
+            host = checkpointer.restore(self.folder / str(step) / ARRAYS, jax.tree.map(_storable, blank))
         host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
         return jax.tree.map(_as_key, host, like)
 
@@ -294,21 +298,17 @@ def _seal(cipher: Any, folder: Path, step: int, host: PyTree) -> None:
             (folder / f"{number}-{part}.sealed").write_bytes(cipher.seal(content[start : start + _PART], name=name))
 
 
-def _opened(cipher: Any, folder: Path, step: int, blank: PyTree) -> PyTree:
-    """Returns the arrays of `_seal`, in the structure of the blank ones."""
-    numbers = iter(range(len(jax.tree.leaves(blank))))
-
-    def opened(path: Any, leaf: np.ndarray) -> np.ndarray:
-        number, parts = next(numbers), range(max(-(-leaf.nbytes // _PART), 1))
-        names = [f"{step}/{jax.tree_util.keystr(path)}/{part}" for part in parts]
-        try:
-            sealed = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
-            content = b"".join(cipher.open(content, name=name) for content, name in zip(sealed, names, strict=True))
-        except ValueError as error:  # the files verified: it is the key that is another
-            raise MismatchError(f"step {step} must be opened by the key that sealed it; this one is another") from error
-        return np.frombuffer(content, leaf.dtype).reshape(leaf.shape).copy()
-
-    return jax.tree_util.tree_map_with_path(opened, blank)
+def opened_array(cipher: Any, folder: Path, step: int, number: int, entry: dict[str, Any]) -> np.ndarray:
+    """Returns one array of `_seal`, by its number and what the manifest says of it."""
+    blank = np.empty(entry["shape"], entry["dtype"])
+    parts = range(max(-(-blank.nbytes // _PART), 1))
+    names = [f"{step}/{entry['path']}/{part}" for part in parts]
+    try:
+        sealed = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
+        content = b"".join(cipher.open(content, name=name) for content, name in zip(sealed, names, strict=True))
+    except ValueError as error:  # the files verified: it is the key that is another
+        raise MismatchError(f"step {step} must be opened by the key that sealed it; this one is another") from error
+    return np.frombuffer(content, blank.dtype).reshape(blank.shape).copy()
 
 
 def _require_room(probe: Path, host: PyTree) -> None:
@@ -333,7 +333,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps Orbax from printing the traceback of what it raises as well: it is told once, in a line."""
     logger = logging.getLogger("absl")
     before = logger.level

@@ -56,28 +56,34 @@ def fragment(run: Recorded) -> str:
     return _rendered("result.html", result=run.result, metrics=metrics, curves=_curves({"": run}))
 
 
-def of_predictions(logits: np.ndarray, inputs: np.ndarray, targets: np.ndarray, card: DataCard) -> dict[str, Any]:
+def of_predictions(
+    logits: np.ndarray, targets: np.ndarray, asked: np.ndarray, card: DataCard, *, images: np.ndarray | None
+) -> dict[str, Any]:
     """Returns the confusion matrix and the images that are most confidently taken for another class.
 
     Args:
         logits: ``(seeds, examples, classes)``.
-        inputs: Of the examples, as collected.
-        targets: Their classes.
+        targets: ``(seeds, examples)``, their classes.
+        asked: ``(seeds, examples)``, whether they count.
         card: Names the classes.
+        images: The examples as collected, the same for all seeds, if they are images.
     """
     n = card.n_classes
     chosen = logits.argmax(axis=-1)
-    counts = np.stack([np.bincount(targets * n + of_seed, minlength=n * n).reshape(n, n) for of_seed in chosen])
+    pairs = targets * n + chosen
+    counts = np.stack(
+        [np.bincount(of_seed, minlength=n * n).reshape(n, n) for of_seed in map(np.extract, asked, pairs)]
+    )
     shifted = np.exp(logits[0] - logits[0].max(axis=-1, keepdims=True), dtype=np.float64)
     certain = (shifted / shifted.sum(axis=-1, keepdims=True)).max(axis=-1)
-    of_wrong = np.flatnonzero(chosen[0] != targets)
+    of_wrong = np.flatnonzero((chosen[0] != targets[0]) & asked[0])
     places = of_wrong[np.argsort(-certain[of_wrong], kind="stable")][:_MOST_WRONG]
     wrong = []
-    if inputs.ndim == 3 or (inputs.ndim == 4 and inputs.shape[-1] in (1, 3)):
+    if isinstance(images, np.ndarray) and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
         for place in places:
-            taken, true = card.class_names[chosen[0, place]], card.class_names[targets[place]]
+            taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
             said = f"example {place}: {taken} ({100 * certain[place]:.1f} %), is {true}"
-            wrong.append({"uri": plots.image_uri(inputs[place]), "said": said})
+            wrong.append({"uri": plots.image_uri(images[place]), "said": said})
     return {"counts": counts.mean(axis=0), "class_names": card.class_names, "wrong": wrong, "missing": []}
 
 

@@ -1,0 +1,143 @@
+"""Cross-validation: data cut into folds, each of which is the test part once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxresearch.data.dataset import Dataset, Part
+from jaxresearch.data.splits import split, take
+
+
+def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
+    """Returns the data with one of its folds as the test part, and all others as the training part.
+
+    All parts that there are are put together and dealt out to the folds at random, class by class, so that folds and their
+    classes differ in size by one example at most. The order of the examples is kept.
+
+    Args:
+        dataset: As collected: what is fitted to a training part is fitted after this.
+        place: Which fold, 0 to ``n_folds - 1``.
+        n_folds: Number of folds, 2 or more.
+        seed: Of the deal, the same for all folds.
+
+    Returns:
+        The same examples, in two parts.
+
+    Raises:
+        ValueError: If there are fewer than two folds or fewer examples than folds, or no such fold.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> part = {"inputs": np.arange(10), "targets": np.arange(10) % 2}
+        >>> dataset = Dataset(part, part, None, DataCard(name="a", source="b"))
+        >>> folded = [fold(dataset, place, n_folds=5) for place in range(5)]
+        >>> len(folded[0].train["targets"]), len(folded[0].test["targets"])
+        (16, 4)
+
+    References:
+        Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
+        https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
+    """
+    whole = _joined(list(dataset.parts().values()))
+    targets = np.asarray(whole["targets"])
+    if not 2 <= n_folds <= len(targets):
+        raise ValueError(f"folds must be from 2 to the {len(targets)} examples; got {n_folds}. Ask for 10.")
+    if not 0 <= place < n_folds:
+        raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
+    generator = np.random.default_rng(seed)
+    are_classes = targets.ndim == 1 and targets.dtype.kind in "iu"
+    groups = (
+        [np.flatnonzero(targets == label) for label in np.unique(targets)] if are_classes else [range(len(targets))]
+    )
+    dealt = np.concatenate([generator.permutation(group) for group in groups])
+    is_test = np.zeros(len(targets), bool)
+    is_test[dealt[place::n_folds]] = True
+    return dataset._replace(train=take(whole, ~is_test), test=take(whole, is_test), validation=None)
+
+
+def stacked(folded: Sequence[Dataset]) -> Dataset:
+    """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
+
+    Training parts are cut to the length of the shortest, by one example at most if they come from `fold`. Shorter test
+    parts are filled up with examples of weight 0.
+
+    Args:
+        folded: Preprocessed data of each fold.
+
+    Returns:
+        Data of ``n_folds``.
+
+    Raises:
+        ValueError: If the folds differ in the shape of an example.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> part = {"inputs": np.zeros((9, 2)), "targets": np.arange(9) % 2}
+        >>> dataset = Dataset(part, part, None, DataCard(name="a", source="b"))
+        >>> both = stacked([fold(dataset, place, n_folds=4) for place in range(4)])
+        >>> both.train["inputs"].shape, both.test["weights"].sum(axis=1).tolist(), both.n_train
+        ((4, 13, 2), [5.0, 5.0, 4.0, 4.0], 13)
+
+    References:
+        Stone (1974), as for `fold`.
+    """
+    shapes = {tuple(np.shape(leaf)[1:] for leaf in jax.tree.leaves(one.train)) for one in folded}
+    if len(shapes) > 1:
+        raise ValueError(
+            "folds must agree in the shape of an example once they are preprocessed; they do not: a category of the data may "
+            "be missing from a training part. Ask for fewer folds, or drop rare categories."
+        )
+    n_train = min(len(one.train["targets"]) for one in folded)
+    n_test = max(len(one.test["targets"]) for one in folded)
+    train = [take(one.train, np.arange(n_train)) for one in folded]
+    test = [_filled(one.test, n_test) for one in folded]
+    if all(part["weights"].all() for part in test):
+        test = [{name: values for name, values in part.items() if name != "weights"} for part in test]
+    return folded[0]._replace(train=_stack(train), test=_stack(test), n_folds=len(folded))
+
+
+def sample(part: Part, n: int, *, seed: int = 0) -> Part:
+    """Returns so many examples of a part, drawn at random without replacement, class by class.
+
+    Args:
+        part: Inputs and targets.
+        n: How many, 1 or more; all, where there are no more.
+        seed: Of the draw.
+
+    Returns:
+        The examples, in the order of the data.
+
+    Raises:
+        ValueError: If ``n`` is not positive.
+
+    Example:
+        >>> len(sample({"inputs": np.arange(10), "targets": np.array([0] * 6 + [1] * 4)}, 5)["targets"])
+        5
+
+    References:
+        Perlich, Provost and Simonoff (2003), Tree induction vs. logistic regression: a learning-curve analysis, JMLR 4.
+        https://jmlr.org/papers/v4/perlich03a.html
+    """
+    if n < 1:
+        raise ValueError(f"the number of examples must be 1 or more; got {n}. Leave it out to take all.")
+    n_all = len(part["targets"])
+    return part if n >= n_all else split(part, fraction=n / n_all, seed=seed)[1]
+
+
+def _joined(parts: list[Part]) -> Part:
+    """Returns parts one after another."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _filled(part: Part, n: int) -> Part:
+    """Returns a part of this length, whose last examples may have weight 0."""
+    n_own = len(part["targets"])
+    filled = take(part, np.minimum(np.arange(n), n_own - 1))
+    return {**filled, "weights": filled.get("weights", np.ones(n, np.float32)) * (np.arange(n) < n_own)}
+
+
+def _stack(parts: list[Part]) -> Any:
+    """Returns parts side by side."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)

@@ -1,0 +1,90 @@
+"""The parameters that another run ended with, read without its experiment."""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxresearch.records.checkpoints import ARRAYS, CheckpointError, Checkpoints, opened_array, quiet, verify
+from jaxresearch.records.run_directory import read_json
+
+_NAME = re.compile(r"\['([^']+)'\]")
+
+
+def read_params(directory: Path, *, cipher: Any = None) -> dict[str, Any]:
+    """Returns the parameters of the last state of a run, in dicts by their names, with a leading axis of seeds.
+
+    Every file of the state is verified before; the directory is another run's, and nothing in it is changed.
+
+    Args:
+        directory: Of the run.
+        cipher: Opens the arrays, where they are sealed.
+
+    Raises:
+        CheckpointError: If there is no state, it does not verify or is sealed, or its parameters are not in dicts.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxresearch.training import TrainState
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> state = TrainState(np.zeros(1, int), {"layer": {"kernel": np.ones((1, 2))}}, {}, ())
+        >>> _ = Checkpoints(directory).write(10, state)
+        >>> read_params(directory)["layer"]["kernel"].tolist()
+        [[1.0, 1.0]]
+    """
+    checkpoints = Checkpoints(directory)
+    if not checkpoints.steps():
+        raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
+    step = checkpoints.steps()[-1]
+    folder = checkpoints.folder / str(step)
+    manifest = verify(folder)
+    if manifest["sealed"] != (cipher is not None):
+        how = "sealed: pass its key" if manifest["sealed"] else "not sealed: leave the key out"
+        raise CheckpointError(f"step {step} of {directory} is {how} (--encrypt-with)")
+    numbered = {n: entry for n, entry in enumerate(manifest["arrays"]) if entry["path"].startswith(".params")}
+    if cipher is not None:
+        return _nested(
+            {n: opened_array(cipher, folder / ARRAYS, step, n, entry) for n, entry in numbered.items()}, numbered
+        )
+    like = _nested({n: np.empty(entry["shape"], entry["dtype"]) for n, entry in numbered.items()}, numbered)
+    with quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        asked = ocp.args.PyTreeRestore({"params": like}, partial_restore=True)
+        return checkpointer.restore(folder / ARRAYS, args=asked)["params"]
+
+
+def vocabulary_of(directory: Path) -> tuple[str, ...]:
+    """Returns the tokens that a run was trained on, by their names; none where its inputs were no tokens.
+
+    Args:
+        directory: Of the run.
+
+    Raises:
+        ValueError: If there is no ``config.json``, or it is not that of a run.
+
+    Example:
+        >>> vocabulary_of(Path("nowhere"))
+        Traceback (most recent call last):
+        ...
+        ValueError: directory must be that of a run to begin with its parameters; nowhere holds no config.json.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"directory must be that of a run to begin with its parameters; {directory} holds no config.json."
+        )
+    return tuple(read_json(path).get("data_card", {}).get("vocabulary", ()))
+
+
+def _nested(arrays: dict[int, np.ndarray], numbered: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Returns arrays in dicts, by the names of their paths."""
+    tree: dict[str, Any] = {}
+    for number, array in arrays.items():
+        path = numbered[number]["path"].removeprefix(".params")
+        *outer, name = _NAME.findall(path) or [""]
+        if not name or "".join(f"['{part}']" for part in (*outer, name)) != path:
+            raise CheckpointError(f"parameters to begin with must be in dicts by name; {path or 'one array'} is not.")
+        functools.reduce(lambda place, part: place.setdefault(part, {}), outer, tree)[name] = array
+    return tree
