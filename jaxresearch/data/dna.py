@@ -148,9 +148,7 @@ def reverse_complement(bases: Any) -> Any:
     return ((8 - bases) % 5)[..., ::-1]  # 0 1 2 3 4 -> 3 2 1 0 4, without a negative number, so for unsigned types too
 
 
-def kmers(
-    bases: Int[np.ndarray, "*batch length"], *, k: int, stride: int = 1
-) -> Int[np.ndarray, "*batch windows"]:
+def kmers(bases: Int[np.ndarray, "*batch length"], *, k: int, stride: int = 1) -> Int[np.ndarray, "*batch windows"]:
     """Returns the k-mers of sequences as tokens: ``sum_i base_i 4**(k - 1 - i)``, the first base most significant.
 
     Args:

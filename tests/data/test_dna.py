@@ -47,7 +47,10 @@ def test_read_fasta_does_not_depend_on_where_lines_break(tmp_path, width):
         (b"\r\n \n", r"mine.fa must hold a FASTA record; it is empty"),
         (b"\nACGT\n>x\nA", r"mine.fa must start with a header, as >name; got 'ACGT' \(non-FASTA\)"),
         (b"@x\nACGT\n+\nIIII", r"got '@x' \(non-FASTA\)"),
-        (b">x\nACG\nTJA", r"record 'x' of .*mine.fa must hold nucleotide letters \(IUPAC\) alone; got 'J' at position 5"),
+        (
+            b">x\nACG\nTJA",
+            r"record 'x' of .*mine.fa must hold nucleotide letters \(IUPAC\) alone; got 'J' at position 5",
+        ),
         (b">x\nACGT*", r"got '\*' at position 5. Take out gaps"),
         (b">x\nAC-GT", r"got '-' at position 3"),
         (">x\nAſ".encode(), r"got 'ſ' at position 2"),  # its capital is S, which is a letter of the code
@@ -87,7 +90,9 @@ def test_bases_knows_every_letter_of_the_code():
 
 @pytest.mark.parametrize("letter", sorted({chr(code) for code in range(300)} - set(IUPAC) - set(IUPAC.lower())))
 def test_bases_refuses_every_other_letter(letter):
-    with pytest.raises(ValueError, match=r"sequence must hold nucleotide letters \(IUPAC\) alone; got .* at position 3"):
+    with pytest.raises(
+        ValueError, match=r"sequence must hold nucleotide letters \(IUPAC\) alone; got .* at position 3"
+    ):
         dna.bases(f"AC{letter}G")
 
 
@@ -123,7 +128,7 @@ def test_reverse_complement_is_the_other_strand_in_numpy_and_jax(dtype):
     assert in_jax.dtype == dtype and np.array_equal(in_jax, other)
 
 
-@pytest.mark.parametrize("k, stride", itertools.product([1, 2, 3, 6, 15], [1, 2, 5, 40]))
+@pytest.mark.parametrize("k, stride", list(itertools.product([1, 2, 3, 6, 15], [1, 2, 5, 40])))
 def test_kmers_agree_with_a_loop(k, stride):
     made = _random_bases((2, 3, 31), seed=k)
     tokens = dna.kmers(made, k=k, stride=stride)
@@ -161,7 +166,7 @@ def test_kmers_refuse_letters_as_numbers():
         dna.kmers(np.frombuffer(b"ACGT", np.uint8), k=2)
 
 
-@pytest.mark.parametrize("length, stride", itertools.product([1, 3, 10], [None, 1, 2, 7]))
+@pytest.mark.parametrize("length, stride", list(itertools.product([1, 3, 10], [None, 1, 2, 7])))
 def test_windows_agree_with_a_loop(length, stride):
     made = _random_bases(10)
     step = length if stride is None else stride

@@ -12,7 +12,15 @@ from sklearn.feature_extraction.text import CountVectorizer
 from jaxresearch.data import text
 
 CORPUS = ["Zinc ion binding. It's 5'-UTR;\n  zinc\tion transport", "The transport of zinc ions (Zn2+) — née «ÎLE»"] * 3
-PLANES = [(0, 0x80), (0, 0x800), (0x300, 0x370), (0x800, 0xD800), (0xE000, 0x10000), (0x1F300, 0x1FB00), (0x10000, 0x110000)]
+PLANES = [
+    (0, 0x80),
+    (0, 0x800),
+    (0x300, 0x370),
+    (0x800, 0xD800),
+    (0xE000, 0x10000),
+    (0x1F300, 0x1FB00),
+    (0x10000, 0x110000),
+]
 
 
 def _random_texts(n, seed=0):
@@ -25,15 +33,34 @@ def _random_texts(n, seed=0):
         yield "".join(map(chr, generator.permutation(np.concatenate([codes, ascii_codes]))))
 
 
-HARD = ["", "\0", " ", "  a", "a ", "\n\n", "\r\n", "\t", "e\u0301", "👩‍👩‍👧‍👦", "\ufeffx", "<end>", "é" * 999, "\U0010ffff"]
+HARD = [
+    "",
+    "\0",
+    " ",
+    "  a",
+    "a ",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "e\u0301",
+    "👩‍👩‍👧‍👦",
+    "\ufeffx",
+    "<end>",
+    "é" * 999,
+    "\U0010ffff",
+]
 
 
-def test_normalise_is_idempotent_for_every_character_alone_and_between_letters():
-    for code in range(sys.maxunicode + 1):
-        if 0xD800 <= code < 0xE000:
-            continue
-        once = text.normalise(chr(code))
-        assert text.normalise(once) == once, hex(code)
+def test_normalise_is_idempotent_for_every_character_that_changes():
+    unlike = [
+        c for c in map(chr, range(sys.maxunicode + 1)) if not c.isalnum() or c.lower() != c or not c.isidentifier()
+    ]
+    assigned = [c for c in unlike if unicodedata.category(c) not in ("Cn", "Co", "Cs")]
+    assert len(assigned) > 10_000
+    for character in assigned:
+        for made in (character, f"a{character}\u0301"):
+            once = text.normalise(made)
+            assert text.normalise(once) == once, hex(ord(character))
 
 
 def test_normalise_is_idempotent_and_leaves_one_form():
@@ -45,7 +72,15 @@ def test_normalise_is_idempotent_and_leaves_one_form():
 
 @pytest.mark.parametrize(
     "one, other",
-    [("STRASSE", "straße"), ("ﬁn", "FIN"), ("e\u0301", "É"), ("①", "1"), ("ｚｎ", "Zn"), ("a\u00adb", "ab"), ("a\u3000\r\nb", "a b")],
+    [
+        ("STRASSE", "straße"),
+        ("ﬁn", "FIN"),
+        ("e\u0301", "É"),
+        ("①", "1"),
+        ("ｚｎ", "Zn"),
+        ("a\u00adb", "ab"),
+        ("a\u3000\r\nb", "a b"),
+    ],
 )
 def test_normalise_makes_equal_what_says_the_same(one, other):
     assert text.normalise(one) == text.normalise(other)
@@ -54,7 +89,9 @@ def test_normalise_makes_equal_what_says_the_same(one, other):
 @pytest.mark.raises
 @pytest.mark.parametrize("fun", [text.normalise, text.words, text.byte_length, text.byte_tokeniser().encode])
 def test_a_lone_surrogate_is_refused(fun):
-    with pytest.raises(ValueError, match=r"text must be Unicode characters; got the lone surrogate U\+D83D at position 2"):
+    with pytest.raises(
+        ValueError, match=r"text must be Unicode characters; got the lone surrogate U\+D83D at position 2"
+    ):
         fun("ab\ud83d")
 
 
@@ -179,7 +216,10 @@ def test_specials_are_last_empty_and_never_made_from_text(make):
 
 @pytest.mark.parametrize("name", ["<end>", "zinc"])
 def test_a_text_that_spells_a_special_stays_text(name):
-    for tokeniser in (text.byte_tokeniser(specials=(name,)), text.fit_bpe_tokeniser(["<e nd>"], n_tokens=257, specials=(name,))):
+    for tokeniser in (
+        text.byte_tokeniser(specials=(name,)),
+        text.fit_bpe_tokeniser(["<e nd>"], n_tokens=257, specials=(name,)),
+    ):
         ids = tokeniser.encode(f"a{name}b")
         assert tokeniser.decode(ids) == f"a{name}b" and len(tokeniser.names) - 1 not in ids
 
@@ -223,7 +263,9 @@ def test_a_character_tokeniser_refuses_what_it_does_not_know():
 
 
 @pytest.mark.raises
-@pytest.mark.parametrize("fit", [text.fit_character_tokeniser, lambda corpus: text.fit_bpe_tokeniser(corpus, n_tokens=300)])
+@pytest.mark.parametrize(
+    "fit", [text.fit_character_tokeniser, lambda corpus: text.fit_bpe_tokeniser(corpus, n_tokens=300)]
+)
 def test_a_corpus_is_several_texts_of_characters(fit):
     with pytest.raises(ValueError, match=r"corpus must be several texts; got the text 'abc'. Pass \[text\]"):
         fit("abc")
@@ -279,9 +321,9 @@ def _plain_bpe(word_counts, n_merges):
 
 
 def test_fit_bpe_tokeniser_joins_what_the_plain_loop_joins():
-    counts = {"abcd": 40, "bcx": 17, "ab": 9, "xd": 5}
+    counts = {"abcd": 40, "abx": 30, "cdy": 11, "zab": 5, "yz": 3}
     corpus = [word for word, count in counts.items() for _ in range(count)]
-    assert list(text.fit_bpe_tokeniser(corpus, n_tokens=259).names[256:]) == _plain_bpe(counts, 3)
+    assert list(text.fit_bpe_tokeniser(corpus, n_tokens=260).names[256:]) == _plain_bpe(counts, 4)
 
 
 def test_fit_bpe_tokeniser_learns_the_same_in_every_process():
@@ -299,7 +341,7 @@ def test_fit_bpe_tokeniser_learns_the_same_in_every_process():
             text=True,
             check=True,
         ).stdout
-        for seed, parallel in (("1", "false"), ("2", "true"), ("3", "true"))
+        for seed, parallel in (("1", "false"), ("2", "true"))
     }
     (out,) = outs
     assert out.startswith("1500 ")

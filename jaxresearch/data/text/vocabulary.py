@@ -15,9 +15,7 @@ class Vocabulary(NamedTuple):
     tokens: tuple[str, ...]
 
 
-def fit_vocabulary(
-    documents: Iterable[Iterable[str]], *, min_count: int = 1, n_most: int | None = None
-) -> Vocabulary:
+def fit_vocabulary(documents: Iterable[Iterable[str]], *, min_count: int = 1, n_most: int | None = None) -> Vocabulary:
     """Returns the words of documents, learnt from the training part alone.
 
     Args:
@@ -46,7 +44,9 @@ def fit_vocabulary(
     counts: Counter[str] = Counter()
     for document in documents:
         counts.update(_checked(document))
-    kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+    kept = sorted(
+        (word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word)
+    )
     if not kept:
         raise ValueError(
             f"documents must hold a word that occurs {min_count} times or more; they do not. Pass more, or a lower min_count."
