@@ -45,6 +45,7 @@ CORE = (
     "hypergradients",
     "adjust",
     "sampling",
+    "masking",
     "decoding",
     "models",
     "data",
@@ -128,7 +129,7 @@ def test_imports_go_one_way():
         name: i
         for i, names in enumerate(
             (
-                ("losses", "metrics", "statistics", "sampling", "models", "data"),
+                ("losses", "metrics", "statistics", "sampling", "masking", "models", "data"),
                 ("gradients", "decoding"),
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),

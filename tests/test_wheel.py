@@ -27,6 +27,10 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in ("train-images-idx3-ubyte.gz", "LICENSE", "README.md"):
         assert f"jaxresearch/data/archives/mnist/{name}" in names
+    for folder in ("ames", "chromosome_3", "gene_ontology", "mnist", "splice", "stop_words"):
+        held = {name.rsplit("/", 1)[1] for name in names if f"/archives/{folder}/" in name and "dist-info" not in name}
+        assert {"LICENSE", "README.md"} < held, f"{folder} has no data file, or lacks its licence"
+        assert any(name.endswith(f"licenses/jaxresearch/data/archives/{folder}/LICENSE") for name in names)
     assert {"jaxresearch/py.typed", "jaxresearch/records/pages/layout.html"} <= set(names)
     assert not any(name.startswith(("tests", "experiments")) for name in names)
 

@@ -1,8 +1,10 @@
 """Collecting and preprocessing: bundled sets, TFDS, the user's own files; NumPy arrays on the host.
 
-``load`` is the door to all sources, ``encode_dataset`` the step to what a model takes.
+``load`` is the door to all sources, ``encode_dataset`` the step to what a model takes. ``dna`` and ``text`` make arrays of
+sequences and of text: ``from jaxresearch.data import dna, text``.
 """
 
+from jaxresearch.data import dna, text
 from jaxresearch.data.dataset import DataCard, Dataset, check, digest
 from jaxresearch.data.folds import fold, sample, stacked
 from jaxresearch.data.load import encode_dataset, load
@@ -17,6 +19,7 @@ __all__ = [
     "check",
     "development",
     "digest",
+    "dna",
     "encode",
     "encode_dataset",
     "fit_encoder",
@@ -27,4 +30,5 @@ __all__ = [
     "sealed_by",
     "split",
     "stacked",
+    "text",
 ]

@@ -10,12 +10,19 @@ import numpy as np
 from jaxresearch.data import tables
 from jaxresearch.data.ames import ames
 from jaxresearch.data.dataset import Dataset, Part, check
+from jaxresearch.data.gene_ontology import gene_ontology
 from jaxresearch.data.idx import load_idx_folder
 from jaxresearch.data.mnist import mnist
 from jaxresearch.data.npz import load_npz
+from jaxresearch.data.splice import splice
 from jaxresearch.data.tfds import load_tfds
 
-_BUNDLED: dict[str, Callable[[], Dataset]] = {"ames": ames, "mnist": mnist}
+_BUNDLED: dict[str, Callable[[], Dataset]] = {
+    "ames": ames,
+    "gene_ontology": gene_ontology,
+    "mnist": mnist,
+    "splice": splice,
+}
 _TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
@@ -26,6 +33,8 @@ def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction
     source                 what it is
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
+    ``splice``             the same: windows of DNA, ``{"sequence": ...}``
+    ``gene_ontology``      the same: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
     a path to ``.csv``     a table, packed (``.gz``, ``.xz``) or not; ``target`` names the column to predict

@@ -15,7 +15,8 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         part: Inputs (an array, or a dict of columns) and targets.
         fraction: Share of the second part, above 0 and below 1; it holds at least one example.
         seed: Of the draw.
-        stratify: Whether to draw from each class on its own; only for targets that are whole numbers.
+        stratify: Whether to draw from each class on its own; only for classes, integers ``(n,)``;
+            values and sequences of tokens ``(n, length)`` are drawn from as a whole.
 
     Returns:
         The rest and the share, each in the order of the data.
@@ -40,7 +41,7 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         raise ValueError(f"data must hold two examples or more to be split; got {len(targets)}. Give it more data.")
     generator = np.random.default_rng(seed)
     n_share = min(max(1, round(fraction * len(targets))), len(targets) - 1)
-    by_class = stratify and targets.dtype.kind in "iu"
+    by_class = stratify and targets.ndim == 1 and targets.dtype.kind in "iu"
     groups = (
         [np.flatnonzero(targets == label) for label in np.unique(targets)] if by_class else [np.arange(len(targets))]
     )

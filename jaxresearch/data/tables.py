@@ -74,7 +74,7 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path} must not be empty; it holds no bytes. Give it a header and rows.")
-    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(_unpacked(raw, path), path)
+    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(unpacked(raw, path), path)
     if target is None or target not in columns:
         near = difflib.get_close_matches(target or "", columns, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
@@ -170,6 +170,33 @@ def feature_names(encoder: Encoder) -> tuple[str, ...]:
     return tuple(names)
 
 
+def unpacked(raw: bytes, path: Path) -> bytes:
+    """Returns the content of a file that may be packed, by its name.
+
+    Args:
+        raw: The bytes of the file.
+        path: Its name; ``.gz`` and ``.xz`` are unpacked, all others left as they are.
+
+    Returns:
+        The bytes, unpacked.
+
+    Raises:
+        ValueError: If the packed file is not whole.
+
+    Example:
+        >>> unpacked(gzip.compress(b"abc"), Path("mine.csv.gz"))
+        b'abc'
+
+    References:
+        Deutsch (1996), GZIP file format specification, RFC 1952. https://www.rfc-editor.org/rfc/rfc1952
+    """
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix)
+    try:
+        return unpack(raw) if unpack else raw
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} must be a whole {path.suffix} file; it is not ({error}). Copy it again.") from error
+
+
 def _fit_column(values: np.ndarray) -> NumericEncoder | CategoryEncoder:
     """Returns the encoder of one column."""
     if values.dtype.kind != "f":
@@ -192,15 +219,6 @@ def _encode_column(fitted: NumericEncoder | CategoryEncoder, values: np.ndarray)
     missing = np.isnan(values)
     standard = (np.where(missing, fitted.median, values) - fitted.mean) / fitted.scale
     return np.stack([standard, missing], axis=1) if fitted.has_missing else standard[:, None]
-
-
-def _unpacked(raw: bytes, path: Path) -> bytes:
-    """Returns the text of a file that may be packed, by its name."""
-    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix)
-    try:
-        return unpack(raw) if unpack else raw
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} must be a whole {path.suffix} file; it is not ({error}). Copy it again.") from error
 
 
 def _read_csv(raw: bytes, path: Path) -> Columns:

@@ -43,6 +43,16 @@ def test_split_of_values_is_plain():
     assert len(share["targets"]) == 2 and len(rest["targets"]) == 9
 
 
+@pytest.mark.parametrize("length", [1, 7])
+def test_split_of_token_sequences_is_plain_and_keeps_each_whole(length):
+    tokens = np.random.default_rng(0).integers(0, 5, (40, length)).astype(np.int32)
+    rest, share = data.split(_part(tokens), fraction=0.25, seed=0)
+    assert rest["targets"].shape == (30, length) and share["targets"].shape == (10, length)
+    assert np.array_equal(tokens[share["inputs"]["index"]], share["targets"])
+    plain = data.split(_part(tokens), fraction=0.25, seed=0, stratify=False)[1]
+    assert np.array_equal(plain["targets"], share["targets"])
+
+
 def test_split_gives_both_parts_an_example():
     rest, share = data.split(_part([0, 0]), fraction=0.01, seed=0)
     assert len(rest["targets"]) == len(share["targets"]) == 1

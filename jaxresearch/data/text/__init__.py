@@ -1,0 +1,26 @@
+"""Text: cleaned and counted in words, or cut into tokens that give it back exactly; NumPy on the host."""
+
+from jaxresearch.data.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
+from jaxresearch.data.text.tokenisers import (
+    Tokeniser,
+    byte_tokeniser,
+    fit_bpe_tokeniser,
+    fit_character_tokeniser,
+)
+from jaxresearch.data.text.vocabulary import Vocabulary, bag_of_words, encode, fit_vocabulary
+
+__all__ = [
+    "Tokeniser",
+    "Vocabulary",
+    "bag_of_words",
+    "byte_length",
+    "byte_tokeniser",
+    "encode",
+    "fit_bpe_tokeniser",
+    "fit_character_tokeniser",
+    "fit_vocabulary",
+    "normalise",
+    "stop_words",
+    "without_stop_words",
+    "words",
+]

@@ -1,0 +1,67 @@
+"""The bundled sequences and definitions are the original ones, or an error; their figures come out."""
+
+import re
+
+import numpy as np
+import pytest
+
+from jaxresearch import data
+from jaxresearch.data import dna, gene_ontology, splice
+from jaxresearch.data.bundled import read_bundled
+
+
+def test_splice_has_its_card_and_its_classes():
+    junctions = data.load("splice")
+    assert junctions.card.class_names == ("EI", "IE", "N") and junctions.card.licence == "CC BY 4.0"
+    counts = [np.bincount(part["targets"]) for part in (junctions.train, junctions.test)]
+    assert sum(counts).tolist() == [767, 768, 1655]
+    np.testing.assert_allclose(counts[1] / sum(counts), 0.2, atol=1e-3)  # to within one example of 767
+    assert junctions.train["targets"].dtype == np.int32
+    sequences = junctions.train["inputs"]["sequence"]
+    assert {len(sequence) for sequence in sequences} == {60}
+    assert np.stack([dna.bases(str(sequence)) for sequence in sequences]).shape == (2552, 60)
+
+
+def test_splice_borders_stand_where_they_should():
+    junctions = splice.splice()
+    made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])
+    targets = junctions.train["targets"]
+    # An intron begins with GT and ends with AG, but for few: letters 31, 32 of EI and 29, 30 of IE.
+    assert np.mean(np.all(made[targets == 0, 30:32] == [2, 3], axis=1)) > 0.97
+    assert np.mean(np.all(made[targets == 1, 28:30] == [0, 2], axis=1)) > 0.97
+
+
+@pytest.mark.parametrize("load", [splice.splice, gene_ontology.gene_ontology])
+def test_a_split_is_a_function_of_its_seed(load):
+    first, again, other = (data.digest({"targets": load(seed=seed).test["targets"]}) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(load(test_fraction=0.5).test["targets"]) == len(load(test_fraction=0.5).train["targets"])
+
+
+def test_gene_ontology_has_its_card_and_its_branches():
+    terms = data.load("gene_ontology")
+    assert terms.card.class_names == ("BP", "CC", "MF") and terms.card.licence == "CC BY 4.0"
+    assert "2022-07-01" in terms.card.source and "2022-07-01" in terms.card.citation
+    counts = [np.bincount(part["targets"]) for part in (terms.train, terms.test)]
+    assert sum(counts).tolist() == [20936, 3624, 10580] and counts[1].tolist() == [2094, 362, 1058]
+    identifiers = [*terms.train["inputs"]["id"], *terms.test["inputs"]["id"]]
+    assert len(set(identifiers)) == 35_140 and all(re.fullmatch(r"GO:\d{7}", one) for one in identifiers)
+    place = terms.train["inputs"]["id"].tolist().index("GO:0000006")
+    assert terms.train["inputs"]["term"][place] == "high-affinity zinc transmembrane transporter activity"
+    assert terms.train["inputs"]["definition"][place].startswith("Enables the transfer of zinc ions (Zn2+)")
+    assert terms.train["targets"][place] == 2
+    assert all(isinstance(one, str) for one in terms.test["inputs"]["definition"])
+
+
+def test_an_altered_file_is_refused(monkeypatch):
+    monkeypatch.setattr(splice, "_SHA256", "0" * 64)
+    monkeypatch.setattr(gene_ontology, "_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=r"splice_junctions.csv.xz must have SHA-256 0+; got d7597c2c"):
+        splice.splice()
+    with pytest.raises(ValueError, match=r"go_definitions.tsv.xz must have SHA-256 0+; got 0f4eb71e"):
+        gene_ontology.gene_ontology()
+
+
+def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():
+    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12; got b73dc8b9.*install it again"):
+        read_bundled("stop_words", "stopwords_en.txt", sha256="12")
