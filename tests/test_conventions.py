@@ -45,6 +45,8 @@ CORE = (
     "hypergradients",
     "adjust",
     "sampling",
+    "clustering",
+    "ngrams",
     "models",
     "data",
 )
@@ -127,7 +129,7 @@ def test_imports_go_one_way():
         name: i
         for i, names in enumerate(
             (
-                ("losses", "metrics", "statistics", "sampling", "models", "data"),
+                ("losses", "metrics", "statistics", "sampling", "clustering", "ngrams", "models", "data"),
                 ("gradients",),
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),
