@@ -47,6 +47,8 @@ CORE = (
     "sampling",
     "masking",
     "decoding",
+    "clustering",
+    "ngrams",
     "models",
     "data",
 )
@@ -129,7 +131,10 @@ def test_imports_go_one_way():
         name: i
         for i, names in enumerate(
             (
-                ("losses", "metrics", "statistics", "sampling", "masking", "models", "data"),
+                (
+                    *("losses", "metrics", "statistics", "sampling", "masking", "clustering", "ngrams"),
+                    *("models", "data"),
+                ),
                 ("gradients", "decoding"),
                 ("training", "sweeps", "compilation"),
                 ("hypergradients", "adjust"),
