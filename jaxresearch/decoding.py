@@ -118,7 +118,7 @@ def generate(
         Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
     """
     logits, cache = _prefilled(params, model_state, prompts, model, n_new)
-    first = _or_end(choose(jax.random.fold_in(key, 0), logits), jnp.zeros(len(prompts), bool), end)
+    first = choose(jax.random.fold_in(key, 0), logits)
 
     def write(carry, place):
         cache, token, has_ended = carry
@@ -156,7 +156,7 @@ def beam_search(
         prompts: One a row; shorter ones begin with the model's padding.
         model: A `jaxresearch.models.cached_decoder` of ``width`` rows a prompt.
         n_new: Tokens to write, 1 or more; static.
-        width: Continuations kept, from 1 to the size of the vocabulary.
+        width: Continuations kept, 1 or more; where there are fewer, the rest have a log probability of minus infinity.
         end: The token that ends a text; what follows it is ``end`` again, and costs nothing.
         length_penalty: The exponent :math:`\alpha`: 0 ranks by probability alone, greater prefers longer texts.
 
@@ -164,7 +164,7 @@ def beam_search(
         The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty.
 
     Raises:
-        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the width is out of range.
+        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the width is below 1.
 
     Example:
         >>> from jaxresearch import models
@@ -179,11 +179,11 @@ def beam_search(
         Wu et al. (2016), Google's neural machine translation system, equation 14 (length). Sutskever, Vinyals and Le
         (2014), NeurIPS, section 3.2 (beam). https://arxiv.org/abs/1609.08144
     """
+    if width < 1:
+        raise ValueError(f"width must be 1 or more; got {width}. Pass the texts to keep.")
     n_prompts = len(prompts)
     logits, cache = _prefilled(params, model_state, jnp.repeat(prompts, width, axis=0), model, n_new)
     n_tokens = logits.shape[-1]
-    if not 1 <= width <= n_tokens:
-        raise ValueError(f"width must be from 1 to the {n_tokens} tokens; got {width}. Pass the texts to keep.")
 
     def of_prompts(leaf: Array) -> Array:
         return leaf.reshape(n_prompts, width, *leaf.shape[1:])
@@ -229,6 +229,8 @@ def _prefilled(
         raise ValueError(f"prompts must be tokens (rows, length), not empty; got {prompts.shape}. Give each a token.")
     if n_new < 1:
         raise ValueError(f"n_new must be 1 or more; got {n_new}. Pass the tokens to write.")
+    if "is_real" not in cache:
+        raise ValueError(f"the decoder must have a cache; its state holds {sorted(cache)}. Pass a cached_decoder.")
     n_rows, context = cache["is_real"].shape
     if len(prompts) != n_rows:
         raise ValueError(f"the decoder must have a row for each text, {len(prompts)}; it has {n_rows}. Pass n_rows.")

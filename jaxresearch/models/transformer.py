@@ -205,7 +205,7 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
         tokens seen.
 
     Raises:
-        ValueError: As for `decoder`; also if ``n_rows`` is not positive.
+        ValueError: As for `decoder`; also if ``n_rows`` is not positive, or (when called) not the rows of the inputs.
 
     Example:
         >>> sizes = TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
@@ -230,8 +230,10 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
 
     def apply(params, model_state, inputs, key=None):
         del key  # what writes is not trained
-        _require_tokens(inputs, sizes.context)
-        outputs: Any = module.apply({"params": params, "cache": model_state}, inputs, mutable=["cache"])
+        tokens = _as_tokens(inputs, sizes.context)
+        if len(tokens) != n_rows:
+            raise ValueError(f"inputs must have the cache's {n_rows} rows; got {len(tokens)}. Pass as many as n_rows.")
+        outputs: Any = module.apply({"params": params, "cache": model_state}, tokens, mutable=["cache"])
         return outputs[0], outputs[1]["cache"]
 
     return Model(init, apply)
@@ -261,9 +263,10 @@ class Transformer(nn.Module):
             places, seen, start = self._cached(tokens, real)
         else:
             places, seen = _places_and_seen(tokens, real, self.causal)
-        x = embedding.astype(dtype)[tokens]
+        # Taken first, rounded then: the gradients of a token seen often add up in float32.
+        x = embedding[tokens].astype(dtype)
         if sizes.positions == "learnt":
-            x = x + self.param("positions", init, (sizes.context, sizes.width)).astype(dtype)[places]
+            x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
             turn = lambda vectors: vectors  # noqa: E731
         else:
             turn = _rotation(places, sizes.head_width, dtype)
@@ -382,16 +385,16 @@ def _model(module: Transformer) -> Model:
         return module.init({"params": key}, jnp.zeros((1, 1), jnp.int32))["params"], {}
 
     def apply(params, model_state, inputs, key=None):
-        _require_tokens(inputs, context)
         rngs = {} if key is None else {"dropout": key}
-        outputs: Any = module.apply({"params": params}, inputs, train=key is not None, rngs=rngs)
+        tokens = _as_tokens(inputs, context)
+        outputs: Any = module.apply({"params": params}, tokens, train=key is not None, rngs=rngs)
         return outputs, model_state
 
     return Model(init, apply)
 
 
-def _require_tokens(inputs: Integer[Array, "batch length"], context: int) -> None:
-    """Raises where the inputs are no sequences of tokens that fit the context."""
+def _as_tokens(inputs: Integer[Array, "batch length"], context: int) -> Int[Array, "batch length"]:
+    """Returns the inputs as int32, or raises where they are no sequences of tokens that fit the context."""
     if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
         raise ValueError(
             f"inputs must be tokens (batch, length), whole numbers; got {inputs.dtype} {inputs.shape}. Encode the text first."
@@ -400,6 +403,7 @@ def _require_tokens(inputs: Integer[Array, "batch length"], context: int) -> Non
         raise ValueError(
             f"sequences must be of 1 to {context} tokens, the context; got {inputs.shape[1]}. Cut them, or widen the context."
         )
+    return jnp.asarray(inputs, jnp.int32)  # the size of a vocabulary may be more than int8 holds
 
 
 def _places_and_seen(

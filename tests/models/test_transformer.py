@@ -1,0 +1,577 @@
+"""Transformers: causal or not, padded or not, cached or not, in one precision or the other, they are the same function."""
+
+import itertools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.test_util import check_grads
+
+from jaxresearch import gradients, losses, metrics, models, sweeps, training
+from jaxresearch.models import transformer
+
+N_TOKENS, LENGTH = 11, 7
+VARIANTS = {
+    "rotary": {},
+    "learnt": {"positions": "learnt"},
+    "grouped": {"n_heads": 4, "n_kv_heads": 2},
+    "grouped, learnt, untied": {"n_heads": 4, "n_kv_heads": 1, "positions": "learnt", "tied": False},
+}
+each = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+both_positions = pytest.mark.parametrize("positions", ["rotary", "learnt"])
+
+
+def sized(**changes):
+    return models.TransformerSizes(**{"context": 12, "width": 16, "n_layers": 2, "n_heads": 2, **changes})
+
+
+def stirred(model, seed=0):
+    """Returns parameters far from the start, so that each branch, bias, scale and place tells."""
+    generator = np.random.default_rng(seed)
+    params, _ = jax.jit(model.init)(jax.random.key(seed))
+    return jax.tree.map(lambda leaf: leaf + generator.normal(0, 0.3, leaf.shape).astype(np.float32), params)
+
+
+def sentences(n_rows=3, length=LENGTH, seed=0):
+    """Returns tokens from 1 on: 0 is left for padding."""
+    return jnp.asarray(np.random.default_rng(seed).integers(1, N_TOKENS, (n_rows, length)), jnp.int32)
+
+
+def outputs_of(model, params, tokens):
+    return np.asarray(jax.jit(lambda params, tokens: model.apply(params, {}, tokens)[0])(params, tokens))
+
+
+def with_padding(tokens, *, left=0, right=0):
+    return jnp.pad(tokens, ((0, 0), (left, right)))
+
+
+# What sees what
+
+
+def changed_places(model):
+    """Returns, for each place, at which places the logits are other bits when the token there is another."""
+    params, tokens = stirred(model), sentences(1)
+    apply = jax.jit(lambda params, tokens: model.apply(params, {}, tokens)[0][0])
+    before = np.asarray(apply(params, tokens))
+    others = [tokens.at[0, place].set(tokens[0, place] % (N_TOKENS - 1) + 1) for place in range(LENGTH)]
+    return np.stack([(np.asarray(apply(params, other)) != before).any(axis=-1) for other in others])
+
+
+@each
+def test_decoder_logits_change_from_the_changed_token_on_and_never_before(changes):
+    np.testing.assert_array_equal(changed_places(models.decoder(N_TOKENS, sized(**changes))), np.triu(np.ones((7, 7))))
+
+
+@each
+def test_encoder_logits_change_at_every_place(changes):
+    assert changed_places(models.encoder(N_TOKENS, sized(**changes))).all()
+
+
+def test_attention_equals_a_loop_in_float64():
+    generator = np.random.default_rng(0)
+    queries, keys, values = (generator.normal(size=(2, n, heads, 6)) for n, heads in ((5, 4), (7, 2), (7, 2)))
+    seen = generator.random((2, 5, 7)) < 0.5
+    seen[1, 3] = False  # this query sees nothing
+    expected = np.zeros((2, 5, 4, 6))
+    for b, n, head in np.ndindex(2, 5, 4):
+        scores = np.array([queries[b, n, head] @ keys[b, m, head // 2] / np.sqrt(6) for m in range(7)])
+        weights = np.exp(scores) * seen[b, n] if seen[b, n].any() else np.ones(7)
+        expected[b, n, head] = sum(weights[m] * values[b, m, head // 2] for m in range(7)) / weights.sum()
+    narrow = [jnp.asarray(array, jnp.float32) for array in (queries, keys, values)]
+    # A softmax and a mean of 7 in float32.
+    np.testing.assert_allclose(transformer.attention(*narrow, jnp.asarray(seen)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_sees_all_keys_unless_told():
+    queries, keys, values = jax.random.normal(jax.random.key(0), (3, 2, 5, 2, 4))
+    seen = jnp.ones((1, 5, 5), bool)
+    told, untold = transformer.attention(queries, keys, values, seen), transformer.attention(queries, keys, values)
+    np.testing.assert_allclose(told, untold, rtol=1e-6)  # with a mask and without are two programs
+
+
+def test_rotary_scores_depend_on_the_difference_of_places_alone():
+    queries, keys = jax.random.normal(jax.random.key(0), (2, 1, 6, 1, 8))
+
+    def scores(shift):
+        turn = transformer._rotation(jnp.arange(6)[None] + shift, 8, jnp.float32)
+        return jnp.einsum("bnhw,bmhw->nm", turn(queries), turn(keys))
+
+    # An angle of 106 has an error of 4e-6 in float32, on scores of order 3.
+    np.testing.assert_allclose(scores(100), scores(0), atol=1e-4)
+    assert np.abs(scores(0) - jnp.einsum("bnhw,bmhw->nm", queries, keys)).max() > 1  # it does turn
+
+
+def forward_by_hand(params, tokens, sizes):
+    """Returns the logits of a decoder for one sentence, by loops in float64, from the papers."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    length, n_heads, half = len(tokens), sizes.n_heads, sizes.head_width // 2
+    n_kv = sizes.n_kv_heads or n_heads
+
+    def norm(x, layer):
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * layer["scale"] + layer["bias"]
+
+    def dense(x, layer):
+        return x @ layer["kernel"] + layer["bias"]
+
+    def turned(vector, place):
+        pairs = (vector[:half] + 1j * vector[half:]) * np.exp(1j * place * 10_000.0 ** (-np.arange(half) / half))
+        return np.concatenate([pairs.real, pairs.imag])
+
+    x = params["embedding"][tokens]
+    if sizes.positions == "learnt":
+        x = x + params["positions"][:length]
+    for i in range(sizes.n_layers):
+        block = params[f"block_{i}"]
+        heads = dense(norm(x, block["norm_attention"]), block["queries_keys_values"]).reshape(length, -1, 2 * half)
+        if sizes.positions == "rotary":
+            for place, head in np.ndindex(length, n_heads + n_kv):
+                heads[place, head] = turned(heads[place, head], place)
+        mixed = np.zeros((length, n_heads, 2 * half))
+        for place, head in np.ndindex(length, n_heads):
+            shared = head // (n_heads // n_kv)
+            keys, values = heads[: place + 1, n_heads + shared], heads[: place + 1, n_heads + n_kv + shared]
+            weights = np.exp(keys @ heads[place, head] / np.sqrt(2 * half))
+            mixed[place, head] = weights @ values / weights.sum()
+        x = x + dense(mixed.reshape(length, -1), block["mix"])
+        inner = dense(norm(x, block["norm_network"]), block["network_in"])
+        gelu = inner / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        x = x + dense(gelu, block["network_out"])
+    return norm(x, params["norm"]) @ params["embedding" if sizes.tied else "head"].T
+
+
+@each
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_decoder_equals_a_forward_pass_by_hand_in_float64(changes, n_layers):
+    sizes = sized(n_layers=n_layers, **changes)
+    model, tokens = models.decoder(N_TOKENS, sizes), sentences(1)
+    params = stirred(model)
+    expected = forward_by_hand(params, np.asarray(tokens[0]), sizes)
+    assert expected.std() > 0.5
+    # Logits of order 3 from some ten sums of float32 in a row.
+    np.testing.assert_allclose(outputs_of(model, params, tokens)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+# The cache
+
+
+def written(model, params, cache, tokens, pieces):
+    """Returns the logits of tokens that come in pieces."""
+    apply, logits, start = jax.jit(model.apply), [], 0
+    for piece in pieces:
+        made, cache = apply(params, cache, tokens[:, start : start + piece])
+        logits.append(made)
+        start += piece
+    assert start == tokens.shape[1] == cache["n_seen"]
+    return np.asarray(jnp.concatenate(logits, axis=1))
+
+
+def relative_error(a, b):
+    """Returns the norm of the difference over the norm of the second."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@each
+@pytest.mark.parametrize("pieces", [(1,) * 7, (3, 1, 2, 1), (7,)], ids=["tokens", "pieces", "whole"])
+def test_cached_decoder_equals_the_decoder(changes, pieces):
+    sizes = sized(**changes)  # a context of 12, of which 7 are used
+    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
+    params, tokens = stirred(model), sentences()
+    _, cache = writer.init(jax.random.key(0))
+    logits = written(writer, params, cache, tokens, pieces)
+    np.testing.assert_allclose(logits, outputs_of(model, params, tokens), rtol=1e-5, atol=1e-5)  # other shapes of sums
+
+
+@each
+def test_cached_decoder_takes_rows_that_begin_with_padding(changes):
+    sizes = sized(padding=0, **changes)
+    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
+    params, whole = stirred(model), sentences()
+    leads = (0, 2, 5)
+    tokens = jnp.where(jnp.arange(LENGTH)[None] < jnp.array(leads)[:, None], 0, whole)
+    _, cache = writer.init(jax.random.key(0))
+    logits = written(writer, params, cache, tokens, (4, 1, 1, 1))
+    for row, lead in enumerate(leads):
+        alone = outputs_of(model, params, whole[row : row + 1, lead:])[0]
+        np.testing.assert_allclose(logits[row, lead:], alone, rtol=1e-5, atol=1e-5)  # other shapes of sums
+
+
+@both_positions
+def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
+    sizes = sized(bfloat16=True, positions=positions)
+    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
+    params, tokens = stirred(model), sentences()
+    _, cache = writer.init(jax.random.key(0))
+    assert cache["block_0"]["keys"].dtype == jnp.bfloat16
+    logits = written(writer, params, cache, tokens, (1,) * 7)
+    # A sum in another order may round to the neighbour, 2**-8 away; some of ten roundings in a row do.
+    assert relative_error(logits, outputs_of(model, params, tokens)) < 0.01
+
+
+def test_cached_decoder_has_the_parameters_of_the_decoder_and_an_empty_cache():
+    sizes = sized()
+    params, cache = models.cached_decoder(N_TOKENS, sizes, n_rows=3).init(jax.random.key(4))
+    jax.tree.map(np.testing.assert_array_equal, params, models.decoder(N_TOKENS, sizes).init(jax.random.key(4))[0])
+    assert cache["block_1"]["values"].shape == (3, 12, 2, 8)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(cache))
+
+
+def test_cached_decoder_may_be_given_a_key_and_draws_nothing_from_it():
+    model = models.cached_decoder(N_TOKENS, sized(dropout_rate=0.5), n_rows=3)
+    params, cache = model.init(jax.random.key(0))
+    keyed, plain = (model.apply(params, cache, sentences(), key)[0] for key in (jax.random.key(1), None))
+    np.testing.assert_array_equal(keyed, plain)
+
+
+# Padding
+
+PADDED = {"decoder": models.decoder, "encoder": models.encoder, "embedder": models.embedder}
+
+
+def of_kind(kind, sizes):
+    return models.classifier(N_TOKENS, 3, sizes) if kind == "classifier" else PADDED[kind](N_TOKENS, sizes)
+
+
+each_kind = pytest.mark.parametrize("kind", [*PADDED, "classifier"])
+
+
+@each_kind
+@both_positions
+@pytest.mark.parametrize("pad", [{"right": 4}, {"left": 4}, {"left": 1, "right": 3}], ids=["right", "left", "both"])
+def test_padding_changes_nothing(kind, positions, pad):
+    model, tokens = of_kind(kind, sized(padding=0, positions=positions)), sentences()
+    params = stirred(model)
+    padded = outputs_of(model, params, with_padding(tokens, **pad))
+    if padded.ndim == 3:
+        padded = padded[:, pad.get("left", 0) :][:, :LENGTH]
+    np.testing.assert_allclose(padded, outputs_of(model, params, tokens), rtol=1e-5, atol=1e-5)  # other shapes of sums
+
+
+def test_without_a_padding_token_each_token_counts():
+    model, tokens = models.embedder(N_TOKENS, sized()), sentences()
+    params = stirred(model)
+    assert np.abs(outputs_of(model, params, with_padding(tokens, right=4)) - outputs_of(model, params, tokens)).max() > 0.1
+
+
+def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
+    sizes, tokens = sized(padding=0, tied=False), sentences().at[1, 4:].set(0)
+    params = stirred(models.encoder(N_TOKENS, sizes))
+    vectors = np.linalg.lstsq(
+        np.asarray(params["head"], np.float64),
+        np.ones((N_TOKENS, 1)),
+        rcond=None,
+    )
+    assert vectors[2] == N_TOKENS  # fewer tokens than entries: the mean is compared through the head, which is linear
+    logits = outputs_of(models.encoder(N_TOKENS, sizes), params, tokens)
+    means = np.stack([logits[0].mean(0), logits[1, :4].mean(0), logits[2].mean(0)])
+    embedded = outputs_of(models.embedder(N_TOKENS, sizes), params, tokens)
+    np.testing.assert_allclose(embedded @ np.asarray(params["head"]).T, means, rtol=1e-4, atol=1e-5)  # sums of 7 x 16
+
+
+@each_kind
+@both_positions
+def test_rows_of_padding_alone_give_no_nan(kind, positions):
+    model = of_kind(kind, sized(padding=0, positions=positions))
+    tokens = sentences().at[1].set(0)
+
+    def total(params):
+        return jnp.sum(model.apply(params, {}, tokens)[0] ** 2)
+
+    loss, gradient = jax.jit(jax.value_and_grad(total))(stirred(model))
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_rows_of_padding_alone_give_no_nan_from_a_cache():
+    model = models.cached_decoder(N_TOKENS, sized(padding=0), n_rows=2)
+    params, cache = model.init(jax.random.key(0))
+    logits, _ = model.apply(params, cache, jnp.zeros((2, 3), jnp.int32))
+    assert np.isfinite(logits).all()
+
+
+# The start, and learning
+
+
+@pytest.mark.parametrize("width", [32, 128, 512])
+@pytest.mark.parametrize("n_tokens", [65, 4096])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_the_first_loss_is_the_logarithm_of_the_vocabulary(width, n_tokens, tied):
+    model = models.decoder(n_tokens, sized(context=32, width=width, tied=tied))
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, n_tokens, (32, 33)))
+    params, _ = jax.jit(model.init)(jax.random.key(0))
+    logits = outputs_of(model, params, tokens[:, :-1])
+    loss = losses.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), tokens[:, 1:]).mean()
+    assert abs(float(loss) - math.log(n_tokens)) < 0.05
+
+
+def trained(model, data, *, epochs=300, rate=3e-3, key=0):
+    """Returns the state and the losses of a run whose only batch is all the data."""
+    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+
+    def run(key, rate, data):
+        optimizer, estimator = optax.adam(rate), gradients.plain(loss_fn)
+        size = len(data["inputs"])
+        return training.run(
+            key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=size, epochs=epochs
+        )
+
+    return jax.jit(run)(jax.random.key(key), rate, data)
+
+
+@each
+def test_a_decoder_learns_one_batch_by_heart(changes):
+    tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
+    _, history = trained(models.decoder(N_TOKENS, sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
+    assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
+
+
+def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
+    model, data = models.classifier(N_TOKENS, 3, sized(padding=0)), {"inputs": sentences(8), "targets": jnp.arange(8) % 3}
+    state, history = trained(model, data)
+    assert history["loss"][0] > 1 and history["loss"][-1] < 0.05
+    figures = training.evaluate(state, data, model=model, metrics={"accuracy": metrics.accuracy()}, batch_size=3)
+    assert figures["accuracy"] == 1
+
+
+def test_a_decoder_is_swept_over_seeds():
+    model, tokens = models.decoder(N_TOKENS, sized(n_layers=1)), sentences(8, LENGTH + 1)
+
+    def run(key, data):
+        loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+        optimizer, estimator = optax.adam(1e-2), gradients.plain(loss_fn)
+        return training.run(
+            key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=4, epochs=3
+        )[1]["loss"]
+
+    data = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
+    swept = jax.jit(sweeps.sweep(run, (0, None)))(sweeps.keys([0, 1]), data)
+    assert swept.shape == (2, 6) and not np.allclose(swept[0], swept[1])
+    # Other orders of sums, through six steps of Adam.
+    np.testing.assert_allclose(swept[1], jax.jit(run)(jax.random.key(1), data), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
+def test_the_number_of_parameters_is_that_of_its_formula(kind):
+    for positions, tied, n_kv, hidden in itertools.product(("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None)):
+        sizes = sized(n_heads=4, n_kv_heads=n_kv, positions=positions, tied=tied, hidden=hidden)
+        params, _ = jax.eval_shape(of_kind(kind, sizes).init, jax.random.key(0))
+        width, inner, heads = 16, hidden or 64, 4 + 2 * (n_kv or 4)
+        block = 4 * width + (width + 1) * heads * 4 + (width + 1) * width + (width + 1) * inner + (inner + 1) * width
+        expected = N_TOKENS * width + 2 * block + 2 * width
+        expected += 12 * width if positions == "learnt" else 0
+        expected += N_TOKENS * width if not tied and kind in ("decoder", "encoder") else 0
+        expected += (width + 1) * 3 if kind == "classifier" else 0
+        assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == expected
+
+
+# Precision, memory, dropout
+
+
+def next_token_loss(model, tokens):
+    def loss(params, key=None):
+        logits, _ = model.apply(params, {}, tokens[:, :-1], key)
+        return losses.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+    return loss
+
+
+@both_positions
+def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32(positions):
+    wide, narrow = (models.decoder(N_TOKENS, sized(width=32, positions=positions, bfloat16=b)) for b in (False, True))
+    params, tokens = jax.jit(wide.init)(jax.random.key(0))[0], sentences(64, 13)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(narrow.init(jax.random.key(0))[0]))
+    logits = outputs_of(narrow, params, tokens[:, :-1])
+    assert logits.dtype == np.float32
+    # The norm of all differences over that of all logits; a rounding to bfloat16 is 0.2 % at most.
+    assert 0 < relative_error(logits, outputs_of(wide, params, tokens[:, :-1])) < 0.01
+    exact, rounded = (jax.jit(jax.grad(next_token_loss(model, tokens)))(params) for model in (wide, narrow))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(rounded))
+    whole = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (rounded, exact)]
+    assert relative_error(*whole) < 0.02  # forwards and back: twice as many roundings
+
+
+def test_gradients_of_a_token_seen_often_do_not_stick_in_bfloat16():
+    wide, narrow = (
+        models.embedder(2, sized(n_layers=1, context=64, positions="learnt", bfloat16=b)) for b in (False, True)
+    )
+    params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each place 64 times
+
+    def total(model):
+        return lambda params: jnp.sum(model.apply(params, {}, tokens)[0] @ jnp.arange(16.0)[:, None])
+
+    exact, rounded = (jax.jit(jax.grad(total(model)))(params) for model in (wide, narrow))
+    for name in ("embedding", "positions"):  # a sum in bfloat16 stops growing after some 256 terms
+        assert relative_error(rounded[name], exact[name]) < 0.05, name
+
+
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
+def test_remat_changes_no_value_and_no_gradient(dropout_rate):
+    keep, again = (models.decoder(N_TOKENS, sized(dropout_rate=dropout_rate, remat=r)) for r in (False, True))
+    params, tokens, key = stirred(keep), sentences(), jax.random.key(5)
+    jax.tree.map(np.testing.assert_array_equal, keep.init(jax.random.key(0)), again.init(jax.random.key(0)))
+    (loss, gradient), (same_loss, same_gradient) = (
+        jax.jit(jax.value_and_grad(next_token_loss(model, tokens)))(params, key) for model in (keep, again)
+    )
+    np.testing.assert_allclose(same_loss, loss, rtol=1e-6)
+    for a, b in zip(jax.tree.leaves(same_gradient), jax.tree.leaves(gradient), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # fused otherwise: the last digits of float32
+
+
+def test_remat_keeps_less_for_the_backward_pass():
+    tokens = sentences(8, 13)
+    kept = {}
+    for remat in (False, True):
+        model = models.decoder(N_TOKENS, sized(n_layers=2, remat=remat))
+        _, backward = jax.eval_shape(lambda p, m=model: jax.vjp(next_token_loss(m, tokens), p), stirred(model))
+        kept[remat] = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(backward))
+    assert kept[True] < kept[False] / 2
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_dropout_is_drawn_from_the_key(remat):
+    model, tokens = models.decoder(N_TOKENS, sized(dropout_rate=0.3, remat=remat)), sentences()
+    params, apply = stirred(model), jax.jit(lambda *args: model.apply(*args)[0])
+    first, again, other = (apply(params, {}, tokens, jax.random.key(seed)) for seed in (1, 1, 2))
+    none = apply(params, {}, tokens)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1 and np.abs(first - none).max() > 0.1
+    whole = models.decoder(N_TOKENS, sized())
+    np.testing.assert_array_equal(none, outputs_of(whole, params, tokens))
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_expectation():
+    module = transformer.Transformer(N_TOKENS, sized(dropout_rate=0.25, n_layers=1), "tokens", True)
+    params = stirred(models.decoder(N_TOKENS, sized(n_layers=1)))
+
+    def dropped(key):
+        _, kept = module.apply(
+            {"params": params},
+            sentences(),
+            train=True,
+            rngs={"dropout": key},
+            capture_intermediates=lambda layer, _: isinstance(layer, nn.Dropout),
+            mutable=["intermediates"],
+        )
+        return jax.tree.leaves(kept)
+
+    draws = jax.jit(jax.vmap(dropped))(jax.random.split(jax.random.key(0), 400))
+    assert len(draws) == 3  # after the embedding and the two branches
+    for draw in draws:
+        share = float((draw == 0).mean())
+        # 400 x 3 x 7 x 16 entries: a standard error of 0.0012.
+        assert abs(share - 0.25) < 4 * 0.0012
+    embedded = next(draw for draw in draws if len(np.unique(np.asarray(draw[:, 0, 0, 0]))) == 2)
+    expected = np.asarray(params["embedding"])[np.asarray(sentences())]
+    # Each entry is x / 0.75 or 0: a deviation of 0.58 x, over 400 draws; 336 entries, so five standard errors.
+    assert (np.abs(np.asarray(embedded).mean(axis=0) - expected) < 5 * 0.58 * np.abs(expected) / 20 + 1e-6).all()
+
+
+# Transforms
+
+
+@pytest.mark.parametrize("kind", ["decoder", "classifier"])
+def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
+    model, tokens = of_kind(kind, sized(padding=0)), sentences().at[0, 5:].set(0)
+    params = [stirred(model, seed) for seed in (0, 1)]
+    eager = [model.apply(p, {}, tokens)[0] for p in params]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    both = jax.jit(jax.vmap(lambda params: model.apply(params, {}, tokens)[0]))(stacked)
+    for seed in (0, 1):  # fused otherwise, and other orders of sums
+        np.testing.assert_allclose(outputs_of(model, params[seed], tokens), eager[seed], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(both[seed], eager[seed], rtol=1e-4, atol=1e-5)
+
+
+@both_positions
+def test_gradients_equal_finite_differences(positions):
+    model = models.decoder(5, sized(context=4, width=4, n_heads=2, n_layers=1, hidden=4, positions=positions, padding=0))
+    loss = jax.jit(next_token_loss(model, jnp.array([[1, 2, 3, 4, 1], [0, 2, 2, 1, 3]])))
+    # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-2 leaves four digits at most.
+    check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-2, atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32"])
+def test_tokens_may_be_of_any_whole_type(dtype):
+    model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
+    params, tokens = stirred(model), sentences()
+    np.testing.assert_array_equal(
+        outputs_of(model, params, tokens.astype(dtype)), outputs_of(model, params, tokens)
+    )
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"context": 0}, r"context must be a whole number, 1 or more; got 0\."),
+        ({"n_layers": -1}, r"n_layers must be a whole number, 1 or more; got -1\."),
+        ({"hidden": 0}, r"hidden must be a whole number, 1 or more; got 0\."),
+        ({"n_kv_heads": 0}, r"n_kv_heads must be a whole number, 1 or more; got 0\."),
+        ({"n_heads": 3}, r"width must be a multiple of n_heads, 3; got 16\. Change one of them\."),
+        ({"n_heads": 4, "n_kv_heads": 3}, r"n_kv_heads must divide n_heads, 4; got 3\. Pass a divisor\."),
+        ({"n_heads": 2, "n_kv_heads": 4}, r"n_kv_heads must divide n_heads, 2; got 4\. Pass a divisor\."),
+        ({"n_heads": 16}, r"the width of a head must be even to be turned; got 1\. Pass positions='learnt'\."),
+        ({"dropout_rate": 1.0}, r"dropout_rate must be at least 0 and below 1; got 1\.0\. It is a share\."),
+        ({"dropout_rate": float("nan")}, r"dropout_rate must be at least 0 and below 1; got nan\."),
+    ],
+)
+def test_sizes_are_checked(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sized(**changes)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 16.0}, r"width must be a whole number, 1 or more; got 16\.0\."),
+        ({"n_heads": True}, r"n_heads must be a whole number, 1 or more; got True\."),
+        ({"positions": "sine"}, r"positions must be one of rotary, learnt; got 'sine'\."),
+    ],
+)
+def test_types_of_sizes_are_checked(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sized(**changes)
+
+
+def test_sizes_of_models_are_checked():
+    for make in (models.decoder, models.encoder, models.embedder):
+        with pytest.raises(ValueError, match="^n_tokens must be a whole number, 1 or more; got 0"):
+            make(0, sized())
+    with pytest.raises(ValueError, match="^n_classes must be a whole number, 1 or more; got 0"):
+        models.classifier(N_TOKENS, 0, sized())
+    with pytest.raises(ValueError, match="^n_rows must be a whole number, 1 or more; got 0"):
+        models.cached_decoder(N_TOKENS, sized(), n_rows=0)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (jnp.zeros((2, 3)), r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the"),
+        (jnp.zeros((2, 3), bool), r"inputs must be tokens \(batch, length\), whole numbers; got bool \(2, 3\)\. Encode the"),
+        (jnp.zeros(3, jnp.int32), r"inputs must be tokens \(batch, length\), whole numbers; got int32 \(3,\)\. Encode the"),
+        (jnp.zeros((2, 0), jnp.int32), r"sequences must be of 1 to 12 tokens, the context; got 0\. Cut them, or widen"),
+        (jnp.zeros((2, 13), jnp.int32), r"sequences must be of 1 to 12 tokens, the context; got 13\. Cut them, or widen"),
+    ],
+)
+def test_inputs_are_checked(inputs, message):
+    for model in (
+        *(of_kind(kind, sized(n_layers=1)) for kind in ("decoder", "classifier")),
+        models.cached_decoder(N_TOKENS, sized(n_layers=1), n_rows=2),
+    ):
+        variables = jax.eval_shape(model.init, jax.random.key(0))
+        with pytest.raises(ValueError, match=f"^{message}"):
+            jax.eval_shape(model.apply, *variables, inputs)
+
+
+def test_a_cache_is_for_as_many_rows_as_it_has():
+    model = models.cached_decoder(N_TOKENS, sized(n_layers=1), n_rows=2)
+    variables = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"^inputs must have the cache's 2 rows; got 3\. Pass as many as n_rows\."):
+        model.apply(*variables, sentences(3))

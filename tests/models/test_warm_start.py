@@ -1,0 +1,123 @@
+"""A model that begins where another has ended: the same arrays under the same names, and the rest drawn as ever."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxresearch import gradients, losses, models, training
+
+SIZES = models.TransformerSizes(context=6, width=16, n_layers=1, n_heads=2)
+CLASSIFIER = models.classifier(5, 3, SIZES)
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def without_head(params):
+    return {name: leaf for name, leaf in params.items() if name != "head"}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_classifier_begins_with_all_of_an_encoder_but_the_head(tied):
+    sizes = models.TransformerSizes(context=6, width=16, n_layers=1, n_heads=2, tied=tied)
+    pretrained, _ = models.encoder(5, sizes).init(jax.random.key(7))
+    classifier = models.classifier(5, 3, sizes)
+    params, model_state = models.warm_started(classifier, pretrained).init(jax.random.key(0))
+    drawn, _ = classifier.init(jax.random.key(0))
+    same(without_head(params), without_head(pretrained))
+    same(params["head"], drawn["head"])
+    assert model_state == {} and np.any(drawn["embedding"] != params["embedding"])
+
+
+def test_an_embedder_leaves_the_head_of_a_classifier_aside():
+    pretrained, _ = CLASSIFIER.init(jax.random.key(7))
+    embedder = models.embedder(5, SIZES)
+    params, _ = models.warm_started(embedder, pretrained).init(jax.random.key(0))
+    same(params, without_head(pretrained))
+    tokens = jnp.array([[1, 2, 3, 0]])
+    same(embedder.apply(params, {}, tokens), embedder.apply(pretrained, {}, tokens))  # takes them as they are, too
+
+
+def test_any_model_may_begin_with_another():
+    pretrained, _ = models.mlp(4, (8,), 3).init(jax.random.key(7))
+    deeper = models.mlp(4, (8, 3), 2)
+    params, _ = models.warm_started(deeper, pretrained).init(jax.random.key(0))
+    same({name: params[name] for name in pretrained}, pretrained)
+    same(params["Dense_2"], deeper.init(jax.random.key(0))[0]["Dense_2"])
+
+
+def test_the_model_keeps_its_state_and_what_it_computes():
+    model = models.mlp(4, (8,), 3, batch_norm=True)
+    pretrained, _ = model.init(jax.random.key(7))
+    warm = models.warm_started(model, pretrained)
+    params, model_state = warm.init(jax.random.key(0))
+    same(model_state, model.init(jax.random.key(0))[1])
+    assert warm.apply is model.apply
+
+
+def test_arrays_of_numpy_and_of_other_precision_become_those_of_the_model():
+    pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
+    saved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), pretrained)
+    params, _ = models.warm_started(CLASSIFIER, saved).init(jax.random.key(0))
+    assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    same(without_head(params), pretrained)
+
+
+def test_init_is_the_same_under_jit_and_for_many_seeds_and_pretrained_parameters_may_be_an_argument():
+    pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
+
+    def init(key, pretrained):
+        return models.warm_started(CLASSIFIER, pretrained).init(key)[0]
+
+    stacked = jax.jit(jax.vmap(init, (0, None)))(jax.vmap(jax.random.key)(jnp.arange(2)), pretrained)
+    assert np.any(stacked["head"]["kernel"][0] != stacked["head"]["kernel"][1])
+    for seed in (0, 1):
+        single = init(jax.random.key(seed), pretrained)
+        same(without_head(jax.tree.map(lambda leaf, seed=seed: leaf[seed], stacked)), without_head(single))
+        # Initial draws pass through erfinv, fused otherwise under jit.
+        np.testing.assert_allclose(stacked["head"]["kernel"][seed], single["head"]["kernel"], rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_begins_with_what_was_learnt():
+    pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
+    model = models.warm_started(CLASSIFIER, pretrained)
+    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+    data = {"inputs": jnp.arange(24).reshape(4, 6) % 5, "targets": jnp.arange(4) % 3}
+    state, _ = jax.jit(
+        lambda key, data: training.run(
+            key,
+            data,
+            model=model,
+            estimator=gradients.plain(loss_fn),
+            optimizer=optax.sgd(0.0),  # nothing is learnt besides
+            batch_size=2,
+            epochs=1,
+        )
+    )(jax.random.key(0), data)
+    same(without_head(state.params), pretrained)
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "width", "message"),
+    [
+        (6, 16, r"\['embedding'\] is \(6, 16\), and must be \(5, 16\)\. Use the same vocabulary and sizes in both\."),
+        (5, 18, r"\['block_0'\]\['mix'\]\['bias'\] is \(18,\), and must be \(16,\)\. Use the same vocabulary and"),
+    ],
+)
+def test_an_array_of_another_shape_is_named(n_tokens, width, message):
+    sizes = models.TransformerSizes(context=6, width=width, n_layers=1, n_heads=1)
+    pretrained = jax.eval_shape(models.encoder(n_tokens, sizes).init, jax.random.key(7))[0]
+    with pytest.raises(ValueError, match=f"^pre-trained parameters must fit the model; {message}"):
+        models.warm_started(CLASSIFIER, pretrained).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("model", [CLASSIFIER, models.linear(4, 3)], ids=["transformer", "linear"])
+def test_parameters_with_nothing_in_common_are_refused(model):
+    pretrained = {"blocks": {"first": jnp.zeros(3)}, "other": jnp.zeros(2)}
+    message = r"^pre-trained parameters must share a name with the model's; got \['blocks'\]\['first'\], \['other'\]\. Pass"
+    with pytest.raises(ValueError, match=message):
+        models.warm_started(model, pretrained).init(jax.random.key(0))

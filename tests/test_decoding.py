@@ -1,0 +1,375 @@
+"""Writing: what the cache, the choice and the beam give is what slow, plain recomputation gives."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxresearch import decoding, models
+
+PROMPTS = jnp.array([[1, 2, 3], [3, 1, 1]])
+
+
+def sized(**changes):
+    return models.TransformerSizes(**{"context": 10, "width": 16, "n_layers": 1, "n_heads": 2, "padding": 0, **changes})
+
+
+def stirred(n_tokens, sizes, seed=0):
+    """Returns parameters far from the start, so that what comes next hangs on all that came before."""
+    generator = np.random.default_rng(seed)
+    params, _ = jax.jit(models.decoder(n_tokens, sizes).init)(jax.random.key(seed))
+    return jax.tree.map(lambda leaf: leaf + generator.normal(0, 0.3, leaf.shape).astype(np.float32), params)
+
+
+def writer(n_tokens, sizes, n_rows):
+    """Returns a cached decoder and its empty cache."""
+    model = models.cached_decoder(n_tokens, sizes, n_rows=n_rows)
+    return model, jax.eval_shape(model.init, jax.random.key(0))[1]
+
+
+def written(params, prompts, *, n_tokens=11, sizes=None, n_new=6, choose=None, end=None, key=0):
+    model, cache = writer(n_tokens, sizes or sized(), len(prompts))
+
+    def write(key, params, prompts):
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
+        chooser = choose or decoding.greedy()
+        return decoding.generate(key, params, empty, prompts, model=model, n_new=n_new, choose=chooser, end=end)
+
+    return np.asarray(jax.jit(write)(jax.random.key(key), params, prompts))
+
+
+def searched(params, prompts, *, width, n_tokens=11, sizes=None, n_new=6, end=None, length_penalty=0.0, jit=True):
+    model, cache = writer(n_tokens, sizes or sized(), len(prompts) * width)
+
+    def search(params, prompts, length_penalty):
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
+        return decoding.beam_search(
+            params, empty, prompts, model=model, n_new=n_new, width=width, end=end, length_penalty=length_penalty
+        )
+
+    return jax.tree.map(np.asarray, (jax.jit(search) if jit else search)(params, prompts, length_penalty))
+
+
+def rewritten(params, prompts, *, sizes, n_new, end=None):
+    """Returns the greedy text, made by the whole decoder on the whole context for each token: the slow way."""
+    model = models.decoder(11, sizes)
+    apply = jax.jit(lambda tokens: model.apply(params, {}, tokens)[0])
+    tokens = np.zeros((len(prompts), sizes.context), np.int32)  # the decoder is causal: what follows does not matter
+    tokens[:, : prompts.shape[1]] = prompts
+    for place in range(prompts.shape[1], prompts.shape[1] + n_new):
+        chosen = np.argmax(apply(tokens)[:, place - 1], axis=-1)
+        ended = (tokens[:, prompts.shape[1] : place] == end).any(axis=1) if end is not None else False
+        tokens[:, place] = np.where(ended, end, chosen)
+    return tokens[:, prompts.shape[1] : prompts.shape[1] + n_new]
+
+
+# Greedy
+
+VARIANTS = [{}, {"positions": "learnt"}, {"n_heads": 4, "n_kv_heads": 2, "n_layers": 2, "padding": None}]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=["rotary", "learnt", "grouped"])
+def test_generate_greedily_equals_recomputing_everything(changes):
+    sizes = sized(**changes)
+    params = stirred(11, sizes)
+    expected = rewritten(params, PROMPTS, sizes=sizes, n_new=7)  # up to the last place of the context
+    assert len(np.unique(expected)) > 3
+    np.testing.assert_array_equal(written(params, PROMPTS, sizes=sizes, n_new=7), expected)
+
+
+def test_generate_fills_up_with_the_end():
+    sizes = sized()
+    params = stirred(11, sizes)
+    free = rewritten(params, PROMPTS, sizes=sizes, n_new=6)
+    end = int(free[0, 2])
+    expected = rewritten(params, PROMPTS, sizes=sizes, n_new=6, end=end)
+    assert (expected[0] == end).sum() >= 4 and (expected != free).any()
+    np.testing.assert_array_equal(written(params, PROMPTS, end=end), expected)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learnt"])
+def test_generate_in_a_batch_of_padded_prompts_equals_row_by_row(positions):
+    sizes = sized(positions=positions)
+    params = stirred(11, sizes)
+    prompts = jnp.array([[1, 2, 3], [0, 0, 4], [0, 5, 1]])
+    together = written(params, prompts, sizes=sizes)
+    for row, lead in enumerate((0, 2, 1)):
+        np.testing.assert_array_equal(together[row], written(params, prompts[row : row + 1, lead:], sizes=sizes)[0])
+
+
+def test_generate_writes_one_token_too():
+    params = stirred(11, sized())
+    np.testing.assert_array_equal(written(params, PROMPTS, n_new=1), written(params, PROMPTS)[:, :1])
+
+
+def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
+    model, _ = writer(11, sized(), 2)
+    _, cache = model.init(jax.random.key(0))
+    choose = decoding.sampling(temperature=0.8, top_k=5, top_p=0.9)
+
+    def write(params):
+        return decoding.generate(jax.random.key(3), params, cache, PROMPTS, model=model, n_new=4, choose=choose)
+
+    params = [stirred(11, sized(), seed) for seed in (0, 1)]
+    both = jax.jit(jax.vmap(write))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *params))
+    np.testing.assert_array_equal(both[0], write(params[0]))
+    np.testing.assert_array_equal(both[1], written(params[1], PROMPTS, n_new=4, choose=choose, key=3))
+    assert np.any(both[0] != both[1])
+
+
+# Sampling
+
+LOGITS = np.array([1.0, -0.5, 2.0, 0.3, -2.0, 1.1])
+
+
+def draws_of(choose, logits=LOGITS, n=4000, key=0):
+    """Returns many draws from the same logits: one call, a row a draw."""
+    return np.asarray(jax.jit(choose)(jax.random.key(key), jnp.tile(jnp.asarray(logits, jnp.float32), (n, 1))))
+
+
+def require_frequencies(draws, probabilities):
+    """Raises where the draws are not of these probabilities, by a chi-square test at the level of 1 in 1,000."""
+    possible = probabilities > 0
+    counts = np.bincount(draws, minlength=len(probabilities))
+    assert counts.sum() == counts[possible].sum(), "a token was drawn that cannot be"
+    if possible.sum() > 1:
+        expected = probabilities[possible] / probabilities.sum() * len(draws)
+        assert scipy.stats.chisquare(counts[possible], expected).pvalue > 0.001
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_sampling_draws_from_the_softmax(temperature):
+    require_frequencies(draws_of(decoding.sampling(temperature=temperature)), np.exp(LOGITS / temperature))
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4, 6, 100])
+def test_sampling_draws_from_the_k_likeliest(top_k):
+    ranks = (LOGITS[None, :] > LOGITS[:, None]).sum(axis=1)
+    require_frequencies(draws_of(decoding.sampling(top_k=top_k)), np.where(ranks < top_k, np.exp(LOGITS), 0))
+
+
+def test_sampling_draws_from_k_tokens_where_more_are_equally_likely():
+    assert len(np.unique(draws_of(decoding.sampling(top_k=2), np.zeros(6)))) == 2
+
+
+def nucleus(probabilities, top_p):
+    """Returns the probabilities of the likeliest tokens, taken one by one until they have the sum."""
+    kept, total = np.zeros_like(probabilities), 0.0
+    for token in sorted(range(len(probabilities)), key=lambda token: -probabilities[token]):
+        kept[token], total = probabilities[token], total + probabilities[token]
+        if total >= top_p:
+            break
+    return kept
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.7, 0.95, 0.9999, 1.0])
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_sampling_draws_from_the_nucleus(top_p, top_k):
+    ranks = (LOGITS[None, :] > LOGITS[:, None]).sum(axis=1)
+    probabilities = np.where(ranks < (top_k or 6), np.exp(LOGITS / 0.9), 0)
+    expected = nucleus(probabilities / probabilities.sum(), top_p)
+    require_frequencies(draws_of(decoding.sampling(temperature=0.9, top_k=top_k, top_p=top_p)), expected)
+
+
+def test_the_nucleus_of_random_logits_is_that_of_a_loop():
+    logits = np.random.default_rng(0).normal(size=(50, 20)) * 2
+    for top_p in (0.1, 0.5, 0.9):
+        is_in = jax.jit(decoding._is_in_nucleus)(jnp.asarray(logits, jnp.float32), top_p)
+        for row, found in zip(np.exp(logits), is_in, strict=True):
+            np.testing.assert_array_equal(found, nucleus(row / row.sum(), top_p) > 0)
+
+
+def test_sampling_takes_swept_numbers():
+    def draw(temperature, top_p):
+        choose = decoding.sampling(temperature=temperature, top_p=top_p)
+        return choose(jax.random.key(0), jnp.tile(jnp.asarray(LOGITS, jnp.float32), (100, 1)))
+
+    temperatures, shares = jnp.array([0.01, 1.0, 2.0]), jnp.array([0.9, 0.5, 1.0])
+    swept = jax.jit(jax.vmap(draw))(temperatures, shares)
+    for i in range(3):
+        np.testing.assert_array_equal(swept[i], draw(float(temperatures[i]), float(shares[i])))
+
+
+@pytest.mark.parametrize(
+    "choice", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}], ids=["temperature", "top_k", "top_p"]
+)
+def test_sampling_at_its_limits_is_greedy(choice):
+    params = stirred(11, sized())
+    np.testing.assert_array_equal(
+        written(params, PROMPTS, choose=decoding.sampling(**choice)), written(params, PROMPTS)
+    )
+
+
+def test_generate_draws_each_token_and_row_anew():
+    params = jax.tree.map(jnp.zeros_like, stirred(11, sized()))  # all tokens equally likely
+    first, again, other = (
+        written(params, jnp.ones((200, 1), jnp.int32), n_new=5, choose=decoding.sampling(), key=key) for key in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    for a, b in ((first, other), (first[:100], first[100:]), (first[:, :1], first[:, 1:2])):
+        # Equal by chance in 1 of 11 places: 0.09, with a standard error of 0.02 where the fewest are compared.
+        assert abs((a == b).mean() - 1 / 11) < 0.08
+
+
+# Beams
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_beam_of_width_one_is_greedy(ended):
+    params = stirred(11, sized())
+    free = written(params, PROMPTS)
+    end = int(free[0, 2]) if ended else None
+    texts, _ = searched(params, PROMPTS, width=1, end=end)
+    np.testing.assert_array_equal(texts[:, 0], written(params, PROMPTS, end=end))
+
+
+def all_texts(params, prompt, *, n_new, end, length_penalty):
+    """Returns all texts over four tokens with their log probabilities, the best first, by brute force."""
+    model = models.decoder(4, sized(padding=None))
+    texts = np.array(list(itertools.product(range(4), repeat=n_new)))
+    tokens = jnp.asarray(np.concatenate([np.tile(prompt, (len(texts), 1)), texts], axis=1))
+    logits = jax.jit(lambda tokens: model.apply(params, {}, tokens)[0])(tokens)
+    steps = np.asarray(jax.nn.log_softmax(logits[:, len(prompt) - 1 : -1]), np.float64)
+    found = {}
+    for text, step in zip(texts, steps, strict=True):
+        length = next((i + 1 for i, token in enumerate(text) if token == end), n_new)
+        score = sum(step[i, text[i]] for i in range(length))
+        filled = tuple(text[:length]) + (end,) * (n_new - length)
+        found[filled] = (score / ((5 + length) / 6) ** length_penalty, score)
+    ranked = sorted(found.items(), key=lambda item: -item[1][0])
+    return np.array([text for text, _ in ranked]), np.array([score for _, (_, score) in ranked])
+
+
+@pytest.mark.parametrize(
+    ("end", "length_penalty"), [(None, 0.0), (2, 0.0), (2, 1.0), (2, 3.0)], ids=["no end", "end", "penalty", "great penalty"]
+)
+def test_a_beam_as_wide_as_all_texts_finds_them_all(end, length_penalty):
+    sizes = sized(padding=None)
+    params, prompts = stirred(4, sizes), jnp.array([[1, 3], [0, 2]])
+    choices = {"n_new": 3, "end": end, "length_penalty": length_penalty}
+    texts, scores = searched(params, prompts, width=64, n_tokens=4, sizes=sizes, **choices)
+    for row in range(2):
+        expected_texts, expected_scores = all_texts(params, np.asarray(prompts[row]), **choices)
+        n_texts = 64 if end is None else 1 + 3 + 9 + 27
+        assert len(expected_texts) == n_texts
+        np.testing.assert_array_equal(texts[row, :n_texts], expected_texts)
+        np.testing.assert_allclose(scores[row, :n_texts], expected_scores, rtol=1e-5)  # sums of three in float32
+        assert np.all(scores[row, n_texts:] == -np.inf)
+    if end is None:
+        np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)  # all there is
+
+
+def test_the_length_penalty_prefers_longer_texts():
+    sizes = sized(padding=None)
+    params, prompts = stirred(4, sizes), jnp.array([[1, 3]])
+    found = {
+        penalty: searched(
+            params, prompts, width=64, n_tokens=4, sizes=sizes, n_new=3, end=2, length_penalty=penalty
+        )[0][0, :40]
+        for penalty in (0.0, 3.0)
+    }
+    lengths = {penalty: (texts != 2).sum(axis=1) for penalty, texts in found.items()}
+    assert lengths[3.0][:10].mean() > lengths[0.0][:10].mean()
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learnt"])
+def test_beams_of_a_batch_of_padded_prompts_equal_row_by_row(positions):
+    sizes = sized(positions=positions)
+    params = stirred(11, sizes)
+    prompts = jnp.array([[1, 2, 3], [0, 0, 4]])
+    texts, scores = searched(params, prompts, width=3, sizes=sizes, end=5)
+    for row, lead in enumerate((0, 2)):
+        alone, alone_scores = searched(params, prompts[row : row + 1, lead:], width=3, sizes=sizes, end=5)
+        np.testing.assert_array_equal(texts[row], alone[0])
+        np.testing.assert_allclose(scores[row], alone_scores[0], rtol=1e-4)  # sums of six, other shapes of products
+
+
+def test_scores_of_a_beam_are_the_log_probabilities_of_its_texts():
+    sizes = sized()
+    params = stirred(11, sizes)
+    texts, scores = searched(params, PROMPTS, width=4)
+    model = models.decoder(11, sizes)
+    for row, text in np.ndindex(2, 4):
+        tokens = jnp.concatenate([PROMPTS[row], texts[row, text]])[None]
+        steps = jax.nn.log_softmax(model.apply(params, {}, tokens)[0][0, 2:-1])
+        expected = sum(float(steps[i, token]) for i, token in enumerate(texts[row, text]))
+        assert math.isclose(scores[row, text], expected, rel_tol=1e-4)  # sums of six, other shapes of products
+    assert np.all(np.diff(scores, axis=1) <= 0)
+
+
+def test_beam_search_is_the_same_eagerly():
+    params = stirred(11, sized())
+    choices = {"width": 3, "n_new": 4, "end": 5, "length_penalty": 0.6}
+    texts, scores = searched(params, PROMPTS, **choices)
+    eager_texts, eager_scores = searched(params, PROMPTS, jit=False, **choices)
+    np.testing.assert_array_equal(texts, eager_texts)
+    np.testing.assert_allclose(scores, eager_scores, rtol=1e-5)  # fused otherwise
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"temperature": 0.0}, r"temperature must be positive; got 0\.0\. Use greedy\(\) for the likeliest token\."),
+        ({"temperature": float("nan")}, r"temperature must be positive; got nan\."),
+        ({"top_k": 0}, r"top_k must be 1 or more; got 0\. Leave it out to draw from all tokens\."),
+        ({"top_p": 0.0}, r"top_p must be above 0 and at most 1; got 0\.0\. It is a probability\."),
+        ({"top_p": 1.5}, r"top_p must be above 0 and at most 1; got 1\.5\. It is a probability\."),
+    ],
+)
+def test_sampling_checks_its_numbers(choice, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        decoding.sampling(**choice)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("prompts", "n_new", "message"),
+    [
+        (jnp.zeros(3, jnp.int32), 2, r"prompts must be tokens \(rows, length\), not empty; got \(3,\)\. Give each a token\."),
+        (jnp.zeros((2, 0), jnp.int32), 2, r"prompts must be tokens \(rows, length\), not empty; got \(2, 0\)\. Give each a"),
+        (jnp.zeros((2, 3)), 2, r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the"),
+        (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
+        (PROMPTS, 8, r"prompt and new tokens must fit the context of 10; got 3 \+ 8\. Write fewer\."),
+        (PROMPTS[:1], 2, r"the decoder must have a row for each text, 1; it has 2\. Pass n_rows\."),
+    ],
+)
+def test_prompts_are_checked(prompts, n_new, message):
+    model, _ = writer(11, sized(), 2)
+    params, cache = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        decoding.generate(
+            jax.random.key(0), params, cache, prompts, model=model, n_new=n_new, choose=decoding.greedy()
+        )
+    with pytest.raises(ValueError, match=f"^{message}"):
+        decoding.beam_search(params, cache, prompts, model=model, n_new=n_new, width=1)
+
+
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (0, r"width must be 1 or more; got 0\. Pass the texts to keep\."),
+        (-1, r"width must be 1 or more; got -1\. Pass the texts to keep\."),
+        (3, r"the decoder must have a row for each text, 6; it has 2\. Pass n_rows\."),
+    ],
+)
+def test_the_width_of_a_beam_is_checked(width, message):
+    model, _ = writer(11, sized(), 2)
+    params, cache = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        decoding.beam_search(params, cache, PROMPTS, model=model, n_new=2, width=width)
+
+
+def test_a_decoder_without_a_cache_is_told_to_have_none():
+    model = models.decoder(11, sized())
+    params, model_state = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"^the decoder must have a cache; its state holds \[\]\. Pass a cached_decoder\."):
+        decoding.generate(
+            jax.random.key(0), params, model_state, PROMPTS, model=model, n_new=2, choose=decoding.greedy()
+        )
