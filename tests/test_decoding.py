@@ -207,7 +207,8 @@ def test_sampling_at_its_limits_is_greedy(choice):
 def test_generate_draws_each_token_and_row_anew():
     params = jax.tree.map(jnp.zeros_like, stirred(11, sized()))  # all tokens equally likely
     first, again, other = (
-        written(params, jnp.ones((200, 1), jnp.int32), n_new=5, choose=decoding.sampling(), key=key) for key in (0, 0, 1)
+        written(params, jnp.ones((200, 1), jnp.int32), n_new=5, choose=decoding.sampling(), key=key)
+        for key in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     for a, b in ((first, other), (first[:100], first[100:]), (first[:, :1], first[:, 1:2])):
@@ -245,7 +246,9 @@ def all_texts(params, prompt, *, n_new, end, length_penalty):
 
 
 @pytest.mark.parametrize(
-    ("end", "length_penalty"), [(None, 0.0), (2, 0.0), (2, 1.0), (2, 3.0)], ids=["no end", "end", "penalty", "great penalty"]
+    ("end", "length_penalty"),
+    [(None, 0.0), (2, 0.0), (2, 1.0), (2, 3.0)],
+    ids=["no end", "end", "penalty", "great penalty"],
 )
 def test_a_beam_as_wide_as_all_texts_finds_them_all(end, length_penalty):
     sizes = sized(padding=None)
@@ -267,9 +270,9 @@ def test_the_length_penalty_prefers_longer_texts():
     sizes = sized(padding=None)
     params, prompts = stirred(4, sizes), jnp.array([[1, 3]])
     found = {
-        penalty: searched(
-            params, prompts, width=64, n_tokens=4, sizes=sizes, n_new=3, end=2, length_penalty=penalty
-        )[0][0, :40]
+        penalty: searched(params, prompts, width=64, n_tokens=4, sizes=sizes, n_new=3, end=2, length_penalty=penalty)[
+            0
+        ][0, :40]
         for penalty in (0.0, 3.0)
     }
     lengths = {penalty: (texts != 2).sum(axis=1) for penalty, texts in found.items()}
@@ -332,9 +335,21 @@ def test_sampling_checks_its_numbers(choice, message):
 @pytest.mark.parametrize(
     ("prompts", "n_new", "message"),
     [
-        (jnp.zeros(3, jnp.int32), 2, r"prompts must be tokens \(rows, length\), not empty; got \(3,\)\. Give each a token\."),
-        (jnp.zeros((2, 0), jnp.int32), 2, r"prompts must be tokens \(rows, length\), not empty; got \(2, 0\)\. Give each a"),
-        (jnp.zeros((2, 3)), 2, r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the"),
+        (
+            jnp.zeros(3, jnp.int32),
+            2,
+            r"prompts must be tokens \(rows, length\), not empty; got \(3,\)\. Give each a token\.",
+        ),
+        (
+            jnp.zeros((2, 0), jnp.int32),
+            2,
+            r"prompts must be tokens \(rows, length\), not empty; got \(2, 0\)\. Give each a",
+        ),
+        (
+            jnp.zeros((2, 3)),
+            2,
+            r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the",
+        ),
         (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
         (PROMPTS, 8, r"prompt and new tokens must fit the context of 10; got 3 \+ 8\. Write fewer\."),
         (PROMPTS[:1], 2, r"the decoder must have a row for each text, 1; it has 2\. Pass n_rows\."),
@@ -344,9 +359,7 @@ def test_prompts_are_checked(prompts, n_new, message):
     model, _ = writer(11, sized(), 2)
     params, cache = model.init(jax.random.key(0))
     with pytest.raises(ValueError, match=f"^{message}"):
-        decoding.generate(
-            jax.random.key(0), params, cache, prompts, model=model, n_new=n_new, choose=decoding.greedy()
-        )
+        decoding.generate(jax.random.key(0), params, cache, prompts, model=model, n_new=n_new, choose=decoding.greedy())
     with pytest.raises(ValueError, match=f"^{message}"):
         decoding.beam_search(params, cache, prompts, model=model, n_new=n_new, width=1)
 
@@ -369,7 +382,9 @@ def test_the_width_of_a_beam_is_checked(width, message):
 def test_a_decoder_without_a_cache_is_told_to_have_none():
     model = models.decoder(11, sized())
     params, model_state = model.init(jax.random.key(0))
-    with pytest.raises(ValueError, match=r"^the decoder must have a cache; its state holds \[\]\. Pass a cached_decoder\."):
+    with pytest.raises(
+        ValueError, match=r"^the decoder must have a cache; its state holds \[\]\. Pass a cached_decoder\."
+    ):
         decoding.generate(
             jax.random.key(0), params, model_state, PROMPTS, model=model, n_new=2, choose=decoding.greedy()
         )

@@ -255,7 +255,9 @@ def test_padding_changes_nothing(kind, positions, pad):
 def test_without_a_padding_token_each_token_counts():
     model, tokens = models.embedder(N_TOKENS, sized()), sentences()
     params = stirred(model)
-    assert np.abs(outputs_of(model, params, with_padding(tokens, right=4)) - outputs_of(model, params, tokens)).max() > 0.1
+    assert (
+        np.abs(outputs_of(model, params, with_padding(tokens, right=4)) - outputs_of(model, params, tokens)).max() > 0.1
+    )
 
 
 def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
@@ -325,12 +327,17 @@ def trained(model, data, *, epochs=300, rate=3e-3, key=0):
 @each
 def test_a_decoder_learns_one_batch_by_heart(changes):
     tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
-    _, history = trained(models.decoder(N_TOKENS, sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
+    _, history = trained(
+        models.decoder(N_TOKENS, sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
+    )
     assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
 
 
 def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
-    model, data = models.classifier(N_TOKENS, 3, sized(padding=0)), {"inputs": sentences(8), "targets": jnp.arange(8) % 3}
+    model, data = (
+        models.classifier(N_TOKENS, 3, sized(padding=0)),
+        {"inputs": sentences(8), "targets": jnp.arange(8) % 3},
+    )
     state, history = trained(model, data)
     assert history["loss"][0] > 1 and history["loss"][-1] < 0.05
     figures = training.evaluate(state, data, model=model, metrics={"accuracy": metrics.accuracy()}, batch_size=3)
@@ -343,9 +350,9 @@ def test_a_decoder_is_swept_over_seeds():
     def run(key, data):
         loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
         optimizer, estimator = optax.adam(1e-2), gradients.plain(loss_fn)
-        return training.run(
-            key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=4, epochs=3
-        )[1]["loss"]
+        return training.run(key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=4, epochs=3)[
+            1
+        ]["loss"]
 
     data = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     swept = jax.jit(sweeps.sweep(run, (0, None)))(sweeps.keys([0, 1]), data)
@@ -356,7 +363,9 @@ def test_a_decoder_is_swept_over_seeds():
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
 def test_the_number_of_parameters_is_that_of_its_formula(kind):
-    for positions, tied, n_kv, hidden in itertools.product(("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None)):
+    for positions, tied, n_kv, hidden in itertools.product(
+        ("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None)
+    ):
         sizes = sized(n_heads=4, n_kv_heads=n_kv, positions=positions, tied=tied, hidden=hidden)
         params, _ = jax.eval_shape(of_kind(kind, sizes).init, jax.random.key(0))
         width, inner, heads = 16, hidden or 64, 4 + 2 * (n_kv or 4)
@@ -487,7 +496,9 @@ def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
 
 @both_positions
 def test_gradients_equal_finite_differences(positions):
-    model = models.decoder(5, sized(context=4, width=4, n_heads=2, n_layers=1, hidden=4, positions=positions, padding=0))
+    model = models.decoder(
+        5, sized(context=4, width=4, n_heads=2, n_layers=1, hidden=4, positions=positions, padding=0)
+    )
     loss = jax.jit(next_token_loss(model, jnp.array([[1, 2, 3, 4, 1], [0, 2, 2, 1, 3]])))
     # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-2 leaves four digits at most.
     check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-2, atol=2e-3, rtol=2e-2)
@@ -497,9 +508,7 @@ def test_gradients_equal_finite_differences(positions):
 def test_tokens_may_be_of_any_whole_type(dtype):
     model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
     params, tokens = stirred(model), sentences()
-    np.testing.assert_array_equal(
-        outputs_of(model, params, tokens.astype(dtype)), outputs_of(model, params, tokens)
-    )
+    np.testing.assert_array_equal(outputs_of(model, params, tokens.astype(dtype)), outputs_of(model, params, tokens))
 
 
 # Errors
@@ -553,11 +562,23 @@ def test_sizes_of_models_are_checked():
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (jnp.zeros((2, 3)), r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the"),
-        (jnp.zeros((2, 3), bool), r"inputs must be tokens \(batch, length\), whole numbers; got bool \(2, 3\)\. Encode the"),
-        (jnp.zeros(3, jnp.int32), r"inputs must be tokens \(batch, length\), whole numbers; got int32 \(3,\)\. Encode the"),
+        (
+            jnp.zeros((2, 3)),
+            r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the",
+        ),
+        (
+            jnp.zeros((2, 3), bool),
+            r"inputs must be tokens \(batch, length\), whole numbers; got bool \(2, 3\)\. Encode the",
+        ),
+        (
+            jnp.zeros(3, jnp.int32),
+            r"inputs must be tokens \(batch, length\), whole numbers; got int32 \(3,\)\. Encode the",
+        ),
         (jnp.zeros((2, 0), jnp.int32), r"sequences must be of 1 to 12 tokens, the context; got 0\. Cut them, or widen"),
-        (jnp.zeros((2, 13), jnp.int32), r"sequences must be of 1 to 12 tokens, the context; got 13\. Cut them, or widen"),
+        (
+            jnp.zeros((2, 13), jnp.int32),
+            r"sequences must be of 1 to 12 tokens, the context; got 13\. Cut them, or widen",
+        ),
     ],
 )
 def test_inputs_are_checked(inputs, message):
