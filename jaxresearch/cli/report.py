@@ -54,7 +54,8 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         asked = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
-        images = None if dataset.n_folds else collected.test["inputs"][: logits.shape[1]]
+        inputs = collected.test["inputs"]
+        images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and not dataset.n_folds else None
         return of_predictions(logits, targets, asked, dataset.card, images=images)
     except Exception as error:  # the rest of the page stands without it
         return {"missing": [f"What the model says of the test part is not shown: {' '.join(str(error).split())}"]}

@@ -95,13 +95,14 @@ def configure() -> None:
 
 
 def shortened(options: Options) -> Options:
-    """Returns the options with one epoch and no more than two seeds; the data is cut to match when it is loaded."""
+    """Returns the options with one epoch and no more than two seeds or folds; the data is cut to match when it is loaded."""
     once = dataclasses.replace(options.hyperparameters, epochs=min(1, options.hyperparameters.epochs))
-    return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
+    folds, seeds = min(2, options.folds), min(2, options.seeds)
+    return dataclasses.replace(options, seeds=seeds, folds=folds, hyperparameters=once)
 
 
 def collected_and_preprocessed(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
-    """Returns the data as collected and preprocessed, after checking that the options fit it and each other."""
+    """Returns the data as collected (of folds, the first) and preprocessed; checks that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
     if not 0 <= options.save_every < math.inf:
@@ -110,6 +111,8 @@ def collected_and_preprocessed(experiment: Experiment, options: Options) -> tupl
     with data.sealed_by(cipher_of(options)):
         collected = experiment.collect(options.data, target=options.target)
     dataset = _preprocessed(experiment, options, collected)
+    if options.folds:
+        collected = data.fold(collected, 0, n_folds=options.folds)
     experiments.n_steps(options.hyperparameters, dataset.n_train)
     names = [f"test/{metric}" for metric in experiment.metrics(dataset.card)]
     if experiment.claim.metric not in names:

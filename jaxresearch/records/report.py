@@ -79,7 +79,7 @@ def of_predictions(
     of_wrong = np.flatnonzero((chosen[0] != targets[0]) & asked[0])
     places = of_wrong[np.argsort(-certain[of_wrong], kind="stable")][:_MOST_WRONG]
     wrong = []
-    if isinstance(images, np.ndarray) and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
+    if images is not None and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
         for place in places:
             taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
             said = f"example {place}: {taken} ({100 * certain[place]:.1f} %), is {true}"
