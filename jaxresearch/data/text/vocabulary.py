@@ -88,7 +88,7 @@ def bag_of_words(vocabulary: Vocabulary, documents: Sequence[Iterable[str]]) -> 
 
     Returns:
         Counts ``(documents, len(vocabulary.tokens))``, float32: 4 bytes each (35,000 documents by 5,000 words: 0.7 GB), and
-        nothing of that size besides.
+        some 100 bytes a word of the documents while they are counted.
 
     Raises:
         ValueError: If a document is a text instead of a list.
@@ -101,11 +101,14 @@ def bag_of_words(vocabulary: Vocabulary, documents: Sequence[Iterable[str]]) -> 
         Salton, Wong and Yang (1975), A vector space model for automatic indexing, CACM 18(11).
         https://doi.org/10.1145/361219.361220
     """
-    size = len(vocabulary.tokens)
+    index, size = _index(vocabulary.tokens), len(vocabulary.tokens)
+    places = np.array(
+        [row * size + index[word] for row, words in enumerate(documents) for word in _checked(words) if word in index],
+        np.int64,
+    )
     counts = np.zeros((len(documents), size), np.float32)
-    for row, document in enumerate(documents):
-        ids, times = np.unique(encode(vocabulary, document), return_counts=True)
-        counts[row, ids[ids < size]] = times[ids < size]
+    occupied, times = np.unique(places, return_counts=True)
+    counts.reshape(-1)[occupied] = times
     return counts
 
 
