@@ -243,7 +243,7 @@ def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, stat
             batch = jax.tree.map(lambda leaf: leaf[None], inputs)
             return model.apply(state.params, state.model_state, batch)[0][0]
 
-        return jax.lax.map(of_example, inputs, batch_size=1000)
+        return jax.lax.map(of_example, inputs, batch_size=experiment.evaluation_batch)
 
     states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step))]
     return np.stack([of_seed(one, dataset.of_run(i).test["inputs"]) for i, one in enumerate(states)])

@@ -183,6 +183,7 @@ class Experiment(Generic[H]):
         hyperparameters: The plain settings, an instance of a class made by `hyperparameters`.
         source: Where the data comes from unless the user says otherwise; as for `jaxresearch.data.load`.
         target: The column to predict, where the source is a table.
+        evaluation_batch: Examples of the test part that are seen at a time: fewer, where outputs are large.
 
     Raises:
         ValueError: If the hyperparameters lack a static ``batch_size`` or ``epochs``, or have a field that is called as
@@ -205,14 +206,13 @@ class Experiment(Generic[H]):
     preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
     report: Callable[[H, Any, Dataset, Dataset], str] | None = None
     adjust: Adjust | None = None
+    evaluation_batch: int = 1000
     estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
     step: Callable[[GradientEstimator, optax.GradientTransformation], Step] = training.step
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
-            raise ValueError(
-                "hyperparameters must be an instance of a class under @hyperparameters. Decorate the class."
-            )
+            raise ValueError("hyperparameters must be an instance of a class under @hyperparameters. Decorate it.")
         is_static = {field.name: field.metadata.get("static") for field in dataclasses.fields(self.hyperparameters)}
         for name in ("batch_size", "epochs"):
             if not is_static.get(name):
@@ -344,7 +344,8 @@ def program(experiment: Experiment, card: DataCard) -> Program:
 
     def evaluate(hyperparameters, state, data):
         model = experiment.model(hyperparameters, card)
-        return training.evaluate(state, data, model=model, metrics=experiment.metrics(card), batch_size=1000)
+        size = experiment.evaluation_batch
+        return training.evaluate(state, data, model=model, metrics=experiment.metrics(card), batch_size=size)
 
     return Program(init, advance, run, evaluate)
 
@@ -444,7 +445,6 @@ def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:
 def _nearest(name: str, directory: Path) -> str:
     """Returns advice on names that exist."""
     names = sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
-    if not names:
-        return f"There are none in {directory}."
     near = difflib.get_close_matches(name, names, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+    there_are = f"There are: {', '.join(names)}." if names else f"There are none in {directory}."
+    return f"Did you mean {near[0]!r}?" if near else there_are

@@ -6,6 +6,7 @@ from jaxresearch.data.text.tokenisers import (
     byte_tokeniser,
     fit_bpe_tokeniser,
     fit_character_tokeniser,
+    n_bytes,
 )
 from jaxresearch.data.text.vocabulary import Vocabulary, bag_of_words, encode, fit_vocabulary
 
@@ -19,6 +20,7 @@ __all__ = [
     "fit_bpe_tokeniser",
     "fit_character_tokeniser",
     "fit_vocabulary",
+    "n_bytes",
     "normalise",
     "stop_words",
     "without_stop_words",

@@ -181,6 +181,25 @@ def _tokeniser(pieces: list[bytes], encode: Callable[[str], np.ndarray], special
     return Tokeniser((*names, *specials), n_bytes, encode, decode)
 
 
+def n_bytes(names: Sequence[str]) -> Int[np.ndarray, " tokens"]:
+    """Returns how many bytes tokens stand for, by their names; for what is no special.
+
+    Args:
+        names: As `Tokeniser.names` has them.
+
+    Returns:
+        Bytes of UTF-8.
+
+    Example:
+        >>> n_bytes(["gene", "é", "<0xC3 0xA9>"]).tolist()
+        [4, 2, 2]
+
+    References:
+        Radford et al. (2019), as for `fit_bpe_tokeniser`.
+    """
+    return np.array([name.count("0x") if name.startswith("<0x") else len(name.encode()) for name in names], np.int32)
+
+
 def _name(piece: bytes) -> str:
     """Returns bytes as a text that can be printed; no two alike."""
     text = piece.decode(errors="replace")
