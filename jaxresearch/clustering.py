@@ -105,7 +105,9 @@ def _seeds(uniform: Float[Array, " clusters"], points: Float[Array, "n features"
     return jax.lax.scan(draw, jnp.full(len(points), jnp.inf, points.dtype), uniform)[1]
 
 
-def _lloyd(points: Float[Array, "n features"], centres: Float[Array, "clusters features"], limit: int) -> Clustering:
+def _lloyd(
+    points: Float[Array, "n features"], centres: Float[Array, "clusters features"], limit: int | Int[Array, ""]
+) -> Clustering:
     """Returns the clustering that moves of centres and points in turn end in."""
 
     def is_moving(carry):
