@@ -51,7 +51,7 @@ def collect(source, *, target=None):
     if source == "splice":
         return data.load(source, target=target)
     records = dna.chromosome_3() if source == "chr3" else dna.read_fasta(source)
-    windows = np.concatenate([dna.windows(dna.bases(bases), length=LENGTH) for bases in records.values()])
+    windows = np.concatenate([dna.windows(dna.bases(b), length=LENGTH, stride=20) for b in records.values()])
     parts = [{"inputs": part, "targets": part} for part in np.split(windows, [len(windows) * 9 // 10])]
     return data.Dataset(*parts, None, data.DataCard(name=source, source=source))
 

@@ -151,3 +151,24 @@ def test_a_start_that_is_no_end_of_a_chunk_is_refused(task):
     like = execution.execute(of, setting, dataset, seeds=[0]).state
     with pytest.raises(ValueError, match="start must be a state at the end of a chunk"):
         execution.execute(of, setting, dataset, seeds=[0], start=(1, like))
+
+
+def test_execute_trains_and_tests_each_run_on_its_own_fold(task):
+    mnist, settings, dataset = task
+    folded = [data.fold(dataset, place, n_folds=3) for place in range(3)]
+    outcome = execution.execute(mnist, settings, data.stacked(folded), seeds=range(3))
+    assert outcome.n_compilations == 3
+    for place, one in enumerate(folded):
+        alone = execution.execute(mnist, settings, one, seeds=[place])
+        # Batched products sum in another order, over some steps of Adam.
+        np.testing.assert_allclose(outcome.metrics["log_loss"][place], alone.metrics["log_loss"][0], rtol=1e-3)
+    logits = execution.predict(mnist, settings, data.stacked(folded), outcome.state)
+    hits = (logits.argmax(-1) == np.stack([one.test["targets"] for one in folded[:1]])).mean(axis=1)
+    np.testing.assert_allclose(hits[0], outcome.metrics["accuracy"][0], atol=1e-6)
+
+
+def test_execute_refuses_seeds_that_are_not_one_a_fold(task):
+    mnist, settings, dataset = task
+    folds = data.stacked([data.fold(dataset, place, n_folds=3) for place in range(3)])
+    with pytest.raises(ValueError, match="seeds must be as many as the folds, 3; got 2"):
+        execution.execute(mnist, settings, folds, seeds=range(2))

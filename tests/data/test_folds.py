@@ -1,0 +1,101 @@
+"""Folds: disjoint, complete, stratified, preprocessed by their own training part, and one program for all."""
+
+import numpy as np
+import pytest
+
+from jaxresearch import data
+from jaxresearch.data import DataCard, Dataset, folds
+
+
+def dataset(n=53, n_classes=3):
+    generator = np.random.default_rng(0)
+    targets = generator.integers(n_classes, size=n).astype(np.int32)
+    inputs = {"place": np.arange(n), "name": np.array([f"e{i}" for i in range(n)])}
+    whole = {"inputs": inputs, "targets": targets}
+    train, test = data.split(whole, fraction=0.2, seed=0)
+    return Dataset(train, test, None, DataCard(name="a", source="b", class_names=("x", "y", "z")[:n_classes]))
+
+
+def test_fold_tests_every_example_once_and_trains_on_all_others():
+    folded = [data.fold(dataset(), place, n_folds=10) for place in range(10)]
+    tested = np.concatenate([one.test["inputs"]["place"] for one in folded])
+    assert sorted(tested) == list(range(53))
+    for one in folded:
+        both = np.concatenate([one.train["inputs"]["place"], one.test["inputs"]["place"]])
+        assert sorted(both) == list(range(53))
+        assert one.validation is None
+
+
+def test_fold_deals_out_each_class_evenly():
+    folded = [data.fold(dataset(), place, n_folds=10) for place in range(10)]
+    sizes = {len(one.test["targets"]) for one in folded}
+    assert max(sizes) - min(sizes) <= 1
+    counts = np.array([np.bincount(one.test["targets"], minlength=3) for one in folded])
+    assert (counts.max(axis=0) - counts.min(axis=0) <= 1).all()
+
+
+def test_fold_is_the_same_for_the_same_seed_and_another_for_another():
+    first, again, other = (data.fold(dataset(), 0, n_folds=5, seed=seed).test["inputs"]["place"] for seed in (0, 0, 1))
+    assert (first == again).all() and not np.array_equal(first, other)
+
+
+def test_fold_takes_values_and_tokens_which_have_no_classes():
+    for targets in (np.random.default_rng(0).normal(size=(20, 1)), np.arange(40).reshape(20, 2)):
+        part = {"inputs": np.arange(20), "targets": targets}
+        made = data.fold(Dataset(part, part, part, DataCard(name="a", source="b")), 1, n_folds=4)
+        assert (len(made.train["targets"]), len(made.test["targets"])) == (
+            3 * len(targets) * 3 // 4,
+            3 * len(targets) // 4,
+        )
+
+
+@pytest.mark.parametrize(
+    ("place", "n_folds", "match"),
+    [
+        (0, 1, "folds must be from 2 to the 53"),
+        (0, 54, "folds must be from 2"),
+        (5, 5, "place must be from 0 to 4; got 5"),
+    ],
+)
+def test_fold_refuses_what_is_no_fold(place, n_folds, match):
+    with pytest.raises(ValueError, match=match):
+        data.fold(dataset(), place, n_folds=n_folds)
+
+
+def encoded(one):
+    return one._replace(**{name: {**part, "inputs": part["inputs"]["place"]} for name, part in one.parts().items()})
+
+
+def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():
+    folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(10)]
+    both = data.stacked(folded)
+    assert both.n_folds == 10 and both.n_train == 47 and both.axis == 0
+    for place, one in enumerate(folded):
+        of_run = both.of_run(place)
+        assert of_run.n_folds == 0 and of_run.axis is None
+        assert (of_run.train["inputs"] == one.train["inputs"][:47]).all()
+        counted = of_run.test["weights"] > 0
+        assert (of_run.test["inputs"][counted] == one.test["inputs"]).all()
+
+
+def test_stacked_has_no_weights_where_all_folds_are_of_one_size():
+    folded = [encoded(data.fold(dataset(n=50, n_classes=1), place, n_folds=10)) for place in range(10)]
+    assert "weights" not in data.stacked(folded).test
+
+
+def test_stacked_refuses_folds_whose_examples_differ():
+    one = encoded(data.fold(dataset(), 0, n_folds=10))
+    wide = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2))})
+    with pytest.raises(ValueError, match="folds must agree in the shape"):
+        data.stacked([one, wide])
+
+
+def test_sample_draws_so_many_by_class_in_their_order():
+    part = dataset().train
+    drawn = data.sample(part, 20)
+    assert len(drawn["targets"]) == 20 and (np.diff(drawn["inputs"]["place"]) > 0).all()
+    shares = np.bincount(part["targets"]) / len(part["targets"]) * 20
+    assert (np.abs(np.bincount(drawn["targets"]) - shares) <= 1).all()
+    assert data.sample(part, 1000) is part
+    with pytest.raises(ValueError, match="number of examples must be 1 or more; got 0"):
+        folds.sample(part, 0)

@@ -1,0 +1,72 @@
+"""The genome experiment by its commands: pre-trained on FASTA, begun from another run, cross-validated, told in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxresearch import records
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words, experiment="genome"):
+    words = [sys.executable, "-m", "jaxresearch", "run", experiment, "--smoke", *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Returns the directory of a run on a FASTA file of one's own."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    letters = np.random.default_rng(0).choice(list("ACGTacgtN"), size=40_000)
+    lines = "\n".join("".join(line) for line in letters.reshape(-1, 80))
+    (folder / "my.fa").write_text(f">one of mine\n{lines}\n")
+    done = run("--data", folder / "my.fa", "--seeds", 1, "--directory", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_folds_begin_with_the_parameters_of_another_run(pretrained, tmp_path):
+    done = run("--folds", 2, "--init-from", pretrained, "--body-rate", 0, "--directory", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    theirs, ours = records.read_params(pretrained), records.read_params(tmp_path / "run")
+    assert ours["embedding"].shape == (2, *theirs["embedding"].shape[1:])
+    np.testing.assert_array_equal(ours["embedding"][1], theirs["embedding"][0])
+    assert np.abs(ours["head"]["kernel"]).max() > 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["n_folds"] == 2 and len(result["metrics"]["test/error_EI"]["values"]) == 2
+    assert "adjusted Rand index" in result["report"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--init-from", "nowhere"], "nowhere holds no config.json"),
+        (["--folds", "1"], "folds must be 2 or more, or 0 for none; got 1"),
+        (["--train-examples", "0"], "number of examples must be 1 or more; got 0"),
+        (["--data", "empty.fa"], "empty"),
+        (["--data", "README.md"], "README.md"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(words, message, tmp_path):
+    (tmp_path / "empty.fa").write_text("")
+    words = [tmp_path / word if word == "empty.fa" else word for word in words]
+    done = run(*words, "--directory", tmp_path / "run")
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(pretrained, tmp_path):
+    done = run("--init-from", pretrained, "--directory", tmp_path / "run", experiment="abstract_sorting")
+    assert done.returncode == 2 and "vocabulary must be that of" in done.stderr and "token 0 is" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_wider_model_is_told_by_its_array(pretrained, tmp_path):
+    done = run("--init-from", pretrained, "--width", 64, "--directory", tmp_path / "run")
+    assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

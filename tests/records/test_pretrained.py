@@ -1,0 +1,67 @@
+"""Parameters of another run: read without its experiment, verified, and left where they are."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxresearch import records
+from jaxresearch.training import TrainState
+
+PARAMS = {"block": {"kernel": np.arange(12.0, dtype=np.float32).reshape(2, 2, 3), "bias": np.ones((2, 3), np.float32)}}
+
+
+def written(directory, params=PARAMS, cipher=None):
+    checkpoints = records.Checkpoints(directory, cipher=cipher)
+    checkpoints.write(3, TrainState(np.zeros(2, np.int32), params, {}, optax.adam(0.1).init(params)))
+    return directory
+
+
+def test_read_params_gives_what_was_written(tmp_path):
+    read = records.read_params(written(tmp_path))
+    assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
+
+
+def test_read_params_opens_what_is_sealed_and_tells_the_wrong_way(tmp_path):
+    encrypt = pytest.importorskip("jaxresearch.privacy.encrypt")
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_bytes(bytes(range(32)))
+    other.write_bytes(bytes(32))
+    cipher = encrypt.read_key(key)
+    (tmp_path / "sealed").mkdir()
+    directory = written(tmp_path / "sealed", cipher=cipher)
+    assert (records.read_params(directory, cipher=cipher)["block"]["kernel"] == PARAMS["block"]["kernel"]).all()
+    with pytest.raises(records.CheckpointError, match="is sealed: pass its key"):
+        records.read_params(directory)
+    with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
+        records.read_params(directory, cipher=encrypt.read_key(other))
+
+
+def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path):
+    directory = written(tmp_path)
+    file = max(
+        (directory / "checkpoints" / "3").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(records.CheckpointError, match="is altered"):
+        records.read_params(directory)
+    assert records.Checkpoints(directory).steps() == [3] and not (directory / "quarantine").exists()
+
+
+def test_read_params_refuses_a_directory_without_states_and_params_that_are_no_dicts(tmp_path):
+    with pytest.raises(records.CheckpointError, match="must hold the last state of a run"):
+        records.read_params(tmp_path)
+    written(tmp_path, params=[jnp.ones((2, 3))])
+    with pytest.raises(records.CheckpointError, match="must be in dicts by name"):
+        records.read_params(tmp_path)
+
+
+def test_vocabulary_of_a_run(tmp_path):
+    with pytest.raises(ValueError, match="holds no config.json"):
+        records.vocabulary_of(tmp_path)
+    (tmp_path / "config.json").write_text('{"data_card": {"vocabulary": ["A", "C"]}}')
+    assert records.vocabulary_of(tmp_path) == ("A", "C")
+    (tmp_path / "config.json").write_text('{"data_card": {}}')
+    assert records.vocabulary_of(tmp_path) == ()
