@@ -19,11 +19,12 @@ def resume(path: Path) -> int:
         words = words_in(config, path)
     except Exception as error:
         return told(error, str(path), code=2)
-    if "study" in config:
+    command = records.command_of(config)
+    if command == "study":
         from jaxresearch.cli.study import study
 
         return study(config["experiment"], [*words, *words_of(config["study"])])
-    if "axes" in config:
+    if command == "sweep":
         from jaxresearch.cli.sweep import sweep
 
         return sweep(config["experiment"], [*words, *words_of_axes(config["axes"])])
@@ -77,7 +78,7 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
         "on_nonfinite",
         "encrypt_with",
         "track",
-        *([] if "study" in config else ["seeds"]),
+        *([] if records.command_of(config) == "study" else ["seeds"]),
     ]
     fields = {name: value for name, value in config["hyperparameters"].items() if name not in config.get("axes", {})}
     values = {"directory": path, **{name: config.get(name) for name in names}, **fields}

@@ -48,12 +48,12 @@ def run(name: str, words: list[str]) -> int:
         experiment = experiments.load(name)
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
         options = shortened(options) if options.smoke else options
-        start = time.perf_counter()
-        collected, dataset = collected_and_preprocessed(experiment, options)
+        cipher, start = cipher_of(options), time.perf_counter()
+        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
         load_seconds = time.perf_counter() - start
-        path, cipher = named_directory(options, name), cipher_of(options)
+        path = named_directory(options, name)
         tracked = records.tracking(options.track, path, experiment=_stem(name))
-        directory = opened_directory(path, {"experiment": name}, options, dataset, what="run")
+        directory = opened_directory(path, {"experiment": name}, options, dataset)
     except Exception as error:
         return told(error, name, code=2)
     checkpoints = records.Checkpoints(path, cipher=cipher)
@@ -98,14 +98,14 @@ def shortened(options: Options) -> Options:
     return dataclasses.replace(options, seeds=min(2, options.seeds), hyperparameters=once)
 
 
-def collected_and_preprocessed(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
+def collected_and_preprocessed(experiment: Experiment, options: Options, cipher: Any) -> tuple[Dataset, Dataset]:
     """Returns the data as collected and preprocessed, after checking that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
     experiments.check(options.hyperparameters)
-    with data.sealed_by(cipher_of(options)):
+    with data.sealed_by(cipher):
         collected = experiment.collect(options.data, target=options.target)
     dataset = experiment.preprocess(collected)
     if options.smoke:
@@ -143,62 +143,50 @@ def named_directory(options: Options, name: str, *, kind: str = "") -> Path:
     return options.directory or Path("runs") / f"{_stem(name)}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def opened_directory(
-    path: Path, asked: dict[str, Any], options: Options, dataset: Dataset, *, what: str
-) -> records.RunDirectory:
-    """Returns a new directory, or the one of a run or study that was interrupted, if it is this one."""
-    if not (path / "config.json").is_file():
-        return new_directory(path, asked, options, dataset)
-    _require_same_kind(path, asked["experiment"], what)
-    last, story = {"study": ("result.json", "study.md"), "sweep": (SWEEP_TABLE,) * 2}.get(what, ("result.json",) * 2)
-    if (path / last).is_file():
-        raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
-    directory = records.RunDirectory.again(path)
-    config = config_of(asked, options, dataset)
-    differences = directory.differences("config.json", config)
-    may_change = set(_CHANGEABLE)
-    if None in (directory.read("config.json").get("encrypt_with"), options.encrypt_with):
-        may_change.discard("encrypt_with")  # a key may have moved, but what is sealed stays sealed
-    named = {key.rpartition(".")[2]: values for key, values in differences.items() if key not in may_change}
-    if named:
-        changed = [f"{name}: {values}" for name, values in named.items()][:_MOST_DIFFERENCES]
-        more = f"; and {len(named) - len(changed)} more" if len(named) > len(changed) else ""
-        raise UsageError(
-            f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}{more}. "
-            "Name another one with --directory."
-        )
+def opened_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
+    """Returns a new directory, or the one of a run, sweep or study that was interrupted, if it is this one.
+
+    It holds all that is known before anything is trained.
+    """
+    config = {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
+    if (path / "config.json").is_file():
+        _require_same(path, records.read_json(path / "config.json"), config)
+        directory = records.RunDirectory.again(path)
+    else:
+        directory = records.RunDirectory(path)
     directory.write("config.json", config)
     directory.add_environment(records.environment(seeds=list(range(options.seeds))))
     return directory
 
 
-def _require_same_kind(path: Path, experiment: str, what: str) -> None:
-    """Raises where a directory is that of another experiment, or of another command."""
-    config = records.read_json(path / "config.json")
-    kind = "study" if "study" in config else "sweep" if "axes" in config else "run"
-    if (kind, config.get("experiment")) != (what, experiment):
+def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises where a directory is that of another experiment, command or configuration, or has nothing left to do."""
+    what, kind = records.command_of(config), records.command_of(recorded)
+    if (kind, recorded.get("experiment")) != (what, config["experiment"]):
         raise UsageError(
-            f"directory {path} must be that of a {what} of {experiment} to go on with it; it is that of a {kind} of "
-            f"{config.get('experiment')}. Name another one with --directory."
+            f"directory {path} must be that of a {what} of {config['experiment']} to go on with it; it is that of a {kind} of "
+            f"{recorded.get('experiment')}. Name another one with --directory."
         )
-
-
-def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
-    """Returns a new directory, with all that is known before anything is trained."""
-    directory = records.RunDirectory(path)
-    directory.write("config.json", config_of(asked, options, dataset))
-    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
-    return directory
+    last = SWEEP_TABLE if what == "sweep" else "result.json"
+    if (path / last).is_file():
+        story = "study.md" if what == "study" else last
+        raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
+    may_change = {*_CHANGEABLE}
+    if None in (recorded.get("encrypt_with"), config["encrypt_with"]):
+        may_change.discard("encrypt_with")  # a key may have moved, but what is sealed stays sealed
+    differences = records.differences(recorded, config).items()
+    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences if key not in may_change]
+    if changed:
+        more = f"; and {len(changed) - _MOST_DIFFERENCES} more" if len(changed) > _MOST_DIFFERENCES else ""
+        raise UsageError(
+            f"directory {path} must hold this {what} to go on with it; it differs in "
+            f"{'; '.join(changed[:_MOST_DIFFERENCES])}{more}. Name another one with --directory."
+        )
 
 
 def resume_command(path: Path) -> str:
     """Returns what to type to go on with a directory."""
     return f"jaxresearch resume {shlex.quote(str(path))}"
-
-
-def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict[str, Any]:
-    """Returns ``config.json``: what a command was asked for, its options, its data."""
-    return {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
 
 
 def write_outcome(

@@ -51,13 +51,13 @@ def study(name: str, words: list[str]) -> int:
             raise UsageError("a study must be whole; got --smoke. Try the experiment by run --smoke.")
         declared = experiment
         experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
-        start = time.perf_counter()
-        collected, dataset = collected_and_preprocessed(experiment, options)
+        cipher, start = cipher_of(options), time.perf_counter()
+        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
         load_seconds = time.perf_counter() - start
         held_out(options, dataset, [options.hyperparameters])
         asked = {"experiment": name, "study": budget._asdict()}
-        path, cipher = named_directory(options, name, kind="-study"), cipher_of(options)
-        directory = opened_directory(path, asked, options, dataset, what="study")
+        path = named_directory(options, name, kind="-study")
+        directory = opened_directory(path, asked, options, dataset)
         record = _Record.of(directory, experiment)
         searched = record.closed(dataset, budget)
     except Exception as error:

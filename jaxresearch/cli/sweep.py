@@ -45,10 +45,11 @@ def sweep(name: str, words: list[str]) -> int:
         settings = adjust.combinations(options.hyperparameters, axes)
         for setting in settings:
             experiments.check(setting)
-        _, dataset = collected_and_preprocessed(experiment, options)
+        cipher = cipher_of(options)
+        _, dataset = collected_and_preprocessed(experiment, options, cipher)
         dataset = held_out(options, dataset, settings)
-        path, cipher = named_directory(options, name, kind="-sweep"), cipher_of(options)
-        directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset, what="sweep")
+        path = named_directory(options, name, kind="-sweep")
+        directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset)
     except Exception as error:
         return told(error, name, code=2)
     try:

@@ -5,7 +5,7 @@ from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
 from jaxresearch.records.recorded import Recorded, read_run
-from jaxresearch.records.run_directory import RunDirectory, read_json, write_file
+from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, write_file
 from jaxresearch.records.trackers import Tracking, tracking
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "Recorded",
     "RunDirectory",
     "Tracking",
+    "command_of",
     "compare",
+    "differences",
     "environment",
     "plot_sweep",
     "read_json",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxresearch import statistics
-from jaxresearch.records.run_directory import read_json, read_metrics
+from jaxresearch.records.run_directory import command_of, read_json, read_metrics
 
 # What each file of a run holds at least.
 _HELD = {
@@ -89,7 +89,7 @@ def read_run(path: str | Path) -> Recorded:
     if missing:
         advice = ""
         if missing == ["result.json"]:
-            is_sweep = "axes" in read_json(path / "config.json")
+            is_sweep = command_of(read_json(path / "config.json")) == "sweep"
             advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: jaxresearch resume {path}"
         raise ValueError(
             f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"

@@ -86,18 +86,6 @@ class RunDirectory:
         """Returns the content of one JSON file."""
         return read_json(self.path / name)
 
-    def differences(self, name: str, content: dict[str, Any]) -> dict[str, str]:
-        """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked.
-
-        The keys are those of nested entries, joined by dots.
-        """
-        recorded, asked = _flat(self.read(name)), _flat(_plain(content))
-        return {
-            key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
-            for key in sorted(recorded.keys() | asked)
-            if recorded.get(key) != asked.get(key)
-        }
-
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
         self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
@@ -205,6 +193,24 @@ class RunDirectory:
 
 class BusyError(ValueError):
     """A directory that another process uses; the message is one line."""
+
+
+def command_of(config: dict[str, Any]) -> str:
+    """Returns the command that a configuration is of: run, sweep or study."""
+    return "study" if "study" in config else "sweep" if "axes" in config else "run"
+
+
+def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:
+    """Returns the entries of a configuration that are not as in the content: what is on record and what was asked.
+
+    The keys are those of nested entries, joined by dots.
+    """
+    recorded, asked = _flat(config), _flat(_plain(content))
+    return {
+        key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
+        for key in sorted(recorded.keys() | asked)
+        if recorded.get(key) != asked.get(key)
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
