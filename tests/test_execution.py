@@ -151,3 +151,14 @@ def test_a_start_that_is_no_end_of_a_chunk_is_refused(task):
     like = execution.execute(of, setting, dataset, seeds=[0]).state
     with pytest.raises(ValueError, match="start must be a state at the end of a chunk"):
         execution.execute(of, setting, dataset, seeds=[0], start=(1, like))
+
+
+def test_a_sweep_from_a_state_of_the_last_step_is_evaluated_and_tells_what_diverged(task):
+    of, setting, dataset = task
+    whole = execution.execute(of, setting, dataset, seeds=[0, 1])
+    broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), whole.state.params)
+    for params, diverged in ((whole.state.params, False), (broken, True)):
+        start = (30, whole.state._replace(params=params))
+        (trial,) = execution.execute_all(of, [setting], dataset, seeds=[0, 1], start=start)
+        np.testing.assert_array_equal(trial.metrics["log_loss"][0], whole.metrics["log_loss"][0])
+        assert trial.diverged == diverged

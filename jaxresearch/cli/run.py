@@ -68,6 +68,9 @@ def run(name: str, words: list[str]) -> int:
         print(f"jaxresearch: {error}", file=sys.stderr)
         return 1
     except Interrupted:
+        if directory.is_new and not directory.has_metrics:
+            directory.discard()
+            raise
         at = checkpoints.steps()
         saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
         print(f"jaxresearch: interrupted; {saved}; go on with: {resume_command(path)}", file=sys.stderr)
@@ -121,14 +124,8 @@ def collected_and_preprocessed(experiment: Experiment, options: Options, cipher:
     return collected, dataset
 
 
-def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dataset:
+def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:
     """Returns the training part with a tenth of it held out to compare settings on, after checking that they fit it."""
-    if options.on_nonfinite != "stop":
-        raise UsageError(
-            f"on_nonfinite is of run alone: a sweep or study marks what diverges; got {options.on_nonfinite}. Leave it out."
-        )
-    if options.track:
-        raise UsageError(f"track is of run alone; got {' '.join(options.track)}. Leave it out.")
     development = data.development(dataset)
     try:
         for setting in settings:
@@ -154,8 +151,13 @@ def opened_directory(path: Path, asked: dict[str, Any], options: Options, datase
         directory = records.RunDirectory.again(path)
     else:
         directory = records.RunDirectory(path)
-    directory.write("config.json", config)
-    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
+    try:
+        directory.write("config.json", config)
+        directory.add_environment(records.environment(seeds=list(range(options.seeds))))
+    except BaseException:  # a signal too
+        if directory.is_new:
+            directory.discard()
+        raise
     return directory
 
 

@@ -5,7 +5,7 @@ from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
 from jaxresearch.records.recorded import Recorded, read_run
-from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, write_file
+from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, read_sealed, write_file
 from jaxresearch.records.trackers import Tracking, tracking
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "plot_sweep",
     "read_json",
     "read_run",
+    "read_sealed",
     "tracking",
     "verify",
     "write_file",

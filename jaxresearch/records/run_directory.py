@@ -95,16 +95,6 @@ class RunDirectory:
         plain = _plain(content)
         self.write(name, {"sha256": _digest(plain), **content})
 
-    def read_sealed(self, name: str) -> dict[str, Any]:
-        """Returns the content of a file that `write_sealed` wrote; raises a ValueError where a digit of it is another."""
-        content = self.read(name)
-        if content.pop("sha256", None) != _digest(content):
-            raise ValueError(
-                f"{self.path / name} must have the SHA-256 that it holds; it was altered. Restore it, or name another "
-                "--directory."
-            )
-        return content
-
     def add_environment(self, environment: dict[str, Any]) -> None:
         """Writes ``environment.json``; what is there already stays first, and this is one more under ``resumed``."""
         name = "environment.json"
@@ -219,6 +209,16 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Returns the content of a file that `RunDirectory.write_sealed` wrote; raises where a digit of it is another."""
+    content = read_json(path)
+    if content.pop("sha256", None) != _digest(content):
+        raise ValueError(
+            f"{path} must have the SHA-256 that it holds; it was altered. Restore it, or name another --directory."
+        )
+    return content
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
