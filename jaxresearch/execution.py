@@ -42,7 +42,8 @@ _NOTHING_KEPT = Keeping(lambda: False, lambda step, state: None)
 class Progress(NamedTuple):
     """The chunk of steps just made: training metrics are ``(runs, steps of the chunk)``, seconds without compiling.
 
-    ``n_examples`` counts those that all runs have seen since this process began with them.
+    ``n_examples`` counts those that all runs have seen since this process began with them; compiling is counted from there
+    as well. ``what`` says of a study what is trained.
     """
 
     step: int
@@ -51,6 +52,9 @@ class Progress(NamedTuple):
     metrics: dict[str, np.ndarray]
     seconds: float
     n_examples: int
+    compile_seconds: float
+    n_compilations: int
+    what: str = ""
 
 
 class Outcome(NamedTuple):
@@ -308,11 +312,18 @@ def _trials(
     outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch, start, keeping)
     shape = (len(settings), len(seeds))
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
-    finite = np.isfinite(last["loss"]).reshape(shape)
+    losses = last["loss"] if last else _sums(outcome.state.params)  # no step was left to make
+    finite = np.isfinite(losses).reshape(shape)
     return [
         Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
         for i, setting in enumerate(settings)
     ]
+
+
+def _sums(params: Any) -> np.ndarray:
+    """Returns a number for each of several runs, that is finite where all of its parameters are."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
+    return np.sum([leaf.reshape(len(leaf), -1).sum(axis=-1) for leaf in leaves], axis=0)
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
@@ -350,11 +361,13 @@ def _carry_out(
     advances = [advance_by(n) for n in sorted({*np.diff([0, *ends]).tolist()})]
     init = CompiledFunction(sweeps.sweep(program.init, (0, axis, dataset.axis)))
     evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, dataset.axis)))
+    stages = (init, *advances, evaluate)
 
     def watch(step: int, metrics: Metrics) -> None:
         values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
         seconds = time.perf_counter() - began - sum(advance.seconds for advance in advances)
-        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, (step - n_before) * n_a_step))
+        compiled = sum(stage.seconds for stage in stages), sum(stage.n_compilations for stage in stages)
+        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, (step - n_before) * n_a_step, *compiled))
 
     train = sweeps.place(dataset.train, n_runs=n_runs, axis=dataset.axis)
     state = jax.block_until_ready(init(keys, hyperparameters, train))
@@ -380,7 +393,6 @@ def _carry_out(
 
     test = sweeps.place(dataset.test, n_runs=n_runs, axis=dataset.axis)
     metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
-    stages = (init, *advances, evaluate)
     seconds = {
         "compile": sum(stage.seconds for stage in stages),
         "train": trained - began - sum(advance.seconds for advance in advances),

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int, Integer, Key
 
 _UNCHOSEN = -1  # the target where there is nothing to predict
 _MASK, _RANDOM = 0.8, 0.1  # shares of the chosen; the rest stays as it is
@@ -13,7 +13,7 @@ _MASK, _RANDOM = 0.8, 0.1  # shares of the chosen; the rest stays as it is
 
 def masked_tokens(
     key: Key[Array, ""],
-    tokens: Int[Array, "*batch length"],
+    tokens: Integer[Array, "*batch length"],
     *,
     n_tokens: int,
     mask_token: int,

@@ -136,7 +136,8 @@ def search(
 
     def extended(history: History, proposal: Proposal) -> History:
         trials = others | _known((*before, *history), proposal.differentiate)
-        history = (*history, _round(experiment, proposal, trials, development, budget, observe, on_trials))
+        seen = _named(observe, f"round {len(history) + 1}")
+        history = (*history, _round(experiment, proposal, trials, development, budget, seen, on_trials))
         on_round(history)
         return history
 
@@ -187,10 +188,12 @@ def conclude(
         adjustment). https://doi.org/10.1126/science.aaa9375
     """
     fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
-    outcome = execution.execute(experiment, searched.best, dataset, seeds=fresh, observe=observe)
+    seen = _named(observe, "the chosen settings")
+    outcome = execution.execute(experiment, searched.best, dataset, seeds=fresh, observe=seen)
     plain = None
     if searched.best != experiment.hyperparameters:
-        plain = execution.execute(experiment, experiment.hyperparameters, dataset, seeds=fresh, observe=observe)
+        seen = _named(observe, "the plain settings")
+        plain = execution.execute(experiment, experiment.hyperparameters, dataset, seeds=fresh, observe=seen)
     return Conclusion(*searched, outcome, plain)
 
 
@@ -246,6 +249,11 @@ def _best(experiment: Experiment, history: History) -> Trial:
     tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
     whole = [pair for pair in tried if pair[0].hyperparameters.epochs >= experiment.hyperparameters.epochs]
     return max(whole, key=lambda pair: pair[1])[0]
+
+
+def _named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
+    """Returns the observer that is told what is trained as well."""
+    return lambda progress: observe(progress._replace(what=what))
 
 
 def _plain(experiment: Experiment) -> Proposal:

@@ -1,5 +1,6 @@
 """Tuning by Optuna, as a strategy of a study: the one strategy that may keep a database, which several studies share."""
 
+import re
 import warnings
 from typing import Any
 
@@ -48,7 +49,9 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
     """
     check_ranges(n, ranges)
     if storage is not None and name is None:
-        raise ValueError(f"name must be given with a storage; got {storage} alone. Pass that of the experiment.")
+        raise ValueError(
+            f"name must be given with a storage; got {_masked(storage)} alone. Pass that of the experiment."
+        )
 
     def adjust(history: History) -> Proposal | None:
         optuna, errors = _optuna()
@@ -60,7 +63,8 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
             try:
                 told = _shared(optuna, storage, name, told, distributions)
             except errors as error:
-                raise ValueError(f"storage must be a database that Optuna can use; got {storage} ({error}).") from error
+                told_of = _masked(f"got {storage} ({error})")
+                raise ValueError(f"storage must be a database that Optuna can use; {told_of}.") from None
         draws = np.random.default_rng(None if storage else (seed, len(history))).integers(2**32)
         # A setting that was asked for counts as a poor one until it is told, so that a round is no heap of neighbours.
         sampler = optuna.samplers.TPESampler(seed=int(draws), n_startup_trials=n, constant_liar=True)
@@ -77,6 +81,11 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
         return Proposal(tuple(chosen.values()), why, replayable=storage is None) if chosen else None
 
     return adjust
+
+
+def _masked(text: str) -> str:
+    """Returns a text without the passwords of the addresses in it."""
+    return re.sub(r"(?<=://)\S+(?=@)|(?<=password=)[^&\s]+", "***", text)
 
 
 def _optuna() -> tuple[Any, tuple[type[Exception], ...]]:
@@ -141,7 +150,7 @@ def _shared(optuna: Any, storage: str, name: str | None, own: list[Any], distrib
     known = study.get_trials(deepcopy=False)
     if any(trial.distributions != distributions for trial in known):
         raise ValueError(
-            f"study {name} in {storage} must be over these ranges; it is over others. Give it another name."
+            f"study {name} in {_masked(storage)} must be over these ranges; it is over others. Give it another name."
         )
     params = [trial.params for trial in known]
     study.add_trials([trial for trial in own if trial.params not in params])

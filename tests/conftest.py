@@ -1,5 +1,11 @@
 """Tests are stricter than a user's JAX: no silent rank promotion, no key used twice."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -7,8 +13,32 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def key():
     """The one key a test starts from."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def jaxresearch(tmp_path_factory):
+    """Carries out a command in a process of its own, which is forked from one that has all imports behind it."""
+    folder = tmp_path_factory.mktemp("commands")
+    program = [sys.executable, Path(__file__).with_name("warm.py")]
+
+    def command(*words, cwd=ROOT, **environment):
+        words = [str(word) for word in words]
+        out, err = folder / "out", folder / "err"
+        for file in (out, err):
+            file.unlink(missing_ok=True)
+        environment = {**os.environ, "COLUMNS": "200", **environment}
+        asked = {"words": words, "folder": str(cwd), "environment": environment, "out": str(out), "err": str(err)}
+        warm.stdin.write(json.dumps(asked) + "\n")
+        warm.stdin.flush()
+        code = int(warm.stdout.readline())
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as warm:
+        yield command

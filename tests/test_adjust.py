@@ -232,6 +232,10 @@ def test_tpe_says_what_is_wrong_with_a_storage(tmp_path):
     strategy = tune.tpe(n=1, storage=f"sqlite:///{tmp_path}/none/tune.db", name="rates", learning_rate=(1e-3, 1.0))
     with pytest.raises(ValueError, match="storage must be a database that Optuna can use; got sqlite"):
         strategy((PLAIN,))
+    for secret in ("nowhere://me:hunter2@host/db", "nowhere://me:hun/t@er2@host/db", "nowhere://host?password=hunter2"):
+        with pytest.raises(ValueError, match=r"got nowhere://.*\*\*\*") as caught:
+            tune.tpe(n=1, storage=secret, name="rates", learning_rate=(1e-3, 1.0))((PLAIN,))
+        assert "hun" not in str(caught.value) and "er2" not in str(caught.value)
     storage = f"sqlite:///{tmp_path}/tune.db"
     followed(tune.tpe(n=2, storage=storage, name="rates", **RANGES), 2)
     for others in ({"batch_size": (8, 64)}, {**RANGES, "learning_rate": (1e-2, 1e-1)}):

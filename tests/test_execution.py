@@ -172,3 +172,14 @@ def test_execute_refuses_seeds_that_are_not_one_a_fold(task):
     folds = data.stacked([data.fold(dataset, place, n_folds=3) for place in range(3)])
     with pytest.raises(ValueError, match="seeds must be as many as the folds, 3; got 2"):
         execution.execute(mnist, settings, folds, seeds=range(2))
+
+
+def test_a_sweep_from_a_state_of_the_last_step_is_evaluated_and_tells_what_diverged(task):
+    of, setting, dataset = task
+    whole = execution.execute(of, setting, dataset, seeds=[0, 1])
+    broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), whole.state.params)
+    for params, diverged in ((whole.state.params, False), (broken, True)):
+        start = (30, whole.state._replace(params=params))
+        (trial,) = execution.execute_all(of, [setting], dataset, seeds=[0, 1], start=start)
+        np.testing.assert_array_equal(trial.metrics["log_loss"][0], whole.metrics["log_loss"][0])
+        assert trial.diverged == diverged

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from jaxresearch import __version__
+from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 
 _HELP = """\
 usage: jaxresearch COMMAND ...
@@ -58,7 +59,7 @@ _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, "list")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code of a command: 0 done, 1 failed, 2 usage.
+    """Returns the exit code of a command: 0 done, 1 failed, 2 usage, 75 interrupted.
 
     Args:
         argv: The words after ``jaxresearch``; those of this process unless given.
@@ -83,12 +84,13 @@ def main(argv: list[str] | None = None) -> int:
     command, rest = words[0], words[1:]
     if command in _COMMANDS:
         try:
-            if command == "list":
-                return _list(rest)
-            return _of_directories(command, rest) if command in _OF_DIRECTORIES else _computed(command, rest)
-        except KeyboardInterrupt:
-            print("jaxresearch: interrupted", file=sys.stderr)
-            return 1
+            with interruptible():
+                if command == "list":
+                    return _list(rest)
+                return _of_directories(command, rest) if command in _OF_DIRECTORIES else _computed(command, rest)
+        except Interrupted:
+            print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
+            return EXIT_CODE
     import difflib
 
     near = difflib.get_close_matches(command, _COMMANDS, n=1)

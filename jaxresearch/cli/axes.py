@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch.cli.options import Options, UsageError, flag, options_among, parse
+from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.experiment import Experiment
+from jaxresearch.records.wording import flag
 
 
 def parse_sweep(experiment: Experiment, words: list[str], *, prog: str) -> tuple[Options, dict[str, list[Any]]]:
@@ -30,16 +31,22 @@ def parse_sweep(experiment: Experiment, words: list[str], *, prog: str) -> tuple
     kinds = typing.get_type_hints(type(experiment.hyperparameters))
     axes: dict[str, list[Any]] = {}
     rest: list[str] = []
-    for name, word, value in options_among(words, kinds):
-        if name is None:
+    pending = list(words)
+    while pending:
+        written, equals, value = (word := pending.pop(0)).partition("=")
+        name = written.removeprefix("--").replace("-", "_")
+        if not written.startswith("--") or name not in kinds:
             rest.append(word)
-        elif ":" in value:
+            continue
+        if not equals and pending and not pending[0].startswith("--"):
+            value = pending.pop(0)
+        if ":" in value:
             axes[name] = _range(name, value, kinds[name])
         elif "," in value:
             axes[name] = _list(experiment, name, value, kinds[name], prog)
         else:
-            rest += [word, *([value] if value else [])]
-    options = parse(experiment, rest, prog=prog)
+            rest += [written, value] if value else [word]
+    options = parse(experiment, rest, prog=prog, command="sweep")
     if not axes:
         raise UsageError("a sweep must go over a field at least; got none. Write: --learning-rate 1e-4:1e-1:log:8")
     return options, axes
@@ -86,5 +93,5 @@ def _list(experiment: Experiment, name: str, text: str, kind: Any, prog: str) ->
     values = []
     for entry in entries:
         words = entry.split("x") if typing.get_origin(kind) is tuple else [entry]
-        values.append(getattr(parse(experiment, [written, *words], prog=prog).hyperparameters, name))
+        values.append(getattr(parse(experiment, [written, *words], prog=prog, command="sweep").hyperparameters, name))
     return values

@@ -23,9 +23,9 @@ class Display:
     def __init__(self, console: Console):
         self._console = console
         self._epoch = 0
-        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        columns = (TextColumn("{task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("train", total=None, epoch="0", figures="compiling")
+        self._task = self._bar.add_task("train", total=None, epoch="epoch 0", figures="compiling")
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -40,11 +40,10 @@ class Display:
         figures.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
         epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
         text = " · ".join(figures)
-        self._bar.update(
-            self._task, completed=chunk.step, total=chunk.n_steps, epoch=f"{epoch}/{n_epochs}", figures=text
-        )
+        at = f"{chunk.what}{' · ' if chunk.what else ''}epoch {epoch}/{n_epochs}"
+        self._bar.update(self._task, completed=chunk.step, total=chunk.n_steps, epoch=at, figures=text)
         if not self._console.is_terminal and epoch > self._epoch:
-            self._console.print(f"epoch {epoch}/{n_epochs} · {text}", soft_wrap=True, highlight=False)
+            self._console.print(f"{at} · {text}", soft_wrap=True, highlight=False)
         self._epoch = epoch
 
 

@@ -4,14 +4,22 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import math
 import typing
-from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from jaxresearch.experiment import Experiment
+from jaxresearch.records.wording import flag
+from jaxresearch.studies import Budget
+
+Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
+
+# The options of run that a command does not have.
+_OF_RUN = ("folds", "init_from", "on_nonfinite", "track")
+REFUSED = {"run": (), "sweep": _OF_RUN, "study": ("smoke", "save_every", *_OF_RUN)}
 
 
 class UsageError(ValueError):
@@ -37,13 +45,14 @@ class Options:
     hyperparameters: Any
 
 
-def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
+def parse(experiment: Experiment, words: list[str], *, prog: str, command: str = "run") -> Options:
     """Returns the options that the words give, and the experiment's own values for the rest.
 
     Args:
         experiment: Gives the hyperparameters and the default source of data.
         words: The command line after the name of the experiment.
         prog: What the help calls the command.
+        command: Whose options there are: run, or sweep, which has fewer.
 
     Returns:
         The options.
@@ -58,65 +67,60 @@ def parse(experiment: Experiment, words: list[str], *, prog: str) -> Options:
     References:
         tyro documentation. https://brentyi.github.io/tyro/
     """
-    fields = _run_fields(experiment) | _hyperparameter_fields(experiment)
-    _refuse_unknown(words, list(fields))
-    command = dataclasses.make_dataclass(
+    fields = {name: field for name, field in _run_fields(experiment).items() if name not in REFUSED[command]}
+    return _options(experiment, _values(experiment, words, prog, command, fields))
+
+
+def parse_study(experiment: Experiment, words: list[str], *, prog: str) -> tuple[Options, Budget]:
+    """Returns the options and the budget of a study; the words are as for `parse`."""
+    plain = Budget()
+    budget: Fields = {
+        "rounds": (int, plain.rounds, "rounds at most, that of the plain settings among them"),
+        "seconds": (float, plain.seconds, "seconds after which no further round begins"),
+        "seeds": (int, plain.seeds, "seeds that each setting is tried with"),
+        "fresh_seeds": (int, plain.fresh_seeds, "further seeds, of the last training, that decide the claim"),
+    }
+    of_run = {name: field for name, field in _run_fields(experiment).items() if name not in REFUSED["study"]}
+    values = _values(experiment, words, prog, "study", of_run | budget)
+    for name in budget:
+        if not 0 < values[name] < math.inf:
+            rule = "finite" if values[name] == math.inf else "positive"
+            raise UsageError(f"{name} must be {rule}; got {values[name]}. Write: {flag(name)} {budget[name][1]}")
+    chosen = Budget(**{name: values[name] for name in budget})
+    return _options(experiment, values), chosen
+
+
+def _values(experiment: Experiment, words: list[str], prog: str, command: str, fields: Fields) -> dict[str, Any]:
+    """Returns the value of each field and of each hyperparameter; prints the help if it is asked for."""
+    fields = fields | _hyperparameter_fields(experiment)
+    _refuse_unknown(words, fields, command)
+    made = dataclasses.make_dataclass(
         "Run",
         [(name, Annotated[kind, tyro.conf.arg(help=help)], default) for name, (kind, default, help) in fields.items()],
         kw_only=True,
     )
     # The help opens with the docstring, which would else be the signature that dataclasses makes.
-    command.__doc__ = experiment.question
+    made.__doc__ = experiment.question
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            values = vars(
-                tyro.cli(
-                    command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-                )
-            )
+            return vars(tyro.cli(made, args=words, prog=prog, config=(tyro.conf.OmitArgPrefixes,)))
     except SystemExit as exit:
         if exit.code in (0, None):
             raise
         raise UsageError(_first_sentence(stderr.getvalue())) from None
+
+
+def _options(experiment: Experiment, values: dict[str, Any]) -> Options:
+    """Returns the options with these values; what a command does not have is as run has it unless asked."""
     names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
-    chosen = dataclasses.replace(experiment.hyperparameters, **{name: values.pop(name) for name in names})
-    values["seeds"] = values["folds"] or values["seeds"]
-    return Options(**values, hyperparameters=chosen)
+    chosen = dataclasses.replace(experiment.hyperparameters, **{name: values[name] for name in names})
+    given = {name: values.get(name, default) for name, (_, default, _) in _run_fields(experiment).items()}
+    given["seeds"] = given["folds"] or given["seeds"]
+    return Options(**given, hyperparameters=chosen)
 
 
-def flag(name: str) -> str:
-    """Returns a field as it is written on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
-def as_words(values: dict[str, Any]) -> str:
-    """Returns fields and their values as one would write them on the command line."""
-    return " ".join(words_of(values))
-
-
-def words_of(values: dict[str, Any]) -> list[str]:
-    """Returns fields and their values as the words of a command line; the entries of a tuple are words of their own."""
-    words = []
-    for name, value in values.items():
-        words += [flag(name), *map(str, value if isinstance(value, tuple | list) else (value,))]
-    return words
-
-
-def options_among(words: list[str], names: Container[str]) -> Iterator[tuple[str | None, str, str]]:
-    """Yields name, flag and value of each option of these names, and None, the word and "" for all other words."""
-    pending = list(words)
-    while pending:
-        word = pending.pop(0)
-        written, equals, value = word.partition("=")
-        name = written.removeprefix("--").replace("-", "_")
-        if written.startswith("--") and name in names:
-            yield name, written, value if equals else (pending.pop(0) if pending else "")
-        else:
-            yield None, word, ""
-
-
-def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
+def _run_fields(experiment: Experiment) -> Fields:
     """Returns type, default and help of the options that every run has."""
     return {
         "seeds": (int, 5, "number of seeds: 0 to N - 1, trained side by side"),
@@ -134,7 +138,11 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
         "data": (str, experiment.source, "bundled name, tfds:NAME, .npz, .csv, .parquet or a folder of IDX files"),
         "target": (str | None, experiment.target, "column to predict, where the data is a table"),
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
-        "smoke": (bool, False, "a few steps on a few examples, to see that everything works"),
+        "smoke": (
+            tyro.conf.FlagCreatePairsOff[bool],
+            False,
+            "a few steps on a few examples, to see that everything works",
+        ),
         "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
         "encrypt_with": (
             Path | None,
@@ -154,7 +162,7 @@ def _run_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
     }
 
 
-def _hyperparameter_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, str]]:
+def _hyperparameter_fields(experiment: Experiment) -> Fields:
     """Returns type, default and help of each hyperparameter."""
     types = typing.get_type_hints(type(experiment.hyperparameters))
     return {
@@ -163,11 +171,14 @@ def _hyperparameter_fields(experiment: Experiment) -> dict[str, tuple[Any, Any, 
     }
 
 
-def _refuse_unknown(words: list[str], names: list[str]) -> None:
+def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
     """Raises for the first option that does not exist, with the nearest name."""
-    known = [flag(name) for name in names]
+    known = [flag(name) for name in fields]
+    known += [flag(f"no_{name}") for name, (kind, _, _) in fields.items() if kind is bool]
     for word in words:
         written = word.split("=", 1)[0].replace("_", "-")
+        if written in map(flag, REFUSED[command]):
+            raise UsageError(f"option must be one that {command} has; got {written}, which it has not. Leave it out.")
         if word.startswith("--") and written not in (*known, "--help"):
             near = difflib.get_close_matches(written, known, n=1)
             advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."

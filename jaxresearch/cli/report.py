@@ -42,13 +42,14 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         experiment = experiments.load(run.config["experiment"])
         options = parse(experiment, words_in(run.config, run.path), prog="jaxresearch report")
         options = _as_chosen(options, run.result)
-        collected, dataset = collected_and_preprocessed(experiment, options)
+        cipher = cipher_of(options)
+        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
             raise UsageError("the data is another by now")
         like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=options.seeds)
-        found = records.Checkpoints(run.path, cipher=cipher_of(options)).restore(like)
+        found = records.Checkpoints(run.path, cipher=cipher).restore(like)
         if found is None:
             raise UsageError("no state of it was saved")
         logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)

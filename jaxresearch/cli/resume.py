@@ -8,8 +8,9 @@ from typing import Any
 from jaxresearch import experiment as experiments
 from jaxresearch import records
 from jaxresearch.cli.axes import words_of_axes
-from jaxresearch.cli.options import UsageError, words_of
+from jaxresearch.cli.options import REFUSED, UsageError
 from jaxresearch.cli.run import run, told
+from jaxresearch.records.wording import words_of
 
 
 def resume(path: Path) -> int:
@@ -19,11 +20,12 @@ def resume(path: Path) -> int:
         words = words_in(config, path)
     except Exception as error:
         return told(error, str(path), code=2)
-    if "study" in config:
+    command = records.command_of(config)
+    if command == "study":
         from jaxresearch.cli.study import study
 
         return study(config["experiment"], [*words, *words_of(config["study"])])
-    if "axes" in config:
+    if command == "sweep":
         from jaxresearch.cli.sweep import sweep
 
         return sweep(config["experiment"], [*words, *words_of_axes(config["axes"])])
@@ -69,19 +71,11 @@ def config_in(path: Path) -> dict[str, Any]:
 
 def words_in(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
-    names = [
-        "data",
-        "target",
-        "smoke",
-        "save_every",
-        "on_nonfinite",
-        "encrypt_with",
-        "track",
-        *([] if "study" in config else ["seeds"]),
-    ]
-    fields = {name: value for name, value in config["hyperparameters"].items() if name not in config.get("axes", {})}
-    values = {"directory": path, **{name: config.get(name) for name in names}, **fields}
-    given = {name: value for name, value in values.items() if value is not None and value is not False}
-    return words_of(
-        {name: () if value is True else value for name, value in given.items() if (name, value) != ("track", [])}
-    )
+    names = ("seeds", "data", "target", "smoke", "save_every", "on_nonfinite", "encrypt_with", "track")
+    absent = {*REFUSED[records.command_of(config)], *config.get("study", ()), *config.get("axes", ())}
+    values = {name: config.get(name) for name in names} | config["hyperparameters"]
+    given = {name: value for name, value in values.items() if name not in absent}
+    for name in ("smoke", "track"):  # are not written where they are not asked for
+        if not given.get(name):
+            given.pop(name, None)
+    return words_of({"directory": path, **given})

@@ -49,13 +49,13 @@ def run(name: str, words: list[str]) -> int:
         experiment = experiments.load(name)
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
         options = shortened(options) if options.smoke else options
-        start = time.perf_counter()
-        collected, dataset = collected_and_preprocessed(experiment, options)
-        experiment = begun(experiment, options, dataset)
+        cipher, start = cipher_of(options), time.perf_counter()
+        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
+        experiment = begun(experiment, options, dataset, cipher)
         load_seconds = time.perf_counter() - start
-        path, cipher = named_directory(options, name), cipher_of(options)
+        path = named_directory(options, name)
         tracked = records.tracking(options.track, path, experiment=_stem(name))
-        directory = opened_directory(path, {"experiment": name}, options, dataset, what="run")
+        directory = opened_directory(path, {"experiment": name}, options, dataset)
     except Exception as error:
         return told(error, name, code=2)
     checkpoints = records.Checkpoints(path, cipher=cipher)
@@ -70,6 +70,9 @@ def run(name: str, words: list[str]) -> int:
         print(f"jaxresearch: {error}", file=sys.stderr)
         return 1
     except Interrupted:
+        if directory.is_new and not directory.has_metrics:
+            directory.discard()
+            raise
         at = checkpoints.steps()
         saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
         print(f"jaxresearch: interrupted; {saved}; go on with: {resume_command(path)}", file=sys.stderr)
@@ -101,14 +104,14 @@ def shortened(options: Options) -> Options:
     return dataclasses.replace(options, seeds=seeds, folds=folds, hyperparameters=once)
 
 
-def collected_and_preprocessed(experiment: Experiment, options: Options) -> tuple[Dataset, Dataset]:
+def collected_and_preprocessed(experiment: Experiment, options: Options, cipher: Any) -> tuple[Dataset, Dataset]:
     """Returns the data as collected (of folds, the first) and preprocessed; checks that the options fit it and each other."""
     if options.seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
     experiments.check(options.hyperparameters)
-    with data.sealed_by(cipher_of(options)):
+    with data.sealed_by(cipher):
         collected = experiment.collect(options.data, target=options.target)
     dataset = _preprocessed(experiment, options, collected)
     if options.folds:
@@ -140,7 +143,7 @@ def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) 
     )
 
 
-def begun(experiment: Experiment, options: Options, dataset: Dataset) -> Experiment:
+def begun(experiment: Experiment, options: Options, dataset: Dataset, cipher: Any) -> Experiment:
     """Returns the experiment, whose model begins with the parameters of another run where that was asked for."""
     if options.init_from is None:
         return experiment
@@ -152,23 +155,14 @@ def begun(experiment: Experiment, options: Options, dataset: Dataset) -> Experim
             f"vocabulary must be that of {options.init_from}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
             f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
         )
-    params = records.read_params(options.init_from, cipher=cipher_of(options))
+    params = records.read_params(options.init_from, cipher=cipher)
     first = jax.tree.map(lambda leaf: leaf[0], params)
     model = experiment.model
     return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), first))
 
 
-def held_out(options: Options, dataset: Dataset, settings: Sequence[Any]) -> Dataset:
+def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:
     """Returns the training part with a tenth of it held out to compare settings on, after checking that they fit it."""
-    if options.on_nonfinite != "stop":
-        raise UsageError(
-            f"on_nonfinite is of run alone: a sweep or study marks what diverges; got {options.on_nonfinite}. Leave it out."
-        )
-    for name in ("folds", "init_from"):
-        if getattr(options, name):
-            raise UsageError(f"{name} is of run alone; got {getattr(options, name)}. Leave it out.")
-    if options.track:
-        raise UsageError(f"track is of run alone; got {' '.join(options.track)}. Leave it out.")
     development = data.development(dataset)
     try:
         for setting in settings:
@@ -183,62 +177,55 @@ def named_directory(options: Options, name: str, *, kind: str = "") -> Path:
     return options.directory or Path("runs") / f"{_stem(name)}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def opened_directory(
-    path: Path, asked: dict[str, Any], options: Options, dataset: Dataset, *, what: str
-) -> records.RunDirectory:
-    """Returns a new directory, or the one of a run or study that was interrupted, if it is this one."""
-    if not (path / "config.json").is_file():
-        return new_directory(path, asked, options, dataset)
-    _require_same_kind(path, asked["experiment"], what)
-    last, story = {"study": ("result.json", "study.md"), "sweep": (SWEEP_TABLE,) * 2}.get(what, ("result.json",) * 2)
+def opened_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
+    """Returns a new directory, or the one of a run, sweep or study that was interrupted, if it is this one.
+
+    It holds all that is known before anything is trained.
+    """
+    config = {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
+    if (path / "config.json").is_file():
+        _require_same(path, records.read_json(path / "config.json"), config)
+        directory = records.RunDirectory.again(path)
+    else:
+        directory = records.RunDirectory(path)
+    try:
+        directory.write("config.json", config)
+        directory.add_environment(records.environment(seeds=list(range(options.seeds))))
+    except BaseException:  # a signal too
+        if directory.is_new:
+            directory.discard()
+        raise
+    return directory
+
+
+def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises where a directory is that of another experiment, command or configuration, or has nothing left to do."""
+    what, kind = records.command_of(config), records.command_of(recorded)
+    if (kind, recorded.get("experiment")) != (what, config["experiment"]):
+        raise UsageError(
+            f"directory {path} must be that of a {what} of {config['experiment']} to go on with it; it is that of a {kind} of "
+            f"{recorded.get('experiment')}. Name another one with --directory."
+        )
+    last = SWEEP_TABLE if what == "sweep" else "result.json"
     if (path / last).is_file():
+        story = "study.md" if what == "study" else last
         raise UsageError(f"the {what} in {path} has ended; read its {story}, or name another --directory.")
-    directory = records.RunDirectory.again(path)
-    config = config_of(asked, options, dataset)
-    differences = directory.differences("config.json", config)
-    may_change = set(_CHANGEABLE)
-    if None in (directory.read("config.json").get("encrypt_with"), options.encrypt_with):
+    may_change = {*_CHANGEABLE}
+    if None in (recorded.get("encrypt_with"), config["encrypt_with"]):
         may_change.discard("encrypt_with")  # a key may have moved, but what is sealed stays sealed
-    named = {key.rpartition(".")[2]: values for key, values in differences.items() if key not in may_change}
-    if named:
-        changed = [f"{name}: {values}" for name, values in named.items()][:_MOST_DIFFERENCES]
-        more = f"; and {len(named) - len(changed)} more" if len(named) > len(changed) else ""
+    differences = records.differences(recorded, config).items()
+    changed = [f"{key.rpartition('.')[2]}: {values}" for key, values in differences if key not in may_change]
+    if changed:
+        more = f"; and {len(changed) - _MOST_DIFFERENCES} more" if len(changed) > _MOST_DIFFERENCES else ""
         raise UsageError(
-            f"directory {path} must hold this {what} to go on with it; it differs in {'; '.join(changed)}{more}. "
-            "Name another one with --directory."
+            f"directory {path} must hold this {what} to go on with it; it differs in "
+            f"{'; '.join(changed[:_MOST_DIFFERENCES])}{more}. Name another one with --directory."
         )
-    directory.write("config.json", config)
-    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
-    return directory
-
-
-def _require_same_kind(path: Path, experiment: str, what: str) -> None:
-    """Raises where a directory is that of another experiment, or of another command."""
-    config = records.read_json(path / "config.json")
-    kind = "study" if "study" in config else "sweep" if "axes" in config else "run"
-    if (kind, config.get("experiment")) != (what, experiment):
-        raise UsageError(
-            f"directory {path} must be that of a {what} of {experiment} to go on with it; it is that of a {kind} of "
-            f"{config.get('experiment')}. Name another one with --directory."
-        )
-
-
-def new_directory(path: Path, asked: dict[str, Any], options: Options, dataset: Dataset) -> records.RunDirectory:
-    """Returns a new directory, with all that is known before anything is trained."""
-    directory = records.RunDirectory(path)
-    directory.write("config.json", config_of(asked, options, dataset))
-    directory.add_environment(records.environment(seeds=list(range(options.seeds))))
-    return directory
 
 
 def resume_command(path: Path) -> str:
     """Returns what to type to go on with a directory."""
     return f"jaxresearch resume {shlex.quote(str(path))}"
-
-
-def config_of(asked: dict[str, Any], options: Options, dataset: Dataset) -> dict[str, Any]:
-    """Returns ``config.json``: what a command was asked for, its options, its data."""
-    return {**asked, **dataclasses.asdict(options), "data_card": dataclasses.asdict(dataset.card)}
 
 
 def write_outcome(

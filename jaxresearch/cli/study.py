@@ -1,7 +1,6 @@
 """``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
 
 import dataclasses
-import math
 import shlex
 import sys
 import time
@@ -15,7 +14,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.adjust import History, Round, Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
-from jaxresearch.cli.options import Options, UsageError, as_words, options_among, parse, words_of
+from jaxresearch.cli.options import Options, UsageError, parse_study
 from jaxresearch.cli.run import (
     collected_and_preprocessed,
     configure,
@@ -33,6 +32,7 @@ from jaxresearch.cli.trials import as_record, from_record, setting_of
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.records import wording
+from jaxresearch.records.wording import words_of
 from jaxresearch.studies import Budget, Conclusion, Search
 
 
@@ -45,19 +45,16 @@ def study(name: str, words: list[str]) -> int:
             raise UsageError(
                 f"experiment must declare adjust to be studied; {name} does not. Write: adjust=adjust.grid(...)"
             )
-        budget, rest = _budget(words)
-        options = dataclasses.replace(parse(experiment, rest, prog=f"jaxresearch study {name}"), seeds=budget.seeds)
-        if options.smoke:
-            raise UsageError("a study must be whole; got --smoke. Try the experiment by run --smoke.")
+        options, budget = parse_study(experiment, words, prog=f"jaxresearch study {name}")
         declared = experiment
         experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
-        start = time.perf_counter()
-        collected, dataset = collected_and_preprocessed(experiment, options)
+        cipher, start = cipher_of(options), time.perf_counter()
+        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
         load_seconds = time.perf_counter() - start
-        held_out(options, dataset, [options.hyperparameters])
+        held_out(dataset, [options.hyperparameters])
         asked = {"experiment": name, "study": budget._asdict()}
-        path, cipher = named_directory(options, name, kind="-study"), cipher_of(options)
-        directory = opened_directory(path, asked, options, dataset, what="study")
+        path = named_directory(options, name, kind="-study")
+        directory = opened_directory(path, asked, options, dataset)
         record = _Record.of(directory, experiment)
         searched = record.closed(dataset, budget)
     except Exception as error:
@@ -94,11 +91,17 @@ def study(name: str, words: list[str]) -> int:
                 directory, checkpoints, result, conclusion.outcome
             )  # last: a result says that the study has ended
     except Interrupted:
+        if directory.is_new and not record.is_there:
+            directory.discard()
+            raise
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         return told(error, name, code=1)
-    display.console().print(_rounds_table(experiment, conclusion))
+    table = Table(*wording.round_headings(experiment.claim.evaluated))
+    for line in _rounds(experiment, conclusion):
+        table.add_row(*line)
+    display.console().print(table)
     if result["gain"] is not None:
         display.console().print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
     report(result, directory)
@@ -117,25 +120,6 @@ def _gain(experiment: Experiment, conclusion: Conclusion) -> dict[str, Any] | No
     return {"metric": f"test/{metric}", "mean": difference.mean, "ci95": [difference.low, difference.high]}
 
 
-def _budget(words: list[str]) -> tuple[Budget, list[str]]:
-    """Returns the budget that the words give, and the other words."""
-    values: dict[str, Any] = {}
-    rest = []
-    for field, word, value in options_among(words, Budget._fields):
-        if field is None:
-            rest.append(word)
-            continue
-        default = Budget._field_defaults[field]
-        try:
-            values[field] = type(default)(value)
-        except ValueError:
-            raise UsageError(f"{field} must be a number; got {value!r}. Write: {word} {default}") from None
-        if not 0 < values[field] < math.inf:
-            rule = "finite" if values[field] == math.inf else "positive"
-            raise UsageError(f"{field} must be {rule}; got {value}. Write: {word} {default}")
-    return Budget(**values), rest
-
-
 class _Record:
     """``study.json``: the rounds, those that were set aside, the trials of a round under way, and how the search ended."""
 
@@ -152,8 +136,13 @@ class _Record:
     @classmethod
     def of(cls, directory: records.RunDirectory, experiment: Experiment) -> "_Record":
         """Returns what a directory holds, or an empty record."""
-        is_there = (directory.path / cls._NAME).is_file()
-        return cls(directory, experiment, directory.read_sealed(cls._NAME) if is_there else {})
+        made = cls(directory, experiment, {})
+        return cls(directory, experiment, records.read_sealed(directory.path / cls._NAME)) if made.is_there else made
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anything was recorded."""
+        return (self._directory.path / self._NAME).is_file()
 
     def closed(self, dataset: Dataset, budget: Budget) -> Search | None:
         """Returns how the search ended, if it did: then the test part may have been read, and nothing is adjusted."""
@@ -212,32 +201,11 @@ def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
     return Round(record["why"], trials, scores, record["differentiate"], record["replayable"], record["seconds"])
 
 
-def _lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
-    """Returns one line a round: what was tried, the best of it and its interval on validation data."""
-    metric, made = experiment.claim.evaluated, []
-    for number, one in enumerate(conclusion.history, start=1):
-        n_diverged = sum(trial.diverged for trial in one.trials)
-        summary = statistics.summary(one.best.metrics[metric])
-        low, high = summary["ci95"]
-        mean, interval = wording.mean_text(summary["mean"], missing="diverged"), wording.interval_text(low, high)
-        tried = f"{one.why}: {len(one.trials)}" + (f", {n_diverged} diverged" if n_diverged else "")
-        made.append((str(number), tried, _changes(experiment, one.best.hyperparameters) or "plain", mean, interval))
-    return made
-
-
-def _rounds_table(experiment: Experiment, conclusion: Conclusion) -> Table:
-    """Returns the rounds as a table."""
-    table = Table("round", "tried", "best", f"validation {experiment.claim.evaluated}", "95 % interval")
-    for line in _lines(experiment, conclusion):
-        table.add_row(*line)
-    return table
-
-
-def _changes(experiment: Experiment, setting: Any) -> str:
-    """Returns the options that make a setting of the plain ones."""
-    plain = experiment.hyperparameters
-    values = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)}
-    return as_words({name: value for name, value in values.items() if value != getattr(plain, name)})
+def _rounds(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
+    """Returns one line a round, told against the plain settings of the experiment."""
+    plain, chosen = (dataclasses.asdict(setting) for setting in (experiment.hyperparameters, conclusion.best))
+    made = [_as_record(one) for one in conclusion.history]
+    return wording.round_rows(made, experiment.claim.evaluated, plain=plain, chosen=chosen)
 
 
 def _story(
@@ -258,7 +226,8 @@ def _story(
     all_of_it = "the training data" if has_own else "all training data"
     of_source = {"data": (options.data, experiment.source), "target": (options.target, experiment.target)}
     source = words_of({option: asked for option, (asked, plain) in of_source.items() if asked != plain})
-    changes = _changes(experiment, conclusion.best)
+    plain, best = (dataclasses.asdict(setting) for setting in (experiment.hyperparameters, conclusion.best))
+    changes = words_of({name: value for name, value in best.items() if value != plain[name]})
     lines = [
         f"# {experiment.question}",
         "",
@@ -268,15 +237,15 @@ def _story(
         "",
         f"Settings were compared on {validation}. The test part {unread}.",
         "",
-        f"| round | tried | best | validation {experiment.claim.evaluated} | 95 % interval |",
-        "|---|---|---|---|---|",
-        *(f"| {' | '.join(line)} |" for line in _lines(experiment, conclusion)),
+        f"| {' | '.join(wording.round_headings(experiment.claim.evaluated))} |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(line)} |" for line in _rounds(experiment, conclusion)),
         "",
         f"Adjusting ended since {conclusion.why}.",
         "",
         "## What was chosen and decided",
         "",
-        f"Chosen: {f'`{changes}`' if changes else 'the plain settings'}, trained anew on {all_of_it} with "
+        f"Chosen: {f'`{shlex.join(changes)}`' if changes else 'the plain settings'}, trained anew on {all_of_it} with "
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",
@@ -289,5 +258,5 @@ def _story(
         lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
     if result["report"] is not None:
         lines += ["", f"With the first of these seeds: {result['report']}"]
-    again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes.split()])
+    again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes])
     return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])

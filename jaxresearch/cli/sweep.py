@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import parse_sweep
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
-from jaxresearch.cli.options import Options, as_words
+from jaxresearch.cli.options import Options
 from jaxresearch.cli.run import (
     SWEEP_TABLE,
     collected_and_preprocessed,
@@ -45,10 +46,11 @@ def sweep(name: str, words: list[str]) -> int:
         settings = adjust.combinations(options.hyperparameters, axes)
         for setting in settings:
             experiments.check(setting)
-        _, dataset = collected_and_preprocessed(experiment, options)
-        dataset = held_out(options, dataset, settings)
-        path, cipher = named_directory(options, name, kind="-sweep"), cipher_of(options)
-        directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset, what="sweep")
+        cipher = cipher_of(options)
+        _, dataset = collected_and_preprocessed(experiment, options, cipher)
+        dataset = held_out(dataset, settings)
+        path = named_directory(options, name, kind="-sweep")
+        directory = opened_directory(path, {"experiment": name, "axes": axes}, options, dataset)
     except Exception as error:
         return told(error, name, code=2)
     try:
@@ -65,23 +67,31 @@ def sweep(name: str, words: list[str]) -> int:
                 warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
             directory.write_table(SWEEP_TABLE, rows)
     except Interrupted:
+        if directory.is_new and _is_empty(path):
+            directory.discard()
+            raise
         print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
-        if directory.is_new and not (path / _TRIALS).exists() and not list(path.glob("group-*/checkpoints/[0-9]*")):
-            directory.discard()  # nothing of it can be gone on with
+        if directory.is_new and _is_empty(path):
+            directory.discard()
         return told(error, name, code=1)
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     for line in (
         f"validation data: {len(dataset.test['targets']):,} examples that no setting was trained on; the test part was not read",
-        f"best: {as_words({name: rows[best][name] for name in axes})}"
+        f"best: {wording.as_words({name: rows[best][name] for name in axes})}"
         if best is not None
         else "best: none, every setting diverged",
         f"sweep directory: {directory.path}",
     ):
         console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def _is_empty(path: Path) -> bool:
+    """Returns whether nothing of a sweep can be gone on with."""
+    return not (path / _TRIALS).exists() and not list(path.glob("group-*/checkpoints/[0-9]*"))
 
 
 def _train(
@@ -96,7 +106,7 @@ def _train(
     """Returns the trials of all settings; what is on record of them, or saved on the way, is not trained again."""
     seeds = range(options.seeds)
     digests = provenance.digests(experiment, settings, dataset, seeds=seeds)
-    recorded = directory.read_sealed(_TRIALS)["trials"] if (directory.path / _TRIALS).is_file() else []
+    recorded = records.read_sealed(directory.path / _TRIALS)["trials"] if (directory.path / _TRIALS).is_file() else []
     known = {record["digest"]: from_record(record, experiment) for record in recorded}
     with display.Display(display.console()) as shown:
         for number, places in enumerate(provenance.groups(settings)):

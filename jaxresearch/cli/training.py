@@ -20,11 +20,11 @@ _MOST_ROLLBACKS = 3  # to the same state, one after another: beyond that nothing
 
 
 class NonFiniteError(ValueError):
-    """A loss that is not finite: of which run, after how many steps, in the chunk that ends where; the message is one line."""
+    """A loss that is not finite: of which run, after how many steps, seen in which chunk; the message is one line."""
 
-    def __init__(self, run: int, step: int, end: int, message: str = ""):
+    def __init__(self, run: int, step: int, progress: Progress, message: str = ""):
         super().__init__(message)
-        self.run, self.step, self.end = run, step, end
+        self.run, self.step, self.progress = run, step, progress
 
 
 def train(
@@ -57,17 +57,19 @@ def train(
         tracked.begin(dataclasses.asdict(settings), step=found.step if found else 0)
         seconds = found.about.get("seconds", 0.0) if found else 0.0
         events: list[dict[str, Any]] = directory.events()
+        undone: list[Progress] = []  # the last chunk before each rollback
 
         def observe(progress: Progress) -> None:
             shown.show(progress)
             means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
-            line = {"step": progress.step, "seconds": seconds + progress.seconds, **means}
+            spent = seconds + sum(chunk.seconds for chunk in undone) + progress.seconds
+            line = {"step": progress.step, "seconds": spent, **means}
             tracked.log(progress.step, means)
             found = _events(progress, options.on_nonfinite)
             directory.append_metrics({**line, "nonfinite": found} if found else line)
             events.extend(found)
             if found and options.on_nonfinite != "skip":
-                raise NonFiniteError(found[0]["seed"], found[0]["step"], progress.step)
+                raise NonFiniteError(found[0]["seed"], found[0]["step"], progress)
 
         start = (found.step, found.state) if found else None
         rolled_back: list[int] = []
@@ -76,7 +78,7 @@ def train(
                 outcome = execution.execute(
                     experiment, settings, dataset, seeds=seeds, observe=observe, start=start, keeping=keeping
                 )
-                return outcome, events
+                return _of_all_stretches(outcome, undone, found.step if found else 0), events
             except NonFiniteError as error:
                 checkpoints.wait()
                 saved = restored(checkpoints, like, program=program)
@@ -88,7 +90,19 @@ def train(
                     before = (saved.step, saved.state) if saved is not None and saved.step <= error.step else None
                     raise _explained(experiment, options, dataset, directory, checkpoints, error, before) from None
                 rolled_back.append(saved.step)
-                start = (error.end, _moved(saved.state, error.end))
+                undone.append(error.progress)
+                start = (error.progress.step, _moved(saved.state, error.progress.step))
+
+
+def _of_all_stretches(outcome: Outcome, undone: list[Progress], resumed_from: int) -> Outcome:
+    """Returns the outcome with what was spent before its last rollback too."""
+    seconds = {
+        **outcome.seconds,
+        "compile": outcome.seconds["compile"] + sum(chunk.compile_seconds for chunk in undone),
+        "train": outcome.seconds["train"] + sum(chunk.seconds for chunk in undone),
+    }
+    n_compilations = outcome.n_compilations + sum(chunk.n_compilations for chunk in undone)
+    return outcome._replace(seconds=seconds, n_compilations=n_compilations, resumed_from=resumed_from)
 
 
 def _events(progress: Progress, how: str) -> list[dict[str, Any]]:
@@ -154,4 +168,4 @@ def _explained(
         f"is {found.leaf or 'none, made again alone'} in step {found.step + 1:,}, whose inputs are in "
         f"{directory.path / name}. Lower the learning rate, clip, or pass --on-nonfinite skip or rollback."
     )
-    return NonFiniteError(error.run, error.step, error.end, message)
+    return NonFiniteError(error.run, error.step, error.progress, message)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from jaxresearch.data.bundled import read_bundled
 from jaxresearch.data.tables import unpacked
@@ -103,7 +103,7 @@ def bases(sequence: str) -> Int[np.ndarray, " length"]:
     return np.frombuffer(_coded(sequence, "sequence"), np.int8).copy()
 
 
-def letters(bases: Int[np.ndarray, " length"]) -> str:
+def letters(bases: Integer[np.ndarray, " length"]) -> str:
     """Returns numbers as a sequence, the inverse of `bases`; 4 becomes N.
 
     Args:
@@ -148,7 +148,7 @@ def reverse_complement(bases: Any) -> Any:
     return ((8 - bases) % 5)[..., ::-1]  # 0 1 2 3 4 -> 3 2 1 0 4, without a negative number, so for unsigned types too
 
 
-def kmers(bases: Int[np.ndarray, "*batch length"], *, k: int, stride: int = 1) -> Int[np.ndarray, "*batch windows"]:
+def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 1) -> Int[np.ndarray, "*batch windows"]:
     """Returns the k-mers of sequences as tokens: ``sum_i base_i 4**(k - 1 - i)``, the first base most significant.
 
     Args:
@@ -186,8 +186,8 @@ def kmers(bases: Int[np.ndarray, "*batch length"], *, k: int, stride: int = 1) -
 
 
 def windows(
-    bases: Int[np.ndarray, " length"], *, length: int, stride: int | None = None
-) -> Int[np.ndarray, "windows width"]:
+    bases: Integer[np.ndarray, " length"], *, length: int, stride: int | None = None
+) -> Integer[np.ndarray, "windows width"]:
     """Returns windows of one sequence, a row each; what is left at its end is dropped.
 
     Args:
@@ -220,7 +220,7 @@ def windows(
     return np.lib.stride_tricks.sliding_window_view(bases, length)[::stride]
 
 
-def kmer_counts(bases: Int[np.ndarray, "n length"], *, k: int) -> Float[np.ndarray, "n tokens"]:
+def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.ndarray, "n tokens"]:
     """Returns how often each k-mer occurs in each sequence; those with an ambiguous base are left out.
 
     Args:
@@ -259,6 +259,7 @@ def _records(content: bytes, name: str) -> dict[str, str]:
     if not lines[0].startswith(b">"):
         start = lines[0][:20].decode(errors="replace")
         raise ValueError(f"{name} must start with a header, as >name; got {start!r} (non-FASTA). Give it another file.")
+    record = ""
     for line in lines:
         if line.startswith(b">"):
             record, *_ = [*line[1:].decode(errors="replace").split(), ""]

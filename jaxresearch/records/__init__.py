@@ -6,7 +6,7 @@ from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
 from jaxresearch.records.pretrained import read_params, vocabulary_of
 from jaxresearch.records.recorded import Recorded, read_run
-from jaxresearch.records.run_directory import RunDirectory, read_json, write_file
+from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, read_sealed, write_file
 from jaxresearch.records.trackers import Tracking, tracking
 
 __all__ = [
@@ -17,12 +17,15 @@ __all__ = [
     "Recorded",
     "RunDirectory",
     "Tracking",
+    "command_of",
     "compare",
+    "differences",
     "environment",
     "plot_sweep",
     "read_json",
     "read_params",
     "read_run",
+    "read_sealed",
     "tracking",
     "verify",
     "vocabulary_of",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxresearch import statistics
-from jaxresearch.records.run_directory import read_json, read_metrics
+from jaxresearch.records.run_directory import command_of, read_json, read_metrics, read_sealed
 
 # What each file of a run holds at least.
 _HELD = {
@@ -31,6 +31,8 @@ class Curve(NamedTuple):
 class Recorded(NamedTuple):
     """What a run or study that has ended left in its directory: the files of that name, and the lines of metrics.jsonl.
 
+    ``rounds`` are those of a study, but for what was set aside.
+
     As the last value of a notebook's cell it is shown as its verdict, its table of metrics and its learning curves.
     """
 
@@ -39,6 +41,7 @@ class Recorded(NamedTuple):
     environment: dict[str, Any]
     result: dict[str, Any]
     lines: list[dict[str, Any]]
+    rounds: list[dict[str, Any]]
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -89,13 +92,15 @@ def read_run(path: str | Path) -> Recorded:
     if missing:
         advice = ""
         if missing == ["result.json"]:
-            is_sweep = "axes" in read_json(path / "config.json")
+            is_sweep = command_of(read_json(path / "config.json")) == "sweep"
             advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: jaxresearch resume {path}"
         raise ValueError(
             f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"
         )
     config, environment, result = (_whole(path / name) for name in _HELD)
-    return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"))
+    study = path / "study.json"
+    rounds = [made for made in read_sealed(study)["rounds"] if not made["set_aside"]] if study.exists() else []
+    return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"), rounds)
 
 
 def _whole(path: Path) -> dict[str, Any]:

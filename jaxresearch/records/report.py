@@ -22,11 +22,14 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         run: What is recorded.
         predicted: What `of_predictions` gives, or ``{"missing": [why there is none]}``.
     """
-    gain = run.result.get("gain")
+    gain, metric = run.result.get("gain"), run.result["claim"]["metric"].removeprefix("test/")
+    plain, chosen = run.config["hyperparameters"], run.hyperparameters
     return _rendered(
         "report.html",
         result=run.result,
         metrics=wording.metric_rows(run.result),
+        headings=wording.round_headings(metric),
+        rounds=wording.round_rows(run.rounds, metric, plain=plain, chosen=chosen),
         tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
         again=shlex.join(run.command),

@@ -86,18 +86,6 @@ class RunDirectory:
         """Returns the content of one JSON file."""
         return read_json(self.path / name)
 
-    def differences(self, name: str, content: dict[str, Any]) -> dict[str, str]:
-        """Returns the entries of a JSON file that are not as in the content: what is on record and what was asked.
-
-        The keys are those of nested entries, joined by dots.
-        """
-        recorded, asked = _flat(self.read(name)), _flat(_plain(content))
-        return {
-            key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
-            for key in sorted(recorded.keys() | asked)
-            if recorded.get(key) != asked.get(key)
-        }
-
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
         self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
@@ -106,16 +94,6 @@ class RunDirectory:
         """Writes one JSON file with the SHA-256 of what it holds, whole or not at all."""
         plain = _plain(content)
         self.write(name, {"sha256": _digest(plain), **content})
-
-    def read_sealed(self, name: str) -> dict[str, Any]:
-        """Returns the content of a file that `write_sealed` wrote; raises a ValueError where a digit of it is another."""
-        content = self.read(name)
-        if content.pop("sha256", None) != _digest(content):
-            raise ValueError(
-                f"{self.path / name} must have the SHA-256 that it holds; it was altered. Restore it, or name another "
-                "--directory."
-            )
-        return content
 
     def add_environment(self, environment: dict[str, Any]) -> None:
         """Writes ``environment.json``; what is there already stays first, and this is one more under ``resumed``."""
@@ -207,12 +185,40 @@ class BusyError(ValueError):
     """A directory that another process uses; the message is one line."""
 
 
+def command_of(config: dict[str, Any]) -> str:
+    """Returns the command that a configuration is of: run, sweep or study."""
+    return "study" if "study" in config else "sweep" if "axes" in config else "run"
+
+
+def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:
+    """Returns the entries of a configuration that are not as in the content: what is on record and what was asked.
+
+    The keys are those of nested entries, joined by dots.
+    """
+    recorded, asked = _flat(config), _flat(_plain(content))
+    return {
+        key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
+        for key in sorted(recorded.keys() | asked)
+        if recorded.get(key) != asked.get(key)
+    }
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the content of one JSON file of a directory, which may be another process's."""
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Returns the content of a file that `RunDirectory.write_sealed` wrote; raises where a digit of it is another."""
+    content = read_json(path)
+    if content.pop("sha256", None) != _digest(content):
+        raise ValueError(
+            f"{path} must have the SHA-256 that it holds; it was altered. Restore it, or name another --directory."
+        )
+    return content
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

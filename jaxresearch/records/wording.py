@@ -1,6 +1,10 @@
-"""Figures in a few words: as the command line, the pages and a notebook tell them."""
+"""Figures and settings in a few words: as the command line, the pages and a notebook tell them."""
 
 from typing import Any
+
+import numpy as np
+
+from jaxresearch import statistics
 
 
 def number(value: int | float) -> str:
@@ -46,3 +50,53 @@ def seconds_line(result: dict[str, Any]) -> str:
     """Returns where the time went, in a line."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
     return f"{' · '.join(parts)} · {result['examples_per_second']:,.0f} examples/s in training"
+
+
+def round_headings(metric: str) -> tuple[str, ...]:
+    """Returns what stands above `round_rows`."""
+    return "round", "tried", "best", f"validation {metric}", "95 % interval", ""
+
+
+def round_rows(
+    rounds: list[dict[str, Any]], metric: str, *, plain: dict[str, Any], chosen: dict[str, Any]
+) -> list[tuple[str, ...]]:
+    """Returns one line a round of ``study.json``: what was tried, the best of it, its figures on validation data.
+
+    Args:
+        rounds: As they are recorded.
+        metric: That of the claim.
+        plain: The settings that the others are told against.
+        chosen: The settings of the conclusion; the rounds that tried them are marked.
+    """
+    rows = []
+    for number, made in enumerate(rounds, start=1):
+        settings = [trial["hyperparameters"] for trial in made["trials"]]
+        best = int(np.argmax([-np.inf if score is None else score for score in made["scores"]]))
+        summary = statistics.summary(np.array(made["trials"][best]["metrics"][metric], np.float64))
+        changes = as_words({name: value for name, value in settings[best].items() if value != plain.get(name)})
+        n_diverged = sum(trial["diverged"] for trial in made["trials"])
+        tried = f"{made['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
+        figures = mean_text(summary["mean"], missing="diverged"), interval_text(*summary["ci95"])
+        rows.append((str(number), tried, changes or "plain", *figures, "chosen" if chosen in settings else ""))
+    return rows
+
+
+def flag(name: str) -> str:
+    """Returns a field as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def as_words(values: dict[str, Any]) -> str:
+    """Returns fields and their values as one would write them on the command line."""
+    return " ".join(words_of(values))
+
+
+def words_of(values: dict[str, Any]) -> list[str]:
+    """Returns fields and their values as the words of a command line; the entries of a tuple are words of their own."""
+    words = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
+        elif value is not None:
+            words += [flag(name), *map(str, value if isinstance(value, tuple | list) else (value,))]
+    return words

@@ -1,40 +1,31 @@
 """``jaxresearch compare``: real directories, and figures that are checked by hand."""
 
+import functools
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
 
-
-def compare(*directories):
-    words = [sys.executable, "-m", "jaxresearch", "compare", *map(str, directories)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={"COLUMNS": "200", "PATH": ""})
+@pytest.fixture(scope="module")
+def compare(jaxresearch):
+    return functools.partial(jaxresearch, "compare")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(jaxresearch, tmp_path_factory):
     """Two runs of the house prices with other rates and another number of seeds."""
     made = []
     for n_seeds, rate in ((3, "0.1"), (4, "0.01")):
         made.append(tmp_path_factory.mktemp("compare") / f"run-{rate}")
         words = ["--seeds", str(n_seeds), "--learning-rate", rate, "--epochs", "20", "--directory", str(made[-1])]
-        done = subprocess.run(
-            [sys.executable, "-m", "jaxresearch", "run", "house_prices", *words],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        )
+        done = jaxresearch("run", "house_prices", *words)
         assert done.returncode == 0, done.stderr
     return made
 
 
-def test_runs_are_compared_in_pairs_of_the_same_seed(runs):
+def test_runs_are_compared_in_pairs_of_the_same_seed(compare, runs):
     done = compare(*runs)
     assert done.returncode == 0, done.stderr
     values = [json.loads((run / "result.json").read_text())["metrics"]["test/r2"]["values"] for run in runs]
@@ -45,7 +36,7 @@ def test_runs_are_compared_in_pairs_of_the_same_seed(runs):
     assert "settings that differ" in done.stdout and "learning_rate" in done.stdout
 
 
-def test_seeds_are_paired_by_their_number(runs, tmp_path):
+def test_seeds_are_paired_by_their_number(compare, runs, tmp_path):
     copy = shutil.copytree(runs[1], tmp_path / "later")
     result = json.loads((runs[1] / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps({**result, "seeds": [2, 3, 4, 5]}))
@@ -55,7 +46,7 @@ def test_seeds_are_paired_by_their_number(runs, tmp_path):
     assert "no seed in common" in compare(runs[0], copy).stdout
 
 
-def test_what_cannot_be_compared_is_refused_in_one_line(runs, tmp_path):
+def test_what_cannot_be_compared_is_refused_in_one_line(compare, runs, tmp_path):
     other = shutil.copytree(runs[1], tmp_path / "other")
     config = json.loads((runs[1] / "config.json").read_text())
     config["data_card"]["sha256"] = [["ames.csv", "12"]]

@@ -5,24 +5,17 @@ import json
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxresearch.records import read_run
 
-ROOT = Path(__file__).parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def jaxresearch(*words):
-    return subprocess.run([sys.executable, "-m", "jaxresearch", *words], capture_output=True, text=True, cwd=ROOT)
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(jaxresearch, tmp_path_factory):
     """The directory of a short run of the main job, with its page."""
     directory = tmp_path_factory.mktemp("report") / "run <b>&amp;"
     words = ["--seeds", "2", "--epochs", "1", "--batch-size", "1000", "--directory", str(directory)]
@@ -73,7 +66,7 @@ def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy
 
 
 @pytest.fixture(scope="module")
-def pages(run, tmp_path_factory):
+def pages(jaxresearch, run, tmp_path_factory):
     """The pages of the run: its report, itself beside a shorter one, and what a notebook shows of it."""
     folder = tmp_path_factory.mktemp("pages")
     other, page = folder / "other", folder / "compare.html"
@@ -141,7 +134,7 @@ def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
     assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
 
 
-def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(run, tmp_path):
+def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(jaxresearch, run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     config = json.loads((copy / "config.json").read_text())
@@ -152,7 +145,7 @@ def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(run, tmp_path):
     assert "What the model says of the test part is not shown" in text and "Confusion matrix" not in text
 
 
-def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(run, tmp_path):
+def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(jaxresearch, run, tmp_path):
     done = jaxresearch("report", str(tmp_path))
     assert done.returncode == 2 and "directory must be that of a run" in done.stderr and done.stderr.count("\n") == 1
     copy = tmp_path / "run"

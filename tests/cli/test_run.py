@@ -1,14 +1,17 @@
 """The command line as a user meets it: real processes, real files, one line for a mistake and nothing left behind."""
 
+import functools
 import gzip
 import json
 import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +28,16 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def jaxresearch(tmp_path, cache):
-    """Runs the command in an empty folder that holds the experiments alone."""
+def folder(tmp_path):
+    """An empty folder that holds the experiments alone."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
 
-    def command(*words, timeout=120):
-        environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default", "COLUMNS": "200"}
-        return subprocess.run(
-            [sys.executable, "-m", "jaxresearch", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
 
-    return command
+@pytest.fixture
+def jaxresearch(jaxresearch, folder, cache):
+    """Carries out a command in that folder."""
+    return functools.partial(jaxresearch, cwd=folder, XDG_CACHE_HOME=str(cache))
 
 
 def _refused(done, folder, message):
@@ -52,8 +49,11 @@ def _refused(done, folder, message):
     assert not (folder / "runs").exists()
 
 
-def test_a_run_writes_all_that_the_design_lists(jaxresearch, tmp_path):
-    done = jaxresearch("run", "mnist", "--epochs", "1", "--seeds", "5", "--directory", "out")
+def test_a_run_writes_all_that_the_design_lists(folder, cache, tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default", "COLUMNS": "200"}
+    words = "run mnist --epochs 1 --seeds 5 --directory out".split()
+    command = [sys.executable, "-m", "jaxresearch", *words]  # with its imports: none of them warns
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     config, environment, result = (
@@ -331,6 +331,20 @@ def test_the_compilation_cache_is_on(jaxresearch, cache):
     assert any((cache / "jaxresearch" / "xla").iterdir())
 
 
+@pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_while_data_is_read_leaves_nothing_behind(tmp_path, signalled):
+    slow = "collect=lambda source, *, target: (open('reading', 'w').close(), __import__('time').sleep(60)),"
+    (tmp_path / "line.py").write_text(REGRESSION.replace("experiment = Experiment(", f"experiment = Experiment({slow}"))
+    command = [sys.executable, "-m", "jaxresearch", "run", "line.py", "--directory", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "reading").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signalled)
+    _, complaint = process.communicate(timeout=30)
+    assert process.returncode == 75 and complaint == "jaxresearch: interrupted before anything was recorded\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_progress_on_a_terminal_is_a_bar(tmp_path, cache):
     """On a terminal: bar, loss, accuracy, examples a second, time left."""
     leader, follower = pty.openpty()
@@ -396,6 +410,11 @@ def test_a_run_outlives_a_loss_that_is_not_finite(jaxresearch, tmp_path, how):
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     events = {"skip": [{"seed": seed, "step": 33, "done": how, "n_steps": 1} for seed in range(5)]}
     assert result["nonfinite"] == events.get(how, [{"seed": 0, "step": 33, "done": how}])
+    # What came before the rollback counts: a start and a chunk, compiled once more after it; then the evaluation.
+    assert result["n_compilations"] == {"skip": 3, "rollback": 5}[how] and result["resumed_from"] == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert np.all(np.diff([line["seconds"] for line in lines]) > 0)
+    assert result["seconds"]["train"] >= lines[-1]["seconds"]
     assert min(result["metrics"]["test/r2"]["values"]) > 0.9
 
 
@@ -473,4 +492,4 @@ def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_figure(jaxre
 def test_trackers_are_of_runs_alone_and_known_by_name(jaxresearch, tmp_path):
     _refused(jaxresearch("run", "mnist", "--track", "paper"), tmp_path, "paper")
     sweep = jaxresearch("sweep", "mnist", "--learning-rate", "1e-3,1e-2", "--track", "mlflow", "--smoke")
-    _refused(sweep, tmp_path, "track is of run alone; got mlflow")
+    _refused(sweep, tmp_path, "option must be one that sweep has; got --track")

@@ -27,23 +27,30 @@ def house(tmp_path_factory):
     return path
 
 
-def command(path, *words):
-    return [sys.executable, "-m", "jaxresearch", "study", str(path), "--epochs", "1", "--batch-size", "512", *words]
+SHORT = ["--epochs", "1", "--batch-size", "512"]
 
 
-def study(path, *words):
-    return subprocess.run(command(path, *words), capture_output=True, text=True, cwd=ROOT)
+@pytest.fixture(scope="module")
+def study(jaxresearch):
+    return lambda path, *words: jaxresearch("study", path, *SHORT, *words)
 
 
-@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
-def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, tmp_path, signalled):
+def _has_round(directory):
+    """Returns whether a round of a study is on record, and not its trials alone."""
+    file = directory / "study.json"
+    return file.exists() and bool(json.loads(file.read_text())["rounds"])
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(
+    jaxresearch, study, house, tmp_path, signalled
+):
     directory = tmp_path / "study"
     words = ["--seeds", "2", "--fresh-seeds", "5", "--rounds", "4", "--directory", str(directory)]
-    first = subprocess.Popen(
-        command(house, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    command = [sys.executable, "-m", "jaxresearch", "study", str(house), *SHORT, *words]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     deadline = time.monotonic() + 240
-    while not (directory / "study.json").exists() and time.monotonic() < deadline:
+    while not _has_round(directory) and time.monotonic() < deadline:
         time.sleep(0.05)
     first.send_signal(signalled)  # after the first round
     _, complaint = first.communicate()
@@ -55,13 +62,13 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, 
     (directory / "study.json").write_text(json.dumps(before))
     told = complaint.partition("go on with: ")[2].split()
     assert told[:2] == ["jaxresearch", "resume"]
-    done = subprocess.run([sys.executable, "-m", *told], capture_output=True, text=True, cwd=ROOT)
+    done = jaxresearch(*told[1:])
     assert done.returncode == 2 and "study.json must have the SHA-256 that it holds; it was altered" in done.stderr
 
     again = RunDirectory.again(directory)
     again.write_sealed("study.json", {name: value for name, value in before.items() if name != "sha256"})
     again.close()
-    done = subprocess.run([sys.executable, "-m", *told], capture_output=True, text=True, cwd=ROOT)
+    done = jaxresearch(*told[1:])
     assert done.returncode == 0, done.stderr
     after = json.loads((directory / "study.json").read_text())
     metrics = after["rounds"][0]["trials"][0]["metrics"]
@@ -82,12 +89,14 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(house, 
     assert ended.returncode == 2 and "has ended" in ended.stderr
 
 
-def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(house, tmp_path):
+def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(study, house, tmp_path):
     own, directory = tmp_path / "own.py", tmp_path / "study"
     own.write_text(house.read_text().replace("hidden=[(8,), (4,)]", "hidden=[(8,)]"))
     words = ["--seeds", "2", "--fresh-seeds", "5", "--directory", str(directory)]
     done = study(own, *words, "--rounds", "2")
     assert done.returncode == 0, done.stderr
+    for told in ("round 1 · epoch 1/1 · train ", "round 2 · epoch", "the chosen settings · epoch"):
+        assert told in done.stdout
     story, result = ((directory / name).read_text() for name in ("study.md", "result.json"))
     again = next(line for line in story.splitlines() if line.startswith("Again"))
     assert "--epochs 1" in again and "--batch-size 512" in again  # given here, not in the file
@@ -107,7 +116,29 @@ def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(hous
     assert "Traceback" not in done.stderr and not (directory / "result.json").exists()
 
 
-def test_a_directory_of_another_study_is_refused(house, tmp_path):
+def test_a_signal_before_anything_is_recorded_leaves_no_directory(house, tmp_path):
+    directory = tmp_path / "own" / "study"
+    command = [sys.executable, "-m", "jaxresearch", "study", str(house), *SHORT, "--directory", str(directory)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 240
+    while not (directory / "environment.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    first.send_signal(signal.SIGTERM)  # in the first round, or before it
+    _, complaint = first.communicate()
+    assert first.returncode == 75 and complaint == "jaxresearch: interrupted before anything was recorded\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_shows_the_options_that_a_study_has(study, house):
+    done = study(house, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for option in ("--rounds INT", "--seconds FLOAT", "--seeds INT", "--fresh-seeds INT", "--data", "--learning-rate"):
+        assert option in done.stdout
+    for option in ("--smoke", "--save-every", "--on-nonfinite", "--track"):
+        assert option not in done.stdout
+
+
+def test_a_directory_of_another_study_is_refused(study, house, tmp_path):
     directory = tmp_path / "study"
     directory.mkdir()
     (directory / "config.json").write_text('{"experiment": "other"}')
@@ -116,7 +147,7 @@ def test_a_directory_of_another_study_is_refused(house, tmp_path):
     assert "must be that of a study of" in done.stderr and "it is that of a run of other. Name another" in done.stderr
 
 
-def test_an_experiment_without_adjust_cannot_be_studied(house, tmp_path):
+def test_an_experiment_without_adjust_cannot_be_studied(study, house, tmp_path):
     path = tmp_path / "plain.py"
     path.write_text(re.sub(r"    adjust=adjust.grid.*\n", "", house.read_text()))
     done = study(path, "--directory", str(tmp_path / "study"))
@@ -128,15 +159,15 @@ def test_an_experiment_without_adjust_cannot_be_studied(house, tmp_path):
     ("name", "words", "message"),
     [
         ("mnist", ["--batch-size", "55000"], "batch_size must be from 1 to the number of examples, 54000; got 55000"),
-        ("mnist", ["--rounds", "many"], "rounds must be a number; got 'many'"),
+        ("mnist", ["--rounds", "many"], "Error parsing --rounds"),
+        ("mnist", ["--rounds", "--seeds", "3"], "Missing value for argument '--rounds'"),
         ("mnist", ["--rounds", "0"], "rounds must be positive; got 0"),
         ("mnist", ["--seconds", "inf"], "seconds must be finite; got inf"),
-        ("mnist", ["--smoke"], "a study must be whole; got --smoke"),
+        ("mnist", ["--smoke"], "option must be one that study has; got --smoke"),
         ("mnist", ["--round", "3"], "option must be one of the experiment's; got --round"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(name, words, message, tmp_path):
-    made = [sys.executable, "-m", "jaxresearch", "study", name, *words, "--directory", str(tmp_path / "study")]
-    done = subprocess.run(made, capture_output=True, text=True, cwd=ROOT)
+def test_a_mistake_is_told_in_one_line(jaxresearch, name, words, message, tmp_path):
+    done = jaxresearch("study", name, *words, "--directory", tmp_path / "study")
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "study").exists()

@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,23 +137,21 @@ def test_a_set_is_kept_sealed_inside_sealed_by_and_is_the_same(homes, prepared):
 
 
 @pytest.mark.filterwarnings("default")  # TFDS warns of itself
-def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(homes, prepared):
-    def jaxresearch(directory, *words):
-        command = [sys.executable, "-m", "jaxresearch", *words, "--directory", str(homes / directory)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
+def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(jaxresearch, homes, prepared):
     key = homes / "key"
     key.write_bytes(os.urandom(32))
     words = ["mnist", "--data", "tfds:flowers", "--batch-size", "8", "--encrypt-with", str(key)]
-    done = jaxresearch("run", "run", *words, "--epochs", "1")
+    done = jaxresearch("run", *words, "--epochs", "1", "--directory", homes / "run")
     assert done.returncode == 0, done.stderr
     kept = [path for path in (homes / "cache").rglob("*") if path.is_file()]
     assert len(kept) == 5 and all(path.suffix == ".sealed" for path in kept)
-    done = jaxresearch("sweep", "sweep", *words, "--smoke", "--learning-rate", "1e-3,1e-2")  # opened again
+    done = jaxresearch(  # opened again
+        "sweep", *words, "--smoke", "--learning-rate", "1e-3,1e-2", "--directory", homes / "sweep"
+    )
     assert done.returncode == 0, done.stderr
     key.write_bytes(os.urandom(32))
     for command in ("run", "study"):
-        other = jaxresearch("other", command, *words)
+        other = jaxresearch(command, *words, "--directory", homes / "other")
         assert other.returncode == 2 and len(other.stderr.splitlines()) == 1 and not (homes / "other").exists()
         assert "manifest.json-0.sealed must be whole and of this key; it is altered or of another" in other.stderr
 

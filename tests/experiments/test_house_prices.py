@@ -3,9 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +10,6 @@ import numpy as np
 import pytest
 
 from jaxresearch import data, gradients, losses, models, training
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +21,27 @@ def sales():
     return area, np.concatenate([part["targets"][:, 0] for part in parts]).astype(np.float64)
 
 
-def run(directory, *words, command="run"):
-    words = [sys.executable, "-m", "jaxresearch", command, "house_prices", "--directory", str(directory), *words]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+@pytest.fixture
+def run(jaxresearch):
+    def of(directory, *words, command="run"):
+        return jaxresearch(command, "house_prices", "--directory", directory, *words)
+
+    return of
 
 
-def page(directory):
-    """Returns what ``jaxresearch report`` makes of a directory."""
-    words = [sys.executable, "-m", "jaxresearch", "report", str(directory)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    return (directory / "report.html").read_text()
+@pytest.fixture
+def page(jaxresearch):
+    """Gives what ``jaxresearch report`` makes of a directory."""
+
+    def of(directory):
+        done = jaxresearch("report", directory)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        return (directory / "report.html").read_text()
+
+    return of
 
 
-def test_gradient_descent_reaches_the_closed_form_to_six_digits(sales, tmp_path):
+def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales, tmp_path):
     slope, intercept = np.polyfit(*sales, 1)
     assert round(intercept, 1) == 13289.6 and round(slope, 3) == 111.694  # the known figure
     done = run(tmp_path / "run")
@@ -53,7 +55,7 @@ def test_gradient_descent_reaches_the_closed_form_to_six_digits(sales, tmp_path)
     assert "<svg" in shown and "0.4995 to 0.4995" in shown
 
 
-def test_all_columns_explain_more_of_sales_held_out(tmp_path):
+def test_all_columns_explain_more_of_sales_held_out(run, tmp_path):
     words = "--data ames --features all --learning-rate 0.1 --epochs 500".split()
     done = run(tmp_path / "run", *words)
     assert done.returncode == 0, done.stderr
@@ -62,7 +64,7 @@ def test_all_columns_explain_more_of_sales_held_out(tmp_path):
     assert result["claim"]["verdict"] == "undecided"
 
 
-def test_a_study_decides_the_claim_though_its_seeds_are_alike(tmp_path):
+def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_path):
     directory = tmp_path / "study"
     done = run(directory, command="study")
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -78,10 +80,13 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(tmp_path):
         "With the first of these seeds: price = 13,289.6 USD + 111.694 USD a square foot x Gr_Liv_Area",
     ):
         assert said in story, story
-    assert "0.4995 to 0.4995" in page(directory)
+    shown = page(directory)
+    assert "0.4995 to 0.4995" in shown and "validation r2" in shown
+    row = ("the plain settings: 1", "plain", "0.5716", "0.5716 to 0.5716", "chosen")
+    assert "<td>1</td>" + "".join(f'<td class="number">{cell}</td>' for cell in row) in shown
 
 
-def test_a_study_from_too_small_a_step_goes_over_the_grid(tmp_path):
+def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     done = run(tmp_path / "study", "--learning-rate", "0.003", "--fresh-seeds", "5", command="study")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     result = json.loads((tmp_path / "study" / "result.json").read_text())
@@ -93,7 +98,7 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(tmp_path):
     assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD a square foot", story)
 
 
-def test_a_sweep_finds_the_step_sizes_that_converge(tmp_path):
+def test_a_sweep_finds_the_step_sizes_that_converge(run, tmp_path):
     words = ["--learning-rate", "0.003,0.5,1.0,1.5,2.5", "--seeds", "2"]
     done = run(tmp_path / "sweep", *words, command="sweep")
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -103,7 +108,7 @@ def test_a_sweep_finds_the_step_sizes_that_converge(tmp_path):
     assert "e+" in done.stdout and (tmp_path / "sweep" / "sweep.png").exists()  # large figures are told in four digits
 
 
-def test_a_smoke_run_takes_a_step_on_all_of_it(tmp_path):
+def test_a_smoke_run_takes_a_step_on_all_of_it(run, tmp_path):
     done = run(tmp_path / "run", "--smoke")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -112,12 +117,12 @@ def test_a_smoke_run_takes_a_step_on_all_of_it(tmp_path):
     assert json.loads(line)["step"] == 1
 
 
-def test_a_line_of_another_column_names_its_unit(tmp_path):
+def test_a_line_of_another_column_names_its_unit(run, tmp_path):
     done = run(tmp_path / "run", "--features", "Year_Built", "--epochs", "20")
     assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD a unit x Year_Built", done.stdout), done.stdout + done.stderr
 
 
-def test_a_batch_that_is_none_is_told_in_a_line(tmp_path):
+def test_a_batch_that_is_none_is_told_in_a_line(run, tmp_path):
     done = run(tmp_path / "run", "--batch-size", "-1")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
     assert "batch_size must be at least 0; got -1. It is: examples a step; 0: all of them" in done.stderr
@@ -127,7 +132,7 @@ def test_a_batch_that_is_none_is_told_in_a_line(tmp_path):
 @pytest.mark.parametrize(
     "words", [["--features", "Area"], ["--features", "Sale_Condition=Normal"], ["--target", "Lot_Area"]]
 )
-def test_a_column_that_cannot_be_taken_is_told_in_a_line(tmp_path, words):
+def test_a_column_that_cannot_be_taken_is_told_in_a_line(run, tmp_path, words):
     done = run(tmp_path / "run", *words)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and f"got {words[1]!r}" in done.stderr
     assert not (tmp_path / "run").exists()

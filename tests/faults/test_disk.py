@@ -19,12 +19,6 @@ def command(directory):
     return [sys.executable, "-m", "jaxresearch", "run", "mnist", *WORDS, "--directory", str(directory)]
 
 
-def jaxresearch(*words, **kwargs):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxresearch", *words], capture_output=True, text=True, cwd=ROOT, **kwargs
-    )
-
-
 def when_saved(directory):
     """Starts a run, and returns its process when its first state is on the disk."""
     process = subprocess.Popen(command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -42,14 +36,14 @@ def on_a_full_disk(directory):
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory):
+def figures(jaxresearch, tmp_path_factory):
     """What the run finds that is left alone."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    assert subprocess.run(command(directory), capture_output=True, cwd=ROOT).returncode == 0
+    assert jaxresearch(*command(directory)[3:]).returncode == 0
     return json.loads((directory / "result.json").read_text())["metrics"]
 
 
-def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(figures, tmp_path):
+def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, figures, tmp_path):
     directory = tmp_path / "run"
     first = when_saved(directory)
     first.send_signal(signal.SIGTERM)

@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,8 +11,6 @@ from jaxresearch.data import DataCard
 from jaxresearch.data import tfds as kept
 from jaxresearch.privacy.encrypt import Cipher, DecryptionError, read_key
 from jaxresearch.records import CheckpointError, Checkpoints
-
-ROOT = Path(__file__).parents[2]
 
 
 def state(step):
@@ -141,13 +136,7 @@ def test_a_key_file_is_checked(tmp_path):
         read_key(tmp_path / "none")
 
 
-def jaxresearch(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxresearch", *map(str, words)], capture_output=True, text=True, cwd=ROOT
-    )
-
-
-def test_a_run_is_kept_sealed_and_goes_on_with_its_key_alone(tmp_path):
+def test_a_run_is_kept_sealed_and_goes_on_with_its_key_alone(jaxresearch, tmp_path):
     key, directory = tmp_path / "key", tmp_path / "run"
     key.write_bytes(os.urandom(32))
     words = ["run", "mnist", "--smoke", "--save-every", "0", "--directory", directory, "--encrypt-with", key]

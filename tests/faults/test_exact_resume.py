@@ -182,7 +182,7 @@ READ = """
 """
 
 
-@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8), (8, 8)])
+@pytest.mark.parametrize(("before", "after"), [(8, 1), pytest.param(1, 8, marks=pytest.mark.slow), (8, 8)])
 def test_a_state_written_on_some_devices_is_read_on_others(tmp_path, before, after):
     written, read = on_devices(before, WRITE, tmp_path), on_devices(after, READ, tmp_path)
     assert written["devices"] == before and read["devices"] == after

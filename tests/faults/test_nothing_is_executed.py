@@ -4,8 +4,6 @@ import ast
 import io
 import json
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -54,12 +52,6 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
-def jaxresearch(*words, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxresearch", *map(str, words)], capture_output=True, text=True, cwd=cwd
-    )
-
-
 def archives(bomb):
     """Yields malicious data files by name."""
     content = io.BytesIO()
@@ -75,7 +67,7 @@ def archives(bomb):
     yield "formula.csv", b"x,y\n=cmd|'/c calc'!A1,1\n__import__('os').system('touch fired'),2\n"
 
 
-def test_malicious_data_is_refused_and_not_run(tmp_path):
+def test_malicious_data_is_refused_and_not_run(jaxresearch, tmp_path):
     fired = tmp_path / "fired"
     for name, content in archives(Bomb(fired)):
         (tmp_path / name).write_bytes(content)
@@ -90,7 +82,7 @@ def test_malicious_data_is_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize(
     "name", ["tfds:../../etc/passwd", "tfds:/etc/passwd", "tfds:mnist/../../x", "../../../etc/passwd"]
 )
-def test_a_name_that_would_lead_elsewhere_is_one_line(tmp_path, name):
+def test_a_name_that_would_lead_elsewhere_is_one_line(jaxresearch, tmp_path, name):
     done = jaxresearch("run", "mnist", "--data", name, "--directory", tmp_path / "run")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
 
@@ -110,7 +102,7 @@ def test_a_checkpoint_that_names_files_elsewhere_is_not_believed(tmp_path):
 
 @pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
 @pytest.mark.parametrize("command", ["resume", "report"])
-def test_no_experiment_that_came_with_the_directory_is_run(tmp_path, command, where):
+def test_no_experiment_that_came_with_the_directory_is_run(jaxresearch, tmp_path, command, where):
     run = tmp_path / "run"
     run.mkdir()
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
@@ -124,7 +116,7 @@ def test_no_experiment_that_came_with_the_directory_is_run(tmp_path, command, wh
 
 
 @pytest.mark.parametrize("command", ["resume", "report"])
-def test_the_name_of_an_experiment_leads_out_of_no_folder(tmp_path, command):
+def test_the_name_of_an_experiment_leads_out_of_no_folder(jaxresearch, tmp_path, command):
     (tmp_path / "experiments").mkdir()
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)

@@ -40,6 +40,17 @@ def test_read_run_takes_the_settings_and_seeds_of_a_study(directory):
     assert run.values("test/r2") == {3: 0.9, 5: 0.8} and run.hyperparameters == {"rate": 0.2}
 
 
+def test_read_run_gives_the_rounds_of_a_study_but_for_those_set_aside_and_refuses_altered_ones(directory):
+    run = records.RunDirectory.again(directory)
+    made = [{"why": why, "set_aside": why == "old"} for why in ("plain", "old", "a grid")]
+    run.write_sealed("study.json", {"rounds": made, "under_way": []})
+    run.close()
+    assert [one["why"] for one in records.read_run(directory).rounds] == ["plain", "a grid"]
+    (directory / "study.json").write_text((directory / "study.json").read_text().replace("a grid", "a crib"))
+    with pytest.raises(ValueError, match="study.json must have the SHA-256 that it holds; it was altered"):
+        records.read_run(directory)
+
+
 def test_curves_are_means_with_intervals_of_student_and_a_gap_where_a_seed_is_not_finite(directory):
     (curve,) = records.read_run(directory).curves().values()
     assert curve.steps == [10, 20] and curve.mean[0] == 2.0 and math.isnan(curve.mean[1])

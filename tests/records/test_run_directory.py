@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxresearch.records import RunDirectory, environment
+from jaxresearch.records import RunDirectory, command_of, differences, environment
 from jaxresearch.records.run_directory import BusyError
 
 
@@ -117,11 +117,10 @@ def test_metrics_beyond_a_step_and_half_a_line_are_dropped(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [10, 20]
 
 
-def test_differences_are_told_with_both_values(tmp_path):
-    directory = RunDirectory(tmp_path / "run")
-    directory.write("config.json", {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": (128,)}, "old": 1})
+def test_differences_are_told_with_both_values():
+    recorded = {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": [128]}, "old": 1}
     asked = {"seeds": 3, "hyperparameters": {"learning_rate": 0.2, "hidden": (128,)}, "new": None}
-    assert directory.differences("config.json", asked) == {
+    assert differences(recorded, asked) == {
         "hyperparameters.learning_rate": "0.1 on record, 0.2 asked",
         "old": "1 on record, nothing asked",
     }
@@ -149,3 +148,11 @@ def test_what_a_run_is_given_stands_to_its_last_digit_and_what_is_measured_in_th
     directory.write("a.json", {"hyperparameters": {"rates": [value]}, "metrics": {"mean": value}})
     read = directory.read("a.json")
     assert read["hyperparameters"]["rates"] == [value] and read["metrics"]["mean"] == 0.003 != value
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [({}, "run"), ({"axes": {"learning_rate": [0.1]}}, "sweep"), ({"study": {"rounds": 3}}, "study")],
+)
+def test_command_of_tells_a_configuration_by_what_was_asked(asked, command):
+    assert command_of({"experiment": "mnist", **asked}) == command
