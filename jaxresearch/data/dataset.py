@@ -212,8 +212,8 @@ def _require_classes(name: str, labels: np.ndarray, n_classes: int) -> None:
     """Raises at the first label that is no class."""
     bad = (labels < 0) | (labels >= n_classes)
     if bad.any():
-        first = int(np.argmax(bad))
+        first = np.unravel_index(np.argmax(bad), bad.shape)
         raise ValueError(
-            f"labels of the {name} part must be from 0 to {n_classes - 1}; got {labels[first]} at example {first}. "
+            f"labels of the {name} part must be from 0 to {n_classes - 1}; got {labels[first]} at example {first[0]}. "
             "Correct it or drop the example."
         )
