@@ -118,6 +118,8 @@ def test_an_array_of_another_shape_is_named(n_tokens, width, message):
 @pytest.mark.parametrize("model", [CLASSIFIER, models.linear(4, 3)], ids=["transformer", "linear"])
 def test_parameters_with_nothing_in_common_are_refused(model):
     pretrained = {"blocks": {"first": jnp.zeros(3)}, "other": jnp.zeros(2)}
-    message = r"^pre-trained parameters must share a name with the model's; got \['blocks'\]\['first'\], \['other'\]\. Pass"
+    message = (
+        r"^pre-trained parameters must share a name with the model's; got \['blocks'\]\['first'\], \['other'\]\. Pass"
+    )
     with pytest.raises(ValueError, match=message):
         models.warm_started(model, pretrained).init(jax.random.key(0))
