@@ -64,14 +64,17 @@ def sampling(
     if isinstance(top_p, int | float) and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1; got {top_p}. It is a probability.")
 
+    draws_from_all = top_k is None and isinstance(top_p, int | float) and top_p == 1
+
     def choose(key, logits):
         logits = logits / temperature
-        if top_k is not None and top_k < logits.shape[-1]:
-            least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-            logits = jnp.where(logits >= least, logits, -jnp.inf)
-        if not (isinstance(top_p, int | float) and top_p == 1):
-            logits = jnp.where(_is_in_nucleus(logits, top_p), logits, -jnp.inf)
-        return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+        if draws_from_all:
+            return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+        likeliest, tokens = jax.lax.top_k(logits, min(top_k or logits.shape[-1], logits.shape[-1]))
+        shares = jax.nn.softmax(likeliest, axis=-1)
+        is_in = jnp.cumsum(shares, axis=-1) - shares < top_p
+        drawn = jax.random.categorical(key, jnp.where(is_in, likeliest, -jnp.inf), axis=-1)
+        return jnp.take_along_axis(tokens, drawn[:, None], axis=-1)[:, 0].astype(jnp.int32)
 
     return choose
 
@@ -103,7 +106,8 @@ def generate(
         The new tokens alone, int32.
 
     Raises:
-        ValueError: If a prompt is empty, or prompt and new tokens are more than the context.
+        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the model has no cache of as
+            many rows.
 
     Example:
         >>> from jaxresearch import models
@@ -164,7 +168,7 @@ def beam_search(
         The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty.
 
     Raises:
-        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the width is below 1.
+        ValueError: As for `generate`; also if the width is below 1.
 
     Example:
         >>> from jaxresearch import models
@@ -240,14 +244,6 @@ def _prefilled(
         )
     logits, cache = model.apply(params, cache, prompts)
     return logits[:, -1], cache
-
-
-def _is_in_nucleus(logits: Float[Array, "rows tokens"], top_p: float | Array) -> Array:
-    """Tells which tokens are among the likeliest that together reach the probability."""
-    order = jnp.argsort(-logits, axis=-1)
-    ranked = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)
-    is_in = jnp.cumsum(ranked, axis=-1) - ranked < top_p
-    return jnp.take_along_axis(is_in, jnp.argsort(order, axis=-1), axis=-1)
 
 
 def _or_end(tokens: Int[Array, " rows"], has_ended: Array, end: int | None) -> Int[Array, " rows"]:
