@@ -348,7 +348,8 @@ def attention(
 
     .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
 
-    A query that sees nothing (padding) gets the plain mean, and no nan.
+    A query that sees nothing (padding) gets the plain mean, and no nan. The sum of the weights divides the mean of the
+    values, not each weight: those are more, and their gradient would be summed once more.
 
     Args:
         queries: For each place and head.
@@ -367,7 +368,16 @@ def attention(
     References:
         Vaswani et al. (2017), Attention is all you need, NeurIPS, equation 1. https://arxiv.org/abs/1706.03762
     """
-    return jax.nn.dot_product_attention(queries, keys, values, mask=None if seen is None else seen[:, None])
+    batch, n, heads, width = queries.shape
+    kv_heads = keys.shape[2]
+    groups = queries.reshape(batch, n, kv_heads, heads // kv_heads, width)
+    scores = jnp.einsum("bnkgd,bmkd->bkgnm", groups, keys, preferred_element_type=jnp.float32) * width**-0.5
+    if seen is not None:
+        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give a nan where nothing is seen
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
+    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
 
 
 def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
