@@ -277,7 +277,8 @@ class Transformer(nn.Module):
         x = nn.LayerNorm(name="norm")(x.astype(jnp.float32))
         if self.end == "tokens":
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
-            return jnp.einsum("btw,vw->btv", x.astype(dtype), head.astype(dtype), preferred_element_type=jnp.float32)
+            logits = jnp.dot(_rows(x.astype(dtype)), head.astype(dtype).T, preferred_element_type=jnp.float32)
+            return logits.reshape(*tokens.shape, self.n_tokens)
         weights = jnp.ones(tokens.shape) if real is None else real.astype(jnp.float32)
         mean = jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
         return mean if self.end == "mean" else nn.Dense(self.n_classes, kernel_init=init, name="head")(mean)
@@ -313,24 +314,25 @@ class Block(nn.Module):
         small = nn.initializers.normal(0.02)
         last = nn.initializers.normal(0.02 / (2 * sizes.n_layers) ** 0.5)  # branches add up: GPT-2, section 2.3
 
-        def dense(width: int, init: Any, name: str) -> nn.Dense:
-            return nn.Dense(width, kernel_init=init, dtype=dtype, name=name)
+        def dense(x: Array, width: int, init: Any, name: str) -> Array:
+            made = nn.Dense(width, kernel_init=init, dtype=dtype, name=name)(_rows(x))
+            return made.reshape(*x.shape[:-1], width)
 
         def dropped(x: Array) -> Array:
             return nn.Dropout(sizes.dropout_rate, deterministic=self.deterministic)(x)
 
         normed = nn.LayerNorm(name="norm_attention")(x).astype(dtype)
-        made = dense((sizes.n_heads + 2 * n_kv) * sizes.head_width, small, "queries_keys_values")(normed)
+        made = dense(normed, (sizes.n_heads + 2 * n_kv) * sizes.head_width, small, "queries_keys_values")
         heads = made.reshape(*x.shape[:2], -1, sizes.head_width)
         queries, keys, values = jnp.split(heads, [sizes.n_heads, sizes.n_heads + n_kv], axis=2)
         queries, keys = self.turn(queries), self.turn(keys)
         if start is not None:
             keys, values = self._cached("keys", keys, start), self._cached("values", values, start)
         mixed = attention(queries, keys, values, seen)
-        x = x + dropped(dense(sizes.width, last, "mix")(mixed.reshape(x.shape)))
+        x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
         normed = nn.LayerNorm(name="norm_network")(x).astype(dtype)
-        inner = nn.gelu(dense(hidden, small, "network_in")(normed))
-        return x + dropped(dense(sizes.width, last, "network_out")(inner))
+        inner = nn.gelu(dense(normed, hidden, small, "network_in"))
+        return x + dropped(dense(inner, sizes.width, last, "network_out"))
 
     def _cached(self, name, new, start):
         """Returns all keys or values of the cache, the new ones among them."""
@@ -349,7 +351,8 @@ def attention(
 
     .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
 
-    A query that sees nothing (padding) gets the plain mean, and no nan.
+    A query that sees nothing (padding) gets the plain mean, and no nan. The sum of the weights divides the mean of the
+    values, not each weight: those are more, and their gradient would be summed once more.
 
     Args:
         queries: For each place and head.
@@ -368,7 +371,16 @@ def attention(
     References:
         Vaswani et al. (2017), Attention is all you need, NeurIPS, equation 1. https://arxiv.org/abs/1706.03762
     """
-    return jax.nn.dot_product_attention(queries, keys, values, mask=None if seen is None else seen[:, None])
+    batch, n, heads, width = queries.shape
+    kv_heads = keys.shape[2]
+    groups = queries.reshape(batch, n, kv_heads, heads // kv_heads, width)
+    scores = jnp.einsum("bnkgd,bmkd->bkgnm", groups, keys, preferred_element_type=jnp.float32) * width**-0.5
+    if seen is not None:
+        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give a nan where nothing is seen
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
+    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
 
 
 def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
@@ -404,6 +416,11 @@ def _as_tokens(inputs: Integer[Array, "batch length"], context: int) -> Int[Arra
             f"sequences must be of 1 to {context} tokens, the context; got {inputs.shape[1]}. Cut them, or widen the context."
         )
     return jnp.asarray(inputs, jnp.int32)  # the size of a vocabulary may be more than int8 holds
+
+
+def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
+    """Returns vectors as the rows of a matrix: XLA's CPU compiler makes the gradient of a product of more axes by a copy."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _places_and_seen(

@@ -1,0 +1,85 @@
+"""The same transformer by this toolkit: a model, a loss, a step, and a scan of steps a chunk."""
+
+import argparse
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxresearch import gradients, losses, metrics, models, training
+from jaxresearch.compilation import compiler_options
+
+CONTEXT, BATCH, WARM_UP, CHUNK = 64, 12, 100, 100
+
+parser = argparse.ArgumentParser()
+parser.add_argument("data")
+parser.add_argument("--steps", type=int, default=2000)
+arguments = parser.parse_args()
+
+
+def windows(stream):
+    """Returns a stream of characters cut into stretches, and the same a character on."""
+    n_windows = (len(stream) - 1) // CONTEXT
+    starts = {"inputs": 0, "targets": 1}
+    return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
+
+
+with np.load(arguments.data) as file:
+    train, validation = (windows(file[part]) for part in ("train", "validation"))
+    n_tokens = int(file["n_tokens"])
+
+sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt")
+model = models.decoder(n_tokens, sizes)
+loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+estimator = gradients.clipped(gradients.plain(loss_fn), max_norm=1.0)
+optimizer = optax.adamw(
+    optax.warmup_cosine_decay_schedule(1e-3 / (WARM_UP + 1), 1e-3, WARM_UP, arguments.steps, 1e-4),
+    b2=0.99,
+    weight_decay=0.1,
+    mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+)
+
+
+def chunk(key, state, data):
+    """Returns the state some steps on, and the loss of each step."""
+    step = training.step(estimator, optimizer)
+    return training.advance(key, state, data, step=step, batch_size=BATCH, n_steps=CHUNK)
+
+
+def held_out_loss(state, data):
+    """Returns the mean cross entropy over some of the validation's stretches, in nats."""
+    return training.evaluate(state, data, model=model, metrics={"loss": metrics.log_loss()}, batch_size=100)["loss"]
+
+
+key = jax.random.key(0)
+state = training.init(key, model=model, optimizer=optimizer)
+train = jax.tree.map(jnp.asarray, train)
+began = time.perf_counter()
+advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train).compile()
+compile_seconds = time.perf_counter() - began
+
+seen, taken = [], []
+for _ in range(arguments.steps // CHUNK):
+    began = time.perf_counter()
+    state, history = jax.block_until_ready(advance(key, state, train))
+    taken.append(time.perf_counter() - began)
+    seen.extend(history["loss"].tolist())
+
+held_out = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2000]), validation)
+seconds = statistics.median(taken) / CHUNK
+print(
+    json.dumps(
+        {
+            "step_ms": seconds * 1e3,
+            "tokens_per_second": BATCH * CONTEXT / seconds,
+            "train_loss": statistics.fmean(seen[-100:]),
+            "validation_loss": float(jax.jit(held_out_loss)(state, held_out)),
+            "compile_seconds": compile_seconds,
+            "losses": seen[49::50],
+        }
+    )
+)

@@ -1,0 +1,135 @@
+"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it."""
+
+import argparse
+import json
+import math
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+LAYERS, HEADS, WIDTH, CONTEXT, BATCH, WARM_UP, CHUNK = 4, 4, 128, 64, 12, 100, 100
+
+parser = argparse.ArgumentParser()
+parser.add_argument("data")
+parser.add_argument("--steps", type=int, default=2000)
+arguments = parser.parse_args()
+
+with np.load(arguments.data) as file:
+    train, validation = (torch.from_numpy(file[part].astype(np.int64)) for part in ("train", "validation"))
+    n_tokens = int(file["n_tokens"])
+
+
+class Normalised(nn.Module):
+    """Layer normalisation without a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(WIDTH))
+
+    def forward(self, x):
+        """Returns vectors of mean 0 and variance 1, scaled."""
+        return functional.layer_norm(x, (WIDTH,), self.weight)
+
+
+class Block(nn.Module):
+    """Causal attention and a two-layer network."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm_attention, self.norm_network = Normalised(), Normalised()
+        self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.mix = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.network_in, self.gelu = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU()
+        self.network_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x):
+        """Returns the vectors one block on."""
+        rows, length, _ = x.shape
+        made = self.queries_keys_values(self.norm_attention(x)).split(WIDTH, dim=2)
+        heads = [part.view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2) for part in made]
+        mixed = functional.scaled_dot_product_attention(*heads, is_causal=True)
+        x = x + self.mix(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
+        return x + self.network_out(self.gelu(self.network_in(self.norm_network(x))))
+
+
+class Decoder(nn.Module):
+    """Embeddings, blocks, and logits by the embedding itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(n_tokens, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.blocks, self.norm = nn.ModuleList(Block() for _ in range(LAYERS)), Normalised()
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                last = name.endswith(("mix.weight", "network_out.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * LAYERS) if last else 0.02)
+
+    def forward(self, tokens):
+        """Returns the logits of the next character at every place."""
+        x = self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        return functional.linear(self.norm(x), self.embedding.weight)
+
+
+def learning_rate(step):
+    """Returns the rate of a step: a linear rise, then a cosine from 1e-3 to 1e-4."""
+    if step < WARM_UP:
+        return 1e-3 * (step + 1) / (WARM_UP + 1)
+    fallen = (step - WARM_UP) / max(arguments.steps - WARM_UP, 1)
+    return 1e-4 + 0.5 * (1 + math.cos(math.pi * min(fallen, 1))) * 9e-4
+
+
+def windows(stream, starts):
+    """Returns stretches of a stream of characters, and the same a character on."""
+    return (
+        torch.stack([stream[start : start + CONTEXT] for start in starts]),
+        torch.stack([stream[start + 1 : start + 1 + CONTEXT] for start in starts]),
+    )
+
+
+def loss_of(inputs, targets):
+    """Returns the mean cross entropy of the next characters, in nats."""
+    return functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+
+
+torch.manual_seed(0)
+model = Decoder()
+matrices, vectors = ([p for p in model.parameters() if (p.dim() > 1) is wide] for wide in (True, False))
+groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
+
+losses, taken = [], []
+for step in range(arguments.steps):
+    if step % CHUNK == 0:
+        began = time.perf_counter()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step)
+    loss = loss_of(*windows(train, torch.randint(len(train) - CONTEXT, (BATCH,))))
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    losses.append(loss.item())
+    if step % CHUNK == CHUNK - 1:
+        taken.append(time.perf_counter() - began)
+
+with torch.no_grad():
+    starts = torch.arange(0, len(validation) - CONTEXT, CONTEXT)[:2000]
+    held_out = statistics.fmean(loss_of(*windows(validation, part)).item() for part in starts.split(100))
+seconds = statistics.median(taken) / CHUNK
+print(
+    json.dumps(
+        {
+            "step_ms": seconds * 1e3,
+            "tokens_per_second": BATCH * CONTEXT / seconds,
+            "train_loss": statistics.fmean(losses[-100:]),
+            "validation_loss": held_out,
+            "losses": losses[49::50],
+        }
+    )
+)
