@@ -1,5 +1,6 @@
-"""The seven cases: what is measured against what, and the least that it must show."""
+"""The eight cases: what is measured against what, and the least that it must show."""
 
+import lzma
 import statistics
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import Program, ProgramFailed, in_turn, python
+from benchmarks.measuring import ROOT, Program, ProgramFailed, in_turn, python
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,24 @@ def start_up(pairs: int) -> Iterator[Row]:
     yield Row("start-up", "import of the core / import of jax and optax", ratios, at_most=1.2)
 
 
+def decoder(pairs: int) -> Iterator[Row]:
+    """Compares a small transformer that learns to write with PyTorch's: tokens a second, and the losses it ends at."""
+    text = str(_text_file())
+    ours, peer = (Program(name, python(name, text)) for name in ("decoder", "torch_decoder"))
+    try:
+        measured = in_turn(ours, peer, pairs=pairs)
+    except (ProgramFailed, OSError) as error:
+        yield Row("decoder", "PyTorch: training", note=f"failed: {error}"[:160])
+        return
+    sides = list(zip(*measured, strict=True))
+    mine, theirs = (statistics.median(_each(side, "step_ms")) for side in sides)
+    ratios = tuple(one["tokens_per_second"] / other["tokens_per_second"] for one, other in measured)
+    yield Row("decoder", "PyTorch: training", ratios, at_least=1.2, note=f"{theirs:.3g} / {mine:.3g} ms a step")
+    for figure, what in (("train_loss", "last 100 steps"), ("validation_loss", "validation")):
+        for name, side in zip(("ours", "PyTorch's"), sides, strict=True):
+            yield Row("decoder", f"loss, {what}, {name}, nats", _each(side, figure))
+
+
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "mnist-one": mnist_one,
     "mnist-ten": mnist_ten,
@@ -147,6 +166,7 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "shell": shell,
     "growth": growth,
     "start-up": start_up,
+    "decoder": decoder,
 }
 
 
@@ -177,6 +197,19 @@ def _ratios(case: str, ours: Program, peer: Program, pairs: int, figures: tuple)
 def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
     """Returns one figure of each process."""
     return tuple(figures[name] for figures in measured)
+
+
+def _text_file() -> Path:
+    """Returns the definitions of the gene ontology as characters by number, the last tenth kept for validation."""
+    path = Path(tempfile.gettempdir()) / "jaxresearch-bench-definitions.npz"
+    if not path.is_file():
+        bundled = ROOT / "jaxresearch" / "data" / "archives" / "gene_ontology" / "go_definitions.tsv.xz"
+        rows = lzma.decompress(bundled.read_bytes()).decode().splitlines()[1:]
+        letters = np.array(list("\n".join(row.split("\t")[-1] for row in rows)))
+        alphabet, numbers = np.unique(letters, return_inverse=True)
+        train, validation = np.split(numbers.astype(np.uint8), [len(numbers) * 9 // 10])
+        np.savez(path, train=train, validation=validation, n_tokens=len(alphabet))
+    return path
 
 
 def _mnist_file() -> Path:

@@ -61,3 +61,23 @@ def test_a_case_of_ours_that_fails_is_told_and_the_next_goes_on(cases, monkeypat
     monkeypatch.setitem(cases.CASES, "c", failing)
     first, second = harness.measured("c", 1)
     assert first.median == 1 and second.values == () and "exit code 3" in second.note
+
+
+WRITES = 'print(\'{"step_ms": %s, "tokens_per_second": %s, "train_loss": 2.5, "validation_loss": 2.25}\')'
+
+
+def test_decoder_tells_tokens_a_second_and_the_losses_of_both_sides(cases, monkeypatch, tmp_path):
+    code = {"decoder": WRITES % (20, 300), "torch_decoder": WRITES % (40, 200)}
+    monkeypatch.setattr(cases, "_text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
+    speed, *losses = cases.decoder(2)
+    assert speed.values == (1.5, 1.5) and speed.holds and speed.note == "40 / 20 ms a step"
+    assert [row.values for row in losses] == [(2.5, 2.5)] * 2 + [(2.25, 2.25)] * 2
+
+
+def test_decoder_tells_a_peer_that_fails(cases, monkeypatch, tmp_path):
+    code = {"decoder": WRITES % (20, 300), "torch_decoder": "raise SystemExit(3)"}
+    monkeypatch.setattr(cases, "_text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
+    (row,) = cases.decoder(1)
+    assert row.holds is None and "exit code 3" in row.note
