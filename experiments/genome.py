@@ -38,7 +38,8 @@ class Genome:
     )
     weight_decay: float = swept(0.01, "share of the weights that a step of size 1 takes away", at_least=0)
     masked_share: float = swept(0.15, "share of tokens that a step does not see", at_least=0, below=1)
-    dropout_rate: float = static(0.3, "share of entries left out in training", at_least=0, at_most=0.9)
+    dropout_rate: float = static(0.4, "share of entries left out in training", at_least=0, at_most=0.9)
+    n_draws: int = static(64, "draws of dropout that the probabilities of a class are the mean of", at_least=1)
     batch_size: int = static(50, "sequences a step", at_least=1)
     epochs: int = static(30, "passes over the training data", at_least=1)
     width: int = static(48, "entries of a token's vector", at_least=4)
@@ -73,11 +74,11 @@ def preprocess(collected):
 
 def model(hyperparameters, card):
     """Returns a classifier of windows where there are classes, else an encoder that guesses tokens."""
-    sizes = sizes_of(hyperparameters)
-    return (
-        models.classifier(len(VOCABULARY), card.n_classes, sizes)
-        if card.class_names
-        else models.encoder(len(VOCABULARY), sizes)
+    h, n_tokens = hyperparameters, len(VOCABULARY)
+    if not card.class_names:
+        return models.encoder(n_tokens, sizes_of(h))
+    return models.averaged(
+        jax.random.key(0), models.classifier(n_tokens, card.n_classes, sizes_of(h)), n_draws=h.n_draws
     )
 
 
@@ -86,9 +87,13 @@ def loss_fn(model, hyperparameters):
 
     def loss_fn(params, model_state, batch, key):
         of_mask, of_model = jax.random.split(key)
-        hidden, asked = _hidden(of_mask, batch["inputs"], hyperparameters.masked_share)
-        logits, model_state = model.apply(params, model_state, hidden, of_model)
-        targets = batch["targets"] if logits.ndim == 2 else asked
+        tokens, has_classes = batch["inputs"], batch["targets"].ndim == 1
+        hidden, asked = _hidden(of_mask, tokens, hyperparameters.masked_share)
+        seen = (
+            jnp.where(asked >= 0, MASK, tokens) if has_classes else hidden
+        )  # where none are guessed, none are made up
+        logits, model_state = model.apply(params, model_state, seen, of_model)
+        targets = batch["targets"] if has_classes else asked
         entropies = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(targets, 0))
         return losses.weighted_mean(entropies, (targets >= 0).astype(jnp.float32)), ({}, model_state)
 

@@ -98,6 +98,58 @@ def test_accumulated_gives_each_part_its_own_key(problem, key):
     assert np.isclose(metrics["noise"], np.mean(single), rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_devices", [1, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sharded_equals_accumulated(problem, key, n_devices, weighted):
+    def noisy(params, model_state, batch, key):
+        loss, (metrics, model_state) = loss_fn(params, model_state, batch, key)
+        return loss * (1 + 0.1 * jax.random.normal(key)), (metrics, model_state)
+
+    params, model_state, batch = problem
+    batch = (
+        {**batch, "weights": jnp.array([1.0] * 5 + [0.0] * 7)} if weighted else batch
+    )  # half of them padding alone, almost
+    parts = gradients.accumulated(gradients.plain(noisy), n_micro_batches=n_devices)
+    devices = gradients.sharded(gradients.plain(noisy), n_devices=n_devices)
+    expected, metrics, _ = parts(params, model_state, batch, key)
+    gradient, its_metrics, its_state = jax.jit(devices)(params, model_state, batch, key)
+    assert _close(gradient, expected) and _close(its_metrics, metrics)
+    assert its_state["calls"] == 1
+
+
+def test_sharded_joins_a_part_of_padding_alone(problem, key):
+    params, model_state, batch = problem
+    batch = {**batch, "weights": jnp.array([1.0] * 5 + [0.0] * 7)}
+    gradient, _, _ = jax.jit(gradients.sharded(gradients.plain(loss_fn), n_devices=2))(params, model_state, batch, key)
+    real = {name: values[:5] for name, values in batch.items()}
+    assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
+
+
+def test_sharded_trains_as_one_device_does(problem, key):
+    from jaxresearch import training
+
+    params, model_state, batch = problem
+    rule = training.gradient_descent(0.1)
+    state = training.TrainState(jnp.zeros((), jnp.int32), params, model_state, rule.init(params))
+
+    def trained(estimator):
+        step = training.step(estimator, rule)
+        return jax.jit(lambda key: training.advance(key, state, batch, step=step, batch_size=6, n_steps=20))(key)
+
+    one, two = trained(gradients.plain(loss_fn)), trained(gradients.sharded(gradients.plain(loss_fn)))
+    assert _close(one[0].params, two[0].params) and _close(one[1]["loss"], two[1]["loss"])
+    assert len(two[0].params["slope"].sharding.device_set) == len(jax.devices())
+
+
+def test_sharded_tells_how_many_devices_there_are(problem, key):
+    with pytest.raises(ValueError, match="n_devices must be from 1 to the 2 devices that there are; got 3"):
+        gradients.sharded(gradients.plain(loss_fn), n_devices=3)
+    params, model_state, batch = problem
+    odd = {name: values[:11] for name, values in batch.items()}
+    with pytest.raises(ValueError, match="n_devices must divide the batch of 11 examples; got 2"):
+        gradients.sharded(gradients.plain(loss_fn), n_devices=2)(params, model_state, odd, key)
+
+
 @pytest.mark.parametrize("max_norm", [1e-3, 0.5, 1e3])
 def test_clipped_equals_optax(problem, key, max_norm):
     whole, _, _ = gradients.plain(loss_fn)(*problem, key)

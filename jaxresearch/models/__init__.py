@@ -10,6 +10,7 @@ from jaxresearch.models.model import Model
 
 if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn
+    from jaxresearch.models.dropout_average import averaged
     from jaxresearch.models.equinox_adapter import equinox
     from jaxresearch.models.linen_adapter import linen
     from jaxresearch.models.nnx_adapter import nnx
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "TransformerSizes",
+    "averaged",
     "cached_decoder",
     "classifier",
     "cnn",
@@ -44,6 +46,7 @@ __all__ = [
 
 _FILES = {
     "TransformerSizes": "transformer",
+    "averaged": "dropout_average",
     "cached_decoder": "transformer",
     "classifier": "transformer",
     "cnn": "convolutional",
