@@ -92,7 +92,7 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
         context[numbers[k][1:]] = numbers[k - 1][:-1]
         ends_in_token = np.zeros(len(grams[k - 1]), bool)
         ends_in_token[numbers[k][is_token]] = True
-        levels.append(_level(grams[k - 1], counts * ends_in_token, context, numbers[k - 1].max() + 1))
+        levels.append(_level(grams[k - 1], counts * ends_in_token, context, int(numbers[k - 1].max()) + 1))
     return Ngrams(tuple(levels), n_tokens)
 
 

@@ -32,6 +32,7 @@ METRICS = {
     "f1": metrics.per_token(metrics.f1(average="macro")),
     "bits_per_byte": metrics.bits_per_byte(N_BYTES),
 }
+compiled = {name: jax.jit(metric) for name, metric in METRICS.items()}
 
 
 def test_per_token_equals_scikit_learn_over_the_tokens_asked():
@@ -39,12 +40,12 @@ def test_per_token_equals_scikit_learn_over_the_tokens_asked():
     rows, classes, shares = _asked(logits, targets, weights)
     put, labels = rows.argmax(1), np.arange(len(N_BYTES))
     # float32 against float64.
-    value = metrics.per_token(metrics.accuracy())(logits, targets, weights)
+    value = compiled["accuracy"](logits, targets, weights)
     np.testing.assert_allclose(value, peer.accuracy_score(classes, put, sample_weight=shares), rtol=1e-6)
-    value = metrics.per_token(metrics.f1(average="macro"))(logits, targets, weights)
+    value = compiled["f1"](logits, targets, weights)
     theirs = peer.f1_score(classes, put, sample_weight=shares, average="macro", labels=labels)
     np.testing.assert_allclose(value, theirs, rtol=1e-6)
-    value = metrics.per_token(metrics.log_loss())(logits, targets, weights)
+    value = compiled["log_loss"](logits, targets, weights)
     probabilities = np.asarray(jax.nn.softmax(rows), np.float64)
     probabilities /= probabilities.sum(1, keepdims=True)
     np.testing.assert_allclose(
@@ -55,13 +56,13 @@ def test_per_token_equals_scikit_learn_over_the_tokens_asked():
 def test_per_token_of_single_tokens_is_the_metric_itself():
     logits, targets, weights = _tokens(length=1)
     targets = np.maximum(targets, 0)
-    whole = metrics.log_loss()(logits[:, 0], targets[:, 0], weights)
-    assert metrics.per_token(metrics.log_loss())(logits, targets, weights) == whole
+    whole = jax.jit(metrics.log_loss())(logits[:, 0], targets[:, 0], weights)
+    np.testing.assert_allclose(compiled["log_loss"](logits, targets, weights), whole, rtol=1e-6)  # float32
 
 
 def test_bits_per_byte_of_even_bytes_is_eight():
     targets = np.random.default_rng(0).integers(0, 256, (3, 50)).astype(np.int32)
-    value = metrics.bits_per_byte(np.ones(256, int))(np.zeros((3, 50, 256), np.float32), targets)
+    value = jax.jit(metrics.bits_per_byte(np.ones(256, int)))(np.zeros((3, 50, 256), np.float32), targets)
     np.testing.assert_allclose(value, 8, rtol=1e-6)  # float32
 
 
@@ -73,12 +74,12 @@ def test_bits_per_byte_equals_plain_loops():
             if y >= 0:
                 bits -= weight * np.log2(np.exp(z[y]) / np.exp(z).sum())
                 size += weight * N_BYTES[y]
-    np.testing.assert_allclose(METRICS["bits_per_byte"](logits, targets, weights), bits / size, rtol=1e-5)  # float32
+    np.testing.assert_allclose(compiled["bits_per_byte"](logits, targets, weights), bits / size, rtol=1e-5)  # float32
 
 
 def test_bits_per_byte_of_a_token_without_text_adds_its_bits():
     n_bytes, logits = np.array([1, 0]), np.zeros((1, 4, 2), np.float32)
-    value = metrics.bits_per_byte(n_bytes)
+    value = jax.jit(metrics.bits_per_byte(n_bytes))
     assert value(logits, np.array([[0, 0, 0, 1]], np.int32)) == pytest.approx(4 / 3, rel=1e-6)  # float32
     assert value(logits, np.array([[0, 0, 0, -1]], np.int32)) == pytest.approx(1, rel=1e-6)
 
@@ -87,32 +88,45 @@ def test_bits_per_byte_of_a_token_without_text_adds_its_bits():
 def test_batches_put_together_equal_the_whole(name):
     metric, data = METRICS[name], _tokens()
     batches = [jnp.asarray(leaf).reshape(6, 4, *leaf.shape[1:]) for leaf in data]
-    merged = metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches)))
-    np.testing.assert_allclose(merged, metric(*data), rtol=1e-6)  # float32 sums in another order
-    np.testing.assert_allclose(jax.jit(metric)(*data), metric(*data), rtol=1e-6)
+    merged = jax.jit(lambda *batches: metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches))))(*batches)
+    np.testing.assert_allclose(merged, compiled[name](*data), rtol=1e-6)  # float32 sums in another order
+
+
+@pytest.mark.parametrize("name", ["log_loss", "bits_per_byte"])
+def test_jit_equals_eager(name):
+    np.testing.assert_allclose(
+        compiled[name](*_tokens()), METRICS[name](*_tokens()), rtol=1e-6
+    )  # sums in another order
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_what_is_not_asked_changes_nothing(name):
     logits, targets, weights = _tokens()
-    value = METRICS[name](logits, targets, weights)
-    other, unasked = logits.copy(), (targets < 0) | (weights[:, None] == 0)
-    other[unasked] = np.nan
-    np.testing.assert_allclose(METRICS[name](other, targets, weights), value, rtol=1e-6)  # float32
-    longer = np.pad(other, ((0, 2), (0, 3), (0, 0))), np.pad(targets, ((0, 2), (0, 3)), constant_values=-1)
-    np.testing.assert_allclose(METRICS[name](*longer, np.pad(weights, (0, 2))), value, rtol=1e-6)
+    value = compiled[name](logits, targets, weights)
+    other = logits.copy()
+    other[(targets < 0) | (weights[:, None] == 0)] = np.nan
+    np.testing.assert_allclose(compiled[name](other, targets, weights), value, rtol=1e-6)  # float32
+
+
+@pytest.mark.parametrize("name", ["f1", "bits_per_byte"])
+def test_padding_of_sequences_and_batches_changes_nothing(name):
+    logits, targets, weights = _tokens()
+    longer = np.pad(logits, ((0, 2), (0, 3), (0, 0))), np.pad(targets, ((0, 2), (0, 3)), constant_values=-1)
+    value = compiled[name](*longer, np.pad(weights, (0, 2)))
+    np.testing.assert_allclose(value, compiled[name](logits, targets, weights), rtol=1e-6)  # sums in another order
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_an_unknown_token_or_a_nan_is_not_passed_over(name):
     logits, targets, _ = _tokens()
+    weights = np.ones(len(targets), np.float32)
     wrong, diverged = targets.copy(), logits.copy()
     wrong[0, 0] = len(N_BYTES)
     diverged[targets >= 0] = np.nan
-    assert np.isfinite(METRICS[name](logits, targets))
-    assert np.isnan(METRICS[name](logits, wrong))
-    assert np.isnan(METRICS[name](diverged, targets))
-    assert np.isnan(METRICS[name](logits, np.full_like(targets, -1)))
+    assert np.isfinite(compiled[name](logits, targets, weights))
+    assert np.isnan(compiled[name](logits, wrong, weights))
+    assert np.isnan(compiled[name](logits, np.full_like(targets, -1), weights))
+    assert np.isnan(compiled[name](diverged, targets, weights))
 
 
 def test_bits_per_byte_of_a_million_tokens_keeps_its_digits():
@@ -125,9 +139,9 @@ def test_bits_per_byte_of_a_million_tokens_keeps_its_digits():
     exact = logits.astype(np.float64)
     exact = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, targets[..., None], -1)[..., 0]
     exact = exact.sum() / np.log(2) / n_bytes[targets].sum()
-    merged = metric.compute(metric.merge(jax.lax.map(lambda batch: metric.summarise(*batch), (logits, targets))))
-    np.testing.assert_allclose(merged, exact, rtol=1e-5)  # what is promised for a million tokens
-    np.testing.assert_allclose(metric(logits.reshape(-1, 64, 3), targets.reshape(-1, 64)), exact, rtol=1e-5)
+    merged = jax.jit(lambda data: metric.compute(metric.merge(jax.lax.map(lambda one: metric.summarise(*one), data))))
+    np.testing.assert_allclose(merged((logits, targets)), exact, rtol=1e-5)  # what is promised for a million tokens
+    np.testing.assert_allclose(jax.jit(metric)(logits.reshape(-1, 64, 3), targets.reshape(-1, 64)), exact, rtol=1e-5)
 
 
 @pytest.mark.raises
