@@ -12,8 +12,8 @@ def averaged(key: Key[Array, ""], model: Model, *, n_draws: int) -> Model:
 
     .. math:: \log \frac{1}{n} \sum_i \text{softmax}(z(x; k_i))
 
-    where :math:`z(x; k)` are the logits with the units that the key :math:`k` leaves out. The draws are the same at every call and
-    for every example, so that the evaluation stays a function of its inputs. In training, nothing is changed.
+    where :math:`z(x; k)` are the logits with the units that the key :math:`k` leaves out. The draws are the same at every
+    call and for every example, so that the evaluation stays a function of its inputs. In training, nothing is changed.
 
     Args:
         key: Of the draws.
