@@ -32,7 +32,7 @@ class GeneOntology:
     weight_decay: float = swept(0.1, "share of the weights that a step of size 1 takes away", at_least=0)
     dropout_rate: float = static(0.1, "share of entries left out in training", at_least=0, at_most=0.9)
     batch_size: int = static(16, "windows of 128 tokens a step", at_least=1)
-    epochs: int = static(4, "passes over the training data", at_least=1)
+    epochs: int = static(3, "passes over the training data", at_least=1)
     width: int = static(128, "entries of a token's vector", at_least=4)
     n_layers: int = static(4, "blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
