@@ -89,7 +89,8 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
         sizes: Its sizes; ``context`` limits the length of the inputs.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, length, n_tokens)`` float32.
+        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, length, n_tokens)`` float32: nan for a sequence
+        with a token that the vocabulary does not hold.
 
     Raises:
         ValueError: If ``n_tokens`` is not positive, or (when called) the inputs are no whole numbers, empty or too long.
@@ -264,7 +265,7 @@ class Transformer(nn.Module):
         else:
             places, seen = _places_and_seen(tokens, real, self.causal)
         # Taken first, rounded then: the gradients of a token seen often add up in float32.
-        x = embedding[tokens].astype(dtype)
+        x = embedding.at[tokens].get(mode="fill", fill_value=jnp.nan).astype(dtype)
         if sizes.positions == "learnt":
             x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
             turn = lambda vectors: vectors  # noqa: E731

@@ -599,3 +599,10 @@ def test_a_cache_is_for_as_many_rows_as_it_has():
     variables = jax.eval_shape(model.init, jax.random.key(0))
     with pytest.raises(ValueError, match=r"^inputs must have the cache's 2 rows; got 3\. Pass as many as n_rows\."):
         jax.eval_shape(model.apply, *variables, sentences(3))
+
+
+def test_a_token_past_the_vocabulary_gives_nan_and_not_another_tokens_logits(key):
+    model = models.decoder(11, models.TransformerSizes(context=4, width=16, n_layers=1, n_heads=2))
+    params, _ = model.init(key)
+    logits, _ = model.apply(params, {}, jnp.array([[1, 2, 3, 10], [1, 11, 3, 4]]))
+    assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
