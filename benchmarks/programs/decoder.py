@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import gradients, losses, models, training
+from jaxresearch import gradients, losses, models, sweeps, training
 from jaxresearch.compilation import compiler_options
 
 CONTEXT, BATCH, WARM_UP, CHUNK = 64, 12, 100, 100
@@ -28,6 +28,7 @@ def windows(stream):
     return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
 
 
+n_devices = sweeps.split_cpu()  # a batch is split over the cores
 with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
     n_tokens = int(file["n_tokens"])
@@ -35,7 +36,7 @@ with np.load(arguments.data) as file:
 sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt")
 model = models.decoder(n_tokens, sizes)
 loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-estimator = gradients.clipped(gradients.plain(loss_fn), max_norm=1.0)
+estimator = gradients.clipped(gradients.sharded(gradients.plain(loss_fn)), max_norm=1.0)
 optimizer = optax.adamw(
     optax.warmup_cosine_decay_schedule(1e-3 / (WARM_UP + 1), 1e-3, WARM_UP, arguments.steps, 1e-4),
     b2=0.99,
@@ -58,7 +59,7 @@ def held_out_loss(state, data):
 
 key = jax.random.key(0)
 state = training.init(key, model=model, optimizer=optimizer)
-train = jax.tree.map(jnp.asarray, train)
+state, train = sweeps.place((state, train), n_runs=n_devices)
 began = time.perf_counter()
 advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train).compile()
 compile_seconds = time.perf_counter() - began
