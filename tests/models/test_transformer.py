@@ -1,5 +1,6 @@
 """Transformers: causal or not, padded or not, cached or not, in one precision or the other, they are the same function."""
 
+import functools
 import itertools
 import math
 
@@ -50,8 +51,20 @@ def sentences(n_rows=3, length=LENGTH, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(1, N_TOKENS, (n_rows, length)), jnp.int32)
 
 
+@functools.cache
+def of_kind(kind, sizes):
+    if kind == "classifier":
+        return models.classifier(N_TOKENS, 3, sizes)
+    return {"decoder": models.decoder, "encoder": models.encoder, "embedder": models.embedder}[kind](N_TOKENS, sizes)
+
+
+@functools.cache
+def compiled(model):
+    return jax.jit(lambda params, tokens: model.apply(params, {}, tokens)[0])
+
+
 def outputs_of(model, params, tokens):
-    return np.asarray(jax.jit(lambda params, tokens: model.apply(params, {}, tokens)[0])(params, tokens))
+    return np.asarray(compiled(model)(params, tokens))
 
 
 def with_padding(tokens, *, left=0, right=0):
@@ -63,21 +76,20 @@ def with_padding(tokens, *, left=0, right=0):
 
 def changed_places(model):
     """Returns, for each place, at which places the logits are other bits when the token there is another."""
-    params, tokens = stirred(model), sentences(1)
-    apply = jax.jit(lambda params, tokens: model.apply(params, {}, tokens)[0][0])
-    before = np.asarray(apply(params, tokens))
+    params, tokens = stirred(model), sentences()
+    before = outputs_of(model, params, tokens)[0]
     others = [tokens.at[0, place].set(tokens[0, place] % (N_TOKENS - 1) + 1) for place in range(LENGTH)]
-    return np.stack([(np.asarray(apply(params, other)) != before).any(axis=-1) for other in others])
+    return np.stack([(outputs_of(model, params, other)[0] != before).any(axis=-1) for other in others])
 
 
 @each
 def test_decoder_logits_change_from_the_changed_token_on_and_never_before(changes):
-    np.testing.assert_array_equal(changed_places(models.decoder(N_TOKENS, sized(**changes))), np.triu(np.ones((7, 7))))
+    np.testing.assert_array_equal(changed_places(of_kind("decoder", sized(**changes))), np.triu(np.ones((7, 7))))
 
 
 @each
 def test_encoder_logits_change_at_every_place(changes):
-    assert changed_places(models.encoder(N_TOKENS, sized(**changes))).all()
+    assert changed_places(of_kind("encoder", sized(**changes))).all()
 
 
 def test_attention_equals_a_loop_in_float64():
@@ -154,10 +166,9 @@ def forward_by_hand(params, tokens, sizes):
 
 
 @each
-@pytest.mark.parametrize("n_layers", [1, 2])
-def test_decoder_equals_a_forward_pass_by_hand_in_float64(changes, n_layers):
-    sizes = sized(n_layers=n_layers, **changes)
-    model, tokens = models.decoder(N_TOKENS, sizes), sentences(1)
+def test_decoder_equals_a_forward_pass_by_hand_in_float64(changes):
+    sizes = sized(**changes)
+    model, tokens = of_kind("decoder", sizes), sentences()
     params = stirred(model)
     expected = forward_by_hand(params, np.asarray(tokens[0]), sizes)
     assert expected.std() > 0.5
@@ -168,9 +179,15 @@ def test_decoder_equals_a_forward_pass_by_hand_in_float64(changes, n_layers):
 # The cache
 
 
-def written(model, params, cache, tokens, pieces):
+@functools.cache
+def writer(sizes):
+    model = models.cached_decoder(N_TOKENS, sizes, n_rows=3)
+    return jax.jit(model.apply), empty_cache(model)
+
+
+def written(params, tokens, sizes, pieces):
     """Returns the logits of tokens that come in pieces."""
-    apply, logits, start = jax.jit(model.apply), [], 0
+    (apply, cache), logits, start = writer(sizes), [], 0
     for piece in pieces:
         made, cache = apply(params, cache, tokens[:, start : start + piece])
         logits.append(made)
@@ -188,65 +205,53 @@ def relative_error(a, b):
 @each
 @pytest.mark.parametrize("pieces", [(1,) * 7, (3, 1, 2, 1), (7,)], ids=["tokens", "pieces", "whole"])
 def test_cached_decoder_equals_the_decoder(changes, pieces):
-    sizes = sized(**changes)  # a context of 12, of which 7 are used
-    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
-    params, tokens = stirred(model), sentences()
-    cache = empty_cache(writer)
-    logits = written(writer, params, cache, tokens, pieces)
+    sizes, tokens = sized(**changes), sentences()  # a context of 12, of which 7 are used
+    model = of_kind("decoder", sizes)
+    params = stirred(model)
+    logits = written(params, tokens, sizes, pieces)
     np.testing.assert_allclose(logits, outputs_of(model, params, tokens), rtol=1e-5, atol=1e-5)  # other shapes of sums
 
 
 @each
 def test_cached_decoder_takes_rows_that_begin_with_padding(changes):
     sizes = sized(padding=0, **changes)
-    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
-    params, whole = stirred(model), sentences()
-    leads = (0, 2, 5)
-    tokens = jnp.where(jnp.arange(LENGTH)[None] < jnp.array(leads)[:, None], 0, whole)
-    cache = empty_cache(writer)
-    logits = written(writer, params, cache, tokens, (4, 1, 1, 1))
-    for row, lead in enumerate(leads):
-        alone = outputs_of(model, params, whole[row : row + 1, lead:])[0]
-        np.testing.assert_allclose(logits[row, lead:], alone, rtol=1e-5, atol=1e-5)  # other shapes of sums
+    model = of_kind("decoder", sizes)
+    params = stirred(model)
+    is_real = np.arange(LENGTH)[None] >= np.array([0, 2, 5])[:, None]
+    tokens = jnp.where(is_real, sentences(), 0)
+    logits, whole = written(params, tokens, sizes, (4, 1, 1, 1)), outputs_of(model, params, tokens)
+    np.testing.assert_allclose(logits[is_real], whole[is_real], rtol=1e-5, atol=1e-5)  # other shapes of sums
 
 
 @both_positions
 def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
-    sizes = sized(bfloat16=True, positions=positions)
-    model, writer = models.decoder(N_TOKENS, sizes), models.cached_decoder(N_TOKENS, sizes, n_rows=3)
-    params, tokens = stirred(model), sentences()
-    cache = empty_cache(writer)
-    assert cache["block_0"]["keys"].dtype == jnp.bfloat16
-    logits = written(writer, params, cache, tokens, (1,) * 7)
+    sizes, tokens = sized(bfloat16=True, positions=positions), sentences()
+    model = of_kind("decoder", sizes)
+    params = stirred(model)
+    assert writer(sizes)[1]["block_0"]["keys"].dtype == jnp.bfloat16
     # A sum in another order may round to the neighbour, 2**-8 away; some of ten roundings in a row do.
-    assert relative_error(logits, outputs_of(model, params, tokens)) < 0.01
+    assert relative_error(written(params, tokens, sizes, (1,) * 7), outputs_of(model, params, tokens)) < 0.01
 
 
 def test_cached_decoder_has_the_parameters_of_the_decoder_and_an_empty_cache():
     sizes = sized()
-    params, cache = models.cached_decoder(N_TOKENS, sizes, n_rows=3).init(jax.random.key(4))
-    jax.tree.map(np.testing.assert_array_equal, params, models.decoder(N_TOKENS, sizes).init(jax.random.key(4))[0])
+    params, cache = jax.jit(models.cached_decoder(N_TOKENS, sizes, n_rows=3).init)(jax.random.key(4))
+    drawn, _ = jax.jit(of_kind("decoder", sizes).init)(jax.random.key(4))
+    jax.tree.map(np.testing.assert_array_equal, params, drawn)
     assert cache["block_1"]["values"].shape == (3, 12, 2, 8)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(cache))
 
 
 def test_cached_decoder_may_be_given_a_key_and_draws_nothing_from_it():
-    model = models.cached_decoder(N_TOKENS, sized(dropout_rate=0.5), n_rows=3)
-    params, cache = stirred(model), empty_cache(model)
-    keyed, plain = (model.apply(params, cache, sentences(), key)[0] for key in (jax.random.key(1), None))
+    apply, cache = writer(sized(dropout_rate=0.5))
+    params = stirred(of_kind("decoder", sized()))
+    keyed, plain = (apply(params, cache, sentences(), key)[0] for key in (jax.random.key(1), None))
     np.testing.assert_array_equal(keyed, plain)
 
 
 # Padding
 
-PADDED = {"decoder": models.decoder, "encoder": models.encoder, "embedder": models.embedder}
-
-
-def of_kind(kind, sizes):
-    return models.classifier(N_TOKENS, 3, sizes) if kind == "classifier" else PADDED[kind](N_TOKENS, sizes)
-
-
-each_kind = pytest.mark.parametrize("kind", [*PADDED, "classifier"])
+each_kind = pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
 
 
 @each_kind
@@ -262,7 +267,7 @@ def test_padding_changes_nothing(kind, positions, pad):
 
 
 def test_without_a_padding_token_each_token_counts():
-    model, tokens = models.embedder(N_TOKENS, sized()), sentences()
+    model, tokens = of_kind("embedder", sized()), sentences()
     params = stirred(model)
     assert (
         np.abs(outputs_of(model, params, with_padding(tokens, right=4)) - outputs_of(model, params, tokens)).max() > 0.1
@@ -271,16 +276,18 @@ def test_without_a_padding_token_each_token_counts():
 
 def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
     sizes, tokens = sized(padding=0, tied=False), sentences().at[1, 4:].set(0)
-    params = stirred(models.encoder(N_TOKENS, sizes))
-    logits = outputs_of(models.encoder(N_TOKENS, sizes), params, tokens)
+    params = stirred(of_kind("encoder", sizes))
+    logits = outputs_of(of_kind("encoder", sizes), params, tokens)
     means = np.stack([logits[0].mean(axis=0), logits[1, :4].mean(axis=0), logits[2].mean(axis=0)])
-    embedded = outputs_of(models.embedder(N_TOKENS, sizes), params, tokens)
+    embedded = outputs_of(of_kind("embedder", sizes), params, tokens)
     # The last layer is linear: the mean of its outputs is that of its inputs. Sums of 7 and 16 in float32.
     np.testing.assert_allclose(embedded @ np.asarray(params["head"]).T, means, rtol=1e-4, atol=1e-5)
 
 
-@each_kind
-@both_positions
+@pytest.mark.parametrize(
+    ("kind", "positions"),
+    [("decoder", "rotary"), ("encoder", "learnt"), ("embedder", "learnt"), ("classifier", "rotary")],
+)
 def test_rows_of_padding_alone_give_no_nan(kind, positions):
     model = of_kind(kind, sized(padding=0, positions=positions))
     tokens = sentences().at[1].set(0)
@@ -293,9 +300,9 @@ def test_rows_of_padding_alone_give_no_nan(kind, positions):
 
 
 def test_rows_of_padding_alone_give_no_nan_from_a_cache():
-    model = models.cached_decoder(N_TOKENS, sized(padding=0), n_rows=2)
-    logits, _ = jax.jit(model.apply)(stirred(model), empty_cache(model), jnp.zeros((2, 3), jnp.int32))
-    assert np.isfinite(logits).all()
+    sizes = sized(padding=0)
+    params = stirred(of_kind("decoder", sizes))
+    assert np.isfinite(written(params, sentences().at[1].set(0), sizes, (4, 1, 1, 1))).all()
 
 
 # The start, and learning
@@ -306,11 +313,13 @@ def test_rows_of_padding_alone_give_no_nan_from_a_cache():
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_the_first_loss_is_the_logarithm_of_the_vocabulary(width, n_tokens, tied):
     model = models.decoder(n_tokens, sized(context=32, width=width, tied=tied))
-    tokens = jnp.asarray(np.random.default_rng(0).integers(0, n_tokens, (32, 33)))
-    params, _ = jax.jit(model.init)(jax.random.key(0))
-    logits = outputs_of(model, params, tokens[:, :-1])
-    loss = losses.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), tokens[:, 1:]).mean()
-    assert abs(float(loss) - math.log(n_tokens)) < 0.05
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, n_tokens, (32, 33)), jnp.int32)
+
+    def first_loss(key):
+        logits, _ = model.apply(*model.init(key), tokens[:, :-1])
+        return losses.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+    assert abs(float(jax.jit(first_loss)(jax.random.key(0))) - math.log(n_tokens)) < 0.05
 
 
 def trained(model, data, *, epochs=300, rate=3e-3, key=0):
@@ -327,18 +336,16 @@ def trained(model, data, *, epochs=300, rate=3e-3, key=0):
     return jax.jit(run)(jax.random.key(key), rate, data)
 
 
-@each
+@pytest.mark.parametrize("changes", [VARIANTS["rotary"], VARIANTS["grouped, learnt, untied"]], ids=["rotary", "learnt"])
 def test_a_decoder_learns_one_batch_by_heart(changes):
     tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
-    _, history = trained(
-        models.decoder(N_TOKENS, sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
-    )
+    _, history = trained(of_kind("decoder", sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
     assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
 
 
 def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
     model, data = (
-        models.classifier(N_TOKENS, 3, sized(padding=0)),
+        of_kind("classifier", sized(padding=0)),
         {"inputs": sentences(8), "targets": jnp.arange(8) % 3},
     )
     state, history = trained(model, data)
@@ -348,7 +355,7 @@ def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
 
 
 def test_a_decoder_is_swept_over_seeds():
-    model, tokens = models.decoder(N_TOKENS, sized(n_layers=1)), sentences(8, LENGTH + 1)
+    model, tokens = of_kind("decoder", sized(n_layers=1)), sentences(8, LENGTH + 1)
 
     def run(key, data):
         loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
@@ -391,9 +398,8 @@ def next_token_loss(model, tokens):
     return loss
 
 
-@both_positions
-def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32(positions):
-    wide, narrow = (models.decoder(N_TOKENS, sized(width=32, positions=positions, bfloat16=b)) for b in (False, True))
+def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32():
+    wide, narrow = (of_kind("decoder", sized(width=32, bfloat16=b)) for b in (False, True))
     params, tokens = jax.jit(wide.init)(jax.random.key(0))[0], sentences(64, 13)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.eval_shape(narrow.init, jax.random.key(0))[0]))
     logits = outputs_of(narrow, params, tokens[:, :-1])
@@ -420,11 +426,10 @@ def test_gradients_of_a_token_seen_often_do_not_stick_in_bfloat16():
         assert relative_error(rounded[name], exact[name]) < 0.05, name
 
 
-@pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
-def test_remat_changes_no_value_and_no_gradient(dropout_rate):
-    keep, again = (models.decoder(N_TOKENS, sized(dropout_rate=dropout_rate, remat=r)) for r in (False, True))
+def test_remat_changes_no_value_and_no_gradient():
+    keep, again = (of_kind("decoder", sized(dropout_rate=0.3, remat=remat)) for remat in (False, True))
     params, tokens, key = stirred(keep), sentences(), jax.random.key(5)
-    jax.tree.map(np.testing.assert_array_equal, keep.init(jax.random.key(0)), again.init(jax.random.key(0)))
+    jax.tree.map(np.testing.assert_array_equal, *jax.jit(lambda key: (keep.init(key), again.init(key)))(key))
     (loss, gradient), (same_loss, same_gradient) = (
         jax.jit(jax.value_and_grad(next_token_loss(model, tokens)))(params, key) for model in (keep, again)
     )
@@ -437,27 +442,26 @@ def test_remat_keeps_less_for_the_backward_pass():
     tokens = sentences(8, 13)
     kept = {}
     for remat in (False, True):
-        model = models.decoder(N_TOKENS, sized(n_layers=2, remat=remat))
+        model = of_kind("decoder", sized(n_layers=2, remat=remat))
         _, backward = jax.eval_shape(lambda p, m=model: jax.vjp(next_token_loss(m, tokens), p), stirred(model))
         kept[remat] = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(backward))
     assert kept[True] < kept[False] / 2
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_dropout_is_drawn_from_the_key(remat):
-    model, tokens = models.decoder(N_TOKENS, sized(dropout_rate=0.3, remat=remat)), sentences()
+def test_dropout_is_drawn_from_the_key():
+    model, tokens = of_kind("decoder", sized(dropout_rate=0.3)), sentences()
     params, apply = stirred(model), jax.jit(lambda *args: model.apply(*args)[0])
     first, again, other = (apply(params, {}, tokens, jax.random.key(seed)) for seed in (1, 1, 2))
     none = apply(params, {}, tokens)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1 and np.abs(first - none).max() > 0.1
-    whole = models.decoder(N_TOKENS, sized())
+    whole = of_kind("decoder", sized())
     np.testing.assert_array_equal(none, outputs_of(whole, params, tokens))
 
 
 def test_dropout_leaves_out_its_share_and_keeps_the_expectation():
     module = transformer.Transformer(N_TOKENS, sized(dropout_rate=0.25, n_layers=1), "tokens", True)
-    params = stirred(models.decoder(N_TOKENS, sized(n_layers=1)))
+    params = stirred(of_kind("decoder", sized(n_layers=1)))
 
     def dropped(key):
         _, kept = module.apply(
@@ -507,7 +511,7 @@ def test_gradients_equal_finite_differences(positions):
     check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-2, atol=2e-3, rtol=2e-2)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_tokens_may_be_of_any_whole_type(dtype):
     model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
     params, tokens = stirred(model), sentences()
