@@ -12,6 +12,7 @@ FIGURES. Any FASTA file can be pre-trained on: `--data my.fa.xz`.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +40,10 @@ class Genome:
     weight_decay: float = swept(0.01, "share of the weights that a step of size 1 takes away", at_least=0)
     masked_share: float = swept(0.15, "share of tokens that a step does not see", at_least=0, below=1)
     dropout_rate: float = static(0.4, "share of entries left out in training", at_least=0, at_most=0.9)
+    n_members: int = static(3, "classifiers that decide together; each sees its share of a batch", at_least=1)
     n_draws: int = static(64, "draws of dropout that the probabilities of a class are the mean of", at_least=1)
-    batch_size: int = static(50, "sequences a step", at_least=1)
-    epochs: int = static(30, "passes over the training data", at_least=1)
+    batch_size: int = static(150, "sequences a step", at_least=1)
+    epochs: int = static(90, "passes over the training data, of which each member sees its share", at_least=1)
     width: int = static(48, "entries of a token's vector", at_least=4)
     n_layers: int = static(2, "blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
@@ -53,8 +55,8 @@ def collect(source, *, target=None):
         return data.load(source, target=target)
     records = dna.chromosome_3() if source == "chr3" else dna.read_fasta(source)
     windows = np.concatenate([dna.windows(dna.bases(b), length=LENGTH, stride=20) for b in records.values()])
-    parts = [{"inputs": part, "targets": part} for part in np.split(windows, [len(windows) * 9 // 10])]
-    return data.Dataset(*parts, None, data.DataCard(name=source, source=source))
+    train, test = ({"inputs": part, "targets": part} for part in np.split(windows, [len(windows) * 9 // 10]))
+    return data.Dataset(train, test, None, data.DataCard(name=source, source=source))
 
 
 def preprocess(collected):
@@ -68,8 +70,9 @@ def preprocess(collected):
         parts = {name: {**part, "inputs": _tokens(bases[name])} for name, part in collected.parts().items()}
         return collected._replace(card=card, **parts)
     train, test = (_tokens(part["inputs"]) for part in (collected.train, collected.test))
-    hidden, asked = map(np.asarray, _hidden(jax.random.key(0), test, 0.15))
-    return data.Dataset({"inputs": train, "targets": train}, {"inputs": hidden, "targets": asked}, None, card)
+    hidden, asked = _hidden(jax.random.key(0), test, 0.15)
+    asking = {"inputs": np.asarray(hidden), "targets": np.asarray(asked)}
+    return data.Dataset({"inputs": train, "targets": train}, asking, None, card)
 
 
 def model(hyperparameters, card):
@@ -77,9 +80,8 @@ def model(hyperparameters, card):
     h, n_tokens = hyperparameters, len(VOCABULARY)
     if not card.class_names:
         return models.encoder(n_tokens, sizes_of(h))
-    return models.averaged(
-        jax.random.key(0), models.classifier(n_tokens, card.n_classes, sizes_of(h)), n_draws=h.n_draws
-    )
+    classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h))
+    return models.ensemble(models.averaged(jax.random.key(0), classifier, n_draws=h.n_draws), n_members=h.n_members)
 
 
 def loss_fn(model, hyperparameters):
@@ -106,8 +108,13 @@ def optimizer(hyperparameters, n_steps):
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(lambda count: h.learning_rate * unit(count), weight_decay=h.weight_decay),
-        optax.masked(optax.scale(h.body_rate), lambda params: {name: name != "head" for name in params}),
+        optax.masked(optax.scale(h.body_rate), _is_body),
     )
+
+
+def _is_body(params: Any) -> dict[str, bool]:
+    """Tells which parameters are not the head's."""
+    return {name: name != "head" for name in params}
 
 
 def evaluation(card):
@@ -124,15 +131,16 @@ def evaluation(card):
 def report(hyperparameters, params, collected, dataset):
     """Returns how well k-means finds the classes again, in the embeddings and in counts of three letters."""
     if not dataset.card.class_names:
-        return None
+        return ""
     embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(hyperparameters)).apply)
     found = {"embeddings": [], "3-mer counts": []}
-    for place in range(len(params["embedding"])):
+    firsts = jax.tree.map(lambda leaf: leaf[:, 0], params)  # the first member of each run
+    for place in range(len(firsts["embedding"])):
         test = dataset.of_run(place).test
-        own = jax.tree.map(lambda leaf, place=place: leaf[place], params)
+        own = jax.tree.map(lambda leaf, place=place: leaf[place], firsts)
         counts = dna.kmer_counts(_bases(test["inputs"]), k=3)
         for name, points in (("embeddings", embed(own, {}, test["inputs"])[0]), ("3-mer counts", counts)):
-            clusters = clustering.k_means(jax.random.key(place), points, n_clusters=3).labels
+            clusters = clustering.k_means(jax.random.key(place), jnp.asarray(points), n_clusters=3).labels
             found[name].append(metrics.adjusted_rand_index(test["targets"], clusters, n_labels=3, n_clusters=3))
     summaries = {name: statistics.summary(np.array(values)) for name, values in found.items()}
     said = (f"{name} {s['mean']:.3f} ({s['ci95'][0]:.3f} to {s['ci95'][1]:.3f})" for name, s in summaries.items())
@@ -167,7 +175,7 @@ def _hidden(key, tokens, share):
     return masking.masked_tokens(key, tokens, n_tokens=4**K, mask_token=MASK, rate=share)
 
 
-def _error(accuracy, place=...):
+def _error(accuracy, place: Any = ...):
     """Returns one minus a share of hits, or minus one of several."""
     return metrics.Metric(accuracy.summarise, accuracy.merge, lambda summary: 1 - accuracy.compute(summary)[place])
 

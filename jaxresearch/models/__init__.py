@@ -11,6 +11,7 @@ from jaxresearch.models.model import Model
 if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn
     from jaxresearch.models.dropout_average import averaged
+    from jaxresearch.models.ensembles import ensemble
     from jaxresearch.models.equinox_adapter import equinox
     from jaxresearch.models.linen_adapter import linen
     from jaxresearch.models.nnx_adapter import nnx
@@ -35,6 +36,7 @@ __all__ = [
     "decoder",
     "embedder",
     "encoder",
+    "ensemble",
     "equinox",
     "function",
     "linear",
@@ -53,6 +55,7 @@ _FILES = {
     "decoder": "transformer",
     "embedder": "transformer",
     "encoder": "transformer",
+    "ensemble": "ensembles",
     "equinox": "equinox_adapter",
     "linear": "perceptron",
     "linen": "linen_adapter",

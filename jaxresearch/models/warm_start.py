@@ -12,7 +12,8 @@ from jaxresearch.models.model import Model
 def warm_started(model: Model, pretrained: Any) -> Model:
     """Returns the model, which begins with the parameters of another where these have the same name.
 
-    What the other model has besides (its head) is left aside, and what it lacks is drawn as ever.
+    What the other model has besides (its head) is left aside, and what it lacks is drawn as ever. All members of an `ensemble` of
+    the other's kind begin alike.
 
     Args:
         model: What begins anew.
@@ -42,12 +43,12 @@ def warm_started(model: Model, pretrained: Any) -> Model:
     def begun(path: Any, fresh: Array) -> Array:
         if path not in named:
             return fresh
-        if named[path].shape != fresh.shape:
+        if named[path].shape not in (fresh.shape, fresh.shape[1:]):
             raise ValueError(
                 f"pre-trained parameters must fit the model; {jax.tree_util.keystr(path)} is {named[path].shape}, and must "
                 f"be {fresh.shape}. Use the same vocabulary and sizes in both."
             )
-        return jnp.asarray(named[path], fresh.dtype)
+        return jnp.broadcast_to(jnp.asarray(named[path], fresh.dtype), fresh.shape)
 
     def init(key):
         params, model_state = model.init(key)

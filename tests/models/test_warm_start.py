@@ -110,7 +110,7 @@ def test_a_run_begins_with_what_was_learnt():
 )
 def test_an_array_of_another_shape_is_named(n_tokens, width, message):
     sizes = models.TransformerSizes(context=6, width=width, n_layers=1, n_heads=1)
-    pretrained = jax.eval_shape(models.encoder(n_tokens, sizes).init, jax.random.key(7))[0]
+    pretrained = jax.jit(models.encoder(n_tokens, sizes).init)(jax.random.key(7))[0]
     with pytest.raises(ValueError, match=f"^pre-trained parameters must fit the model; {message}"):
         models.warm_started(CLASSIFIER, pretrained).init(jax.random.key(0))
 
