@@ -4,8 +4,9 @@
     jaxresearch run abstract_sorting --reader encoder --directory runs/encoder      a small BERT that reads them in order
     jaxresearch compare runs/bag runs/encoder
 
-Two CPU cores, MINUTES. Definitions are sorted into biological processes, molecular functions and cellular components; a tenth is
-held out. Expect a macro F1 of FIGURES.
+Two CPU cores, ten seconds for the bag of words, minutes for the encoder. Definitions are sorted into biological processes,
+molecular functions and cellular components; a tenth is held out. Expect a macro F1 of 0.963 (0.963 to 0.964, five seeds)
+from the bag of words.
 """
 
 import dataclasses

@@ -2,10 +2,11 @@
 
     jaxresearch run gene_ontology --seeds 2
 
-Two CPU cores, under half an hour. The text is the definitions of the Gene Ontology (release of 2022-07-01), each followed by its
-term; a tenth is held out. An interpolated 5-gram model of the same bytes reaches 1.338 bits a byte there (an 8-gram model 0.911);
-expect 0.945 (0.940 to 0.950, two seeds), and terms for definitions never seen at a ROUGE-L of 0.29, by 0.118 (0.091 to 0.143, in
-pairs) above that of the leading words. The report shows ten texts that the model wrote, and ten of its terms.
+Two CPU cores, under half an hour. The text is the definitions of the Gene Ontology (release of 2022-07-01), each followed
+by its term; a tenth is held out. An interpolated 5-gram model of the same bytes reaches 1.338 bits a byte there (an 8-gram
+model 0.911); expect 0.945 (0.940 to 0.950, two seeds), and terms for definitions never seen at a ROUGE-L of 0.29, by 0.118
+(0.091 to 0.143, in pairs) above that of the leading words. The report shows ten texts that the model wrote, and ten of its
+terms.
 """
 
 import dataclasses
