@@ -22,7 +22,6 @@ from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 LENGTH, N_WORDS = 64, 5000  # words of a definition that are read, and those that are known
-UNKNOWN, PAD = N_WORDS, N_WORDS + 1
 
 
 @hyperparameters
@@ -56,7 +55,12 @@ def model(hyperparameters, card):
     if h.reader == "bag":
         return bag_of_words(card)
     sizes = models.TransformerSizes(
-        context=LENGTH, width=h.width, n_layers=h.n_layers, n_heads=4, dropout_rate=h.dropout_rate, padding=PAD
+        context=LENGTH,
+        width=h.width,
+        n_layers=h.n_layers,
+        n_heads=4,
+        dropout_rate=h.dropout_rate,
+        padding=len(card.vocabulary) - 1,
     )
     return models.classifier(len(card.vocabulary), card.n_classes, sizes)
 
@@ -91,7 +95,7 @@ def loss_fn(model, hyperparameters):
 
 def _ids(documents, vocabulary):
     """Returns documents as rows of ids, the words beyond the length left out."""
-    rows = np.full((len(documents), LENGTH), PAD, np.int32)
+    rows = np.full((len(documents), LENGTH), len(vocabulary.tokens) + 1, np.int32)  # after the unknown word: padding
     for row, words in zip(rows, documents, strict=True):
         ids = text.encode(vocabulary, words[:LENGTH])
         row[: len(ids)] = ids

@@ -135,7 +135,10 @@ def sizes_of(h, **changes):
 def tokeniser_of(collected):
     """Returns the byte-pair encoding, learnt on the training part."""
     corpus = [*collected.train["inputs"]["definition"], *collected.train["inputs"]["term"]]
-    return text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=("<term>", "<end>", "<pad>"))
+    tokeniser = text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=("<term>", "<end>", "<pad>"))
+    if len(tokeniser.names) < N_TOKENS:
+        raise ValueError(f"the text must give {N_TOKENS} tokens; it gives {len(tokeniser.names)}. Lower N_TOKENS.")
+    return tokeniser
 
 
 def n_leading(collected):

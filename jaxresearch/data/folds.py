@@ -1,9 +1,7 @@
 """Cross-validation: data cut into folds, each of which is the test part once."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
 from jaxresearch.data.dataset import Dataset, Part
@@ -83,7 +81,7 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
     References:
         Stone (1974), as for `fold`.
     """
-    shapes = {tuple(np.shape(leaf)[1:] for leaf in jax.tree.leaves(one.train)) for one in folded}
+    shapes = {tuple((name, np.shape(values)[1:]) for name, values in one.train.items()) for one in folded}
     if len(shapes) > 1:
         raise ValueError(
             "folds must agree in the shape of an example once they are preprocessed; they do not: a category of the data may "
@@ -128,7 +126,12 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
 
 def _joined(parts: list[Part]) -> Part:
     """Returns parts one after another."""
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return {
+        name: _joined([part[name] for part in parts])
+        if isinstance(entry, dict)
+        else np.concatenate([part[name] for part in parts])
+        for name, entry in parts[0].items()
+    }
 
 
 def _filled(part: Part, n: int) -> Part:
@@ -138,6 +141,6 @@ def _filled(part: Part, n: int) -> Part:
     return {**filled, "weights": filled.get("weights", np.ones(n, np.float32)) * (np.arange(n) < n_own)}
 
 
-def _stack(parts: list[Part]) -> Any:
+def _stack(parts: list[Part]) -> Part:
     """Returns parts side by side."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

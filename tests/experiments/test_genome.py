@@ -34,8 +34,9 @@ def test_folds_begin_with_the_parameters_of_another_run(pretrained, tmp_path):
     done = run("--folds", 2, "--init-from", pretrained, "--body-rate", 0, "--directory", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     theirs, ours = records.read_params(pretrained), records.read_params(tmp_path / "run")
-    assert ours["embedding"].shape == (2, *theirs["embedding"].shape[1:])
-    np.testing.assert_array_equal(ours["embedding"][1], theirs["embedding"][0])
+    assert ours["embedding"].shape == (2, 3, *theirs["embedding"].shape[1:])
+    for member in range(3):
+        np.testing.assert_array_equal(ours["embedding"][1, member], theirs["embedding"][0])
     assert np.abs(ours["head"]["kernel"]).max() > 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["n_folds"] == 2 and len(result["metrics"]["test/error_EI"]["values"]) == 2
