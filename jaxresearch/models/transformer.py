@@ -265,7 +265,7 @@ class Transformer(nn.Module):
         else:
             places, seen = _places_and_seen(tokens, real, self.causal)
         # Taken first, rounded then: the gradients of a token seen often add up in float32.
-        x = embedding.at[tokens].get(mode="fill", fill_value=jnp.nan).astype(dtype)
+        x = embedding.at[tokens.astype(jnp.int32)].get(mode="fill", fill_value=jnp.nan).astype(dtype)
         if sizes.positions == "learnt":
             x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
             turn = lambda vectors: vectors  # noqa: E731

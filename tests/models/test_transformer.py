@@ -504,18 +504,21 @@ def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
 @both_positions
 def test_gradients_equal_finite_differences(positions):
     model = models.decoder(
-        5, sized(context=4, width=4, n_heads=2, n_layers=1, hidden=4, positions=positions, padding=0)
+        5, sized(context=4, width=8, n_heads=2, n_layers=1, hidden=4, positions=positions, padding=0)
     )
     loss = jax.jit(next_token_loss(model, jnp.array([[1, 2, 3, 4, 1], [0, 2, 2, 1, 3]])))
-    # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-2 leaves four digits at most.
-    check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-2, atol=2e-3, rtol=2e-2)
+    # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-3 leaves 1e-4; the normalisation of so narrow a
+    # model is sharp, so that a longer step would not do (in float64 the difference falls with its square).
+    check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-3, atol=2e-3, rtol=2e-2)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_tokens_may_be_of_any_whole_type(dtype):
     model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
     params, tokens = stirred(model), sentences()
-    np.testing.assert_array_equal(outputs_of(model, params, tokens.astype(dtype)), outputs_of(model, params, tokens))
+    expected = outputs_of(model, params, tokens)
+    # Another type is another program, fused otherwise: sums in another order.
+    np.testing.assert_allclose(outputs_of(model, params, tokens.astype(dtype)), expected, rtol=1e-4, atol=1e-5)
 
 
 # Errors
