@@ -213,7 +213,8 @@ def _stored(folder: Path, cipher: Any = None) -> tuple[dict[str, Part], DataCard
     """Returns the arrays of a folder after verifying their digests, which are those of the clear arrays, and the card."""
     text = (folder / _MANIFEST).read_bytes() if cipher is None else _opened(folder, _MANIFEST, cipher)
     manifest = json.loads(text)
-    tuples = {name: tuple(manifest[name]) for name in ("class_names", "feature_shape", "feature_names")}
+    named = ("class_names", "feature_shape", "feature_names", "vocabulary")
+    tuples = {name: tuple(manifest.get(name, ())) for name in named}
     digests = tuple((name, digest) for name, digest in manifest["sha256"])
     parts: dict[str, Part] = {}
     for name, digest in digests:

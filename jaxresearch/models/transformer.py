@@ -346,7 +346,7 @@ def attention(
     queries: Float[Array, "batch n heads width"],
     keys: Float[Array, "batch m kv_heads width"],
     values: Float[Array, "batch m kv_heads width"],
-    seen: Bool[Array, "batch_or_1 n m"] | None = None,
+    seen: Bool[Array, "batch_or_1 n_or_1 m"] | None = None,
 ) -> Float[Array, "batch n heads width"]:
     r"""Returns the mean of the values that each query asks for, weighted by how well their keys fit it.
 
@@ -426,7 +426,7 @@ def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
 
 def _places_and_seen(
     tokens: Int[Array, "batch length"], real: Bool[Array, "batch length"] | None, causal: bool
-) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch_or_1 length length"] | None]:
+) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch_or_1 length_or_1 length"] | None]:
     """Returns the place of each token, and which tokens it sees; None where it sees them all."""
     length = tokens.shape[1]
     past = jnp.tril(jnp.ones((length, length), bool))[None] if causal else None
