@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import clustering, data, losses, masking, metrics, models, statistics
+from jaxresearch import clustering, data, losses, masking, metrics, models, statistics, training
 from jaxresearch.data import dna
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -31,6 +31,7 @@ from jaxresearch.statistics import Claim
 LENGTH, K = 60, 3  # bases of a window and of a token
 MASK = 4**K + 1  # after all words of K bases, and the one token for those with an ambiguous letter
 VOCABULARY = (*("".join("ACGT"[word // 4**i % 4] for i in reversed(range(K))) for word in range(4**K)), "N", "mask")
+HIDING = {"n_tokens": 4**K, "mask_token": MASK}
 
 
 @hyperparameters
@@ -42,12 +43,14 @@ class Genome:
         1.0, "step size of all layers but the head, in units of the head's; 0 freezes them", at_least=0
     )
     weight_decay: float = swept(0.01, "share of the weights that a step of size 1 takes away", at_least=0)
-    masked_share: float = swept(0.15, "share of tokens that a step does not see", at_least=0, below=1)
+    masked_share: float = swept(0.15, "share of tokens that a draw does not see", at_least=0, below=1)
     dropout_rate: float = static(0.4, "share of entries left out in training", at_least=0, at_most=0.9)
-    n_members: int = static(3, "classifiers that decide together; each sees its share of a batch", at_least=1)
-    n_draws: int = static(64, "draws of dropout that the probabilities of a class are the mean of", at_least=1)
-    batch_size: int = static(150, "sequences a step", at_least=1)
-    epochs: int = static(90, "passes over the training data, of which each member sees its share", at_least=1)
+    n_members: int = static(5, "classifiers that decide together; each sees its share of a batch", at_least=1)
+    n_draws: int = static(
+        64, "draws of hidden tokens and units that the probabilities of a class are the mean of", at_least=1
+    )
+    batch_size: int = static(250, "sequences a step", at_least=1)
+    epochs: int = static(150, "passes over the training data, of which each member sees its share", at_least=1)
     width: int = static(48, "entries of a token's vector", at_least=4)
     n_layers: int = static(2, "blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
@@ -74,7 +77,7 @@ def preprocess(collected):
         parts = {name: {**part, "inputs": _tokens(bases[name])} for name, part in collected.parts().items()}
         return collected._replace(card=card, **parts)
     train, test = (_tokens(part["inputs"]) for part in (collected.train, collected.test))
-    hidden, asked = _hidden(jax.random.key(0), test, 0.15)
+    hidden, asked = masking.masked_tokens(jax.random.key(0), test, **HIDING)
     asking = {"inputs": np.asarray(hidden), "targets": np.asarray(asked)}
     return data.Dataset({"inputs": train, "targets": train}, asking, None, card)
 
@@ -85,23 +88,19 @@ def model(hyperparameters, card):
     if not card.class_names:
         return models.encoder(n_tokens, sizes_of(h))
     classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h))
-    return models.ensemble(models.averaged(jax.random.key(0), classifier, n_draws=h.n_draws), n_members=h.n_members)
+    partly_seen = models.word_dropout(classifier, rate=h.masked_share, token=MASK)
+    member = models.averaged(jax.random.key(0), partly_seen, n_draws=h.n_draws)
+    return models.ensemble(member, n_members=h.n_members)
 
 
 def loss_fn(model, hyperparameters):
-    """Returns the mean cross entropy, in nats: of the classes, or of the tokens that were hidden; both see hidden tokens."""
+    """Returns the mean cross entropy, in nats: of the classes where there are any, else of the tokens that it hides."""
+    of_classes = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+    of_tokens = masking.masked_language_model(model, rate=hyperparameters.masked_share, **HIDING)
 
     def loss_fn(params, model_state, batch, key):
-        of_mask, of_model = jax.random.split(key)
-        tokens, has_classes = batch["inputs"], batch["targets"].ndim == 1
-        hidden, asked = _hidden(of_mask, tokens, hyperparameters.masked_share)
-        seen = (
-            jnp.where(asked >= 0, MASK, tokens) if has_classes else hidden
-        )  # where none are guessed, none are made up
-        logits, model_state = model.apply(params, model_state, seen, of_model)
-        targets = batch["targets"] if has_classes else asked
-        entropies = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(targets, 0))
-        return losses.weighted_mean(entropies, (targets >= 0).astype(jnp.float32)), ({}, model_state)
+        of_batch = of_classes if batch["targets"].ndim == 1 else of_tokens
+        return of_batch(params, model_state, batch, key)
 
     return loss_fn
 
@@ -172,11 +171,6 @@ def _bases(tokens):
     """Returns the bases that words are made of."""
     words = np.stack([tokens // 4**i % 4 for i in reversed(range(K))], axis=-1)
     return np.where(tokens[..., None] < 4**K, words, 4).reshape(len(tokens), -1)
-
-
-def _hidden(key, tokens, share):
-    """Returns tokens of which a share is hidden, and what was there."""
-    return masking.masked_tokens(key, tokens, n_tokens=4**K, mask_token=MASK, rate=share)
 
 
 def _error(accuracy, place: Any = ...):

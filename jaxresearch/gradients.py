@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
@@ -161,18 +162,21 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         own_key = jax.random.fold_in(key, jax.lax.axis_index(_PARTS))
         gradient, metrics, model_state = estimator(params, model_state, part, own_key)
         weight = jnp.sum(part["weights"]) if "weights" in part else jnp.ones(())
-        total = jax.lax.psum(weight, _PARTS)
 
-        def joined(leaf):
+        def weighed(leaf):
             # A part of padding alone has no loss (0 / 0): it must count nothing, not nan.
-            wide = jnp.where(weight > 0, weight * leaf, 0.0).astype(jnp.promote_types(leaf.dtype, jnp.float32))
-            return (jax.lax.psum(wide, _PARTS) / total).astype(leaf.dtype)
+            return jnp.where(weight > 0, weight * leaf, 0.0).astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+        # One vector, for each array that is summed over devices by itself makes them wait for each other once.
+        vector, unravel = ravel_pytree((jax.tree.map(weighed, (gradient, metrics)), weight))
+        sums, total = unravel(jax.lax.psum(vector, _PARTS))
+        gradient, metrics = jax.tree.map(lambda s, leaf: (s / total).astype(leaf.dtype), sums, (gradient, metrics))
 
         def agreed(leaf):
             is_float = jnp.issubdtype(leaf.dtype, jnp.inexact)
             return jax.lax.pmean(leaf, _PARTS) if is_float else jax.lax.pmax(leaf, _PARTS)
 
-        return *jax.tree.map(joined, (gradient, metrics)), jax.tree.map(agreed, model_state)
+        return gradient, metrics, jax.tree.map(agreed, model_state)
 
     def over_devices(params, model_state, batch, key):
         for leaf in jax.tree.leaves(batch):

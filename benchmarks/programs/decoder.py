@@ -33,7 +33,7 @@ with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
     n_tokens = int(file["n_tokens"])
 
-sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt")
+sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
 model = models.decoder(n_tokens, sizes)
 loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
 estimator = gradients.clipped(gradients.sharded(gradients.plain(loss_fn)), max_norm=1.0)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.dropout_average import averaged
     from jaxresearch.models.ensembles import ensemble
     from jaxresearch.models.equinox_adapter import equinox
+    from jaxresearch.models.hidden_tokens import word_dropout
     from jaxresearch.models.linen_adapter import linen
     from jaxresearch.models.nnx_adapter import nnx
     from jaxresearch.models.perceptron import linear, mlp
@@ -44,6 +45,7 @@ __all__ = [
     "mlp",
     "nnx",
     "warm_started",
+    "word_dropout",
 ]
 
 _FILES = {
@@ -62,6 +64,7 @@ _FILES = {
     "mlp": "perceptron",
     "nnx": "nnx_adapter",
     "warm_started": "warm_start",
+    "word_dropout": "hidden_tokens",
 }
 
 

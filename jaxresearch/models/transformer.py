@@ -29,6 +29,7 @@ class TransformerSizes:
         positions: How a token's place enters: ``"rotary"`` turns queries and keys by angles in proportion to it,
             ``"learnt"`` adds a vector for each place.
         tied: Whether the logits of tokens are products with the embedding itself, or have weights of their own.
+        biases: Whether matrix products and normalisations add a vector of their own.
         dropout_rate: Share of entries left out in training after the embedding and each branch of a block.
         padding: The token that fills up short sequences: it is not attended to, counts for no place and no mean.
         bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
@@ -51,6 +52,7 @@ class TransformerSizes:
     hidden: int | None = None
     positions: Positions = "rotary"
     tied: bool = True
+    biases: bool = True
     dropout_rate: float = 0.0
     padding: int | None = None
     bfloat16: bool = False
@@ -275,7 +277,7 @@ class Transformer(nn.Module):
         kind = nn.remat(Block) if sizes.remat else Block
         for layer in range(sizes.n_layers):
             x = kind(sizes, not train, turn, name=f"block_{layer}")(x, seen, start)
-        x = nn.LayerNorm(name="norm")(x.astype(jnp.float32))
+        x = nn.LayerNorm(use_bias=sizes.biases, name="norm")(x.astype(jnp.float32))
         if self.end == "tokens":
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
             logits = jnp.dot(_rows(x.astype(dtype)), head.astype(dtype).T, preferred_element_type=jnp.float32)
@@ -316,13 +318,13 @@ class Block(nn.Module):
         last = nn.initializers.normal(0.02 / (2 * sizes.n_layers) ** 0.5)  # branches add up: GPT-2, section 2.3
 
         def dense(x: Array, width: int, init: Any, name: str) -> Array:
-            made = nn.Dense(width, kernel_init=init, dtype=dtype, name=name)(_rows(x))
+            made = nn.Dense(width, sizes.biases, kernel_init=init, dtype=dtype, name=name)(_rows(x))
             return made.reshape(*x.shape[:-1], width)
 
         def dropped(x: Array) -> Array:
             return nn.Dropout(sizes.dropout_rate, deterministic=self.deterministic)(x)
 
-        normed = nn.LayerNorm(name="norm_attention")(x).astype(dtype)
+        normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_attention")(x).astype(dtype)
         made = dense(normed, (sizes.n_heads + 2 * n_kv) * sizes.head_width, small, "queries_keys_values")
         heads = made.reshape(*x.shape[:2], -1, sizes.head_width)
         queries, keys, values = jnp.split(heads, [sizes.n_heads, sizes.n_heads + n_kv], axis=2)
@@ -331,7 +333,7 @@ class Block(nn.Module):
             keys, values = self._cached("keys", keys, start), self._cached("values", values, start)
         mixed = attention(queries, keys, values, seen)
         x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
-        normed = nn.LayerNorm(name="norm_network")(x).astype(dtype)
+        normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_network")(x).astype(dtype)
         inner = nn.gelu(dense(normed, hidden, small, "network_in"))
         return x + dropped(dense(inner, sizes.width, last, "network_out"))
 
