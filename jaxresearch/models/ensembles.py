@@ -13,7 +13,8 @@ def ensemble(model: Model, *, n_members: int) -> Model:
 
     In training a batch is dealt out: member :math:`m` of n sees examples m, m + n, ... and gives their logits. So the members
     learn apart from each other, by any loss that is a mean over examples; a step costs what a step of one member costs, and
-    as many epochs more are needed as there are members.
+    as many epochs more are needed as there are members. A member's gradient is its own divided by their number, which rules that
+    are free of scale (Adam) do not see; others need as large a multiple of the rate.
 
     Args:
         model: Gives logits.

@@ -1,13 +1,18 @@
 """A reader that does not see all tokens."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from jaxresearch.models.model import Model
 
 
-def word_dropout(model: Model, *, rate: ArrayLike, token: int) -> Model:
+def word_dropout(
+    model: Model, *, rate: ArrayLike, token: int, maskable: Callable[[Array], Array] | None = None
+) -> Model:
     """Returns a reader of tokens from which, where it is given a key, a share of them is hidden.
 
     Each token is replaced with probability ``rate``, apart from all others. So it learns not to lean on any one of them;
@@ -17,6 +22,7 @@ def word_dropout(model: Model, *, rate: ArrayLike, token: int) -> Model:
         model: Reads tokens ``(batch, length)``, integers.
         rate: Probability of hiding a token, 0 to 1; may be traced.
         token: The id that stands for what is hidden.
+        maskable: Tells of tokens ``(batch, length)`` which of them may be hidden (no padding, say); all unless given.
 
     Returns:
         The model; without a key it sees all tokens.
@@ -46,6 +52,8 @@ def word_dropout(model: Model, *, rate: ArrayLike, token: int) -> Model:
             return model.apply(params, model_state, inputs)
         of_tokens, of_model = jax.random.split(key)
         hidden = jax.random.bernoulli(of_tokens, rate, inputs.shape)
-        return model.apply(params, model_state, jnp.where(hidden, token, inputs), of_model)
+        hidden = hidden if maskable is None else hidden & maskable(inputs)
+        tokens = inputs.astype(jnp.int32)  # which hold any token, as 8 bits do not
+        return model.apply(params, model_state, jnp.where(hidden, token, tokens), of_model)
 
     return Model(model.init, apply)

@@ -327,7 +327,7 @@ def test_list_names_the_experiments(jaxresearch):
 
 
 def test_the_compilation_cache_is_on(jaxresearch, cache):
-    jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
+    jaxresearch("run", "mnist", "--smoke", "--seeds", "1", JAX_COMPILATION_CACHE_DIR="")
     assert any((cache / "jaxresearch" / "xla").iterdir())
 
 
