@@ -1,6 +1,7 @@
 """The eight cases: what is measured against what, and the least that it must show."""
 
 import lzma
+import os
 import statistics
 import sys
 import tempfile
@@ -147,7 +148,7 @@ def decoder(pairs: int) -> Iterator[Row]:
     try:
         measured = in_turn(ours, peer, pairs=pairs)
     except (ProgramFailed, OSError) as error:
-        yield Row("decoder", "PyTorch: training", note=f"failed: {error}"[:160])
+        yield Row("decoder", "training, ours and PyTorch's", note=f"failed: {error}"[:160])
         return
     sides = list(zip(*measured, strict=True))
     mine, theirs = (statistics.median(_each(side, "step_ms")) for side in sides)
@@ -201,28 +202,39 @@ def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
 
 def _text_file() -> Path:
     """Returns the definitions of the gene ontology as characters by number, the last tenth kept for validation."""
-    path = Path(tempfile.gettempdir()) / "jaxresearch-bench-definitions.npz"
-    if not path.is_file():
+
+    def arrays():
         bundled = ROOT / "jaxresearch" / "data" / "archives" / "gene_ontology" / "go_definitions.tsv.xz"
         rows = lzma.decompress(bundled.read_bytes()).decode().splitlines()[1:]
         letters = np.array(list("\n".join(row.split("\t")[-1] for row in rows)))
         alphabet, numbers = np.unique(letters, return_inverse=True)
         train, validation = np.split(numbers.astype(np.uint8), [len(numbers) * 9 // 10])
-        np.savez(path, train=train, validation=validation, n_tokens=len(alphabet))
-    return path
+        return {"train": train, "validation": validation, "n_tokens": len(alphabet)}
+
+    return _made_once("jaxresearch-bench-definitions.npz", arrays)
 
 
 def _mnist_file() -> Path:
     """Returns the file that Keras would have downloaded, made from the bundled archives."""
-    from jaxresearch import data
 
-    path = Path(tempfile.gettempdir()) / "jaxresearch-bench-mnist.npz"
-    if not path.is_file():
+    def arrays():
+        from jaxresearch import data
+
         mnist = data.load("mnist")
-        arrays = {
+        return {
             f"{short}_{part}": getattr(mnist, part)[name].squeeze().astype(np.uint8)
             for part in ("train", "test")
             for short, name in (("x", "inputs"), ("y", "targets"))
         }
-        np.savez(path, **arrays)
+
+    return _made_once("jaxresearch-bench-mnist.npz", arrays)
+
+
+def _made_once(name: str, arrays: Callable[[], dict[str, Any]]) -> Path:
+    """Returns a file of arrays in the temporary folder; it is there when it is whole."""
+    path = Path(tempfile.gettempdir()) / name
+    if not path.is_file():
+        part = path.with_name(f"{os.getpid()}-{name}")
+        np.savez(part, **arrays())
+        part.replace(path)
     return path

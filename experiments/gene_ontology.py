@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import decoding, losses, metrics, models, statistics, training
+from jaxresearch import decoding, losses, metrics, models, ngrams, statistics, training
 from jaxresearch.data import text
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -85,7 +85,7 @@ def report(hyperparameters, params, collected, dataset):
     prompts = [[END, *tokeniser.encode(definition)[: LONGEST - 2], TERM] for definition in definitions]
     named = [tokeniser.decode(row) for row in written(hyperparameters, first, prompts, decoding.greedy(), n_new=N_NEW)]
     leading_words = n_leading(collected)
-    leading = [" ".join(definition.split()[:leading_words]) for definition in definitions]
+    leading = [" ".join(text.words(definition)[:leading_words]) for definition in definitions]
     own, simple = (
         np.array(
             [metrics.rouge_l(text.words(said), text.words(true)).f1 for said, true in zip(side, terms, strict=True)]
@@ -93,12 +93,15 @@ def report(hyperparameters, params, collected, dataset):
         for side in (named, leading)
     )
     gain = statistics.paired_difference(own, simple)
+    by_order = {order: bits_of_ngrams(collected, order) for order in (5, 8)}
     return "\n".join(
         [
+            "Interpolated n-gram models of the same bytes, bits a byte of the test part: "
+            + ", ".join(f"{order}-grams {bits:.3f}" for order, bits in by_order.items()),
             "Ten texts, drawn at temperature 0.8 from the likeliest tokens that have 95 % together:",
             *(f"{number}. {written}" for number, written in enumerate(texts, 1)),
             f"Terms for {len(terms)} definitions of the test part: ROUGE-L {own.mean():.3f}, that of the leading words "
-            f"{simple.mean():.3f}; difference {gain.mean:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f}, paired).",
+            f"{simple.mean():.3f}; difference {gain.mean:+.3f} (95 % interval over definitions {gain.low:+.3f} to {gain.high:+.3f}, paired; first seed).",
             "Ten of them:",
             *(
                 f"{number}. {said} (is: {true})"
@@ -139,6 +142,18 @@ def tokeniser_of(collected):
     if len(tokeniser.names) < N_TOKENS:
         raise ValueError(f"the text must give {N_TOKENS} tokens; it gives {len(tokeniser.names)}. Lower N_TOKENS.")
     return tokeniser
+
+
+def bits_of_ngrams(collected, order):
+    """Returns the bits a byte of the test part under an interpolated model of the training part, line ends and all."""
+
+    def sequences(part):
+        lines = zip(part["inputs"]["definition"], part["inputs"]["term"], strict=True)
+        return [np.frombuffer(f"{d}\n{t}\n".encode(), np.uint8).astype(np.int32) for d, t in lines]
+
+    model, asked = ngrams.fit_ngrams(sequences(collected.train), order=order, n_tokens=256), sequences(collected.test)
+    nats = -sum(ngrams.log_probabilities(model, one).sum() for one in asked)
+    return nats / np.log(2) / sum(map(len, asked))
 
 
 def n_leading(collected):

@@ -180,7 +180,9 @@ def _error(accuracy, place: Any = ...):
 
 experiment = Experiment(
     question="Does a small BERT find splice junctions better than the networks of 1992, and does pre-training help?",
-    claim=Claim(text="at most 3.5 % errors in ten-fold cross-validation", metric="test/error", at_most=0.035),
+    claim=Claim(
+        text="at most 3.5 % errors in ten-fold cross-validation", metric="test/error", at_most=0.035, n_folds=10
+    ),
     hyperparameters=Genome(),
     source="splice",
     collect=collect,

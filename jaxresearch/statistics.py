@@ -35,6 +35,7 @@ class Claim:
         metric: The name of the metric, as ``"test/accuracy"``.
         at_least: The bound from below, or None.
         at_most: The bound from above, or None.
+        n_folds: The folds of the cross-validation that it is about; 0 where it is about the test part.
 
     Raises:
         ValueError: If not exactly one bound is given.
@@ -51,6 +52,7 @@ class Claim:
     metric: str
     at_least: float | None = None
     at_most: float | None = None
+    n_folds: int = 0
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import statistics
 import time
 
@@ -28,7 +29,7 @@ def windows(stream):
     return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
 
 
-n_devices = sweeps.split_cpu()  # a batch is split over the cores
+n_devices = math.gcd(BATCH, sweeps.split_cpu())  # a batch is split over the cores, in equal parts
 with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
     n_tokens = int(file["n_tokens"])
@@ -36,7 +37,7 @@ with np.load(arguments.data) as file:
 sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
 model = models.decoder(n_tokens, sizes)
 loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-estimator = gradients.clipped(gradients.sharded(gradients.plain(loss_fn)), max_norm=1.0)
+estimator = gradients.clipped(gradients.sharded(gradients.plain(loss_fn), n_devices=n_devices), max_norm=1.0)
 optimizer = optax.adamw(
     optax.warmup_cosine_decay_schedule(1e-3 / (WARM_UP + 1), 1e-3, WARM_UP, arguments.steps, 1e-4),
     b2=0.99,

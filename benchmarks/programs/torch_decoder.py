@@ -1,4 +1,4 @@
-"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it."""
+"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it (GELU by tanh, as ours)."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ class Normalised(nn.Module):
 
     def forward(self, x):
         """Returns vectors of mean 0 and variance 1, scaled."""
-        return functional.layer_norm(x, (WIDTH,), self.weight)
+        return functional.layer_norm(x, (WIDTH,), self.weight, eps=1e-6)
 
 
 class Block(nn.Module):
@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_network = Normalised(), Normalised()
         self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
         self.mix = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.network_in, self.gelu = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU()
+        self.network_in, self.gelu = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(approximate="tanh")
         self.network_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
 
     def forward(self, x):

@@ -296,9 +296,12 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
         return "undecided", "a smoke run decides nothing"
     if options.train_examples is not None:
         return "undecided", f"the claim is about all training examples, this run about {options.train_examples}"
-    for of_claim, of_run in ((experiment.source, options.data), (experiment.target, options.target)):
-        if of_run != of_claim:
-            return "undecided", f"the claim is about {of_claim}, this run about {of_run}"
+    if options.init_from is not None:
+        return "undecided", "the claim is about parameters drawn anew, this run begins with those of another"
+    of_claim = (experiment.source, experiment.target, f"{experiment.claim.n_folds} folds")
+    for claimed, asked in zip(of_claim, (options.data, options.target, f"{options.folds} folds"), strict=True):
+        if asked != claimed:
+            return "undecided", f"the claim is about {claimed}, this run about {asked}"
     if n == 1:
         return "undecided", "a single seed has no interval"
     if low is None:
