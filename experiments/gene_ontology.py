@@ -101,7 +101,8 @@ def report(hyperparameters, params, collected, dataset):
             "Ten texts, drawn at temperature 0.8 from the likeliest tokens that have 95 % together:",
             *(f"{number}. {written}" for number, written in enumerate(texts, 1)),
             f"Terms for {len(terms)} definitions of the test part: ROUGE-L {own.mean():.3f}, that of the leading words "
-            f"{simple.mean():.3f}; difference {gain.mean:+.3f} (95 % interval over definitions {gain.low:+.3f} to {gain.high:+.3f}, paired; first seed).",
+            f"{simple.mean():.3f}; difference {gain.mean:+.3f} (95 % interval over definitions {gain.low:+.3f} to "
+            f"{gain.high:+.3f}, in pairs; the model is that of the first seed).",
             "Ten of them:",
             *(
                 f"{number}. {said} (is: {true})"

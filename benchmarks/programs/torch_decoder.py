@@ -1,4 +1,4 @@
-"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it (GELU by tanh, as ours)."""
+"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it."""
 
 import argparse
 import json
