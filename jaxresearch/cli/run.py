@@ -298,8 +298,9 @@ def _verdict(experiment: Experiment, options: Options, summary: dict[str, Any]) 
         return "undecided", f"the claim is about all training examples, this run about {options.train_examples}"
     if options.init_from is not None:
         return "undecided", "the claim is about parameters drawn anew, this run begins with those of another"
-    of_claim = (experiment.source, experiment.target, f"{experiment.claim.n_folds} folds")
-    for claimed, asked in zip(of_claim, (options.data, options.target, f"{options.folds} folds"), strict=True):
+    parts = [f"{folds} folds" if folds else "the test part" for folds in (experiment.claim.n_folds, options.folds)]
+    of_claim = (experiment.source, experiment.target, parts[0])
+    for claimed, asked in zip(of_claim, (options.data, options.target, parts[1]), strict=True):
         if asked != claimed:
             return "undecided", f"the claim is about {claimed}, this run about {asked}"
     if n == 1:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, real files, one line for a mistake and nothing left behind."""
 
+import dataclasses
 import functools
 import gzip
 import json
@@ -16,6 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from jaxresearch import experiment, statistics
+from jaxresearch.cli.options import parse
+from jaxresearch.cli.run import _verdict
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--epochs", "1", "--seeds", "2"]
@@ -115,6 +120,28 @@ def _csv(path):
     rows = (f"{i % 7},{('red', 'blue', '')[i % 3]},{'ab'[i % 2]}\n" for i in range(80))
     path.write_text("age,colour,kind\n" + "".join(rows))
     return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "because"),
+    [
+        ({}, "supported", "over 10 seeds"),
+        ({"data": "mine.csv"}, "undecided", "the claim is about mnist, this run about mine.csv"),
+        ({"folds": 10}, "undecided", "the claim is about the test part, this run about 10 folds"),
+        ({"train_examples": 100}, "undecided", "the claim is about all training examples, this run about 100"),
+        ({"init_from": Path("other")}, "undecided", "the claim is about parameters drawn anew"),
+        ({"smoke": True}, "undecided", "a smoke run decides nothing"),
+    ],
+)
+def test_what_the_claim_is_not_about_decides_nothing(changed, verdict, because):
+    mnist = experiment.load("mnist", directory=ROOT / "experiments")
+    asked = dataclasses.replace(parse(mnist, ["--seeds", "10"], prog="run"), **changed)
+    summary = statistics.summary(np.linspace(0.99, 0.991, 10))
+    found, why = _verdict(mnist, asked, summary)
+    assert found == verdict and because in why
+    if "folds" in changed:
+        of_folds = dataclasses.replace(mnist, claim=dataclasses.replace(mnist.claim, n_folds=10))
+        assert _verdict(of_folds, asked, summary)[0] == "supported"
 
 
 @pytest.mark.parametrize("kind", ["idx", "npz", "csv", "parquet"])
