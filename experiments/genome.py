@@ -43,12 +43,10 @@ class Genome:
         1.0, "step size of all layers but the head, in units of the head's; 0 freezes them", at_least=0
     )
     weight_decay: float = swept(0.01, "share of the weights that a step of size 1 takes away", at_least=0)
-    masked_share: float = swept(0.15, "share of tokens that a draw does not see", at_least=0, below=1)
+    masked_share: float = swept(0.15, "share of tokens that a step does not see", at_least=0, below=1)
     dropout_rate: float = static(0.4, "share of entries left out in training", at_least=0, at_most=0.9)
     n_members: int = static(5, "classifiers that decide together; each sees its share of a batch", at_least=1)
-    n_draws: int = static(
-        64, "draws of hidden tokens and units that the probabilities of a class are the mean of", at_least=1
-    )
+    n_draws: int = static(64, "draws of dropout that the probabilities of a class are the mean of", at_least=1)
     batch_size: int = static(250, "sequences a step", at_least=1)
     epochs: int = static(150, "passes over the training data, of which each member sees its share", at_least=1)
     width: int = static(48, "entries of a token's vector", at_least=4)
@@ -88,9 +86,11 @@ def model(hyperparameters, card):
     if not card.class_names:
         return models.encoder(n_tokens, sizes_of(h))
     classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h))
-    partly_seen = models.word_dropout(classifier, rate=h.masked_share, token=MASK)
-    member = models.averaged(jax.random.key(0), partly_seen, n_draws=h.n_draws)
-    return models.ensemble(member, n_members=h.n_members)
+    member = models.averaged(jax.random.key(0), classifier, n_draws=h.n_draws)
+    hiding = models.word_dropout(
+        member, rate=h.masked_share, token=MASK
+    )  # in training alone: whose draws are not averaged
+    return models.ensemble(hiding, n_members=h.n_members)
 
 
 def loss_fn(model, hyperparameters):
@@ -132,22 +132,42 @@ def evaluation(card):
 
 
 def report(hyperparameters, params, collected, dataset):
-    """Returns how well k-means finds the classes again, in the embeddings and in counts of three letters."""
+    """Returns the errors without duplicates, and how well k-means finds the classes in embeddings and in counts of letters."""
     if not dataset.card.class_names:
         return ""
+    classify = jax.jit(model(hyperparameters, dataset.card).apply)
     embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(hyperparameters)).apply)
-    found = {"embeddings": [], "3-mer counts": []}
-    firsts = jax.tree.map(lambda leaf: leaf[:, 0], params)  # the first member of each run
-    for place in range(len(firsts["embedding"])):
-        test = dataset.of_run(place).test
-        own = jax.tree.map(lambda leaf, place=place: leaf[place], firsts)
-        counts = dna.kmer_counts(_bases(test["inputs"]), k=3)
-        for name, points in (("embeddings", embed(own, {}, test["inputs"])[0]), ("3-mer counts", counts)):
+    errors, found = [], {"embeddings": [], "3-mer counts": []}
+    for place in range(len(params["embedding"])):
+        of_run = dataset.of_run(place)
+        is_asked = np.asarray(of_run.test.get("weights", np.ones(len(of_run.test["targets"])))) > 0
+        tokens, classes = of_run.test["inputs"][is_asked], of_run.test["targets"][is_asked]
+        own = jax.tree.map(lambda leaf, place=place: leaf[place], params)
+        is_wrong = np.asarray(classify(own, {}, tokens)[0]).argmax(axis=-1) != classes
+        errors.append(is_wrong[_are_new(tokens, of_run.train["inputs"])].mean())
+        first = jax.tree.map(lambda leaf: leaf[0], own)  # member
+        counts = dna.kmer_counts(_bases(tokens), k=3)
+        for name, points in (("embeddings", embed(first, {}, tokens)[0]), ("3-mer counts", counts)):
             clusters = clustering.k_means(jax.random.key(place), jnp.asarray(points), n_clusters=3).labels
-            found[name].append(metrics.adjusted_rand_index(test["targets"], clusters, n_labels=3, n_clusters=3))
-    summaries = {name: statistics.summary(np.array(values)) for name, values in found.items()}
-    said = (f"{name} {s['mean']:.3f} ({s['ci95'][0]:.3f} to {s['ci95'][1]:.3f})" for name, s in summaries.items())
-    return f"k-means of the test windows, adjusted Rand index with the classes (95 % interval over runs): {', '.join(said)}"
+            found[name].append(metrics.adjusted_rand_index(classes, clusters, n_labels=3, n_clusters=3))
+    return (
+        f"errors of test windows that do not stand in the training part, too: {_in_words(errors)}; k-means of all test windows, "
+        f"adjusted Rand index with the classes: {', '.join(f'{name} {_in_words(values)}' for name, values in found.items())}"
+    )
+
+
+def _are_new(tokens, known):
+    """Tells which windows are not among those known."""
+    seen = {row.tobytes() for row in known}
+    return np.array([row.tobytes() not in seen for row in tokens])
+
+
+def _in_words(values):
+    """Returns a mean over runs and its interval."""
+    found = statistics.summary(np.array(values))
+    return "{:.4f} ({})".format(
+        found["mean"], " to ".join("-" if end is None else f"{end:.4f}" for end in found["ci95"])
+    )
 
 
 def sizes_of(h):
