@@ -180,7 +180,7 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     places = [bases[..., i : length - k + 1 + i : stride] for i in range(k)]
     tokens, ambiguous = np.zeros(places[0].shape, np.int32), np.zeros(places[0].shape, bool)
     for place in places:
-        tokens = 4 * tokens + (place & 3)
+        tokens = 4 * tokens + (place & 3).astype(np.int32)  # wide and unsigned bases would widen them
         ambiguous |= place == _AMBIGUOUS
     return np.where(ambiguous, np.int32(4**k), tokens)
 
