@@ -55,13 +55,25 @@ class Genome:
 
 
 def collect(source, *, target=None):
-    """Returns labelled windows, or those of a genome: its last tenth is the test part."""
+    """Returns labelled windows, or those of a genome: its last tenth is the test part. Records shorter than one are left out."""
     if source == "splice":
         return data.load(source, target=target)
+    if target is not None:
+        raise ValueError(f"target must come with a table; got {target!r} for {source}, which is FASTA. Leave it out.")
     records = dna.chromosome_3() if source == "chr3" else dna.read_fasta(source)
-    windows = np.concatenate([dna.windows(dna.bases(b), length=LENGTH, stride=20) for b in records.values()])
+    card = dna.CHROMOSOME_3 if source == "chr3" else dna.fasta_card(source)
+    longest = max(records, key=lambda name: len(records[name]))
+    if len(records[longest]) < LENGTH:
+        raise ValueError(
+            f"a record of {source} must hold {LENGTH} bases or more; the longest, {longest!r}, holds "
+            f"{len(records[longest])}. Give it a longer one."
+        )
+    long_enough = (dna.bases(sequence) for sequence in records.values() if len(sequence) >= LENGTH)
+    windows = np.concatenate([dna.windows(of_one, length=LENGTH, stride=20) for of_one in long_enough])
     train, test = ({"inputs": part, "targets": part} for part in np.split(windows, [len(windows) * 9 // 10]))
-    return data.Dataset(train, test, None, data.DataCard(name=source, source=source))
+    made = data.Dataset(train, test, None, card)
+    data.check(made)
+    return made
 
 
 def preprocess(collected):

@@ -58,7 +58,8 @@ def parse(experiment: Experiment, words: list[str], *, prog: str, command: str =
         The options.
 
     Raises:
-        UsageError: If a word is unknown (with the nearest name) or a value is not of its type.
+        UsageError: If a word is unknown (with the nearest name), a value is not of its type, there are too few folds, or
+            both folds and seeds are given.
         SystemExit: After printing help.
 
     Example:
@@ -68,7 +69,9 @@ def parse(experiment: Experiment, words: list[str], *, prog: str, command: str =
         tyro documentation. https://brentyi.github.io/tyro/
     """
     fields = {name: field for name, field in _run_fields(experiment).items() if name not in REFUSED[command]}
-    return _options(experiment, _values(experiment, words, prog, command, fields))
+    values = _values(experiment, words, prog, command, fields)
+    _refuse_seeds_of_folds(words, values.get("folds", 0))
+    return _options(experiment, values)
 
 
 def parse_study(experiment: Experiment, words: list[str], *, prog: str) -> tuple[Options, Budget]:
@@ -116,6 +119,8 @@ def _options(experiment: Experiment, values: dict[str, Any]) -> Options:
     names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
     chosen = dataclasses.replace(experiment.hyperparameters, **{name: values[name] for name in names})
     given = {name: values.get(name, default) for name, (_, default, _) in _run_fields(experiment).items()}
+    if given["folds"] < 0 or given["folds"] == 1:
+        raise UsageError(f"folds must be 2 or more, or 0 for none; got {given['folds']}. Ask for 10.")
     given["seeds"] = given["folds"] or given["seeds"]
     return Options(**given, hyperparameters=chosen)
 
@@ -129,7 +134,11 @@ def _run_fields(experiment: Experiment) -> Fields:
             0,
             "cross-validation instead of seeds: run i is tested on fold i of all examples, with seed i; 0: none",
         ),
-        "train_examples": (int | None, None, "training examples of a run, drawn at random (default: all)"),
+        "train_examples": (
+            int | None,
+            None,
+            "training examples of a run, fewer than there are, drawn at random (default: all)",
+        ),
         "init_from": (
             Path | None,
             None,
@@ -183,6 +192,12 @@ def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
             near = difflib.get_close_matches(written, known, n=1)
             advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
             raise UsageError(f"option must be one of the experiment's; got {word}. {advice}")
+
+
+def _refuse_seeds_of_folds(words: list[str], folds: int) -> None:
+    """Raises where seeds are written beside folds, of which each has a seed of its own."""
+    if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
+        raise UsageError(f"seeds must be left out with folds; got both. Run i of --folds {folds} has seed i.")
 
 
 def _first_sentence(box: str) -> str:

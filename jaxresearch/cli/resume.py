@@ -1,5 +1,6 @@
 """``jaxresearch resume DIR``: what its own configuration says, from where it stopped; ``jaxresearch verify DIR``."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from jaxresearch import experiment as experiments
 from jaxresearch import records
 from jaxresearch.cli.axes import words_of_axes
-from jaxresearch.cli.options import REFUSED, UsageError
+from jaxresearch.cli.options import REFUSED, Options, UsageError
 from jaxresearch.cli.run import run, told
 from jaxresearch.records.wording import words_of
 
@@ -71,9 +72,11 @@ def config_in(path: Path) -> dict[str, Any]:
 
 def words_in(config: dict[str, Any], path: Path) -> list[str]:
     """Returns the command line that a configuration came from; it is parsed and checked like any other."""
-    names = ("seeds", "data", "target", "smoke", "save_every", "on_nonfinite", "encrypt_with", "track")
+    names = {field.name for field in dataclasses.fields(Options)} - {"directory", "hyperparameters"}
     absent = {*REFUSED[records.command_of(config)], *config.get("study", ()), *config.get("axes", ())}
-    values = {name: config.get(name) for name in names} | config["hyperparameters"]
+    if config.get("folds"):
+        absent.add("seeds")  # as many as folds, and asked for with them
+    values = {name: config.get(name) for name in sorted(names)} | config["hyperparameters"]
     given = {name: value for name, value in values.items() if name not in absent}
     for name in ("smoke", "track"):  # are not written where they are not asked for
         if not given.get(name):

@@ -112,10 +112,12 @@ def collected_and_preprocessed(experiment: Experiment, options: Options, cipher:
         raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
     experiments.check(options.hyperparameters)
     with data.sealed_by(cipher):
-        collected = experiment.collect(options.data, target=options.target)
+        everything = experiment.collect(options.data, target=options.target)
+    collected = _of_run(options, everything, 0)
     dataset = _preprocessed(experiment, options, collected)
-    if options.folds:
-        collected = data.fold(collected, 0, n_folds=options.folds)
+    if options.folds:  # one at a time: of what was collected, no two folds are held at once but the first
+        others = (_of_run(options, everything, place) for place in range(1, options.folds))
+        dataset = data.stacked([dataset, *(_preprocessed(experiment, options, other) for other in others)])
     experiments.n_steps(options.hyperparameters, dataset.n_train)
     names = [f"test/{metric}" for metric in experiment.metrics(dataset.card)]
     if experiment.claim.metric not in names:
@@ -123,16 +125,20 @@ def collected_and_preprocessed(experiment: Experiment, options: Options, cipher:
     return collected, dataset
 
 
-def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
-    """Returns the data as it is trained on; of folds, each is preprocessed by its own training part."""
+def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
+    """Returns what one run has of the data, as collected: its fold, and so many of its training examples."""
     if options.folds:
-        if options.folds < 2:
-            raise UsageError(f"folds must be 2 or more, or 0 for none; got {options.folds}. Ask for 10.")
-        folded = (data.fold(collected, place, n_folds=options.folds) for place in range(options.folds))
-        alone = dataclasses.replace(options, folds=0)
-        return data.stacked([_preprocessed(experiment, alone, one) for one in folded])
-    if options.train_examples is not None:
-        collected = collected._replace(train=data.sample(collected.train, options.train_examples))
+        collected = data.fold(collected, place, n_folds=options.folds)
+    n, n_all = options.train_examples, len(collected.train["targets"])
+    if n is None:
+        return collected
+    if n >= n_all:
+        raise UsageError(f"train_examples must be below the {n_all} that there are; got {n}. Leave it out to take all.")
+    return collected._replace(train=data.sample(collected.train, n))
+
+
+def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
+    """Returns the data of one run as it is trained on."""
     dataset = experiment.preprocess(collected)
     if not options.smoke:
         return dataset
@@ -155,7 +161,7 @@ def begun(experiment: Experiment, options: Options, dataset: Dataset, cipher: An
             f"vocabulary must be that of {options.init_from}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
             f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
         )
-    params = records.read_params(options.init_from, cipher=cipher)
+    params = records.read_params(options.init_from, cipher=cipher, smoke=options.smoke)
     first = jax.tree.map(lambda leaf: leaf[0], params)
     model = experiment.model
     return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), first))

@@ -223,8 +223,14 @@ def _story(
         "holds the training part's examples: it describes them, and forecasts nothing" if is_same else "was not read"
     )
     validation = "the data's own validation part" if has_own else "validation data held out of the training part"
-    all_of_it = "the training data" if has_own else "all training data"
-    of_source = {"data": (options.data, experiment.source), "target": (options.target, experiment.target)}
+    n, trained_on = options.train_examples, "the training data" if has_own else "all training data"
+    if n is not None:
+        trained_on = f"{n:,} training examples, drawn at random,"
+    of_source = {
+        "data": (options.data, experiment.source),
+        "target": (options.target, experiment.target),
+        "train_examples": (n, None),
+    }
     source = words_of({option: asked for option, (asked, plain) in of_source.items() if asked != plain})
     plain, best = (dataclasses.asdict(setting) for setting in (experiment.hyperparameters, conclusion.best))
     changes = words_of({name: value for name, value in best.items() if value != plain[name]})
@@ -245,7 +251,7 @@ def _story(
         "",
         "## What was chosen and decided",
         "",
-        f"Chosen: {f'`{shlex.join(changes)}`' if changes else 'the plain settings'}, trained anew on {all_of_it} with "
+        f"Chosen: {f'`{shlex.join(changes)}`' if changes else 'the plain settings'}, trained anew on {trained_on} with "
         f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
         "last adjustment.",
         "",

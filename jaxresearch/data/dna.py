@@ -1,5 +1,6 @@
 """DNA as arrays: FASTA files, bases as small integers, k-mers and windows; NumPy on the host."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,18 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from jaxresearch.data.bundled import read_bundled
+from jaxresearch.data.dataset import DataCard
 from jaxresearch.data.tables import unpacked
 
 _CHROMOSOME_3 = "human_chr3_42-44mb.fa.xz"
 _SHA256 = "6c92e7ff10456b4f390b4b6aec2ad5aff3d190f2707bf705871e887349969399"
+CHROMOSOME_3 = DataCard(
+    name="chr3",
+    source="bundled; human genome, assembly hg19 (GRCh37), chromosome 3 from 42 to 44 million",
+    licence="public assembly, taken from a package under the Artistic License",
+    citation="International Human Genome Sequencing Consortium (2004), Nature 431, doi:10.1038/nature03001",
+    sha256=((_CHROMOSOME_3, _SHA256),),
+)
 
 _AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
 _UNKNOWN = 5  # no IUPAC letter
@@ -58,6 +67,34 @@ def read_fasta(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     return _records(unpacked(path.read_bytes(), path), str(path))
+
+
+def fasta_card(path: str | Path) -> DataCard:
+    r"""Returns the card of a FASTA file: its name, its path and its SHA-256.
+
+    Args:
+        path: The file, packed or not.
+
+    Returns:
+        The card; the licence of a file of one's own is not known.
+
+    Raises:
+        OSError: If the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.fa"
+        >>> _ = path.write_text(">first\nACGT\n")
+        >>> fasta_card(path).name, fasta_card(path).sha256[0][1][:8]
+        ('mine', 'fa1c7530')
+
+    References:
+        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return DataCard(name=path.stem, source=str(path), sha256=((path.name, digest),))
 
 
 def chromosome_3() -> dict[str, str]:
@@ -180,7 +217,7 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     places = [bases[..., i : length - k + 1 + i : stride] for i in range(k)]
     tokens, ambiguous = np.zeros(places[0].shape, np.int32), np.zeros(places[0].shape, bool)
     for place in places:
-        tokens = 4 * tokens + (place & 3)
+        tokens = 4 * tokens + (place & 3).astype(np.int32)  # wide and unsigned bases would widen them
         ambiguous |= place == _AMBIGUOUS
     return np.where(ambiguous, np.int32(4**k), tokens)
 

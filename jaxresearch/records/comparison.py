@@ -25,10 +25,10 @@ def compare(runs: tuple[Recorded, ...]) -> Comparison:
         runs: The first is the one that the others are compared with.
 
     Raises:
-        ValueError: If the runs are of other data, are not all whole, or have no metric in common.
+        ValueError: If the runs are of other data or folds, are not all whole, or have no metric in common.
     """
     _require_comparable(runs)
-    chosen = [{"experiment": run.result["experiment"], **run.hyperparameters} for run in runs]
+    chosen = [{"experiment": run.result["experiment"], **_asked(run), **run.hyperparameters} for run in runs]
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     settings = [
@@ -50,10 +50,22 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
             )
         if run.result["smoke"] != first.result["smoke"]:
             raise ValueError(f"runs must all be whole, or all --smoke; {first.path} and {run.path} are not alike.")
+        folds = [one.result.get("n_folds", 0) for one in (first, run)]
+        if folds[0] != folds[1]:  # else fold i would be paired with seed i, which is tested on other examples
+            raise ValueError(
+                f"runs must all be of seeds, or of as many folds; {first.path} has n_folds {folds[0]}, {run.path} {folds[1]}. "
+                "Run it again with the same --folds."
+            )
     if not _shared(runs):
         raise ValueError(
             f"runs must report a metric in common; those of {first.path} are {', '.join(first.result['metrics'])}."
         )
+
+
+def _asked(run: Recorded) -> dict[str, Any]:
+    """Returns what a run was asked for besides its hyperparameters, where it was."""
+    asked = {name: run.config.get(name) for name in ("train_examples", "init_from")}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _data(run: Recorded) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The parameters that another run ended with, read without its experiment."""
 
 import functools
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,19 @@ from jaxresearch.records.run_directory import read_json
 _NAME = re.compile(r"\['([^']+)'\]")
 
 
-def read_params(directory: Path, *, cipher: Any = None) -> dict[str, Any]:
-    """Returns the parameters of the last state of a run, in dicts by their names, with a leading axis of seeds.
+def read_params(directory: Path, *, cipher: Any = None, smoke: bool = True) -> dict[str, Any]:
+    """Returns the parameters that a run ended with, in dicts by their names, with a leading axis of seeds.
 
     Every file of the state is verified before; the directory is another run's, and nothing in it is changed.
 
     Args:
         directory: Of the run.
         cipher: Opens the arrays, where they are sealed.
+        smoke: Whether those of a smoke run will do, which has hardly learnt anything.
 
     Raises:
-        CheckpointError: If there is no state, it does not verify or is sealed, or its parameters are not in dicts.
+        CheckpointError: If there is no state, the run has not ended or is a smoke run, the state does not verify or is
+            sealed, or its parameters are not in dicts.
 
     Example:
         >>> import tempfile
@@ -32,12 +36,14 @@ def read_params(directory: Path, *, cipher: Any = None) -> dict[str, Any]:
         >>> directory = Path(tempfile.mkdtemp())
         >>> state = TrainState(np.zeros(1, int), {"layer": {"kernel": np.ones((1, 2))}}, {}, ())
         >>> _ = Checkpoints(directory).write(10, state)
+        >>> _ = (directory / "result.json").write_text('{"smoke": false}')  # the run has ended
         >>> read_params(directory)["layer"]["kernel"].tolist()
         [[1.0, 1.0]]
     """
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
         raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
+    _require_ended(directory, smoke=smoke)
     step = checkpoints.steps()[-1]
     folder = checkpoints.folder / str(step)
     manifest = verify(folder)
@@ -62,7 +68,7 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
         directory: Of the run.
 
     Raises:
-        ValueError: If there is no ``config.json``, or it is not that of a run.
+        ValueError: If there is no ``config.json``, or it is not whole.
 
     Example:
         >>> vocabulary_of(Path("nowhere"))
@@ -75,7 +81,33 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
         raise ValueError(
             f"directory must be that of a run to begin with its parameters; {directory} holds no config.json."
         )
-    return tuple(read_json(path).get("data_card", {}).get("vocabulary", ()))
+    card = _entries(path).get("data_card")
+    vocabulary = card.get("vocabulary", []) if isinstance(card, dict) else None
+    if not isinstance(vocabulary, list):
+        raise ValueError(f"{path} must be the configuration of a run; it holds no data card that is whole. Restore it.")
+    return tuple(vocabulary)
+
+
+def _require_ended(directory: Path, *, smoke: bool) -> None:
+    """Raises where a run is still under way, or a smoke run that is not wanted."""
+    path = directory / "result.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"directory must be that of a run that has ended; {directory} holds no result.json. "
+            f"Go on with: jaxresearch resume {shlex.quote(str(directory))}"
+        )
+    if _entries(path).get("smoke") and not smoke:
+        raise CheckpointError(
+            f"parameters to begin with must be those of a whole run; {directory} is of a smoke run. Run it without --smoke."
+        )
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """Returns the content of one file of a run."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold entries by name; it holds {json.dumps(content)[:20]}. Restore it.")
+    return content
 
 
 def _nested(arrays: dict[int, np.ndarray], numbered: dict[int, dict[str, Any]]) -> dict[str, Any]:

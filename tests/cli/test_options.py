@@ -38,10 +38,39 @@ def test_a_boolean_is_switched_on_and_off_whatever_its_default(line, words, nest
     assert (settings.nesterov, settings.centred) == (nesterov, centred)
 
 
-@pytest.mark.parametrize("words", [[], ["--no-centred", "--nesterov", "--save-every", "0", "--learning-rate", "0"]])
+OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflow tensorboard --on-nonfinite skip"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--no-centred", "--nesterov", "--save-every", "0", "--learning-rate", "0"],
+        ["--folds", "3", *OTHERS.split()],
+        ["--seeds", "3", "--smoke", "--target", "kind", "--encrypt-with", "key"],
+    ],
+)
 def test_words_in_gives_the_options_again(line, words):
     options = parse(line, [*words, "--directory", "out"], prog="run")
     assert parse(line, words_in(dataclasses.asdict(options), Path("out")), prog="run") == options
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--folds", "-3"], "folds must be 2 or more, or 0 for none; got -3. Ask for 10."),
+        (["--folds", "1"], "folds must be 2 or more, or 0 for none; got 1"),
+        (
+            ["--folds", "10", "--seeds", "3"],
+            "seeds must be left out with folds; got both. Run i of --folds 10 has seed i.",
+        ),
+        (["--seeds=10", "--folds=10"], "seeds must be left out with folds; got both"),
+    ],
+)
+def test_folds_are_two_or_more_and_stand_without_seeds(line, words, message):
+    with pytest.raises(UsageError, match=message):
+        parse(line, words, prog="run")
+    assert parse(line, ["--folds", "0", "--seeds", "3"], prog="run").seeds == 3
 
 
 def test_words_in_of_a_study_are_those_that_it_has(line):

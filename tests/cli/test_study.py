@@ -116,6 +116,16 @@ def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(stud
     assert "Traceback" not in done.stderr and not (directory / "result.json").exists()
 
 
+def test_the_story_tells_how_many_examples_it_is_about(jaxresearch, tmp_path):
+    words = "--rounds 1 --seeds 2 --fresh-seeds 2 --epochs 5 --train-examples 1234 --directory".split()
+    done = jaxresearch("study", "house_prices", *words, tmp_path / "study")
+    assert done.returncode == 0, done.stderr
+    story = (tmp_path / "study" / "study.md").read_text()
+    assert "trained anew on 1,234 training examples" in story and "all training data" not in story
+    again = next(line for line in story.splitlines() if line.startswith("Again"))
+    assert "--train-examples 1234" in again
+
+
 def test_a_signal_before_anything_is_recorded_leaves_no_directory(house, tmp_path):
     directory = tmp_path / "own" / "study"
     command = [sys.executable, "-m", "jaxresearch", "study", str(house), *SHORT, "--directory", str(directory)]

@@ -140,6 +140,14 @@ def test_kmers_agree_with_a_loop(k, stride):
     assert tokens.dtype == np.int32
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.uint32, np.uint64])
+def test_kmers_are_int32_whatever_the_bases_are(kind):
+    made = _random_bases((2, 20)).astype(kind)
+    tokens = dna.kmers(made, k=15)
+    assert tokens.dtype == np.int32
+    np.testing.assert_array_equal(tokens, dna.kmers(made.astype(np.int8), k=15))
+
+
 def test_kmers_name_each_kmer_once():
     every = np.array(list(itertools.product(range(4), repeat=4)), np.int8)
     assert dna.kmers(every, k=4)[:, 0].tolist() == list(range(256))

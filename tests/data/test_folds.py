@@ -1,5 +1,7 @@
 """Folds: disjoint, complete, stratified, preprocessed by their own training part, and one program for all."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,8 +43,8 @@ def test_fold_is_the_same_for_the_same_seed_and_another_for_another():
 
 def test_fold_takes_values_and_tokens_which_have_no_classes():
     for targets in (np.random.default_rng(0).normal(size=(20, 1)), np.arange(40).reshape(20, 2)):
-        part = {"inputs": np.arange(20), "targets": targets}
-        made = data.fold(Dataset(part, part, part, DataCard(name="a", source="b")), 1, n_folds=4)
+        parts = [{"inputs": np.arange(len(targets)) + start, "targets": targets} for start in (0, 20, 40)]
+        made = data.fold(Dataset(*parts, DataCard(name="a", source="b")), 1, n_folds=4)
         assert (len(made.train["targets"]), len(made.test["targets"])) == (
             3 * len(targets) * 3 // 4,
             3 * len(targets) // 4,
@@ -88,6 +90,49 @@ def test_stacked_refuses_folds_whose_examples_differ():
     wide = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2))})
     with pytest.raises(ValueError, match="folds must agree in the shape"):
         data.stacked([one, wide])
+
+
+def test_fold_counts_parts_that_are_the_same_examples_once():
+    inputs = {"area": np.array([1.0, np.nan, 3.0, 4.0]), "street": np.array(["a", "", "b", "a"])}
+    part = {"inputs": inputs, "targets": np.arange(4.0)[:, None]}
+    equal = {"inputs": {name: values.copy() for name, values in inputs.items()}, "targets": part["targets"].copy()}
+    for test, validation in ((part, None), (equal, None), (equal, part)):
+        made = data.fold(Dataset(part, test, validation, DataCard(name="a", source="b")), 0, n_folds=2)
+        both = np.concatenate([made.train["targets"], made.test["targets"]])
+        assert sorted(both[:, 0]) == [0, 1, 2, 3]
+    other = {**equal, "inputs": {**inputs, "street": np.array(["a", "", "b", "b"])}}
+    made = data.fold(Dataset(part, other, None, DataCard(name="a", source="b")), 0, n_folds=2)
+    assert len(made.train["targets"]) + len(made.test["targets"]) == 8
+
+
+@pytest.mark.parametrize("name", ["vocabulary", "class_names", "feature_names"])
+def test_stacked_refuses_folds_that_learnt_other_names(name):
+    folded = [encoded(data.fold(dataset(), place, n_folds=3)) for place in range(3)]
+    cards = [
+        dataclasses.replace(one.card, **{name: names}) for one, names in zip(folded, ("ab", "ab", "ba"), strict=True)
+    ]
+    with pytest.raises(
+        ValueError, match=f"folds must agree in {name} .* in fold 2 than in fold 0.* Run seeds instead."
+    ):
+        data.stacked([one._replace(card=card) for one, card in zip(folded, cards, strict=True)])
+
+
+def test_sample_draws_exactly_so_many_also_where_classes_are_small():
+    for n_all, classes in ((53, 3), (10, 10), (12, 5)):
+        part = {"inputs": np.arange(n_all), "targets": np.arange(n_all) % classes}
+        for n in range(1, n_all):
+            drawn = data.sample(part, n)
+            exact = np.bincount(part["targets"]) * n / n_all
+            assert len(drawn["targets"]) == n
+            assert (np.abs(np.bincount(drawn["targets"], minlength=classes) - exact) < 1).all()
+    singles = {"inputs": np.arange(10), "targets": np.arange(10)}
+    drawn = [tuple(data.sample(singles, 5, seed=seed)["targets"]) for seed in range(5)]
+    assert len(set(drawn)) > 1  # not always the first classes
+
+
+def test_sample_draws_from_values_as_a_whole():
+    part = {"inputs": np.arange(9), "targets": np.arange(9.0)[:, None]}
+    assert len(data.sample(part, 8)["targets"]) == 8
 
 
 def test_sample_draws_so_many_by_class_in_their_order():

@@ -107,3 +107,18 @@ def test_both_readers_learn_to_sort(few):
         settings = dataclasses.replace(of.hyperparameters, reader=reader, width=16, n_layers=1, batch_size=32, epochs=8)
         outcome = execution.execute(of, settings, dataset, seeds=[0])
         assert outcome.metrics["accuracy"][0] > largest, reader
+
+
+def test_the_help_tells_the_step_size_of_each_reader():
+    of = experiment.load("abstract_sorting", directory=EXPERIMENTS)
+    (field,) = [one for one in dataclasses.fields(of.hyperparameters) if one.name == "learning_rate"]
+    assert "the bag of words takes ten times it" in field.metadata["help"]
+    peaks = {}
+    for reader in ("bag", "encoder"):
+        settings = dataclasses.replace(of.hyperparameters, reader=reader, weight_decay=0.0)
+        optimizer, params = of.optimizer(settings, 20), {"weights": np.zeros(1, np.float32)}
+        state = optimizer.init(params)
+        for _ in range(2):  # the second step is at the peak; of a gradient that stays the same, Adam makes one
+            update, state = optimizer.update({"weights": np.ones(1, np.float32)}, state, params)
+        peaks[reader] = -float(update["weights"][0])
+    assert peaks == pytest.approx({"bag": 2e-2, "encoder": 2e-3}, rel=1e-5)  # float32

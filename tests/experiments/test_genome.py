@@ -1,41 +1,49 @@
 """The genome experiment by its commands: pre-trained on FASTA, begun from another run, cross-validated, told in one line."""
 
+import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxresearch import records
+from jaxresearch import data, experiment, records
+from jaxresearch.data import dna
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(*words, experiment="genome"):
-    words = [sys.executable, "-m", "jaxresearch", "run", experiment, "--smoke", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+SMALL = "--width 16 --n-layers 1 --n-members 2 --n-draws 2".split()
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
+def genome():
+    return experiment.load("genome", directory=ROOT / "experiments")
+
+
+@pytest.fixture(scope="module")
+def run(jaxresearch):
+    return lambda *words, experiment="genome": jaxresearch("run", experiment, "--smoke", *words)
+
+
+@pytest.fixture(scope="module")
+def pretrained(run, tmp_path_factory):
     """Returns the directory of a run on a FASTA file of one's own."""
     folder = tmp_path_factory.mktemp("pretrained")
     letters = np.random.default_rng(0).choice(list("ACGTacgtN"), size=40_000)
     lines = "\n".join("".join(line) for line in letters.reshape(-1, 80))
     (folder / "my.fa").write_text(f">one of mine\n{lines}\n")
-    done = run("--data", folder / "my.fa", "--seeds", 1, "--directory", folder / "run")
+    done = run("--data", folder / "my.fa", "--seeds", 1, *SMALL, "--directory", folder / "run")
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
 
-def test_folds_begin_with_the_parameters_of_another_run(pretrained, tmp_path):
-    done = run("--folds", 2, "--init-from", pretrained, "--body-rate", 0, "--directory", tmp_path / "run")
+def test_folds_begin_with_the_parameters_of_another_run(run, pretrained, tmp_path):
+    words = ("--folds", 2, "--init-from", pretrained, "--body-rate", 0, *SMALL)
+    done = run(*words, "--directory", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     theirs, ours = records.read_params(pretrained), records.read_params(tmp_path / "run")
-    assert ours["embedding"].shape == (2, 3, *theirs["embedding"].shape[1:])
-    for member in range(3):
+    n_members = 2
+    assert ours["embedding"].shape == (2, n_members, *theirs["embedding"].shape[1:])
+    for member in range(n_members):
         np.testing.assert_array_equal(ours["embedding"][1, member], theirs["embedding"][0])
     assert np.abs(ours["head"]["kernel"]).max() > 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -49,25 +57,53 @@ def test_folds_begin_with_the_parameters_of_another_run(pretrained, tmp_path):
         (["--init-from", "nowhere"], "nowhere holds no config.json"),
         (["--folds", "1"], "folds must be 2 or more, or 0 for none; got 1"),
         (["--train-examples", "0"], "number of examples must be 1 or more; got 0"),
-        (["--data", "empty.fa"], "empty"),
-        (["--data", "README.md"], "README.md"),
+        (["--data", "empty.fa"], "must hold a FASTA record; it is empty"),
+        (["--data", "README.md"], "README.md must start with a header, as >name"),
+        (["--data", "short.fa"], "must hold 60 bases or more; the longest, 'b', holds 59"),
+        (["--data", "chr3", "--target", "x"], "target must come with a table; got 'x' for chr3"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(words, message, tmp_path):
+def test_mistakes_are_one_line_and_leave_nothing(run, words, message, tmp_path):
     (tmp_path / "empty.fa").write_text("")
-    words = [tmp_path / word if word == "empty.fa" else word for word in words]
+    (tmp_path / "short.fa").write_text(f">a\n{'A' * 20}\n>b\n{'C' * 59}\n")
+    words = [tmp_path / word if word.endswith(".fa") else word for word in words]
     done = run(*words, "--directory", tmp_path / "run")
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
-def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(pretrained, tmp_path):
+def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(run, pretrained, tmp_path):
     done = run("--init-from", pretrained, "--directory", tmp_path / "run", experiment="abstract_sorting")
     assert done.returncode == 2 and "vocabulary must be that of" in done.stderr and "token 0 is" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_wider_model_is_told_by_its_array(pretrained, tmp_path):
+def test_a_wider_model_is_told_by_its_array(run, pretrained, tmp_path):
     done = run("--init-from", pretrained, "--width", 64, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_whole_run_does_not_begin_with_a_smoke_run(jaxresearch, pretrained, tmp_path):
+    done = jaxresearch("run", "genome", "--seeds", 1, "--init-from", pretrained, "--directory", tmp_path / "run")
+    assert done.returncode == 2 and "is of a smoke run. Run it without --smoke." in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_records_shorter_than_a_window_are_left_out(genome, tmp_path):
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), size=300))
+    (tmp_path / "my.fa").write_text(f">short\nACGT\n>long\n{letters}\n>last\n{letters[:59]}\n")
+    made = genome.collect(str(tmp_path / "my.fa"))
+    windows = np.concatenate([made.train["inputs"], made.test["inputs"]])
+    np.testing.assert_array_equal(windows, dna.windows(dna.bases(letters), length=60, stride=20))
+
+
+def test_the_card_of_a_genome_tells_where_it_is_from(genome, tmp_path):
+    (tmp_path / "my.fa").write_text(">one\n" + "ACGT" * 30)
+    digest = hashlib.sha256((tmp_path / "my.fa").read_bytes()).hexdigest()
+    card = genome.collect(str(tmp_path / "my.fa")).card
+    assert card.sha256 == (("my.fa", digest),) and card.name == "my"
+    bundled = genome.collect("chr3").card
+    path = Path(data.__file__).parent / "archives" / "chromosome_3" / bundled.sha256[0][0]
+    assert bundled.sha256[0][1] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert bundled.licence and bundled.citation

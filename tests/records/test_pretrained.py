@@ -11,9 +11,11 @@ from jaxresearch.training import TrainState
 PARAMS = {"block": {"kernel": np.arange(12.0, dtype=np.float32).reshape(2, 2, 3), "bias": np.ones((2, 3), np.float32)}}
 
 
-def written(directory, params=PARAMS, cipher=None):
+def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}'):
     checkpoints = records.Checkpoints(directory, cipher=cipher)
     checkpoints.write(3, TrainState(np.zeros(2, np.int32), params, {}, optax.adam(0.1).init(params)))
+    if result is not None:
+        (directory / "result.json").write_text(result)
     return directory
 
 
@@ -56,6 +58,43 @@ def test_read_params_refuses_a_directory_without_states_and_params_that_are_no_d
     written(tmp_path, params=[jnp.ones((2, 3))])
     with pytest.raises(records.CheckpointError, match="must be in dicts by name"):
         records.read_params(tmp_path)
+
+
+def test_read_params_wants_a_run_that_has_ended(tmp_path):
+    directory = tmp_path / "my run"
+    directory.mkdir()
+    written(directory, result=None)
+    with pytest.raises(
+        records.CheckpointError, match=r"holds no result.json. Go on with: jaxresearch resume '.*my run'$"
+    ):
+        records.read_params(directory)
+    (directory / "result.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"result.json must hold entries by name; it holds \[\]. Restore it."):
+        records.read_params(directory)
+
+
+def test_read_params_refuses_a_smoke_run_where_it_is_told_to(tmp_path):
+    written(tmp_path, result='{"smoke": true}')
+    assert records.read_params(tmp_path).keys() == PARAMS.keys() == records.read_params(tmp_path, smoke=True).keys()
+    with pytest.raises(records.CheckpointError, match="is of a smoke run. Run it without --smoke."):
+        records.read_params(tmp_path, smoke=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", r"config.json must hold entries by name; it holds \[\]. Restore it."),
+        ('"x"', 'config.json must hold entries by name; it holds "x". Restore it.'),
+        ('{"data_card": null}', "holds no data card that is whole"),
+        ('{"data_card": {"vocabulary": null}}', "holds no data card that is whole"),
+        ("{}", "holds no data card that is whole"),
+        ("{", "config.json must be whole JSON"),
+    ],
+)
+def test_vocabulary_of_refuses_what_is_no_configuration(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        records.vocabulary_of(tmp_path)
 
 
 def test_vocabulary_of_a_run(tmp_path):
