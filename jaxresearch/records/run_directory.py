@@ -203,7 +203,7 @@ def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, st
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
     """Returns the content of one JSON file of a directory, which may be another process's."""
     try:
         return json.loads(path.read_text())

@@ -109,7 +109,8 @@ def test_fold_counts_parts_that_are_the_same_examples_once():
 def test_stacked_refuses_folds_that_learnt_other_names(name):
     folded = [encoded(data.fold(dataset(), place, n_folds=3)) for place in range(3)]
     cards = [
-        dataclasses.replace(one.card, **{name: names}) for one, names in zip(folded, ("ab", "ab", "ba"), strict=True)
+        dataclasses.replace(one.card, **{name: names})
+        for one, names in zip(folded, (("a", "b"), ("a", "b"), ("b", "a")), strict=True)
     ]
     with pytest.raises(
         ValueError, match=f"folds must agree in {name} .* in fold 2 than in fold 0.* Run seeds instead."

@@ -121,4 +121,4 @@ def test_the_help_tells_the_step_size_of_each_reader():
         for _ in range(2):  # the second step is at the peak; of a gradient that stays the same, Adam makes one
             update, state = optimizer.update({"weights": np.ones(1, np.float32)}, state, params)
         peaks[reader] = -float(update["weights"][0])
-    assert peaks == pytest.approx({"bag": 2e-2, "encoder": 2e-3}, rel=1e-5)  # float32
+    assert peaks == pytest.approx({"bag": 2e-2, "encoder": 2e-3}, rel=1e-4)  # float32: 1 - 0.999**2 loses three digits
