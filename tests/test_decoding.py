@@ -197,11 +197,10 @@ def test_generate_goes_on_from_a_cache_that_holds_tokens_and_writes_none_past_th
     def write(cache, prompts):
         return decoding.generate(jax.random.key(0), params, cache, prompts, model=model, n_new=6, choose=GREEDY)
 
-    _, held = model.apply(params, cache, PROMPTS[:, :1])
+    read = jax.jit(model.apply)
+    _, held = read(params, cache, PROMPTS[:, :1])
     np.testing.assert_array_equal(write(held, PROMPTS[:, 1:]), written(params, PROMPTS))
-    _, held = model.apply(
-        params, held, jnp.array([[2, 4, 6, 8], [1, 3, 5, 7]])
-    )  # now 5; 2 more, and 3 that are read again
+    _, held = read(params, held, jnp.array([[2, 4, 6, 8], [1, 3, 5, 7]]))  # now 5; 2 more, and 3 that are read again
     texts = write(held, PROMPTS[:, 1:])
     assert (texts[:, :4] >= 0).all() and (texts[:, 4:] == -1).all()
 
