@@ -1,6 +1,7 @@
 """Writing with a decoder: greedy, sampled or by beams, for many prompts at once, as pure functions to be jitted.
 
 The model is `jaxresearch.models.cached_decoder`: its state holds what was seen, so that each token costs one place, not all.
+Where it has no finite logits (a token outside its vocabulary, a context that is full), -1 is written.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 from jaxresearch.models import Model
 
 Chooser = Callable[[Key[Array, ""], Float[Array, "rows tokens"]], Int[Array, " rows"]]
+_NO_TOKEN = -1  # where the logits are no numbers: argmax would give 0, which is a token
 
 
 def greedy() -> Chooser:
@@ -95,7 +97,8 @@ def generate(
     Args:
         key: Of the draws; token ``t`` is drawn with ``fold_in(key, t)``.
         params: Of the decoder.
-        model_state: Its empty cache, as its ``init`` gives it.
+        model_state: Its empty cache, as its ``init`` gives it. One that holds tokens is gone on from: the prompts follow
+            these, and where both are more than the context, -1 is written.
         prompts: One a row; shorter ones begin with the model's padding.
         model: A `jaxresearch.models.cached_decoder` of as many rows.
         n_new: Tokens to write, 1 or more; static.
@@ -103,11 +106,12 @@ def generate(
         end: The token that ends a text; what follows it is ``end`` again.
 
     Returns:
-        The new tokens alone, int32.
+        The new tokens alone, int32; -1 from the place on where a row's logits are not finite: throughout, where its prompt
+        holds a token outside the vocabulary.
 
     Raises:
-        ValueError: If a prompt is empty, prompt and new tokens are more than the context, or the model has no cache of as
-            many rows.
+        ValueError: If a prompt is empty, prompt and new tokens (without the last, which is not read) are more than the
+            context, or the model has no cache of as many rows.
 
     Example:
         >>> from jaxresearch import models
@@ -122,12 +126,13 @@ def generate(
         Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
     """
     logits, cache = _prefilled(params, model_state, prompts, model, n_new)
-    first = choose(jax.random.fold_in(key, 0), logits)
+    first = _or_none(choose(jax.random.fold_in(key, 0), logits), logits)
 
     def write(carry, place):
         cache, token, has_ended = carry
         logits, cache = model.apply(params, cache, token[:, None])
-        token = _or_end(choose(jax.random.fold_in(key, place), logits[:, -1]), has_ended, end)
+        chosen = _or_none(choose(jax.random.fold_in(key, place), logits[:, -1]), logits[:, -1])
+        token = _or_end(chosen, has_ended, end)
         return (cache, token, _has_ended(token, has_ended, end)), token
 
     start = (cache, first, _has_ended(first, jnp.zeros(len(prompts), bool), end))
@@ -156,7 +161,8 @@ def beam_search(
 
     Args:
         params: Of the decoder.
-        model_state: Its empty cache, as its ``init`` gives it.
+        model_state: Its empty cache, as its ``init`` gives it. One that holds tokens is gone on from: the prompts follow
+            these, and where both are more than the context, -1 is written.
         prompts: One a row; shorter ones begin with the model's padding.
         model: A `jaxresearch.models.cached_decoder` of ``width`` rows a prompt.
         n_new: Tokens to write, 1 or more; static.
@@ -165,7 +171,8 @@ def beam_search(
         length_penalty: The exponent :math:`\alpha`: 0 ranks by probability alone, greater prefers longer texts.
 
     Returns:
-        The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty.
+        The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty. Where logits
+        are not finite: -1 as for `generate`, and a log probability of nan.
 
     Raises:
         ValueError: As for `generate`; also if the width is below 1.
@@ -204,7 +211,7 @@ def beam_search(
             only_end = jnp.where(jnp.arange(n_tokens) == end, 0.0, -jnp.inf)[None, None]
             steps = jnp.where(has_ended[..., None], only_end, steps)
         scores, best = jax.lax.top_k((scores[..., None] + steps).reshape(n_prompts, -1), width)
-        parents, tokens = best // n_tokens, (best % n_tokens).astype(jnp.int32)
+        parents, tokens = best // n_tokens, jnp.where(jnp.isnan(scores), _NO_TOKEN, best % n_tokens).astype(jnp.int32)
         texts, lengths, has_ended = (_of_parents(leaf, parents) for leaf in (texts, lengths, has_ended))
         texts = texts.at[:, :, place].set(tokens)
         return (scores, texts, lengths + ~has_ended, _has_ended(tokens, has_ended, end)), parents
@@ -238,12 +245,17 @@ def _prefilled(
     n_rows, context = cache["is_real"].shape
     if len(prompts) != n_rows:
         raise ValueError(f"the decoder must have a row for each text, {len(prompts)}; it has {n_rows}. Pass n_rows.")
-    if prompts.shape[1] + n_new > context:
+    if prompts.shape[1] + n_new - 1 > context:  # the last is not read again
         raise ValueError(
-            f"prompt and new tokens must fit the context of {context}; got {prompts.shape[1]} + {n_new}. Write fewer."
+            f"prompt and new tokens but one must fit the context of {context}; got {prompts.shape[1]} + {n_new}. Write fewer."
         )
     logits, cache = model.apply(params, cache, prompts)
     return logits[:, -1], cache
+
+
+def _or_none(tokens: Int[Array, " rows"], logits: Float[Array, "rows tokens"]) -> Int[Array, " rows"]:
+    """Returns the tokens, and -1 where none can be chosen: a greatest logit that is not finite, or none."""
+    return jnp.where(jnp.isfinite(logits.max(axis=-1)), tokens, _NO_TOKEN)
 
 
 def _or_end(tokens: Int[Array, " rows"], has_ended: Array, end: int | None) -> Int[Array, " rows"]:

@@ -1,16 +1,11 @@
 """Corrupted tokens and what they were: what a masked language model learns from; a pure draw."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Integer, Key
-
-from jaxresearch.gradients import LossFn
-from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
-from jaxresearch.models.model import Model
 
 _UNCHOSEN = -1  # the target where there is nothing to predict
 _MASK, _RANDOM = 0.8, 0.1  # shares of the chosen; the rest stays as it is
@@ -87,51 +82,6 @@ def masked_tokens(
     random = (jax.random.bits(token_key, tokens.shape, jnp.uint32) % n_tokens).astype(jnp.int32)
     corrupted = jnp.where(least < _MASK * q, mask_token, jnp.where(least < (_MASK + _RANDOM) * q, random, tokens))
     return jnp.where(chosen, corrupted, tokens), jnp.where(chosen, tokens, _UNCHOSEN)
-
-
-def masked_language_model(model: Model, **corruption: Any) -> LossFn:
-    r"""Returns the loss_fn of a model that guesses tokens hidden from it: the mean cross entropy over those, in nats.
-
-    .. math:: L = -\frac{1}{|C|} \sum_{(i, t) \in C} \log p_{it}(x_{it})
-
-    where :math:`C` are the tokens that `masked_tokens` chose in this batch, drawn anew at each step.
-
-    Args:
-        model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``.
-        corruption: How `masked_tokens` corrupts ``batch["inputs"]``: ``n_tokens``, ``mask_token``, and what else it takes.
-
-    Returns:
-        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; without metrics. 0 where none was chosen, and
-        weighted by example where the batch carries ``weights``.
-
-    Raises:
-        ValueError: When it is called, as `masked_tokens` does.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> from jaxresearch import models
-        >>> model = models.function(lambda key: {}, lambda params, tokens: jnp.zeros((*tokens.shape, 5)))
-        >>> loss_fn = masked_language_model(model, n_tokens=4, mask_token=4)
-        >>> loss, _ = loss_fn({}, {}, {"inputs": jnp.ones((8, 100), int)}, jax.random.key(0))
-        >>> bool(jnp.isclose(loss, jnp.log(5)))
-        True
-
-    References:
-        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1. https://arxiv.org/abs/1810.04805
-    """
-
-    def loss_fn(params, model_state, batch, key):
-        of_mask, of_model = jax.random.split(key)
-        hidden, asked = masked_tokens(of_mask, batch["inputs"], **corruption)
-        logits, model_state = model.apply(params, model_state, hidden, of_model)
-        entropies = softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(asked, 0))
-        chosen = (asked >= 0).astype(entropies.dtype)
-        if "weights" in batch:
-            chosen *= batch["weights"][..., None]
-        total = jnp.where(chosen > 0, chosen * entropies, 0).sum()
-        return total / jnp.where(chosen.any(), chosen.sum(), 1), ({}, model_state)
-
-    return loss_fn
 
 
 def _check(tokens: Array, maskable: Array | None, n_tokens: int, mask_token: int, rate: ArrayLike, span: int) -> None:

@@ -85,10 +85,12 @@ def logits_of(n_tokens, sizes):
 
 def rewritten(params, prompts, *, sizes, n_new, end=None):
     """Returns the greedy text, made by the whole decoder on the whole context for each token: the slow way."""
-    tokens = np.zeros((len(prompts), sizes.context), np.int32)  # the decoder is causal: what follows does not matter
+    tokens = np.zeros(
+        (len(prompts), sizes.context + 1), np.int32
+    )  # the decoder is causal: what follows does not matter
     tokens[:, : prompts.shape[1]] = prompts
     for place in range(prompts.shape[1], prompts.shape[1] + n_new):
-        chosen = np.argmax(logits_of(11, sizes)(params, tokens)[:, place - 1], axis=-1)
+        chosen = np.argmax(logits_of(11, sizes)(params, tokens[:, : sizes.context])[:, place - 1], axis=-1)
         ended = (tokens[:, prompts.shape[1] : place] == end).any(axis=1) if end is not None else False
         tokens[:, place] = np.where(ended, end, chosen)
     return tokens[:, prompts.shape[1] : prompts.shape[1] + n_new]
@@ -103,9 +105,11 @@ VARIANTS = [{}, {"positions": "learnt"}, {"n_heads": 4, "n_kv_heads": 2, "n_laye
 def test_generate_greedily_equals_recomputing_everything(changes):
     sizes = sized(**changes)
     params = stirred(11, sizes)
-    expected = rewritten(params, PROMPTS, sizes=sizes, n_new=7)  # up to the last place of the context
+    expected = rewritten(
+        params, PROMPTS, sizes=sizes, n_new=8
+    )  # the last one is read from the last place of the context
     assert len(np.unique(expected)) > 3
-    np.testing.assert_array_equal(written(params, PROMPTS, sizes=sizes, n_new=7), expected)
+    np.testing.assert_array_equal(written(params, PROMPTS, sizes=sizes, n_new=8), expected)
 
 
 def test_generate_fills_up_with_the_end():
@@ -145,6 +149,60 @@ def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
     np.testing.assert_array_equal(both[0], write(params[0]))
     np.testing.assert_array_equal(both[1], written(params[1], PROMPTS, n_new=4, choose=choose, key=3))
     assert np.any(both[0] != both[1])
+
+
+# What has no logits
+
+CHOICES = [GREEDY, decoding.sampling(), decoding.sampling(top_k=3, top_p=0.9)]
+
+
+@pytest.mark.parametrize("choose", CHOICES, ids=["greedy", "softmax", "nucleus"])
+@pytest.mark.parametrize("padding", [0, -1])  # what is written is padding, or is not
+@pytest.mark.parametrize("token", [11, -7])
+def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, padding, token):
+    sizes = sized(padding=padding)
+    params = stirred(11, sizes)
+    texts = written(params, PROMPTS.at[0, 1].set(token), sizes=sizes, choose=choose, end=5)
+    assert (texts[0] == -1).all()
+    np.testing.assert_array_equal(texts[1], written(params, PROMPTS, sizes=sizes, choose=choose, end=5)[1])
+
+
+@pytest.mark.parametrize("padding", [0, -1])
+def test_a_beam_has_no_token_and_no_score_after_one_outside_the_vocabulary(padding):
+    sizes = sized(padding=padding)
+    params = stirred(11, sizes)
+    texts, scores = searched(params, PROMPTS.at[0, 1].set(11), width=3, sizes=sizes, end=5, length_penalty=0.6)
+    assert (texts[0] == -1).all() and np.isnan(scores[0]).all()
+    expected, expected_scores = searched(params, PROMPTS, width=3, sizes=sizes, end=5, length_penalty=0.6)
+    np.testing.assert_array_equal(texts[1], expected[1])
+    np.testing.assert_array_equal(scores[1], expected_scores[1])
+
+
+@pytest.mark.parametrize("worst", [jnp.nan, jnp.inf, -jnp.inf])
+def test_generate_writes_no_token_where_a_choice_has_no_meaning(worst):
+    logits = jnp.array([[0.0, 1.0, -jnp.inf], [worst] * 3])
+    model, cache = (
+        models.Model(lambda key: ({}, {}), lambda *_: (logits[:, None], cache)),
+        {"is_real": jnp.ones((2, 9))},
+    )
+    texts = decoding.generate(jax.random.key(0), {}, cache, PROMPTS, model=model, n_new=2, choose=GREEDY)
+    assert texts.tolist() == [[1, 1], [-1, -1]]
+
+
+def test_generate_goes_on_from_a_cache_that_holds_tokens_and_writes_none_past_the_context():
+    model, cache = writer(11, sized(), 2)
+    params = stirred(11, sized())
+
+    @jax.jit
+    def write(cache, prompts):
+        return decoding.generate(jax.random.key(0), params, cache, prompts, model=model, n_new=6, choose=GREEDY)
+
+    read = jax.jit(model.apply)
+    _, held = read(params, cache, PROMPTS[:, :1])
+    np.testing.assert_array_equal(write(held, PROMPTS[:, 1:]), written(params, PROMPTS))
+    _, held = read(params, held, jnp.array([[2, 4, 6, 8], [1, 3, 5, 7]]))  # now 5; 2 more, and 3 that are read again
+    texts = write(held, PROMPTS[:, 1:])
+    assert (texts[:, :4] >= 0).all() and (texts[:, 4:] == -1).all()
 
 
 # Sampling
@@ -362,7 +420,7 @@ def test_sampling_checks_its_numbers(choice, message):
             r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the",
         ),
         (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
-        (PROMPTS, 8, r"prompt and new tokens must fit the context of 10; got 3 \+ 8\. Write fewer\."),
+        (PROMPTS, 9, r"prompt and new tokens but one must fit the context of 10; got 3 \+ 9\. Write fewer\."),
         (PROMPTS[:1], 2, r"the decoder must have a row for each text, 1; it has 2\. Pass n_rows\."),
     ],
 )

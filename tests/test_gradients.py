@@ -99,16 +99,15 @@ def test_accumulated_gives_each_part_its_own_key(problem, key):
 
 
 @pytest.mark.parametrize("n_devices", [1, 2])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_sharded_equals_accumulated(problem, key, n_devices, weighted):
+@pytest.mark.parametrize("n_real", [None, 5, 8])
+def test_sharded_equals_accumulated(problem, key, n_devices, n_real):
     def noisy(params, model_state, batch, key):
         loss, (metrics, model_state) = loss_fn(params, model_state, batch, key)
         return loss * (1 + 0.1 * jax.random.normal(key)), (metrics, model_state)
 
     params, model_state, batch = problem
-    batch = (
-        {**batch, "weights": jnp.array([1.0] * 5 + [0.0] * 7)} if weighted else batch
-    )  # half of them padding alone, almost
+    if n_real:  # of two parts one is padding alone, or weighs a third of the other
+        batch = {**batch, "weights": (jnp.arange(12) < n_real).astype(jnp.float32)}
     parts = gradients.accumulated(gradients.plain(noisy), n_micro_batches=n_devices)
     devices = gradients.sharded(gradients.plain(noisy), n_devices=n_devices)
     expected, metrics, _ = parts(params, model_state, batch, key)
@@ -123,6 +122,33 @@ def test_sharded_joins_a_part_of_padding_alone(problem, key):
     gradient, _, _ = jax.jit(gradients.sharded(gradients.plain(loss_fn), n_devices=2))(params, model_state, batch, key)
     real = {name: values[:5] for name, values in batch.items()}
     assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
+
+
+def test_sharded_joins_the_state_of_the_parts_by_its_mean_and_its_counts_by_the_greatest(problem, key):
+    def tracked(params, model_state, batch, key):
+        mean = 0.9 * model_state["mean"] + 0.1 * batch["inputs"].mean(axis=0)
+        return loss_fn(params, model_state, batch, key)[0], ({}, {"mean": mean, "calls": model_state["calls"] + 1})
+
+    params, _, batch = problem
+    model_state = {"mean": jnp.arange(3.0), "calls": jnp.array(4)}
+    _, _, joined = jax.jit(gradients.sharded(gradients.plain(tracked), n_devices=2))(params, model_state, batch, key)
+    assert np.abs(batch["inputs"][:6].mean(axis=0) - batch["inputs"][6:].mean(axis=0)).max() > 0.1
+    assert _close(joined["mean"], 0.9 * jnp.arange(3.0) + 0.1 * batch["inputs"].mean(axis=0))
+    assert joined["calls"] == 5 and joined["calls"].dtype == jnp.int32
+
+
+def test_sharded_does_not_round_the_mean_of_counts(key):
+    def counting(params, model_state, batch, key):
+        metrics = {"count": batch["hits"].sum(), "any": batch["hits"].any(), "half": jnp.bfloat16(1)}
+        return params * 1.0, metrics, model_state
+
+    batch = {"hits": jnp.array([1, 1, 1, 0, 1, 1, 1, 1]), "weights": jnp.ones(8)}
+    parts = gradients.accumulated(counting, n_micro_batches=2)(jnp.bfloat16(1), {}, batch, key)
+    devices = jax.jit(gradients.sharded(counting, n_devices=2))(jnp.bfloat16(1), {}, batch, key)
+    for gradient, metrics, _ in (parts, devices):
+        assert gradient.dtype == jnp.bfloat16 and gradient == 1
+        assert all(leaf.dtype == jnp.float32 for leaf in metrics.values())
+        assert {name: float(leaf) for name, leaf in metrics.items()} == {"count": 3.5, "any": 1.0, "half": 1.0}
 
 
 def test_sharded_trains_as_one_device_does(problem, key):

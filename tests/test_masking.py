@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import masking, models
+from jaxresearch import masking
 from jaxresearch.data import dna
 
 N, MASK = 64, 64
@@ -150,35 +150,3 @@ def test_masked_tokens_refuses_what_does_not_fit(key, changed, message):
     given = {"tokens": jnp.zeros((2, 5), int), "n_tokens": 4, "mask_token": 4} | changed
     with pytest.raises(ValueError, match=message):
         masking.masked_tokens(key, given.pop("tokens"), **given)
-
-
-def _guess(params, tokens):
-    return jax.nn.one_hot(tokens, 5) @ params
-
-
-def _loss_of(params, batch, key, **settings):
-    model = models.function(lambda key: jnp.eye(5), _guess)
-    loss_fn = masking.masked_language_model(model, n_tokens=4, mask_token=4, **settings)
-    return loss_fn(params, {}, batch, key)[0]
-
-
-def test_masked_language_model_is_the_mean_over_the_chosen_and_no_others(key):
-    tokens = jax.random.randint(key, (6, 30), 0, 4)
-    params, weights = jax.random.normal(jax.random.key(1), (5, 5)), jnp.array([1.0, 2.0, 0.0, 1.0, 0.5, 3.0])
-    of_mask = jax.random.split(jax.random.key(2))[0]
-    hidden, asked = masking.masked_tokens(of_mask, tokens, n_tokens=4, mask_token=4, rate=0.3)
-    entropies = [
-        [-jax.nn.log_softmax(params[there])[what] if what >= 0 else None for there, what in zip(*row, strict=True)]
-        for row in zip(hidden.tolist(), asked.tolist(), strict=True)
-    ]
-    plain = np.mean([one for row in entropies for one in row if one is not None])
-    pairs = [(w, one) for w, row in zip(weights, entropies, strict=True) for one in row if one is not None]
-    weighted = sum(w * one for w, one in pairs) / sum(w for w, _ in pairs)
-    for batch, expected in (({}, plain), ({"weights": weights}, weighted)):
-        loss = _loss_of(params, {"inputs": tokens, **batch}, jax.random.key(2), rate=0.3)
-        np.testing.assert_allclose(loss, expected, rtol=1e-5)
-
-
-def test_masked_language_model_learns_nothing_where_nothing_is_hidden(key):
-    loss, gradient = jax.value_and_grad(_loss_of)(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, rate=0.0)
-    assert loss == 0 and not gradient.any()

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax import export
 
-from jaxresearch import gradients, losses, metrics, models, sampling, training
+from jaxresearch import gradients, losses, masking, metrics, models, sampling, training
 
 
 def _classes(n_examples=96, seed=0):
@@ -260,3 +260,62 @@ def test_evaluate_refuses_empty_batches():
     state = training.init(jax.random.key(0), model=MODEL, optimizer=optax.adam(0.1))
     with pytest.raises(ValueError, match="batch_size must be 1 or more; got 0"):
         training.evaluate(state, _classes(), model=MODEL, metrics={}, batch_size=0)
+
+
+def _guess(params, tokens):
+    return jax.nn.one_hot(tokens, 5) @ params
+
+
+def _loss_of(params, batch, *key, **settings):
+    model = models.function(lambda key: jnp.eye(5), _guess)
+    loss_fn = training.masked_language_model(model, n_tokens=4, mask_token=4, **settings)
+    return loss_fn(params, {}, batch, *key)[0]
+
+
+def test_masked_language_model_is_the_mean_over_the_chosen_and_no_others(key):
+    tokens = jax.random.randint(key, (6, 30), 0, 4)
+    params, weights = jax.random.normal(jax.random.key(1), (5, 5)), jnp.array([1.0, 2.0, 0.0, 1.0, 0.5, 3.0])
+    of_mask = jax.random.split(jax.random.key(2))[0]
+    hidden, asked = masking.masked_tokens(of_mask, tokens, n_tokens=4, mask_token=4, rate=0.3)
+    entropies = [
+        [-jax.nn.log_softmax(params[there])[what] if what >= 0 else None for there, what in zip(*row, strict=True)]
+        for row in zip(hidden.tolist(), asked.tolist(), strict=True)
+    ]
+    plain = np.mean([one for row in entropies for one in row if one is not None])
+    pairs = [(w, one) for w, row in zip(weights, entropies, strict=True) for one in row if one is not None]
+    weighted = sum(w * one for w, one in pairs) / sum(w for w, _ in pairs)
+    for batch, expected in (({}, plain), ({"weights": weights}, weighted)):
+        loss = _loss_of(params, {"inputs": tokens, **batch}, jax.random.key(2), rate=0.3)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_masked_language_model_learns_nothing_where_nothing_is_hidden(key):
+    loss, gradient = jax.value_and_grad(_loss_of)(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, rate=0.0)
+    assert loss == 0 and not gradient.any()
+
+
+def test_masked_language_model_leaves_padding_out(key):
+    tokens = jnp.where(jnp.arange(30) < 20, jax.random.randint(key, (6, 30), 0, 3), 3)  # 3 fills up
+    params = jnp.zeros((5, 5)).at[:, 3].set(9.0)  # always guesses padding: wrong, but where padding is asked
+
+    def loss(**settings):
+        return _loss_of(params, {"inputs": tokens}, jax.random.key(1), rate=0.9, **settings)
+
+    np.testing.assert_allclose(loss(maskable=lambda tokens: tokens != 3), np.log(4 + np.exp(9)), rtol=1e-6)
+    assert loss() < 7
+    assert loss(maskable=lambda tokens: tokens < 0) == 0  # none may be hidden
+
+
+def test_masked_language_model_cannot_be_evaluated():
+    message = r"^key must be given, for tokens are hidden at random; got None\. Evaluate by another loss\.$"
+    for key in ((), (None,)):
+        with pytest.raises(ValueError, match=message):
+            _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, *key)
+
+
+@pytest.mark.raises
+def test_masked_language_model_refuses_an_array_of_what_may_be_hidden(key):
+    with pytest.raises(ValueError, match=r"^maskable must be a function of the tokens; got ndarray\. Pass lambda"):
+        _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, maskable=np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match=r"^maskable must be bool of shape \(2, 3\); got bool of shape \(3,\)"):
+        _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, maskable=lambda tokens: tokens[0] > 0)

@@ -18,9 +18,10 @@ class Model(NamedTuple):
     (outputs, model_state)`` uses them: with a key it trains (dropout drawn from the key, batch statistics updated in the
     state it returns); without one it evaluates (no dropout, running statistics, the state returned as it came).
 
-    Inputs of 8 bits are pixels: the toolkit's models and adapters see them as float32 from 0 to 1 (`from_pixels`), so that
-    images take a quarter of the memory until a step needs them. Both trees hold arrays alone, so they can be scanned,
-    vmapped, saved and compared bit for bit. A model without state carries an empty dict.
+    To image models and adapters, inputs of 8 bits are pixels: they see uint8 as float32 from 0 to 1 (`from_pixels`), so that
+    images take a quarter of the memory until a step needs them. Transformers read any whole numbers as tokens. Both trees
+    hold arrays alone, so they can be scanned, vmapped, saved and compared bit for bit. A model without state carries an
+    empty dict.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from jaxresearch.models.attention import attention, rotation
 from jaxresearch.models.model import Model, require_sizes
 
 Positions = Literal["rotary", "learnt"]
@@ -29,9 +30,10 @@ class TransformerSizes:
         positions: How a token's place enters: ``"rotary"`` turns queries and keys by angles in proportion to it,
             ``"learnt"`` adds a vector for each place.
         tied: Whether the logits of tokens are products with the embedding itself, or have weights of their own.
-        biases: Whether matrix products and normalisations add a vector of their own.
+        biases: Whether matrix products (a classifier's head among them) and normalisations add a vector of their own.
         dropout_rate: Share of entries left out in training after the embedding and each branch of a block.
-        padding: The token that fills up short sequences: it is not attended to, counts for no place and no mean.
+        padding: The token that fills up short sequences: it is not attended to, counts for no place and no mean. Any whole
+            number, in the vocabulary or not (-1).
         bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
         remat: Whether to compute the inside of the blocks again in the backward pass instead of keeping it.
 
@@ -92,7 +94,7 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
     Returns:
         The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, length, n_tokens)`` float32: nan for a sequence
-        with a token that the vocabulary does not hold.
+        with a token, other than padding, that the vocabulary does not hold.
 
     Raises:
         ValueError: If ``n_tokens`` is not positive, or (when called) the inputs are no whole numbers, empty or too long.
@@ -205,7 +207,7 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
 
     Returns:
         The model; ``init`` gives an empty cache as its state: arrays with a leading axis of rows, and the number of
-        tokens seen.
+        tokens seen, padding among them. Logits are nan from the call on that goes past the context.
 
     Raises:
         ValueError: As for `decoder`; also if ``n_rows`` is not positive, or (when called) not the rows of the inputs.
@@ -237,7 +239,9 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
         if len(tokens) != n_rows:
             raise ValueError(f"inputs must have the cache's {n_rows} rows; got {len(tokens)}. Pass as many as n_rows.")
         outputs: Any = module.apply({"params": params, "cache": model_state}, tokens, mutable=["cache"])
-        return outputs[0], outputs[1]["cache"]
+        logits, cache = outputs[0], outputs[1]["cache"]
+        # Past its end a slice is written over what is there: the logits would be numbers, and wrong.
+        return jnp.where(cache["n_seen"] > sizes.context, jnp.nan, logits), cache
 
     return Model(init, apply)
 
@@ -266,13 +270,14 @@ class Transformer(nn.Module):
             places, seen, start = self._cached(tokens, real)
         else:
             places, seen = _places_and_seen(tokens, real, self.causal)
+        tokens = tokens if real is None else jnp.where(real, tokens, 0)  # no one sees it; it may be in no vocabulary
         # Taken first, rounded then: the gradients of a token seen often add up in float32.
-        x = embedding.at[tokens.astype(jnp.int32)].get(mode="fill", fill_value=jnp.nan).astype(dtype)
+        x = embedding.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False).astype(dtype)
         if sizes.positions == "learnt":
             x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
             turn = lambda vectors: vectors  # noqa: E731
         else:
-            turn = _rotation(places, sizes.head_width, dtype)
+            turn = rotation(places, sizes.head_width, dtype)
         x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
         kind = nn.remat(Block) if sizes.remat else Block
         for layer in range(sizes.n_layers):
@@ -284,7 +289,9 @@ class Transformer(nn.Module):
             return logits.reshape(*tokens.shape, self.n_tokens)
         weights = jnp.ones(tokens.shape) if real is None else real.astype(jnp.float32)
         mean = jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
-        return mean if self.end == "mean" else nn.Dense(self.n_classes, kernel_init=init, name="head")(mean)
+        return (
+            mean if self.end == "mean" else nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(mean)
+        )
 
     def _cached(self, tokens, real):
         """Returns the places of the next tokens, which slots of the cache each sees, and the first slot that is free."""
@@ -344,48 +351,6 @@ class Block(nn.Module):
         return kept.value
 
 
-def attention(
-    queries: Float[Array, "batch n heads width"],
-    keys: Float[Array, "batch m kv_heads width"],
-    values: Float[Array, "batch m kv_heads width"],
-    seen: Bool[Array, "batch_or_1 n_or_1 m"] | None = None,
-) -> Float[Array, "batch n heads width"]:
-    r"""Returns the mean of the values that each query asks for, weighted by how well their keys fit it.
-
-    .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
-
-    A query that sees nothing (padding) gets the plain mean, and no nan. The sum of the weights divides the mean of the
-    values, not each weight: those are more, and their gradient would be summed once more.
-
-    Args:
-        queries: For each place and head.
-        keys: For each place and head of keys; each is shared by equally many heads of queries.
-        values: As the keys.
-        seen: Which keys a query sees; all of them unless given.
-
-    Returns:
-        One vector a place and head.
-
-    Example:
-        >>> queries, keys = jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 2, 1, 2))
-        >>> attention(queries, keys, jnp.array([[[[1.0, 0.0]], [[3.0, 0.0]]]])).ravel().tolist()
-        [2.0, 0.0]
-
-    References:
-        Vaswani et al. (2017), Attention is all you need, NeurIPS, equation 1. https://arxiv.org/abs/1706.03762
-    """
-    batch, n, heads, width = queries.shape
-    kv_heads = keys.shape[2]
-    groups = queries.reshape(batch, n, kv_heads, heads // kv_heads, width)
-    scores = jnp.einsum("bnkgd,bmkd->bkgnm", groups, keys, preferred_element_type=jnp.float32) * width**-0.5
-    if seen is not None:
-        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give a nan where nothing is seen
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
-    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
-
-
 def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
     """Returns the module behind a model."""
     require_sizes(n_tokens=n_tokens)
@@ -436,16 +401,3 @@ def _places_and_seen(
         return jnp.arange(length)[None], past
     places = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
     return places, real[:, None, :] if past is None else real[:, None, :] & past
-
-
-def _rotation(places: Int[Array, "batch_or_1 length"], head_width: int, dtype: Any) -> Callable[[Array], Array]:
-    """Returns what turns each pair of entries by an angle in proportion to the place: RoFormer, equation 34."""
-    rates = 10_000.0 ** (-jnp.arange(0, head_width, 2) / head_width)
-    angles = places[..., None].astype(jnp.float32) * rates[None, None]
-    cosine, sine = (wave(angles)[:, :, None, :].astype(dtype) for wave in (jnp.cos, jnp.sin))
-
-    def turn(vectors: Float[Array, "batch length heads width"]) -> Float[Array, "batch length heads width"]:
-        first, second = jnp.split(vectors, 2, axis=-1)
-        return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-
-    return turn

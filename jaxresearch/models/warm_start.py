@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jaxresearch.models.model import Model
@@ -13,7 +14,7 @@ def warm_started(model: Model, pretrained: Any) -> Model:
     """Returns the model, which begins with the parameters of another where these have the same name.
 
     What the other model has besides (its head) is left aside, and what it lacks is drawn as ever. All members of an `ensemble` of
-    the other's kind begin alike.
+    the other's kind begin alike: then each array that both have lacks the axis of members.
 
     Args:
         model: What begins anew.
@@ -23,8 +24,8 @@ def warm_started(model: Model, pretrained: Any) -> Model:
         The model with another ``init``.
 
     Raises:
-        ValueError: When drawn: if an array of the same name has another shape (a vocabulary of another size, a wider
-            model), or none has the same name.
+        ValueError: When drawn: if an array of the same name has another shape (a vocabulary of another size, other classes,
+            a wider model), or none has the same name.
 
     Example:
         >>> from jaxresearch import models
@@ -40,21 +41,35 @@ def warm_started(model: Model, pretrained: Any) -> Model:
     """
     named = dict(jax.tree_util.tree_leaves_with_path(pretrained))
 
-    def begun(path: Any, fresh: Array) -> Array:
-        if path not in named:
-            return fresh
-        if named[path].shape not in (fresh.shape, fresh.shape[1:]):
-            raise ValueError(
-                f"pre-trained parameters must fit the model; {jax.tree_util.keystr(path)} is {named[path].shape}, and must "
-                f"be {fresh.shape}. Use the same vocabulary and sizes in both."
-            )
-        return jnp.broadcast_to(jnp.asarray(named[path], fresh.dtype), fresh.shape)
-
     def init(key):
         params, model_state = model.init(key)
-        if not named.keys() & dict(jax.tree_util.tree_leaves_with_path(params)).keys():
+        shared = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path in named}
+        if not shared:
             names = ", ".join(jax.tree_util.keystr(path) for path in list(named)[:3])
             raise ValueError(f"pre-trained parameters must share a name with the model's; got {names}. Pass its own.")
+        members = _members([(leaf.shape, named[path].shape) for path, leaf in shared.items()])
+
+        def begun(path: Any, fresh: Array) -> Array:
+            return _begun(path, fresh, named[path], len(members)) if path in named else fresh
+
         return jax.tree_util.tree_map_with_path(begun, params), model_state
 
     return Model(init, model.apply)
+
+
+def _members(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, ...]:
+    """Returns the leading axis of an ensemble, where all the other model's arrays lack the same one."""
+    lacking = {fresh[: max(len(fresh) - len(own), 0)] for fresh, own in shapes}
+    axes = lacking.pop()
+    return axes if not lacking and len(axes) == 1 else ()
+
+
+def _begun(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> Array:
+    """Returns an array of the other model in the place of a fresh one, once a member."""
+    expected = fresh.shape[n_leading:]
+    if own.shape != expected:
+        raise ValueError(
+            f"pre-trained parameters must fit the model; {jax.tree_util.keystr(path)} is {own.shape}, and must be {expected}. "
+            "Use the same vocabulary and sizes in both, or leave that array out of `pretrained`."
+        )
+    return jnp.broadcast_to(jnp.asarray(own, fresh.dtype), fresh.shape)

@@ -21,6 +21,7 @@ VARIANTS = {
     "learnt": {"positions": "learnt"},
     "grouped": {"n_heads": 4, "n_kv_heads": 2},
     "grouped, learnt, untied": {"n_heads": 4, "n_kv_heads": 1, "positions": "learnt", "tied": False},
+    "without biases": {"biases": False},
 }
 each = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 both_positions = pytest.mark.parametrize("positions", ["rotary", "learnt"])
@@ -92,40 +93,6 @@ def test_encoder_logits_change_at_every_place(changes):
     assert changed_places(of_kind("encoder", sized(**changes))).all()
 
 
-def test_attention_equals_a_loop_in_float64():
-    generator = np.random.default_rng(0)
-    queries, keys, values = (generator.normal(size=(2, n, heads, 6)) for n, heads in ((5, 4), (7, 2), (7, 2)))
-    seen = generator.random((2, 5, 7)) < 0.5
-    seen[1, 3] = False  # this query sees nothing
-    expected = np.zeros((2, 5, 4, 6))
-    for b, n, head in np.ndindex(2, 5, 4):
-        scores = np.array([queries[b, n, head] @ keys[b, m, head // 2] / np.sqrt(6) for m in range(7)])
-        weights = np.exp(scores) * seen[b, n] if seen[b, n].any() else np.ones(7)
-        expected[b, n, head] = sum(weights[m] * values[b, m, head // 2] for m in range(7)) / weights.sum()
-    narrow = [jnp.asarray(array, jnp.float32) for array in (queries, keys, values)]
-    # A softmax and a mean of 7 in float32.
-    np.testing.assert_allclose(transformer.attention(*narrow, jnp.asarray(seen)), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_attention_sees_all_keys_unless_told():
-    queries, keys, values = jax.random.normal(jax.random.key(0), (3, 2, 5, 2, 4))
-    seen = jnp.ones((1, 5, 5), bool)
-    told, untold = transformer.attention(queries, keys, values, seen), transformer.attention(queries, keys, values)
-    np.testing.assert_allclose(told, untold, rtol=1e-6)  # with a mask and without are two programs
-
-
-def test_rotary_scores_depend_on_the_difference_of_places_alone():
-    queries, keys = jax.random.normal(jax.random.key(0), (2, 1, 6, 1, 8))
-
-    def scores(shift):
-        turn = transformer._rotation(jnp.arange(6)[None] + shift, 8, jnp.float32)
-        return jnp.einsum("bnhw,bmhw->nm", turn(queries), turn(keys))
-
-    # An angle of 106 has an error of 4e-6 in float32, on scores of order 3.
-    np.testing.assert_allclose(scores(100), scores(0), atol=1e-4)
-    assert np.abs(scores(0) - jnp.einsum("bnhw,bmhw->nm", queries, keys)).max() > 1  # it does turn
-
-
 def forward_by_hand(params, tokens, sizes):
     """Returns the logits of a decoder for one sentence, by loops in float64, from the papers."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
@@ -134,10 +101,12 @@ def forward_by_hand(params, tokens, sizes):
 
     def norm(x, layer):
         centred = x - x.mean(axis=-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * layer["scale"] + layer["bias"]
+        return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * layer["scale"] + layer.get(
+            "bias", 0
+        )
 
     def dense(x, layer):
-        return x @ layer["kernel"] + layer["bias"]
+        return x @ layer["kernel"] + layer.get("bias", 0)
 
     def turned(vector, place):
         pairs = (vector[:half] + 1j * vector[half:]) * np.exp(1j * place * 10_000.0 ** (-np.arange(half) / half))
@@ -233,6 +202,23 @@ def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
     assert relative_error(written(params, tokens, sizes, (1,) * 7), outputs_of(model, params, tokens)) < 0.01
 
 
+def test_cached_decoder_equals_the_decoder_where_its_inside_is_made_again():
+    sizes, tokens = sized(remat=True), sentences()
+    model = of_kind("decoder", sizes)
+    params = stirred(model)
+    for pieces in ((1,) * 7, (3, 4)):
+        logits = written(params, tokens, sizes, pieces)
+        np.testing.assert_allclose(logits, outputs_of(model, params, tokens), rtol=1e-5, atol=1e-5)  # as without
+
+
+@pytest.mark.parametrize("pieces", [(7, 5, 1, 1), (10, 3, 1)], ids=["full, then one", "more than is left"])
+def test_cached_decoder_gives_nan_past_its_context_and_not_other_logits(pieces):
+    sizes, tokens = sized(), sentences(length=14)  # a context of 12
+    logits = written(stirred(of_kind("decoder", sizes)), tokens, sizes, pieces)
+    kept = 12 if pieces[0] == 7 else 10  # a call that does not fit has no logits at all
+    assert np.isfinite(logits[:, :kept]).all() and np.isnan(logits[:, kept:]).all()
+
+
 def test_cached_decoder_has_the_parameters_of_the_decoder_and_an_empty_cache():
     sizes = sized()
     params, cache = jax.jit(models.cached_decoder(N_TOKENS, sizes, n_rows=3).init)(jax.random.key(4))
@@ -264,6 +250,17 @@ def test_padding_changes_nothing(kind, positions, pad):
     if padded.ndim == 3:
         padded = padded[:, pad.get("left", 0) :][:, :LENGTH]
     np.testing.assert_allclose(padded, outputs_of(model, params, tokens), rtol=1e-5, atol=1e-5)  # other shapes of sums
+
+
+@each_kind
+@both_positions
+@pytest.mark.parametrize("padding", [-1, N_TOKENS, 200])
+def test_padding_need_not_be_in_the_vocabulary(kind, positions, padding):
+    tokens = jnp.pad(sentences(), ((0, 0), (3, 1)), constant_values=0)
+    known, unknown = (of_kind(kind, sized(padding=token, positions=positions)) for token in (0, padding))
+    params = stirred(known)
+    expected = outputs_of(known, params, tokens)
+    np.testing.assert_array_equal(outputs_of(unknown, params, jnp.where(tokens == 0, padding, tokens)), expected)
 
 
 def test_without_a_padding_token_each_token_counts():
@@ -373,17 +370,19 @@ def test_a_decoder_is_swept_over_seeds():
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
 def test_the_number_of_parameters_is_that_of_its_formula(kind):
-    for positions, tied, n_kv, hidden in itertools.product(
-        ("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None)
+    for positions, tied, n_kv, hidden, biases in itertools.product(
+        ("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None), (True, False)
     ):
-        sizes = sized(n_heads=4, n_kv_heads=n_kv, positions=positions, tied=tied, hidden=hidden)
+        sizes = sized(n_heads=4, n_kv_heads=n_kv, positions=positions, tied=tied, hidden=hidden, biases=biases)
         params, _ = jax.eval_shape(of_kind(kind, sizes).init, jax.random.key(0))
         width, inner, heads = 16, hidden or 64, 4 + 2 * (n_kv or 4)
-        block = 4 * width + (width + 1) * heads * 4 + (width + 1) * width + (width + 1) * inner + (inner + 1) * width
-        expected = N_TOKENS * width + 2 * block + 2 * width
+        b = int(biases)
+        block = (2 + 2 * b) * width + (width + b) * heads * 4 + (width + b) * width
+        block += (width + b) * inner + (inner + b) * width
+        expected = N_TOKENS * width + 2 * block + (1 + b) * width
         expected += 12 * width if positions == "learnt" else 0
         expected += N_TOKENS * width if not tied and kind in ("decoder", "encoder") else 0
-        expected += (width + 1) * 3 if kind == "classifier" else 0
+        expected += (width + b) * 3 if kind == "classifier" else 0
         assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == expected
 
 
@@ -608,8 +607,9 @@ def test_a_cache_is_for_as_many_rows_as_it_has():
         jax.eval_shape(model.apply, *variables, sentences(3))
 
 
-def test_a_token_past_the_vocabulary_gives_nan_and_not_another_tokens_logits(key):
-    model = models.decoder(11, models.TransformerSizes(context=4, width=16, n_layers=1, n_heads=2))
-    params, _ = model.init(key)
-    logits, _ = model.apply(params, {}, jnp.array([[1, 2, 3, 10], [1, 11, 3, 4]]))
-    assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
+@each_kind
+@pytest.mark.parametrize("token", [-1, -N_TOKENS, N_TOKENS])
+def test_a_token_outside_the_vocabulary_gives_nan_and_not_another_tokens_logits(kind, token):
+    model, tokens = of_kind(kind, sized()), sentences().at[1, 2].set(token)
+    outputs = outputs_of(model, stirred(model), tokens)
+    assert np.isfinite(outputs[[0, 2]]).all() and np.isnan(outputs[1]).all()

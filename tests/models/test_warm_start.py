@@ -104,7 +104,11 @@ def test_a_run_begins_with_what_was_learnt():
 @pytest.mark.parametrize(
     ("n_tokens", "width", "message"),
     [
-        (6, 16, r"\['embedding'\] is \(6, 16\), and must be \(5, 16\)\. Use the same vocabulary and sizes in both\."),
+        (
+            6,
+            16,
+            r"\['embedding'\] is \(6, 16\), and must be \(5, 16\)\. Use the same vocabulary and sizes in both, or leave that ",
+        ),
         (5, 18, r"\['block_0'\]\['mix'\]\['bias'\] is \(18,\), and must be \(16,\)\. Use the same vocabulary and"),
     ],
 )
@@ -123,3 +127,40 @@ def test_parameters_with_nothing_in_common_are_refused(model):
     )
     with pytest.raises(ValueError, match=message):
         models.warm_started(model, pretrained).init(jax.random.key(0))
+
+
+def test_a_classifier_of_other_classes_is_told_to_leave_the_head_out_and_then_begins():
+    pretrained, _ = models.classifier(5, 7, SIZES).init(jax.random.key(7))
+    message = (
+        r"^pre-trained parameters must fit the model; \['head'\]\['bias'\] is \(7,\), and must be \(3,\)\. "
+        r"Use the same vocabulary and sizes in both, or leave that array out of `pretrained`\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        models.warm_started(CLASSIFIER, pretrained).init(jax.random.key(0))
+    params, _ = models.warm_started(CLASSIFIER, without_head(pretrained)).init(jax.random.key(0))
+    same(without_head(params), without_head(pretrained))
+
+
+def test_an_array_that_lacks_an_axis_is_not_copied_where_others_have_theirs():
+    model = models.function(
+        lambda key: {"table": jnp.zeros((5, 3)), "scale": jnp.ones(3)}, lambda params, inputs: inputs
+    )
+    message = r"^pre-trained parameters must fit the model; \['table'\] is \(3,\), and must be \(5, 3\)\. Use"
+    with pytest.raises(ValueError, match=message):
+        models.warm_started(model, {"table": jnp.ones(3), "scale": jnp.ones(3)}).init(jax.random.key(0))
+
+
+def test_an_array_with_an_axis_too_many_is_told_the_whole_shape():
+    model = models.linear(4, 3)
+    params, _ = model.init(jax.random.key(7))
+    message = r"is \(1, 3\), and must be \(3,\)\. Use"
+    with pytest.raises(ValueError, match=message):
+        models.warm_started(model, jax.tree.map(lambda leaf: leaf[None], params)).init(jax.random.key(0))
+
+
+def test_a_member_of_an_ensemble_that_does_not_fit_is_told_what_a_member_needs():
+    shapes, _ = jax.eval_shape(models.encoder(6, SIZES).init, jax.random.key(7))
+    pretrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
+    model = models.warm_started(models.ensemble(CLASSIFIER, n_members=5), pretrained)
+    with pytest.raises(ValueError, match=r"\['embedding'\] is \(6, 16\), and must be \(5, 16\)\. Use the same"):
+        jax.eval_shape(model.init, jax.random.key(0))

@@ -1,0 +1,85 @@
+"""Attention, and what tells it where a token stands."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+
+def attention(
+    queries: Float[Array, "batch n heads width"],
+    keys: Float[Array, "batch m kv_heads width"],
+    values: Float[Array, "batch m kv_heads width"],
+    seen: Bool[Array, "batch_or_1 n_or_1 m"] | None = None,
+) -> Float[Array, "batch n heads width"]:
+    r"""Returns the mean of the values that each query asks for, weighted by how well their keys fit it.
+
+    .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
+
+    A query that sees nothing (padding) gets the plain mean, and no nan. The sum of the weights divides the mean of the
+    values, not each weight: those are more, and their gradient would be summed once more.
+
+    Args:
+        queries: For each place and head.
+        keys: For each place and head of keys; each is shared by equally many heads of queries.
+        values: As the keys.
+        seen: Which keys a query sees; all of them unless given.
+
+    Returns:
+        One vector a place and head.
+
+    Example:
+        >>> queries, keys = jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 2, 1, 2))
+        >>> attention(queries, keys, jnp.array([[[[1.0, 0.0]], [[3.0, 0.0]]]])).ravel().tolist()
+        [2.0, 0.0]
+
+    References:
+        Vaswani et al. (2017), Attention is all you need, NeurIPS, equation 1. https://arxiv.org/abs/1706.03762
+    """
+    batch, n, heads, width = queries.shape
+    kv_heads = keys.shape[2]
+    groups = queries.reshape(batch, n, kv_heads, heads // kv_heads, width)
+    scores = jnp.einsum("bnkgd,bmkd->bkgnm", groups, keys, preferred_element_type=jnp.float32) * width**-0.5
+    if seen is not None:
+        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give a nan where nothing is seen
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
+    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
+
+
+def rotation(places: Int[Array, "batch_or_1 length"], head_width: int, dtype: DTypeLike) -> Callable[[Array], Array]:
+    r"""Returns what turns each pair of entries of queries and keys by an angle in proportion to their place.
+
+    .. math:: (a, b) \mapsto (a \cos p\theta_i - b \sin p\theta_i, \; b \cos p\theta_i + a \sin p\theta_i), \quad
+        \theta_i = 10000^{-2i / d}
+
+    Entry i of the first half of a head makes a pair with entry i of the second.
+
+    Args:
+        places: The place :math:`p` of each token.
+        head_width: Entries :math:`d` of a head; even.
+        dtype: Of the vectors to be turned.
+
+    Returns:
+        ``vectors -> turned``, both ``(batch, length, heads, head_width)``.
+
+    Example:
+        >>> turn = rotation(jnp.array([[0, 1]]), 2, jnp.float32)
+        >>> [round(float(entry), 3) for entry in turn(jnp.array([[[[1.0, 0.0]], [[1.0, 0.0]]]])).ravel()]
+        [1.0, 0.0, 0.54, 0.841]
+
+    References:
+        Su, Lu, Pan, Murtadha, Wen and Liu (2021), RoFormer, equation 34. https://arxiv.org/abs/2104.09864
+    """
+    rates = 10_000.0 ** (-jnp.arange(0, head_width, 2) / head_width)
+    angles = places[..., None].astype(jnp.float32) * rates[None, None]
+    cosine, sine = (wave(angles)[:, :, None, :].astype(dtype) for wave in (jnp.cos, jnp.sin))
+
+    def turn(vectors: Float[Array, "batch length heads width"]) -> Float[Array, "batch length heads width"]:
+        first, second = jnp.split(vectors, 2, axis=-1)
+        return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+    return turn
