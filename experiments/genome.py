@@ -32,7 +32,7 @@ from jaxresearch.statistics import Claim
 LENGTH, K = 60, 3  # bases of a window and of a token
 MASK = 4**K + 1  # after all words of K bases, and the one token for those with an ambiguous letter
 VOCABULARY = (*("".join("ACGT"[word // 4**i % 4] for i in reversed(range(K))) for word in range(4**K)), "N", "mask")
-HIDING = {"n_tokens": 4**K, "mask_token": MASK}
+HIDING: dict[str, Any] = {"n_tokens": 4**K, "mask_token": MASK}
 
 
 @hyperparameters
@@ -109,7 +109,7 @@ def model(hyperparameters, card):
 def loss_fn(model, hyperparameters):
     """Returns the mean cross entropy, in nats: of the classes where there are any, else of the tokens that it hides."""
     of_classes = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-    of_tokens = masking.masked_language_model(model, rate=hyperparameters.masked_share, **HIDING)
+    of_tokens = training.masked_language_model(model, rate=hyperparameters.masked_share, **HIDING)
 
     def loss_fn(params, model_state, batch, key):
         of_batch = of_classes if batch["targets"].ndim == 1 else of_tokens

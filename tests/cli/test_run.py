@@ -353,9 +353,11 @@ def test_list_names_the_experiments(jaxresearch):
     assert "mnist" in done.stdout and "Does a 784-128-10 network reach 98.04 % on MNIST" in done.stdout
 
 
-def test_the_compilation_cache_is_on(jaxresearch, cache):
-    jaxresearch("run", "mnist", "--smoke", "--seeds", "1", JAX_COMPILATION_CACHE_DIR="")
-    assert any((cache / "jaxresearch" / "xla").iterdir())
+def test_the_compilation_cache_is_on(folder, tmp_path):
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, "-m", "jaxresearch", "run", "mnist", "--smoke", "--seeds", "1"]
+    subprocess.run(command, cwd=folder, env={**kept, "XDG_CACHE_HOME": str(tmp_path / "own")}, check=True)
+    assert any((tmp_path / "own" / "jaxresearch" / "xla").iterdir())
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
