@@ -88,7 +88,7 @@ def preprocess(collected):
         parts = {name: {**part, "inputs": _tokens(bases[name])} for name, part in collected.parts().items()}
         return collected._replace(card=card, **parts)
     train, test = (_tokens(part["inputs"]) for part in (collected.train, collected.test))
-    hidden, asked = masking.masked_tokens(jax.random.key(0), test, **HIDING)
+    hidden, asked = masking.masked_tokens(jax.random.key(0), jnp.asarray(test), **HIDING)
     asking = {"inputs": np.asarray(hidden), "targets": np.asarray(asked)}
     return data.Dataset({"inputs": train, "targets": train}, asking, None, card)
 
