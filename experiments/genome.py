@@ -27,6 +27,7 @@ import optax
 from jaxresearch import clustering, data, losses, masking, metrics, models, statistics, training
 from jaxresearch.data import dna
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.records.wording import summary_row
 from jaxresearch.statistics import Claim
 
 LENGTH, K = 60, 3  # bases of a window and of a token
@@ -100,9 +101,8 @@ def model(hyperparameters, card):
         return models.encoder(n_tokens, sizes_of(h))
     classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h))
     member = models.averaged(jax.random.key(0), classifier, n_draws=h.n_draws)
-    hiding = models.word_dropout(
-        member, rate=h.masked_share, token=MASK
-    )  # in training alone: whose draws are not averaged
+    # Tokens are hidden in training alone: the draws that are averaged see them all.
+    hiding = models.word_dropout(member, rate=h.masked_share, token=MASK)
     return models.ensemble(hiding, n_members=h.n_members)
 
 
@@ -177,10 +177,8 @@ def _are_new(tokens, known):
 
 def _in_words(values):
     """Returns a mean over runs and its interval."""
-    found = statistics.summary(np.array(values))
-    return "{:.4f} ({})".format(
-        found["mean"], " to ".join("-" if end is None else f"{end:.4f}" for end in found["ci95"])
-    )
+    mean, interval, _ = summary_row(statistics.summary(np.array(values)))
+    return f"{mean} ({interval})"
 
 
 def sizes_of(h):

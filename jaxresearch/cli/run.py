@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import os
-import shlex
 import sys
 import time
 import warnings
@@ -75,7 +74,7 @@ def run(name: str, words: list[str]) -> int:
             raise
         at = checkpoints.steps()
         saved = f"saved at step {at[-1]}" if at else "nothing was saved yet"
-        print(f"jaxresearch: interrupted; {saved}; go on with: {resume_command(path)}", file=sys.stderr)
+        print(f"jaxresearch: interrupted; {saved}; go on with: {wording.resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         if directory.is_new and not directory.has_metrics:
@@ -229,11 +228,6 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
         )
 
 
-def resume_command(path: Path) -> str:
-    """Returns what to type to go on with a directory."""
-    return f"jaxresearch resume {shlex.quote(str(path))}"
-
-
 def write_outcome(
     directory: records.RunDirectory, checkpoints: records.Checkpoints, result: dict[str, Any], outcome: Outcome
 ) -> None:
@@ -248,7 +242,7 @@ def _with_advice(error: Exception, path: Path, checkpoints: records.Checkpoints)
     if not isinstance(error, OSError | records.CheckpointError):
         return error
     steps = checkpoints.steps()
-    safe = f"step {steps[-1]} is safe; go on with: {resume_command(path)}" if steps else "no step was saved"
+    safe = f"step {steps[-1]} is safe; go on with: {wording.resume_command(path)}" if steps else "no step was saved"
     return OSError(f"{path} could not be read or written ({error}); {safe}")
 
 

@@ -23,7 +23,6 @@ from jaxresearch.cli.run import (
     opened_directory,
     report,
     result_of,
-    resume_command,
     told,
     write_outcome,
 )
@@ -94,7 +93,7 @@ def study(name: str, words: list[str]) -> int:
         if directory.is_new and not record.is_there:
             directory.discard()
             raise
-        print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
+        print(f"jaxresearch: interrupted; go on with: {wording.resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         return told(error, name, code=1)

@@ -23,7 +23,6 @@ from jaxresearch.cli.run import (
     held_out,
     named_directory,
     opened_directory,
-    resume_command,
     shortened,
     told,
 )
@@ -70,7 +69,7 @@ def sweep(name: str, words: list[str]) -> int:
         if directory.is_new and _is_empty(path):
             directory.discard()
             raise
-        print(f"jaxresearch: interrupted; go on with: {resume_command(path)}", file=sys.stderr)
+        print(f"jaxresearch: interrupted; go on with: {wording.resume_command(path)}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
         if directory.is_new and _is_empty(path):

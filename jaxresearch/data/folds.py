@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.data.dataset import Dataset, Part
-from jaxresearch.data.splits import take
+from jaxresearch.data.splits import shuffled, take
 
 _LEARNT = ("vocabulary", "class_names", "feature_names")  # entries of a card that may come from a training part
 
@@ -48,7 +48,7 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         raise ValueError(f"folds must be from 2 to the {len(targets)} examples; got {n_folds}. Ask for 10.")
     if not 0 <= place < n_folds:
         raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
-    dealt = np.concatenate(_shuffled(targets, np.random.default_rng(seed)))
+    dealt = np.concatenate(shuffled(targets, np.random.default_rng(seed)))
     is_test = np.zeros(len(targets), bool)
     is_test[dealt[place::n_folds]] = True
     return dataset._replace(train=take(whole, ~is_test), test=take(whole, is_test), validation=None)
@@ -135,7 +135,7 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
     if n >= n_all:
         return part
     generator = np.random.default_rng(seed)
-    groups = _shuffled(np.asarray(part["targets"]), generator)
+    groups = shuffled(np.asarray(part["targets"]), generator)
     # In whole numbers, which do not round: each class has n * size / n_all, some of them one more.
     sizes, remainders = np.divmod(n * np.array([len(group) for group in groups], np.int64), n_all)
     ties = generator.random(len(groups))  # else the first classes would win them all
@@ -143,14 +143,6 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
     is_drawn = np.zeros(n_all, bool)
     is_drawn[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
     return take(part, is_drawn)
-
-
-def _shuffled(targets: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
-    """Returns the places of each class in a random order; of targets that are no classes, all in one."""
-    are_classes = targets.ndim == 1 and targets.dtype.kind in "iu"
-    labels = np.unique(targets) if are_classes else ()
-    groups = [np.flatnonzero(targets == label) for label in labels] or [np.arange(len(targets))]
-    return [generator.permutation(group) for group in groups]
 
 
 def _distinct(parts: list[Part]) -> list[Part]:

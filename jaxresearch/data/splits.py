@@ -41,16 +41,10 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         raise ValueError(f"data must hold two examples or more to be split; got {len(targets)}. Give it more data.")
     generator = np.random.default_rng(seed)
     n_share = min(max(1, round(fraction * len(targets))), len(targets) - 1)
-    by_class = stratify and targets.ndim == 1 and targets.dtype.kind in "iu"
-    groups = (
-        [np.flatnonzero(targets == label) for label in np.unique(targets)] if by_class else [np.arange(len(targets))]
-    )
-    taken = [
-        generator.permutation(group)[:size]
-        for group, size in zip(groups, _shares(groups, n_share, fraction), strict=True)
-    ]
+    groups = shuffled(targets, generator, stratify=stratify)
+    sizes = _shares(groups, n_share, fraction)
     in_share = np.zeros(len(targets), bool)
-    in_share[np.concatenate(taken)] = True
+    in_share[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
     return take(part, ~in_share), take(part, in_share)
 
 
@@ -103,6 +97,31 @@ def take(part: Part, index: np.ndarray) -> Part:
         NumPy documentation, indexing on ndarrays. https://numpy.org/doc/stable/user/basics.indexing.html
     """
     return {name: take(entry, index) if isinstance(entry, dict) else entry[index] for name, entry in part.items()}
+
+
+def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: bool = True) -> list[np.ndarray]:
+    """Returns the places of each class in a random order; of targets that are no classes, all in one.
+
+    Args:
+        targets: Classes ``(n,)``, integers; or values, or sequences of tokens ``(n, length)``.
+        generator: Of the order; one draw a class.
+        stratify: Whether to keep classes apart.
+
+    Returns:
+        Indices, an array a class in the order of their numbers.
+
+    Example:
+        >>> of_classes = shuffled(np.array([1, 0, 1]), np.random.default_rng(0))
+        >>> [sorted(places.tolist()) for places in of_classes]
+        [[1], [0, 2]]
+
+    References:
+        Kohavi (1995), as for `split`.
+    """
+    by_class = stratify and targets.ndim == 1 and targets.dtype.kind in "iu"
+    labels = np.unique(targets) if by_class else ()
+    groups = [np.flatnonzero(targets == label) for label in labels] or [np.arange(len(targets))]
+    return [generator.permutation(group) for group in groups]
 
 
 def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int]:

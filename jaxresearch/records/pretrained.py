@@ -1,9 +1,7 @@
 """The parameters that another run ended with, read without its experiment."""
 
 import functools
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import orbax.checkpoint as ocp
 
 from jaxresearch.records.checkpoints import ARRAYS, CheckpointError, Checkpoints, opened_array, quiet, verify
 from jaxresearch.records.run_directory import read_json
+from jaxresearch.records.wording import resume_command
 
 _NAME = re.compile(r"\['([^']+)'\]")
 
@@ -81,7 +80,7 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
         raise ValueError(
             f"directory must be that of a run to begin with its parameters; {directory} holds no config.json."
         )
-    card = _entries(path).get("data_card")
+    card = read_json(path).get("data_card")
     vocabulary = card.get("vocabulary", []) if isinstance(card, dict) else None
     if not isinstance(vocabulary, list):
         raise ValueError(f"{path} must be the configuration of a run; it holds no data card that is whole. Restore it.")
@@ -94,20 +93,12 @@ def _require_ended(directory: Path, *, smoke: bool) -> None:
     if not path.is_file():
         raise CheckpointError(
             f"directory must be that of a run that has ended; {directory} holds no result.json. "
-            f"Go on with: jaxresearch resume {shlex.quote(str(directory))}"
+            f"Go on with: {resume_command(directory)}"
         )
-    if _entries(path).get("smoke") and not smoke:
+    if read_json(path).get("smoke") and not smoke:
         raise CheckpointError(
             f"parameters to begin with must be those of a whole run; {directory} is of a smoke run. Run it without --smoke."
         )
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """Returns the content of one file of a run."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold entries by name; it holds {json.dumps(content)[:20]}. Restore it.")
-    return content
 
 
 def _nested(arrays: dict[int, np.ndarray], numbered: dict[int, dict[str, Any]]) -> dict[str, Any]:

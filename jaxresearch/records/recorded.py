@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxresearch import statistics
 from jaxresearch.records.run_directory import command_of, read_json, read_metrics, read_sealed
+from jaxresearch.records.wording import resume_command
 
 # What each file of a run holds at least.
 _HELD = {
@@ -93,7 +94,7 @@ def read_run(path: str | Path) -> Recorded:
         advice = ""
         if missing == ["result.json"]:
             is_sweep = command_of(read_json(path / "config.json")) == "sweep"
-            advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: jaxresearch resume {path}"
+            advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: {resume_command(path)}"
         raise ValueError(
             f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"
         )
@@ -106,7 +107,7 @@ def read_run(path: str | Path) -> Recorded:
 def _whole(path: Path) -> dict[str, Any]:
     """Returns the content of one file of a run, after checking that it holds what such a file does."""
     content = read_json(path)
-    missing = [name for name in _HELD[path.name] if not isinstance(content, dict) or name not in content]
+    missing = [name for name in _HELD[path.name] if name not in content]
     if missing:
         raise ValueError(f"{path} must be that of a run; it holds no {missing[0]}. Restore it.")
     return content

@@ -203,12 +203,15 @@ def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, st
     }
 
 
-def read_json(path: Path) -> Any:
-    """Returns the content of one JSON file of a directory, which may be another process's."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the entries of one JSON file of a directory, which may be another process's."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold entries by name; it holds {json.dumps(content)[:20]}. Restore it.")
+    return content
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

@@ -266,8 +266,7 @@ def _figures(name: str, of_seeds: np.ndarray) -> list[tuple[str, float]]:
 
 def _run_id(path: Path) -> str:
     """Returns the id that a file names, which may be altered."""
-    content = read_json(path)
-    run_id = content.get("run_id") if isinstance(content, dict) else None
+    run_id = read_json(path).get("run_id")
     if not isinstance(run_id, str) or not re.fullmatch("[0-9a-f]{32}", run_id):
         raise ValueError(f"{path} must name a run of MLflow by 32 hexadecimal digits; it does not. Delete it.")
     return run_id

@@ -1,10 +1,17 @@
 """Figures and settings in a few words: as the command line, the pages and a notebook tell them."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxresearch import statistics
+
+
+def resume_command(path: Path) -> str:
+    """Returns what to type to go on with a directory."""
+    return f"jaxresearch resume {shlex.quote(str(path))}"
 
 
 def number(value: int | float) -> str:
