@@ -93,7 +93,8 @@ def report(hyperparameters, params, collected, dataset):
         for side in (named, leading)
     )
     gain = statistics.paired_difference(own, simple)
-    by_order = {order: bits_of_ngrams(collected, order) for order in (5, 8)}
+    corpora = lines(collected.train), lines(collected.test)
+    by_order = {order: ngrams.bits_per_byte(*corpora, order=order) for order in (5, 8)}
     return "\n".join(
         [
             "Interpolated n-gram models of the same bytes, bits a byte of the test part: "
@@ -145,16 +146,9 @@ def tokeniser_of(collected):
     return tokeniser
 
 
-def bits_of_ngrams(collected, order):
-    """Returns the bits a byte of the test part under an interpolated model of the training part, line ends and all."""
-
-    def sequences(part):
-        lines = zip(part["inputs"]["definition"], part["inputs"]["term"], strict=True)
-        return [np.frombuffer(f"{d}\n{t}\n".encode(), np.uint8).astype(np.int32) for d, t in lines]
-
-    model, asked = ngrams.fit_ngrams(sequences(collected.train), order=order, n_tokens=256), sequences(collected.test)
-    nats = -sum(ngrams.log_probabilities(model, one).sum() for one in asked)
-    return nats / np.log(2) / sum(map(len, asked))
+def lines(part):
+    """Returns definitions and terms, each a line."""
+    return [f"{d}\n{t}\n" for d, t in zip(part["inputs"]["definition"], part["inputs"]["term"], strict=True)]
 
 
 def n_leading(collected):

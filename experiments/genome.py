@@ -32,7 +32,7 @@ from jaxresearch.statistics import Claim
 
 LENGTH, K = 60, 3  # bases of a window and of a token
 MASK = 4**K + 1  # after all words of K bases, and the one token for those with an ambiguous letter
-VOCABULARY = (*("".join("ACGT"[word // 4**i % 4] for i in reversed(range(K))) for word in range(4**K)), "N", "mask")
+VOCABULARY = (*dna.kmer_names(K), "mask")
 HIDING: dict[str, Any] = {"n_tokens": 4**K, "mask_token": MASK}
 
 
@@ -57,38 +57,24 @@ class Genome:
 
 
 def collect(source, *, target=None):
-    """Returns labelled windows, or those of a genome: its last tenth is the test part. Records shorter than one are left out."""
+    """Returns labelled windows, or those of a genome to pre-train on."""
     if source == "splice":
         return data.load(source, target=target)
     if target is not None:
         raise ValueError(f"target must come with a table; got {target!r} for {source}, which is FASTA. Leave it out.")
-    records = dna.chromosome_3() if source == "chr3" else dna.read_fasta(source)
-    card = dna.CHROMOSOME_3 if source == "chr3" else dna.fasta_card(source)
-    longest = max(records, key=lambda name: len(records[name]))
-    if len(records[longest]) < LENGTH:
-        raise ValueError(
-            f"a record of {source} must hold {LENGTH} bases or more; the longest, {longest!r}, holds "
-            f"{len(records[longest])}. Give it a longer one."
-        )
-    long_enough = (dna.bases(sequence) for sequence in records.values() if len(sequence) >= LENGTH)
-    windows = np.concatenate([dna.windows(of_one, length=LENGTH, stride=20) for of_one in long_enough])
-    train, test = ({"inputs": part, "targets": part} for part in np.split(windows, [len(windows) * 9 // 10]))
-    made = data.Dataset(train, test, None, card)
-    data.check(made)
-    return made
+    return dna.load_genome(source, length=LENGTH, stride=20)
 
 
 def preprocess(collected):
     """Returns tokens; where there are no labels, the test part asks for tokens that are hidden from it."""
     card = dataclasses.replace(collected.card, feature_shape=(LENGTH // K,), vocabulary=VOCABULARY)
     if card.class_names:
-        bases = {
-            name: np.stack([dna.bases(s) for s in part["inputs"]["sequence"]])
-            for name, part in collected.parts().items()
-        }
-        parts = {name: {**part, "inputs": _tokens(bases[name])} for name, part in collected.parts().items()}
+        parts = {}
+        for name, part in collected.parts().items():
+            bases = np.stack([dna.bases(sequence) for sequence in part["inputs"]["sequence"]])
+            parts[name] = {**part, "inputs": dna.kmers(bases, k=K, stride=K)}
         return collected._replace(card=card, **parts)
-    train, test = (_tokens(part["inputs"]) for part in (collected.train, collected.test))
+    train, test = (dna.kmers(part["inputs"], k=K, stride=K) for part in (collected.train, collected.test))
     hidden, asked = masking.masked_tokens(jax.random.key(0), jnp.asarray(test), **HIDING)
     asking = {"inputs": np.asarray(hidden), "targets": np.asarray(asked)}
     return data.Dataset({"inputs": train, "targets": train}, asking, None, card)
@@ -159,7 +145,7 @@ def report(hyperparameters, params, collected, dataset):
         is_wrong = np.asarray(classify(own, {}, tokens)[0]).argmax(axis=-1) != classes
         errors.append(is_wrong[_are_new(tokens, of_run.train["inputs"])].mean())
         first = jax.tree.map(lambda leaf: leaf[0], own)  # member
-        counts = dna.kmer_counts(_bases(tokens), k=3)
+        counts = dna.kmer_counts(dna.kmer_bases(tokens, k=K), k=3)
         for name, points in (("embeddings", embed(first, {}, tokens)[0]), ("3-mer counts", counts)):
             clusters = clustering.k_means(jax.random.key(place), jnp.asarray(points), n_clusters=3).labels
             found[name].append(metrics.adjusted_rand_index(classes, clusters, n_labels=3, n_clusters=3))
@@ -191,17 +177,6 @@ def sizes_of(h):
         positions="learnt",
         dropout_rate=h.dropout_rate,
     )
-
-
-def _tokens(bases):
-    """Returns words of three letters, one after another."""
-    return dna.kmers(bases, k=K, stride=K).astype(np.int32)
-
-
-def _bases(tokens):
-    """Returns the bases that words are made of."""
-    words = np.stack([tokens // 4**i % 4 for i in reversed(range(K))], axis=-1)
-    return np.where(tokens[..., None] < 4**K, words, 4).reshape(len(tokens), -1)
 
 
 def _error(accuracy, place: Any = ...):

@@ -134,6 +134,35 @@ def log_probabilities(ngrams: Ngrams, sequence: np.ndarray) -> np.ndarray:
     return np.log(probabilities)
 
 
+def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> float:
+    """Returns the bits a byte of texts under the model of the bytes of others: what a language model is to stay below.
+
+    Args:
+        train: The texts that the model is fitted to, each from its own start.
+        test: The texts that are asked about; they hold a byte or more.
+        order: Bytes of a gram, 1 or more.
+
+    Returns:
+        Bits a byte, above 0; 8 for bytes that are equally likely.
+
+    Raises:
+        ValueError: If a number is below 1, or no text has a byte.
+
+    Example:
+        >>> round(bits_per_byte(["abababab"], ["abab"], order=2), 3)
+        0.425
+
+    References:
+        Chen and Goodman (1999), as for `fit_ngrams`, section 3 (cross entropy).
+    """
+    given, asked = ([np.frombuffer(text.encode(), np.uint8) for text in texts] for texts in (train, test))
+    n_bytes = sum(map(len, asked))
+    if not n_bytes:
+        raise ValueError("test must hold a byte; got none. Pass one text or more.")
+    model = fit_ngrams(given, order=order, n_tokens=256)
+    return float(-sum(log_probabilities(model, one).sum() for one in asked) / np.log(2) / n_bytes)
+
+
 def _padded(sequences: Sequence[np.ndarray], order: int, n_tokens: int) -> np.ndarray:
     """Returns the sequences one after another, each behind its start symbols, after checking them."""
     start = np.full(order - 1, n_tokens, np.int32)

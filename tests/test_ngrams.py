@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from jaxresearch.ngrams import fit_ngrams, log_probabilities
+from jaxresearch.ngrams import bits_per_byte, fit_ngrams, log_probabilities
 
 
 def _corpus(seed=0, *, n_tokens=6, n_sequences=12):
@@ -155,3 +155,20 @@ def test_tokens_out_of_range_are_refused():
 def test_sequences_must_be_integers_of_one_axis(bad):
     with pytest.raises(ValueError, match="a sequence must be integers of one axis"):
         fit_ngrams([bad], order=2, n_tokens=2)
+
+
+def test_bits_per_byte_are_those_of_the_bytes_of_text():
+    train, test = ["näher", "nah", "näh"], ["näh", "", "ah"]
+    of_bytes = [np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in train]
+    slow, bits, n_bytes = _slow(of_bytes, 3, 256), 0.0, 0
+    for text in test:
+        padded = ["start"] * 2 + list(text.encode())
+        for i in range(2, len(padded)):
+            bits, n_bytes = bits - np.log2(slow(padded[i], padded[i - 2 : i])), n_bytes + 1
+    assert n_bytes == 6
+    assert bits_per_byte(train, test, order=3) == pytest.approx(bits / 6, rel=1e-12)  # float64
+
+
+def test_bits_per_byte_of_no_text_are_refused():
+    with pytest.raises(ValueError, match="test must hold a byte; got none"):
+        bits_per_byte(["a"], [""], order=2)

@@ -1,8 +1,10 @@
 """DNA: FASTA read whole or refused in one line; bases, k-mers and windows against plain loops."""
 
 import gzip
+import hashlib
 import itertools
 import lzma
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +79,7 @@ def test_read_fasta_refuses_a_damaged_file(tmp_path, suffix, pack, damage):
 def test_chromosome_3_is_the_original(monkeypatch):
     ((name, sequence),) = dna.chromosome_3().items()
     assert name == "hg19_chr3:42000001-44000000" and set(sequence) == set("ACGT")
-    monkeypatch.setattr(dna, "_SHA256", "0" * 64)
+    monkeypatch.setattr(dna.fasta, "_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"human_chr3_42-44mb.fa.xz must have SHA-256 0+; got 6c92e7ff"):
         dna.chromosome_3()
 
@@ -213,3 +215,33 @@ def test_kmer_counts_agree_with_a_loop_and_leave_out_ambiguous_ones():
 def test_kmer_counts_refuse_a_single_sequence():
     with pytest.raises(ValueError, match=r"bases must have shape \(n, length\); got \(4,\)"):
         dna.kmer_counts(np.zeros(4, np.int8), k=2)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_kmer_bases_are_the_inverse_of_kmers_and_their_names_spell_them(k):
+    made = _random_bases((7, 10 * k), highest=3)
+    tokens = dna.kmers(made, k=k, stride=k)
+    np.testing.assert_array_equal(dna.kmer_bases(tokens, k=k), made)
+    names = dna.kmer_names(k)
+    assert len(names) == 4**k + 1
+    assert ["".join(names[token] for token in row) for row in tokens] == [dna.letters(row) for row in made]
+    assert dna.letters(dna.kmer_bases(np.array([4**k, -1, 4**k + 1]), k=k)) == "N" * 3 * k
+
+
+def test_records_shorter_than_a_window_are_left_out(tmp_path):
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), size=300))
+    (tmp_path / "my.fa").write_text(f">short\nACGT\n>long\n{letters}\n>last\n{letters[:59]}\n")
+    made = dna.load_genome(tmp_path / "my.fa", length=60, stride=20)
+    windows = np.concatenate([made.train["inputs"], made.test["inputs"]])
+    np.testing.assert_array_equal(windows, dna.windows(dna.bases(letters), length=60, stride=20))
+
+
+def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
+    (tmp_path / "my.fa").write_text(">one\n" + "ACGT" * 30)
+    digest = hashlib.sha256((tmp_path / "my.fa").read_bytes()).hexdigest()
+    card = dna.load_genome(tmp_path / "my.fa", length=60, stride=20).card
+    assert card.sha256 == (("my.fa", digest),) and card.name == "my"
+    bundled = dna.load_genome("chr3", length=60, stride=20).card
+    path = Path(dna.__file__).parents[1] / "archives" / "chromosome_3" / bundled.sha256[0][0]
+    assert bundled.sha256[0][1] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert bundled.licence and bundled.citation

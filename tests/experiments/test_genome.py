@@ -1,22 +1,15 @@
 """The genome experiment by its commands: pre-trained on FASTA, begun from another run, cross-validated, told in one line."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxresearch import data, experiment, records
-from jaxresearch.data import dna
+from jaxresearch import records
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--width 16 --n-layers 1 --n-members 2 --n-draws 2".split()
-
-
-@pytest.fixture(scope="module")
-def genome():
-    return experiment.load("genome", directory=ROOT / "experiments")
 
 
 @pytest.fixture(scope="module")
@@ -88,22 +81,3 @@ def test_a_whole_run_does_not_begin_with_a_smoke_run(jaxresearch, pretrained, tm
     done = jaxresearch("run", "genome", "--seeds", 1, "--init-from", pretrained, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "is of a smoke run. Run it without --smoke." in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
-
-
-def test_records_shorter_than_a_window_are_left_out(genome, tmp_path):
-    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), size=300))
-    (tmp_path / "my.fa").write_text(f">short\nACGT\n>long\n{letters}\n>last\n{letters[:59]}\n")
-    made = genome.collect(str(tmp_path / "my.fa"))
-    windows = np.concatenate([made.train["inputs"], made.test["inputs"]])
-    np.testing.assert_array_equal(windows, dna.windows(dna.bases(letters), length=60, stride=20))
-
-
-def test_the_card_of_a_genome_tells_where_it_is_from(genome, tmp_path):
-    (tmp_path / "my.fa").write_text(">one\n" + "ACGT" * 30)
-    digest = hashlib.sha256((tmp_path / "my.fa").read_bytes()).hexdigest()
-    card = genome.collect(str(tmp_path / "my.fa")).card
-    assert card.sha256 == (("my.fa", digest),) and card.name == "my"
-    bundled = genome.collect("chr3").card
-    path = Path(data.__file__).parent / "archives" / "chromosome_3" / bundled.sha256[0][0]
-    assert bundled.sha256[0][1] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert bundled.licence and bundled.citation

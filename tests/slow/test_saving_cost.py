@@ -1,10 +1,10 @@
 """What it costs a run to be saved in the background, and to be looked at for losses that are not finite."""
 
-import dataclasses
 import statistics
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,36 +14,43 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.slow
 
 
-def seconds_of(directory, *, every):
-    """Returns the training time of the main job, saved after so many seconds or never, and how often it was saved."""
+def test_saving_costs_less_than_three_percent_of_the_main_job(tmp_path):
+    """Four states, one every few seconds: what the devices stand still for, and all that the processors do for it.
+
+    Counted, not the difference of two runs: on a shared machine neighbouring seconds of one run differ by a quarter, which is
+    ten times what is looked for. Unless asked for, a state is saved once a minute.
+    """
     mnist, dataset = experiment.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
-    checkpoints, saved = records.Checkpoints(directory), [time.monotonic()]
+    checkpoints, asked, ended, still = records.Checkpoints(tmp_path), [], [], []
 
     def due():
-        return every is not None and time.monotonic() - saved[-1] >= every and not checkpoints.is_saving
+        asked.append(None)
+        return len(asked) % 3 == 0
 
     def keep(step, state):
         checkpoints.write_in_background(step, state, about=dict)
-        saved.append(time.monotonic())
+        still.append(time.monotonic() - ended[-1])  # the next chunk is handed over after this
 
-    keeping = execution.Keeping(due, keep)
-    settings = dataclasses.replace(mnist.hyperparameters, epochs=10)
-    outcome = execution.execute(mnist, settings, dataset, seeds=range(10), keeping=keeping)
+    outcome = execution.execute(
+        mnist,
+        mnist.hyperparameters,
+        dataset,
+        seeds=range(10),
+        observe=lambda progress: ended.append(time.monotonic()),
+        keeping=execution.Keeping(due, keep),
+    )
     checkpoints.wait()
-    return outcome.seconds["train"], len(saved) - 1
-
-
-def test_saving_every_four_seconds_costs_less_than_three_percent(tmp_path):
-    """Fifteen times as often as it is done unless asked for; medians of five pairs in one process."""
-    seconds_of(tmp_path, every=None)
-    ratios, n_saved = [], 0
-    for pair in range(5):
-        (tmp_path / f"{pair}").mkdir()
-        plain, _ = seconds_of(tmp_path, every=None)
-        saving, n = seconds_of(tmp_path / f"{pair}", every=4.0)
-        ratios.append(saving / plain)
-        n_saved += n
-    assert n_saved >= 5 and statistics.median(ratios) < 1.03, ratios
+    n_saved, worked = len(still), []
+    for step in range(20_000, 20_005):
+        began = time.process_time()  # of all threads
+        checkpoints.write(step, outcome.state, about={})
+        worked.append(time.process_time() - began)
+    seconds = sum(still) + n_saved * statistics.median(worked) / len(jax.devices())
+    share = seconds / outcome.seconds["train"]
+    print(
+        f"{n_saved} states: {max(still):.3f} s still, {statistics.median(worked):.3f} s of work each; {share:.2%} of the run"
+    )
+    assert n_saved == 4 and share < 0.03
 
 
 def test_looking_for_losses_that_are_not_finite_costs_less_than_a_percent():

@@ -1,25 +1,10 @@
-"""DNA as arrays: FASTA files, bases as small integers, k-mers and windows; NumPy on the host."""
+"""DNA as arrays: bases as small integers, k-mers and windows; NumPy on the host."""
 
-import hashlib
-from pathlib import Path
+import itertools
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
-
-from jaxresearch.data.bundled import read_bundled
-from jaxresearch.data.dataset import DataCard
-from jaxresearch.data.tables import unpacked
-
-_CHROMOSOME_3 = "human_chr3_42-44mb.fa.xz"
-_SHA256 = "6c92e7ff10456b4f390b4b6aec2ad5aff3d190f2707bf705871e887349969399"
-CHROMOSOME_3 = DataCard(
-    name="chr3",
-    source="bundled; human genome, assembly hg19 (GRCh37), chromosome 3 from 42 to 44 million",
-    licence="public assembly, taken from a package under the Artistic License",
-    citation="International Human Genome Sequencing Consortium (2004), Nature 431, doi:10.1038/nature03001",
-    sha256=((_CHROMOSOME_3, _SHA256),),
-)
 
 _AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
 _UNKNOWN = 5  # no IUPAC letter
@@ -31,97 +16,12 @@ _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _LARGEST_K = 15  # 4**15 + 1 tokens still fit int32
 
 
-def read_fasta(path: str | Path) -> dict[str, str]:
-    r"""Returns the records of a FASTA file: name, which is the first word after ``>``, to sequence in capitals.
-
-    ==================================  ===========================================
-    in the file                         what becomes of it
-    ==================================  ===========================================
-    lines of any length, CRLF, blanks   joined to one sequence
-    small letters                       capitals
-    U                                   T
-    ``-`` and ``*`` (gaps, stops)       an error: a gap is no base
-    ==================================  ===========================================
-
-    Args:
-        path: The file, packed (``.gz``, ``.xz``) or not.
-
-    Returns:
-        Sequences of IUPAC letters, in the order of the file.
-
-    Raises:
-        ValueError: If the file is damaged, empty or no FASTA, a letter is none of the IUPAC code (positions count from 1), or
-            a record has no name, no bases or the name of another.
-        OSError: If it cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "mine.fa"
-        >>> _ = path.write_text(">first of two\nacgt\nACGU\n\n>second\nNNA\n")
-        >>> read_fasta(path)
-        {'first': 'ACGTACGT', 'second': 'NNA'}
-
-    References:
-        Pearson and Lipman (1988), Improved tools for biological sequence comparison, PNAS 85(8).
-        https://doi.org/10.1073/pnas.85.8.2444
-    """
-    path = Path(path)
-    return _records(unpacked(path.read_bytes(), path), str(path))
-
-
-def fasta_card(path: str | Path) -> DataCard:
-    r"""Returns the card of a FASTA file: its name, its path and its SHA-256.
-
-    Args:
-        path: The file, packed or not.
-
-    Returns:
-        The card; the licence of a file of one's own is not known.
-
-    Raises:
-        OSError: If the file cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "mine.fa"
-        >>> _ = path.write_text(">first\nACGT\n")
-        >>> fasta_card(path).name, fasta_card(path).sha256[0][1][:8]
-        ('mine', 'fa1c7530')
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
-    """
-    path = Path(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataCard(name=path.stem, source=str(path), sha256=((path.name, digest),))
-
-
-def chromosome_3() -> dict[str, str]:
-    """Returns two million bases of human chromosome 3 (hg19), one record, which come with the package.
-
-    Returns:
-        Name of the record to its sequence, without ambiguous letters.
-
-    Raises:
-        ValueError: If the file is not the original one, by its SHA-256.
-
-    Example:
-        >>> {name: len(sequence) for name, sequence in chromosome_3().items()}
-        {'hg19_chr3:42000001-44000000': 2000001}
-
-    References:
-        International Human Genome Sequencing Consortium (2004), Finishing the euchromatic sequence of the human genome,
-        Nature 431. https://doi.org/10.1038/nature03001
-    """
-    return _records(read_bundled("chromosome_3", _CHROMOSOME_3, sha256=_SHA256), _CHROMOSOME_3)
-
-
-def bases(sequence: str) -> Int[np.ndarray, " length"]:
+def bases(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " length"]:
     """Returns a sequence as numbers: A 0, C 1, G 2, T (or U) 3, any IUPAC letter for several bases 4.
 
     Args:
         sequence: IUPAC letters, small or capital.
+        name: What an error calls it.
 
     Returns:
         Bases, int8.
@@ -137,7 +37,14 @@ def bases(sequence: str) -> Int[np.ndarray, " length"]:
         NC-IUB (1985), Nomenclature for incompletely specified bases in nucleic acid sequences, Nucleic Acids Res. 13(9).
         https://doi.org/10.1093/nar/13.9.3021
     """
-    return np.frombuffer(_coded(sequence, "sequence"), np.int8).copy()
+    codes = sequence.encode("ascii", "replace").translate(_CODES)  # one byte a letter, "?" for what is not ASCII
+    place = codes.find(_UNKNOWN)
+    if place >= 0:
+        raise ValueError(
+            f"{name} must hold nucleotide letters (IUPAC) alone; got {sequence[place]!r} at position {place + 1}. "
+            "Take out gaps and stops, mend others."
+        )
+    return np.frombuffer(codes, np.int8).copy()
 
 
 def letters(bases: Integer[np.ndarray, " length"]) -> str:
@@ -222,6 +129,48 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     return np.where(ambiguous, np.int32(4**k), tokens)
 
 
+def kmer_names(k: int) -> tuple[str, ...]:
+    """Returns what the tokens of `kmers` stand for, in their order; the last, of an ambiguous base, is N k times.
+
+    Args:
+        k: Bases a token, 1 or more; there are ``4**k + 1`` names.
+
+    Returns:
+        Words of k letters.
+
+    Example:
+        >>> kmer_names(1), kmer_names(2)[6]
+        (('A', 'C', 'G', 'T', 'N'), 'CG')
+
+    References:
+        Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
+    """
+    return (*map("".join, itertools.product("ACGT", repeat=k)), "N" * k)
+
+
+def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[np.ndarray, "*batch length"]:
+    """Returns the bases that tokens stand for, one k-mer behind another: the inverse of `kmers` with ``stride=k``.
+
+    Args:
+        tokens: 0 to ``4**k - 1``; any other becomes k ambiguous bases.
+        k: Bases a token, 1 or more.
+
+    Returns:
+        Bases, int8: k times as many as tokens.
+
+    Example:
+        >>> letters(kmer_bases(kmers(bases("AACGNA"), k=2, stride=2), k=2))
+        'AACGNN'
+
+    References:
+        Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
+    """
+    tokens = np.asarray(tokens)[..., None]
+    digits = tokens // 4 ** np.arange(k - 1, -1, -1) % 4
+    made = np.where((tokens >= 0) & (tokens < 4**k), digits, _AMBIGUOUS).astype(np.int8)
+    return made.reshape(*made.shape[:-2], -1)
+
+
 def windows(
     bases: Integer[np.ndarray, " length"], *, length: int, stride: int | None = None
 ) -> Integer[np.ndarray, "windows width"]:
@@ -285,48 +234,6 @@ def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.n
     for row, of_row in enumerate(tokens):
         counts[row] = np.bincount(of_row, minlength=4**k + 1)[:-1]
     return counts
-
-
-def _records(content: bytes, name: str) -> dict[str, str]:
-    """Returns the records of the content of a FASTA file."""
-    found: dict[str, list[bytes]] = {}
-    lines = [line.strip() for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"{name} must hold a FASTA record; it is empty. Give it a header and a sequence.")
-    if not lines[0].startswith(b">"):
-        start = lines[0][:20].decode(errors="replace")
-        raise ValueError(f"{name} must start with a header, as >name; got {start!r} (non-FASTA). Give it another file.")
-    record = ""
-    for line in lines:
-        if line.startswith(b">"):
-            record, *_ = [*line[1:].decode(errors="replace").split(), ""]
-            if not record or record in found:
-                what = f"got {record!r} twice" if record else "one has none"
-                raise ValueError(f"{name} must give each record a name of its own; {what}. Rename one.")
-            found[record] = []
-        else:
-            found[record].append(line)
-    return {record: _sequence(b"".join(parts), record, name) for record, parts in found.items()}
-
-
-def _sequence(joined: bytes, record: str, name: str) -> str:
-    """Returns the sequence of one record in capitals, T for U."""
-    if not joined:
-        raise ValueError(f"record {record!r} of {name} must hold bases; it holds none. Fill it in or drop it.")
-    _coded(joined.decode(errors="replace"), f"record {record!r} of {name}")
-    return joined.upper().replace(b"U", b"T").decode()
-
-
-def _coded(sequence: str, name: str) -> bytes:
-    """Returns the code of each letter as a byte."""
-    codes = sequence.encode("ascii", "replace").translate(_CODES)  # one byte a letter, "?" for what is not ASCII
-    place = codes.find(_UNKNOWN)
-    if place >= 0:
-        raise ValueError(
-            f"{name} must hold nucleotide letters (IUPAC) alone; got {sequence[place]!r} at position {place + 1}. "
-            "Take out gaps and stops, mend others."
-        )
-    return codes
 
 
 def _checked(bases: np.ndarray) -> np.ndarray:
