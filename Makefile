@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 KEPT := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: install mnist format lint types test test-slow test-typed test-tfds faults bench check clean help
+.PHONY: install mnist format lint types test test-long test-slow test-typed test-tfds faults bench check clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -45,8 +45,11 @@ lint: $(VENV)/.installed-test ## style and docstrings
 types: $(VENV)/.installed-test ## static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: $(VENV)/.installed-test ## the tests and the doctests
-	$(PYTEST) -m 'not slow and not faults and not tfds'
+test: $(VENV)/.installed-test ## the tests and the doctests that take seconds
+	$(PYTEST) -m 'not long and not slow and not faults and not tfds'
+
+test-long: $(VENV)/.installed-test ## those that take longer than five seconds each
+	$(PYTEST) -m 'long and not slow and not faults and not tfds' tests
 
 test-typed: $(VENV)/.installed-test ## the tests again, with every array annotation checked as they run
 	$(PYTEST) -m 'not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
@@ -69,7 +72,7 @@ test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorF
 bench: .venv-bench/.installed ## the same work by the peers and by us, in pairs; BENCH='--case NAME --pairs N'
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-check: lint types test test-typed ## what has to hold before a commit lands
+check: lint types test test-long test-typed ## what has to hold before a commit lands
 
 clean: ## remove the environments and what builds leave
 	rm -rf .venv .venv-* build dist .ruff_cache .pytest_cache

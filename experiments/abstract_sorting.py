@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import losses, metrics, models, training
+from jaxresearch import data, losses, metrics, models, training
 from jaxresearch.data import text
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -42,6 +42,7 @@ class AbstractSorting:
 
 def preprocess(collected):
     """Returns definitions as ids of words, the most frequent of the training part."""
+    data.require_columns(collected, "definition")
     split = {name: [text.words(d) for d in part["inputs"]["definition"]] for name, part in collected.parts().items()}
     vocabulary = text.fit_vocabulary(split["train"], n_most=N_WORDS)
     parts = {name: {**part, "inputs": _ids(split[name], vocabulary)} for name, part in collected.parts().items()}

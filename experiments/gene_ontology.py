@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import decoding, losses, metrics, models, ngrams, statistics, training
+from jaxresearch import data, decoding, losses, metrics, models, ngrams, statistics, training
 from jaxresearch.data import text
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -42,6 +42,7 @@ class GeneOntology:
 
 def preprocess(collected):
     """Returns windows of one long text, each with the same text one token on; the encoding is learnt on the training part."""
+    data.require_columns(collected, "definition", "term")
     tokeniser = tokeniser_of(collected)
     parts = {}
     for name, part in collected.parts().items():
@@ -142,7 +143,9 @@ def tokeniser_of(collected):
     corpus = [*collected.train["inputs"]["definition"], *collected.train["inputs"]["term"]]
     tokeniser = text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=("<term>", "<end>", "<pad>"))
     if len(tokeniser.names) < N_TOKENS:
-        raise ValueError(f"the text must give {N_TOKENS} tokens; it gives {len(tokeniser.names)}. Lower N_TOKENS.")
+        raise ValueError(
+            f"the text must be long enough to learn {N_TOKENS} tokens from; it gives {len(tokeniser.names)}. Give it more text."
+        )
     return tokeniser
 
 

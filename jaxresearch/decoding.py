@@ -111,7 +111,7 @@ def generate(
 
     Raises:
         ValueError: If a prompt is empty, prompt and new tokens (without the last, which is not read) are more than the
-            context, or the model has no cache of as many rows.
+            context, ``end`` is no token, or the model has no cache of as many rows.
 
     Example:
         >>> from jaxresearch import models
@@ -125,7 +125,9 @@ def generate(
     References:
         Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
     """
+    prompts = jnp.asarray(prompts)
     logits, cache = _prefilled(params, model_state, prompts, model, n_new)
+    _require_end(end, logits.shape[-1])
     first = _or_none(choose(jax.random.fold_in(key, 0), logits), logits)
 
     def write(carry, place):
@@ -192,9 +194,11 @@ def beam_search(
     """
     if width < 1:
         raise ValueError(f"width must be 1 or more; got {width}. Pass the texts to keep.")
+    prompts = jnp.asarray(prompts)
     n_prompts = len(prompts)
     logits, cache = _prefilled(params, model_state, jnp.repeat(prompts, width, axis=0), model, n_new)
     n_tokens = logits.shape[-1]
+    _require_end(end, n_tokens)
 
     def of_prompts(leaf: Array) -> Array:
         return leaf.reshape(n_prompts, width, *leaf.shape[1:])
@@ -251,6 +255,14 @@ def _prefilled(
         )
     logits, cache = model.apply(params, cache, prompts)
     return logits[:, -1], cache
+
+
+def _require_end(end: int | None, n_tokens: int) -> None:
+    """Raises where a token that is to end a text can never be written."""
+    if end is not None and not 0 <= end < n_tokens:
+        raise ValueError(
+            f"end must be a token, from 0 to {n_tokens - 1}; got {end}. Leave it out to write to the last place."
+        )
 
 
 def _or_none(tokens: Int[Array, " rows"], logits: Float[Array, "rows tokens"]) -> Int[Array, " rows"]:

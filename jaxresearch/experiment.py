@@ -1,7 +1,6 @@
 """What a researcher declares: hyperparameters, the stages of the research loop as pure functions, a claim.
 
-`Experiment` names the stages; `program` joins them into the pure functions of a run, which are then compiled, swept,
-differentiated or exported like any others.
+`Experiment` names the stages; `program` joins them into the pure functions of a run, to be compiled, swept, differentiated ...
 """
 
 import dataclasses
@@ -29,6 +28,7 @@ from jaxresearch.statistics import Claim
 from jaxresearch.training import Step, TrainState
 
 H = TypeVar("H")
+_PACKAGE = Path(__file__).parent
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
@@ -371,16 +371,13 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
         FileNotFoundError: experiment must be a .py file or a name in nowhere; got 'minst'. There are none in nowhere.
 
     References:
-        Python documentation, importlib, importing a source file directly.
-        https://docs.python.org/3/library/importlib.html#importing-a-source-file-directly
+        Python documentation, importlib. https://docs.python.org/3/library/importlib.html
     """
     path = file_of(name, directory=directory)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"experiment must be a .py file or a name in {directory}; got {name!r}. {_nearest(name, directory)}"
-        )
-    # A name of its own, so that neither another file of this name nor a library is taken for it.
-    spec = importlib.util.spec_from_file_location(f"experiment {path.resolve()}", path)
+        rule = f"experiment must be a .py file or a name in {directory}"
+        raise FileNotFoundError(f"{rule}; got {name!r}. {_nearest(name, directory)}")
+    spec = importlib.util.spec_from_file_location(f"experiment {path.resolve()}", path)  # no other module's name
     assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
@@ -402,7 +399,7 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
         directory: Where names are looked up.
 
     Returns:
-        A message with the file, the line, its text and the error.
+        A message. What this package refuses, or the file itself by a ``raise``, comes first: it tells what is the matter.
 
     Example:
         >>> blame(ValueError("elsewhere"), "mnist") is None
@@ -418,8 +415,11 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     if not own:
         return None
-    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"experiment file {path} failed at line {own[-1].lineno}: {own[-1].line!r}: {what}"
+    (last, line), what = (frames[-1], own[-1].line or ""), " ".join(str(error).split())
+    is_told = Path(last.filename).is_relative_to(_PACKAGE) or (last is own[-1] and line.startswith("raise "))
+    if isinstance(error, ValueError) and is_told:
+        return f"{what} (experiment file {path}, line {own[-1].lineno})"
+    return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
 
 
 def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:

@@ -136,6 +136,7 @@ def test_an_empty_cluster_takes_the_farthest_point():
     assert centres.ravel().tolist() == [1.0, -20.0, 9.0]
 
 
+@pytest.mark.long
 def test_k_means_under_jit_and_vmap_equals_a_single_call():
     points, _ = _blobs(5, spread=4.0, seed=9)
     settings = {"n_clusters": 5, "n_restarts": 3, "max_iterations": 4}

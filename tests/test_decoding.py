@@ -122,6 +122,7 @@ def test_generate_fills_up_with_the_end():
     np.testing.assert_array_equal(written(params, PROMPTS, end=end), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positions", ["rotary", "learnt"])
 def test_generate_in_a_batch_of_padded_prompts_equals_row_by_row(positions):
     sizes = sized(positions=positions)
@@ -137,6 +138,7 @@ def test_generate_writes_one_token_too():
     np.testing.assert_array_equal(written(params, PROMPTS, n_new=1), written(params, PROMPTS)[:, :1])
 
 
+@pytest.mark.long
 def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
     model, cache = writer(11, sized(), 2)
     choose = decoding.sampling(temperature=0.8, top_k=5, top_p=0.9)
@@ -373,6 +375,7 @@ def test_scores_of_a_beam_are_the_log_probabilities_of_its_texts():
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
+@pytest.mark.long
 def test_beam_search_is_the_same_eagerly():
     params = stirred(11, sized())
     choices = {"width": 3, "n_new": 4, "end": 5}
@@ -430,6 +433,28 @@ def test_prompts_are_checked(prompts, n_new, message):
         decoding.generate(jax.random.key(0), params, cache, prompts, model=model, n_new=n_new, choose=decoding.greedy())
     with pytest.raises(ValueError, match=f"^{message}"):
         decoding.beam_search(params, cache, prompts, model=model, n_new=n_new, width=1)
+
+
+@pytest.mark.parametrize("end", [-1, 11])
+def test_what_ends_a_text_is_a_token(end):
+    (model, cache), params = writer(11, sized(), 2), stirred(11, sized())
+    message = rf"^end must be a token, from 0 to 10; got {end}\. Leave it out"
+    with pytest.raises(ValueError, match=message):
+        decoding.generate(
+            jax.random.key(0), params, cache, PROMPTS, model=model, n_new=2, choose=decoding.greedy(), end=end
+        )
+    with pytest.raises(ValueError, match=message):
+        decoding.beam_search(params, cache, PROMPTS[:1], model=model, n_new=2, width=2, end=end)
+
+
+@pytest.mark.raises
+def test_prompts_may_be_lists():
+    (model, cache), params = writer(11, sized(), 2), stirred(11, sized())
+    given = {"model": model, "n_new": 2, "choose": decoding.greedy()}
+    of_lists, of_arrays = (
+        decoding.generate(jax.random.key(0), params, cache, prompts, **given) for prompts in (PROMPTS.tolist(), PROMPTS)
+    )
+    np.testing.assert_array_equal(of_lists, of_arrays)
 
 
 @pytest.mark.parametrize(

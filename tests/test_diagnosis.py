@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import diagnosis, execution, experiment, gradients, losses, metrics, models, training
+from jaxresearch import compilation, diagnosis, execution, experiment, gradients, losses, metrics, models, training
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.experiment import Experiment, hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -48,6 +48,7 @@ def losses_of(declared, given, n_seeds=2):
     return np.concatenate([chunk["loss"] for chunk in seen], axis=1)
 
 
+@pytest.mark.long
 def test_a_bad_example_is_found_in_the_first_batch_that_holds_it():
     declared, given = LINE, dataset(bad=7)
     run, step = diagnosis.first_nonfinite(losses_of(declared, given))
@@ -106,8 +107,12 @@ def test_skipped_steps_change_nothing_but_the_count():
     of_steps = losses_of(skipping, given)
     assert (~np.isfinite(of_steps)).sum(axis=1).tolist() == [5, 5]  # once an epoch
     # Where all is finite, skipping is the plain step, bit for bit.
-    plain = experiment.program(LINE, given.card).run(jax.random.key(0), Line(), dataset().train)
-    same = experiment.program(skipping, given.card).run(jax.random.key(0), Line(), dataset().train)
+    plain, same = (
+        jax.jit(experiment.program(of, given.card).run, compiler_options=compilation.compiler_options())(
+            jax.random.key(0), Line(), dataset().train
+        )
+        for of in (LINE, skipping)
+    )
     jax.tree.map(np.testing.assert_array_equal, plain[0], same[0])
 
 

@@ -26,6 +26,7 @@ def task():
     return mnist, settings, data.Dataset(part(160), part(48), None, card)
 
 
+@pytest.mark.long
 def test_execute_equals_single_runs_of_the_program(task):
     mnist, settings, dataset = task
     outcome = execution.execute(mnist, settings, dataset, seeds=[0, 4, 7])
@@ -97,6 +98,7 @@ def test_chunks_are_of_one_length_but_for_the_last_and_neither_few_nor_many():
         assert len(set(lengths[:-1].tolist())) <= 1 and 0 < lengths[-1] <= lengths[0]
 
 
+@pytest.mark.long
 def test_a_run_of_a_prime_number_of_steps_is_looked_at_on_the_way_and_goes_on(task):
     mnist, settings, dataset = task
     dataset = dataset._replace(train={name: values[:16] for name, values in dataset.train.items()})
@@ -125,6 +127,7 @@ def test_execute_refuses_nothing_to_do(task, seeds, epochs, message):
         execution.execute(mnist, dataclasses.replace(settings, epochs=epochs), dataset, seeds=seeds)
 
 
+@pytest.mark.long
 def test_settings_side_by_side_are_the_program_of_one_setting(task):
     """Numbers stay weakly typed, so that low precision stays low: the parameters here are of 16 bits."""
     import optax
@@ -153,6 +156,7 @@ def test_a_start_that_is_no_end_of_a_chunk_is_refused(task):
         execution.execute(of, setting, dataset, seeds=[0], start=(1, like))
 
 
+@pytest.mark.long
 def test_execute_trains_and_tests_each_run_on_its_own_fold(task):
     mnist, settings, dataset = task
     folded = [data.fold(dataset, place, n_folds=3) for place in range(3)]

@@ -83,6 +83,7 @@ def _small(n=64):
 CARD = data.DataCard(name="a", source="b", class_names=tuple("0123456789"), feature_shape=(28, 28, 1))
 
 
+@pytest.mark.long
 def test_program_of_the_mnist_experiment_is_pure_and_composes():
     mnist = experiment.load("mnist", directory=EXPERIMENTS)
     settings = dataclasses.replace(mnist.hyperparameters, epochs=2, batch_size=16)
@@ -152,6 +153,12 @@ def test_linear_schedule_falls_to_zero():
         ("def broken(:\n", r"failed at line 1: 'def broken\(:': invalid syntax"),
         ("import no_such_module\n", "failed at line 1: 'import no_such_module': ModuleNotFoundError"),
         ("def inner():\n    return 1 / 0\ninner()\n", "failed at line 2: 'return 1 / 0': ZeroDivisionError"),
+        (
+            "from jaxresearch import models\n\nmodels.mlp(0, (), 1)\n",
+            r"^n_inputs must be .* \(experiment file .*mine\.py, line 3\)$",
+        ),
+        ("raise ValueError('rows must be 3; got 2.')\n", r"^rows must be 3; got 2\. \(experiment file .*, line 1\)$"),
+        ("int('x')\n", r"failed at line 1: \"int\('x'\)\": ValueError: invalid literal"),
         ("x = 1\n", "must assign an Experiment to the name 'experiment'; it does not"),
         ("experiment = 3\n", "must assign an Experiment to the name 'experiment'; it does not"),
     ],

@@ -65,6 +65,7 @@ def relative(one, other):
     return np.max(np.abs(one - other)) / np.max(np.abs(other))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steps_made_again")
 def test_forward_is_reverse(key):
     unroll, train, validation = network()
@@ -82,6 +83,7 @@ def test_forward_is_reverse(key):
         assert relative(gradient, made[0][1]) < 1e-5  # the promise
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steps_made_again")
 def test_both_modes_are_central_differences_in_float64(key):
     with jax.enable_x64(True):
@@ -143,6 +145,7 @@ def test_implicit_is_the_closed_form_of_ridge_regression(key, solver):
         assert float(gradient["l2"]) == pytest.approx(closed_form(0.3), rel=1e-6)  # the promise
 
 
+@pytest.mark.long
 def test_truncated_comes_near_the_whole_run_where_the_loss_is_convex(key):
     with jax.enable_x64(True):
         unroll, _, train, validation, closed_form = ridge(0.3)
@@ -182,6 +185,7 @@ def test_evolution_is_within_three_standard_errors_over_ten_thousand_draws(n_seg
         assert error < 0.1 * abs(exact)  # else the line above could not fail
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steps_made_again")
 def test_memory_of_reverse_mode_grows_as_the_root_of_the_steps(key):
     unroll, train, validation = network()
@@ -213,6 +217,7 @@ def test_evolution_in_units_of_the_values_takes_one_for_a_zero():
     assert abs(float(gradient["b"]) - 3) < 3 * spread and abs(float(gradient["a"]) - 30) < 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_segments", [1, 4])
 def test_the_loss_of_evolution_is_that_of_the_same_run(key, n_segments):
     unroll, train, validation = network()
@@ -224,6 +229,7 @@ def test_the_loss_of_evolution_is_that_of_the_same_run(key, n_segments):
     assert np.isfinite(jax.tree.leaves(gradient)).all()
 
 
+@pytest.mark.long
 def test_a_hypergradient_takes_vmap_over_seeds():
     unroll, train, validation = network()
     hypergradient = hypergradients.forward(unroll, n_steps=10)
@@ -233,6 +239,7 @@ def test_a_hypergradient_takes_vmap_over_seeds():
     assert relative(jax.tree.map(lambda leaf: leaf[2], together), alone) < 1e-4  # sums in another order, amplified
 
 
+@pytest.mark.long
 def test_adam_without_eps_root_gives_nan_and_says_so_in_the_derivative(key):
     unroll, train, validation = network(optimizer=lambda h: optax.adam(h.learning_rate))
     train = {**train, "inputs": train["inputs"].at[:, 0].set(0)}  # a weight whose gradient is exactly zero

@@ -34,6 +34,7 @@ def test_regression_losses_equal_the_formula(loss):
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", REGRESSION, ids=lambda loss: loss.__name__)
 def test_regression_losses_have_the_right_derivatives(loss):
     with jax.enable_x64(True):
@@ -166,6 +167,7 @@ def test_cross_entropies_are_stable_for_large_logits():
     np.testing.assert_allclose(losses.sigmoid_cross_entropy(jnp.array([1e4, -1e4]), jnp.array([0.0, 1.0])), [1e4, 1e4])
 
 
+@pytest.mark.long
 def test_cross_entropies_have_the_right_derivatives():
     with jax.enable_x64(True):
         logits, labels = jnp.asarray(_logits((4, 7)), jnp.float64), LABELS[:4]

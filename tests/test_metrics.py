@@ -104,6 +104,7 @@ def test_a_logit_that_is_no_number_gives_nan(name, metric):
     np.testing.assert_allclose(metric(diverged, targets, masked), metric(logits, targets, masked), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "n_classes"), [(jnp.uint8, 256), (jnp.uint8, 257), (jnp.int8, 257)])
 def test_classes_are_not_counted_in_the_dtype_of_the_targets(dtype, n_classes):
     logits, _, weights = _classes(20, n_classes)
@@ -113,6 +114,7 @@ def test_classes_are_not_counted_in_the_dtype_of_the_targets(dtype, n_classes):
         np.testing.assert_array_equal(CLASSIFICATION[name](logits, targets.astype(dtype), weights), expected, name)
 
 
+@pytest.mark.long
 def test_whole_number_weights_equal_repeated_examples():
     logits, targets, _ = _classes(20)
     times = np.arange(20) % 3
@@ -131,6 +133,7 @@ def test_roc_auc_is_a_share_of_ordered_pairs():
     np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_roc_auc_without_a_class_is_nan():
     assert np.isnan(metrics.roc_auc()(jnp.zeros((3, 2)), jnp.zeros(3, jnp.int32)))
     assert np.isnan(metrics.roc_auc()(_classes(30, 3)[0], jnp.arange(30) % 2))

@@ -15,6 +15,7 @@ def _run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.long
 def test_six_lines_train_the_network():
     assert len(BLOCKS[0].strip().splitlines()) == 6
     accuracy = float(re.search(r"accuracy.*?(0\.\d+)", _run(BLOCKS[0]))[1])
@@ -22,6 +23,7 @@ def test_six_lines_train_the_network():
     assert 0.970 < accuracy < 0.982
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", BLOCKS[1:])
 def test_the_other_blocks_run(block):
     _run(block)

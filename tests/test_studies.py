@@ -61,6 +61,7 @@ def trained(monkeypatch):
     return settings_trained
 
 
+@pytest.mark.long
 def test_a_study_raises_a_poor_setting_and_outlives_one_that_diverges():
     conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
     assert conclusion.best.learning_rate == 3e-1
@@ -69,6 +70,7 @@ def test_a_study_raises_a_poor_setting_and_outlives_one_that_diverges():
     assert conclusion.outcome.metrics["r2"].shape == (5,) and conclusion.outcome.metrics["r2"].min() > 0.9
 
 
+@pytest.mark.long
 def test_a_step_that_adjusts_cannot_reach_the_test_part():
     """The same rounds and the same choice, whatever the test part holds; and nothing of it in what a strategy is given."""
     seen = []
@@ -119,6 +121,7 @@ def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
     assert order == ["rounds", "rounds", "test", "test"]  # the chosen setting, and the plain one to compare it with
 
 
+@pytest.mark.long
 def test_what_was_tried_is_not_trained_again(trained):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
     whole = studies.study(experiment(adjust=same), dataset(), budget=BUDGET)
@@ -130,6 +133,7 @@ def test_what_was_tried_is_not_trained_again(trained):
     np.testing.assert_array_equal(outcome.metrics["r2"], whole.outcome.metrics["r2"])
 
 
+@pytest.mark.long
 def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
     conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
     plain = execution.execute(experiment(), Line(), dataset(), seeds=[3, 4, 5, 6, 7])
@@ -138,6 +142,7 @@ def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
     assert ends_plain.best == Line() and ends_plain.plain is None
 
 
+@pytest.mark.long
 def test_rounds_of_another_program_or_other_data_are_made_again(trained):
     whole = studies.study(experiment(), dataset(), budget=BUDGET)
     trained.clear()
@@ -156,6 +161,7 @@ def test_rounds_of_another_program_or_other_data_are_made_again(trained):
         trained.clear()
 
 
+@pytest.mark.long
 def test_a_study_follows_the_hypergradient():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))

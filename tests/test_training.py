@@ -71,6 +71,7 @@ def test_run_equals_a_loop_of_steps_bit_for_bit():
     assert _bits(history["loss"]) == _bits(jnp.stack(seen))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cut", [1, 5, 6, 11])
 def test_advance_in_chunks_equals_the_whole_bit_for_bit(cut):
     data, optimizer, model = _classes(), optax.adam(0.01), models.mlp(2, (8,), 3, dropout_rate=0.5, batch_norm=True)
@@ -88,6 +89,7 @@ def test_advance_in_chunks_equals_the_whole_bit_for_bit(cut):
     assert _bits(history["loss"]) == _bits(jnp.concatenate([first["loss"], second["loss"]]))
 
 
+@pytest.mark.long
 def test_one_run_takes_every_transform():
     data = _classes()
     single_state, single = jax.jit(run)(jax.random.key(1), 0.01, data)
@@ -128,6 +130,7 @@ def test_run_is_lowered_for_cpu_cuda_and_tpu():
     assert _bits(state) == _bits(direct)
 
 
+@pytest.mark.long
 def test_run_equals_eager():
     data = _classes(32)
     with jax.disable_jit():
@@ -197,6 +200,7 @@ def test_evaluate_respects_weights():
     np.testing.assert_allclose(masked["log_loss"], kept["log_loss"], rtol=1e-5)  # sums in another order
 
 
+@pytest.mark.long
 def test_supervised_masks_padded_examples(key):
     data = jax.tree.map(jnp.asarray, _classes(8))
     params, model_state = MODEL.init(key)

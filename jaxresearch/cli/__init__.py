@@ -20,7 +20,7 @@ commands:
   study EXPERIMENT  the research loop: adjust by itself on validation data, then decide the claim with fresh seeds
   resume DIR        go on with a run or study that was interrupted or killed, bit for bit
   report DIR        one self-contained page of a run that has ended: report.html
-  compare DIR DIR.. several runs side by side, with differences in pairs of the same seed; --page FILE as a page
+  compare DIR DIR.. several runs side by side, with differences in pairs of the same seed or fold; --page FILE as a page
   verify DIR        check every file of a run's checkpoints against its digest
   list              the experiments in ./experiments and what they ask
 

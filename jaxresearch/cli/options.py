@@ -144,7 +144,11 @@ def _run_fields(experiment: Experiment) -> Fields:
             None,
             "directory of another run: parameters of the same name begin as its first seed's end",
         ),
-        "data": (str, experiment.source, "bundled name, tfds:NAME, .npz, .csv, .parquet or a folder of IDX files"),
+        "data": (
+            str,
+            experiment.source,
+            "bundled name, tfds:NAME, .npz, .csv, .parquet, a folder of IDX files, or what the experiment itself reads",
+        ),
         "target": (str | None, experiment.target, "column to predict, where the data is a table"),
         "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
         "smoke": (

@@ -5,7 +5,7 @@ sequences and of text: ``from jaxresearch.data import dna, text``.
 """
 
 from jaxresearch.data import dna, text
-from jaxresearch.data.dataset import DataCard, Dataset, check, digest
+from jaxresearch.data.dataset import DataCard, Dataset, check, digest, require_columns
 from jaxresearch.data.folds import fold, sample, stacked
 from jaxresearch.data.load import encode_dataset, load
 from jaxresearch.data.mnist import mnist
@@ -26,6 +26,7 @@ __all__ = [
     "fold",
     "load",
     "mnist",
+    "require_columns",
     "sample",
     "sealed_by",
     "split",

@@ -128,6 +128,37 @@ def check(dataset: Dataset) -> None:
     _require_alike({name: part["inputs"] for name, part in dataset.parts().items()})
 
 
+def require_columns(dataset: Dataset, *names: str) -> None:
+    """Raises an error that names the column that an experiment needs and the data lacks.
+
+    Args:
+        dataset: As collected.
+        *names: Columns of the inputs.
+
+    Raises:
+        ValueError: If the inputs are no table, or lack one of the columns.
+
+    Example:
+        >>> part = {"inputs": {"age": np.zeros(2)}, "targets": np.zeros(2)}
+        >>> require_columns(Dataset(part, part, None, DataCard(name="mine", source="memory")), "age", "height")
+        Traceback (most recent call last):
+        ...
+        ValueError: data must have the columns age, height; those of mine are age. Take other data, or name its columns so.
+
+    References:
+        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
+    """
+    inputs = dataset.train["inputs"]
+    held = list(inputs) if isinstance(inputs, dict) else []
+    if not {*names} <= {*held}:
+        have = (
+            f"those of {dataset.card.name} are {', '.join(held[:10])}" if held else f"{dataset.card.name} is no table"
+        )
+        raise ValueError(
+            f"data must have the columns {', '.join(names)}; {have}. Take other data, or name its columns so."
+        )
+
+
 def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
     """Raises an error that names the file, where one that was read is not the original.
 

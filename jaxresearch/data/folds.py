@@ -28,7 +28,8 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         The same examples, in two parts.
 
     Raises:
-        ValueError: If there are fewer than two folds or fewer examples than folds, or no such fold.
+        ValueError: If there are fewer than two folds or fewer examples than folds, no such fold, or the examples are without
+            labels, windows of one text (their targets are their inputs).
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -42,6 +43,11 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
         https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
     """
+    if dataset.train["targets"] is dataset.train["inputs"]:
+        raise ValueError(
+            f"folds must be of examples that stand on their own; those of {dataset.card.name} are windows of one text, which "
+            "may overlap. Leave the folds out."
+        )
     whole = _joined(_distinct(list(dataset.parts().values())))
     targets = np.asarray(whole["targets"])
     if not 2 <= n_folds <= len(targets):

@@ -332,8 +332,12 @@ class Block(nn.Module):
             return nn.Dropout(sizes.dropout_rate, deterministic=self.deterministic)(x)
 
         normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_attention")(x).astype(dtype)
-        made = dense(normed, (sizes.n_heads + 2 * n_kv) * sizes.head_width, small, "queries_keys_values")
-        heads = made.reshape(*x.shape[:2], -1, sizes.head_width)
+        # Heads are an axis of the array, so that parameters of another number of them do not fit.
+        shape = (sizes.n_heads + 2 * n_kv, sizes.head_width)
+        project = nn.DenseGeneral(
+            shape, use_bias=sizes.biases, kernel_init=small, dtype=dtype, name="queries_keys_values"
+        )
+        heads = project(_rows(normed)).reshape(*x.shape[:2], *shape)
         queries, keys, values = jnp.split(heads, [sizes.n_heads, sizes.n_heads + n_kv], axis=2)
         queries, keys = self.turn(queries), self.turn(keys)
         if start is not None:

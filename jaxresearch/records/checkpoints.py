@@ -84,9 +84,10 @@ class Checkpoints:
         https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
-    def __init__(self, directory: Path, *, keep: Keep = _LAST_TWO, cipher: Any = None):
-        self.folder = directory.absolute() / "checkpoints"
-        self.quarantine = directory.absolute() / "quarantine"
+    def __init__(self, directory: str | Path, *, keep: Keep = _LAST_TWO, cipher: Any = None):
+        directory = Path(directory).absolute()
+        self.folder = directory / "checkpoints"
+        self.quarantine = directory / "quarantine"
         self._keep = keep
         self.cipher = cipher
         self._writer: ThreadPoolExecutor | None = None

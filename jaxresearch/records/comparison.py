@@ -1,4 +1,4 @@
-"""Several runs side by side: the settings that differ, each metric, and the differences in pairs of the same seed."""
+"""Several runs side by side: the settings that differ, each metric, and the differences in pairs of the same seed or fold."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from jaxresearch import statistics
 from jaxresearch.records import wording
 from jaxresearch.records.recorded import Recorded
 
-FIGURE_HEADINGS = ("run", "mean", "95 % interval", "n", "minus the first, by seed", "95 % interval", "pairs")
+FIGURE_HEADINGS = ("run", "mean", "95 % interval", "n", "minus the first, in pairs", "95 % interval", "pairs")
 
 
 class Comparison(NamedTuple):

@@ -84,7 +84,7 @@ def curves(name: str, of_runs: dict[str, Curve]) -> str:
         f"{curve.steps[-1]:,}"
         for label, curve in of_runs.items()
     )
-    return _svg(draw, name=name, said=f"Line chart of {name}, mean over seeds with interval: {ends}.")
+    return _svg(draw, name=name, said=f"Line chart of {name}, mean over runs with interval: {ends}.")
 
 
 def _seen(of_runs: dict[str, Curve]) -> tuple[float | None, float | None]:
@@ -126,7 +126,7 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> str:
     worst = np.unravel_index(int(np.argmax(off)), off.shape)
     said = (
         f"Confusion matrix of {len(class_names)} classes; most often {class_names[worst[0]]} is taken for "
-        f"{class_names[worst[1]]}: {off[worst]:.0f} times on average over seeds."
+        f"{class_names[worst[1]]}: {off[worst]:.0f} times on average over runs."
     )
     return _svg(draw, name="confusion", said=said)
 

@@ -15,7 +15,7 @@ from jaxresearch.records.wording import resume_command
 _NAME = re.compile(r"\['([^']+)'\]")
 
 
-def read_params(directory: Path, *, cipher: Any = None, smoke: bool = True) -> dict[str, Any]:
+def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True) -> dict[str, Any]:
     """Returns the parameters that a run ended with, in dicts by their names, with a leading axis of seeds.
 
     Every file of the state is verified before; the directory is another run's, and nothing in it is changed.
@@ -39,6 +39,7 @@ def read_params(directory: Path, *, cipher: Any = None, smoke: bool = True) -> d
         >>> read_params(directory)["layer"]["kernel"].tolist()
         [[1.0, 1.0]]
     """
+    directory = Path(directory)
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
         raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")

@@ -113,7 +113,9 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     card = run.config["data_card"]
     digests = "; ".join(f"{name} {digest}" for name, digest in card["sha256"])
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
-    lines = [*named, ("classes", len(card["class_names"])), ("SHA-256", digests)]
+    names = card["class_names"]
+    kind = "tokens" if names and names == card.get("vocabulary") else "classes"
+    lines = [*named, (kind, len(names)), ("SHA-256", digests)]
     return [(name, value) for name, value in lines if value]
 
 

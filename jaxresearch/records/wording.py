@@ -1,6 +1,7 @@
 """Figures and settings in a few words: as the command line, the pages and a notebook tell them."""
 
 import shlex
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from jaxresearch import statistics
 def resume_command(path: Path) -> str:
     """Returns what to type to go on with a directory."""
     return f"jaxresearch resume {shlex.quote(str(path))}"
+
+
+def printable(text: str) -> str:
+    """Returns a text without control characters, but for line ends and tabs: a terminal would obey what a model writes."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
+    )
 
 
 def number(value: int | float) -> str:

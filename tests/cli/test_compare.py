@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def compare(jaxresearch):

@@ -11,6 +11,8 @@ import pytest
 
 from jaxresearch.records import read_run
 
+pytestmark = pytest.mark.long
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

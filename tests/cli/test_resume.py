@@ -12,6 +12,8 @@ from jaxresearch.cli.options import parse
 from jaxresearch.cli.report import _predicted
 from jaxresearch.cli.run import collected_and_preprocessed
 
+pytestmark = pytest.mark.long
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 

@@ -54,6 +54,7 @@ def _refused(done, folder, message):
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.long
 def test_a_run_writes_all_that_the_design_lists(folder, cache, tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default", "COLUMNS": "200"}
     words = "run mnist --epochs 1 --seeds 5 --directory out".split()
@@ -80,12 +81,14 @@ def test_a_run_writes_all_that_the_design_lists(folder, cache, tmp_path):
     assert [path.name for path in (tmp_path / "out").glob(".*")] == [".lock"]
 
 
+@pytest.mark.long
 def test_a_single_seed_is_told_to_be_one(jaxresearch):
     done = jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert "single seed" in done.stdout and "undecided (a smoke run decides nothing)" in done.stdout
 
 
+@pytest.mark.long
 def test_smoke_takes_few_steps_and_claims_nothing(jaxresearch, tmp_path):
     done = jaxresearch("run", "experiments/mnist.py", "--smoke", "--epochs", "50", "--seeds", "100")
     assert done.returncode == 0, done.stderr
@@ -144,6 +147,7 @@ def test_what_the_claim_is_not_about_decides_nothing(changed, verdict, because):
         assert _verdict(of_folds, asked, summary)[0] == "supported"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["idx", "npz", "csv", "parquet"])
 def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, kind):
     if kind == "idx":
@@ -300,6 +304,7 @@ experiment = Experiment(
 """
 
 
+@pytest.mark.long
 def test_a_users_own_regression_decides_its_own_claim(jaxresearch, tmp_path):
     (tmp_path / "line.py").write_text(REGRESSION)
     x = np.linspace(-1, 1, 200)
@@ -353,6 +358,7 @@ def test_list_names_the_experiments(jaxresearch):
     assert "mnist" in done.stdout and "Does a 784-128-10 network reach 98.04 % on MNIST" in done.stdout
 
 
+@pytest.mark.long
 def test_the_compilation_cache_is_on(folder, tmp_path):
     kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     command = [sys.executable, "-m", "jaxresearch", "run", "mnist", "--smoke", "--seeds", "1"]
@@ -374,6 +380,7 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(tmp_path, signalled):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_progress_on_a_terminal_is_a_bar(tmp_path, cache):
     """On a terminal: bar, loss, accuracy, examples a second, time left."""
     leader, follower = pty.openpty()
@@ -420,6 +427,7 @@ experiment = Experiment(
     (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run_and_tells_where(jaxresearch, tmp_path):
     poisoned(tmp_path, at=33)
     done = jaxresearch("run", "line.py", "--directory", "out")
@@ -431,6 +439,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_tells_where(jaxresearch, tm
     assert not (tmp_path / "out" / "result.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["skip", "rollback"])
 def test_a_run_outlives_a_loss_that_is_not_finite(jaxresearch, tmp_path, how):
     poisoned(tmp_path, at=33)
@@ -488,6 +497,7 @@ def test_a_run_that_is_never_finite_is_not_rolled_back_for_ever(jaxresearch, tmp
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "the loss must be finite" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # those of MLflow's own packages
 def test_a_tracked_run_tells_its_trackers_what_stands_in_its_metrics(jaxresearch, tmp_path, monkeypatch):
     tracking = pytest.importorskip("mlflow.tracking", reason="needs the extra track")
@@ -505,6 +515,7 @@ def test_a_tracked_run_tells_its_trackers_what_stands_in_its_metrics(jaxresearch
     assert len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
 
 
+@pytest.mark.long
 def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_figure(jaxresearch, tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra track")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://store")

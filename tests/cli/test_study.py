@@ -41,6 +41,7 @@ def _has_round(directory):
     return file.exists() and bool(json.loads(file.read_text())["rounds"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(
     jaxresearch, study, house, tmp_path, signalled
@@ -89,6 +90,7 @@ def test_a_study_is_told_recorded_and_gone_on_with_after_an_interruption(
     assert ended.returncode == 2 and "has ended" in ended.stderr
 
 
+@pytest.mark.long
 def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(study, house, tmp_path):
     own, directory = tmp_path / "own.py", tmp_path / "study"
     own.write_text(house.read_text().replace("hidden=[(8,), (4,)]", "hidden=[(8,)]"))
@@ -116,6 +118,7 @@ def test_what_was_chosen_stays_chosen_once_the_test_part_may_have_been_read(stud
     assert "Traceback" not in done.stderr and not (directory / "result.json").exists()
 
 
+@pytest.mark.long
 def test_the_story_tells_how_many_examples_it_is_about(jaxresearch, tmp_path):
     words = "--rounds 1 --seeds 2 --fresh-seeds 2 --epochs 5 --train-examples 1234 --directory".split()
     done = jaxresearch("study", "house_prices", *words, tmp_path / "study")

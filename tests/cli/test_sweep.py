@@ -24,6 +24,7 @@ def sweep(jaxresearch):
     return functools.partial(jaxresearch, "sweep", "mnist")
 
 
+@pytest.mark.long
 def test_a_sweep_leaves_a_table_a_picture_and_what_was_asked(sweep, tmp_path):
     words = ["--learning-rate", "1e-4:1e-2:log:3", "--hidden=16,8x8", "--seeds", "2", "--smoke"]
     done = sweep(*words, "--directory", str(tmp_path / "sweep"))
@@ -95,6 +96,7 @@ def whole(sweep, tmp_path_factory):
     return directory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("signalled", "group"),
     [
@@ -143,6 +145,7 @@ def test_a_sweep_over_a_single_value_can_be_typed_again(tmp_path):
         assert parse_sweep(mnist, words_of_axes(plain), prog="sweep")[1] == axes
 
 
+@pytest.mark.long
 def test_a_picture_that_cannot_be_made_costs_no_figures(sweep, tmp_path):
     words = ["--learning-rate", "1e-3,1e-2", "--smoke", "--directory", str(tmp_path / "sweep")]
     done = sweep(*words, MPLBACKEND="none")
@@ -151,6 +154,7 @@ def test_a_picture_that_cannot_be_made_costs_no_figures(sweep, tmp_path):
     assert len(list(csv.DictReader((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()))) == 2
 
 
+@pytest.mark.long
 def test_settings_side_by_side_give_what_each_gives_alone(mnist):
     experiment, dataset = mnist
     settings = [

@@ -68,6 +68,15 @@ def encoded(one):
     return one._replace(**{name: {**part, "inputs": part["inputs"]["place"]} for name, part in one.parts().items()})
 
 
+def test_fold_refuses_windows_of_one_text():
+    windows = np.arange(40).reshape(10, 4)
+    part = {"inputs": windows, "targets": windows}
+    with pytest.raises(
+        ValueError, match="folds must be of examples that stand on their own; those of a are windows of one"
+    ):
+        data.fold(Dataset(part, part, None, DataCard(name="a", source="b")), 0, n_folds=2)
+
+
 def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():
     folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(10)]
     both = data.stacked(folded)

@@ -326,6 +326,7 @@ def test_fit_bpe_tokeniser_joins_what_the_plain_loop_joins():
     assert list(text.fit_bpe_tokeniser(corpus, n_tokens=260).names[256:]) == _plain_bpe(counts, 4)
 
 
+@pytest.mark.long
 def test_fit_bpe_tokeniser_learns_the_same_in_every_process():
     script = (
         "import hashlib; from jaxresearch.data import text; from jaxresearch.data.gene_ontology import gene_ontology; "

@@ -136,6 +136,7 @@ def test_a_set_is_kept_sealed_inside_sealed_by_and_is_the_same(homes, prepared):
         assert isinstance(loaded().train["inputs"], np.memmap)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # TFDS warns of itself
 def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(jaxresearch, homes, prepared):
     key = homes / "key"

@@ -11,6 +11,8 @@ import pytest
 from jaxresearch import data, execution, experiment, metrics
 from jaxresearch.data import text
 
+pytestmark = pytest.mark.long
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
@@ -63,6 +65,15 @@ def test_its_report_has_ten_texts_and_a_paired_interval(gpt, few, monkeypatch):
     assert all(f"\n{number}. " in said for number in range(1, 11))
     assert "Terms for 12 definitions" in said and "95 % interval" in said
     assert outcome.metrics["bits_per_byte"][0] < 4
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("gene_ontology", "definition, term"), ("abstract_sorting", "definition")]
+)
+def test_other_data_is_told_by_the_column_it_lacks(name, column):
+    of = experiment.load(name, directory=EXPERIMENTS)
+    with pytest.raises(ValueError, match=f"^data must have the columns {column}; those of splice are sequence"):
+        of.preprocess(data.load("splice"))
 
 
 def test_leading_words_name_a_definition_better_than_any_other_number_of_them(gpt, few):

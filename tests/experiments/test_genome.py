@@ -8,6 +8,8 @@ import pytest
 
 from jaxresearch import records
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SMALL = "--width 16 --n-layers 1 --n-members 2 --n-draws 2".split()
 
@@ -53,12 +55,16 @@ def test_folds_begin_with_the_parameters_of_another_run(run, pretrained, tmp_pat
         (["--data", "empty.fa"], "must hold a FASTA record; it is empty"),
         (["--data", "README.md"], "README.md must start with a header, as >name"),
         (["--data", "short.fa"], "must hold 60 bases or more; the longest, 'b', holds 59"),
+        (["--data", "nowhere.fa"], "a genome must be chr3 or a FASTA file; there is no file "),
+        (["--data", "unknown.fa"], "must hold bases A, C, G or T; it holds ambiguous letters alone"),
+        (["--data", "chr3", "--folds", "2"], "folds must be of examples that stand on their own; those of chr3 are"),
         (["--data", "chr3", "--target", "x"], "target must come with a table; got 'x' for chr3"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(run, words, message, tmp_path):
     (tmp_path / "empty.fa").write_text("")
     (tmp_path / "short.fa").write_text(f">a\n{'A' * 20}\n>b\n{'C' * 59}\n")
+    (tmp_path / "unknown.fa").write_text(f">a\n{'N' * 6000}\n")
     words = [tmp_path / word if word.endswith(".fa") else word for word in words]
     done = run(*words, "--directory", tmp_path / "run")
     assert done.returncode == 2 and message in done.stderr, done.stderr
@@ -71,8 +77,9 @@ def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(run
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_wider_model_is_told_by_its_array(run, pretrained, tmp_path):
-    done = run("--init-from", pretrained, "--width", 64, "--directory", tmp_path / "run")
+@pytest.mark.parametrize("other", [("--width", 64), ("--n-heads", 2)])
+def test_a_model_of_another_size_is_told_by_its_array(run, pretrained, tmp_path, other):
+    done = run("--init-from", pretrained, *SMALL, *other, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

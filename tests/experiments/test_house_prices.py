@@ -41,6 +41,7 @@ def page(jaxresearch):
     return of
 
 
+@pytest.mark.long
 def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales, tmp_path):
     slope, intercept = np.polyfit(*sales, 1)
     assert round(intercept, 1) == 13289.6 and round(slope, 3) == 111.694  # the known figure
@@ -64,6 +65,7 @@ def test_all_columns_explain_more_of_sales_held_out(run, tmp_path):
     assert result["claim"]["verdict"] == "undecided"
 
 
+@pytest.mark.long
 def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_path):
     directory = tmp_path / "study"
     done = run(directory, command="study")
@@ -86,6 +88,7 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
     assert "<td>1</td>" + "".join(f'<td class="number">{cell}</td>' for cell in row) in shown
 
 
+@pytest.mark.long
 def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     done = run(tmp_path / "study", "--learning-rate", "0.003", "--fresh-seeds", "5", command="study")
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -98,6 +101,7 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD a square foot", story)
 
 
+@pytest.mark.long
 def test_a_sweep_finds_the_step_sizes_that_converge(run, tmp_path):
     words = ["--learning-rate", "0.003,0.5,1.0,1.5,2.5", "--seeds", "2"]
     done = run(tmp_path / "sweep", *words, command="sweep")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 WORDS = ["--seeds", "2", "--epochs", "3", "--batch-size", "256", "--hidden", "512", "--save-every", "0"]
 

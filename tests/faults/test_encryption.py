@@ -136,6 +136,7 @@ def test_a_key_file_is_checked(tmp_path):
         read_key(tmp_path / "none")
 
 
+@pytest.mark.long
 def test_a_run_is_kept_sealed_and_goes_on_with_its_key_alone(jaxresearch, tmp_path):
     key, directory = tmp_path / "key", tmp_path / "run"
     key.write_bytes(os.urandom(32))

@@ -89,6 +89,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_k_steps_and_k_more_are_two_k(tmp_path, name):
     settings = Settings(optimizer=name)
@@ -118,6 +119,7 @@ def test_k_steps_and_k_more_are_two_k(tmp_path, name):
     )
 
 
+@pytest.mark.long
 def test_a_sweep_of_settings_goes_on_bit_for_bit(tmp_path):
     settings = [Settings(learning_rate=rate) for rate in (1e-3, 1e-2, 1e30)]
     checkpoints = Checkpoints(tmp_path)
@@ -182,6 +184,7 @@ READ = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("before", "after"), [(8, 1), pytest.param(1, 8, marks=pytest.mark.slow), (8, 8)])
 def test_a_state_written_on_some_devices_is_read_on_others(tmp_path, before, after):
     written, read = on_devices(before, WRITE, tmp_path), on_devices(after, READ, tmp_path)

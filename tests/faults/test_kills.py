@@ -14,6 +14,8 @@ import pytest
 from jaxresearch import data, execution, experiment
 from jaxresearch.records import Checkpoints
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 WORDS = ["--seeds", "4", "--epochs", "2", "--batch-size", "512", "--hidden", "256", "--dropout-rate", "0.1"]
 

@@ -54,6 +54,7 @@ def test_averaged_approaches_the_expectation(classifier, key):
     np.testing.assert_allclose(np.exp(few), np.exp(many), atol=0.032)
 
 
+@pytest.mark.long
 def test_averaged_is_a_function_of_the_example_whatever_batch_it_comes_in(classifier):
     hidden = models.word_dropout(models.classifier(5, 3, SIZES), rate=0.5, token=4)
     for model, example in ((classifier, jnp.ones(4)), (hidden, jnp.arange(4))):

@@ -23,6 +23,7 @@ def test_ensemble_evaluates_to_the_mean_of_the_probabilities(key):
     assert not np.allclose(single[0], single[1])
 
 
+@pytest.mark.long
 def test_members_learn_apart_from_each_other(key):
     """Each as if it were trained alone, on the examples that it is dealt."""
     model = models.ensemble(MEMBER, n_members=3)

@@ -117,7 +117,8 @@ def forward_by_hand(params, tokens, sizes):
         x = x + params["positions"][:length]
     for i in range(sizes.n_layers):
         block = params[f"block_{i}"]
-        heads = dense(norm(x, block["norm_attention"]), block["queries_keys_values"]).reshape(length, -1, 2 * half)
+        layer = {name: leaf.reshape(*leaf.shape[:-2], -1) for name, leaf in block["queries_keys_values"].items()}
+        heads = dense(norm(x, block["norm_attention"]), layer).reshape(length, -1, 2 * half)
         if sizes.positions == "rotary":
             for place, head in np.ndindex(length, n_heads + n_kv):
                 heads[place, head] = turned(heads[place, head], place)
@@ -333,6 +334,7 @@ def trained(model, data, *, epochs=300, rate=3e-3, key=0):
     return jax.jit(run)(jax.random.key(key), rate, data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [VARIANTS["rotary"], VARIANTS["grouped, learnt, untied"]], ids=["rotary", "learnt"])
 def test_a_decoder_learns_one_batch_by_heart(changes):
     tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
@@ -340,6 +342,7 @@ def test_a_decoder_learns_one_batch_by_heart(changes):
     assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
 
 
+@pytest.mark.long
 def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
     model, data = (
         of_kind("classifier", sized(padding=0)),
@@ -351,6 +354,7 @@ def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
     assert figures["accuracy"] == 1
 
 
+@pytest.mark.long
 def test_a_decoder_is_swept_over_seeds():
     model, tokens = of_kind("decoder", sized(n_layers=1)), sentences(8, LENGTH + 1)
 
@@ -397,6 +401,7 @@ def next_token_loss(model, tokens):
     return loss
 
 
+@pytest.mark.long
 def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32():
     wide, narrow = (of_kind("decoder", sized(width=32, bfloat16=b)) for b in (False, True))
     params, tokens = jax.jit(wide.init)(jax.random.key(0))[0], sentences(64, 13)
@@ -425,6 +430,7 @@ def test_gradients_of_a_token_seen_often_do_not_stick_in_bfloat16():
         assert relative_error(rounded[name], exact[name]) < 0.05, name
 
 
+@pytest.mark.long
 def test_remat_changes_no_value_and_no_gradient():
     keep, again = (of_kind("decoder", sized(dropout_rate=0.3, remat=remat)) for remat in (False, True))
     params, tokens, key = stirred(keep), sentences(), jax.random.key(5)
@@ -488,6 +494,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_expectation():
 # Transforms
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["decoder", "classifier"])
 def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
     model, tokens = of_kind(kind, sized(padding=0)), sentences().at[0, 5:].set(0)
@@ -500,6 +507,7 @@ def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
         np.testing.assert_allclose(both[seed], eager[seed], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @both_positions
 def test_gradients_equal_finite_differences(positions):
     model = models.decoder(

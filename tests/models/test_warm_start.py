@@ -21,6 +21,7 @@ def without_head(params):
     return {name: leaf for name, leaf in params.items() if name != "head"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_classifier_begins_with_all_of_an_encoder_but_the_head(tied):
     sizes = models.TransformerSizes(context=6, width=16, n_layers=1, n_heads=2, tied=tied)
@@ -113,9 +114,17 @@ def test_a_run_begins_with_what_was_learnt():
     ],
 )
 def test_an_array_of_another_shape_is_named(n_tokens, width, message):
-    sizes = models.TransformerSizes(context=6, width=width, n_layers=1, n_heads=1)
+    sizes = models.TransformerSizes(context=6, width=width, n_layers=1, n_heads=2 if width == 16 else 1)
     pretrained = jax.jit(models.encoder(n_tokens, sizes).init)(jax.random.key(7))[0]
     with pytest.raises(ValueError, match=f"^pre-trained parameters must fit the model; {message}"):
+        models.warm_started(CLASSIFIER, pretrained).init(jax.random.key(0))
+
+
+def test_another_number_of_heads_is_named():
+    sizes = models.TransformerSizes(context=6, width=16, n_layers=1, n_heads=4)
+    pretrained = jax.jit(models.encoder(5, sizes).init)(jax.random.key(7))[0]
+    message = r"\['queries_keys_values'\]\['bias'\] is \(12, 4\), and must be \(6, 8\)"
+    with pytest.raises(ValueError, match=message):
         models.warm_started(CLASSIFIER, pretrained).init(jax.random.key(0))
 
 

@@ -20,7 +20,7 @@ def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}'):
 
 
 def test_read_params_gives_what_was_written(tmp_path):
-    read = records.read_params(written(tmp_path))
+    read = records.read_params(str(written(tmp_path)))  # as a user has it
     assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
 
 

@@ -156,3 +156,8 @@ def test_what_a_run_is_given_stands_to_its_last_digit_and_what_is_measured_in_th
 )
 def test_command_of_tells_a_configuration_by_what_was_asked(asked, command):
     assert command_of({"experiment": "mnist", **asked}) == command
+
+
+def test_the_command_on_record_can_be_typed_however_it_was_started(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/jaxresearch/__main__.py", "run", "mnist"])
+    assert environment(seeds=[0])["command"] == ["jaxresearch", "run", "mnist"]

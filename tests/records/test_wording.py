@@ -29,3 +29,13 @@ def test_settings_are_written_as_they_are_typed():
         {"schedule": "exponential", "hidden": (128, 64), "rate": 0.00630957, "a_b": False, "c": True}
     )
     assert words == "--schedule exponential --hidden 128 64 --rate 0.00630957 --no-a-b --c"
+
+
+def test_control_characters_are_not_printed():
+    said = "a\tb\n\x1b[31mred\x1b[0m \x00\x85é🙂"
+    assert (
+        wording.printable(said)
+        == "a\tb\n\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}[0m "
+        + 2 * "\N{REPLACEMENT CHARACTER}"
+        + "é🙂"
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-_AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
+AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
 _UNKNOWN = 5  # no IUPAC letter
 _CODES = bytearray([_UNKNOWN]) * 256
 for _code, _symbols in enumerate((b"Aa", b"Cc", b"Gg", b"TtUu", b"RrYySsWwKkMmBbDdHhVvNn")):
@@ -125,7 +125,7 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     tokens, ambiguous = np.zeros(places[0].shape, np.int32), np.zeros(places[0].shape, bool)
     for place in places:
         tokens = 4 * tokens + (place & 3).astype(np.int32)  # wide and unsigned bases would widen them
-        ambiguous |= place == _AMBIGUOUS
+        ambiguous |= place == AMBIGUOUS
     return np.where(ambiguous, np.int32(4**k), tokens)
 
 
@@ -167,7 +167,7 @@ def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[
     """
     tokens = np.asarray(tokens)[..., None]
     digits = tokens // 4 ** np.arange(k - 1, -1, -1) % 4
-    made = np.where((tokens >= 0) & (tokens < 4**k), digits, _AMBIGUOUS).astype(np.int8)
+    made = np.where((tokens >= 0) & (tokens < 4**k), digits, AMBIGUOUS).astype(np.int8)
     return made.reshape(*made.shape[:-2], -1)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxresearch.data.bundled import read_bundled
 from jaxresearch.data.dataset import DataCard, Dataset, check
-from jaxresearch.data.dna.bases import bases, windows
+from jaxresearch.data.dna.bases import AMBIGUOUS, bases, windows
 from jaxresearch.data.tables import unpacked
 
 _CHROMOSOME_3 = "human_chr3_42-44mb.fa.xz"
@@ -119,7 +119,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         Inputs and, the same, targets ``(n, length)``, int8, as `bases` makes them; they share memory. No validation part.
 
     Raises:
-        ValueError: If no record is long enough, or as for `read_fasta` and `windows`.
+        ValueError: If there is no such file, no record is long enough or none holds a base that is known, or as for
+            `read_fasta` and `windows`.
         OSError: If the file cannot be read.
 
     Example:
@@ -135,6 +136,10 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         https://arxiv.org/abs/1810.04805
     """
     is_bundled = source == CHROMOSOME_3.name
+    if not is_bundled and not Path(source).is_file():
+        raise ValueError(
+            f"a genome must be {CHROMOSOME_3.name} or a FASTA file; there is no file {source}. Name another."
+        )
     records = chromosome_3() if is_bundled else read_fasta(source)
     longest = max(records, key=lambda name: len(records[name]))
     if len(records[longest]) < length:
@@ -144,6 +149,10 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         )
     long_enough = (bases(sequence) for sequence in records.values() if len(sequence) >= length)
     cut = np.concatenate([windows(of_one, length=length, stride=stride) for of_one in long_enough])
+    if (cut == AMBIGUOUS).all():
+        raise ValueError(
+            f"{source} must hold bases A, C, G or T; it holds ambiguous letters alone. Give it another file."
+        )
     train, test = ({"inputs": part, "targets": part} for part in np.split(cut, [len(cut) * 9 // 10]))
     made = Dataset(train, test, None, CHROMOSOME_3 if is_bundled else fasta_card(source))
     check(made)
