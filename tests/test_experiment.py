@@ -155,7 +155,7 @@ def test_linear_schedule_falls_to_zero():
         ("def inner():\n    return 1 / 0\ninner()\n", "failed at line 2: 'return 1 / 0': ZeroDivisionError"),
         (
             "from jaxresearch import models\n\nmodels.mlp(0, (), 1)\n",
-            r"^n_inputs must be .* \(experiment file .*mine\.py, line 3\)$",
+            r"^n_features must be .* \(experiment file .*mine\.py, line 3\)$",
         ),
         ("raise ValueError('rows must be 3; got 2.')\n", r"^rows must be 3; got 2\. \(experiment file .*, line 1\)$"),
         ("int('x')\n", r"failed at line 1: \"int\('x'\)\": ValueError: invalid literal"),
