@@ -282,7 +282,8 @@ def _said(
         return None
     params = jax.tree.map(np.asarray, outcome.state.params)
     try:
-        return wording.printable(experiment.report(options.hyperparameters, params, collected, dataset))
+        said = experiment.report(options.hyperparameters, params, collected, dataset)
+        return said and wording.printable(said)
     except Exception as error:  # what was trained is worth more than what is said of it
         said = experiments.blame(error, name) or f"{type(error).__name__}: {error}"
         warnings.warn(f"the experiment's report failed, and is left out: {said}", stacklevel=2)
