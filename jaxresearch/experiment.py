@@ -416,8 +416,8 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     if not own:
         return None
     (last, line), what = (frames[-1], own[-1].line or ""), " ".join(str(error).split())
-    is_told = Path(last.filename).is_relative_to(_PACKAGE) or (last is own[-1] and line.startswith("raise "))
-    if isinstance(error, ValueError) and is_told:
+    is_ours = last is own[-1] or Path(last.filename).is_relative_to(_PACKAGE)
+    if isinstance(error, ValueError) and what and is_ours and "raise " in (last.line or ""):
         return f"{what} (experiment file {path}, line {own[-1].lineno})"
     return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
 

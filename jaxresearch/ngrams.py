@@ -146,7 +146,7 @@ def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> f
         Bits a byte, above 0; 8 for bytes that are equally likely.
 
     Raises:
-        ValueError: If a number is below 1, or no text has a byte.
+        ValueError: If a number is below 1, no text has a byte, or one text comes without its list.
 
     Example:
         >>> round(bits_per_byte(["abababab"], ["abab"], order=2), 3)
@@ -155,6 +155,8 @@ def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> f
     References:
         Chen and Goodman (1999), as for `fit_ngrams`, section 3 (cross entropy).
     """
+    if isinstance(train, str) or isinstance(test, str):
+        raise ValueError("texts must be several, in a list; got one alone. Pass [text].")
     given, asked = ([np.frombuffer(text.encode(), np.uint8) for text in texts] for texts in (train, test))
     n_bytes = sum(map(len, asked))
     if not n_bytes:

@@ -158,6 +158,7 @@ def test_linear_schedule_falls_to_zero():
             r"^n_features must be .* \(experiment file .*mine\.py, line 3\)$",
         ),
         ("raise ValueError('rows must be 3; got 2.')\n", r"^rows must be 3; got 2\. \(experiment file .*, line 1\)$"),
+        ("raise ValueError\n", "failed at line 1: 'raise ValueError': ValueError: $"),
         ("int('x')\n", r"failed at line 1: \"int\('x'\)\": ValueError: invalid literal"),
         ("x = 1\n", "must assign an Experiment to the name 'experiment'; it does not"),
         ("experiment = 3\n", "must assign an Experiment to the name 'experiment'; it does not"),

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.wheel
-def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path):
+@pytest.mark.parametrize("is_lent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lent", "installed"])
+def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_lent):
+    """Lent: what it depends on is that of this environment; installed (`slow`): what its own metadata asks for."""
+
     def run(*words):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ""}
         done = subprocess.run([*map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -35,12 +38,13 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path):
     assert {"jaxresearch/py.typed", "jaxresearch/records/pages/layout.html"} <= set(names)
     assert not any(name.startswith(("tests", "experiments")) for name in names)
 
-    # What it depends on is lent: `make install` installs that by the same metadata. The package itself is the wheel's alone.
     venv.create(tmp_path / "environment")
     python = tmp_path / "environment" / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
-    (own,) = (tmp_path / "environment").glob("lib/*/site-packages")
-    (own / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    how = ["--no-deps", "--no-index"] if is_lent else ["-c", ROOT / "constraints.txt"]
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *how, wheel)
+    if is_lent:
+        (own,) = (tmp_path / "environment").glob("lib/*/site-packages")
+        (own / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     shutil.copyfile(ROOT / "experiments" / "mnist.py", tmp_path / "mine.py")
     where = run(python, "-c", "import jaxresearch; print(jaxresearch.__file__)")
     assert Path(where.strip()).is_relative_to(tmp_path)

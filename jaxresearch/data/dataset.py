@@ -25,6 +25,7 @@ class DataCard:
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
         feature_names: One for each column of a table; empty for images.
         vocabulary: One name for each token, where the inputs are tokens.
+        overlaps: Whether examples may hold parts of each other, as windows of one text do: folds would leak.
 
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
@@ -39,6 +40,7 @@ class DataCard:
     feature_shape: tuple[int, ...] = ()
     feature_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    overlaps: bool = False
 
     @property
     def n_classes(self) -> int:
@@ -151,9 +153,8 @@ def require_columns(dataset: Dataset, *names: str) -> None:
     inputs = dataset.train["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
     if not {*names} <= {*held}:
-        have = (
-            f"those of {dataset.card.name} are {', '.join(held[:10])}" if held else f"{dataset.card.name} is no table"
-        )
+        named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
+        have = f"those of {dataset.card.name} are {named}" if held else f"{dataset.card.name} is no table"
         raise ValueError(
             f"data must have the columns {', '.join(names)}; {have}. Take other data, or name its columns so."
         )

@@ -28,8 +28,8 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         The same examples, in two parts.
 
     Raises:
-        ValueError: If there are fewer than two folds or fewer examples than folds, no such fold, or the examples are without
-            labels, windows of one text (their targets are their inputs).
+        ValueError: If there are fewer than two folds or fewer examples than folds, no such fold, or the examples overlap,
+            as windows of one text do.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -43,7 +43,7 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
         https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
     """
-    if dataset.train["targets"] is dataset.train["inputs"]:
+    if dataset.card.overlaps:
         raise ValueError(
             f"folds must be of examples that stand on their own; those of {dataset.card.name} are windows of one text, which "
             "may overlap. Leave the folds out."

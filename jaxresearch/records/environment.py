@@ -45,9 +45,9 @@ def environment(*, seeds: list[int]) -> dict[str, Any]:
     """
     import jax
 
-    program = Path(sys.argv[0]).name
+    program = Path(sys.argv[0])
     return {
-        "command": ["jaxresearch" if program == "__main__.py" else program, *_filtered(sys.argv[1:])],
+        "command": [program.parent.name if program.name == "__main__.py" else program.name, *_filtered(sys.argv[1:])],
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "git": _git(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -18,7 +18,8 @@ def resume_command(path: Path) -> str:
 def printable(text: str) -> str:
     """Returns a text without control characters, but for line ends and tabs: a terminal would obey what a model writes."""
     return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c
+        for c in text.replace("\r\n", "\n")
     )
 
 

@@ -225,6 +225,7 @@ def test_kmer_bases_are_the_inverse_of_kmers_and_their_names_spell_them(k):
     names = dna.kmer_names(k)
     assert len(names) == 4**k + 1
     assert ["".join(names[token] for token in row) for row in tokens] == [dna.letters(row) for row in made]
+    assert dna.kmer_bases(np.zeros((0, 3), np.int32), k=k).shape == (0, 3 * k)
     assert dna.letters(dna.kmer_bases(np.array([4**k, -1, 4**k + 1]), k=k)) == "N" * 3 * k
 
 

@@ -71,10 +71,11 @@ def encoded(one):
 def test_fold_refuses_windows_of_one_text():
     windows = np.arange(40).reshape(10, 4)
     part = {"inputs": windows, "targets": windows}
+    assert len(data.fold(Dataset(part, part, None, DataCard(name="a", source="b")), 0, n_folds=2).train["inputs"]) == 5
     with pytest.raises(
         ValueError, match="folds must be of examples that stand on their own; those of a are windows of one"
     ):
-        data.fold(Dataset(part, part, None, DataCard(name="a", source="b")), 0, n_folds=2)
+        data.fold(Dataset(part, part, None, DataCard(name="a", source="b", overlaps=True)), 0, n_folds=2)
 
 
 def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():

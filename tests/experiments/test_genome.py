@@ -55,7 +55,7 @@ def test_folds_begin_with_the_parameters_of_another_run(run, pretrained, tmp_pat
         (["--data", "empty.fa"], "must hold a FASTA record; it is empty"),
         (["--data", "README.md"], "README.md must start with a header, as >name"),
         (["--data", "short.fa"], "must hold 60 bases or more; the longest, 'b', holds 59"),
-        (["--data", "nowhere.fa"], "a genome must be chr3 or a FASTA file; there is no file "),
+        (["--data", "nowhere.fa"], "a genome must be chr3 or a FASTA file; "),
         (["--data", "unknown.fa"], "must hold bases A, C, G or T; it holds ambiguous letters alone"),
         (["--data", "chr3", "--folds", "2"], "folds must be of examples that stand on their own; those of chr3 are"),
         (["--data", "chr3", "--target", "x"], "target must come with a table; got 'x' for chr3"),

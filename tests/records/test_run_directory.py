@@ -161,3 +161,5 @@ def test_command_of_tells_a_configuration_by_what_was_asked(asked, command):
 def test_the_command_on_record_can_be_typed_however_it_was_started(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/jaxresearch/__main__.py", "run", "mnist"])
     assert environment(seeds=[0])["command"] == ["jaxresearch", "run", "mnist"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "--case", "a"])
+    assert environment(seeds=[0])["command"] == ["benchmarks", "--case", "a"]

@@ -115,8 +115,7 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
         https://doi.org/10.1093/bioinformatics/btab083
     """
     bases = _checked(bases)
-    if not 1 <= k <= _LARGEST_K:
-        raise ValueError(f"k must be from 1 to {_LARGEST_K}; got {k}. Take 6 for 4,096 tokens.")
+    _require_k(k)
     _require_stride(stride)
     length = bases.shape[-1]
     if length < k:
@@ -133,10 +132,13 @@ def kmer_names(k: int) -> tuple[str, ...]:
     """Returns what the tokens of `kmers` stand for, in their order; the last, of an ambiguous base, is N k times.
 
     Args:
-        k: Bases a token, 1 or more; there are ``4**k + 1`` names.
+        k: Bases a token, 1 to 15; there are ``4**k + 1`` names.
 
     Returns:
         Words of k letters.
+
+    Raises:
+        ValueError: If ``k`` is out of range.
 
     Example:
         >>> kmer_names(1), kmer_names(2)[6]
@@ -145,6 +147,7 @@ def kmer_names(k: int) -> tuple[str, ...]:
     References:
         Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
     """
+    _require_k(k)
     return (*map("".join, itertools.product("ACGT", repeat=k)), "N" * k)
 
 
@@ -153,10 +156,13 @@ def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[
 
     Args:
         tokens: 0 to ``4**k - 1``; any other becomes k ambiguous bases.
-        k: Bases a token, 1 or more.
+        k: Bases a token, 1 to 15.
 
     Returns:
         Bases, int8: k times as many as tokens.
+
+    Raises:
+        ValueError: If ``k`` is out of range.
 
     Example:
         >>> letters(kmer_bases(kmers(bases("AACGNA"), k=2, stride=2), k=2))
@@ -165,10 +171,11 @@ def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[
     References:
         Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
     """
+    _require_k(k)
     tokens = np.asarray(tokens)[..., None]
     digits = tokens // 4 ** np.arange(k - 1, -1, -1) % 4
     made = np.where((tokens >= 0) & (tokens < 4**k), digits, AMBIGUOUS).astype(np.int8)
-    return made.reshape(*made.shape[:-2], -1)
+    return made.reshape(*made.shape[:-2], made.shape[-2] * k)
 
 
 def windows(
@@ -245,6 +252,12 @@ def _checked(bases: np.ndarray) -> np.ndarray:
             "Make them with dna.bases."
         )
     return bases
+
+
+def _require_k(k: int) -> None:
+    """Raises where words of k bases have no number that int32 holds."""
+    if not 1 <= k <= _LARGEST_K:
+        raise ValueError(f"k must be from 1 to {_LARGEST_K}; got {k}. Take 6 for 4,096 tokens.")
 
 
 def _require_stride(stride: int) -> None:

@@ -1,5 +1,6 @@
 """Genomes as they are kept: FASTA files, read whole or refused in one line."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -119,8 +120,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         Inputs and, the same, targets ``(n, length)``, int8, as `bases` makes them; they share memory. No validation part.
 
     Raises:
-        ValueError: If there is no such file, no record is long enough or none holds a base that is known, or as for
-            `read_fasta` and `windows`.
+        ValueError: If there is no such file, no record is long enough none holds a base that is known or all give
+            less than two windows, or as for `read_fasta` and `windows`.
         OSError: If the file cannot be read.
 
     Example:
@@ -135,11 +136,9 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1 (pre-training on contiguous text).
         https://arxiv.org/abs/1810.04805
     """
-    is_bundled = source == CHROMOSOME_3.name
+    is_bundled = str(source) == CHROMOSOME_3.name
     if not is_bundled and not Path(source).is_file():
-        raise ValueError(
-            f"a genome must be {CHROMOSOME_3.name} or a FASTA file; there is no file {source}. Name another."
-        )
+        raise ValueError(f"a genome must be {CHROMOSOME_3.name} or a FASTA file; {source} is no file. Name another.")
     records = chromosome_3() if is_bundled else read_fasta(source)
     longest = max(records, key=lambda name: len(records[name]))
     if len(records[longest]) < length:
@@ -154,7 +153,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
             f"{source} must hold bases A, C, G or T; it holds ambiguous letters alone. Give it another file."
         )
     train, test = ({"inputs": part, "targets": part} for part in np.split(cut, [len(cut) * 9 // 10]))
-    made = Dataset(train, test, None, CHROMOSOME_3 if is_bundled else fasta_card(source))
+    card = CHROMOSOME_3 if is_bundled else fasta_card(source)
+    made = Dataset(train, test, None, dataclasses.replace(card, overlaps=stride < length))
     check(made)
     return made
 
