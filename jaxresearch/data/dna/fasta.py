@@ -120,8 +120,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         Inputs and, the same, targets ``(n, length)``, int8, as `bases` makes them; they share memory. No validation part.
 
     Raises:
-        ValueError: If there is no such file, no record is long enough none holds a base that is known or all give
-            less than two windows, or as for `read_fasta` and `windows`.
+        ValueError: If there is no such file, no record is long enough, no base is known, there are fewer than two windows,
+            or as for `read_fasta` and `windows`.
         OSError: If the file cannot be read.
 
     Example:
