@@ -35,6 +35,7 @@ from jaxresearch.statistics import Claim
 LENGTH, K = 60, 3  # bases of a window and of a token
 MASK = 4**K + 1  # after all words of K bases, and the one token for those with an ambiguous letter
 VOCABULARY = (*dna.kmer_names(K), "mask")
+POOLING = "flatten"  # windows are cut around the junction: a place means the same in all of them
 HIDING: dict[str, Any] = {"n_tokens": 4**K, "mask_token": MASK}
 
 
@@ -50,7 +51,6 @@ class Genome:
     masked_share: float = swept(0.15, "share of tokens that a step does not see", at_least=0, below=1)
     dropout_rate: float = static(0.4, "share of entries left out in training", at_least=0, at_most=0.9)
     n_members: int = static(5, "classifiers that decide together; each sees its share of a batch", at_least=1)
-    n_draws: int = static(64, "draws of dropout that the probabilities of a class are the mean of", at_least=1)
     batch_size: int = static(250, "sequences a step", at_least=1)
     epochs: int = static(150, "passes over the training data, of which each member sees its share", at_least=1)
     width: int = static(48, "entries of a token's vector", at_least=4)
@@ -87,10 +87,8 @@ def model(hyperparameters, card):
     h, n_tokens = hyperparameters, len(VOCABULARY)
     if not card.class_names:
         return models.encoder(n_tokens, sizes_of(h))
-    classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h))
-    member = models.averaged(jax.random.key(0), classifier, n_draws=h.n_draws)
-    # Tokens are hidden in training alone: the draws that are averaged see them all.
-    hiding = models.word_dropout(member, rate=h.masked_share, token=MASK)
+    classifier = models.classifier(n_tokens, card.n_classes, sizes_of(h), pooling=POOLING)
+    hiding = models.word_dropout(classifier, rate=h.masked_share, token=MASK)
     return models.ensemble(hiding, n_members=h.n_members)
 
 
@@ -137,7 +135,7 @@ def report(hyperparameters, params, collected, dataset):
     if not dataset.card.class_names:
         return ""
     classify = jax.jit(model(hyperparameters, dataset.card).apply)
-    embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(hyperparameters)).apply)
+    embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(hyperparameters), pooling=POOLING).apply)
     errors, found = [], {"embeddings": [], "3-mer counts": []}
     for place in range(len(params["embedding"])):
         of_run = dataset.of_run(place)

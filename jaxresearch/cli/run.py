@@ -30,6 +30,7 @@ from jaxresearch.records import wording
 _SMOKE_STEPS = 20
 _MOST_DIFFERENCES = 6  # in one line
 _SMOKE_TEST_EXAMPLES = 500
+_INITIAL = "initial"  # the folder of the parameters that a run begins with, where they are another's
 SWEEP_TABLE = "sweep.csv"  # written last: it says that a sweep has ended
 _CHANGEABLE = (
     "directory",
@@ -50,9 +51,10 @@ def run(name: str, words: list[str]) -> int:
         options = shortened(options) if options.smoke else options
         cipher, start = cipher_of(options), time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options, cipher)
-        experiment = begun(experiment, options, dataset, cipher)
-        load_seconds = time.perf_counter() - start
         path = named_directory(options, name)
+        initial = initial_params(options, dataset, path, cipher)
+        experiment = begun(experiment, initial)
+        load_seconds = time.perf_counter() - start
         tracked = records.tracking(options.track, path, experiment=_stem(name))
         directory = opened_directory(path, {"experiment": name}, options, dataset)
     except Exception as error:
@@ -60,6 +62,8 @@ def run(name: str, words: list[str]) -> int:
     checkpoints = records.Checkpoints(path, cipher=cipher)
     try:
         with tracked, interruptible(grace=True) as came:
+            if initial is not None:
+                records.keep_params(directory.folder(_INITIAL), initial, cipher=cipher)
             outcome, events = train(experiment, options, dataset, directory, checkpoints, tracked, came)
             result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
             result["nonfinite"] = events
@@ -148,10 +152,13 @@ def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) 
     )
 
 
-def begun(experiment: Experiment, options: Options, dataset: Dataset, cipher: Any) -> Experiment:
-    """Returns the experiment, whose model begins with the parameters of another run where that was asked for."""
+def initial_params(options: Options, dataset: Dataset, path: Path, cipher: Any) -> dict[str, Any] | None:
+    """Returns the parameters that a run begins with where that was asked for: its own copy, or the first ones of another run."""
     if options.init_from is None:
-        return experiment
+        return None
+    kept = records.kept_params(path / _INITIAL, cipher=cipher)
+    if kept is not None:
+        return kept
     theirs, ours = records.vocabulary_of(options.init_from), dataset.card.vocabulary
     if theirs != ours:
         pairs = itertools.zip_longest(theirs, ours, fillvalue="missing")
@@ -161,9 +168,15 @@ def begun(experiment: Experiment, options: Options, dataset: Dataset, cipher: An
             f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
         )
     params = records.read_params(options.init_from, cipher=cipher, smoke=options.smoke)
-    first = jax.tree.map(lambda leaf: leaf[0], params)
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def begun(experiment: Experiment, initial: dict[str, Any] | None) -> Experiment:
+    """Returns the experiment, whose model begins with these parameters where there are any."""
+    if initial is None:
+        return experiment
     model = experiment.model
-    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), first))
+    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), initial))
 
 
 def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:

@@ -13,6 +13,7 @@ from jaxresearch.models.attention import attention, rotation
 from jaxresearch.models.model import Model, require_sizes
 
 Positions = Literal["rotary", "learnt"]
+Pooling = Literal["mean", "flatten"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,22 +138,27 @@ def encoder(n_tokens: int, sizes: TransformerSizes) -> Model:
     return _model(_module(n_tokens, sizes, "tokens", causal=False))
 
 
-def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes) -> Model:
-    """Returns the encoder with one layer of classes on the mean of a sequence's vectors.
+def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
+    r"""Returns the encoder with one layer of classes on its vectors :math:`x_t`: on their mean, or with weights of each place.
 
-    All its parameters but those of ``head`` are those of `encoder`, under the same names, so that it can start from a
-    pre-trained one: `warm_started`.
+    .. math:: W \frac{1}{T} \sum_{t=1}^T x_t + b \quad \text{or} \quad \sum_{t=1}^T W_t x_t + b
+
+    The mean asks what a sequence holds; weights of each place ask where, as in windows cut around a landmark. All its
+    parameters but those of ``head`` are those of `encoder`, under the same names, so that it can start from a pre-trained one:
+    `warm_started`.
 
     Args:
         n_tokens: Size of the vocabulary, the mask's token among it.
         n_classes: Classes of a sequence.
         sizes: Its sizes.
+        pooling: ``"mean"``, or ``"flatten"`` for weights of each of the ``context`` places.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32.
+        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32. Padding is in no mean
+        and has no place.
 
     Raises:
-        ValueError: As for `decoder`.
+        ValueError: As for `decoder`; also if ``pooling`` is neither.
 
     Example:
         >>> model = classifier(5, 3, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
@@ -163,24 +169,27 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes) -> Model:
     References:
         Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 4.1 (fine-tuning a classifier).
         https://arxiv.org/abs/1810.04805
+        Stormo, Schneider, Gold and Ehrenfeucht (1982), Use of the 'Perceptron' algorithm to distinguish translational
+        initiation sites in E. coli, Nucleic Acids Research 10 (weights of each place). https://doi.org/10.1093/nar/10.9.2997
     """
     require_sizes(n_classes=n_classes)
-    return _model(_module(n_tokens, sizes, "classes", causal=False, n_classes=n_classes))
+    return _model(_module(n_tokens, sizes, _required(pooling), causal=False, n_classes=n_classes))
 
 
-def embedder(n_tokens: int, sizes: TransformerSizes) -> Model:
-    """Returns the encoder without its last layer: the mean of a sequence's vectors, normalised as the last layer sees them.
+def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
+    """Returns the encoder without its last layer: what the head of a `classifier` sees, the vectors normalised and pooled.
 
     Args:
         n_tokens: Size of the vocabulary, the mask's token among it.
         sizes: Its sizes.
+        pooling: ``"mean"`` of the vectors, or ``"flatten"``: all of them, one after another.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, width)`` float32. It takes the parameters of
-        an `encoder` or `classifier` as they are.
+        The model; inputs ``(batch, length)`` whole numbers, outputs float32 ``(batch, width)``, or ``(batch, context * width)``
+        with zeros for padding. It takes the parameters of an `encoder` or `classifier` as they are.
 
     Raises:
-        ValueError: As for `decoder`.
+        ValueError: As for `classifier`.
 
     Example:
         >>> model = embedder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
@@ -191,7 +200,7 @@ def embedder(n_tokens: int, sizes: TransformerSizes) -> Model:
     References:
         Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling). https://arxiv.org/abs/1908.10084
     """
-    return _model(_module(n_tokens, sizes, "mean", causal=False))
+    return _model(_module(n_tokens, sizes, _required(pooling), causal=False))
 
 
 def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Model:
@@ -247,11 +256,11 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, normalisation, and one of three ends: logits of tokens, logits of classes, or the mean vector."""
+    """Embedding, blocks, normalisation, and an end: logits of tokens, or the vectors pooled, or logits of classes from these."""
 
     n_tokens: int
     sizes: TransformerSizes
-    end: Literal["tokens", "classes", "mean"]
+    end: Literal["tokens"] | Pooling
     causal: bool
     n_classes: int = 0
     n_rows: int | None = None  # of a cache
@@ -287,11 +296,11 @@ class Transformer(nn.Module):
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
             logits = jnp.dot(_rows(x.astype(dtype)), head.astype(dtype).T, preferred_element_type=jnp.float32)
             return logits.reshape(*tokens.shape, self.n_tokens)
-        weights = jnp.ones(tokens.shape) if real is None else real.astype(jnp.float32)
-        mean = jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
-        return (
-            mean if self.end == "mean" else nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(mean)
-        )
+        pooled = _mean(x, real) if self.end == "mean" else _by_place(x, real, places, sizes.context)
+        if not self.n_classes:
+            return pooled
+        init = nn.initializers.normal(0.2 / pooled.shape[1] ** 0.5)
+        return nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(pooled)
 
     def _cached(self, tokens, real):
         """Returns the places of the next tokens, which slots of the cache each sees, and the first slot that is free."""
@@ -355,6 +364,13 @@ class Block(nn.Module):
         return kept.value
 
 
+def _required(pooling: Pooling) -> Pooling:
+    """Returns the pooling, or raises where there is none of that name."""
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling must be one of {', '.join(get_args(Pooling))}; got {pooling!r}.")
+    return pooling
+
+
 def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
     """Returns the module behind a model."""
     require_sizes(n_tokens=n_tokens)
@@ -393,6 +409,29 @@ def _as_tokens(inputs: Integer[Array, "batch length"], context: int) -> Int[Arra
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
     """Returns vectors as the rows of a matrix: XLA's CPU compiler makes the gradient of a product of more axes by a copy."""
     return x.reshape(-1, x.shape[-1])
+
+
+def _mean(
+    x: Float[Array, "batch length width"], real: Bool[Array, "batch length"] | None
+) -> Float[Array, "batch width"]:
+    """Returns the mean of the vectors that are no padding."""
+    weights = jnp.ones(x.shape[:2]) if real is None else real.astype(jnp.float32)
+    return jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
+
+
+def _by_place(
+    x: Float[Array, "batch length width"],
+    real: Bool[Array, "batch length"] | None,
+    places: Int[Array, "batch_or_1 length"],
+    context: int,
+) -> Float[Array, "batch context_times_width"]:
+    """Returns the vectors of all places of the context, one after another; zeros where there is none, or padding."""
+    if real is None:
+        x = jnp.pad(x, ((0, 0), (0, context - x.shape[1]), (0, 0)))
+    else:
+        empty = jnp.zeros((len(x), context, x.shape[2]))
+        x = empty.at[jnp.arange(len(x))[:, None], places].add(jnp.where(real[..., None], x, 0))
+    return x.reshape(len(x), -1)
 
 
 def _places_and_seen(

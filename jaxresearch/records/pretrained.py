@@ -3,7 +3,7 @@
 import functools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -44,21 +44,53 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     if not checkpoints.steps():
         raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
     _require_ended(directory, smoke=smoke)
-    step = checkpoints.steps()[-1]
-    folder = checkpoints.folder / str(step)
-    manifest = verify(folder)
-    if manifest["sealed"] != (cipher is not None):
-        how = "sealed: pass its key" if manifest["sealed"] else "not sealed: leave the key out"
-        raise CheckpointError(f"step {step} of {directory} is {how} (--encrypt-with)")
-    numbered = {n: entry for n, entry in enumerate(manifest["arrays"]) if entry["path"].startswith(".params")}
-    if cipher is not None:
-        return _nested(
-            {n: opened_array(cipher, folder / ARRAYS, step, n, entry) for n, entry in numbered.items()}, numbered
-        )
-    like = _nested({n: np.empty(entry["shape"], entry["dtype"]) for n, entry in numbered.items()}, numbered)
-    with quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        asked = ocp.args.PyTreeRestore({"params": like}, partial_restore=True)
-        return checkpointer.restore(folder / ARRAYS, args=asked)["params"]
+    return _last_params(directory, cipher)
+
+
+def keep_params(directory: Path, params: dict[str, Any], *, cipher: Any = None) -> None:
+    """Writes parameters that a run begins with into a folder of its own, so that it needs the other no more; what is there stays.
+
+    Args:
+        directory: The folder, which is there.
+        params: Dicts of arrays.
+        cipher: Seals the arrays, if given.
+
+    Raises:
+        CheckpointError: If they cannot be written; nothing is left half-written.
+
+    Example:
+        >>> import tempfile
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> keep_params(directory, {"layer": {"kernel": np.ones(2)}})
+        >>> kept_params(directory)["layer"]["kernel"].tolist()
+        [1.0, 1.0]
+    """
+    checkpoints = Checkpoints(directory, cipher=cipher)
+    if not checkpoints.steps():
+        checkpoints.write(0, _Begun(params))
+
+
+def kept_params(directory: Path, *, cipher: Any = None) -> dict[str, Any] | None:
+    """Returns what `keep_params` wrote, verified; None where there is nothing.
+
+    Args:
+        directory: The folder.
+        cipher: Opens the arrays, where they are sealed.
+
+    Raises:
+        CheckpointError: If what is there does not verify, or is sealed otherwise.
+
+    Example:
+        >>> kept_params(Path("nowhere")) is None
+        True
+    """
+    return _last_params(directory, cipher) if Checkpoints(directory).steps() else None
+
+
+class _Begun(NamedTuple):
+    """The part of a state that is kept, under its name there."""
+
+    params: dict[str, Any]
 
 
 def vocabulary_of(directory: Path) -> tuple[str, ...]:
@@ -86,6 +118,26 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
     if not isinstance(vocabulary, list):
         raise ValueError(f"{path} must be the configuration of a run; it holds no data card that is whole. Restore it.")
     return tuple(vocabulary)
+
+
+def _last_params(directory: Path, cipher: Any) -> dict[str, Any]:
+    """Returns the parameters of the last state in a directory, verified."""
+    checkpoints = Checkpoints(directory)
+    step = checkpoints.steps()[-1]
+    folder = checkpoints.folder / str(step)
+    manifest = verify(folder)
+    if manifest["sealed"] != (cipher is not None):
+        how = "sealed: pass its key" if manifest["sealed"] else "not sealed: leave the key out"
+        raise CheckpointError(f"step {step} of {directory} is {how} (--encrypt-with)")
+    numbered = {n: entry for n, entry in enumerate(manifest["arrays"]) if entry["path"].startswith(".params")}
+    if cipher is not None:
+        return _nested(
+            {n: opened_array(cipher, folder / ARRAYS, step, n, entry) for n, entry in numbered.items()}, numbered
+        )
+    like = _nested({n: np.empty(entry["shape"], entry["dtype"]) for n, entry in numbered.items()}, numbered)
+    with quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        asked = ocp.args.PyTreeRestore({"params": like}, partial_restore=True)
+        return checkpointer.restore(folder / ARRAYS, args=asked)["params"]
 
 
 def _require_ended(directory: Path, *, smoke: bool) -> None:

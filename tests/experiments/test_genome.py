@@ -1,8 +1,10 @@
 """The genome experiment by its commands: pre-trained on FASTA, begun from another run, cross-validated, told in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from jaxresearch import records
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-SMALL = "--width 16 --n-layers 1 --n-members 2 --n-draws 2".split()
+SMALL = "--width 16 --n-layers 1 --n-members 2".split()
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,31 @@ def test_folds_begin_with_the_parameters_of_another_run(run, pretrained, tmp_pat
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["n_folds"] == 2 and len(result["metrics"]["test/error_EI"]["values"]) == 2
     assert "adjusted Rand index" in result["report"]
+
+
+def test_a_run_that_was_begun_from_another_goes_on_without_it(run, jaxresearch, pretrained, tmp_path):
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    shutil.copytree(pretrained, theirs)
+    done = run("--folds", 2, "--init-from", theirs, *SMALL, "--directory", ours)
+    assert done.returncode == 0, done.stderr
+    expected = records.read_params(ours)
+    shutil.rmtree(theirs)
+
+    def as_killed_before_its_first_save():
+        (ours / "result.json").unlink()
+        shutil.rmtree(ours / "checkpoints")
+
+    as_killed_before_its_first_save()
+    done = jaxresearch("resume", ours)
+    assert done.returncode == 0, done.stderr
+    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
+
+    as_killed_before_its_first_save()
+    file = max((ours / "initial").rglob("*"), key=lambda file: file.is_file() and file.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    done = jaxresearch("resume", ours)
+    assert done.returncode == 2 and f"of {ours / 'initial'}" in done.stderr and "is altered" in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def sentences(n_rows=3, length=LENGTH, seed=0):
 
 @functools.cache
 def of_kind(kind, sizes):
-    if kind == "classifier":
-        return models.classifier(N_TOKENS, 3, sizes)
+    if kind in ("classifier", "by place"):
+        return models.classifier(N_TOKENS, 3, sizes, pooling="mean" if kind == "classifier" else "flatten")
     return {"decoder": models.decoder, "encoder": models.encoder, "embedder": models.embedder}[kind](N_TOKENS, sizes)
 
 
@@ -238,7 +238,7 @@ def test_cached_decoder_may_be_given_a_key_and_draws_nothing_from_it():
 
 # Padding
 
-each_kind = pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
+each_kind = pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier", "by place"])
 
 
 @each_kind
@@ -282,9 +282,41 @@ def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
     np.testing.assert_allclose(embedded @ np.asarray(params["head"]).T, means, rtol=1e-4, atol=1e-5)
 
 
+def test_a_classifier_by_place_weighs_the_vector_of_each_place():
+    sizes, tokens = sized(padding=0, tied=False), sentences().at[1, 4:].set(0)
+    params = stirred(of_kind("by place", sizes))
+    body = {name: leaf for name, leaf in params.items() if name != "head"}
+    kernel, bias = (np.asarray(params["head"][name]) for name in ("kernel", "bias"))
+    weights, expected = kernel.reshape(12, 16, 3), np.tile(bias, (3, 1))
+    for place in range(LENGTH):  # the encoder's last layer, asked with the weights of one place
+        head = np.zeros((N_TOKENS, 16), np.float32)
+        head[:3] = weights[place].T
+        votes = outputs_of(of_kind("encoder", sizes), {**body, "head": jnp.asarray(head)}, tokens)[:, place, :3]
+        expected += np.where(np.asarray(tokens)[:, place, None] != 0, votes, 0)
+    logits = outputs_of(of_kind("by place", sizes), params, tokens)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # sums of 112 in float32
+    vectors = outputs_of(models.embedder(N_TOKENS, sizes, pooling="flatten"), body, tokens)
+    np.testing.assert_allclose(vectors @ kernel + bias, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "by place"])
+def test_the_first_loss_of_a_classifier_is_the_logarithm_of_the_classes(kind):
+    model = of_kind(kind, sized(width=128))
+    logits, _ = model.apply(*model.init(jax.random.key(0)), sentences(64, 12))
+    targets = jnp.arange(64) % 3
+    loss = losses.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+    assert 0 < abs(float(loss) - math.log(3)) < 0.05
+
+
 @pytest.mark.parametrize(
     ("kind", "positions"),
-    [("decoder", "rotary"), ("encoder", "learnt"), ("embedder", "learnt"), ("classifier", "rotary")],
+    [
+        ("decoder", "rotary"),
+        ("encoder", "learnt"),
+        ("embedder", "learnt"),
+        ("classifier", "rotary"),
+        ("by place", "learnt"),
+    ],
 )
 def test_rows_of_padding_alone_give_no_nan(kind, positions):
     model = of_kind(kind, sized(padding=0, positions=positions))
@@ -372,7 +404,7 @@ def test_a_decoder_is_swept_over_seeds():
     np.testing.assert_allclose(swept[1], jax.jit(run)(jax.random.key(1), data), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["decoder", "encoder", "embedder", "classifier"])
+@each_kind
 def test_the_number_of_parameters_is_that_of_its_formula(kind):
     for positions, tied, n_kv, hidden, biases in itertools.product(
         ("rotary", "learnt"), (True, False), (1, 2, 4, None), (20, None), (True, False)
@@ -386,7 +418,7 @@ def test_the_number_of_parameters_is_that_of_its_formula(kind):
         expected = N_TOKENS * width + 2 * block + (1 + b) * width
         expected += 12 * width if positions == "learnt" else 0
         expected += N_TOKENS * width if not tied and kind in ("decoder", "encoder") else 0
-        expected += (width + b) * 3 if kind == "classifier" else 0
+        expected += {"classifier": width + b, "by place": 12 * width + b}.get(kind, 0) * 3
         assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == expected
 
 
@@ -495,7 +527,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_expectation():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["decoder", "classifier"])
+@pytest.mark.parametrize("kind", ["decoder", "classifier", "by place"])
 def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
     model, tokens = of_kind(kind, sized(padding=0)), sentences().at[0, 5:].set(0)
     params = [stirred(model, seed) for seed in (0, 1)]
@@ -571,6 +603,10 @@ def test_sizes_of_models_are_checked():
             make(0, sized())
     with pytest.raises(ValueError, match="^n_classes must be a whole number, 1 or more; got 0"):
         models.classifier(N_TOKENS, 0, sized())
+    with pytest.raises(ValueError, match="^pooling must be one of mean, flatten; got 'max'"):
+        models.classifier(N_TOKENS, 3, sized(), pooling="max")
+    with pytest.raises(ValueError, match="^pooling must be one of mean, flatten; got 'max'"):
+        models.embedder(N_TOKENS, sized(), pooling="max")
     with pytest.raises(ValueError, match="^n_rows must be a whole number, 1 or more; got 0"):
         models.cached_decoder(N_TOKENS, sized(), n_rows=0)
 
