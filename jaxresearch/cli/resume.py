@@ -39,14 +39,18 @@ def verify(path: Path) -> int:
     if not path.is_dir() or not checkpoints.steps():
         print(f"jaxresearch: directory must hold checkpoints; {path} holds none. Name that of a run.", file=sys.stderr)
         return 2
+    steps = {f"step {step}": checkpoints.folder / str(step) for step in checkpoints.steps()}
+    initial = records.Checkpoints(path / records.INITIAL)
+    if initial.steps():
+        steps["what it began with"] = initial.folder / str(initial.steps()[-1])
     failed = 0
-    for step in checkpoints.steps():
+    for name, folder in steps.items():
         try:
-            manifest = records.verify(checkpoints.folder / str(step))
-            print(f"step {step}: {len(manifest['files'])} files, {len(manifest['arrays'])} arrays, verified")
+            manifest = records.verify(folder)
+            print(f"{name}: {len(manifest['files'])} files, {len(manifest['arrays'])} arrays, verified")
         except records.CheckpointError as error:
             failed += 1
-            print(f"step {step}: {error}")
+            print(f"{name}: {error}")
     return 1 if failed else 0
 
 

@@ -30,7 +30,6 @@ from jaxresearch.records import wording
 _SMOKE_STEPS = 20
 _MOST_DIFFERENCES = 6  # in one line
 _SMOKE_TEST_EXAMPLES = 500
-_INITIAL = "initial"  # the folder of the parameters that a run begins with, where they are another's
 SWEEP_TABLE = "sweep.csv"  # written last: it says that a sweep has ended
 _CHANGEABLE = (
     "directory",
@@ -51,19 +50,16 @@ def run(name: str, words: list[str]) -> int:
         options = shortened(options) if options.smoke else options
         cipher, start = cipher_of(options), time.perf_counter()
         collected, dataset = collected_and_preprocessed(experiment, options, cipher)
-        path = named_directory(options, name)
-        initial = initial_params(options, dataset, path, cipher)
-        experiment = begun(experiment, initial)
         load_seconds = time.perf_counter() - start
+        path = named_directory(options, name)
         tracked = records.tracking(options.track, path, experiment=_stem(name))
         directory = opened_directory(path, {"experiment": name}, options, dataset)
+        checkpoints = records.Checkpoints(path, cipher=cipher)
+        experiment = begun(experiment, options, dataset, directory, checkpoints)
     except Exception as error:
         return told(error, name, code=2)
-    checkpoints = records.Checkpoints(path, cipher=cipher)
     try:
         with tracked, interruptible(grace=True) as came:
-            if initial is not None:
-                records.keep_params(directory.folder(_INITIAL), initial, cipher=cipher)
             outcome, events = train(experiment, options, dataset, directory, checkpoints, tracked, came)
             result = result_of(name, experiment, options, outcome, load_seconds, (collected, dataset))
             result["nonfinite"] = events
@@ -152,31 +148,45 @@ def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) 
     )
 
 
-def initial_params(options: Options, dataset: Dataset, path: Path, cipher: Any) -> dict[str, Any] | None:
-    """Returns the parameters that a run begins with where that was asked for: its own copy, or the first ones of another run."""
+def begun(
+    experiment: Experiment,
+    options: Options,
+    dataset: Dataset,
+    directory: records.RunDirectory,
+    checkpoints: records.Checkpoints,
+) -> Experiment:
+    """Returns the experiment, whose model begins with the parameters of another run where that was asked for.
+
+    A run keeps a copy of them, so that it needs the other's directory no more.
+    """
     if options.init_from is None:
-        return None
-    kept = records.kept_params(path / _INITIAL, cipher=cipher)
-    if kept is not None:
-        return kept
-    theirs, ours = records.vocabulary_of(options.init_from), dataset.card.vocabulary
+        return experiment
+    try:
+        folder = directory.folder(records.INITIAL)
+        initial = records.kept_params(folder, cipher=checkpoints.cipher)
+        if initial is None:
+            initial = _first_params(options.init_from, options, dataset, checkpoints.cipher)
+            if not checkpoints.steps():  # else what it began with may have been another; its state's program tells
+                records.keep_params(folder, initial, cipher=checkpoints.cipher)
+    except BaseException:  # a signal too
+        if directory.is_new:
+            directory.discard()
+        raise
+    model = experiment.model
+    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), initial))
+
+
+def _first_params(path: Path, options: Options, dataset: Dataset, cipher: Any) -> dict[str, Any]:
+    """Returns the parameters of the first seed or fold of a run whose vocabulary is ours."""
+    theirs, ours = records.vocabulary_of(path), dataset.card.vocabulary
     if theirs != ours:
         pairs = itertools.zip_longest(theirs, ours, fillvalue="missing")
         token, (its, own) = next((token, pair) for token, pair in enumerate(pairs) if pair[0] != pair[1])
         raise UsageError(
-            f"vocabulary must be that of {options.init_from}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
+            f"vocabulary must be that of {path}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
             f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
         )
-    params = records.read_params(options.init_from, cipher=cipher, smoke=options.smoke)
-    return jax.tree.map(lambda leaf: leaf[0], params)
-
-
-def begun(experiment: Experiment, initial: dict[str, Any] | None) -> Experiment:
-    """Returns the experiment, whose model begins with these parameters where there are any."""
-    if initial is None:
-        return experiment
-    model = experiment.model
-    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), initial))
+    return jax.tree.map(lambda leaf: leaf[0], records.read_params(path, cipher=cipher, smoke=options.smoke))
 
 
 def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:

@@ -10,7 +10,6 @@ from jaxresearch.models.model import Model
 
 if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn
-    from jaxresearch.models.dropout_average import averaged
     from jaxresearch.models.ensembles import ensemble
     from jaxresearch.models.equinox_adapter import equinox
     from jaxresearch.models.hidden_tokens import word_dropout
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "TransformerSizes",
-    "averaged",
     "cached_decoder",
     "classifier",
     "cnn",
@@ -50,7 +48,6 @@ __all__ = [
 
 _FILES = {
     "TransformerSizes": "transformer",
-    "averaged": "dropout_average",
     "cached_decoder": "transformer",
     "classifier": "transformer",
     "cnn": "convolutional",

@@ -15,8 +15,7 @@ def word_dropout(
 ) -> Model:
     """Returns a reader of tokens from which, where it is given a key, a share of them is hidden.
 
-    Each token is replaced with probability ``rate``, apart from all others. So it learns not to lean on any one of them;
-    asked with many keys (`averaged`), it tells what it thinks of the whole from many parts of it.
+    Each token is replaced with probability ``rate``, apart from all others. So it learns not to lean on any one of them.
 
     Args:
         model: Reads tokens ``(batch, length)``, integers.

@@ -71,8 +71,7 @@ class TransformerSizes:
             )
         if self.n_heads % (self.n_kv_heads or self.n_heads):
             raise ValueError(f"n_kv_heads must divide n_heads, {self.n_heads}; got {self.n_kv_heads}. Pass a divisor.")
-        if self.positions not in get_args(Positions):
-            raise ValueError(f"positions must be one of {', '.join(get_args(Positions))}; got {self.positions!r}.")
+        _require_one_of("positions", self.positions, Positions)
         if self.positions == "rotary" and self.head_width % 2:
             raise ValueError(
                 f"the width of a head must be even to be turned; got {self.head_width}. Pass positions='learnt'."
@@ -151,11 +150,12 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
         n_tokens: Size of the vocabulary, the mask's token among it.
         n_classes: Classes of a sequence.
         sizes: Its sizes.
-        pooling: ``"mean"``, or ``"flatten"`` for weights of each of the ``context`` places.
+        pooling: ``"mean"``, or ``"flatten"`` for weights of each of the ``context`` places. Padding is in no mean and has no
+            place: the first token that is none is at the first. So fill up a window that is cut short on its left with a token
+            that is not ``padding``.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32. Padding is in no mean
-        and has no place.
+        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32.
 
     Raises:
         ValueError: As for `decoder`; also if ``pooling`` is neither.
@@ -173,7 +173,8 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
         initiation sites in E. coli, Nucleic Acids Research 10 (weights of each place). https://doi.org/10.1093/nar/10.9.2997
     """
     require_sizes(n_classes=n_classes)
-    return _model(_module(n_tokens, sizes, _required(pooling), causal=False, n_classes=n_classes))
+    _require_one_of("pooling", pooling, Pooling)
+    return _model(_module(n_tokens, sizes, pooling, causal=False, n_classes=n_classes))
 
 
 def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
@@ -185,8 +186,8 @@ def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean
         pooling: ``"mean"`` of the vectors, or ``"flatten"``: all of them, one after another.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs float32 ``(batch, width)``, or ``(batch, context * width)``
-        with zeros for padding. It takes the parameters of an `encoder` or `classifier` as they are.
+        The model; inputs ``(batch, length)`` whole numbers, outputs float32 ``(batch, width)``, or ``(batch, context * width)``:
+        those of the tokens that are no padding, then zeros. It takes the parameters of an `encoder` or `classifier` as they are.
 
     Raises:
         ValueError: As for `classifier`.
@@ -200,7 +201,8 @@ def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean
     References:
         Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling). https://arxiv.org/abs/1908.10084
     """
-    return _model(_module(n_tokens, sizes, _required(pooling), causal=False))
+    _require_one_of("pooling", pooling, Pooling)
+    return _model(_module(n_tokens, sizes, pooling, causal=False))
 
 
 def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Model:
@@ -364,11 +366,10 @@ class Block(nn.Module):
         return kept.value
 
 
-def _required(pooling: Pooling) -> Pooling:
-    """Returns the pooling, or raises where there is none of that name."""
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling must be one of {', '.join(get_args(Pooling))}; got {pooling!r}.")
-    return pooling
+def _require_one_of(name: str, value: str, kind: Any) -> None:
+    """Raises where a choice is none of those that there are."""
+    if value not in get_args(kind):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}; got {value!r}. Pass one of them.")
 
 
 def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
@@ -415,7 +416,7 @@ def _mean(
     x: Float[Array, "batch length width"], real: Bool[Array, "batch length"] | None
 ) -> Float[Array, "batch width"]:
     """Returns the mean of the vectors that are no padding."""
-    weights = jnp.ones(x.shape[:2]) if real is None else real.astype(jnp.float32)
+    weights = jnp.ones(x.shape[:2], x.dtype) if real is None else real.astype(x.dtype)
     return jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
 
 
@@ -425,11 +426,11 @@ def _by_place(
     places: Int[Array, "batch_or_1 length"],
     context: int,
 ) -> Float[Array, "batch context_times_width"]:
-    """Returns the vectors of all places of the context, one after another; zeros where there is none, or padding."""
+    """Returns the vectors of all tokens but padding, one after another, then zeros for the rest of the context."""
     if real is None:
         x = jnp.pad(x, ((0, 0), (0, context - x.shape[1]), (0, 0)))
     else:
-        empty = jnp.zeros((len(x), context, x.shape[2]))
+        empty = jnp.zeros((len(x), context, x.shape[2]), x.dtype)
         x = empty.at[jnp.arange(len(x))[:, None], places].add(jnp.where(real[..., None], x, 0))
     return x.reshape(len(x), -1)
 

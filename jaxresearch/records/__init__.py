@@ -4,12 +4,13 @@ from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, 
 from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
-from jaxresearch.records.pretrained import keep_params, kept_params, read_params, vocabulary_of
+from jaxresearch.records.pretrained import INITIAL, keep_params, kept_params, read_params, vocabulary_of
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, read_sealed, write_file
 from jaxresearch.records.trackers import Tracking, tracking
 
 __all__ = [
+    "INITIAL",
     "CheckpointError",
     "Checkpoints",
     "Comparison",

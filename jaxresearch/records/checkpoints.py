@@ -112,7 +112,9 @@ class Checkpoints:
         """Writes a state that is on the host already, as `write` says."""
         new = self.folder / f"{_NEW}{step}"
         try:
-            self.folder.mkdir(exist_ok=True)  # not its parents: a directory that was removed does not come back
+            if not self.folder.is_dir():
+                self.folder.mkdir(exist_ok=True)  # not its parents: a directory that was removed does not come back
+                sync(self.folder.parent)
             _require_room(self.folder / f"{_NEW}room", host)
             self._write(new, step, host, about)
             if (self.folder / str(step)).exists():
@@ -170,13 +172,23 @@ class Checkpoints:
                 raise
             except CheckpointError as error:
                 messages.append(str(error))
-                self._set_aside(step, str(error))
+                self.set_aside(step, str(error))
         if messages:
             raise CheckpointError(
                 f"no checkpoint of {self.folder.parent} is whole: {messages[0]}; {len(messages)} moved to "
                 f"{self.quarantine}. Restore them from a copy, or begin again in another directory."
             )
         return None
+
+    def set_aside(self, step: int, message: str) -> None:
+        """Moves a step that does not verify to quarantine, with the reason beside it."""
+        self.quarantine.mkdir(exist_ok=True)
+        place, n = self.quarantine / str(step), 1
+        while place.exists():
+            place, n = self.quarantine / f"{step}-{n}", n + 1
+        os.replace(self.folder / str(step), place)
+        (self.quarantine / f"{place.name}.txt").write_text(message + "\n")
+        sync(self.folder)
 
     def tidy(self) -> None:
         """Removes what was half-written or half-deleted when a process was killed."""
@@ -240,16 +252,6 @@ class Checkpoints:
         os.replace(self.folder / str(step), trash)
         sync(self.folder)
         shutil.rmtree(trash)
-
-    def _set_aside(self, step: int, message: str) -> None:
-        """Moves a step that does not verify to quarantine, with the reason beside it."""
-        self.quarantine.mkdir(exist_ok=True)
-        place, n = self.quarantine / str(step), 1
-        while place.exists():
-            place, n = self.quarantine / f"{step}-{n}", n + 1
-        os.replace(self.folder / str(step), place)
-        (self.quarantine / f"{place.name}.txt").write_text(message + "\n")
-        sync(self.folder)
 
 
 def verify(folder: Path) -> dict[str, Any]:

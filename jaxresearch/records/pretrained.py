@@ -1,7 +1,8 @@
-"""The parameters that another run ended with, read without its experiment."""
+"""The parameters that another run ended with, read without its experiment, and the copy of them that a run keeps."""
 
 import functools
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxresearch.records.checkpoints import ARRAYS, CheckpointError, Checkpoints
 from jaxresearch.records.run_directory import read_json
 from jaxresearch.records.wording import resume_command
 
+INITIAL = "initial"  # the folder of a run's directory that holds what it began with, where that was another's
 _NAME = re.compile(r"\['([^']+)'\]")
 
 
@@ -47,8 +49,8 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     return _last_params(directory, cipher)
 
 
-def keep_params(directory: Path, params: dict[str, Any], *, cipher: Any = None) -> None:
-    """Writes parameters that a run begins with into a folder of its own, so that it needs the other no more; what is there stays.
+def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = None) -> None:
+    """Writes the parameters that a run begins with into a folder of its own, so that it needs the other no more.
 
     Args:
         directory: The folder, which is there.
@@ -65,29 +67,41 @@ def keep_params(directory: Path, params: dict[str, Any], *, cipher: Any = None) 
         >>> kept_params(directory)["layer"]["kernel"].tolist()
         [1.0, 1.0]
     """
-    checkpoints = Checkpoints(directory, cipher=cipher)
-    if not checkpoints.steps():
-        checkpoints.write(0, _Begun(params))
+    try:
+        Checkpoints(directory, cipher=cipher).write(0, _Params(params))
+    except CheckpointError as error:
+        raise CheckpointError(f"parameters to begin with could not be kept in {directory}: {error}") from error
 
 
-def kept_params(directory: Path, *, cipher: Any = None) -> dict[str, Any] | None:
+def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] | None:
     """Returns what `keep_params` wrote, verified; None where there is nothing.
+
+    What does not verify is moved to ``quarantine`` in the folder, with a warning, and counts as nothing.
 
     Args:
         directory: The folder.
         cipher: Opens the arrays, where they are sealed.
 
     Raises:
-        CheckpointError: If what is there does not verify, or is sealed otherwise.
+        CheckpointError: If what is there is sealed by another key, or with none where one is passed, or the reverse.
 
     Example:
-        >>> kept_params(Path("nowhere")) is None
+        >>> kept_params("nowhere") is None
         True
     """
-    return _last_params(directory, cipher) if Checkpoints(directory).steps() else None
+    checkpoints = Checkpoints(directory)
+    if not checkpoints.steps():
+        return None
+    try:
+        verify(checkpoints.folder / "0")
+    except CheckpointError as error:
+        checkpoints.set_aside(0, str(error))
+        warnings.warn(f"{error}; moved to {checkpoints.quarantine}, and read again from where it came", stacklevel=2)
+        return None
+    return _last_params(Path(directory), cipher)
 
 
-class _Begun(NamedTuple):
+class _Params(NamedTuple):
     """The part of a state that is kept, under its name there."""
 
     params: dict[str, Any]

@@ -154,7 +154,9 @@ class RunDirectory:
 
     def folder(self, name: str) -> Path:
         """Returns a folder of this name, made if it is not there."""
-        (self.path / name).mkdir(exist_ok=True)
+        if not (self.path / name).is_dir():
+            (self.path / name).mkdir(exist_ok=True)
+            sync(self.path)
         return self.path / name
 
     def remove(self, name: str) -> None:

@@ -64,13 +64,48 @@ def test_a_run_that_was_begun_from_another_goes_on_without_it(run, jaxresearch, 
     done = jaxresearch("resume", ours)
     assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
+    done = jaxresearch("verify", ours)
+    assert done.returncode == 0 and "what it began with: " in done.stdout, done.stdout
 
     as_killed_before_its_first_save()
-    file = max((ours / "initial").rglob("*"), key=lambda file: file.is_file() and file.stat().st_size)
-    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    flip_a_bit(ours / "initial")
     done = jaxresearch("resume", ours)
-    assert done.returncode == 2 and f"of {ours / 'initial'}" in done.stderr and "is altered" in done.stderr, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    warning, error = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and f"of {ours / 'initial'}" in warning and "is altered; moved to" in warning
+    assert f"{theirs} holds no config.json" in error
+
+    shutil.copytree(pretrained, theirs)
+    done = jaxresearch("resume", ours)
+    assert done.returncode == 0, done.stderr
+    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
+
+
+def test_a_run_that_was_begun_and_killed_goes_on_from_its_state_and_its_copy(run, jaxresearch, pretrained, tmp_path):
+    theirs, ours, whole = (tmp_path / name for name in ("theirs", "ours", "whole"))
+    shutil.copytree(pretrained, theirs)
+    words = ("--folds", 2, "--init-from", theirs, "--save-every", 0, *SMALL)
+    done = run(*words, "--directory", whole)
+    assert done.returncode == 0, done.stderr
+    done = run(*words, "--directory", ours)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(theirs)
+    (ours / "result.json").unlink()
+    first, *later = records.Checkpoints(ours).steps()
+    assert later, "a state was saved on the way"
+    for step in later:
+        shutil.rmtree(ours / "checkpoints" / str(step))
+    done = jaxresearch("resume", ours)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((ours / "result.json").read_text())["resumed_from"] == first
+    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), records.read_params(whole))
+
+
+def flip_a_bit(folder):
+    """Alters the largest file of a folder in one bit."""
+    file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -41,14 +41,6 @@ def test_word_dropout_may_be_swept(key):
     np.testing.assert_allclose(jax.jit(jax.vmap(share))(jnp.array([0.0, 0.3, 1.0])), [0, 0.3, 1], atol=0.02)
 
 
-def test_a_model_of_partly_seen_tokens_is_asked_with_many_draws(key):
-    """The mean of probabilities over draws of hidden tokens is their expectation: half of two tokens, each alone."""
-    says = models.function(lambda key: {}, lambda params, tokens: jnp.log(jax.nn.one_hot(tokens[:, 0], 3) + 1e-30))
-    model = models.averaged(key, models.word_dropout(says, rate=0.25, token=2), n_draws=4000)
-    probabilities = jnp.exp(model.apply({}, {}, jnp.zeros((1, 1), int))[0])
-    np.testing.assert_allclose(probabilities, [[0.75, 0, 0.25]], atol=0.035)  # five standard errors
-
-
 @pytest.mark.raises
 @pytest.mark.parametrize(
     ("changed", "message"),

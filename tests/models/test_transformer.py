@@ -282,8 +282,9 @@ def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
     np.testing.assert_allclose(embedded @ np.asarray(params["head"]).T, means, rtol=1e-4, atol=1e-5)
 
 
-def test_a_classifier_by_place_weighs_the_vector_of_each_place():
-    sizes, tokens = sized(padding=0, tied=False), sentences().at[1, 4:].set(0)
+@pytest.mark.parametrize("padding", [None, 0])
+def test_a_classifier_by_place_weighs_the_vector_of_each_place(padding):
+    sizes, tokens = sized(padding=padding, tied=False), sentences().at[1, 4:].set(0)
     params = stirred(of_kind("by place", sizes))
     body = {name: leaf for name, leaf in params.items() if name != "head"}
     kernel, bias = (np.asarray(params["head"][name]) for name in ("kernel", "bias"))
@@ -292,7 +293,7 @@ def test_a_classifier_by_place_weighs_the_vector_of_each_place():
         head = np.zeros((N_TOKENS, 16), np.float32)
         head[:3] = weights[place].T
         votes = outputs_of(of_kind("encoder", sizes), {**body, "head": jnp.asarray(head)}, tokens)[:, place, :3]
-        expected += np.where(np.asarray(tokens)[:, place, None] != 0, votes, 0)
+        expected += np.where(np.asarray(tokens)[:, place, None] != padding, votes, 0)
     logits = outputs_of(of_kind("by place", sizes), params, tokens)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # sums of 112 in float32
     vectors = outputs_of(models.embedder(N_TOKENS, sizes, pooling="flatten"), body, tokens)
@@ -423,6 +424,17 @@ def test_the_number_of_parameters_is_that_of_its_formula(kind):
 
 
 # Precision, memory, dropout
+
+
+@pytest.mark.parametrize("pooling", ["mean", "flatten"])
+@pytest.mark.parametrize("padding", [None, 0])
+def test_pooled_vectors_are_float32_under_x64_too(pooling, padding):
+    model = models.embedder(N_TOKENS, sized(padding=padding), pooling=pooling)
+    with jax.enable_x64(True):
+        params, _ = jax.eval_shape(model.init, jax.random.key(0))
+        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params)
+        outputs, _ = jax.eval_shape(lambda params: model.apply(params, {}, sentences()), params)
+    assert outputs.dtype == jnp.float32
 
 
 def next_token_loss(model, tokens):
@@ -597,16 +609,19 @@ def test_types_of_sizes_are_checked(changes, message):
         sized(**changes)
 
 
+@pytest.mark.raises
+def test_pooling_is_checked():
+    for make in (functools.partial(models.classifier, N_TOKENS, 3), functools.partial(models.embedder, N_TOKENS)):
+        with pytest.raises(ValueError, match=r"^pooling must be one of mean, flatten; got 'max'\. Pass one of them\.$"):
+            make(sized(), pooling="max")
+
+
 def test_sizes_of_models_are_checked():
     for make in (models.decoder, models.encoder, models.embedder):
         with pytest.raises(ValueError, match="^n_tokens must be a whole number, 1 or more; got 0"):
             make(0, sized())
     with pytest.raises(ValueError, match="^n_classes must be a whole number, 1 or more; got 0"):
         models.classifier(N_TOKENS, 0, sized())
-    with pytest.raises(ValueError, match="^pooling must be one of mean, flatten; got 'max'"):
-        models.classifier(N_TOKENS, 3, sized(), pooling="max")
-    with pytest.raises(ValueError, match="^pooling must be one of mean, flatten; got 'max'"):
-        models.embedder(N_TOKENS, sized(), pooling="max")
     with pytest.raises(ValueError, match="^n_rows must be a whole number, 1 or more; got 0"):
         models.cached_decoder(N_TOKENS, sized(), n_rows=0)
 

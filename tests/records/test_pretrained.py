@@ -1,5 +1,6 @@
 """Parameters of another run: read without its experiment, verified, and left where they are."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -17,6 +18,14 @@ def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}'):
     if result is not None:
         (directory / "result.json").write_text(result)
     return directory
+
+
+def alter(folder):
+    """Flips a bit in the middle of the largest file."""
+    file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
 
 
 def test_read_params_gives_what_was_written(tmp_path):
@@ -39,14 +48,48 @@ def test_read_params_opens_what_is_sealed_and_tells_the_wrong_way(tmp_path):
         records.read_params(directory, cipher=encrypt.read_key(other))
 
 
+def test_kept_params_are_what_was_kept_and_sealed_with_a_key(tmp_path):
+    encrypt = pytest.importorskip("jaxresearch.privacy.encrypt")
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_bytes(bytes(range(32)))
+    other.write_bytes(bytes(32))
+    cipher = encrypt.read_key(key)
+    for name, own in (("plain", None), ("sealed", cipher)):
+        (tmp_path / name).mkdir()
+        assert records.kept_params(tmp_path / name, cipher=own) is None
+        records.keep_params(tmp_path / name, PARAMS, cipher=own)
+        kept = records.kept_params(str(tmp_path / name), cipher=own)
+        jax.tree.map(np.testing.assert_array_equal, kept, PARAMS)
+    content = PARAMS["block"]["kernel"].tobytes()
+    assert not any(content in file.read_bytes() for file in (tmp_path / "sealed").rglob("*") if file.is_file())
+    with pytest.raises(records.CheckpointError, match="step 0 of .*sealed is sealed: pass its key"):
+        records.kept_params(tmp_path / "sealed")
+    with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
+        records.kept_params(tmp_path / "sealed", cipher=encrypt.read_key(other))
+    with pytest.raises(records.CheckpointError, match="step 0 of .*plain is not sealed: leave the key out"):
+        records.kept_params(tmp_path / "plain", cipher=cipher)
+
+
+def test_kept_params_that_were_altered_are_set_aside_and_count_as_nothing(tmp_path):
+    records.keep_params(tmp_path, PARAMS)
+    alter(tmp_path / "checkpoints" / "0")
+    with pytest.warns(UserWarning, match=f"is altered; moved to {tmp_path / 'quarantine'}, and read again from where"):
+        assert records.kept_params(tmp_path) is None
+    assert (tmp_path / "quarantine" / "0").is_dir() and "is altered" in (tmp_path / "quarantine" / "0.txt").read_text()
+    records.keep_params(tmp_path, PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, records.kept_params(tmp_path), PARAMS)
+
+
+def test_params_that_cannot_be_kept_are_told_with_their_place(tmp_path):
+    with pytest.raises(
+        records.CheckpointError, match="parameters to begin with could not be kept in .*nowhere: step 0"
+    ):
+        records.keep_params(tmp_path / "nowhere", PARAMS)
+
+
 def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path):
     directory = written(tmp_path)
-    file = max(
-        (directory / "checkpoints" / "3").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0
-    )
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    alter(directory / "checkpoints" / "3")
     with pytest.raises(records.CheckpointError, match="is altered"):
         records.read_params(directory)
     assert records.Checkpoints(directory).steps() == [3] and not (directory / "quarantine").exists()
