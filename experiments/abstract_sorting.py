@@ -85,7 +85,7 @@ def bag_of_words(card):
 
 def optimizer(hyperparameters, n_steps):
     """Returns AdamW with a warm-up over a twentieth of the steps, and a cosine to zero."""
-    h, unit = hyperparameters, optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, n_steps // 20), n_steps)
+    h, unit = hyperparameters, optax.warmup_cosine_decay_schedule(0.0, 1.0, n_steps // 20, n_steps)
     peak = h.learning_rate * (10 if h.reader == "bag" else 1)  # a single layer takes longer steps: 0.921 without
     return optax.adamw(lambda count: peak * unit(count), weight_decay=h.weight_decay)
 

@@ -61,7 +61,7 @@ def loss_fn(model, hyperparameters):
 
 def optimizer(hyperparameters, n_steps):
     """Returns AdamW with a warm-up over a twentieth of the steps, and a cosine to a hundredth of the peak."""
-    h, unit = hyperparameters, optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, n_steps // 20), n_steps, 0.01)
+    h, unit = hyperparameters, optax.warmup_cosine_decay_schedule(0.0, 1.0, n_steps // 20, n_steps, 0.01)
     adam = optax.adamw(lambda count: h.learning_rate * unit(count), b2=0.99, weight_decay=h.weight_decay)
     return optax.chain(optax.clip_by_global_norm(1.0), adam)
 

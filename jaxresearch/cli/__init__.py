@@ -21,7 +21,7 @@ commands:
   resume DIR        go on with a run or study that was interrupted or killed, bit for bit
   report DIR        one self-contained page of a run that has ended: report.html
   compare DIR DIR.. several runs side by side, with differences in pairs of the same seed or fold; --page FILE as a page
-  verify DIR        check every file of a run's checkpoints against its digest
+  verify DIR        check every file of a run's checkpoints, and of what it began with, against its digest
   list              the experiments in ./experiments and what they ask
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
@@ -30,7 +30,8 @@ exit codes: 0 done, 1 failed, 2 usage, 75 interrupted, to be gone on with
 """
 
 _RUN_HELP = """\
-usage: jaxresearch run EXPERIMENT [--seeds N] [--data SOURCE] [--target COLUMN] [--directory DIR] [--smoke]
+usage: jaxresearch run EXPERIMENT [--seeds N | --folds N] [--data SOURCE] [--target COLUMN] [--train-examples N]
+                                  [--init-from DIR] [--directory DIR] [--smoke]
                                   [--FIELD VALUE ... any hyperparameter of the experiment]
 
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter; `jaxresearch list` the experiments.

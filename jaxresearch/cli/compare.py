@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxresearch import records
 from jaxresearch.cli import display
@@ -56,8 +56,9 @@ def _parsed(words: list[str]) -> tuple[list[Path], Path | None]:
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    """Returns rows as a table."""
-    table = Table(*headings, title=title, title_justify="left", title_style="bold")
+    """Returns rows as a table; what does not fit a narrow screen goes on in the next line, and nothing is cut off."""
+    columns = (Column(heading, overflow="fold") for heading in headings)
+    table = Table(*columns, title=title, title_justify="left", title_style="bold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -137,7 +137,7 @@ def _run_fields(experiment: Experiment) -> Fields:
         "train_examples": (
             int | None,
             None,
-            "training examples of a run, fewer than there are, drawn at random (default: all)",
+            "training examples of a run, fewer than there are, drawn at random; all unless given",
         ),
         "init_from": (
             Path | None,
@@ -150,7 +150,7 @@ def _run_fields(experiment: Experiment) -> Fields:
             "bundled name, tfds:NAME, .npz, .csv, .parquet, a folder of IDX files, or what the experiment itself reads",
         ),
         "target": (str | None, experiment.target, "column to predict, where the data is a table"),
-        "directory": (Path | None, None, "where the run is recorded (default: runs/NAME-TIME)"),
+        "directory": (Path | None, None, "where the run is recorded; runs/NAME-TIME unless given"),
         "smoke": (
             tyro.conf.FlagCreatePairsOff[bool],
             False,

@@ -35,14 +35,14 @@ def resume(path: Path) -> int:
 
 def verify(path: Path) -> int:
     """Carries out ``jaxresearch verify DIR``; returns the exit code: 1 where a checkpoint does not verify."""
-    checkpoints = records.Checkpoints(path)
-    if not path.is_dir() or not checkpoints.steps():
+    states, initial = records.Checkpoints(path), records.Checkpoints(path / records.INITIAL)
+    is_begun = (path / records.INITIAL_DIGEST).exists()
+    if not states.steps() and not is_begun:
         print(f"jaxresearch: directory must hold checkpoints; {path} holds none. Name that of a run.", file=sys.stderr)
         return 2
-    steps = {f"step {step}": checkpoints.folder / str(step) for step in checkpoints.steps()}
-    initial = records.Checkpoints(path / records.INITIAL)
-    if initial.steps():
-        steps["what it began with"] = initial.folder / str(initial.steps()[-1])
+    steps = {f"step {step}": states.folder / str(step) for step in states.steps()}
+    if is_begun:
+        steps["what it began with"] = initial.folder / "0"
     failed = 0
     for name, folder in steps.items():
         try:

@@ -1,7 +1,6 @@
 """``jaxresearch run``: collect, preprocess, train, evaluate, report."""
 
 import dataclasses
-import itertools
 import math
 import os
 import sys
@@ -15,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data, models, records, statistics, sweeps
+from jaxresearch import data, records, statistics, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
+from jaxresearch.cli.beginning import begun
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
 from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.cli.saving import cipher_of
@@ -142,51 +142,10 @@ def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) 
     if not options.smoke:
         return dataset
     n_train = _SMOKE_STEPS * experiments.batch_size(options.hyperparameters, dataset.n_train)
+    # Drawn class by class: examples may stand in the order of their classes.
     return dataset._replace(
-        train={name: values[:n_train] for name, values in dataset.train.items()},
-        test={name: values[:_SMOKE_TEST_EXAMPLES] for name, values in dataset.test.items()},
+        train=data.sample(dataset.train, n_train), test=data.sample(dataset.test, _SMOKE_TEST_EXAMPLES)
     )
-
-
-def begun(
-    experiment: Experiment,
-    options: Options,
-    dataset: Dataset,
-    directory: records.RunDirectory,
-    checkpoints: records.Checkpoints,
-) -> Experiment:
-    """Returns the experiment, whose model begins with the parameters of another run where that was asked for.
-
-    A run keeps a copy of them, so that it needs the other's directory no more.
-    """
-    if options.init_from is None:
-        return experiment
-    try:
-        folder = directory.folder(records.INITIAL)
-        initial = records.kept_params(folder, cipher=checkpoints.cipher)
-        if initial is None:
-            initial = _first_params(options.init_from, options, dataset, checkpoints.cipher)
-            if not checkpoints.steps():  # else what it began with may have been another; its state's program tells
-                records.keep_params(folder, initial, cipher=checkpoints.cipher)
-    except BaseException:  # a signal too
-        if directory.is_new:
-            directory.discard()
-        raise
-    model = experiment.model
-    return dataclasses.replace(experiment, model=lambda h, card: models.warm_started(model(h, card), initial))
-
-
-def _first_params(path: Path, options: Options, dataset: Dataset, cipher: Any) -> dict[str, Any]:
-    """Returns the parameters of the first seed or fold of a run whose vocabulary is ours."""
-    theirs, ours = records.vocabulary_of(path), dataset.card.vocabulary
-    if theirs != ours:
-        pairs = itertools.zip_longest(theirs, ours, fillvalue="missing")
-        token, (its, own) = next((token, pair) for token, pair in enumerate(pairs) if pair[0] != pair[1])
-        raise UsageError(
-            f"vocabulary must be that of {path}, of {len(theirs)} tokens, to begin with it; ours has {len(ours)}: "
-            f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
-        )
-    return jax.tree.map(lambda leaf: leaf[0], records.read_params(path, cipher=cipher, smoke=options.smoke))
 
 
 def held_out(dataset: Dataset, settings: Sequence[Any]) -> Dataset:

@@ -150,9 +150,9 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
         n_tokens: Size of the vocabulary, the mask's token among it.
         n_classes: Classes of a sequence.
         sizes: Its sizes.
-        pooling: ``"mean"``, or ``"flatten"`` for weights of each of the ``context`` places. Padding is in no mean and has no
-            place: the first token that is none is at the first. So fill up a window that is cut short on its left with a token
-            that is not ``padding``.
+        pooling: ``"mean"``, or ``"flatten"`` for weights of each place, so that the head fits this ``context`` alone. Padding
+            is in no mean and has no place: the first token that is none is at the first. So fill up a window that is cut short
+            on its left with a token that is not ``padding``.
 
     Returns:
         The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32.

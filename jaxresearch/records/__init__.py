@@ -4,13 +4,22 @@ from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, 
 from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
 from jaxresearch.records.plots import plot_sweep
-from jaxresearch.records.pretrained import INITIAL, keep_params, kept_params, read_params, vocabulary_of
+from jaxresearch.records.pretrained import (
+    INITIAL,
+    INITIAL_DIGEST,
+    digest_of,
+    keep_params,
+    kept_params,
+    read_params,
+    vocabulary_of,
+)
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, read_sealed, write_file
 from jaxresearch.records.trackers import Tracking, tracking
 
 __all__ = [
     "INITIAL",
+    "INITIAL_DIGEST",
     "CheckpointError",
     "Checkpoints",
     "Comparison",
@@ -21,6 +30,7 @@ __all__ = [
     "command_of",
     "compare",
     "differences",
+    "digest_of",
     "environment",
     "keep_params",
     "kept_params",

@@ -1,11 +1,13 @@
 """The parameters that another run ended with, read without its experiment, and the copy of them that a run keeps."""
 
 import functools
+import hashlib
 import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -14,6 +16,7 @@ from jaxresearch.records.run_directory import read_json
 from jaxresearch.records.wording import resume_command
 
 INITIAL = "initial"  # the folder of a run's directory that holds what it began with, where that was another's
+INITIAL_DIGEST = "initial.json"
 _NAME = re.compile(r"\['([^']+)'\]")
 
 
@@ -24,7 +27,7 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
 
     Args:
         directory: Of the run.
-        cipher: Opens the arrays, where they are sealed.
+        cipher: Opens the arrays, where they are sealed; others are read without it.
         smoke: Whether those of a smoke run will do, which has hardly learnt anything.
 
     Raises:
@@ -46,7 +49,26 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     if not checkpoints.steps():
         raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
     _require_ended(directory, smoke=smoke)
-    return _last_params(directory, cipher)
+    is_sealed = verify(checkpoints.folder / str(checkpoints.steps()[-1]))["sealed"]
+    return _last_params(directory, cipher if is_sealed else None)
+
+
+def digest_of(params: dict[str, Any]) -> str:
+    """Returns the SHA-256 of parameters: of the name, type, shape and content of each array.
+
+    Args:
+        params: Dicts of arrays.
+
+    Example:
+        >>> digest_of({"bias": np.zeros(2, np.float32)})[:12]
+        '00365f907716'
+    """
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = None) -> None:
@@ -96,7 +118,7 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
         verify(checkpoints.folder / "0")
     except CheckpointError as error:
         checkpoints.set_aside(0, str(error))
-        warnings.warn(f"{error}; moved to {checkpoints.quarantine}, and read again from where it came", stacklevel=2)
+        warnings.warn(f"{error}; moved to {checkpoints.quarantine}", stacklevel=2)
         return None
     return _last_params(Path(directory), cipher)
 

@@ -38,6 +38,13 @@ def test_runs_are_compared_in_pairs_of_the_same_seed(compare, runs):
     assert "settings that differ" in done.stdout and "learning_rate" in done.stdout
 
 
+def test_nothing_is_cut_off_on_a_narrow_screen(compare, runs):
+    wide, narrow = compare(*runs, COLUMNS="400").stdout, compare(*runs, COLUMNS="60").stdout
+    assert "…" not in narrow and max(map(len, narrow.splitlines())) <= 60
+    of_cells = [sorted("".join(char for char in text if char.isalnum())) for text in (wide, narrow)]
+    assert of_cells[0] == of_cells[1]
+
+
 def test_seeds_are_paired_by_their_number(compare, runs, tmp_path):
     copy = shutil.copytree(runs[1], tmp_path / "later")
     result = json.loads((runs[1] / "result.json").read_text())

@@ -69,15 +69,28 @@ def test_a_run_that_was_begun_from_another_goes_on_without_it(run, jaxresearch, 
 
     as_killed_before_its_first_save()
     flip_a_bit(ours / "initial")
+    done = jaxresearch("verify", ours)
+    assert done.returncode == 1 and "is altered" in done.stdout, done.stdout
     done = jaxresearch("resume", ours)
     warning, error = done.stderr.strip().splitlines()
     assert done.returncode == 2 and f"of {ours / 'initial'}" in warning and "is altered; moved to" in warning
-    assert f"{theirs} holds no config.json" in error
+    assert f"{ours / 'initial'} must hold what the run began with, or {theirs}, to read it again; neither does" in error
+    done = jaxresearch("verify", ours)
+    assert done.returncode == 1 and "what it began with: " in done.stdout, done.stdout
 
+    done = run(
+        "--data", pretrained.parent / "my.fa", "--seeds", 1, *SMALL, "--learning-rate", 1e-4, "--directory", theirs
+    )
+    assert done.returncode == 0, done.stderr
+    done = jaxresearch("resume", ours)
+    assert done.returncode == 2 and f"parameters of {theirs} must be those that the run in {ours} began" in done.stderr
+
+    shutil.rmtree(theirs)
     shutil.copytree(pretrained, theirs)
     done = jaxresearch("resume", ours)
     assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
+    assert jaxresearch("verify", ours).returncode == 0
 
 
 def test_a_run_that_was_begun_and_killed_goes_on_from_its_state_and_its_copy(run, jaxresearch, pretrained, tmp_path):
@@ -98,6 +111,28 @@ def test_a_run_that_was_begun_and_killed_goes_on_from_its_state_and_its_copy(run
     assert done.returncode == 0, done.stderr
     assert json.loads((ours / "result.json").read_text())["resumed_from"] == first
     jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), records.read_params(whole))
+
+
+def test_a_sealed_run_begins_with_parameters_that_lie_open_and_seals_its_copy(run, pretrained, tmp_path):
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    words = ("--folds", 2, "--init-from", pretrained, "--encrypt-with", tmp_path / "key", *SMALL)
+    done = run(*words, "--directory", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    content = np.asarray(records.read_params(pretrained)["embedding"][0]).tobytes()
+    assert not any(content in file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file())
+    with pytest.raises(records.CheckpointError, match="is sealed: pass its key"):
+        records.kept_params(tmp_path / "run" / "initial")
+
+
+def test_smoke_runs_have_examples_of_all_classes_and_may_be_of_one_step(run, tmp_path):
+    done = run("--folds", 2, *SMALL, "--directory", tmp_path / "folds")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "folds" / "result.json").read_text())["metrics"]
+    assert min(metrics["test/error"]["values"]) < 0.9  # classes are N, N, EI and IE
+    (tmp_path / "small.fa").write_text(">a\n" + "ACGTTGCA" * 700 + "\n")
+    done = run("--data", tmp_path / "small.fa", "--seeds", 1, *SMALL, "--directory", tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    assert records.Checkpoints(tmp_path / "one").steps() == [1]
 
 
 def flip_a_bit(folder):
