@@ -122,7 +122,9 @@ def test_an_interrupted_sweep_goes_on_bit_for_bit(jaxresearch, sweep, whole, tmp
         assert first.returncode == 75 and complaint.partition("go on with: ")[2].split() == told, complaint
     else:
         assert first.returncode == -signal.SIGKILL
-    assert not (directory / "sweep.csv").exists() and list(directory.glob("group-*/checkpoints/*"))
+    # The last group may have ended before the signal is heard: its figures are in trials.json then, and its states gone.
+    has_ended = group == 1 and (directory / "trials.json").exists()
+    assert not (directory / "sweep.csv").exists() and (has_ended or list(directory.glob("group-*/checkpoints/*")))
     done = jaxresearch(*told[1:])
     assert done.returncode == 0, done.stderr
     for name in ("sweep.csv", "sweep.json", "trials.json"):
