@@ -44,3 +44,16 @@ def jaxresearch(tmp_path_factory):
 
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as warm:
         yield command
+
+
+@pytest.fixture(scope="session")
+def flip_a_bit():
+    """Returns what alters the largest file of a folder in one bit."""
+
+    def flip(folder):
+        file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    return flip

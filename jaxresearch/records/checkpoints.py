@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from jaxresearch.records.run_directory import sync
+from jaxresearch.records.run_directory import make_folder, sync
 
 _MANIFEST = "manifest.json"
 ARRAYS = "arrays"
@@ -112,9 +112,7 @@ class Checkpoints:
         """Writes a state that is on the host already, as `write` says."""
         new = self.folder / f"{_NEW}{step}"
         try:
-            if not self.folder.is_dir():
-                self.folder.mkdir(exist_ok=True)  # not its parents: a directory that was removed does not come back
-                sync(self.folder.parent)
+            make_folder(self.folder)  # not its parents: a directory that was removed does not come back
             _require_room(self.folder / f"{_NEW}room", host)
             self._write(new, step, host, about)
             if (self.folder / str(step)).exists():

@@ -49,8 +49,9 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     if not checkpoints.steps():
         raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
     _require_ended(directory, smoke=smoke)
-    is_sealed = verify(checkpoints.folder / str(checkpoints.steps()[-1]))["sealed"]
-    return _last_params(directory, cipher if is_sealed else None)
+    folder = checkpoints.folder / str(checkpoints.steps()[-1])
+    manifest = verify(folder)
+    return _params_in(folder, manifest, cipher if manifest["sealed"] else None)
 
 
 def digest_of(params: dict[str, Any]) -> str:
@@ -114,13 +115,14 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
         return None
+    folder = checkpoints.folder / "0"
     try:
-        verify(checkpoints.folder / "0")
+        manifest = verify(folder)
     except CheckpointError as error:
         checkpoints.set_aside(0, str(error))
         warnings.warn(f"{error}; moved to {checkpoints.quarantine}", stacklevel=2)
         return None
-    return _last_params(Path(directory), cipher)
+    return _params_in(folder, manifest, cipher)
 
 
 class _Params(NamedTuple):
@@ -156,15 +158,12 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
     return tuple(vocabulary)
 
 
-def _last_params(directory: Path, cipher: Any) -> dict[str, Any]:
-    """Returns the parameters of the last state in a directory, verified."""
-    checkpoints = Checkpoints(directory)
-    step = checkpoints.steps()[-1]
-    folder = checkpoints.folder / str(step)
-    manifest = verify(folder)
+def _params_in(folder: Path, manifest: dict[str, Any], cipher: Any) -> dict[str, Any]:
+    """Returns the parameters of one state, whose files have been held against its manifest."""
+    step = manifest["step"]
     if manifest["sealed"] != (cipher is not None):
         how = "sealed: pass its key" if manifest["sealed"] else "not sealed: leave the key out"
-        raise CheckpointError(f"step {step} of {directory} is {how} (--encrypt-with)")
+        raise CheckpointError(f"step {step} of {folder.parent.parent} is {how} (--encrypt-with)")
     numbered = {n: entry for n, entry in enumerate(manifest["arrays"]) if entry["path"].startswith(".params")}
     if cipher is not None:
         return _nested(

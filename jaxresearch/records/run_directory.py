@@ -154,9 +154,7 @@ class RunDirectory:
 
     def folder(self, name: str) -> Path:
         """Returns a folder of this name, made if it is not there."""
-        if not (self.path / name).is_dir():
-            (self.path / name).mkdir(exist_ok=True)
-            sync(self.path)
+        make_folder(self.path / name)
         return self.path / name
 
     def remove(self, name: str) -> None:
@@ -241,6 +239,13 @@ def write_file(path: Path, content: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder if it is not there, and syncs its parent, which it does not make."""
+    if not path.is_dir():
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

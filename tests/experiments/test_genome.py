@@ -48,7 +48,7 @@ def test_folds_begin_with_the_parameters_of_another_run(run, pretrained, tmp_pat
     assert "adjusted Rand index" in result["report"]
 
 
-def test_a_run_that_was_begun_from_another_goes_on_without_it(run, jaxresearch, pretrained, tmp_path):
+def test_a_run_that_was_begun_from_another_goes_on_without_it(run, jaxresearch, pretrained, tmp_path, flip_a_bit):
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     shutil.copytree(pretrained, theirs)
     done = run("--folds", 2, "--init-from", theirs, *SMALL, "--directory", ours)
@@ -133,14 +133,6 @@ def test_smoke_runs_have_examples_of_all_classes_and_may_be_of_one_step(run, tmp
     done = run("--data", tmp_path / "small.fa", "--seeds", 1, *SMALL, "--directory", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     assert records.Checkpoints(tmp_path / "one").steps() == [1]
-
-
-def flip_a_bit(folder):
-    """Alters the largest file of a folder in one bit."""
-    file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize(

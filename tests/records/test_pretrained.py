@@ -20,12 +20,14 @@ def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}'):
     return directory
 
 
-def alter(folder):
-    """Flips a bit in the middle of the largest file."""
-    file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+@pytest.fixture
+def ciphers(tmp_path):
+    """Returns the cipher of a key, and that of another."""
+    encrypt = pytest.importorskip("jaxresearch.privacy.encrypt")
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_bytes(bytes(range(32)))
+    other.write_bytes(bytes(32))
+    return encrypt.read_key(key), encrypt.read_key(other)
 
 
 def test_read_params_gives_what_was_written(tmp_path):
@@ -33,27 +35,19 @@ def test_read_params_gives_what_was_written(tmp_path):
     assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
 
 
-def test_read_params_opens_what_is_sealed_and_tells_the_wrong_way(tmp_path):
-    encrypt = pytest.importorskip("jaxresearch.privacy.encrypt")
-    key, other = tmp_path / "key", tmp_path / "other"
-    key.write_bytes(bytes(range(32)))
-    other.write_bytes(bytes(32))
-    cipher = encrypt.read_key(key)
+def test_read_params_opens_what_is_sealed_and_tells_the_wrong_way(tmp_path, ciphers):
+    cipher, other = ciphers
     (tmp_path / "sealed").mkdir()
     directory = written(tmp_path / "sealed", cipher=cipher)
     assert (records.read_params(directory, cipher=cipher)["block"]["kernel"] == PARAMS["block"]["kernel"]).all()
     with pytest.raises(records.CheckpointError, match="is sealed: pass its key"):
         records.read_params(directory)
     with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
-        records.read_params(directory, cipher=encrypt.read_key(other))
+        records.read_params(directory, cipher=other)
 
 
-def test_kept_params_are_what_was_kept_and_sealed_with_a_key(tmp_path):
-    encrypt = pytest.importorskip("jaxresearch.privacy.encrypt")
-    key, other = tmp_path / "key", tmp_path / "other"
-    key.write_bytes(bytes(range(32)))
-    other.write_bytes(bytes(32))
-    cipher = encrypt.read_key(key)
+def test_kept_params_are_what_was_kept_and_sealed_with_a_key(tmp_path, ciphers):
+    cipher, other = ciphers
     for name, own in (("plain", None), ("sealed", cipher)):
         (tmp_path / name).mkdir()
         assert records.kept_params(tmp_path / name, cipher=own) is None
@@ -65,14 +59,14 @@ def test_kept_params_are_what_was_kept_and_sealed_with_a_key(tmp_path):
     with pytest.raises(records.CheckpointError, match="step 0 of .*sealed is sealed: pass its key"):
         records.kept_params(tmp_path / "sealed")
     with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
-        records.kept_params(tmp_path / "sealed", cipher=encrypt.read_key(other))
+        records.kept_params(tmp_path / "sealed", cipher=other)
     with pytest.raises(records.CheckpointError, match="step 0 of .*plain is not sealed: leave the key out"):
         records.kept_params(tmp_path / "plain", cipher=cipher)
 
 
-def test_kept_params_that_were_altered_are_set_aside_and_count_as_nothing(tmp_path):
+def test_kept_params_that_were_altered_are_set_aside_and_count_as_nothing(tmp_path, flip_a_bit):
     records.keep_params(tmp_path, PARAMS)
-    alter(tmp_path / "checkpoints" / "0")
+    flip_a_bit(tmp_path / "checkpoints" / "0")
     with pytest.warns(UserWarning, match=f"is altered; moved to {tmp_path / 'quarantine'}$"):
         assert records.kept_params(tmp_path) is None
     assert (tmp_path / "quarantine" / "0").is_dir() and "is altered" in (tmp_path / "quarantine" / "0.txt").read_text()
@@ -87,9 +81,9 @@ def test_params_that_cannot_be_kept_are_told_with_their_place(tmp_path):
         records.keep_params(tmp_path / "nowhere", PARAMS)
 
 
-def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path):
+def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path, flip_a_bit):
     directory = written(tmp_path)
-    alter(directory / "checkpoints" / "3")
+    flip_a_bit(directory / "checkpoints" / "3")
     with pytest.raises(records.CheckpointError, match="is altered"):
         records.read_params(directory)
     assert records.Checkpoints(directory).steps() == [3] and not (directory / "quarantine").exists()
