@@ -16,7 +16,7 @@ from jaxtyping import Array, Key, PyTree
 Layout = Literal["vmap", "map", "devices"]
 
 _AXIS = "runs"
-_CACHE_BYTES = 6 * 2**20  # a core's share of a last-level cache, measured: benchmarks/README.md
+_GROUP_BYTES = 2 * 2**20  # of the states of runs that are vmapped on a CPU's core, measured: benchmarks/README.md
 
 
 def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices") -> Callable[..., Any]:
@@ -31,10 +31,11 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
     =========  ==========================================================================  =============================
 
     A CPU counts as one device, and a small matrix product keeps only one of its cores busy, unless `split_cpu` was
-    called first. On a CPU, "devices" vmaps no more runs at a time than a core's cache holds, and makes these groups one
-    after another: 64 networks of 100,000 weights each cost 1.7 times as much when all of them stream through memory at
-    every step. All layouts give the same numbers up to the order of sums in matrix products: one step within 1e-6 of
-    the size of the parameters in float32, and as training amplifies differences, the same statistics after many.
+    called first. On a CPU, "devices" vmaps no more runs at a time than have states of 2 MiB together, and makes these groups
+    one after another: small models share what a step costs besides its arithmetic, and larger ones stay near their core,
+    where ten networks of 100,000 weights each take three quarters of the time that they take side by side. All layouts give
+    the same numbers up to the order of sums in matrix products: one step within 1e-6 of the size of the parameters in float32,
+    and as training amplifies differences, the same statistics after many.
 
     Args:
         fun: ``(key, hyperparameters, data) -> ...``, or any pure function.
@@ -258,7 +259,7 @@ def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) ->
 
 def _group(n_runs: int, n_bytes: int) -> int:
     """Returns how many runs to vmap at a time: a divisor of their number, so that one program serves all groups."""
-    return max(n for n in range(1, n_runs + 1) if n_runs % n == 0 and (n == 1 or n * n_bytes <= _CACHE_BYTES))
+    return max(n for n in range(1, n_runs + 1) if n_runs % n == 0 and (n == 1 or n * n_bytes <= _GROUP_BYTES))
 
 
 def _from_jaxpr(jaxpr: Any, treedef: Any) -> Callable:
