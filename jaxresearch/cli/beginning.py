@@ -11,6 +11,7 @@ from jaxresearch import models, records
 from jaxresearch.cli.options import Options, UsageError
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
+from jaxresearch.records import wording
 
 
 def begun(
@@ -30,6 +31,7 @@ def begun(
         return experiment
     try:
         initial = _initial_params(options.init_from, options, dataset, directory, checkpoints)
+        _require_fit(experiment, options, options.init_from, dataset, initial)
     except BaseException:  # a signal too
         if directory.is_new:
             directory.discard()
@@ -80,3 +82,30 @@ def _first_params(path: Path, dataset: Dataset, *, cipher: Any, smoke: bool) -> 
             f"token {token} is {own!r}, there {its!r}. Use the same data or tokens in both."
         )
     return jax.tree.map(lambda leaf: leaf[0], records.read_params(path, cipher=cipher, smoke=smoke))
+
+
+def _require_fit(
+    experiment: Experiment, options: Options, source: Path, dataset: Dataset, params: dict[str, Any]
+) -> None:
+    """Raises where parameters do not fit the model; names the settings of the run that they come from, where these differ."""
+    model, key = experiment.model(options.hyperparameters, dataset.card), jax.random.key(0)
+    jax.eval_shape(model.init, key)  # an error of the model's own is told as such
+    try:
+        jax.eval_shape(models.warm_started(model, params).init, key)
+    except ValueError as error:
+        theirs, ours = _settings_of(source), dataclasses.asdict(options.hyperparameters)
+        static = {field.name for field in dataclasses.fields(options.hyperparameters) if field.metadata.get("static")}
+        sizes = {
+            name: theirs[name]
+            for name in ours
+            if name in static - {"epochs", "batch_size"} and theirs.get(name, ours[name]) != ours[name]
+        }
+        if not sizes:
+            raise
+        raise UsageError(f"{error} {source} was run with {wording.as_words(sizes)}; this is not.") from error
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
+    """Returns the hyperparameters of a run by name; none where it is gone."""
+    file = path / "config.json"
+    return records.read_json(file).get("hyperparameters", {}) if file.is_file() else {}

@@ -35,14 +35,14 @@ def resume(path: Path) -> int:
 
 def verify(path: Path) -> int:
     """Carries out ``jaxresearch verify DIR``; returns the exit code: 1 where a checkpoint does not verify."""
-    states, initial = records.Checkpoints(path), records.Checkpoints(path / records.INITIAL)
+    states = records.Checkpoints(path)
     is_begun = (path / records.INITIAL_DIGEST).exists()
     if not states.steps() and not is_begun:
         print(f"jaxresearch: directory must hold checkpoints; {path} holds none. Name that of a run.", file=sys.stderr)
         return 2
     steps = {f"step {step}": states.folder / str(step) for step in states.steps()}
     if is_begun:
-        steps["what it began with"] = initial.folder / "0"
+        steps["what it began with"] = records.kept_state(path / records.INITIAL)
     failed = 0
     for name, folder in steps.items():
         try:

@@ -10,6 +10,7 @@ from jaxresearch.records.pretrained import (
     digest_of,
     keep_params,
     kept_params,
+    kept_state,
     read_params,
     vocabulary_of,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "environment",
     "keep_params",
     "kept_params",
+    "kept_state",
     "plot_sweep",
     "read_json",
     "read_params",

@@ -17,6 +17,7 @@ from jaxresearch.records.wording import resume_command
 
 INITIAL = "initial"  # the folder of a run's directory that holds what it began with, where that was another's
 INITIAL_DIGEST = "initial.json"
+_BEFORE_ALL = 0  # the step under which they are kept
 _NAME = re.compile(r"\['([^']+)'\]")
 
 
@@ -91,7 +92,7 @@ def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = 
         [1.0, 1.0]
     """
     try:
-        Checkpoints(directory, cipher=cipher).write(0, _Params(params))
+        Checkpoints(directory, cipher=cipher).write(_BEFORE_ALL, _Params(params))
     except CheckpointError as error:
         raise CheckpointError(f"parameters to begin with could not be kept in {directory}: {error}") from error
 
@@ -115,14 +116,27 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
         return None
-    folder = checkpoints.folder / "0"
+    folder = kept_state(directory)
     try:
         manifest = verify(folder)
     except CheckpointError as error:
-        checkpoints.set_aside(0, str(error))
+        checkpoints.set_aside(_BEFORE_ALL, str(error))
         warnings.warn(f"{error}; moved to {checkpoints.quarantine}", stacklevel=2)
         return None
     return _params_in(folder, manifest, cipher)
+
+
+def kept_state(directory: str | Path) -> Path:
+    """Returns the folder of the state that `keep_params` writes, whether it is there or not.
+
+    Args:
+        directory: The folder that `keep_params` was given.
+
+    Example:
+        >>> kept_state("initial").parts[-3:]
+        ('initial', 'checkpoints', '0')
+    """
+    return Checkpoints(directory).folder / str(_BEFORE_ALL)
 
 
 class _Params(NamedTuple):

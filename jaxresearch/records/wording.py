@@ -65,7 +65,9 @@ def gain_line(gain: dict[str, Any]) -> str:
 def seconds_line(result: dict[str, Any]) -> str:
     """Returns where the time went, in a line."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
-    return f"{' · '.join(parts)} · {result['examples_per_second']:,.0f} examples/s in training"
+    if result["examples_per_second"]:  # none where all steps had been made before
+        parts.append(f"{result['examples_per_second']:,.0f} examples/s in training")
+    return " · ".join(parts)
 
 
 def round_headings(metric: str) -> tuple[str, ...]:

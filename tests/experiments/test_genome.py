@@ -166,11 +166,14 @@ def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(run
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("other", [("--width", 64), ("--n-heads", 2)])
-def test_a_model_of_another_size_is_told_by_its_array(run, pretrained, tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "theirs"), [(("--width", 64), "--width 16"), (("--n-heads", 2, "--epochs", 2), "--n-heads 4")]
+)
+def test_a_model_of_another_size_is_told_by_its_array_and_setting(run, pretrained, tmp_path, other, theirs):
     done = run("--init-from", pretrained, *SMALL, *other, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.endswith(f"{pretrained} was run with {theirs}; this is not.\n"), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
 def test_a_whole_run_does_not_begin_with_a_smoke_run(jaxresearch, pretrained, tmp_path):

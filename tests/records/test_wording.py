@@ -24,6 +24,12 @@ def test_round_rows_tell_what_was_tried_the_best_of_it_and_what_was_chosen():
     assert {len(row) for row in rows} == {len(wording.round_headings("r2"))}
 
 
+def test_a_speed_is_told_where_steps_were_made():
+    result = {"seconds": {"load": 0.5, "train": 2.0}, "examples_per_second": 30_000.4}
+    assert wording.seconds_line(result) == "load 0.50 s · train 2.00 s · 30,000 examples/s in training"
+    assert wording.seconds_line({**result, "examples_per_second": 0.0}) == "load 0.50 s · train 2.00 s"
+
+
 def test_settings_are_written_as_they_are_typed():
     words = wording.as_words(
         {"schedule": "exponential", "hidden": (128, 64), "rate": 0.00630957, "a_b": False, "c": True}
