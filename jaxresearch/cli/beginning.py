@@ -87,25 +87,35 @@ def _first_params(path: Path, dataset: Dataset, *, cipher: Any, smoke: bool) -> 
 def _require_fit(
     experiment: Experiment, options: Options, source: Path, dataset: Dataset, params: dict[str, Any]
 ) -> None:
-    """Raises where parameters do not fit the model; names the settings of the run that they come from, where these differ."""
-    model, key = experiment.model(options.hyperparameters, dataset.card), jax.random.key(0)
-    jax.eval_shape(model.init, key)  # an error of the model's own is told as such
+    """Raises where parameters do not fit the model; names the settings of the run that they come from which gave the shapes."""
+    ours, key = options.hyperparameters, jax.random.key(0)
+    shapes = jax.eval_shape(
+        experiment.model(ours, dataset.card).init, key
+    )  # an error of the model's own is told as such
     try:
-        jax.eval_shape(models.warm_started(model, params).init, key)
+        jax.eval_shape(models.warm_started(experiment.model(ours, dataset.card), params).init, key)
     except ValueError as error:
-        theirs, ours = _settings_of(source), dataclasses.asdict(options.hyperparameters)
-        static = {field.name for field in dataclasses.fields(options.hyperparameters) if field.metadata.get("static")}
-        sizes = {
-            name: theirs[name]
-            for name in ours
-            if name in static - {"epochs", "batch_size"} and theirs.get(name, ours[name]) != ours[name]
-        }
+        sizes = {}
+        for name, value in _settings_of(source, ours).items():
+            try:
+                model = experiment.model(dataclasses.replace(ours, **{name: value}), dataset.card)
+                is_size = jax.eval_shape(model.init, key) != shapes
+            except ValueError:  # as a width that our number of heads does not divide
+                is_size = True
+            if is_size:
+                sizes[name] = value
         if not sizes:
             raise
         raise UsageError(f"{error} {source} was run with {wording.as_words(sizes)}; this is not.") from error
 
 
-def _settings_of(path: Path) -> dict[str, Any]:
-    """Returns the hyperparameters of a run by name; none where it is gone."""
-    file = path / "config.json"
-    return records.read_json(file).get("hyperparameters", {}) if file.is_file() else {}
+def _settings_of(source: Path, ours: Any) -> dict[str, Any]:
+    """Returns the static hyperparameters of a run that are not as ours; none where it cannot be read any more."""
+    try:
+        theirs = records.read_run(source).hyperparameters
+    except (ValueError, OSError):
+        return {}
+    static = [field.name for field in dataclasses.fields(ours) if field.metadata.get("static")]
+    known = {name: theirs[name] for name in static if theirs.get(name) is not None}
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return {name: value for name, value in plain.items() if value != getattr(ours, name)}

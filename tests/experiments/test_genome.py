@@ -167,13 +167,27 @@ def test_a_vocabulary_that_is_not_the_checkpoints_is_told_by_its_first_token(run
 
 
 @pytest.mark.parametrize(
-    ("other", "theirs"), [(("--width", 64), "--width 16"), (("--n-heads", 2, "--epochs", 2), "--n-heads 4")]
+    ("other", "theirs"),
+    [
+        (("--width", 64), "--width 16"),
+        (("--n-heads", 2, "--dropout-rate", 0.1), "--n-heads 4"),
+        (("--width", 10, "--n-heads", 5), "--width 16 --n-heads 4"),
+    ],
 )
 def test_a_model_of_another_size_is_told_by_its_array_and_setting(run, pretrained, tmp_path, other, theirs):
     done = run("--init-from", pretrained, *SMALL, *other, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
     assert done.stderr.endswith(f"{pretrained} was run with {theirs}; this is not.\n"), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_the_widths_of_another_network_are_told_and_nothing_else_that_differs(run, tmp_path):
+    words = ("--seeds", 1, "--hidden", 16)
+    done = run(*words, "--directory", tmp_path / "first", experiment="mnist")
+    assert done.returncode == 0, done.stderr
+    words = ("--seeds", 1, "--hidden", 8, "--dropout-rate", 0.5, "--init-from", tmp_path / "first")
+    done = run(*words, "--directory", tmp_path / "second", experiment="mnist")
+    assert done.returncode == 2 and done.stderr.endswith("was run with --hidden 16; this is not.\n"), done.stderr
 
 
 def test_a_whole_run_does_not_begin_with_a_smoke_run(jaxresearch, pretrained, tmp_path):
