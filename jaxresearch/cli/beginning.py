@@ -9,6 +9,7 @@ import jax
 
 from jaxresearch import models, records
 from jaxresearch.cli.options import Options, UsageError
+from jaxresearch.cli.trials import setting_of
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.records import wording
@@ -88,22 +89,21 @@ def _require_fit(
     experiment: Experiment, options: Options, source: Path, dataset: Dataset, params: dict[str, Any]
 ) -> None:
     """Raises where parameters do not fit the model; names the settings of the run that they come from which gave the shapes."""
-    ours, key = options.hyperparameters, jax.random.key(0)
-    shapes = jax.eval_shape(
-        experiment.model(ours, dataset.card).init, key
-    )  # an error of the model's own is told as such
+    ours, card, key = options.hyperparameters, dataset.card, jax.random.key(0)
+    shapes = jax.eval_shape(experiment.model(ours, card).init, key)  # an error of the model's own is told as such
+
+    def is_size(name: str, value: Any) -> bool:
+        try:
+            return (
+                jax.eval_shape(experiment.model(dataclasses.replace(ours, **{name: value}), card).init, key) != shapes
+            )
+        except ValueError:  # as a width that our number of heads does not divide
+            return True
+
     try:
-        jax.eval_shape(models.warm_started(experiment.model(ours, dataset.card), params).init, key)
+        jax.eval_shape(models.warm_started(experiment.model(ours, card), params).init, key)
     except ValueError as error:
-        sizes = {}
-        for name, value in _settings_of(source, ours).items():
-            try:
-                model = experiment.model(dataclasses.replace(ours, **{name: value}), dataset.card)
-                is_size = jax.eval_shape(model.init, key) != shapes
-            except ValueError:  # as a width that our number of heads does not divide
-                is_size = True
-            if is_size:
-                sizes[name] = value
+        sizes = {name: value for name, value in _settings_of(source, ours).items() if is_size(name, value)}
         if not sizes:
             raise
         raise UsageError(f"{error} {source} was run with {wording.as_words(sizes)}; this is not.") from error
@@ -117,5 +117,5 @@ def _settings_of(source: Path, ours: Any) -> dict[str, Any]:
         return {}
     static = [field.name for field in dataclasses.fields(ours) if field.metadata.get("static")]
     known = {name: theirs[name] for name in static if theirs.get(name) is not None}
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    return {name: value for name, value in plain.items() if value != getattr(ours, name)}
+    setting = setting_of(known, ours)
+    return {name: getattr(setting, name) for name in known if getattr(setting, name) != getattr(ours, name)}
