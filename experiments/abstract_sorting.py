@@ -17,8 +17,9 @@ import numpy as np
 import optax
 
 from jaxresearch import data, losses, metrics, models, training
-from jaxresearch.data import text
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import text
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 LENGTH, N_WORDS = 64, 5000  # words of a definition that are read, and those that are known

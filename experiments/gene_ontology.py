@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import data, decoding, losses, metrics, models, ngrams, statistics, training
-from jaxresearch.data import text
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch import data, losses, metrics, models, statistics, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import text
+from jaxresearch.fields.text import decoding, ngrams
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 CONTEXT, N_TOKENS = 128, 2048  # tokens seen at once; tokens of the byte-pair encoding
@@ -88,9 +90,7 @@ def report(hyperparameters, params, collected, dataset):
     leading_words = n_leading(collected)
     leading = [" ".join(text.words(definition)[:leading_words]) for definition in definitions]
     own, simple = (
-        np.array(
-            [metrics.rouge_l(text.words(said), text.words(true)).f1 for said, true in zip(side, terms, strict=True)]
-        )
+        np.array([text.rouge_l(text.words(said), text.words(true)).f1 for said, true in zip(side, terms, strict=True)])
         for side in (named, leading)
     )
     gain = statistics.paired_difference(own, simple)
@@ -160,7 +160,7 @@ def n_leading(collected):
     pairs = [
         (text.words(d), text.words(t)) for d, t in zip(given["definition"][:2000], given["term"][:2000], strict=True)
     ]
-    return 1 + int(np.argmax([np.mean([metrics.rouge_l(d[:n], t).f1 for d, t in pairs]) for n in range(1, 25)]))
+    return 1 + int(np.argmax([np.mean([text.rouge_l(d[:n], t).f1 for d, t in pairs]) for n in range(1, 25)]))
 
 
 def _windows(stream, *, is_cut):

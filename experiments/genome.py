@@ -26,10 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import clustering, data, losses, masking, metrics, models, statistics, training
-from jaxresearch.data import dna
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
-from jaxresearch.records.wording import summary_row
+from jaxresearch import clustering, data, losses, metrics, models, statistics, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import dna, text
+from jaxresearch.fields.text import masking
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.reports.wording import summary_row
 from jaxresearch.statistics import Claim
 
 LENGTH, K = 60, 3  # bases of a window and of a token
@@ -95,7 +97,7 @@ def model(hyperparameters, card):
 def loss_fn(model, hyperparameters):
     """Returns the mean cross entropy, in nats: of the classes where there are any, else of the tokens that it hides."""
     of_classes = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-    of_tokens = training.masked_language_model(model, rate=hyperparameters.masked_share, **HIDING)
+    of_tokens = text.masked_language_model(model, rate=hyperparameters.masked_share, **HIDING)
 
     def loss_fn(params, model_state, batch, key):
         of_batch = of_classes if batch["targets"].ndim == 1 else of_tokens
@@ -148,7 +150,7 @@ def report(hyperparameters, params, collected, dataset):
         counts = dna.kmer_counts(dna.kmer_bases(tokens, k=K), k=3)
         for name, points in (("embeddings", embed(first, {}, tokens)[0]), ("3-mer counts", counts)):
             clusters = clustering.k_means(jax.random.key(place), jnp.asarray(points), n_clusters=3).labels
-            found[name].append(metrics.adjusted_rand_index(classes, clusters, n_labels=3, n_clusters=3))
+            found[name].append(clustering.adjusted_rand_index(classes, clusters, n_labels=3, n_clusters=3))
     return (
         f"errors of test windows that do not stand in the training part, too: {_in_words(errors)}; k-means of all test windows, "
         f"adjusted Rand index with the classes: {', '.join(f'{name} {_in_words(values)}' for name, values in found.items())}"

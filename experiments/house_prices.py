@@ -16,7 +16,8 @@ against it is theta <- theta + alpha x (y - theta x). The printed form, with a m
 import numpy as np
 
 from jaxresearch import adjust, data, losses, metrics, models, training
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 

@@ -13,7 +13,8 @@ from typing import Literal
 import optax
 
 from jaxresearch import adjust, losses, metrics, models, training
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 

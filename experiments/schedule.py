@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxresearch import adjust
-from jaxresearch.experiment import hyperparameters, load, static, swept
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.loading import load
 from jaxresearch.statistics import Claim
 
 

@@ -4,18 +4,9 @@
 """
 
 import dataclasses
-import difflib
-import importlib.util
-import math
-import operator
-import sys
-import traceback
-import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import jax
 import optax
 
 from jaxresearch import data, gradients, sampling, training
@@ -28,136 +19,12 @@ from jaxresearch.statistics import Claim
 from jaxresearch.training import Step, TrainState
 
 H = TypeVar("H")
-_PACKAGE = Path(__file__).parent
 
 # What the command line asks of every run, and of every study.
 RUN_OPTIONS = frozenset(
     "seeds folds train_examples init_from data target directory smoke save_every on_nonfinite encrypt_with track rounds seconds "
     "fresh_seeds".split()
 )
-
-
-def swept(
-    default: int | float | tuple[int | float, ...],
-    help: str,
-    *,
-    above: int | float | None = None,
-    at_least: int | float | None = None,
-    at_most: int | float | None = None,
-    below: int | float | None = None,
-) -> Any:
-    """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
-
-    Args:
-        default: Its value in the plain experiment; a tuple has a leaf for each entry, and its length is static.
-        help: What it means and its unit, in a few words; the command line shows them.
-        above: The value has to be greater.
-        at_least: The value has to be greater or equal.
-        at_most: The value has to be less or equal.
-        below: The value has to be less.
-
-    Returns:
-        A dataclass field.
-
-    Example:
-        >>> @hyperparameters
-        ... class Rates:
-        ...     learning_rate: float = swept(1e-3, "step size", above=0)
-        >>> jax.tree.leaves(Rates(learning_rate=0.1))
-        [0.1]
-
-    References:
-        JAX documentation, Pytrees, custom pytree nodes. https://docs.jax.dev/en/latest/custom_pytrees.html
-    """
-    bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
-    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
-
-
-def static(default: Any, help: str, *, at_least: int | float | None = None, at_most: int | float | None = None) -> Any:
-    """Returns a field of hyperparameters that is static: a size or a choice, each value of which is another program.
-
-    Args:
-        default: Its value in the plain experiment.
-        help: What it means and its unit, in a few words; the command line shows them.
-        at_least: The value (or each entry of a tuple) has to be greater or equal.
-        at_most: The value (or each entry of a tuple) has to be less or equal.
-
-    Returns:
-        A dataclass field.
-
-    Example:
-        >>> @hyperparameters
-        ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step", at_least=1)
-        >>> jax.tree.leaves(Sizes())
-        []
-
-    References:
-        JAX documentation, Just-in-time compilation, static arguments. https://docs.jax.dev/en/latest/jit-compilation.html
-    """
-    bounds = {"at least": at_least, "at most": at_most}
-    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
-
-
-@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
-def hyperparameters(cls: type[H]) -> type[H]:
-    """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
-
-    Args:
-        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static; a batch of 0,
-            where the field allows it, is the whole data.
-
-    Returns:
-        The class itself, for use as a decorator.
-
-    Example:
-        >>> @hyperparameters
-        ... class Plain:
-        ...     learning_rate: float = swept(1e-3, "step size", above=0)
-        ...     epochs: int = static(5, "passes over the data", at_least=1)
-        >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
-        10.0
-
-    References:
-        JAX documentation, ``jax.tree_util.register_dataclass``.
-        https://docs.jax.dev/en/latest/_autosummary/jax.tree_util.register_dataclass.html
-    """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
-
-
-def check(hyperparameters: Any) -> None:
-    """Raises an error that names the field, the rule and the value, where a hyperparameter breaks its bounds.
-
-    Args:
-        hyperparameters: An instance of a class made by `hyperparameters`, of Python values.
-
-    Raises:
-        ValueError: If a number is not finite, or outside the bounds that its field declares.
-
-    Example:
-        >>> @hyperparameters
-        ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step", at_least=1)
-        >>> check(Sizes(batch_size=0))
-        Traceback (most recent call last):
-        ...
-        ValueError: batch_size must be at least 1; got 0. It is: examples a step.
-
-    References:
-        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
-    """
-    holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
-    for field in dataclasses.fields(hyperparameters):
-        value = getattr(hyperparameters, field.name)
-        bounds = {rule: bound for rule, bound in field.metadata.get("bounds", {}).items() if bound is not None}
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{field.name} must be finite; got {value}. It is: {field.metadata['help']}.")
-            for rule, bound in bounds.items():
-                if not holds[rule](number, bound):
-                    raise ValueError(
-                        f"{field.name} must be {rule} {bound:g}; got {value}. It is: {field.metadata['help']}."
-                    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -348,103 +215,3 @@ def program(experiment: Experiment, card: DataCard) -> Program:
         return training.evaluate(state, data, model=model, metrics=experiment.metrics(card), batch_size=size)
 
     return Program(init, advance, run, evaluate)
-
-
-def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
-    """Returns the experiment that a file declares as ``experiment``.
-
-    Args:
-        name: A path to a ``.py`` file, or the name of one in ``directory``.
-        directory: Where names are looked up.
-
-    Returns:
-        The declared experiment.
-
-    Raises:
-        FileNotFoundError: If there is no such file; the message holds the nearest name.
-        ValueError: If the file fails to run (the message holds its own line), or declares no `Experiment`.
-
-    Example:
-        >>> load("minst", directory=Path("nowhere"))
-        Traceback (most recent call last):
-        ...
-        FileNotFoundError: experiment must be a .py file or a name in nowhere; got 'minst'. There are none in nowhere.
-
-    References:
-        Python documentation, importlib. https://docs.python.org/3/library/importlib.html
-    """
-    path = file_of(name, directory=directory)
-    if not path.is_file():
-        rule = f"experiment must be a .py file or a name in {directory}"
-        raise FileNotFoundError(f"{rule}; got {name!r}. {_nearest(name, directory)}")
-    spec = importlib.util.spec_from_file_location(f"experiment {path.resolve()}", path)  # no other module's name
-    assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(blame(error, name, directory=directory) or f"experiment file {path}: {error}") from error
-    if not isinstance(getattr(module, "experiment", None), Experiment):
-        raise ValueError(f"experiment file {path} must assign an Experiment to the name 'experiment'; it does not.")
-    return module.experiment
-
-
-def blame(error: Exception, name: str, *, directory: Path = Path("experiments")) -> str | None:
-    """Returns what went wrong at which line of an experiment's file, on one line; None if the file had no part in it.
-
-    Args:
-        error: What was raised, at loading or from one of the experiment's functions.
-        name: The experiment, as for `load`.
-        directory: Where names are looked up.
-
-    Returns:
-        A message. What this package refuses, or the file itself by a ``raise``, comes first: it tells what is the matter.
-
-    Example:
-        >>> blame(ValueError("elsewhere"), "mnist") is None
-        True
-
-    References:
-        Python documentation, traceback. https://docs.python.org/3/library/traceback.html
-    """
-    path = file_of(name, directory=directory)
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
-        return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    if not own:
-        return None
-    (last, line), what = (frames[-1], own[-1].line or ""), " ".join(str(error).split())
-    is_ours = last is own[-1] or Path(last.filename).is_relative_to(_PACKAGE)
-    if isinstance(error, ValueError) and what and is_ours and "raise " in (last.line or ""):
-        return f"{what} (experiment file {path}, line {own[-1].lineno})"
-    return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
-
-
-def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:
-    """Returns the file of an experiment, be it there or not.
-
-    Args:
-        name: A path to a ``.py`` file, or the name of one in ``directory``, which names no other folder.
-        directory: Where names are looked up.
-
-    Returns:
-        The path.
-
-    Example:
-        >>> file_of("mnist").as_posix(), file_of("mine/first.py").as_posix(), file_of("../elsewhere/mnist").as_posix()
-        ('experiments/mnist.py', 'mine/first.py', 'experiments/mnist.py')
-
-    References:
-        CWE-22, Improper limitation of a pathname to a restricted directory. https://cwe.mitre.org/data/definitions/22.html
-    """
-    return Path(name) if name.endswith(".py") else directory / f"{Path(name).name}.py"
-
-
-def _nearest(name: str, directory: Path) -> str:
-    """Returns advice on names that exist."""
-    names = sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
-    near = difflib.get_close_matches(name, names, n=1)
-    there_are = f"There are: {', '.join(names)}." if names else f"There are none in {directory}."
-    return f"Did you mean {near[0]!r}?" if near else there_are

@@ -124,7 +124,7 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
     The parts are joined as those of `accumulated` are, by their weights, and each has a key of its own; the gradient is that of
     `accumulated` with as many parts, up to the order of sums. Parameters are on all devices. The model state is the mean over
     the parts, and whole numbers in it (counts of calls) the greatest of them. A CPU counts as one device, unless
-    `jaxresearch.sweeps.split_cpu` was called first. It is for runs of one's own: a sweep, as the command line makes it, has
+    `jaxresearch.devices.split_cpu` was called first. It is for runs of one's own: a sweep, as the command line makes it, has
     spread its runs over the devices already.
 
     Args:

@@ -62,7 +62,7 @@ def unroll_of(program: Any, *, metric: str) -> Unroll:
 
     Example:
         >>> from jaxresearch import data, experiment
-        >>> mnist = experiment.load("mnist")
+        >>> mnist = loading.load("mnist")
         >>> unrolled = unroll_of(experiment.program(mnist, data.load("mnist").card), metric="log_loss")
         >>> hypergradient = forward(unrolled, n_steps=9375)  # compile it with jax.jit, vmap it over seeds
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch import adjust, data, execution, provenance, statistics
+from jaxresearch import adjust, data, execution, statistics
 from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
-from jaxresearch.execution import Outcome, Progress
+from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.experiment import Experiment
 
 

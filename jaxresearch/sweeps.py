@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -10,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Key, PyTree
+
+from jaxresearch.devices import AXIS, mesh_of
 
 Layout = Literal["vmap", "map", "devices"]
 
-_AXIS = "runs"
 _GROUP_BYTES = 2 * 2**20  # of the states of runs that are vmapped on a CPU's core, measured: benchmarks/README.md
 
 
@@ -81,62 +81,6 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
         return _over_runs(one_run, mapped, shared, layout)
 
     return swept
-
-
-def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
-    """Returns arrays of a sweep on the devices that ``n_runs`` runs are spread over: what they share is copied to each.
-
-    Without it, arrays in host memory are copied at every call of the compiled sweep.
-
-    Args:
-        tree: Arrays, as the data of a run.
-        n_runs: Length of the swept axis.
-        axis: 0 where the arrays have the axis of the runs, so that each device needs its own share; None where all share.
-
-    Returns:
-        The same tree of device arrays.
-
-    Example:
-        >>> import numpy as np
-        >>> place({"inputs": np.zeros((2, 3))}, n_runs=4)["inputs"].shape
-        (2, 3)
-
-    References:
-        JAX documentation, Distributed arrays and automatic parallelization.
-        https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
-    """
-    n_devices = min(len(jax.devices()), n_runs)
-    divides = axis == 0 and n_runs % n_devices == 0
-    return jax.device_put(tree, NamedSharding(_mesh(n_devices), PartitionSpec(_AXIS) if divides else PartitionSpec()))
-
-
-def split_cpu() -> int:
-    """Returns the number of CPU devices, after making it one a core; call it before the first array is made.
-
-    Where a sweep runs on the CPU, this is what lets it use all cores. Accelerators are not touched by it.
-
-    Returns:
-        The number of cores this process may use.
-
-    Example:
-        In a process of its own, since it has to come before anything else:
-
-        >>> import subprocess, sys
-        >>> code = "import jax; from jaxresearch import sweeps; print(sweeps.split_cpu() == len(jax.devices('cpu')))"
-        >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-        'True'
-
-    Raises:
-        RuntimeError: If JAX has been used already, with another number of CPU devices.
-
-    References:
-        JAX documentation, configuration option ``jax_num_cpu_devices``.
-        https://docs.jax.dev/en/latest/config_options.html
-    """
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.values["jax_num_cpu_devices"] != n_cores:
-        jax.config.update("jax_num_cpu_devices", n_cores)
-    return n_cores
 
 
 def keys(seeds: Sequence[int]) -> Key[Array, " seeds"]:
@@ -295,14 +239,9 @@ def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_
         mapped = [leaf[index] for leaf in mapped]
     run_share = jax.shard_map(
         lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices"),
-        mesh=_mesh(n_devices),
-        in_specs=(PartitionSpec(_AXIS), PartitionSpec()),
-        out_specs=PartitionSpec(_AXIS),
+        mesh=mesh_of(n_devices),
+        in_specs=(PartitionSpec(AXIS), PartitionSpec()),
+        out_specs=PartitionSpec(AXIS),
         check_vma=False,  # else a scan whose carry starts from constants (a fresh step counter) is refused
     )
     return jax.tree.map(lambda leaf: leaf[:n_runs], run_share(mapped, shared))
-
-
-def _mesh(n_devices: int) -> Mesh:
-    """Returns the first devices as one axis."""
-    return jax.make_mesh((n_devices,), (_AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:n_devices])

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import data, experiment
+from jaxresearch import data, experiment, loading
 from jaxresearch.cli.options import Options
-from jaxresearch.experiment import hyperparameters, static, swept
+from jaxresearch.hyperparameters import check, hyperparameters, static, swept
 from jaxresearch.studies import Budget
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -68,11 +68,11 @@ def test_hyperparameters_cannot_be_changed_in_place():
 )
 def test_check_names_field_rule_and_value(changes, message):
     with pytest.raises(ValueError, match=message):
-        experiment.check(Settings(**changes))
+        check(Settings(**changes))
 
 
 def test_check_passes_the_plain_settings():
-    experiment.check(Settings())
+    check(Settings())
 
 
 def _small(n=64):
@@ -85,7 +85,7 @@ CARD = data.DataCard(name="a", source="b", class_names=tuple("0123456789"), feat
 
 @pytest.mark.long
 def test_program_of_the_mnist_experiment_is_pure_and_composes():
-    mnist = experiment.load("mnist", directory=EXPERIMENTS)
+    mnist = loading.load("mnist", directory=EXPERIMENTS)
     settings = dataclasses.replace(mnist.hyperparameters, epochs=2, batch_size=16)
     program = experiment.program(mnist, CARD)
     assert experiment.n_steps(settings, 64) == 8
@@ -112,7 +112,7 @@ def test_program_of_the_mnist_experiment_is_pure_and_composes():
 
 
 def test_a_batch_size_of_0_is_the_whole_data_bit_for_bit():
-    mnist = experiment.load("mnist", directory=EXPERIMENTS)
+    mnist = loading.load("mnist", directory=EXPERIMENTS)
     program, made = experiment.program(mnist, CARD), []
     for size in (0, 64):
         settings = dataclasses.replace(mnist.hyperparameters, epochs=3, batch_size=size)
@@ -133,7 +133,7 @@ def test_a_batch_that_does_not_fit_is_refused(size, n_examples):
 
 
 def test_linear_schedule_falls_to_zero():
-    mnist = experiment.load("mnist", directory=EXPERIMENTS)
+    mnist = loading.load("mnist", directory=EXPERIMENTS)
     settings = dataclasses.replace(mnist.hyperparameters, epochs=4, batch_size=16, schedule="linear")
     program = experiment.program(mnist, CARD)
     _, history = jax.jit(program.run)(jax.random.key(0), settings, _small())
@@ -167,7 +167,7 @@ def test_linear_schedule_falls_to_zero():
 def test_a_file_with_an_error_is_blamed_for_its_own_line(tmp_path, text, message):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
-        experiment.load(str(tmp_path / "mine.py"))
+        loading.load(str(tmp_path / "mine.py"))
     assert "\n" not in str(caught.value)
 
 
@@ -175,9 +175,9 @@ def test_an_unknown_name_is_told_the_nearest(tmp_path):
     (tmp_path / "mnist.py").write_text("")
     (tmp_path / "housing.py").write_text("")
     with pytest.raises(FileNotFoundError, match="got 'mnits'. Did you mean 'mnist'"):
-        experiment.load("mnits", directory=tmp_path)
+        loading.load("mnits", directory=tmp_path)
     with pytest.raises(FileNotFoundError, match="There are: housing, mnist"):
-        experiment.load("zzz", directory=tmp_path)
+        loading.load("zzz", directory=tmp_path)
 
 
 def test_two_files_of_one_name_are_two_experiments(tmp_path):
@@ -185,7 +185,7 @@ def test_two_files_of_one_name_are_two_experiments(tmp_path):
     for folder, bound in (("a", "0.9804"), ("b", "0.5")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(text.replace("at_least=0.9804", f"at_least={bound}"))
-    loaded = [experiment.load(str(tmp_path / folder / "mine.py")) for folder in "ab"]
+    loaded = [loading.load(str(tmp_path / folder / "mine.py")) for folder in "ab"]
     assert [one.claim.at_least for one in loaded] == [0.9804, 0.5]
 
 

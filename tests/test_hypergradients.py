@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxresearch import data, gradients, hypergradients, losses, models, training
+from jaxresearch import data, gradients, hypergradients, loading, losses, models, training
 from jaxresearch import experiment as experiments
 from jaxresearch.hypergradients import Unroll
 
@@ -248,7 +248,7 @@ def test_adam_without_eps_root_gives_nan_and_says_so_in_the_derivative(key):
 
 
 def test_unroll_of_the_main_job_gives_finite_derivatives(key):
-    mnist = experiments.load("mnist")
+    mnist = loading.load("mnist")
     dataset = data.encode_dataset(data.load("mnist"))
     part = {name: values[:640] for name, values in dataset.train.items()}
     settings = dataclasses.replace(mnist.hyperparameters, epochs=1)
@@ -279,7 +279,7 @@ def test_a_whole_number_has_no_derivative(key):
     unroll, train, validation = network()
     with pytest.raises(ValueError, match=r"hyperparameters.weight_decay must be a float to be differentiated; got 1"):
         hypergradients.forward(unroll, n_steps=2)(key, Rates(weight_decay=1), train, validation)
-    mnist = experiments.load("mnist")
+    mnist = loading.load("mnist")
     unroll = hypergradients.unroll_of(experiments.program(mnist, data.load("mnist").card), metric="acuracy")
     state = unroll.init(key, mnist.hyperparameters, {"targets": np.zeros(64)})
     part = {"inputs": np.zeros((8, 28, 28, 1), np.uint8), "targets": np.zeros(8, np.int32)}

@@ -8,7 +8,8 @@ import pytest
 
 from jaxresearch import adjust, execution, losses, metrics, models, studies, training
 from jaxresearch.data import DataCard, Dataset
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 from jaxresearch.studies import Budget
 

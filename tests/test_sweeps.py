@@ -109,7 +109,7 @@ def test_sweep_uses_all_devices():
 
 
 def test_place_puts_data_on_each_device_of_a_sweep():
-    placed = sweeps.place({"mean": np.ones(4, np.float32)}, n_runs=4)
+    placed = devices.place({"mean": np.ones(4, np.float32)}, n_runs=4)
     assert len(placed["mean"].sharding.device_set) == min(4, len(jax.devices()))
 
 
@@ -160,7 +160,7 @@ def test_sweep_refuses_a_wrong_number_of_axes():
 
 def test_split_cpu_makes_one_device_a_core():
     script = (
-        "from jaxresearch import sweeps; import jax; n = sweeps.split_cpu(); print(n == len(jax.devices('cpu')), n)"
+        "from jaxresearch import sweeps; import jax; n = devices.split_cpu(); print(n == len(jax.devices('cpu')), n)"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout

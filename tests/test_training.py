@@ -9,7 +9,9 @@ import optax
 import pytest
 from jax import export
 
-from jaxresearch import gradients, losses, masking, metrics, models, sampling, training
+from jaxresearch import gradients, losses, metrics, models, sampling, training
+from jaxresearch.fields import text
+from jaxresearch.fields.text import masking
 
 
 def _classes(n_examples=96, seed=0):
@@ -272,7 +274,7 @@ def _guess(params, tokens):
 
 def _loss_of(params, batch, *key, **settings):
     model = models.function(lambda key: jnp.eye(5), _guess)
-    loss_fn = training.masked_language_model(model, n_tokens=4, mask_token=4, **settings)
+    loss_fn = text.masked_language_model(model, n_tokens=4, mask_token=4, **settings)
     return loss_fn(params, {}, batch, *key)[0]
 
 

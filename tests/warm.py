@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 
-NEEDED = ("cli.run", "cli.sweep", "cli.study", "cli.report", "cli.compare", "models.perceptron", "privacy.encrypt")
+NEEDED = ("cli.run", "cli.sweep", "cli.study", "cli.report", "cli.compare", "models.perceptron", "records.encryption")
 
 
 def carry_out(words, folder, environment, out, err):

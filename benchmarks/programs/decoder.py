@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import gradients, losses, models, sweeps, training
-from jaxresearch.compilation import compiler_options
+from jaxresearch import gradients, losses, models, training
+from jaxresearch.execution.compilation import compiler_options
 
 CONTEXT, BATCH, WARM_UP, CHUNK = 64, 12, 100, 100
 
@@ -29,7 +29,7 @@ def windows(stream):
     return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
 
 
-n_devices = math.gcd(BATCH, sweeps.split_cpu())  # a batch is split over the cores, in equal parts
+n_devices = math.gcd(BATCH, devices.split_cpu())  # a batch is split over the cores, in equal parts
 with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
     n_tokens = int(file["n_tokens"])
@@ -60,7 +60,7 @@ def held_out_loss(state, data):
 
 key = jax.random.key(0)
 state = training.init(key, model=model, optimizer=optimizer)
-state, train = sweeps.place((state, train), n_runs=n_devices)
+state, train = devices.place((state, train), n_runs=n_devices)
 began = time.perf_counter()
 advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train).compile()
 compile_seconds = time.perf_counter() - began

@@ -4,9 +4,9 @@ import argparse
 import json
 import time
 
-from jaxresearch import sweeps
+from jaxresearch import devices, sweeps
 
-sweeps.split_cpu()
+devices.split_cpu()
 
 import jax  # noqa: E402
 from main_job import compiled, main_job  # noqa: E402
@@ -19,7 +19,7 @@ sizes = {"examples": 6_400, "seeds": 2, "width": 128, arguments.axis: arguments.
 
 job = main_job(epochs=1, hidden=(sizes["width"],))
 part = {name: values[: sizes["examples"]] for name, values in job.dataset.train.items()}
-keys, train = sweeps.keys(range(sizes["seeds"])), sweeps.place(part, n_runs=sizes["seeds"])
+keys, train = sweeps.keys(range(sizes["seeds"])), devices.place(part, n_runs=sizes["seeds"])
 run = compiled(sweeps.sweep(job.program.run, (0, None, None)), keys, job.hyperparameters, train)
 jax.block_until_ready(run(keys, job.hyperparameters, train))
 taken = []

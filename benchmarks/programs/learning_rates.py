@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxresearch import devices
+
 parser = argparse.ArgumentParser()
 parser.add_argument("how", choices=("sweep", "loop", "processes"))
 parser.add_argument("--rates", type=int, default=64)
@@ -36,7 +38,7 @@ def here():
     from jaxresearch import sweeps
 
     if arguments.how == "sweep":
-        sweeps.split_cpu()
+        devices.split_cpu()
     import dataclasses
 
     import jax
@@ -49,7 +51,7 @@ def here():
         return job.program.evaluate(hyperparameters, state, test)["accuracy"]
 
     n_runs = len(rates) if arguments.how == "sweep" else 1
-    train, test = (sweeps.place(part, n_runs=n_runs) for part in (job.dataset.train, job.dataset.test))
+    train, test = (devices.place(part, n_runs=n_runs) for part in (job.dataset.train, job.dataset.test))
     if arguments.how == "sweep":
         keys, hyperparameters = sweeps.product(job.hyperparameters, seeds=[0], learning_rate=rates)
         swept = compiled(sweeps.sweep(run, (0, 0, None, None)), keys, hyperparameters, train, test)

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxresearch import data, experiment
-from jaxresearch.compilation import compiler_options
+from jaxresearch import data, experiment, loading
 from jaxresearch.data import Dataset
+from jaxresearch.execution.compilation import compiler_options
 from jaxresearch.experiment import Program
 
 
@@ -21,7 +21,7 @@ class MainJob(NamedTuple):
 
 def main_job(**settings: Any) -> MainJob:
     """Returns the main job, with some settings of its own."""
-    mnist = experiment.load("mnist")
+    mnist = loading.load("mnist")
     dataset = data.encode_dataset(data.load("mnist"))
     hyperparameters = dataclasses.replace(mnist.hyperparameters, **settings)
     return MainJob(hyperparameters, dataset, experiment.program(mnist, dataset.card))

@@ -3,9 +3,9 @@
 import json
 import time
 
-from jaxresearch import sweeps
+from jaxresearch import devices, sweeps
 
-sweeps.split_cpu()
+devices.split_cpu()
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -59,7 +59,7 @@ def us_a_sample(step, carry):
 
 
 job = main_job()
-keys, train = sweeps.keys(range(SEEDS)), sweeps.place(job.dataset.train, n_runs=SEEDS)
+keys, train = sweeps.keys(range(SEEDS)), devices.place(job.dataset.train, n_runs=SEEDS)
 ten_seeds = sweeps.sweep(job.program.run, (0, None, None))
 whole = seconds(ten_seeds, keys, job.hyperparameters, train) / (SEEDS * 300_000) * 1e6
 

@@ -11,15 +11,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from jaxresearch import cli, sweeps
+from jaxresearch import cli, devices, sweeps
 
-sweeps.split_cpu()
+devices.split_cpu()
 
 import jax  # noqa: E402
 from main_job import compiled, main_job  # noqa: E402
 
 job = main_job()
-keys, train = sweeps.keys(range(10)), sweeps.place(job.dataset.train, n_runs=10)
+keys, train = sweeps.keys(range(10)), devices.place(job.dataset.train, n_runs=10)
 bare = compiled(sweeps.sweep(job.program.run, (0, None, None)), keys, job.hyperparameters, train)
 jax.block_until_ready(bare(keys, job.hyperparameters, train))
 
@@ -37,7 +37,7 @@ def of_command() -> float:
 def of_bare() -> float:
     """Returns the seconds of the bare run."""
     start = time.perf_counter()
-    train = sweeps.place(job.dataset.train, n_runs=10)
+    train = devices.place(job.dataset.train, n_runs=10)
     jax.block_until_ready(bare(keys, job.hyperparameters, train))
     return time.perf_counter() - start
 

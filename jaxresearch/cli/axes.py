@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.experiment import Experiment
-from jaxresearch.records.wording import flag
+from jaxresearch.reports.wording import flag
 
 
 def parse_sweep(experiment: Experiment, words: list[str], *, prog: str) -> tuple[Options, dict[str, list[Any]]]:

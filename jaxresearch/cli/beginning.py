@@ -12,7 +12,7 @@ from jaxresearch.cli.options import Options, UsageError
 from jaxresearch.cli.trials import setting_of
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
-from jaxresearch.records import wording
+from jaxresearch.reports import wording
 
 
 def begun(

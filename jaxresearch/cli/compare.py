@@ -8,7 +8,8 @@ from jaxresearch import records
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.run import told
-from jaxresearch.records.comparison import FIGURE_HEADINGS
+from jaxresearch.reports.comparison import FIGURE_HEADINGS
+from jaxresearch.reports.comparison import compare as compare_runs
 
 _FEWEST = 2
 _PAGE = "--page"
@@ -18,17 +19,17 @@ def compare(words: list[str]) -> int:
     """Carries out ``jaxresearch compare WORDS...``; returns the exit code."""
     try:
         paths, file = _parsed(words)
-        comparison = records.compare(tuple(records.read_run(path) for path in paths))
+        compared = compare_runs(tuple(records.read_run(path) for path in paths))
         if file is not None:
-            from jaxresearch.records.report import comparison_page
+            from jaxresearch.reports.page import comparison_page
 
-            records.write_file(file, comparison_page(comparison).encode())
+            records.write_file(file, comparison_page(compared).encode())
     except Exception as error:
         return told(error, words[0], code=2)
     console = display.console()
-    if comparison.different:
-        console.print(_table("settings that differ", ("run", *comparison.different), comparison.settings))
-    for name, rows in comparison.figures.items():
+    if compared.different:
+        console.print(_table("settings that differ", ("run", *compared.different), compared.settings))
+    for name, rows in compared.figures.items():
         console.print(_table(name, FIGURE_HEADINGS, rows))
     if file is not None:
         console.print(f"page: {file}", soft_wrap=True, markup=False)

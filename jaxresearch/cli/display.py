@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jaxresearch.execution import Progress as Chunk
-from jaxresearch.records import wording
+from jaxresearch.reports import wording
 
 
 class Display:

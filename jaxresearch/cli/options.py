@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxresearch.experiment import Experiment
-from jaxresearch.records.wording import flag
+from jaxresearch.reports.wording import flag
 from jaxresearch.studies import Budget
 
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch import execution, records
-from jaxresearch import experiment as experiments
+from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.run import collected_and_preprocessed, configure, shortened, told
 from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.trials import setting_of
-from jaxresearch.records.report import of_predictions, page
+from jaxresearch.reports.page import of_predictions, page
 
 _NAME = "report.html"
 
@@ -39,7 +38,7 @@ def report(path: Path) -> int:
 def _predicted(run: records.Recorded) -> dict[str, Any]:
     """Returns what the last state gives for the test part; where it cannot be made again, why."""
     try:
-        experiment = experiments.load(run.config["experiment"])
+        experiment = loading.load(run.config["experiment"])
         options = parse(experiment, words_in(run.config, run.path), prog="jaxresearch report")
         options = _as_chosen(options, run.result)
         cipher = cipher_of(options)

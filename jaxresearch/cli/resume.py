@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import experiment as experiments
-from jaxresearch import records
+from jaxresearch import loading, records
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.options import REFUSED, Options, UsageError
 from jaxresearch.cli.run import run, told
-from jaxresearch.records.wording import words_of
+from jaxresearch.reports.wording import words_of
 
 
 def resume(path: Path) -> int:
@@ -66,7 +65,7 @@ def config_in(path: Path) -> dict[str, Any]:
         is_whole = False
     if not is_whole:
         raise UsageError(f"{file} must be the configuration of a run; it is not whole. Restore it.")
-    if experiments.file_of(config["experiment"]).resolve().is_relative_to(path.resolve()):
+    if loading.file_of(config["experiment"]).resolve().is_relative_to(path.resolve()):
         # A directory may come from elsewhere: what it brings along is data, and is not run.
         raise UsageError(
             f"experiment must not lie in the directory to resume; got {config['experiment']}. Move it out."

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data, records, statistics, sweeps
+from jaxresearch import data, devices, loading, records, statistics
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.beginning import begun
@@ -25,7 +25,8 @@ from jaxresearch.cli.training import NonFiniteError, train
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
-from jaxresearch.records import wording
+from jaxresearch.hyperparameters import check
+from jaxresearch.reports import wording
 
 _SMOKE_STEPS = 20
 _MOST_DIFFERENCES = 6  # in one line
@@ -45,7 +46,7 @@ def run(name: str, words: list[str]) -> int:
     """Carries out ``jaxresearch run NAME WORDS...``; returns the exit code."""
     configure()
     try:
-        experiment = experiments.load(name)
+        experiment = loading.load(name)
         options = parse(experiment, words, prog=f"jaxresearch run {name}")
         options = shortened(options) if options.smoke else options
         cipher, start = cipher_of(options), time.perf_counter()
@@ -87,7 +88,7 @@ def run(name: str, words: list[str]) -> int:
 
 def configure() -> None:
     """Sets JAX up for a command: one CPU device a core, a compilation cache on disk. Both must precede any array."""
-    sweeps.split_cpu()
+    devices.split_cpu()
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
@@ -109,7 +110,7 @@ def collected_and_preprocessed(experiment: Experiment, options: Options, cipher:
         raise ValueError(f"seeds must be 1 or more; got {options.seeds}. Ask for 10 to get a narrow interval.")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds, and finite; got {options.save_every}. Ask for 60.")
-    experiments.check(options.hyperparameters)
+    check(options.hyperparameters)
     with data.sealed_by(cipher):
         everything = experiment.collect(options.data, target=options.target)
     collected = _of_run(options, everything, 0)
@@ -267,7 +268,7 @@ def _said(
         said = experiment.report(options.hyperparameters, params, collected, dataset)
         return said and wording.printable(said)
     except Exception as error:  # what was trained is worth more than what is said of it
-        said = experiments.blame(error, name) or f"{type(error).__name__}: {error}"
+        said = loading.blame(error, name) or f"{type(error).__name__}: {error}"
         warnings.warn(f"the experiment's report failed, and is left out: {said}", stacklevel=2)
         return None
 
@@ -313,7 +314,7 @@ def _stem(name: str) -> str:
 
 def told(error: Exception, name: str, *, code: int) -> int:
     """Tells an error in one line and returns its exit code; raises it again where it is no mistake of the user's."""
-    blamed = experiments.blame(error, name)
+    blamed = loading.blame(error, name)
     if blamed is None and not isinstance(error, ValueError | OSError):
         raise error
     print(f"jaxresearch: {' '.join((blamed or str(error)).split())}", file=sys.stderr)

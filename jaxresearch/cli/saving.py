@@ -17,7 +17,7 @@ def cipher_of(options: Options) -> Any:
     """Returns what states are sealed by, or None."""
     if options.encrypt_with is None:
         return None
-    from jaxresearch.privacy.encrypt import read_key
+    from jaxresearch.records.encryption import read_key
 
     return read_key(options.encrypt_with)
 

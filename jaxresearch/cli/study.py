@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import data, provenance, records, statistics, studies
-from jaxresearch import experiment as experiments
+from jaxresearch import data, loading, records, statistics, studies
 from jaxresearch.adjust import History, Round, Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
@@ -29,9 +28,10 @@ from jaxresearch.cli.run import (
 from jaxresearch.cli.saving import cipher_of
 from jaxresearch.cli.trials import as_record, from_record, setting_of
 from jaxresearch.data import Dataset
+from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
-from jaxresearch.records import wording
-from jaxresearch.records.wording import words_of
+from jaxresearch.reports import wording
+from jaxresearch.reports.wording import words_of
 from jaxresearch.studies import Budget, Conclusion, Search
 
 
@@ -39,7 +39,7 @@ def study(name: str, words: list[str]) -> int:
     """Carries out ``jaxresearch study NAME WORDS...``; returns the exit code."""
     configure()
     try:
-        experiment = experiments.load(name)
+        experiment = loading.load(name)
         if experiment.adjust is None:
             raise UsageError(
                 f"experiment must declare adjust to be studied; {name} does not. Write: adjust=adjust.grid(...)"

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import adjust, execution, provenance, records, statistics, studies
-from jaxresearch import experiment as experiments
+from jaxresearch import adjust, execution, loading, records, statistics, studies
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import parse_sweep
@@ -29,8 +28,10 @@ from jaxresearch.cli.run import (
 from jaxresearch.cli.saving import cipher_of, going_on
 from jaxresearch.cli.trials import as_record, from_record
 from jaxresearch.data import Dataset
+from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
-from jaxresearch.records import wording
+from jaxresearch.hyperparameters import check
+from jaxresearch.reports import plots, wording
 
 _TRIALS = "trials.json"  # what is done of a sweep, to go on from
 
@@ -39,12 +40,12 @@ def sweep(name: str, words: list[str]) -> int:
     """Carries out ``jaxresearch sweep NAME WORDS...``; returns the exit code."""
     configure()
     try:
-        experiment = experiments.load(name)
+        experiment = loading.load(name)
         options, axes = parse_sweep(experiment, words, prog=f"jaxresearch sweep {name}")
         options = shortened(options) if options.smoke else options
         settings = adjust.combinations(options.hyperparameters, axes)
         for setting in settings:
-            experiments.check(setting)
+            check(setting)
         cipher = cipher_of(options)
         _, dataset = collected_and_preprocessed(experiment, options, cipher)
         dataset = held_out(dataset, settings)
@@ -61,7 +62,7 @@ def sweep(name: str, words: list[str]) -> int:
             best = int(np.argmax(scores)) if max(scores) > -np.inf else None
             directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
             try:
-                records.plot_sweep(path / "sweep.png", rows, axes=axes, metric=metric)
+                plots.plot_sweep(path / "sweep.png", rows, axes=axes, metric=metric)
             except Exception as error:  # the figures are worth more than their picture
                 warnings.warn(f"the picture of the sweep could not be made: {error}", stacklevel=2)
             directory.write_table(SWEEP_TABLE, rows)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch import diagnosis, execution, provenance, records, training
+from jaxresearch import execution, records, training
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options
 from jaxresearch.cli.saving import going_on, restored
 from jaxresearch.data import Dataset
-from jaxresearch.execution import Keeping, Outcome, Progress
+from jaxresearch.execution import Keeping, Outcome, Progress, diagnosis, provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.training import TrainState
 

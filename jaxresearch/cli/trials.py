@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import experiment as experiments
 from jaxresearch.adjust import Trial
 from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import check
 
 
 def as_record(trial: Trial) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def as_record(trial: Trial) -> dict[str, Any]:
 def from_record(record: dict[str, Any], experiment: Experiment) -> Trial:
     """Returns the trial of a record; its hyperparameters are checked, and a metric that was not finite is so again."""
     setting = setting_of(record["hyperparameters"], experiment.hyperparameters)
-    experiments.check(setting)
+    check(setting)
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they were computed in
     metrics = {name: np.array(values, exact) for name, values in record["metrics"].items()}
     gradient = _gradient(setting, record["gradient"], exact)

@@ -1,17 +1,14 @@
 """Collecting and preprocessing: bundled sets, TFDS, the user's own files; NumPy arrays on the host.
 
-``load`` is the door to all sources, ``encode_dataset`` the step to what a model takes. ``dna`` and ``text`` make arrays of
-sequences and of text: ``from jaxresearch.data import dna, text``.
+``load`` reads all sources, ``encode_dataset`` makes of them what a model takes.
 """
 
-from jaxresearch.data import dna, text
+from jaxresearch.data.bundled import mnist
 from jaxresearch.data.dataset import DataCard, Dataset, check, digest, require_columns
-from jaxresearch.data.folds import fold, sample, stacked
+from jaxresearch.data.files.tables import encode, fit_encoder
+from jaxresearch.data.files.tfds import sealed_by
 from jaxresearch.data.load import encode_dataset, load
-from jaxresearch.data.mnist import mnist
-from jaxresearch.data.splits import development, split
-from jaxresearch.data.tables import encode, fit_encoder
-from jaxresearch.data.tfds import sealed_by
+from jaxresearch.data.splits import development, fold, sample, split, stacked
 
 __all__ = [
     "DataCard",
@@ -19,7 +16,6 @@ __all__ = [
     "check",
     "development",
     "digest",
-    "dna",
     "encode",
     "encode_dataset",
     "fit_encoder",
@@ -31,5 +27,4 @@ __all__ = [
     "sealed_by",
     "split",
     "stacked",
-    "text",
 ]

@@ -1,10 +1,17 @@
-"""Files that come with the package: read, and verified before they are unpacked."""
+"""The data sets that come with the package, read and verified by SHA-256."""
 
+import dataclasses
 import hashlib
 from importlib import resources
 from pathlib import Path
 
-from jaxresearch.data.tables import unpacked
+import numpy as np
+
+from jaxresearch.data.dataset import DataCard, Dataset, require_digests
+from jaxresearch.data.files import tables
+from jaxresearch.data.files.idx import load_idx_folder
+from jaxresearch.data.files.tables import unpacked
+from jaxresearch.data.splits import split
 
 
 def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
@@ -34,3 +41,179 @@ def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
     if digest != sha256:
         raise ValueError(f"{name} must have SHA-256 {sha256}; got {digest}. The archive was altered: install it again.")
     return unpacked(raw, Path(name))
+
+
+_AMES = "ames_housing.csv.xz"
+_AMES_SHA256 = "5bdf5515c29cb3ec93b37ff52c27278e191032c39a34f982b061ceb0c4bc7a6d"
+
+
+def ames(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+    """Returns 2,930 house sales: 13 columns, areas in square feet; the target is the price in USD.
+
+    Args:
+        seed: Of the split.
+        test_fraction: Share of the test part.
+
+    Returns:
+        Inputs as a dict of columns, targets ``(n, 1)`` float32.
+
+    Raises:
+        ValueError: If the file is not the original one, by its SHA-256.
+
+    Example:
+        >>> sales = ames()
+        >>> len(sales.train["targets"]), len(sales.test["targets"]), len(sales.train["inputs"])
+        (2344, 586, 13)
+
+    References:
+        De Cock (2011), Ames, Iowa: alternative to the Boston housing data as an end of semester regression project, J.
+        Stat. Educ. 19(3). https://doi.org/10.1080/10691898.2011.11889627
+    """
+    with resources.as_file(resources.files("jaxresearch.data") / "archives" / "ames" / _AMES) as path:
+        dataset = tables.load_table(path, target="Sale_Price", seed=seed, test_fraction=test_fraction)
+    require_digests(dataset, {_AMES: _AMES_SHA256})
+    card = dataclasses.replace(
+        dataset.card,
+        name="ames",
+        source="bundled; the data set ames of the R package modeldata",
+        licence="MIT",
+        citation="De Cock (2011), J. Stat. Educ. 19(3), doi:10.1080/10691898.2011.11889627",
+    )
+    return dataset._replace(card=card)
+
+
+_SPLICE = "splice_junctions.csv.xz"
+_SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62bd"
+
+
+def splice(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+    """Returns 3,190 windows of 60 letters of DNA; the target is the border in the middle: EI, IE or none (N).
+
+    Args:
+        seed: Of the split, which keeps the shares of the classes.
+        test_fraction: Share of the test part.
+
+    Returns:
+        Inputs ``{"sequence": ...}``, words of 60 letters (`jaxresearch.fields.dna.bases` makes numbers of them); classes.
+
+    Raises:
+        ValueError: If the file is not the original one, by its SHA-256.
+
+    Example:
+        >>> junctions = splice()
+        >>> junctions.card.class_names, len(junctions.train["targets"]), len(junctions.test["targets"])
+        (('EI', 'IE', 'N'), 2552, 638)
+
+    References:
+        Noordewier, Towell and Shavlik (1991), Training knowledge-based neural networks to recognize genes in DNA
+        sequences, NIPS 3. UCI Machine Learning Repository. https://archive.ics.uci.edu
+    """
+    with resources.as_file(resources.files("jaxresearch.data") / "archives" / "splice" / _SPLICE) as path:
+        dataset = tables.load_table(path, target="label", seed=seed, test_fraction=test_fraction)
+    require_digests(dataset, {_SPLICE: _SPLICE_SHA256})
+    card = dataclasses.replace(
+        dataset.card,
+        name="splice",
+        source="bundled; UCI Molecular Biology (Splice-junction Gene Sequences)",
+        licence="CC BY 4.0",
+        citation="Noordewier, Towell and Shavlik (1991), NIPS 3; UCI Machine Learning Repository",
+    )
+    return dataset._replace(card=card)
+
+
+_GENE_ONTOLOGY = "go_definitions.tsv.xz"
+_GENE_ONTOLOGY_SHA256 = "0f4eb71e26d03e09388fc44900d93fdb3e366eebaa2b4a198d9fecd5efb0aab1"
+
+
+def gene_ontology(*, seed: int = 0, test_fraction: float = 0.1) -> Dataset:
+    """Returns 35,140 terms with their definitions; the target is the branch: process, component or function.
+
+    Words are kept in arrays of `numpy.dtypes.StringDType`: 9 MB, where the longest definition would make 210 MB of
+    letters in rows of equal length.
+
+    Args:
+        seed: Of the split, which keeps the shares of the branches.
+        test_fraction: Share of the test part.
+
+    Returns:
+        Inputs ``{"id": ..., "term": ..., "definition": ...}``; classes BP, CC, MF.
+
+    Raises:
+        ValueError: If the file is not the original one, by its SHA-256.
+
+    Example:
+        >>> terms = gene_ontology()
+        >>> terms.train["inputs"]["term"][0], terms.card.class_names, len(terms.test["targets"])
+        ('mitochondrion inheritance', ('BP', 'CC', 'MF'), 3514)
+
+    References:
+        Ashburner et al. (2000), Gene Ontology: tool for the unification of biology, Nature Genetics 25.
+        https://doi.org/10.1038/75556
+    """
+    lines = read_bundled("gene_ontology", _GENE_ONTOLOGY, sha256=_GENE_ONTOLOGY_SHA256).decode().splitlines()[1:]
+    identifiers, branches, terms, definitions = zip(*(line.split("\t") for line in lines), strict=True)
+    class_names, targets = np.unique(branches, return_inverse=True)
+    columns = {"id": identifiers, "term": terms, "definition": definitions}
+    inputs = {name: np.array(words, dtype=np.dtypes.StringDType()) for name, words in columns.items()}
+    whole = {"inputs": inputs, "targets": targets.astype(np.int32)}
+    train, test = split(whole, fraction=test_fraction, seed=seed)
+    card = DataCard(
+        name="gene_ontology",
+        source="bundled; Gene Ontology, release 2022-07-01, http://geneontology.org",
+        licence="CC BY 4.0",
+        citation="Ashburner et al. (2000), Nature Genetics 25, doi:10.1038/75556; Gene Ontology Consortium, release 2022-07-01",
+        sha256=((_GENE_ONTOLOGY, _GENE_ONTOLOGY_SHA256),),
+        class_names=tuple(class_names.tolist()),
+        feature_shape=(len(columns),),
+        feature_names=tuple(columns),
+    )
+    return Dataset(train, test, None, card)
+
+
+_MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+def mnist(directory: Path | None = None) -> Dataset:
+    """Returns MNIST: 60,000 training and 10,000 test images of handwritten digits, grey values 0 to 255.
+
+    Args:
+        directory: Another folder with the same four archives, instead of those in the package.
+
+    Returns:
+        Images ``(n, 28, 28, 1)`` of uint8, labels 0 to 9.
+
+    Raises:
+        ValueError: If an archive is not the original one, by its SHA-256.
+        FileNotFoundError: If one is missing.
+
+    Example:
+        >>> mnist().train["inputs"].shape
+        (60000, 28, 28, 1)
+
+    References:
+        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition, Proc. IEEE
+        86(11). https://doi.org/10.1109/5.726791
+    """
+    if directory is not None:
+        return _verified(directory)
+    with resources.as_file(resources.files("jaxresearch.data") / "archives" / "mnist") as folder:
+        return _verified(folder)
+
+
+def _verified(folder: Path) -> Dataset:
+    """Returns the data of the four archives, if they are the original ones."""
+    dataset = load_idx_folder(folder)
+    require_digests(dataset, _MNIST_SHA256)
+    card = dataclasses.replace(
+        dataset.card,
+        name="mnist",
+        source="bundled; http://yann.lecun.com/exdb/mnist/",
+        licence="CC BY-SA 3.0",
+        citation="LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11), doi:10.1109/5.726791",
+    )
+    return dataset._replace(card=card)

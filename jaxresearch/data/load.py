@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxresearch.data import tables
-from jaxresearch.data.ames import ames
+from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
 from jaxresearch.data.dataset import Dataset, Part, check
-from jaxresearch.data.gene_ontology import gene_ontology
-from jaxresearch.data.idx import load_idx_folder
-from jaxresearch.data.mnist import mnist
-from jaxresearch.data.npz import load_npz
-from jaxresearch.data.splice import splice
-from jaxresearch.data.tfds import load_tfds
+from jaxresearch.data.files import tables
+from jaxresearch.data.files.idx import load_idx_folder
+from jaxresearch.data.files.npz import load_npz
+from jaxresearch.data.files.tfds import load_tfds
 
 _BUNDLED: dict[str, Callable[[], Dataset]] = {
     "ames": ames,

@@ -1,4 +1,7 @@
-"""Parts of data: disjoint, complete, stratified, and the same for the same seed."""
+"""Parts and folds of data: disjoint, complete, stratified, and the same for the same seed."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -133,3 +136,184 @@ def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int
         if sizes.sum() < n_share and sizes[i] < most[i]:
             sizes[i] += 1
     return sizes.tolist()
+
+
+_LEARNT = ("vocabulary", "class_names", "feature_names")  # entries of a card that may come from a training part
+
+
+def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
+    """Returns the data with one of its folds as the test part, and all others as the training part.
+
+    All parts that there are are put together and dealt out to the folds at random, class by class, so that folds and their
+    classes differ in size by one example at most. The order of the examples is kept. Parts that hold the same examples, all
+    of them in the same order, count once: else an example would be trained on and tested.
+
+    Args:
+        dataset: As collected: what is fitted to a training part is fitted after this.
+        place: Which fold, 0 to ``n_folds - 1``.
+        n_folds: Number of folds, 2 or more.
+        seed: Of the deal, the same for all folds.
+
+    Returns:
+        The same examples, in two parts.
+
+    Raises:
+        ValueError: If there are fewer than two folds or fewer examples than folds, no such fold, or the examples overlap,
+            as windows of one text do.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> train, test = ({"inputs": np.arange(10) + start, "targets": np.arange(10) % 2} for start in (0, 10))
+        >>> dataset = Dataset(train, test, None, DataCard(name="a", source="b"))
+        >>> folded = [fold(dataset, place, n_folds=5) for place in range(5)]
+        >>> len(folded[0].train["targets"]), len(folded[0].test["targets"])
+        (16, 4)
+
+    References:
+        Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
+        https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
+    """
+    if dataset.card.overlaps:
+        raise ValueError(
+            f"folds must be of examples that stand on their own; those of {dataset.card.name} are windows of one text, which "
+            "may overlap. Leave the folds out."
+        )
+    whole = _joined(_distinct(list(dataset.parts().values())))
+    targets = np.asarray(whole["targets"])
+    if not 2 <= n_folds <= len(targets):
+        raise ValueError(f"folds must be from 2 to the {len(targets)} examples; got {n_folds}. Ask for 10.")
+    if not 0 <= place < n_folds:
+        raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
+    dealt = np.concatenate(shuffled(targets, np.random.default_rng(seed)))
+    is_test = np.zeros(len(targets), bool)
+    is_test[dealt[place::n_folds]] = True
+    return dataset._replace(train=take(whole, ~is_test), test=take(whole, is_test), validation=None)
+
+
+def stacked(folded: Sequence[Dataset]) -> Dataset:
+    """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
+
+    Training parts are cut to the length of the shortest: by one example at most as `fold` gives them, by more where
+    preprocessing makes another number of rows of each. Shorter test parts are filled up with examples of weight 0.
+
+    Args:
+        folded: Preprocessed data of each fold.
+
+    Returns:
+        Data of ``n_folds``.
+
+    Raises:
+        ValueError: If the folds differ in the shape of an example, or in the vocabulary, classes or features that their
+            cards name: then one number means something else in each.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> train, test = ({"inputs": np.full((9, 2), part), "targets": np.arange(9) % 2} for part in (0.0, 1.0))
+        >>> dataset = Dataset(train, test, None, DataCard(name="a", source="b"))
+        >>> both = stacked([fold(dataset, place, n_folds=4) for place in range(4)])
+        >>> both.train["inputs"].shape, both.test["weights"].sum(axis=1).tolist(), both.n_train
+        ((4, 13, 2), [5.0, 5.0, 4.0, 4.0], 13)
+
+    References:
+        Stone (1974), as for `fold`.
+    """
+    shapes = {tuple((name, np.shape(values)[1:]) for name, values in one.train.items()) for one in folded}
+    if len(shapes) > 1:
+        raise ValueError(
+            "folds must agree in the shape of an example once they are preprocessed; they do not: a category of the data may "
+            "be missing from a training part. Ask for fewer folds, or drop rare categories."
+        )
+    for name in _LEARNT:
+        named = [getattr(one.card, name) for one in folded]
+        other = next((place for place, names in enumerate(named) if names != named[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"folds must agree in {name} once they are preprocessed; got another in fold {other} than in fold 0, learnt "
+                "from its own training part. Run seeds instead."
+            )
+    n_train = min(len(one.train["targets"]) for one in folded)
+    n_test = max(len(one.test["targets"]) for one in folded)
+    train = [take(one.train, np.arange(n_train)) for one in folded]
+    test = [_filled(one.test, n_test) for one in folded]
+    if all(part["weights"].all() for part in test):
+        test = [{name: values for name, values in part.items() if name != "weights"} for part in test]
+    return folded[0]._replace(train=_stack(train), test=_stack(test), n_folds=len(folded))
+
+
+def sample(part: Part, n: int, *, seed: int = 0) -> Part:
+    """Returns so many examples of a part, drawn at random without replacement, class by class.
+
+    Each class has its share to within one example (largest remainders), and there are ``n`` in all.
+
+    Args:
+        part: Inputs and targets.
+        n: How many, 1 or more; all, where there are no more.
+        seed: Of the draw.
+
+    Returns:
+        The examples, in the order of the data.
+
+    Raises:
+        ValueError: If ``n`` is not positive.
+
+    Example:
+        >>> drawn = sample({"inputs": np.arange(10), "targets": np.array([0] * 6 + [1] * 4)}, 5)
+        >>> np.bincount(drawn["targets"]).tolist()
+        [3, 2]
+
+    References:
+        Perlich, Provost and Simonoff (2003), Tree induction vs. logistic regression: a learning-curve analysis, JMLR 4.
+        https://jmlr.org/papers/v4/perlich03a.html
+    """
+    if n < 1:
+        raise ValueError(f"the number of examples must be 1 or more; got {n}. Leave it out to take all.")
+    n_all = len(part["targets"])
+    if n >= n_all:
+        return part
+    generator = np.random.default_rng(seed)
+    groups = shuffled(np.asarray(part["targets"]), generator)
+    # In whole numbers, which do not round: each class has n * size / n_all, some of them one more.
+    sizes, remainders = np.divmod(n * np.array([len(group) for group in groups], np.int64), n_all)
+    ties = generator.random(len(groups))  # else the first classes would win them all
+    sizes[np.lexsort((ties, -remainders))[: n - sizes.sum()]] += 1
+    is_drawn = np.zeros(n_all, bool)
+    is_drawn[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
+    return take(part, is_drawn)
+
+
+def _distinct(parts: list[Part]) -> list[Part]:
+    """Returns parts without those that are the same as one before."""
+    return [part for place, part in enumerate(parts) if not any(_is_same(part, other) for other in parts[:place])]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tells whether two parts or arrays hold the same in the same order; what is missing is the same as what is missing."""
+    if one is other:
+        return True
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
+    if one.shape != other.shape:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())  # nan is not even itself
+
+
+def _joined(parts: list[Part]) -> Part:
+    """Returns parts one after another."""
+    return {
+        name: _joined([part[name] for part in parts])
+        if isinstance(entry, dict)
+        else np.concatenate([part[name] for part in parts])
+        for name, entry in parts[0].items()
+    }
+
+
+def _filled(part: Part, n: int) -> Part:
+    """Returns a part of this length, whose last examples may have weight 0."""
+    n_own = len(part["targets"])
+    filled = take(part, np.minimum(np.arange(n), n_own - 1))
+    return {**filled, "weights": filled.get("weights", np.ones(n, np.float32)) * (np.arange(n) < n_own)}
+
+
+def _stack(parts: list[Part]) -> Part:
+    """Returns parts side by side."""
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

@@ -14,9 +14,6 @@ no examples, or all weights 0               nan
 a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``
 more than 2**24 examples                    counts are float32 and lose single examples
 ==========================================  =======================================================================
-
-Not metrics in this sense, since they do not merge over batches, but functions of whole data: `adjusted_rand_index`,
-`normalised_mutual_information` and `silhouette` of clusters, `rouge_n` and `rouge_l` of words.
 """
 
 from jaxresearch.metrics.classification import (
@@ -31,17 +28,13 @@ from jaxresearch.metrics.classification import (
     roc_auc,
     top_k_accuracy,
 )
-from jaxresearch.metrics.clustering import adjusted_rand_index, normalised_mutual_information, silhouette
 from jaxresearch.metrics.language import bits_per_byte, per_token
 from jaxresearch.metrics.metric import Metric
 from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
-from jaxresearch.metrics.rouge import Rouge, rouge_l, rouge_n
 
 __all__ = [
     "Metric",
-    "Rouge",
     "accuracy",
-    "adjusted_rand_index",
     "bits_per_byte",
     "brier_score",
     "confusion_matrix",
@@ -50,15 +43,11 @@ __all__ = [
     "log_loss",
     "mean_absolute_error",
     "mean_squared_error",
-    "normalised_mutual_information",
     "per_token",
     "precision",
     "r2",
     "recall",
     "roc_auc",
     "root_mean_squared_error",
-    "rouge_l",
-    "rouge_n",
-    "silhouette",
     "top_k_accuracy",
 ]

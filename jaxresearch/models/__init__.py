@@ -5,16 +5,14 @@ Each is imported when it is used, so that nobody waits for a library of no use t
 
 from typing import TYPE_CHECKING, Any
 
-from jaxresearch.models.function import function
+from jaxresearch.models.adapters.function import function
 from jaxresearch.models.model import Model
 
 if TYPE_CHECKING:
+    from jaxresearch.models.adapters.equinox import equinox
+    from jaxresearch.models.adapters.linen import linen
+    from jaxresearch.models.adapters.nnx import nnx
     from jaxresearch.models.convolutional import cnn
-    from jaxresearch.models.ensembles import ensemble
-    from jaxresearch.models.equinox_adapter import equinox
-    from jaxresearch.models.hidden_tokens import word_dropout
-    from jaxresearch.models.linen_adapter import linen
-    from jaxresearch.models.nnx_adapter import nnx
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.transformer import (
         TransformerSizes,
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
         embedder,
         encoder,
     )
-    from jaxresearch.models.warm_start import warm_started
+    from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
 __all__ = [
     "Model",
@@ -54,14 +52,14 @@ _FILES = {
     "decoder": "transformer",
     "embedder": "transformer",
     "encoder": "transformer",
-    "ensemble": "ensembles",
-    "equinox": "equinox_adapter",
+    "ensemble": "wrappers",
+    "equinox": "adapters.equinox",
     "linear": "perceptron",
-    "linen": "linen_adapter",
+    "linen": "adapters.linen",
     "mlp": "perceptron",
-    "nnx": "nnx_adapter",
-    "warm_started": "warm_start",
-    "word_dropout": "hidden_tokens",
+    "nnx": "adapters.nnx",
+    "warm_started": "wrappers",
+    "word_dropout": "wrappers",
 }
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxresearch.models.linen_adapter import linen
+from jaxresearch.models.adapters.linen import linen
 from jaxresearch.models.model import Model, require_sizes
 
 

@@ -1,10 +1,8 @@
 """Run directories: the only code that writes files."""
 
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, verify
-from jaxresearch.records.comparison import Comparison, compare
 from jaxresearch.records.environment import environment
-from jaxresearch.records.plots import plot_sweep
-from jaxresearch.records.pretrained import (
+from jaxresearch.records.initial import (
     INITIAL,
     INITIAL_DIGEST,
     digest_of,
@@ -23,20 +21,17 @@ __all__ = [
     "INITIAL_DIGEST",
     "CheckpointError",
     "Checkpoints",
-    "Comparison",
     "Keep",
     "Recorded",
     "RunDirectory",
     "Tracking",
     "command_of",
-    "compare",
     "differences",
     "digest_of",
     "environment",
     "keep_params",
     "kept_params",
     "kept_state",
-    "plot_sweep",
     "read_json",
     "read_params",
     "read_run",

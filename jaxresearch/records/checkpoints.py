@@ -66,7 +66,7 @@ class Checkpoints:
     Args:
         directory: The run's directory; ``checkpoints`` and ``quarantine`` are folders of it.
         keep: Which steps stay when a new one is there.
-        cipher: Seals and opens the arrays, by `jaxresearch.privacy.encrypt`; the manifest stays readable. Sealed arrays never
+        cipher: Seals and opens the arrays, by `jaxresearch.records.encryption`; the manifest stays readable. Sealed arrays never
             touch the disk in the clear, so they are not Orbax's.
 
     Example:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxresearch import statistics
 from jaxresearch.records.run_directory import command_of, read_json, read_metrics, read_sealed
-from jaxresearch.records.wording import resume_command
+from jaxresearch.reports.wording import resume_command
 
 # What each file of a run holds at least.
 _HELD = {
@@ -68,7 +68,7 @@ class Recorded(NamedTuple):
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows."""
-        from jaxresearch.records.report import fragment
+        from jaxresearch.reports.page import fragment
 
         return fragment(self)
 

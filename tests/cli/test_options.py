@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from jaxresearch import experiment as experiments
+from jaxresearch import loading
 from jaxresearch.cli.axes import parse_sweep
 from jaxresearch.cli.options import UsageError, parse, parse_study
 from jaxresearch.cli.resume import words_in
-from jaxresearch.experiment import hyperparameters, static, swept
-from jaxresearch.records.wording import words_of
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.reports.wording import words_of
 
 
 @hyperparameters
@@ -25,7 +25,7 @@ class Settings:
 
 @pytest.fixture(scope="module")
 def line():
-    mnist = experiments.load("mnist", directory=Path(__file__).parents[2] / "experiments")
+    mnist = loading.load("mnist", directory=Path(__file__).parents[2] / "experiments")
     return dataclasses.replace(mnist, hyperparameters=Settings())
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxresearch import experiment as experiments
-from jaxresearch import records
+from jaxresearch import loading, records
 from jaxresearch.cli.options import parse
 from jaxresearch.cli.report import _predicted
 from jaxresearch.cli.run import collected_and_preprocessed
@@ -49,7 +48,7 @@ def test_resume_goes_on_with_a_run_over_folds(jaxresearch, folded):
 
 
 def test_what_is_collected_is_what_was_preprocessed(folded):
-    experiment = experiments.load("mnist", directory=EXPERIMENTS)
+    experiment = loading.load("mnist", directory=EXPERIMENTS)
     options = parse(experiment, folded[1], prog="run")
     collected, dataset = collected_and_preprocessed(experiment, options, None)
     np.testing.assert_array_equal(collected.train["inputs"].squeeze(), dataset.of_run(0).train["inputs"].squeeze())
@@ -59,7 +58,7 @@ def test_what_is_collected_is_what_was_preprocessed(folded):
 
 @pytest.mark.parametrize("n", ["40", "1000"])
 def test_as_many_training_examples_as_there_are_must_be_left_out(folded, n):
-    experiment = experiments.load("mnist", directory=EXPERIMENTS)
+    experiment = loading.load("mnist", directory=EXPERIMENTS)
     options = parse(experiment, [*folded[1], "--train-examples", n], prog="run")
     with pytest.raises(ValueError, match=f"train_examples must be below the 40 that there are; got {n}. Leave it out"):
         collected_and_preprocessed(experiment, options, None)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxresearch import experiment, statistics
+from jaxresearch import loading, statistics
 from jaxresearch.cli.options import parse
 from jaxresearch.cli.run import _verdict
 
@@ -137,7 +137,7 @@ def _csv(path):
     ],
 )
 def test_what_the_claim_is_not_about_decides_nothing(changed, verdict, because):
-    mnist = experiment.load("mnist", directory=ROOT / "experiments")
+    mnist = loading.load("mnist", directory=ROOT / "experiments")
     asked = dataclasses.replace(parse(mnist, ["--seeds", "10"], prog="run"), **changed)
     summary = statistics.summary(np.linspace(0.99, 0.991, 10))
     found, why = _verdict(mnist, asked, summary)

@@ -13,8 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import data, execution
-from jaxresearch import experiment as experiments
+from jaxresearch import data, execution, loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +68,7 @@ def test_a_mistake_is_told_in_one_line(sweep, words, message, tmp_path):
 
 @pytest.fixture(scope="module")
 def mnist():
-    experiment = experiments.load("mnist")
+    experiment = loading.load("mnist")
     dataset = data.encode_dataset(data.load("mnist"))
     small = dataset._replace(
         train={name: values[:640] for name, values in dataset.train.items()},
@@ -140,7 +139,7 @@ def test_an_interrupted_sweep_goes_on_bit_for_bit(jaxresearch, sweep, whole, tmp
 def test_a_sweep_over_a_single_value_can_be_typed_again(tmp_path):
     from jaxresearch.cli.axes import parse_sweep, words_of_axes
 
-    mnist = experiments.load("mnist", directory=ROOT / "experiments")
+    mnist = loading.load("mnist", directory=ROOT / "experiments")
     for words in (["--learning-rate", "0.1:0.1:1"], ["--hidden", "16,8x8", "--learning-rate", "1e-4:1e-2:log:3"]):
         _, axes = parse_sweep(mnist, words, prog="sweep")
         plain = json.loads(json.dumps(axes))

@@ -5,7 +5,8 @@ import lzma
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import ames, tables
+from jaxresearch.data import bundled
+from jaxresearch.data.files import tables
 
 
 def test_ames_has_its_card_and_all_rows():
@@ -15,9 +16,9 @@ def test_ames_has_its_card_and_all_rows():
 
 
 def test_an_altered_file_is_refused(monkeypatch):
-    monkeypatch.setattr(ames, "_SHA256", "0" * 64)
+    monkeypatch.setattr(bundled, "_AMES_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"ames_housing.csv.xz must have SHA-256 0+; got 5bdf"):
-        ames.ames()
+        bundled.ames()
 
 
 @pytest.mark.parametrize("cut", [20, -20])

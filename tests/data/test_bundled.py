@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import dna, gene_ontology, splice
+from jaxresearch.data import bundled
 from jaxresearch.data.bundled import read_bundled
+from jaxresearch.fields import dna
 
 
 def test_splice_has_its_card_and_its_classes():
@@ -23,7 +24,7 @@ def test_splice_has_its_card_and_its_classes():
 
 
 def test_splice_borders_stand_where_they_should():
-    junctions = splice.splice()
+    junctions = bundled.splice()
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])
     targets = junctions.train["targets"]
     # An intron begins with GT and ends with AG, but for few: letters 31, 32 of EI and 29, 30 of IE.
@@ -31,7 +32,7 @@ def test_splice_borders_stand_where_they_should():
     assert np.mean(np.all(made[targets == 1, 28:30] == [0, 2], axis=1)) > 0.97
 
 
-@pytest.mark.parametrize("load", [splice.splice, gene_ontology.gene_ontology])
+@pytest.mark.parametrize("load", [bundled.splice, bundled.gene_ontology])
 def test_a_split_is_a_function_of_its_seed(load):
     first, again, other = (data.digest({"targets": load(seed=seed).test["targets"]}) for seed in (1, 1, 2))
     assert first == again != other
@@ -54,12 +55,12 @@ def test_gene_ontology_has_its_card_and_its_branches():
 
 
 def test_an_altered_file_is_refused(monkeypatch):
-    monkeypatch.setattr(splice, "_SHA256", "0" * 64)
-    monkeypatch.setattr(gene_ontology, "_SHA256", "0" * 64)
+    monkeypatch.setattr(bundled, "_SPLICE_SHA256", "0" * 64)
+    monkeypatch.setattr(bundled, "_GENE_ONTOLOGY_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"splice_junctions.csv.xz must have SHA-256 0+; got d7597c2c"):
-        splice.splice()
+        bundled.splice()
     with pytest.raises(ValueError, match=r"go_definitions.tsv.xz must have SHA-256 0+; got 0f4eb71e"):
-        gene_ontology.gene_ontology()
+        bundled.gene_ontology()
 
 
 def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():

@@ -49,7 +49,7 @@ def test_dotted_names_are_read(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float32", "float64"])
 def test_idx_holds_every_type(dtype):
-    from jaxresearch.data.idx import parse_idx
+    from jaxresearch.data.files.idx import parse_idx
 
     values = np.array([[1, 2, 3], [4, 5, 100]], dtype)
     read = parse_idx(_idx(values), name="file")

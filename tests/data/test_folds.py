@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import DataCard, Dataset, folds
+from jaxresearch.data import DataCard, Dataset
+from jaxresearch.data import splits as folds
 
 
 def dataset(n=53, n_classes=3):

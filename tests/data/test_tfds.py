@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import tfds as loader
-from jaxresearch.privacy.encrypt import Cipher
+from jaxresearch.data.files import tfds as loader
+from jaxresearch.records.encryption import Cipher
 
 ROOT = Path(__file__).parents[2]
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import data, execution, experiment, metrics
-from jaxresearch.data import text
+from jaxresearch import data, execution, loading
+from jaxresearch.fields import text
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +27,7 @@ def few():
 @pytest.fixture(scope="module")
 def gpt(few):
     pytest.importorskip("tokenizers")
-    of = experiment.load("gene_ontology", directory=EXPERIMENTS)
+    of = loading.load("gene_ontology", directory=EXPERIMENTS)
     return of, sys.modules[type(of.hyperparameters).__module__], of.preprocess(few)
 
 
@@ -71,7 +71,7 @@ def test_its_report_has_ten_texts_and_a_paired_interval(gpt, few, monkeypatch):
     ("name", "column"), [("gene_ontology", "definition, term"), ("abstract_sorting", "definition")]
 )
 def test_other_data_is_told_by_the_column_it_lacks(name, column):
-    of = experiment.load(name, directory=EXPERIMENTS)
+    of = loading.load(name, directory=EXPERIMENTS)
     with pytest.raises(ValueError, match=f"^data must have the columns {column}; those of splice are sequence"):
         of.preprocess(data.load("splice"))
 
@@ -82,7 +82,7 @@ def test_leading_words_name_a_definition_better_than_any_other_number_of_them(gp
     scores = [
         np.mean(
             [
-                metrics.rouge_l(text.words(d)[:m], text.words(t)).f1
+                text.rouge_l(text.words(d)[:m], text.words(t)).f1
                 for d, t in zip(given["definition"], given["term"], strict=True)
             ]
         )
@@ -92,7 +92,7 @@ def test_leading_words_name_a_definition_better_than_any_other_number_of_them(gp
 
 
 def test_a_bag_of_words_does_not_see_stop_words_order_or_padding(few):
-    of = experiment.load("abstract_sorting", directory=EXPERIMENTS)
+    of = loading.load("abstract_sorting", directory=EXPERIMENTS)
     dataset = of.preprocess(few)
     model = of.model(of.hyperparameters, dataset.card)
     params, _ = model.init(jax.random.key(0))
@@ -111,7 +111,7 @@ def test_a_bag_of_words_does_not_see_stop_words_order_or_padding(few):
 
 
 def test_both_readers_learn_to_sort(few):
-    of = experiment.load("abstract_sorting", directory=EXPERIMENTS)
+    of = loading.load("abstract_sorting", directory=EXPERIMENTS)
     dataset = of.preprocess(few)
     largest = np.bincount(dataset.test["targets"]).max() / len(dataset.test["targets"])
     for reader in ("bag", "encoder"):
@@ -121,7 +121,7 @@ def test_both_readers_learn_to_sort(few):
 
 
 def test_the_help_tells_the_step_size_of_each_reader():
-    of = experiment.load("abstract_sorting", directory=EXPERIMENTS)
+    of = loading.load("abstract_sorting", directory=EXPERIMENTS)
     (field,) = [one for one in dataclasses.fields(of.hyperparameters) if one.name == "learning_rate"]
     assert "the bag of words takes ten times it" in field.metadata["help"]
     peaks = {}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxresearch.data import DataCard
-from jaxresearch.data import tfds as kept
-from jaxresearch.privacy.encrypt import Cipher, DecryptionError, read_key
+from jaxresearch.data.files import tfds as kept
 from jaxresearch.records import CheckpointError, Checkpoints
+from jaxresearch.records.encryption import Cipher, DecryptionError, read_key
 
 
 def state(step):

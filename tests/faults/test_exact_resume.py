@@ -16,7 +16,8 @@ from flax import linen as nn
 
 from jaxresearch import execution, gradients, losses, metrics, models, training
 from jaxresearch.data import DataCard, Dataset
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.records import Checkpoints
 from jaxresearch.statistics import Claim
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import data, execution, experiment
+from jaxresearch import data, execution, loading
 from jaxresearch.records import Checkpoints
 
 pytestmark = pytest.mark.long
@@ -27,7 +27,7 @@ def command(directory):
 
 def outcome_of(directory):
     """Returns all that a run has found: the last state, the figures of the test data, those on the way."""
-    mnist = experiment.load("mnist", directory=ROOT / "experiments")
+    mnist = loading.load("mnist", directory=ROOT / "experiments")
     config = json.loads((directory / "config.json").read_text())["hyperparameters"]
     settings = type(mnist.hyperparameters)(**{**config, "hidden": tuple(config["hidden"])})
     like = execution.blank_state(mnist, settings, data.encode_dataset(data.load("mnist")), n_runs=4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import records, statistics
-from jaxresearch.records.report import fragment
+from jaxresearch.reports.page import fragment
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxresearch import decoding, models
+from jaxresearch import models
+from jaxresearch.fields.text import decoding
 
 pytestmark = pytest.mark.slow
 SIZES = models.TransformerSizes(context=256, width=128, n_layers=4, n_heads=4)

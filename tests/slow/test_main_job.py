@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxresearch import data, execution, experiment, sweeps
+from jaxresearch import data, devices, execution, experiment, loading, sweeps
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def mnist():
-    return experiment.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    return loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
 
 
 def test_plain_settings_refute_the_claim(mnist):
@@ -72,7 +72,7 @@ def test_a_run_costs_little_more_than_a_plain_scan_and_ten_less_each(mnist):
     sweep = jax.jit(sweeps.sweep(program.run, (0, None, None)))
     plain = jax.jit(plain_scan)
     inputs, targets = jnp.asarray(dataset.train["inputs"].reshape(-1, 784)), jnp.asarray(dataset.train["targets"])
-    one, ten = (sweeps.place(dataset.train, n_runs=n) for n in (1, 10))
+    one, ten = (devices.place(dataset.train, n_runs=n) for n in (1, 10))
     cases = {
         "plain": lambda: _seconds(plain, jax.random.key(0), 1e-3, inputs, targets),
         "one": lambda: _seconds(sweep, sweeps.keys([0]), declared.hyperparameters, one),

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import data, diagnosis, execution, experiment, records
+from jaxresearch import data, execution, loading, records
+from jaxresearch.execution import diagnosis
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.slow
@@ -20,7 +21,7 @@ def test_saving_costs_less_than_three_percent_of_the_main_job(tmp_path):
     Counted, not the difference of two runs: on a shared machine neighbouring seconds of one run differ by a quarter, which is
     ten times what is looked for. Unless asked for, a state is saved once a minute.
     """
-    mnist, dataset = experiment.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
     checkpoints, asked, ended, still = records.Checkpoints(tmp_path), [], [], []
 
     def due():
@@ -59,6 +60,6 @@ def test_looking_for_losses_that_are_not_finite_costs_less_than_a_percent():
     for _ in range(1000):
         assert diagnosis.first_nonfinite(losses) is None
     looking = (time.perf_counter() - start) / 1000
-    mnist, dataset = experiment.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
     outcome = execution.execute(mnist, mnist.hyperparameters, dataset, seeds=range(10))
     assert looking / (outcome.seconds["train"] / 15) < 0.01

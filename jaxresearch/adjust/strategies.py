@@ -1,0 +1,288 @@
+"""Strategies that adjust: each is a function from the history of a study to what to try next.
+
+``adjust(history) -> Proposal``, or None where nothing is left to try. A history holds settings and what they scored on
+validation data: no strategy can reach the data, the test part least of all. As it is a function of the history alone, a
+study that was interrupted goes on as if it had not been.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxresearch.adjust.history import Adjust, History, Proposal
+
+Range = tuple[int | float, int | float] | list[Any]
+
+
+def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> tuple[Any, ...]:
+    """Returns hyperparameters for every combination of the values; the last field varies fastest.
+
+    Args:
+        hyperparameters: Gives the fields that are not named.
+        values: The values of each field, by its name.
+
+    Returns:
+        One setting a combination.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        ...     momentum: float = swept(0.9, "share kept")
+        >>> [(s.learning_rate, s.momentum) for s in combinations(Rates(), {"learning_rate": [0.2], "momentum": [0.0, 0.5]})]
+        [(0.2, 0.0), (0.2, 0.5)]
+
+    References:
+        Bergstra and Bengio (2012), as in `grid`, section 2.
+    """
+    chosen = (dict(zip(values, entries, strict=True)) for entries in itertools.product(*values.values()))
+    return tuple(replaced(hyperparameters, fields) for fields in chosen)
+
+
+def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
+    """Returns the hyperparameters with other values for some fields.
+
+    Args:
+        hyperparameters: Gives the other fields.
+        values: By the name of the field.
+
+    Returns:
+        New hyperparameters.
+
+    Raises:
+        ValueError: If there is no field of a name.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        >>> replaced(Rates(), {"rate": 0.2})
+        Traceback (most recent call last):
+        ...
+        ValueError: adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate.
+
+    References:
+        Python documentation, ``dataclasses.replace``. https://docs.python.org/3/library/dataclasses.html
+    """
+    names = [field.name for field in dataclasses.fields(hyperparameters)]
+    unknown = ", ".join(values.keys() - names)
+    if unknown:
+        raise ValueError(
+            f"adjust must be of the experiment's hyperparameters; got {unknown}. There are: {', '.join(names)}."
+        )
+    return dataclasses.replace(
+        hyperparameters, **{name: _typed(value, getattr(hyperparameters, name)) for name, value in values.items()}
+    )
+
+
+def grid(**values: Sequence[Any]) -> Adjust:
+    """Returns the strategy that tries every combination once, in the second round, and then has nothing left.
+
+    Args:
+        **values: The values of each field, by its name; the fields not named stay as in the first round.
+
+    Returns:
+        A strategy.
+
+    Raises:
+        ValueError: If no field is named, or one has no values.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
+        >>> [setting.learning_rate for setting in grid(learning_rate=[0.2, 0.4])((plain,)).settings]
+        [0.2, 0.4]
+
+    References:
+        Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13.
+        https://jmlr.org/papers/v13/bergstra12a.html
+    """
+    if not values or not all(len(entries) for entries in values.values()):
+        raise ValueError(f"values must name a field at least and hold values for each; got {values}. Add some.")
+
+    def adjust(history: History) -> Proposal | None:
+        if history[1:]:
+            return None
+        plain = history[0].trials[0].hyperparameters
+        return Proposal(combinations(plain, values), f"a grid over {' and '.join(values)}")
+
+    return adjust
+
+
+def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
+    """Returns the strategy that draws settings at random, ``n`` a round, without end.
+
+    Args:
+        n: Settings a round, 1 or more.
+        seed: Of the draws.
+        **ranges: For each field ``(low, high)``, drawn uniformly in the logarithm (whole numbers for a whole field), or a
+            list, drawn uniformly from it.
+
+    Returns:
+        A strategy.
+
+    Raises:
+        ValueError: If ``n`` is not positive, or a range is none.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
+        >>> proposal = random(n=3, learning_rate=(1e-3, 1e-1))((plain,))
+        >>> all(1e-3 <= setting.learning_rate <= 1e-1 for setting in proposal.settings)
+        True
+
+    References:
+        Bergstra and Bengio (2012), as in `grid`.
+    """
+    check_ranges(n, ranges)
+
+    def adjust(history: History) -> Proposal:
+        generator = np.random.default_rng((seed, len(history)))
+        plain = history[0].trials[0].hyperparameters
+        settings = tuple(_draw(generator, plain, ranges) for _ in range(n))
+        return Proposal(settings, f"{n} draws of {' and '.join(ranges)}")
+
+    return adjust
+
+
+def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
+    """Returns successive halving: many settings for few epochs, the best of them for more, and so to the epochs in full.
+
+    Args:
+        n: Settings of the first rung, drawn as by `random`.
+        eta: The share that goes on is ``1 / eta``, with ``eta`` times the epochs.
+        seed: Of the draws.
+        **ranges: As for `random`.
+
+    Returns:
+        A strategy for experiments with a static field ``epochs``; it ends with the rung at the epochs of the first round.
+
+    Raises:
+        ValueError: If ``n`` is not positive, ``eta`` is below 2, or a range is none.
+
+    Example:
+        >>> from jaxresearch.experiment import hyperparameters, static, swept
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(0.1, "step size")
+        ...     epochs: int = static(9, "passes")
+        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
+        >>> first = halving(n=9, learning_rate=(1e-3, 1e-1))((plain,))
+        >>> len(first.settings), {setting.epochs for setting in first.settings}
+        (9, {1})
+
+    References:
+        Jamieson and Talwalkar (2016), Non-stochastic best arm identification and hyperparameter optimization, AISTATS,
+        figure 1. https://arxiv.org/abs/1502.07943
+    """
+    check_ranges(n, ranges)
+    if eta < 2:
+        raise ValueError(f"eta must be 2 or more; got {eta}. Pass 3, the usual share of a third.")
+
+    def adjust(history: History) -> Proposal | None:
+        plain = history[0].trials[0].hyperparameters
+        rungs = [plain.epochs]
+        while rungs[0] > 1:
+            rungs.insert(0, rungs[0] // eta or 1)
+        rung = len(history) - 1
+        if rung >= len(rungs):
+            return None
+        if rung == 0:
+            generator = np.random.default_rng(seed)
+            short = dataclasses.replace(plain, epochs=rungs[0])
+            drawn = tuple(_draw(generator, short, ranges) for _ in range(n))
+            return Proposal(drawn, f"{n} draws of {' and '.join(ranges)}, {rungs[0]} epochs each")
+        last = history[-1]
+        order = np.argsort(last.scores, kind="stable")[::-1][: max(1, len(last.trials) // eta)]
+        kept = [last.trials[place].hyperparameters for place in order if math.isfinite(last.scores[place])]
+        settings = tuple(dataclasses.replace(setting, epochs=rungs[rung]) for setting in kept)
+        return Proposal(settings, f"the best {len(kept)} of them, {rungs[rung]} epochs each") if kept else None
+
+    return adjust
+
+
+def as_field(value: int | float, plain: Any, low: int | float, high: int | float) -> int | float:
+    """Returns a drawn number as a setting holds it: six digits, or whole where the field is whole, within its range.
+
+    Args:
+        value: As drawn.
+        plain: The field's value in the plain settings: a whole number of Python, or not.
+        low: The lower end of the range.
+        high: The upper end.
+
+    Returns:
+        The value of the field.
+
+    Example:
+        >>> as_field(0.12345678, 0.1, 0.01, 1.0), as_field(11.7, 32, 8, 64)
+        (0.123457, 12)
+
+    References:
+        Bergstra and Bengio (2012), as in `grid`, section 2.
+    """
+    number = round(value) if isinstance(plain, int) else float(f"{value:.6g}")
+    return min(max(number, low), high)
+
+
+def _draw(generator: np.random.Generator, plain: Any, ranges: dict[str, Any]) -> Any:
+    """Returns the plain settings with a drawn value for each field of the ranges."""
+    drawn = {}
+    for name, values in ranges.items():
+        if isinstance(values, tuple):
+            value = math.exp(generator.uniform(math.log(values[0]), math.log(values[1])))
+            drawn[name] = as_field(value, getattr(plain, name, None), *values)
+        else:
+            drawn[name] = values[generator.integers(len(values))]
+    return replaced(plain, drawn)
+
+
+def check_ranges(n: int, ranges: dict[str, Any]) -> None:
+    """Raises an error for the first range that cannot be drawn from.
+
+    Args:
+        n: Settings a round.
+        ranges: As for `random`.
+
+    Raises:
+        ValueError: If ``n`` is not positive, or a range is none.
+
+    Example:
+        >>> check_ranges(2, {"learning_rate": (1e-1, 1e-3)})
+        Traceback (most recent call last):
+        ...
+        ValueError: the range of learning_rate must be (low, high) with 0 < low < high; got (0.1, 0.001). Or pass a list.
+
+    References:
+        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
+    """
+    if n < 1:
+        raise ValueError(f"n must be 1 or more; got {n}. Pass the settings to try at once.")
+    if not ranges:
+        raise ValueError("ranges must name a field at least; got none. Write: learning_rate=(1e-4, 1e-1)")
+    for name, values in ranges.items():
+        if isinstance(values, tuple) and not (len(values) == 2 and 0 < values[0] < values[1]):
+            raise ValueError(
+                f"the range of {name} must be (low, high) with 0 < low < high; got {values}. Or pass a list."
+            )
+        if not len(values):
+            raise ValueError(f"the list of {name} must hold values; it is empty. Add some.")
+
+
+def _typed(value: Any, plain: Any) -> Any:
+    """Returns a whole number as a float where the plain setting is one, entry by entry: else it is another program."""
+    if isinstance(value, tuple):
+        return tuple(_typed(entry, plain[0]) for entry in value) if isinstance(plain, tuple) and plain else value
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return float(value) if isinstance(plain, float) and is_whole else value

@@ -1,0 +1,1 @@
+"""Readers of the file formats: npz, IDX, tables, TensorFlow Datasets."""

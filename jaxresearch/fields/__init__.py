@@ -1,0 +1,1 @@
+"""What one field of research needs beyond the core; the core imports none of it."""

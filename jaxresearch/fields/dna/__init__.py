@@ -1,0 +1,29 @@
+"""DNA: genomes read from FASTA, and as arrays of bases, k-mers and windows; NumPy on the host."""
+
+from jaxresearch.fields.dna.bases import (
+    bases,
+    kmer_bases,
+    kmer_counts,
+    kmer_names,
+    kmers,
+    letters,
+    reverse_complement,
+    windows,
+)
+from jaxresearch.fields.dna.fasta import CHROMOSOME_3, chromosome_3, fasta_card, load_genome, read_fasta
+
+__all__ = [
+    "CHROMOSOME_3",
+    "bases",
+    "chromosome_3",
+    "fasta_card",
+    "kmer_bases",
+    "kmer_counts",
+    "kmer_names",
+    "kmers",
+    "letters",
+    "load_genome",
+    "read_fasta",
+    "reverse_complement",
+    "windows",
+]

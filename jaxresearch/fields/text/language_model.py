@@ -1,0 +1,77 @@
+"""The loss of a language model that guesses the tokens hidden from it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Integer
+
+from jaxresearch.fields.text import masking
+from jaxresearch.gradients import LossFn
+from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
+from jaxresearch.models import Model
+
+
+def masked_language_model(
+    model: Model,
+    *,
+    maskable: Callable[[Integer[Array, "batch length"]], Bool[Array, "batch length"]] | None = None,
+    **corruption: Any,
+) -> LossFn:
+    r"""Returns the loss_fn of a model that guesses tokens hidden from it: the mean cross entropy over those, in nats.
+
+    .. math:: L = -\frac{1}{|C|} \sum_{(i, t) \in C} \log p_{it}(x_{it})
+
+    where :math:`C` are the tokens that `jaxresearch.fields.text.masking.masked_tokens` chose in this batch, drawn anew at each
+    step. It is
+    a loss to train by alone: without a key nothing can be hidden.
+
+    Args:
+        model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``; it is applied with a key.
+        maskable: ``tokens -> truth values``: False where a token of ``batch["inputs"]`` must stay and not be guessed
+            (padding, specials); all may be chosen unless given.
+        **corruption: How `jaxresearch.fields.text.masking.masked_tokens` corrupts ``batch["inputs"]``: ``n_tokens``,
+            ``mask_token``, and
+            what else it takes.
+
+    Returns:
+        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; without metrics. 0 where none was chosen, and
+        weighted by example where the batch carries ``weights``.
+
+    Raises:
+        ValueError: If ``maskable`` is no function; when called, also without a key, or as `masked_tokens` does.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import models
+        >>> model = models.function(lambda key: {}, lambda params, tokens: jnp.zeros((*tokens.shape, 5)))
+        >>> loss_fn = masked_language_model(model, n_tokens=3, mask_token=4, maskable=lambda tokens: tokens != 3)
+        >>> loss, _ = loss_fn({}, {}, {"inputs": jnp.ones((8, 100), int)}, jax.random.key(0))
+        >>> bool(jnp.isclose(loss, jnp.log(5)))
+        True
+
+    References:
+        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1. https://arxiv.org/abs/1810.04805
+    """
+    if maskable is not None and not callable(maskable):
+        raise ValueError(
+            f"maskable must be a function of the tokens; got {type(maskable).__name__}. Pass lambda tokens: tokens != padding."
+        )
+
+    def loss_fn(params, model_state, batch, key=None):
+        if key is None:
+            raise ValueError("key must be given, for tokens are hidden at random; got None. Evaluate by another loss.")
+        of_mask, of_model = jax.random.split(key)
+        tokens = batch["inputs"]
+        may_hide = None if maskable is None else maskable(tokens)
+        hidden, asked = masking.masked_tokens(of_mask, tokens, maskable=may_hide, **corruption)
+        logits, model_state = model.apply(params, model_state, hidden, of_model)
+        entropies = softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(asked, 0))
+        chosen = (asked >= 0).astype(entropies.dtype)
+        if "weights" in batch:
+            chosen *= batch["weights"][..., None]
+        total = jnp.where(chosen > 0, chosen * entropies, 0).sum()
+        return total / jnp.where(chosen.any(), chosen.sum(), 1), ({}, model_state)
+
+    return loss_fn

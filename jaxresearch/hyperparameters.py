@@ -1,0 +1,134 @@
+"""Hyperparameters: a frozen dataclass and a pytree, whose floats are leaves and whose sizes and choices are static."""
+
+import dataclasses
+import math
+import operator
+import typing
+from typing import Any, TypeVar
+
+import jax
+
+H = TypeVar("H")
+
+
+def swept(
+    default: int | float | tuple[int | float, ...],
+    help: str,
+    *,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    below: int | float | None = None,
+) -> Any:
+    """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
+
+    Args:
+        default: Its value in the plain experiment; a tuple has a leaf for each entry, and its length is static.
+        help: What it means and its unit, in a few words; the command line shows them.
+        above: The value has to be greater.
+        at_least: The value has to be greater or equal.
+        at_most: The value has to be less or equal.
+        below: The value has to be less.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> @hyperparameters
+        ... class Rates:
+        ...     learning_rate: float = swept(1e-3, "step size", above=0)
+        >>> jax.tree.leaves(Rates(learning_rate=0.1))
+        [0.1]
+
+    References:
+        JAX documentation, Pytrees, custom pytree nodes. https://docs.jax.dev/en/latest/custom_pytrees.html
+    """
+    bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
+
+
+def static(default: Any, help: str, *, at_least: int | float | None = None, at_most: int | float | None = None) -> Any:
+    """Returns a field of hyperparameters that is static: a size or a choice, each value of which is another program.
+
+    Args:
+        default: Its value in the plain experiment.
+        help: What it means and its unit, in a few words; the command line shows them.
+        at_least: The value (or each entry of a tuple) has to be greater or equal.
+        at_most: The value (or each entry of a tuple) has to be less or equal.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        >>> jax.tree.leaves(Sizes())
+        []
+
+    References:
+        JAX documentation, Just-in-time compilation, static arguments. https://docs.jax.dev/en/latest/jit-compilation.html
+    """
+    bounds = {"at least": at_least, "at most": at_most}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
+
+
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
+def hyperparameters(cls: type[H]) -> type[H]:
+    """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
+
+    Args:
+        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static; a batch of 0,
+            where the field allows it, is the whole data.
+
+    Returns:
+        The class itself, for use as a decorator.
+
+    Example:
+        >>> @hyperparameters
+        ... class Plain:
+        ...     learning_rate: float = swept(1e-3, "step size", above=0)
+        ...     epochs: int = static(5, "passes over the data", at_least=1)
+        >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
+        10.0
+
+    References:
+        JAX documentation, ``jax.tree_util.register_dataclass``.
+        https://docs.jax.dev/en/latest/_autosummary/jax.tree_util.register_dataclass.html
+    """
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+def check(hyperparameters: Any) -> None:
+    """Raises an error that names the field, the rule and the value, where a hyperparameter breaks its bounds.
+
+    Args:
+        hyperparameters: An instance of a class made by `hyperparameters`, of Python values.
+
+    Raises:
+        ValueError: If a number is not finite, or outside the bounds that its field declares.
+
+    Example:
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        >>> check(Sizes(batch_size=0))
+        Traceback (most recent call last):
+        ...
+        ValueError: batch_size must be at least 1; got 0. It is: examples a step.
+
+    References:
+        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
+    """
+    holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
+    for field in dataclasses.fields(hyperparameters):
+        value = getattr(hyperparameters, field.name)
+        bounds = {rule: bound for rule, bound in field.metadata.get("bounds", {}).items() if bound is not None}
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{field.name} must be finite; got {value}. It is: {field.metadata['help']}.")
+            for rule, bound in bounds.items():
+                if not holds[rule](number, bound):
+                    raise ValueError(
+                        f"{field.name} must be {rule} {bound:g}; got {value}. It is: {field.metadata['help']}."
+                    )

@@ -1,1 +1,0 @@
-"""Privacy: what is kept at rest, encrypted."""
