@@ -52,7 +52,7 @@ test-long: $(VENV)/.installed-test ## those that take longer than five seconds e
 	$(PYTEST) -m 'long and not slow and not faults and not tfds' tests
 
 test-typed: $(VENV)/.installed-test ## the tests again, with every array annotation checked as they run
-	$(PYTEST) -m 'not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
+	$(PYTEST) -m 'not long and not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
 
 test-slow: $(VENV)/.installed-test ## the tests of whole runs: minutes each
 	$(PYTEST) -m slow

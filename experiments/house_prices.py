@@ -2,12 +2,12 @@
 
     jaxresearch run house_prices                                          the line, all 2,930 sales
     jaxresearch run house_prices --data ames --features all --learning-rate 0.1 --epochs 2000
-    jaxresearch sweep house_prices --learning-rate 0.003:1.9:log:8        the step sizes that 100 steps are enough for
-    jaxresearch study house_prices                                        the line, its step size tried on a tenth first
+    jaxresearch sweep house_prices --learning-rate 0.003:1.9:log:8        which step sizes converge in 100 steps
+    jaxresearch study house_prices                                        the line, after trying step sizes on a tenth
 
 Seconds each on two CPU cores. Mean squared error and plain gradient descent on the whole data at each step. Expect
-price = 13,289.6 USD + 111.694 USD a square foot (R2 0.4995), the closed form of least squares to six digits, by each
-seed alike; the second command holds a fifth of the sales out and takes all columns, standardised and one-hot.
+price = 13,289.6 USD + 111.694 USD per square foot (R2 0.4995), the closed form of least squares to six digits, from every
+seed; the second command holds out a fifth of the sales and takes all columns, standardised and one-hot.
 
 The source prints the update rule with a slip. With L = (y - theta x)^2 / 2 the gradient is -x (y - theta x), so the step
 against it is theta <- theta + alpha x (y - theta x). The printed form, with a minus, climbs the loss and diverges.
@@ -26,17 +26,17 @@ class HousePrices:
     """One column, and steps on the whole data."""
 
     learning_rate: float = swept(0.5, "step size of gradient descent; inputs and prices are standardised", above=0)
-    features: str = static("Gr_Liv_Area", "the column of the line, or: all")
-    batch_size: int = static(0, "examples a step; 0: all of them, plain gradient descent", at_least=0)
+    features: str = static("Gr_Liv_Area", "the column of the line, or all")
+    batch_size: int = static(0, "examples per step; 0: all of them, plain gradient descent", at_least=0)
     epochs: int = static(100, "passes over the data", at_least=1)
 
 
 def collect(source, *, target=None):
-    """Returns the sales. Those of the line are all of them, in both parts: it describes them and forecasts nothing."""
+    """Returns the sales; for the line all of them in both parts, since it describes them and forecasts nothing."""
     if source != "ames:all":
         return data.load(source, target=target)
     if target is not None:
-        raise ValueError(f"target must be left out with ames:all, whose prices it is about; got {target!r}.")
+        raise ValueError(f"target must be left out with ames:all, got {target!r}. Its target is the price.")
     sales = data.load("ames")
     parts = (sales.train, sales.test)
     columns = {name: np.concatenate([part["inputs"][name] for part in parts]) for name in sales.train["inputs"]}
@@ -52,35 +52,37 @@ def preprocess(collected):
     return encoded._replace(**parts)
 
 
-def model(hyperparameters, card):
-    """Returns the linear model of one column, or of all."""
-    column = hyperparameters.features
-    if column != "all" and (column not in card.feature_names or "=" in column):
-        raise ValueError(f"features must be all or a column of numbers; got {column!r}. Choose one of the table's.")
-    chosen = slice(None) if column == "all" else [card.feature_names.index(column)]
-    linear = models.linear(card.n_features if column == "all" else 1, 1)
+def algorithm(h, card, plan, fitted):
+    """Returns a linear model of one column, or of all, trained by plain gradient descent."""
+    if h.features != "all" and (h.features not in card.feature_names or "=" in h.features):
+        raise ValueError(f"features must be all or a column of numbers, got {h.features!r}. Choose one of the table's.")
+    chosen = slice(None) if h.features == "all" else [card.feature_names.index(h.features)]
+    linear = models.linear(card.n_features if h.features == "all" else 1, 1)
 
     def apply(params, model_state, inputs, key=None):
         return linear.apply(params, model_state, inputs[:, chosen], key)
 
-    return models.Model(linear.init, apply)
+    return training.supervised(
+        models.Model(linear.init, apply),
+        losses.half_squared_error,
+        optimizer=training.gradient_descent(h.learning_rate),
+        metrics={"r2": metrics.r2()},
+        estimator=plan.estimator,
+    )
 
 
-def report(hyperparameters, params, collected, dataset):
-    """Returns the line in USD and square feet, whatever scaling was used inside."""
-    if hyperparameters.features == "all":
-        return (
-            f"{dataset.card.n_features} features; the target's spread is {_scale(collected.train['targets'])[1]:,.0f}"
-        )
-    column = collected.train["inputs"][hyperparameters.features]
-    (x_mean, x_scale), (y_mean, y_scale) = _scale(column), _scale(collected.train["targets"])
-    layer = params["Dense_0"]  # of all seeds; the line is that of the first
+def report(h, state, collected, dataset):
+    """Returns the line of the first seed in USD and square feet, whatever scaling was used inside."""
+    y_mean, y_scale = _scale(collected.train["targets"])
+    if h.features == "all":
+        return f"{dataset.card.n_features} features; the standard deviation of the target is {y_scale:,.0f}"
+    x_mean, x_scale = _scale(collected.train["inputs"][h.features])
+    layer = state.params["Dense_0"]
     bias, weight = float(layer["bias"][0, 0]), float(layer["kernel"][0, 0, 0])
     slope = weight * y_scale / x_scale
     intercept = y_mean + bias * y_scale - slope * x_mean
-    name = hyperparameters.features
-    unit = "a square foot" if "Area" in name or "SF" in name else "a unit"
-    return f"price = {intercept:,.1f} USD + {slope:.3f} USD {unit} x {name}"
+    unit = "square foot" if "Area" in h.features or "SF" in h.features else "unit"
+    return f"price = {intercept:,.1f} USD + {slope:.3f} USD per {unit} x {h.features}"
 
 
 def _scale(values):
@@ -95,11 +97,8 @@ experiment = Experiment(
     source="ames:all",
     collect=collect,
     preprocess=preprocess,
-    model=model,
-    loss_fn=lambda model, hyperparameters: training.supervised(model, losses.half_squared_error),
-    optimizer=lambda hyperparameters, n_steps: training.gradient_descent(hyperparameters.learning_rate),
-    metrics=lambda card: {"r2": metrics.r2()},
+    algorithm=algorithm,
     report=report,
-    # The loss of the line has curvature 1, so that steps below 2 converge; those on all columns have to be smaller.
+    # The loss of the line has curvature 1, so step sizes below 2 converge; with all columns they have to be smaller.
     adjust=adjust.grid(learning_rate=[0.02, 0.05, 0.2, 0.5, 1.0, 1.5]),
 )

@@ -3,21 +3,37 @@
 import os
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from jaxtyping import Array, PyTree
 
 AXIS = "runs"
 
 
-def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
-    """Returns arrays of a sweep on the devices that ``n_runs`` runs are spread over: what they share is copied to each.
+def available() -> int:
+    """Returns the number of devices that the code being traced may spread its work over.
 
-    Without it, arrays in host memory are copied at every call of the compiled sweep.
+    Inside `jax.shard_map` that is 1: each device traces the same program, and runs it by itself.
+
+    Returns:
+        The number of devices of the default backend, or 1 inside `jax.shard_map`.
+
+    Example:
+        >>> available() == len(jax.devices())
+        True
+    """
+    return 1 if get_abstract_mesh().manual_axes else len(jax.devices())
+
+
+def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
+    """Returns the arrays of a sweep on the devices that its runs are spread over.
+
+    Arrays that stay in host memory are copied at every call of the compiled sweep.
 
     Args:
-        tree: Arrays, as the data of a run.
+        tree: Arrays, such as the data of a run.
         n_runs: Length of the swept axis.
-        axis: 0 where the arrays have the axis of the runs, so that each device needs its own share; None where all share.
+        axis: 0 if the arrays have an axis of runs, which is split over the devices; None if all runs use the same arrays,
+            which are copied to each device.
 
     Returns:
         The same tree of device arrays.
@@ -26,10 +42,6 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
         >>> import numpy as np
         >>> place({"inputs": np.zeros((2, 3))}, n_runs=4)["inputs"].shape
         (2, 3)
-
-    References:
-        JAX documentation, Distributed arrays and automatic parallelization.
-        https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
     """
     n_devices = min(len(jax.devices()), n_runs)
     divides = axis == 0 and n_runs % n_devices == 0
@@ -37,27 +49,22 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
 
 
 def split_cpu() -> int:
-    """Returns the number of CPU devices, after making it one a core; call it before the first array is made.
+    """Make each CPU core a device of its own, so that a sweep uses all of them; call it before creating any array.
 
-    Where a sweep runs on the CPU, this is what lets it use all cores. Accelerators are not touched by it.
+    Accelerators are not affected.
 
     Returns:
-        The number of cores this process may use.
-
-    Example:
-        In a process of its own, since it has to come before anything else:
-
-        >>> import subprocess, sys
-        >>> code = "import jax; from jaxresearch import sweeps; print(devices.split_cpu() == len(jax.devices('cpu')))"
-        >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-        'True'
+        The number of CPU devices: the cores that this process may use.
 
     Raises:
-        RuntimeError: If JAX has been used already, with another number of CPU devices.
+        RuntimeError: If JAX is already initialised with a different number of CPU devices.
 
-    References:
-        JAX documentation, configuration option ``jax_num_cpu_devices``.
-        https://docs.jax.dev/en/latest/config_options.html
+    Example:
+        At the start of a program on a machine with eight cores:
+
+        >>> from jaxresearch import devices
+        >>> devices.split_cpu()  # doctest: +SKIP
+        8
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jax.config.values["jax_num_cpu_devices"] != n_cores:
@@ -66,10 +73,10 @@ def split_cpu() -> int:
 
 
 def mesh_of(n_devices: int) -> Mesh:
-    """Returns the first devices as one axis, named ``AXIS``.
+    """Returns a mesh of the first ``n_devices`` devices with a single axis, ``AXIS``.
 
     Args:
-        n_devices: How many, 1 or more.
+        n_devices: At least 1.
 
     Returns:
         A mesh of one axis.
@@ -77,8 +84,5 @@ def mesh_of(n_devices: int) -> Mesh:
     Example:
         >>> mesh_of(1).axis_names
         ('runs',)
-
-    References:
-        JAX documentation, ``jax.make_mesh``. https://docs.jax.dev/en/latest/_autosummary/jax.make_mesh.html
     """
     return jax.make_mesh((n_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:n_devices])

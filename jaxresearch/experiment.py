@@ -1,60 +1,49 @@
-"""What a researcher declares: hyperparameters, the stages of the research loop as pure functions, a claim.
+"""What a researcher declares: a question, a claim, hyperparameters, and the algorithm that answers it.
 
-`Experiment` names the stages; `program` joins them into the pure functions of a run, to be compiled, swept, differentiated ...
+`program` makes of it the pure functions of a run, to be compiled, swept, differentiated ...
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import optax
-
 from jaxresearch import data, gradients, sampling, training
 from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset
-from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
-from jaxresearch.metrics import Metric
-from jaxresearch.models import Model
+from jaxresearch.gradients import Batch, Metrics
 from jaxresearch.statistics import Claim
-from jaxresearch.training import Step, TrainState
+from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 
 H = TypeVar("H")
-
-# What the command line asks of every run, and of every study.
-RUN_OPTIONS = frozenset(
-    "seeds folds train_examples init_from data target directory smoke save_every on_nonfinite encrypt_with track rounds seconds "
-    "fresh_seeds".split()
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[H]):
-    """A question and the stages that answer it: collect, preprocess, train (four functions), evaluate, and the claim.
+    """A question and the functions that answer it: collect, preprocess, the algorithm, the report, and the claim.
 
-    Each stage is a function, so that one can be exchanged without touching the others::
+    Each is a function, so that one can be exchanged without touching the others::
 
-        collect      (source, *, target=None) -> Dataset                   the only one that reads files
-        preprocess   (dataset) -> Dataset of arrays                        fitted on the training part alone
-        model        (hyperparameters, card) -> Model                      card: the shapes and classes of the data
-        loss_fn      (model, hyperparameters) -> loss_fn
-        optimizer    (hyperparameters, n_steps) -> Optax transformation    may use swept values
-        estimator    (loss_fn, hyperparameters) -> gradient estimator      plain unless given
-        step         (estimator, optimizer) -> step                        `jaxresearch.training.step` unless given
-        metrics      (card) -> metrics of the evaluation by name
-        report       (hyperparameters, params, collected, dataset) -> text  what the fitted models (an axis of seeds) say
-        adjust       (history) -> Proposal or None                         what a study tries next: `jaxresearch.adjust`
+        collect      (source, *, target=None) -> Dataset                     the only one that reads files
+        preprocess   (dataset) -> Dataset of arrays                          fitted on the training part alone
+        algorithm    (hyperparameters, card, plan, fitted) -> Algorithm      may use swept values
+        report       (hyperparameters, state, collected, dataset) -> text    what the trained models (an axis of seeds) say
+        adjust       (history) -> Proposal or None                           what a study tries next: `jaxresearch.adjust`
+
+    ``card`` describes shapes and classes of the data, ``plan`` says how many steps there are and how gradients are to be
+    estimated (``plan.estimator``), ``fitted`` is empty as yet.
 
     Attributes:
         question: What is asked, in a sentence.
-        claim: What is claimed, decided by the interval over seeds.
-        hyperparameters: The plain settings, an instance of a class made by `hyperparameters`.
-        source: Where the data comes from unless the user says otherwise; as for `jaxresearch.data.load`.
+        claim: What is claimed; the interval of its metric decides it.
+        hyperparameters: The plain settings, an instance of a class made by `hyperparameters`, with static ``batch_size`` and
+            ``epochs``; ``n_steps`` may stand in place of ``epochs``, and has to without data.
+        algorithm: What is trained and how it is evaluated.
+        source: Where the data comes from unless the user says otherwise, as for `jaxresearch.data.load`; None where the
+            algorithm needs no data.
         target: The column to predict, where the source is a table.
-        evaluation_batch: Examples of the test part that are seen at a time: fewer, where outputs are large.
 
     Raises:
-        ValueError: If the hyperparameters lack a static ``batch_size`` or ``epochs``, or have a field that is called as
-            one of the command line's own options.
+        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs.
 
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
@@ -63,127 +52,157 @@ class Experiment(Generic[H]):
     question: str
     claim: Claim
     hyperparameters: H
-    source: str
-    model: Callable[[H, DataCard], Model]
-    loss_fn: Callable[[Model, H], LossFn]
-    optimizer: Callable[[H, int], optax.GradientTransformation]
-    metrics: Callable[[DataCard], dict[str, Metric]]
+    algorithm: Callable[[H, DataCard, Plan, Any], Algorithm]
+    source: str | None = None
     target: str | None = None
     collect: Callable[..., Dataset] = data.load
     preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
-    report: Callable[[H, Any, Dataset, Dataset], str] | None = None
+    report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
-    evaluation_batch: int = 1000
-    estimator: Callable[[LossFn, H], GradientEstimator] = lambda loss_fn, _: gradients.plain(loss_fn)
-    step: Callable[[GradientEstimator, optax.GradientTransformation], Step] = training.step
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
             raise ValueError("hyperparameters must be an instance of a class under @hyperparameters. Decorate it.")
-        is_static = {field.name: field.metadata.get("static") for field in dataclasses.fields(self.hyperparameters)}
-        for name in ("batch_size", "epochs"):
-            if not is_static.get(name):
+        static = {field.name for field in dataclasses.fields(self.hyperparameters) if field.metadata.get("static")}
+        length = "n_steps" if "n_steps" in static else "epochs"
+        for name in (length,) if self.source is None else ("batch_size", length):
+            if name not in static:
                 raise ValueError(f"hyperparameters must have a static field {name!r}. Write: {name}: int = static(...)")
-        for name in is_static.keys() & RUN_OPTIONS:
-            raise ValueError(f"hyperparameters must not be called as an option of every run; got {name!r}. Rename it.")
+
+
+def without_data(experiment: Experiment) -> Dataset:
+    """Returns the dataset of an experiment whose algorithm needs no data.
+
+    Args:
+        experiment: Its question names the data card.
+
+    Returns:
+        Empty parts.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> without_data(loading.load("mnist")).n_train
+        0
+    """
+    return Dataset({}, {}, {}, DataCard(name="none", source=f"drawn by the algorithm: {experiment.question}"))
+
+
+def plan(
+    hyperparameters: Any,
+    n_examples: int,
+    *,
+    evaluate_every: int | None = None,
+    estimator: EstimatorOf = gradients.plain,
+) -> Plan:
+    """Returns how long a run with these hyperparameters is and what its steps see: the one place where steps are counted.
+
+    Args:
+        hyperparameters: Give ``batch_size`` (0 for the whole data) and ``epochs``, or ``n_steps`` in its place.
+        n_examples: Length of the training data; 0 without data.
+        evaluate_every: Steps between two looks at the validation data, 0 for once per epoch; None for no look.
+        estimator: Makes the gradient estimator from a loss_fn.
+
+    Returns:
+        A plan.
+
+    Raises:
+        ValueError: If a size is out of range for the data.
+
+    Example:
+        >>> from jaxresearch.hyperparameters import hyperparameters, static
+        >>> @hyperparameters
+        ... class Sizes:
+        ...     batch_size: int = static(32, "examples per step")
+        ...     epochs: int = static(5, "passes over the data")
+        >>> plan(Sizes(), 60_000, evaluate_every=0)[:3]
+        (32, 9375, 1875)
+    """
+    batch_size = getattr(hyperparameters, "batch_size", 0) or n_examples
+    if not n_examples:
+        batch_size = per_epoch = 0
+    else:
+        per_epoch = sampling.steps_per_epoch(n_examples, batch_size=batch_size)
+    if not hasattr(hyperparameters, "n_steps"):
+        if not n_examples:
+            raise ValueError(
+                "hyperparameters must have n_steps where there is no data to count epochs by. Write: n_steps: int = ..."
+            )
+        planned = training.plan_of(
+            n_examples, batch_size=batch_size, epochs=hyperparameters.epochs, estimator=estimator
+        )
+    elif hyperparameters.n_steps < 1:
+        raise ValueError(f"n_steps must be 1 or more, got {hyperparameters.n_steps}. Pass the steps of a run.")
+    else:
+        planned = Plan(batch_size, hyperparameters.n_steps, estimator=estimator)
+    if evaluate_every is None:
+        return planned
+    if evaluate_every < 0:
+        raise ValueError(f"evaluate_every must be 0 or more steps, got {evaluate_every}. Pass 0 for once per epoch.")
+    return planned._replace(evaluate_every=min(evaluate_every or per_epoch or planned.n_steps, planned.n_steps))
 
 
 class Program(NamedTuple):
     """The pure functions of an experiment on data of one kind, ready for any JAX transform.
 
-    ``init(key, hyperparameters, data) -> state``, ``advance(key, hyperparameters, state, data, n_steps) -> (state,
-    history)``, ``run(key, hyperparameters, data) -> (state, history)`` and ``evaluate(hyperparameters, state, data) ->
-    metrics``; ``run`` is ``init`` and ``advance`` by all steps.
+    ==============  =====================================================================================
+    ``plan``        ``(hyperparameters) -> Plan``
+    ``algorithm``   ``(hyperparameters) -> Algorithm``
+    ``init``        ``(key, hyperparameters) -> state``
+    ``advance``     ``(key, hyperparameters, state, data, step, n_steps) -> (state, history)``
+    ``look``        ``(key, hyperparameters, state, validation, step) -> (state, metrics)``
+    ``run``         ``(key, hyperparameters, data, validation=None) -> (state, history)``: all of the above
+    ``evaluate``    ``(key, hyperparameters, state, data) -> metrics`` of the state's outcome
+    ==============  =====================================================================================
     """
 
-    init: Callable[[Any, Any, Batch], TrainState]
-    advance: Callable[[Any, Any, TrainState, Batch, int], tuple[TrainState, Metrics]]
-    run: Callable[[Any, Any, Batch], tuple[TrainState, Metrics]]
-    evaluate: Callable[[Any, TrainState, Batch], Metrics]
+    plan: Callable[[Any], Plan]
+    algorithm: Callable[[Any], Algorithm]
+    init: Callable[[Any, Any], State]
+    advance: Callable[[Any, Any, State, Batch, Any, int], tuple[State, Metrics]]
+    look: Callable[[Any, Any, State, Batch, Any], tuple[State, Metrics]]
+    run: Callable[..., tuple[State, Metrics]]
+    evaluate: Callable[[Any, Any, State, Batch], Metrics]
 
 
-def batch_size(hyperparameters: Any, n_examples: int) -> int:
-    """Returns the number of examples a step: what ``batch_size`` says, or all of them where it is 0.
-
-    Args:
-        hyperparameters: Gives ``batch_size``; its field allows 0 by ``at_least=0``.
-        n_examples: Length of the training data.
-
-    Returns:
-        Examples a step; whether they fit the data is for `n_steps` to check.
-
-    Example:
-        >>> @hyperparameters
-        ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step; 0: all", at_least=0)
-        >>> batch_size(Sizes(), 2930), batch_size(Sizes(batch_size=0), 2930)
-        (32, 2930)
-
-    References:
-        Bottou, Curtis and Nocedal (2018), Optimization methods for large-scale machine learning, SIAM Review 60(2), section
-        3 (stochastic and batch methods). https://arxiv.org/abs/1606.04838
-    """
-    return hyperparameters.batch_size or n_examples
-
-
-def n_steps(hyperparameters: Any, n_examples: int) -> int:
-    """Returns the number of steps of a whole run.
+def program(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    evaluate_every: int | None = None,
+    estimator: EstimatorOf = gradients.plain,
+) -> Program:
+    """Returns the pure functions of an experiment for data like this.
 
     Args:
-        hyperparameters: Gives ``batch_size`` and ``epochs``.
-        n_examples: Length of the training data.
-
-    Returns:
-        Epochs times whole batches in the data.
-
-    Raises:
-        ValueError: If the batch is larger than the data, or there is no epoch.
-
-    Example:
-        >>> @hyperparameters
-        ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step")
-        ...     epochs: int = static(5, "passes over the data")
-        >>> n_steps(Sizes(), 60_000)
-        9375
-
-    References:
-        Goodfellow, Bengio and Courville (2016), Deep Learning, section 8.1.3.
-        https://www.deeplearningbook.org/contents/optimization.html
-    """
-    if hyperparameters.epochs < 1:
-        raise ValueError(f"epochs must be 1 or more; got {hyperparameters.epochs}. Pass the passes over the data.")
-    size = batch_size(hyperparameters, n_examples)
-    return hyperparameters.epochs * sampling.steps_per_epoch(n_examples, batch_size=size)
-
-
-def program(experiment: Experiment, card: DataCard) -> Program:
-    """Returns the pure functions of an experiment for data of the kind that the card describes.
-
-    Args:
-        experiment: The stages.
-        card: Describes the preprocessed data: its features and classes.
+        experiment: What is asked.
+        dataset: Preprocessed data; its card and the length of its training part count, its arrays do not.
+        evaluate_every: As for `plan`.
+        estimator: As for `plan`.
 
     Returns:
         Functions without side effects; compile, vmap or differentiate them as you need.
 
+    Raises:
+        ValueError: When called, as `plan`.
+
     Example:
-        >>> import numpy as np
+        >>> import jax, numpy as np
         >>> from jaxresearch import losses, metrics, models
+        >>> from jaxresearch.hyperparameters import hyperparameters, static
         >>> @hyperparameters
         ... class Line:
-        ...     batch_size: int = static(4, "examples a step")
-        ...     epochs: int = static(30, "passes")
-        >>> experiment = Experiment(
-        ...     question="A line?", claim=Claim(text="R2", metric="test/r2", at_least=0.9), hyperparameters=Line(), source="",
-        ...     model=lambda h, card: models.linear(card.n_features, 1),
-        ...     loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
-        ...     optimizer=lambda h, n_steps: training.gradient_descent(0.3),
-        ...     metrics=lambda card: {"r2": metrics.r2()})
+        ...     batch_size: int = static(4, "examples per step")
+        ...     epochs: int = static(30, "passes over the data")
+        >>> def algorithm(h, card, plan, fitted):
+        ...     return training.supervised(models.linear(card.n_features, 1), losses.half_squared_error,
+        ...                                optimizer=training.gradient_descent(0.3), metrics={"r2": metrics.r2()})
+        >>> claim = Claim(text="R2", metric="test/r2", at_least=0.9)
+        >>> experiment = Experiment(question="A line?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
         >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
-        >>> line = program(experiment, DataCard(name="line", source="", feature_shape=(1,)))
-        >>> state, history = line.run(jax.random.key(0), Line(), {"inputs": x, "targets": 2 * x})
-        >>> bool(line.evaluate(Line(), state, {"inputs": x, "targets": 2 * x})["r2"] > 0.99)
+        >>> part = {"inputs": x, "targets": 2 * x}
+        >>> line = program(experiment, Dataset(part, part, None, DataCard(name="line", source="", feature_shape=(1,))))
+        >>> state, history = line.run(jax.random.key(0), Line(), part)
+        >>> bool(line.evaluate(jax.random.key(0), Line(), state, part)["r2"] > 0.99)
         True
 
     References:
@@ -191,27 +210,33 @@ def program(experiment: Experiment, card: DataCard) -> Program:
         https://mlsys.org/Conferences/doc/2018/146.pdf
     """
 
-    def parts(hyperparameters: Any, data: Batch) -> tuple[Model, optax.GradientTransformation]:
-        total = n_steps(hyperparameters, data["targets"].shape[0])
-        return experiment.model(hyperparameters, card), experiment.optimizer(hyperparameters, total)
+    def plan_for(hyperparameters: Any) -> Plan:
+        return plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
 
-    def init(key, hyperparameters, data):
-        model, optimizer = parts(hyperparameters, data)
-        return training.init(key, model=model, optimizer=optimizer)
+    def algorithm(hyperparameters: Any) -> Algorithm:
+        made = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), {})
+        if not isinstance(made, Algorithm):
+            raise ValueError(
+                f"algorithm must return an Algorithm, got {type(made).__name__}. Return training.supervised(...)."
+            )
+        return made
 
-    def advance(key, hyperparameters, state, data, n_steps):
-        model, optimizer = parts(hyperparameters, data)
-        estimator = experiment.estimator(experiment.loss_fn(model, hyperparameters), hyperparameters)
-        step, size = experiment.step(estimator, optimizer), batch_size(hyperparameters, data["targets"].shape[0])
-        return training.advance(key, state, data, step=step, batch_size=size, n_steps=n_steps)
+    def init(key, hyperparameters):
+        return training.init(key, algorithm=algorithm(hyperparameters))
 
-    def run(key, hyperparameters, data):
-        total = n_steps(hyperparameters, data["targets"].shape[0])
-        return advance(key, hyperparameters, init(key, hyperparameters, data), data, total)
+    def advance(key, hyperparameters, state, data, step, n_steps):
+        batch_size = plan_for(hyperparameters).batch_size
+        return training.advance(
+            key, state, data, step, algorithm=algorithm(hyperparameters), batch_size=batch_size, n_steps=n_steps
+        )
 
-    def evaluate(hyperparameters, state, data):
-        model = experiment.model(hyperparameters, card)
-        size = experiment.evaluation_batch
-        return training.evaluate(state, data, model=model, metrics=experiment.metrics(card), batch_size=size)
+    def look(key, hyperparameters, state, validation, step):
+        return training.look(key, state, validation, step, algorithm=algorithm(hyperparameters))
 
-    return Program(init, advance, run, evaluate)
+    def run(key, hyperparameters, data, validation=None):
+        return training.run(key, data, validation, algorithm=algorithm(hyperparameters), plan=plan_for(hyperparameters))
+
+    def evaluate(key, hyperparameters, state, data):
+        return training.evaluate(key, state, data, algorithm=algorithm(hyperparameters))
+
+    return Program(plan_for, algorithm, init, advance, look, run, evaluate)

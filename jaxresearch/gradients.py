@@ -1,7 +1,7 @@
 """Gradient estimators: each is ``(params, model_state, batch, key) -> (gradient, metrics, model_state)``.
 
 An estimator is made from a loss_fn, ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, or from
-another estimator. All have the one signature, so they exchange and compose::
+another estimator. All have the same signature, so they are interchangeable and compose::
 
     clipped(accumulated(plain(loss_fn), n_micro_batches=4), max_norm=1.0)
 """
@@ -16,10 +16,12 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
+from jaxresearch import devices
+
 Params = PyTree[Array]
 ModelState = PyTree[Array]
 Batch = dict[str, Any]
-Metrics = dict[str, Array]
+Metrics = dict[str, Any]  # arrays
 LossFn = Callable[..., tuple[Float[Array, ""], tuple[Metrics, ModelState]]]
 _PARTS = "parts"
 GradientEstimator = Callable[..., tuple[Params, Metrics, ModelState]]
@@ -32,7 +34,7 @@ def plain(loss_fn: LossFn) -> GradientEstimator:
         loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; the loss is a scalar.
 
     Returns:
-        A gradient estimator. Its metrics are those of ``loss_fn`` and the loss, as ``"loss"``.
+        A gradient estimator. Its metrics are those of ``loss_fn``, and the loss as ``"loss"``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -42,10 +44,6 @@ def plain(loss_fn: LossFn) -> GradientEstimator:
         >>> gradient, metrics, _ = plain(loss_fn)(jnp.array(0.0), {}, batch, jax.random.key(0))
         >>> float(gradient), float(metrics["loss"])
         (-5.0, 5.0)
-
-    References:
-        Rumelhart, Hinton and Williams (1986), Learning representations by back-propagating errors, Nature 323,
-        equation 3. https://doi.org/10.1038/323533a0
     """
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -57,19 +55,19 @@ def plain(loss_fn: LossFn) -> GradientEstimator:
 
 
 def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> GradientEstimator:
-    r"""Returns the estimator that sees a batch in equal parts, one after another, to save memory.
+    r"""Returns the estimator that processes a batch in equal parts, one after another, to save memory.
 
-    The parts are joined by their weights, :math:`g = \sum_i w_i g_i / \sum_i w_i`, where :math:`w_i` is the sum of
-    the part's ``weights`` where the batch carries them, else 1. So the joined gradient is that of the whole batch
-    for any loss that is a (weighted) mean over examples. Metrics are joined the same way. The model state goes through
-    the parts in order (batch statistics therefore see the smaller parts), and each part has a key of its own.
+    The parts are averaged by weight, :math:`g = \sum_i w_i g_i / \sum_i w_i`, where :math:`w_i` is the sum of the part's
+    ``weights`` if the batch has them, else 1. The result is the gradient of the whole batch for any loss that is a
+    (weighted) mean over examples. Metrics are averaged the same way. The model state passes through the parts in order
+    (so batch statistics see the smaller parts), and each part has its own key.
 
     Args:
         estimator: The estimator for one part.
-        n_micro_batches: Number of parts, 1 or more; it has to divide the batch.
+        n_micro_batches: Number of parts, at least 1; has to divide the batch.
 
     Returns:
-        A gradient estimator with the metrics of ``estimator``, float32 also where these count: the mean of 3 and 4 is 3.5.
+        A gradient estimator with the metrics of ``estimator``, in float32 or wider: the mean of the counts 3 and 4 is 3.5.
 
     Raises:
         ValueError: If ``n_micro_batches`` is not positive, or (when called) does not divide the batch.
@@ -89,23 +87,22 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
     """
     if n_micro_batches < 1:
         raise ValueError(
-            f"n_micro_batches must be 1 or more; got {n_micro_batches}. Pass 1 for the whole batch at once."
+            f"n_micro_batches must be at least 1; got {n_micro_batches}. Pass 1 for the whole batch at once."
         )
 
     def accumulating(params, model_state, batch, key):
         parts = jax.tree.map(lambda leaf: _cut(leaf, n_micro_batches), batch)
         first = jax.tree.map(lambda leaf: leaf[0], parts)
         made = jax.eval_shape(estimator, params, model_state, first, key)[:2]
-        # One sum for all parts, not a stack of them: parts are made to save memory. At least in float32.
+        # One running sum, not a stack of the parts, to save memory; in float32 or wider.
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), made)
 
         def visit(carry, numbered_part):
             model_state, total, sums = carry
             i, part = numbered_part
+            part, weight = _weighed(part)
             gradient, metrics, model_state = estimator(params, model_state, part, jax.random.fold_in(key, i))
-            weight = jnp.sum(part["weights"]) if "weights" in part else jnp.ones(())
-            # A part of padding alone has no loss (0 / 0): it must count nothing, not nan.
-            weighted = jax.tree.map(lambda x: jnp.where(weight > 0, weight * x, 0.0), (gradient, metrics))
+            weighted = jax.tree.map(lambda x: _weighted(x, weight), (gradient, metrics))
             sums = jax.tree.map(lambda s, x: s + x.astype(s.dtype), sums, weighted)
             return (model_state, total + weight.astype(total.dtype), sums), None
 
@@ -119,23 +116,33 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
 
 
 def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> GradientEstimator:
-    r"""Returns the estimator that sees a batch in equal parts, one a device, at the same time.
+    r"""Returns the estimator that processes a batch in equal parts, one per device, in parallel.
 
-    The parts are joined as those of `accumulated` are, by their weights, and each has a key of its own; the gradient is that of
-    `accumulated` with as many parts, up to the order of sums. Parameters are on all devices. The model state is the mean over
-    the parts, and whole numbers in it (counts of calls) the greatest of them. A CPU counts as one device, unless
-    `jaxresearch.devices.split_cpu` was called first. It is for runs of one's own: a sweep, as the command line makes it, has
-    spread its runs over the devices already.
+    The parts are averaged by weight as in `accumulated`, and each has its own key: the gradient is that of `accumulated` with
+    as many parts, up to the order of sums. Parameters are replicated. All parts start from the same model state, and their
+    new states are joined by kind:
+
+    =================  =======================================================
+    leaf               joined by
+    =================  =======================================================
+    floats             their mean
+    integers, bools    their maximum (counts of calls agree on all devices)
+    typed random keys  the first part's key
+    =================  =======================================================
+
+    A CPU counts as one device, unless `jaxresearch.devices.split_cpu` was called first. A sweep with the layout "devices"
+    has already split its runs over the devices, so an estimator inside it cannot use them too.
 
     Args:
         estimator: The estimator for one part.
-        n_devices: How many devices, 1 or more; all of the backend unless given. It has to divide the batch.
+        n_devices: Number of devices; all of the backend by default. Has to divide the batch.
 
     Returns:
-        A gradient estimator with the metrics of ``estimator``, float32 also where these count: the mean of 3 and 4 is 3.5.
+        A gradient estimator with the metrics of ``estimator``, in float32 or wider: the mean of the counts 3 and 4 is 3.5.
 
     Raises:
-        ValueError: If there are fewer devices, or (when called) their number does not divide the batch.
+        ValueError: If there are fewer devices or, when called, if their number does not divide the batch or the call is
+            inside a sweep over devices.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -154,36 +161,35 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
     n = n_all if n_devices is None else n_devices
     if not 1 <= n <= n_all:
         raise ValueError(
-            f"n_devices must be from 1 to the {n_all} devices that there are; got {n}. Leave it out for all."
+            f"n_devices must be between 1 and the number of devices, {n_all}; got {n}. Leave it out to use all."
         )
     mesh = jax.make_mesh((n,), (_PARTS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:n])
 
     def of_part(params, model_state, part, key):
+        part, weight = _weighed(part)
         own_key = jax.random.fold_in(key, jax.lax.axis_index(_PARTS))
         gradient, metrics, model_state = estimator(params, model_state, part, own_key)
-        weight = jnp.sum(part["weights"]) if "weights" in part else jnp.ones(())
 
-        def weighed(leaf):
-            # A part of padding alone has no loss (0 / 0): it must count nothing, not nan.
-            return jnp.where(weight > 0, weight * leaf, 0.0).astype(jnp.promote_types(leaf.dtype, jnp.float32))
+        def weighted(leaf):
+            return _weighted(leaf, weight).astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
-        # One vector, for each array that is summed over devices by itself makes them wait for each other once.
-        vector, unravel = ravel_pytree((jax.tree.map(weighed, (gradient, metrics)), weight))
+        # One vector: arrays that are summed over devices one by one wait for each other each time.
+        vector, unravel = ravel_pytree((jax.tree.map(weighted, (gradient, metrics)), weight))
         sums, total = unravel(jax.lax.psum(vector, _PARTS))
         means = jax.tree.map(lambda s: s / total, sums)
         mean_gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], gradient)
-
-        def agreed(leaf):
-            is_float = jnp.issubdtype(leaf.dtype, jnp.inexact)
-            return jax.lax.pmean(leaf, _PARTS) if is_float else jax.lax.pmax(leaf, _PARTS)
-
-        return mean_gradient, means[1], jax.tree.map(agreed, model_state)
+        return mean_gradient, means[1], jax.tree.map(_joined, model_state)
 
     def over_devices(params, model_state, batch, key):
+        if devices.available() < n_all:
+            raise ValueError(
+                "sharded must not be inside a sweep over devices or another shard_map; they use the devices already. "
+                "Use accumulated instead, or sweep with layout='vmap'."
+            )
         for leaf in jax.tree.leaves(batch):
             _require_divides(leaf, n, "n_devices")
         specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(_PARTS), PartitionSpec())
-        # What each part gives is the same on all devices after psum, which is not followed through a scan's carry.
+        # All outputs are replicated, but JAX cannot infer that through the carry of a scan.
         split = jax.shard_map(of_part, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         return split(params, model_state, batch, key)
 
@@ -191,16 +197,19 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
 
 
 def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""]) -> GradientEstimator:
-    r"""Returns the estimator whose gradient is scaled down to a global norm of ``max_norm`` where it is longer.
+    r"""Returns the estimator that scales a gradient whose global norm exceeds ``max_norm`` down to that norm.
 
     .. math:: g \leftarrow g \min(1, c / \lVert g \rVert_2)
 
+    Where this is not differentiable, derivatives are defined: at a norm of exactly ``max_norm`` those of the unclipped
+    gradient, and at a gradient of zero the norm has the derivative 0.
+
     Args:
-        estimator: The estimator to be clipped.
+        estimator: The estimator to clip.
         max_norm: Largest Euclidean norm over all parameters, positive; may be swept.
 
     Returns:
-        A gradient estimator whose metrics hold the norm before clipping, as ``"gradient_norm"``, besides.
+        A gradient estimator with one more metric, ``"gradient_norm"``: the norm before clipping.
 
     Raises:
         ValueError: If ``max_norm`` is a Python number and not positive.
@@ -223,7 +232,9 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
 
     def clipping(params, model_state, batch, key):
         gradient, metrics, model_state = estimator(params, model_state, batch, key)
-        norm = optax.tree.norm(gradient)
+        squared = optax.tree.norm(gradient, squared=True)
+        # Both branches of a `where` are differentiated: the root and the quotient get harmless values where unused.
+        norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
         scale = jnp.where(norm > max_norm, max_norm / jnp.where(norm > max_norm, norm, 1.0), 1.0)
         gradient = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradient)
         return gradient, {**metrics, "gradient_norm": norm}, model_state
@@ -231,14 +242,38 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
     return clipping
 
 
+def _weighed(part: Batch) -> tuple[Batch, Array]:
+    """Returns a part and its total weight; a part without weight is seen with weights of 1.
+
+    The loss of padding alone is 0 / 0: multiplied by a weight of 0, its derivative would still be nan.
+    """
+    if "weights" not in part:
+        return part, jnp.ones(())
+    weight = jnp.sum(part["weights"])
+    return {**part, "weights": jnp.where(weight > 0, part["weights"], 1)}, weight
+
+
+def _weighted(leaf: Array, weight: Array) -> Array:
+    """Returns a part's value times its weight: 0 for a part without weight, whatever its value."""
+    return jnp.where(weight > 0, weight * jnp.where(weight > 0, leaf, 0), 0.0)
+
+
+def _joined(leaf: Array) -> Array:
+    """Returns one leaf of the model states of all parts."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = jnp.where(jax.lax.axis_index(_PARTS) == 0, jax.random.key_data(leaf), 0)
+        return jax.random.wrap_key_data(jax.lax.psum(words, _PARTS), impl=jax.random.key_impl(leaf))
+    return jax.lax.pmean(leaf, _PARTS) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jax.lax.pmax(leaf, _PARTS)
+
+
 def _cut(leaf: Array, n_parts: int) -> Array:
-    """Cuts the leading axis into ``n_parts`` equal parts."""
+    """Returns the array with its leading axis cut into ``n_parts`` equal parts."""
     _require_divides(leaf, n_parts, "n_micro_batches")
     return leaf.reshape(n_parts, leaf.shape[0] // n_parts, *leaf.shape[1:])
 
 
 def _require_divides(leaf: Array, n_parts: int, name: str) -> None:
-    """Raises where a batch cannot be cut into so many equal parts."""
+    """Raises if a batch cannot be cut into ``n_parts`` equal parts."""
     if leaf.shape[0] % n_parts:
         raise ValueError(
             f"{name} must divide the batch of {leaf.shape[0]} examples; got {n_parts}. Pass a divisor of the batch size."

@@ -42,10 +42,15 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
     assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
+    folder, known = path.resolve().parent, set(sys.modules)
+    sys.path.insert(0, str(folder))  # modules beside the file can be imported
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(blame(error, name, directory=directory) or f"experiment file {path}: {error}") from error
+    finally:
+        sys.path.remove(str(folder))
+        _forget(sys.modules.keys() - known, folder)
     if not isinstance(getattr(module, "experiment", None), Experiment):
         raise ValueError(f"experiment file {path} must assign an Experiment to the name 'experiment'; it does not.")
     return module.experiment
@@ -109,3 +114,13 @@ def _nearest(name: str, directory: Path) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     there_are = f"There are: {', '.join(names)}." if names else f"There are none in {directory}."
     return f"Did you mean {near[0]!r}?" if near else there_are
+
+
+def _forget(names: set[str], folder: Path) -> None:
+    """Drops modules that lie in a folder: another one may have modules of the same names, and these may change."""
+    for name in names:
+        place = folder.joinpath(*name.split("."))
+        file = getattr(sys.modules[name], "__file__", None)
+        is_beside = file is not None and Path(file).resolve() in (place.with_suffix(".py"), place / "__init__.py")
+        if is_beside and name.split(".")[0] != _PACKAGE.name:
+            del sys.modules[name]

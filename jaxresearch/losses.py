@@ -1,8 +1,8 @@
 """Losses: each is ``(predictions, targets) -> loss per example``, never reduced and never broadcast.
 
-Shapes that differ are refused: ``(8, 1)`` against ``(8,)`` would silently give 64 losses.
+Shapes that differ raise an error: broadcasting ``(8, 1)`` against ``(8,)`` would silently give 64 losses.
 
-The mean over examples is taken by `weighted_mean`, once, where a model is joined to a loss.
+`weighted_mean` takes the mean over examples, once, where a model is joined to a loss.
 """
 
 import math
@@ -22,7 +22,7 @@ def squared_error(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
         targets: Any real values, of the same shape.
 
     Returns:
-        One loss an entry, not reduced.
+        One loss per entry, not reduced.
 
     Raises:
         ValueError: If the shapes differ.
@@ -49,7 +49,7 @@ def half_squared_error(predictions: Float[Array, "*shape"], targets: Float[Array
         targets: Any real values, of the same shape.
 
     Returns:
-        One loss an entry, in the unit of the targets squared, not reduced.
+        One loss per entry, in the unit of the targets squared, not reduced.
 
     Raises:
         ValueError: If the shapes differ.
@@ -76,10 +76,10 @@ def huber_loss(
     Args:
         predictions: Any real values.
         targets: Any real values, of the same shape.
-        delta: Where the loss turns linear, in the unit of the targets, positive; may be swept.
+        delta: Where the loss becomes linear, in the unit of the targets, positive; may be swept.
 
     Returns:
-        One loss an entry, in the unit of the targets squared, not reduced.
+        One loss per entry, in the unit of the targets squared, not reduced.
 
     Raises:
         ValueError: If the shapes differ, or ``delta`` is a Python number and not positive.
@@ -94,10 +94,12 @@ def huber_loss(
     """
     _require_same_shape(predictions, targets)
     if isinstance(delta, int | float) and not delta > 0:
-        raise ValueError(f"delta must be positive; got {delta}. Use the absolute error for a limit of zero.")
-    size = jnp.abs(predictions - targets)
-    quadratic = jnp.minimum(size, delta)
-    return quadratic**2 / 2 + delta * (size - quadratic)
+        raise ValueError(
+            f"delta must be positive; got {delta}. For the absolute error divide the loss by a small delta."
+        )
+    error = predictions - targets
+    near = jnp.clip(error, -delta, delta)  # not of the size of the error, whose second derivative at 0 is lost
+    return near**2 / 2 + delta * (jnp.abs(error) - jnp.abs(near))
 
 
 def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -110,7 +112,7 @@ def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
         targets: Any real values, of the same shape; errors are taken in units of 1.
 
     Returns:
-        One loss an entry, not reduced.
+        One loss per entry, not reduced.
 
     Raises:
         ValueError: If the shapes differ.
@@ -126,7 +128,7 @@ def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
     _require_same_shape(predictions, targets)
     error = predictions - targets
     size = jnp.abs(error)
-    # Near zero the last form takes log 2 from itself; the clipping keeps the form not taken, and its gradient, finite.
+    # Near zero the other form cancels log 2 against itself. Clipping keeps the unused form and its derivative finite.
     near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(error, -1, 1) / 2)))
     return jnp.where(size < 1, near, size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2))
 
@@ -141,25 +143,25 @@ def softmax_cross_entropy_with_integer_labels(
 
     .. math:: L = \log \sum_k e^{z_k} - (1 - s) z_y - s \bar z
 
-    where :math:`\bar z` is the mean logit: a share :math:`s` of the label is spread evenly over all classes.
+    where :math:`\bar z` is the mean logit: a fraction :math:`s` of the label is spread evenly over all classes.
 
-    =============================  ============================================================================
-    label                          loss
-    =============================  ============================================================================
-    0 to classes - 1               as above
-    below 0, or classes and above  nan: a label that does not exist must not pass as the loss of another class
-    =============================  ============================================================================
+    ================  ====================================================================
+    label             loss
+    ================  ====================================================================
+    0 to classes - 1  as above; infinite if its logit is minus infinity, as others' may be
+    any other         nan, not the loss of some other class
+    ================  ====================================================================
 
     Args:
         logits: Unnormalised log probabilities.
         labels: Classes, 0 to ``classes - 1``.
-        label_smoothing: The share :math:`s`, 0 to 1; may be swept.
+        label_smoothing: The fraction :math:`s`, 0 to 1; may be swept.
 
     Returns:
-        One loss an example, not reduced.
+        One loss per example, not reduced.
 
     Raises:
-        ValueError: If the shapes do not fit, the labels are no integers, or the smoothing is outside 0 to 1.
+        ValueError: If the shapes do not match, the labels are not integers, or the smoothing is outside 0 to 1.
 
     Example:
         >>> losses = softmax_cross_entropy_with_integer_labels(jnp.zeros((3, 10)), jnp.array([0, 9, 10]))
@@ -177,14 +179,14 @@ def softmax_cross_entropy_with_integer_labels(
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers; got {labels.dtype}. Pass classes, or use softmax_cross_entropy.")
-    _require_share("label_smoothing", label_smoothing)
-    # A comparison with all classes, not a gather: its derivative is a comparison too, not a scatter. The classes are
-    # not counted in the dtype of the labels: a byte would begin again after 256.
+    _require_fraction("label_smoothing", label_smoothing)
+    # A comparison with all classes, not a gather, whose derivative would be a scatter. Classes are numbered in int32, not
+    # in the dtype of the labels: a byte wraps around at 256.
     is_label = labels[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
     picked = jnp.sum(jnp.where(is_label, logits, 0), axis=-1)
-    loss = jax.nn.logsumexp(logits, axis=-1) - picked
     if not _is_zero(label_smoothing):
-        loss = loss + label_smoothing * (picked - jnp.mean(logits, axis=-1))
+        picked = _times(1 - label_smoothing, picked) + _times(label_smoothing, jnp.mean(logits, axis=-1))
+    loss = jax.nn.logsumexp(logits, axis=-1) - picked
     return jnp.where(jnp.any(is_label, axis=-1), loss, jnp.nan)
 
 
@@ -198,15 +200,16 @@ def softmax_cross_entropy(
 
     .. math:: L = -\sum_k q_k \log \frac{e^{z_k}}{\sum_j e^{z_j}}, \quad q = (1 - s) p + s \bar p
 
-    where :math:`\bar p` is the mean of the probabilities, one over the number of classes.
+    where :math:`\bar p` is the mean of the probabilities, one over the number of classes. A class of probability 0 whose
+    logit is minus infinity contributes nothing, and neither logit nor probability has a derivative there.
 
     Args:
         logits: Unnormalised log probabilities.
         probabilities: Soft labels: each row is at least 0 and sums to 1 (rows of zeros mask their example).
-        label_smoothing: The share :math:`s` spread evenly over the classes, 0 to 1; may be swept.
+        label_smoothing: The fraction :math:`s` spread evenly over the classes, 0 to 1; may be swept.
 
     Returns:
-        One loss an example, not reduced.
+        One loss per example, not reduced.
 
     Raises:
         ValueError: If the shapes differ, or the smoothing is outside 0 to 1.
@@ -220,23 +223,23 @@ def softmax_cross_entropy(
         https://www.deeplearningbook.org/contents/mlp.html
     """
     _require_same_shape(logits, probabilities, "logits", "probabilities")
-    _require_share("label_smoothing", label_smoothing)
+    _require_fraction("label_smoothing", label_smoothing)
     mean = jnp.mean(probabilities, axis=-1, keepdims=True)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing * mean
-    return -jnp.sum(smoothed * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+    return -jnp.sum(_times(smoothed, jax.nn.log_softmax(logits, axis=-1)), axis=-1)
 
 
 def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""Returns the cross entropy of each independent yes-or-no target under the sigmoid of its logit, in nats.
+    r"""Returns the cross entropy of each independent binary target under the sigmoid of its logit, in nats.
 
     .. math:: L = y \log(1 + e^{-z}) + (1 - y) \log(1 + e^{z})
 
     Args:
-        logits: Log odds of yes.
-        targets: 1 for yes, 0 for no, or a probability between; floats of the same shape.
+        logits: Log odds of the positive class; may be infinite.
+        targets: 1 for positive, 0 for negative, or a probability in between; floats of the same shape.
 
     Returns:
-        One loss an entry, not reduced.
+        One loss per entry, not reduced.
 
     Raises:
         ValueError: If the shapes differ.
@@ -250,31 +253,33 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
         https://www.deeplearningbook.org/contents/mlp.html
     """
     _require_same_shape(logits, targets, "logits", "targets")
-    # Not softplus(z) - y z: in float32 that is 0, with no gradient, for a yes at log odds above 15.
-    return targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)
+    # Not softplus(z) - y z: in float32 that is 0, with no gradient, for a positive at log odds above 15.
+    return _times(targets, jax.nn.softplus(-logits)) + _times(1 - targets, jax.nn.softplus(logits))
 
 
 def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None) -> Float[Array, ""]:
-    r"""Returns the mean of the losses, each example counted by its weight.
+    r"""Returns the weighted mean of the losses.
 
     .. math:: \sum_i w_i L_i / \sum_i w_i
 
-    ====================================  ==========================================
-    example                               its part in the mean
-    ====================================  ==========================================
-    weight 0                              none, even if its loss is nan or infinite
-    all weights 0                         the mean is nan: there is nothing to learn
-    ====================================  ==========================================
+    The derivative with respect to a weight is :math:`(L_i - \bar L) / \sum_j w_j`, also at a weight of 0.
+
+    ============================  =====================================================================
+    case                          mean and derivatives
+    ============================  =====================================================================
+    weight 0, loss nan or inf     the example is left out; its loss and weight have the derivative 0
+    all weights 0                 nan
+    ============================  =====================================================================
 
     Args:
-        losses: One loss an example, or several along trailing axes.
-        weights: At least 0, for the leading axes of ``losses``; all 1 unless given.
+        losses: One loss per example, or several along trailing axes.
+        weights: At least 0, for the leading axes of ``losses``; 1 by default.
 
     Returns:
         A scalar in the unit of the losses.
 
     Raises:
-        ValueError: If the shape of the weights is not that of the leading axes.
+        ValueError: If the shape of the weights differs from the leading axes of the losses.
 
     Example:
         >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
@@ -289,14 +294,17 @@ def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leadin
     if weights.shape != losses.shape[: weights.ndim]:
         raise ValueError(
             f"weights must have the shape of the leading axes of the losses, {losses.shape}; got {weights.shape}. "
-            "Pass one weight an example."
+            "Pass one weight per example."
         )
     spread = jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (losses.ndim - weights.ndim)), losses.shape)
-    return jnp.sum(jnp.where(spread > 0, spread * losses, 0)) / jnp.sum(spread)
+    counts = (spread != 0) | jnp.isfinite(losses)
+    # Both factors: the derivative of 0 * nan is nan in either of them.
+    spread, losses = jnp.where(counts, spread, 0), jnp.where(counts, losses, 0)
+    return jnp.sum(spread * losses) / jnp.sum(spread)
 
 
 def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b: str = "targets") -> None:
-    """Raises where two arrays would be broadcast."""
+    """Raises if two arrays would be broadcast."""
     if jnp.shape(a) != jnp.shape(b):
         raise ValueError(
             f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. "
@@ -304,12 +312,17 @@ def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b:
         )
 
 
-def _require_share(name: str, value: float | Array) -> None:
-    """Raises where a Python number is outside 0 to 1."""
+def _require_fraction(name: str, value: float | Array) -> None:
+    """Raises if a Python number is outside 0 to 1."""
     if isinstance(value, int | float) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1; got {value}. It is a share.")
+        raise ValueError(f"{name} must be from 0 to 1; got {value}. It is a fraction.")
 
 
 def _is_zero(value: float | Array) -> bool:
-    """Tells whether a value is the Python number zero, and so its term can be left out of the program."""
+    """Returns whether a value is the Python number zero, so that its term can be left out of the program."""
     return isinstance(value, int | float) and value == 0
+
+
+def _times(weight: float | Array, value: Array) -> Array:
+    """Returns the product, 0 for a weight of 0 even if the value is nan or infinite; its derivatives are finite there."""
+    return weight * jnp.where((weight == 0) & ~jnp.isfinite(value), 0, value)

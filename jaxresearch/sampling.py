@@ -5,12 +5,54 @@ chunks or vmapped over seeds without carrying an order around.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, UInt32
 
+from jaxresearch.data.parts import Streams, n_examples
+
 _ROUNDS = 8  # four already decorrelate neighbours (tests/test_sampling.py); eight leave a margin and cost nothing
+
+
+jax.tree_util.register_pytree_with_keys(
+    Streams,
+    lambda streams: ([(jax.tree_util.DictKey(name), part) for name, part in streams.items()], tuple(streams)),
+    lambda names, parts: Streams(zip(names, parts, strict=True)),
+)
+
+
+def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size: int) -> Any:
+    """Returns the examples that make up a step.
+
+    Args:
+        key: The key of the order of the data, the same for all steps.
+        data: Arrays with equal leading axes, `Streams` of them, or ``{}``.
+        step: Steps made before.
+        batch_size: Examples per step, of each stream.
+
+    Returns:
+        The same structure with a leading axis of ``batch_size``; ``{}`` for ``{}``.
+
+    Raises:
+        ValueError: If the arrays differ in length, or ``batch_size`` is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> batch_of(jax.random.key(0), {"inputs": jnp.ones((6, 2))}, jnp.int32(0), batch_size=2)["inputs"].shape
+        (2, 2)
+    """
+    if isinstance(data, Streams):
+        parts = enumerate(data.items())
+        return {
+            name: batch_of(jax.random.fold_in(key, i), part, step, batch_size=batch_size) for i, (name, part) in parts
+        }
+    if not data:
+        return {}
+    indices = batch_indices(key, step, n_examples=n_examples(data), batch_size=batch_size)
+    # The indices are in bounds by construction: no clamping.
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds"), data)
 
 
 def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_examples: int) -> Int[Array, "*shape"]:
@@ -47,7 +89,7 @@ def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_exampl
         (generalised Feistel). https://doi.org/10.1007/3-540-45760-7_9
     """
     if not 1 <= n_examples < 2**31:
-        raise ValueError(f"n_examples must be from 1 to 2**31 - 1; got {n_examples}. Pass the length of the data.")
+        raise ValueError(f"n_examples must be from 1 to 2**31 - 1, got {n_examples}. Pass the length of the data.")
     side = math.isqrt(n_examples - 1) + 1
     round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
@@ -76,7 +118,7 @@ def batch_indices(
         key: The key of the order of the data, the same for all steps.
         step: Number of steps made before, 0 or more.
         n_examples: Number of examples in the data.
-        batch_size: Examples a step, 1 to ``n_examples``.
+        batch_size: Examples per step, 1 to ``n_examples``.
 
     Returns:
         Indices of examples, int32.
@@ -104,7 +146,7 @@ def steps_per_epoch(n_examples: int, *, batch_size: int) -> int:
 
     Args:
         n_examples: Number of examples in the data.
-        batch_size: Examples a step, 1 to ``n_examples``.
+        batch_size: Examples per step, 1 to ``n_examples``.
 
     Returns:
         ``n_examples // batch_size``, at least 1.
@@ -122,7 +164,7 @@ def steps_per_epoch(n_examples: int, *, batch_size: int) -> int:
     """
     if not 1 <= batch_size <= n_examples:
         raise ValueError(
-            f"batch_size must be from 1 to the number of examples, {n_examples}; got {batch_size}. Pass a smaller batch."
+            f"batch_size must be between 1 and {n_examples}, got {batch_size}. Pass a batch no larger than the training data."
         )
     return n_examples // batch_size
 

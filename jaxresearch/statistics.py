@@ -1,21 +1,20 @@
-"""Numbers about seeds: a figure is reported with its interval, and a claim is decided by it.
+"""Numbers about seeds: a metric is reported with its interval, and the interval decides a claim.
 
-All functions take one value a seed and work on the host in float64. A value that is not finite (a run that diverged) is
-never dropped: it makes means, intervals and differences nan, and leaves a claim undecided.
+All functions take one value per seed and compute on the host in float64. A value that is not finite (a run that diverged)
+is never dropped: it makes means, intervals and differences nan, and leaves a claim undecided.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Verdict = Literal["supported", "refuted", "undecided"]
 
-FEWEST_SEEDS = (
-    5  # of fewer, the bootstrap's 95 % interval holds the mean in 50 to 73 % of the cases: no ground to decide
-)
+# With fewer, the 95 % interval of the bootstrap covers the mean in 50 to 73 % of the cases: too few to decide a claim.
+FEWEST_SEEDS = 5
 
 
 class Difference(NamedTuple):
@@ -28,14 +27,14 @@ class Difference(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence about a metric that an interval can decide: the mean is at least, or at most, a bound.
+    """A statement about a metric that an interval can decide: the mean is at least, or at most, a bound.
 
     Attributes:
         text: The claim in words.
         metric: The name of the metric, as ``"test/accuracy"``.
         at_least: The bound from below, or None.
         at_most: The bound from above, or None.
-        n_folds: The folds of the cross-validation that it is about; 0 where it is about the test part.
+        n_folds: Number of folds of the cross-validation that it is about; 0 for a claim about the test part.
 
     Raises:
         ValueError: If not exactly one bound is given.
@@ -43,9 +42,6 @@ class Claim:
     Example:
         >>> Claim(text="98.04 % test accuracy", metric="test/accuracy", at_least=0.9804).at_least
         0.9804
-
-    References:
-        Popper (1959), The Logic of Scientific Discovery, chapter 4 (a claim has to be refutable).
     """
 
     text: str
@@ -58,20 +54,40 @@ class Claim:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError(
                 f"claim must have exactly one of at_least and at_most; got {self.at_least} and {self.at_most}. "
-                "Make two claims of an interval."
+                "For a range, make two claims."
             )
 
     @property
     def evaluated(self) -> str:
-        """The metric's name in an evaluation, of whichever part: without ``test/``."""
+        """The metric's name in an evaluation of any part: without ``test/``."""
         return self.metric.removeprefix("test/")
+
+    def check(self, metrics: Mapping[str, Any]) -> None:
+        """Raises unless the claim is about a scalar among these metrics.
+
+        Args:
+            metrics: What evaluating one run gives, by name without ``test/``; shapes (`jax.ShapeDtypeStruct`) will do.
+
+        Raises:
+            ValueError: If the metric does not exist or is not a scalar.
+
+        Example:
+            >>> Claim(text="", metric="test/recall", at_least=0.9).check({"recall": np.zeros(10)})
+            Traceback (most recent call last):
+            ...
+            ValueError: claim must be about a scalar metric; test/recall has shape (10,). Pass an average of it, or one entry.
+        """
+        if self.evaluated not in metrics:
+            names = ", ".join(f"test/{name}" for name in metrics)
+            raise ValueError(f"claim must be about one of {names}; got {self.metric!r}. Correct its metric.")
+        _require_scalar(self.metric, np.shape(metrics[self.evaluated]))
 
 
 def mean(values: Sequence[int | float] | np.ndarray) -> float:
     r"""Returns the mean, in the unit of the values.
 
     Args:
-        values: One a seed, at least one.
+        values: One per seed, at least one.
 
     Returns:
         The mean; nan if a value is not finite.
@@ -82,9 +98,6 @@ def mean(values: Sequence[int | float] | np.ndarray) -> float:
     Example:
         >>> mean([1.0, 2.0, 6.0])
         3.0
-
-    References:
-        Student (1908), The probable error of a mean, Biometrika 6(1). https://doi.org/10.1093/biomet/6.1.1
     """
     checked = _checked(values)
     return float(np.mean(checked)) if np.isfinite(checked).all() else math.nan
@@ -96,7 +109,7 @@ def standard_deviation(values: Sequence[int | float] | np.ndarray) -> float:
     .. math:: s = \sqrt{\sum_i (x_i - \bar x)^2 / (n - 1)}
 
     Args:
-        values: One a seed, at least one.
+        values: One per seed, at least one.
 
     Returns:
         The deviation; nan for a single value, or if a value is not finite.
@@ -107,19 +120,16 @@ def standard_deviation(values: Sequence[int | float] | np.ndarray) -> float:
     Example:
         >>> standard_deviation([1.0, 2.0, 3.0])
         1.0
-
-    References:
-        Student (1908), The probable error of a mean, Biometrika 6(1). https://doi.org/10.1093/biomet/6.1.1
     """
     checked = _checked(values)
     return float(np.std(checked, ddof=1)) if len(checked) > 1 and np.isfinite(checked).all() else math.nan
 
 
 def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
-    """Returns the mean of the middle half of the values, in their unit: an average that outliers do not move.
+    """Returns the mean of the middle half of the values, in their unit: an average robust to outliers.
 
     Args:
-        values: One a seed, at least one. A quarter of them, rounded down, is left out at each end.
+        values: One per seed, at least one. A quarter of them, rounded down, is left out at each end.
 
     Returns:
         The mean of the rest; nan if a value is not finite.
@@ -135,7 +145,7 @@ def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
         Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
         statistical precipice, NeurIPS. https://arxiv.org/abs/2108.13264
     """
-    import scipy.stats  # imported late: half a second that only those pay who ask for it
+    import scipy.stats  # imported late: it takes half a second
 
     checked = _checked(values)
     return float(scipy.stats.trim_mean(checked, 0.25)) if np.isfinite(checked).all() else math.nan
@@ -149,27 +159,27 @@ def bootstrap_interval(
     n_resamples: int = 9_999,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Returns the interval that a statistic of the values lies in, by the bias-corrected accelerated bootstrap.
+    """Returns the confidence interval of a statistic by the bias-corrected and accelerated (BCa) bootstrap.
 
-    With few seeds any bootstrap is too narrow: it cannot imagine values beyond those it saw. Over 2,000 draws from a
-    normal distribution, the 95 % interval of the mean held the truth in 84 % of the cases with 5 values, 89 % with 10
-    and 94 % with 30 (the percentile method: 85, 89 and 93 %; a part of it is repeated in tests/test_statistics.py).
-    Read a verdict from five seeds accordingly, and ask for ten or more.
+    With few seeds any bootstrap interval is too narrow: it never reaches beyond the values it saw. Over 2,000 draws from a
+    normal distribution, the 95 % interval of the mean covered the truth in 84 % of the cases with 5 values, 89 % with 10
+    and 94 % with 30 (the percentile method: 85, 89 and 93 %; tests/test_statistics.py repeats a part of this). Read a
+    verdict from five seeds accordingly, and run ten or more.
 
     ==========================  ==============================================
     values                      interval
     ==========================  ==============================================
-    a single one                (nan, nan): one seed says nothing of the others
+    a single one                (nan, nan): one seed says nothing about others
     all equal                   (v, v)
-    one that is not finite      (nan, nan)
+    any that is not finite      (nan, nan)
     ==========================  ==============================================
 
     Args:
-        values: One a seed, at least one.
+        values: One per seed, at least one.
         statistic: Reduces an array along ``axis``.
-        confidence: Share of such intervals that hold the truth, above 0 and below 1.
-        n_resamples: Draws, 1 or more.
-        seed: Of the draws, so that the same values give the same interval.
+        confidence: Fraction of such intervals that cover the truth, above 0 and below 1.
+        n_resamples: Number of resamples, 1 or more.
+        seed: Seed of the resampling, so that equal values give equal intervals.
 
     Returns:
         Its low and high end, in the unit of the statistic.
@@ -206,15 +216,15 @@ def bootstrap_interval(
 
 
 def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | float = 0.95) -> tuple[float, float]:
-    r"""Returns the interval that the mean of normally distributed values lies in, by Student's t.
+    r"""Returns the confidence interval of the mean of normally distributed values, by Student's t.
 
     .. math:: \bar x \pm t_{n-1, (1 + c) / 2} \; s / \sqrt n
 
-    It keeps its promise from two values on, which the bootstrap does not, and is as wide as that takes.
+    Unlike the bootstrap, it has the coverage it states from two values on, at the price of its width.
 
     Args:
-        values: One a seed, at least one.
-        confidence: Share :math:`c` of such intervals that hold the truth, above 0 and below 1.
+        values: One per seed, at least one.
+        confidence: Fraction :math:`c` of such intervals that cover the truth, above 0 and below 1.
 
     Returns:
         Its low and high end, in the unit of the values; (nan, nan) for a single one, or where one is not finite.
@@ -244,13 +254,13 @@ def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | 
 def paired_difference(
     values: Sequence[int | float] | np.ndarray, others: Sequence[int | float] | np.ndarray
 ) -> Difference:
-    r"""Returns how far the values lie above the others on average, where entry i of both comes from the same seed.
+    r"""Returns the mean difference of values and others, paired: entry i of both comes from the same seed.
 
     .. math:: \bar d = \frac{1}{n} \sum_i (x_i - y_i)
 
     Args:
-        values: One a seed, at least one.
-        others: As many, from the same seeds.
+        values: One per seed, at least one.
+        others: One for each value, from the same seed.
 
     Returns:
         The mean difference in the unit of the values, and its bootstrap 95 % interval.
@@ -261,9 +271,6 @@ def paired_difference(
     Example:
         >>> paired_difference([2.0, 3.0, 4.0], [1.0, 2.0, 3.0])
         Difference(mean=1.0, low=1.0, high=1.0)
-
-    References:
-        Student (1908), The probable error of a mean, Biometrika 6(1), section 9. https://doi.org/10.1093/biomet/6.1.1
     """
     a, b = _checked(values), _checked(others)
     if a.shape != b.shape:
@@ -272,14 +279,22 @@ def paired_difference(
     return Difference(mean(difference), *bootstrap_interval(difference))
 
 
-def summary(values: Sequence[int | float] | np.ndarray) -> dict[str, Any]:
-    """Returns what a report says of a metric: all values, their mean and its 95 % interval, ready for JSON.
+def summary(values: Sequence[Any] | np.ndarray) -> dict[str, Any]:
+    """Returns what is reported of a metric: all values, the mean, and its 95 % interval, ready for JSON.
+
+    ===============  ============================================================================
+    metric           interval
+    ===============  ============================================================================
+    scalar, vector   by `bootstrap_interval`, for each entry on its own
+    matrix or more   by `t_interval`, for each entry: thousands of bootstraps would take minutes
+    ===============  ============================================================================
 
     Args:
-        values: One a seed, at least one.
+        values: One per seed, at least one: ``(seeds,)``, or ``(seeds, ...)`` for a vector or matrix metric.
 
     Returns:
-        ``{"values", "mean", "standard_deviation", "ci95": [low, high]}``; None stands for what cannot be had.
+        ``{"values", "mean", "standard_deviation", "ci95": [low, high]}``. The mean, the deviation, low and high have the
+        shape of one metric, as nested lists; None stands for a number that is undefined.
 
     Raises:
         ValueError: If there are no values.
@@ -287,51 +302,55 @@ def summary(values: Sequence[int | float] | np.ndarray) -> dict[str, Any]:
     Example:
         >>> summary([0.5])
         {'values': [0.5], 'mean': 0.5, 'standard_deviation': None, 'ci95': [None, None]}
-
-    References:
-        Efron (1987), Better bootstrap confidence intervals, JASA 82. https://doi.org/10.1080/01621459.1987.10478410
+        >>> summary([[0.5, 0.25], [0.5, 0.75]])["mean"]
+        [0.5, 0.5]
     """
-    checked = _checked(values)
-    low, high = bootstrap_interval(checked.tolist())
+    checked = np.asarray(values, np.float64)
+    if not checked.ndim or not len(checked):
+        raise ValueError(f"values must hold one entry per seed, at least one; got shape {checked.shape}.")
+    interval = bootstrap_interval if checked.ndim < 3 else t_interval
+    entries = checked.reshape(len(checked), -1).T
+    columns = [(mean(entry), standard_deviation(entry), *interval(entry)) for entry in entries]
+    means, deviations, lows, highs = np.array(columns).reshape(-1, 4).T.reshape(4, *checked.shape[1:])
     return {
-        "values": [_or_none(value) for value in checked.tolist()],
-        "mean": _or_none(mean(checked.tolist())),
-        "standard_deviation": _or_none(standard_deviation(checked.tolist())),
-        "ci95": [_or_none(low), _or_none(high)],
+        "values": _or_none(checked),
+        "mean": _or_none(means),
+        "standard_deviation": _or_none(deviations),
+        "ci95": [_or_none(lows), _or_none(highs)],
     }
 
 
 def verdict(interval: tuple[float, float], claim: Claim) -> Verdict:
-    """Returns whether an interval decides a claim.
+    """Returns whether an interval supports or refutes a claim.
 
-    ======================================  =========
-    interval                                verdict
-    ======================================  =========
-    whole on the claimed side of the bound  supported
-    whole on the other side                 refuted
-    holds the bound, or has no ends (nan)   undecided
-    ======================================  =========
+    =========================================  =========
+    interval                                   verdict
+    =========================================  =========
+    entirely on the claimed side of the bound  supported
+    entirely on the other side                 refuted
+    contains the bound, or is undefined (nan)  undecided
+    =========================================  =========
 
     Args:
-        interval: Low and high end of the metric's interval.
+        interval: Low and high end of the interval of the metric, which is a scalar.
         claim: Bounds the metric from one side.
 
     Returns:
         The verdict.
 
+    Raises:
+        ValueError: If the interval is that of a vector or matrix.
+
     Example:
         >>> verdict((0.974, 0.977), Claim(text="98.04 %", metric="test/accuracy", at_least=0.9804))
         'refuted'
-
-    References:
-        Neyman (1937), Outline of a theory of statistical estimation based on the classical theory of probability, Phil.
-        Trans. R. Soc. A 236. https://doi.org/10.1098/rsta.1937.0005
     """
     low, high = interval
+    _require_scalar(claim.metric, np.shape(low))
     if claim.at_least is not None:
         supported, refuted = low >= claim.at_least, high < claim.at_least
     else:
-        assert claim.at_most is not None  # a claim has one bound
+        assert claim.at_most is not None  # a claim has exactly one bound
         supported, refuted = high <= claim.at_most, low > claim.at_most
     return "supported" if supported else "refuted" if refuted else "undecided"
 
@@ -340,16 +359,26 @@ def _checked(values: Sequence[int | float] | np.ndarray) -> np.ndarray:
     """Returns the values as a vector of float64."""
     checked = np.asarray(values, np.float64)
     if checked.ndim != 1 or not len(checked):
-        raise ValueError(f"values must be a list of at least one number; got shape {checked.shape}. Pass one a seed.")
+        raise ValueError(f"values must be a list of at least one number; got shape {checked.shape}. Pass one per seed.")
     return checked
 
 
 def _require_confidence(confidence: int | float) -> None:
-    """Raises where a share of intervals is none."""
+    """Raises where a confidence is not between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1; got {confidence}. Pass 0.95 for 95 %.")
 
 
-def _or_none(value: int | float) -> float | None:
-    """Returns the value, None where it is not finite: JSON has no nan."""
-    return value if math.isfinite(value) else None
+def _require_scalar(name: str, shape: tuple[int, ...]) -> None:
+    """Raises where a claim is about a vector or a matrix."""
+    if shape:
+        raise ValueError(
+            f"claim must be about a scalar metric; {name} has shape {shape}. Pass an average of it, or one entry."
+        )
+
+
+def _or_none(values: Any) -> Any:
+    """Returns values as a number or nested lists, with None where they are not finite: JSON has no nan."""
+    if not values.ndim:
+        return float(values) if np.isfinite(values) else None
+    return [_or_none(np.asarray(value)) for value in values]

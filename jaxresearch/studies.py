@@ -17,14 +17,26 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.experiment import Experiment
 
+_PLAIN = "the plain settings"  # what every study begins with
+
 
 class Budget(NamedTuple):
-    """What a study may use: rounds, seconds of adjusting, seeds in each round, fresh seeds at the end."""
+    """What a study may use: rounds, seconds of adjusting, the seeds of each round, fresh seeds for the end."""
 
     rounds: int = 10
     seconds: int | float = 3600.0
-    seeds: int = 3
-    fresh_seeds: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fresh_seeds: tuple[int, ...] = tuple(range(3, 13))
+
+
+class Looks(NamedTuple):
+    """How the runs of a study look at validation data: the fraction carved for it, and how often (0: once per epoch).
+
+    A study carves the data that it selects on first, and this from the rest.
+    """
+
+    fraction: float
+    every: int = 0
 
 
 class Conclusion(NamedTuple):
@@ -54,6 +66,7 @@ def study(
     dataset: Dataset,
     *,
     budget: Budget,
+    looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Conclusion:
     """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
@@ -62,27 +75,25 @@ def study(
         experiment: The stages, ``adjust`` among them.
         dataset: Preprocessed data; its test part is read after the last round.
         budget: Rounds, seconds, seeds.
+        looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
 
     Returns:
-        The rounds, the chosen setting and its outcome with fresh seeds, numbered on from those of the rounds.
+        The rounds, the chosen setting and its outcome with fresh seeds.
 
     Raises:
-        ValueError: If the experiment has no ``adjust``, or as `jaxresearch.execution.execute_all`.
+        ValueError: If the experiment has no ``adjust``, a fresh seed is not fresh, or as `jaxresearch.execution.execute_all`.
 
     Example:
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset = house.preprocess(house.collect(house.source))
-        >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=5))
+        >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=(3, 4, 5, 6, 7)))
         >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
         ('the validation interval supports the claim', '0.4995')
-
-    References:
-        Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
     """
-    searched = search(experiment, dataset, budget=budget, observe=observe)
-    return conclude(experiment, dataset, searched, budget=budget, observe=observe)
+    searched = search(experiment, dataset, budget=budget, looks=looks, observe=observe)
+    return conclude(experiment, dataset, searched, budget=budget, looks=looks, observe=observe)
 
 
 def search(
@@ -92,6 +103,7 @@ def search(
     budget: Budget,
     history: History = (),
     known: Sequence[Trial] = (),
+    looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
     on_trials: Callable[[tuple[Trial, ...]], None] = lambda trials: None,
     on_round: Callable[[History], None] = lambda history: None,
@@ -105,6 +117,7 @@ def search(
         history: Rounds that were made before, to go on from. Those that would not be made like this now (another program,
             data or another ``adjust``) and those after them are made again.
         known: Other trials that were made before. None whose digest still holds is trained again.
+        looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
         on_trials: Called after each program of a round, with the trials that it made.
         on_round: Called after each round, with all rounds so far.
@@ -117,33 +130,32 @@ def search(
 
     Example:
         >>> import dataclasses
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset = house.preprocess(house.collect(house.source))
-        >>> short = dataclasses.replace(house, hyperparameters=dataclasses.replace(house.hyperparameters, learning_rate=0.01))
-        >>> searched = search(short, dataset, budget=Budget())
+        >>> slow = dataclasses.replace(house.hyperparameters, learning_rate=0.01)
+        >>> poor = dataclasses.replace(house, hyperparameters=slow, adjust=adjust.grid(learning_rate=[0.5]))
+        >>> searched = search(poor, dataset, budget=Budget())
         >>> [made.why for made in searched.history], searched.best.learning_rate > 0.01
         (['the plain settings', 'a grid over learning_rate'], True)
-
-    References:
-        Platt (1964), as in `study`.
     """
+    _require_fresh(budget)
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
-    development = data.development(dataset)
-    before = _valid(experiment, history, development, budget)
+    development, every = _with_looks(data.development(dataset), looks)
+    before = _valid(experiment, history, development, budget, every)
     others = {trial.digest: trial._replace(gradient=None) for trial in known}
 
     def extended(history: History, proposal: Proposal) -> History:
         trials = others | _known((*before, *history), proposal.differentiate)
         seen = _named(observe, f"round {len(history) + 1}")
-        history = (*history, _round(experiment, proposal, trials, development, budget, seen, on_trials))
+        history = (*history, _round(experiment, proposal, trials, (development, every), budget, seen, on_trials))
         on_round(history)
         return history
 
     history = _held(experiment, before, history)
     if not history:
-        history = extended((), _plain(experiment))
+        history = extended((), Proposal((experiment.hyperparameters,), _PLAIN))
     while (why := _finished(experiment, history, budget)) is None:
         proposal = experiment.adjust(history)
         if proposal is None or not proposal.settings:
@@ -158,6 +170,7 @@ def conclude(
     searched: Search,
     *,
     budget: Budget,
+    looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Conclusion:
     """Returns the conclusion: the best setting and the plain ones, trained on all training data, on the test part.
@@ -166,34 +179,33 @@ def conclude(
         experiment: The stages.
         dataset: Preprocessed data; its test part is read here.
         searched: What the rounds came to.
-        budget: The fresh seeds are numbered on from those of its rounds.
+        budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
+        looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
 
     Returns:
         The rounds, the chosen setting and its outcome.
 
     Raises:
-        ValueError: As `jaxresearch.execution.execute`.
+        ValueError: If a fresh seed is not fresh, or as `jaxresearch.execution.execute`.
 
     Example:
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset, plain = house.preprocess(house.collect(house.source)), house.hyperparameters
-        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(seeds=3, fresh_seeds=2))
+        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
         >>> made.outcome.metrics["r2"].shape, made.plain is None
         ((2,), True)
-
-    References:
-        Dwork et al. (2015), The reusable holdout, Science 349 (why the test part is read once, after the last
-        adjustment). https://doi.org/10.1126/science.aaa9375
     """
-    fresh = range(budget.seeds, budget.seeds + budget.fresh_seeds)
-    seen = _named(observe, "the chosen settings")
-    outcome = execution.execute(experiment, searched.best, dataset, seeds=fresh, observe=seen)
-    plain = None
-    if searched.best != experiment.hyperparameters:
-        seen = _named(observe, "the plain settings")
-        plain = execution.execute(experiment, experiment.hyperparameters, dataset, seeds=fresh, observe=seen)
+    _require_fresh(budget)
+    dataset, every = _with_looks(dataset, looks)
+
+    def executed(setting: Any, what: str) -> Outcome:
+        seeds, seen = budget.fresh_seeds, _named(observe, what)
+        return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=seen)
+
+    outcome, is_plain = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
+    plain = None if is_plain else executed(experiment.hyperparameters, _PLAIN)
     return Conclusion(*searched, outcome, plain)
 
 
@@ -208,13 +220,9 @@ def score(experiment: Experiment, trial: Trial) -> float:
         A number that is the better the higher.
 
     Example:
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> round(score(load("mnist"), Trial(None, {"accuracy": np.array([0.9, 0.8])}, False)), 2)
         0.85
-
-    References:
-        Goodfellow, Bengio and Courville (2016), Deep Learning, section 5.3 (validation sets).
-        https://www.deeplearningbook.org/contents/ml.html
     """
     mean = float(np.mean(trial.metrics[experiment.claim.evaluated], dtype=np.float64))
     if trial.diverged or not np.isfinite(mean):
@@ -233,22 +241,30 @@ def best_of(experiment: Experiment, history: History) -> Any:
         Hyperparameters; a trial of fewer epochs, as on the lower rungs of halving, is no candidate.
 
     Example:
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> mnist = load("mnist")
         >>> best_of(mnist, (Round("plain", (Trial(mnist.hyperparameters, {}, False),), (0.9,)),)).epochs
         5
-
-    References:
-        Jamieson and Talwalkar (2016), as in `jaxresearch.adjust.halving`.
     """
     return _best(experiment, history).hyperparameters
+
+
+def _require_fresh(budget: Budget) -> None:
+    """Raises where a fresh seed is one of those that settings are chosen with."""
+    if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
+        raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
 
 
 def _best(experiment: Experiment, history: History) -> Trial:
     """Returns the trial that scored best of those trained for no fewer epochs than the plain settings."""
     tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
-    whole = [pair for pair in tried if pair[0].hyperparameters.epochs >= experiment.hyperparameters.epochs]
+    whole = [pair for pair in tried if _length(pair[0].hyperparameters) >= _length(experiment.hyperparameters)]
     return max(whole, key=lambda pair: pair[1])[0]
+
+
+def _length(hyperparameters: Any) -> int:
+    """Returns how long runs with these hyperparameters are, in epochs or in steps."""
+    return hyperparameters.n_steps if hasattr(hyperparameters, "n_steps") else hyperparameters.epochs
 
 
 def _named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
@@ -256,16 +272,11 @@ def _named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress
     return lambda progress: observe(progress._replace(what=what))
 
 
-def _plain(experiment: Experiment) -> Proposal:
-    """Returns what every study begins with."""
-    return Proposal((experiment.hyperparameters,), "the plain settings")
-
-
 def _round(
     experiment: Experiment,
     proposal: Proposal,
     known: dict[str, Trial],
-    development: Dataset,
+    looked: tuple[Dataset, int | None],
     budget: Budget,
     observe: Callable[[Progress], None],
     on_trials: Callable[[tuple[Trial, ...]], None],
@@ -275,22 +286,22 @@ def _round(
     Settings that differ in fields that their program does not read have one digest: they are trained once, and each is a
     trial of its own.
     """
-    seeds, metric, start = range(budget.seeds), proposal.differentiate, time.perf_counter()
-    plain = experiment.hyperparameters
+    seeds, metric, start = budget.seeds, proposal.differentiate, time.perf_counter()
+    plain, (dataset, every) = experiment.hyperparameters, looked
     settings = list(dict.fromkeys(adjust.replaced(plain, vars(setting)) for setting in proposal.settings))
-    digests = provenance.digests(experiment, settings, development, seeds=seeds)
+    digests = provenance.digests(experiment, settings, dataset, seeds=seeds, evaluate_every=every)
     digest_of = dict(zip(settings, digests, strict=True))
     firsts = [setting for place, setting in enumerate(settings) if digests.index(digests[place]) == place]
     new = [setting for setting in firsts if digest_of[setting] not in known]
     for places in provenance.groups(new):
         chosen = [new[place] for place in places]
-        made = execution.execute_all(experiment, chosen, development, seeds=seeds, observe=observe)
+        made = execution.execute_all(experiment, chosen, dataset, seeds=seeds, evaluate_every=every, observe=observe)
         made = tuple(trial._replace(digest=digest_of[trial.hyperparameters]) for trial in made)
         known = known | {trial.digest: trial for trial in made}
         on_trials(made)
     trials = tuple(known[digest]._replace(hyperparameters=setting) for setting, digest in digest_of.items())
     if metric is not None:
-        trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
+        trials = tuple(_differentiated(experiment, trial, looked, seeds, metric) for trial in trials)
     scores, seconds = tuple(score(experiment, trial) for trial in trials), time.perf_counter() - start
     return Round(proposal.why, trials, scores, metric, proposal.replayable, seconds)
 
@@ -306,22 +317,32 @@ def _known(history: History, metric: str | None) -> dict[str, Trial]:
     return known
 
 
-def _differentiated(experiment: Experiment, trial: Trial, development: Dataset, seeds: range, metric: str) -> Trial:
+def _differentiated(
+    experiment: Experiment, trial: Trial, looked: tuple[Dataset, int | None], seeds: Sequence[int], metric: str
+) -> Trial:
     """Returns the trial with its hypergradient; one that diverged has none."""
     if trial.diverged or trial.gradient is not None:
         return trial
-    setting = trial.hyperparameters
-    return trial._replace(
-        gradient=execution.differentiate(experiment, setting, development, seeds=seeds, metric=metric)
-    )
+    setting, (dataset, every) = trial.hyperparameters, looked
+    gradient = execution.differentiate(experiment, setting, dataset, seeds=seeds, metric=metric, evaluate_every=every)
+    return trial._replace(gradient=gradient)
 
 
-def _valid(experiment: Experiment, history: History, development: Dataset, budget: Budget) -> History:
+def _with_looks(dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
+    """Returns the data with what runs look at carved from its training part, and how often they look."""
+    if looks is None:
+        return dataset, None
+    return data.with_validation(dataset, fraction=looks.fraction), looks.every
+
+
+def _valid(
+    experiment: Experiment, history: History, development: Dataset, budget: Budget, every: int | None
+) -> History:
     """Returns the rounds without the trials that would come from another program or other data by now, scored anew."""
     if not history:
         return ()
     settings = [trial.hyperparameters for made in history for trial in made.trials]
-    now = iter(provenance.digests(experiment, settings, development, seeds=range(budget.seeds)))
+    now = iter(provenance.digests(experiment, settings, development, seeds=budget.seeds, evaluate_every=every))
     rounds = []
     for made in history:
         trials = tuple(trial for trial in made.trials if trial.digest == next(now))
@@ -348,7 +369,8 @@ def _held(experiment: Experiment, valid: History, recorded: History) -> History:
 def _proposed(experiment: Experiment, made: Round, history: History) -> bool:
     """Returns whether a round is what the strategy tries after this history."""
     assert experiment.adjust is not None  # `study` has seen to it
-    proposal = experiment.adjust(history) if history else _plain(experiment)
+    plain = Proposal((experiment.hyperparameters,), _PLAIN)
+    proposal = experiment.adjust(history) if history else plain
     if proposal is None:
         return False
     settings = [trial.hyperparameters for trial in made.trials]

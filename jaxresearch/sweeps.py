@@ -1,7 +1,8 @@
-"""Sweeps: one function over many keys and hyperparameters, compiled once and laid out over all devices and cores."""
+"""Sweeps: one function mapped over many keys and hyperparameters, compiled once, on all devices."""
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -12,51 +13,52 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from jaxresearch.devices import AXIS, mesh_of
+from jaxresearch import devices
 
 Layout = Literal["vmap", "map", "devices"]
 
-_GROUP_BYTES = 2 * 2**20  # of the states of runs that are vmapped on a CPU's core, measured: benchmarks/README.md
+_GROUP_BYTES = 2 * 2**20  # total size of the states vmapped on one CPU core; benchmarks/README.md has the measurement
 
 
 def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices") -> Callable[..., Any]:
-    """Returns ``fun`` over a leading axis of its arguments: `jax.vmap` that also uses every device.
+    """Returns ``fun`` mapped over a leading axis of its arguments: `jax.vmap` that also uses every device.
 
-    =========  ==========================================================================  =============================
-    layout     how the runs are made                                                       fits
-    =========  ==========================================================================  =============================
-    "vmap"     all at once on one device                                                   an accelerator, small models
-    "map"      one after another on one device                                             models that fill the memory
-    "devices"  spread over all devices of the backend, vmapped on each                     everything else: the default
-    =========  ==========================================================================  =============================
+    =========  ========================================================  ==========================================
+    layout     the runs are                                              use it for
+    =========  ========================================================  ==========================================
+    "vmap"     vmapped on one device                                     small models on an accelerator
+    "map"      made one after another on one device                      models that fill the memory
+    "devices"  split over all devices of the backend, vmapped on each    everything else (the default)
+    =========  ========================================================  ==========================================
 
-    A CPU counts as one device, and a small matrix product keeps only one of its cores busy, unless `split_cpu` was
-    called first. On a CPU, "devices" vmaps no more runs at a time than have states of 2 MiB together, and makes these groups
-    one after another: small models share what a step costs besides its arithmetic, and larger ones stay near their core
-    (64 networks of 100,000 weights each, vmapped whole, cost about twice as much). All layouts give the same numbers up to
-    the order of sums in matrix products: one step within 1e-6 of the size of the parameters in float32, and as training
-    amplifies differences, the same statistics after many.
+    A CPU counts as one device, and small matrix products keep only one of its cores busy, unless `devices.split_cpu`
+    was called first. On a CPU, "devices" vmaps only as many runs at a time as have states of 2 MiB in total, and makes
+    these groups one after another: small models share the overhead of a step, and larger ones stay in a core's cache
+    (64 networks of 100,000 weights each, vmapped as a whole, took about twice as long).
+
+    All layouts give the same numbers up to the order of sums in matrix products. One step agrees within 1e-6 of the size
+    of the parameters in float32; training amplifies differences, so after many steps the statistics agree.
+
+    Sweeps nest in each other, in `jax.vmap`, `jax.grad` and `jax.jit`, and the other way round. A sweep that is traced
+    inside another one that has split its runs over the devices, or inside any `jax.shard_map`, uses the device it is on.
 
     Args:
         fun: ``(key, hyperparameters, data) -> ...``, or any pure function.
-        in_axes: As in `jax.vmap`, for a leading axis: 0 for the arguments (or leaves) that carry it, None for the shared.
+        in_axes: As in `jax.vmap`: 0 for the arguments (or leaves) with a leading axis of runs, None for those that all
+            runs share.
         layout: One of the table.
 
     Returns:
-        A function with the axis on all its outputs. Compile it with `jax.jit`.
+        A function whose outputs all have the leading axis. Compile it with `jax.jit`.
 
     Raises:
-        ValueError: If ``layout`` is none of the table, or (when called) an axis is neither 0 nor None, or the swept axes
-            differ in length.
+        ValueError: If ``layout`` is not one of the table or, when called, if an axis is neither 0 nor None or the swept
+            axes are empty or differ in length.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> jax.jit(sweep(lambda rate, data: rate * data.sum(), (0, None)))(jnp.arange(3.0), jnp.ones(4)).tolist()
         [0.0, 4.0, 8.0]
-
-    References:
-        Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
-        https://mlsys.org/Conferences/doc/2018/146.pdf
     """
     if layout not in get_args(Layout):
         raise ValueError(
@@ -75,7 +77,7 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
 
         mapped = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
         shared = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is None]
-        n_devices = min(len(jax.devices()), n_runs) if layout == "devices" else 1
+        n_devices = min(devices.available(), n_runs) if layout == "devices" else 1
         if n_devices > 1:
             return _over_devices(one_run, mapped, shared, n_runs, n_devices)
         return _over_runs(one_run, mapped, shared, layout)
@@ -83,45 +85,55 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
     return swept
 
 
-def keys(seeds: Sequence[int]) -> Key[Array, " seeds"]:
+def keys(seeds: Sequence[int] | np.ndarray | Array) -> Key[Array, " seeds"]:
     """Returns the key of each seed, stacked.
 
     Args:
-        seeds: Whole numbers, 0 or more.
+        seeds: Integers from 0 to 2**32 - 1.
 
     Returns:
         Typed keys; entry ``i`` is ``jax.random.key(seeds[i])``.
+
+    Raises:
+        ValueError: If a seed is not an integer, or out of range.
 
     Example:
         >>> import jax
         >>> bool(keys([3, 5])[1] == jax.random.key(5))
         True
-
-    References:
-        Salmon, Moraes, Dror and Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, SC.
-        https://doi.org/10.1145/2063384.2063405
     """
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    remedy = "Pass range(10) for ten seeds."
+    if np.ndim(seeds) != 1:
+        raise ValueError(f"seeds must be a list of integers; got {seeds!r}. {remedy}")
+    numbers = _numbers(seeds)
+    if numbers is None and not jnp.issubdtype(jnp.result_type(seeds), jnp.integer):
+        raise ValueError(f"seeds must be integers; got {jnp.result_type(seeds)}. {remedy}")
+    for seed in numbers or ():
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"seeds must be integers from 0 to 4294967295; got {seed!r}. {remedy}")
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds if numbers is None else numbers, jnp.uint32))
 
 
 def product(
-    hyperparameters: Any, *, seeds: Sequence[int], **values: Sequence[float] | np.ndarray | Array
+    hyperparameters: Any, *, seeds: Sequence[int], **values: Sequence[int | float] | np.ndarray | Array
 ) -> tuple[Key[Array, " runs"], Any]:
     """Returns keys and hyperparameters for every combination of seeds and values, stacked on one axis.
 
-    The last name given varies fastest, and the seeds slowest. Only leaves can be swept: a static field (a size, a
-    choice) changes the program, so each of its values is a sweep of its own.
+    The last name given varies fastest, the seeds slowest. Only leaves can be swept: a static field (a size, a choice)
+    changes the program, so each of its values needs a sweep of its own.
 
     Args:
-        hyperparameters: A frozen dataclass registered as a pytree; gives the fields that are not swept.
-        seeds: One run of each combination for each seed.
-        **values: Values of a field, by its name.
+        hyperparameters: A frozen dataclass registered as a pytree; provides the fields that are not swept.
+        seeds: Each combination is run once per seed.
+        **values: Values of a field, by its name. They take the type of the field: floats are rounded to the nearest
+            number of that type, and whole numbers have to be representable.
 
     Returns:
-        The keys, and hyperparameters of which every leaf has the axis of the runs.
+        The keys, and hyperparameters in which every leaf has the axis of runs.
 
     Raises:
-        ValueError: If a name is not a field, or is a static one.
+        ValueError: If a name is not a field, or names a static one or one of several numbers; if there are no values,
+            or the field's type cannot represent one of them; if a seed is not an integer, or out of range.
 
     Example:
         >>> import dataclasses, jax
@@ -133,10 +145,6 @@ def product(
         >>> keys_, rates = product(Rates(), seeds=[0, 1], learning_rate=[0.1, 0.2, 0.4])
         >>> keys_.shape, rates.learning_rate.shape, rates.momentum.shape
         ((6,), (6,), (6,))
-
-    References:
-        Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13, section 2 (grid search).
-        https://jmlr.org/papers/v13/bergstra12a.html
     """
     leaves = {field.name for field in dataclasses.fields(hyperparameters) if not field.metadata.get("static")}
     for name in values:
@@ -145,8 +153,8 @@ def product(
                 f"a swept field must be one of {', '.join(sorted(leaves))}; got {name!r}. "
                 "Sizes and choices are static: run one sweep for each of their values."
             )
-    axes = jnp.meshgrid(jnp.arange(len(seeds)), *(jnp.asarray(v, jnp.float32) for v in values.values()), indexing="ij")
-    which_seed, *columns = (axis.ravel() for axis in axes)
+    columns = [_column(name, swept, getattr(hyperparameters, name)) for name, swept in values.items()]
+    which_seed, *columns = (a.ravel() for a in jnp.meshgrid(jnp.arange(len(seeds)), *columns, indexing="ij"))
     constant = {
         name: jax.tree.map(lambda leaf: jnp.full(which_seed.shape, leaf), getattr(hyperparameters, name))
         for name in leaves - set(values)
@@ -155,36 +163,68 @@ def product(
     return keys(seeds)[which_seed], dataclasses.replace(hyperparameters, **constant, **swept)
 
 
+def _column(name: str, values: Any, default: Any) -> Array:
+    """Returns the values of a swept field in the type of its default, or raises if that would change one of them."""
+    if jax.tree.structure(default) != jax.tree.structure(0) or jnp.ndim(default):
+        raise ValueError(f"a swept field must be one number; got {name}={default!r}. Sweep a field for each number.")
+    if np.ndim(values) != 1 or not len(values):
+        raise ValueError(f"{name} must have a list of values; got {values!r}. Pass {name}=[0.1, 0.2].")
+    numbers, dtype = _numbers(values), jnp.result_type(default)
+    if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(jnp.result_type(*values), jnp.integer):
+        dtype = jnp.result_type(float)  # the default of a real field may be written as 1
+    if numbers is None:
+        return jnp.asarray(values, dtype)
+    for number in numbers:
+        if not isinstance(number, int | float):
+            raise ValueError(f"{name} must have numbers for values; got {number!r}. Pass {name}=[0.1, 0.2].")
+        with np.errstate(over="ignore"):
+            stored = np.asarray(number).astype(dtype).item()
+        same = stored == number if isinstance(number, int) else (stored == 0) == (number == 0)
+        if not same or math.isfinite(stored) != math.isfinite(number):
+            raise ValueError(
+                f"{name} must be a number of {dtype}; got {number!r}, which would become {stored!r}. Pass another value."
+            )
+    return jnp.asarray(np.asarray(numbers, dtype))
+
+
+def _numbers(values: Any) -> list | None:
+    """Returns values as Python numbers, or None if they are being traced."""
+    try:
+        return [value.item() if hasattr(value, "item") else value for value in values]
+    except jax.errors.ConcretizationTypeError:
+        return None
+
+
 def _flatten(args: tuple, in_axes: Any) -> tuple[list, list[int | None], Any]:
     """Returns the leaves of the arguments, the axis of each (0 or None), and their structure."""
     leaves, treedef = jax.tree.flatten(args)
     if in_axes == 0:
         in_axes = (0,) * len(args)
     if len(in_axes) != len(args):
-        raise ValueError(f"in_axes must have one entry an argument; got {len(in_axes)} for {len(args)} arguments.")
+        raise ValueError(f"in_axes must have one entry per argument; got {len(in_axes)} for {len(args)} arguments.")
     of_leaves = jax.tree.map(
         lambda axis, arg: [axis] * len(jax.tree.leaves(arg)), tuple(in_axes), args, is_leaf=lambda axis: axis is None
     )
     axes = jax.tree.leaves(of_leaves, is_leaf=lambda axis: axis is None)
     for axis in axes:
         if axis not in (0, None):
-            raise ValueError(f"in_axes must be 0 or None; got {axis!r}. Move the axis of the runs to the front.")
+            raise ValueError(f"in_axes must be 0 or None; got {axis!r}. Move the axis of runs to the front.")
     return leaves, axes, treedef
 
 
 def _n_runs(leaves: list, axes: list[int | None]) -> int:
     """Returns the length of the swept axis."""
     lengths = {jnp.shape(leaf)[:1] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
-    if len(lengths) != 1 or () in lengths:
+    if len(lengths) != 1 or lengths & {(), (0,)}:
         raise ValueError(
-            f"the swept arguments must share one leading axis; got lengths {sorted(lengths)}. "
-            "Give None in in_axes for the arguments that all runs share."
+            f"the swept arguments must share one leading axis of at least one run; got lengths {sorted(lengths)}. "
+            "Pass None in in_axes for the arguments that all runs share."
         )
     return lengths.pop()[0]
 
 
 def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) -> Any:
-    """Makes the runs of one device."""
+    """Returns the outputs of the runs of one device."""
     n_runs = mapped[0].shape[0]
     if n_runs == 1:  # a batch axis of length one costs XLA its fast matrix products
         return jax.tree.map(lambda leaf: leaf[None], one_run([leaf[0] for leaf in mapped], shared))
@@ -202,23 +242,24 @@ def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) ->
 
 
 def _group(n_runs: int, n_bytes: int) -> int:
-    """Returns how many runs to vmap at a time: a divisor of their number, so that one program serves all groups."""
+    """Returns the number of runs to vmap at a time: a divisor of their number, so that all groups share one program."""
     return max(n for n in range(1, n_runs + 1) if n_runs % n == 0 and (n == 1 or n * n_bytes <= _GROUP_BYTES))
 
 
 def _from_jaxpr(jaxpr: Any, treedef: Any) -> Callable:
-    """Returns a traced run as a function again."""
+    """Returns the function of a traced run."""
     fun = jaxpr_as_fun(jaxpr)
     return lambda mapped, shared: jax.tree.unflatten(treedef, fun(*mapped, *shared))
 
 
 def _carried(jaxpr: Any) -> int:
-    """Returns the bytes that the largest loop of a program carries from step to step: the state of a run."""
+    """Returns the size in bytes of what the largest loop of a program carries from step to step: the state of a run."""
     carried = 0
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            # What is carried leaves the loop as it leaves its body; what is stacked has one axis more.
-            pairs = zip(equation.params["jaxpr"].out_avals, equation.outvars, strict=True)
+        body = equation.params.get({"scan": "jaxpr", "while": "body_jaxpr"}.get(equation.primitive.name))
+        if body is not None:
+            # What is carried has the same shape outside the loop as in its body; what is stacked has one more axis.
+            pairs = zip(body.out_avals, equation.outvars, strict=True)
             carried = max(carried, _n_bytes([of_body for of_body, out in pairs if of_body.shape == out.aval.shape]))
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
             if hasattr(inner, "eqns"):
@@ -227,21 +268,21 @@ def _carried(jaxpr: Any) -> int:
 
 
 def _n_bytes(tree: PyTree) -> int:
-    """Returns the size of all arrays; a typed key counts as one number."""
+    """Returns the total size of all arrays in bytes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_devices: int) -> Any:
-    """Makes the runs in equal shares, one a device; the last run is repeated where they do not divide."""
-    share = -(-n_runs // n_devices)
-    index = jnp.minimum(jnp.arange(share * n_devices), n_runs - 1)
+    """Returns the outputs of all runs, in equal parts, one per device; the last run is repeated to fill the parts."""
+    n_each = -(-n_runs // n_devices)
+    index = jnp.minimum(jnp.arange(n_each * n_devices), n_runs - 1)
     if index.shape[0] != n_runs:
         mapped = [leaf[index] for leaf in mapped]
-    run_share = jax.shard_map(
+    run_part = jax.shard_map(
         lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices"),
-        mesh=mesh_of(n_devices),
-        in_specs=(PartitionSpec(AXIS), PartitionSpec()),
-        out_specs=PartitionSpec(AXIS),
-        check_vma=False,  # else a scan whose carry starts from constants (a fresh step counter) is refused
+        mesh=devices.mesh_of(n_devices),
+        in_specs=(PartitionSpec(devices.AXIS), PartitionSpec()),
+        out_specs=PartitionSpec(devices.AXIS),
+        check_vma=False,  # a scan whose carry starts from constants (a new step counter) would be refused
     )
-    return jax.tree.map(lambda leaf: leaf[:n_runs], run_share(mapped, shared))
+    return jax.tree.map(lambda leaf: leaf[:n_runs], run_part(mapped, shared))

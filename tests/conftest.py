@@ -1,10 +1,13 @@
 """Tests are stricter than a user's JAX: no silent rank promotion, no key used twice."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
@@ -12,8 +15,11 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-# What a test computes by itself compiles in two thirds of the time; the programs of runs ask for their own level.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+# What a test computes by itself compiles in a third of the CPU time; the programs of runs ask for their own options.
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +50,29 @@ def jaxresearch(tmp_path_factory):
 
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as warm:
         yield command
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Carries out a command in this process, whose JAX is set up already."""
+    from jaxresearch.cli import main, report, session
+
+    def carry_out(*words, cwd=ROOT, **environment):
+        words, out, err = [str(word) for word in words], io.StringIO(), io.StringIO()
+        with contextlib.ExitStack() as stack:
+            for context in (contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+                stack.enter_context(context)
+            stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": "200", **environment}))
+            stack.enter_context(mock.patch.object(sys, "argv", ["jaxresearch", *words]))  # environment.json has it
+            for module in (session, report):
+                stack.enter_context(mock.patch.object(module, "configure"))
+            try:
+                code = main(words)
+            except SystemExit as exit:  # after printing help
+                code = exit.code or 0
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    return carry_out
 
 
 @pytest.fixture(scope="session")

@@ -1,199 +1,243 @@
-"""Declaring an experiment: hyperparameters that are checked, files that are blamed for their own lines."""
+"""Declaring an experiment: what it must hold, how long its runs are, and its program of pure functions."""
 
 import dataclasses
-import inspect
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxresearch import data, experiment, loading
-from jaxresearch.cli.options import Options
-from jaxresearch.hyperparameters import check, hyperparameters, static, swept
-from jaxresearch.studies import Budget
-
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+from jaxresearch import experiment, gradients, losses, metrics, models, training
+from jaxresearch.algorithms import stopped
+from jaxresearch.data import DataCard, Dataset
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.statistics import Claim
+from jaxresearch.training import Algorithm, Plan
 
 
 @hyperparameters
 class Settings:
     """Settings of the tests."""
 
-    learning_rate: float = swept(0.1, "step size", above=0)
-    momentum: float = swept(0.9, "share kept", at_least=0, below=1)
-    batch_size: int = static(8, "examples a step", at_least=1)
-    epochs: int = static(2, "passes", at_least=1, at_most=100)
-    hidden: tuple[int, ...] = static((4,), "widths", at_least=1)
-    schedule: str = static("constant", "shape")
+    learning_rate: float = swept(0.01, "step size", above=0)
+    batch_size: int = static(8, "examples per step; 0 for all", at_least=0)
+    epochs: int = static(2, "passes", at_least=1)
 
 
-def test_swept_fields_are_leaves_and_static_ones_are_not():
-    assert jax.tree.leaves(Settings()) == [0.1, 0.9]
-    traces = []
+@hyperparameters
+class Steps:
+    """Settings that count steps, of an algorithm without data."""
 
-    @jax.jit
-    def rate(settings):
-        traces.append(1)
-        return settings.learning_rate * settings.batch_size
-
-    for value in (0.1, 0.2, 0.3):
-        assert np.isclose(rate(Settings(learning_rate=value)), value * 8)
-    assert len(traces) == 1
-    rate(Settings(batch_size=4))
-    assert len(traces) == 2
-    many = jax.vmap(rate)(Settings(learning_rate=jnp.arange(3.0), momentum=jnp.zeros(3)))
-    np.testing.assert_allclose(many, [0, 8, 16])
+    rate: float = swept(0.5, "what is added by each step")
+    n_steps: int = static(7, "steps of the run", at_least=1)
 
 
-def test_hyperparameters_cannot_be_changed_in_place():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Settings().learning_rate = 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"learning_rate": 0}, "learning_rate must be above 0; got 0. It is: step size"),
-        ({"learning_rate": -1e-3}, "learning_rate must be above 0; got -0.001"),
-        ({"learning_rate": float("nan")}, "learning_rate must be finite; got nan"),
-        ({"learning_rate": float("inf")}, "learning_rate must be finite; got inf"),
-        ({"momentum": 1.0}, "momentum must be below 1; got 1.0"),
-        ({"momentum": -0.1}, "momentum must be at least 0; got -0.1"),
-        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
-        ({"epochs": 101}, "epochs must be at most 100; got 101"),
-        ({"hidden": (4, 0)}, r"hidden must be at least 1; got \(4, 0\)"),
-    ],
-)
-def test_check_names_field_rule_and_value(changes, message):
-    with pytest.raises(ValueError, match=message):
-        check(Settings(**changes))
-
-
-def test_check_passes_the_plain_settings():
-    check(Settings())
-
-
-def _small(n=64):
-    inputs = np.random.default_rng(0).random((n, 28, 28, 1)).astype(np.float32)
-    return {"inputs": inputs, "targets": (np.arange(n) % 10).astype(np.int32)}
-
-
-CARD = data.DataCard(name="a", source="b", class_names=tuple("0123456789"), feature_shape=(28, 28, 1))
-
-
-@pytest.mark.long
-def test_program_of_the_mnist_experiment_is_pure_and_composes():
-    mnist = loading.load("mnist", directory=EXPERIMENTS)
-    settings = dataclasses.replace(mnist.hyperparameters, epochs=2, batch_size=16)
-    program = experiment.program(mnist, CARD)
-    assert experiment.n_steps(settings, 64) == 8
-
-    @jax.jit
-    def whole(key, settings, data):
-        return program.run(key, settings, data)
-
-    @jax.jit
-    def in_two(key, settings, data):
-        state = program.init(key, settings, data)
-        state, first = program.advance(key, settings, state, data, 3)
-        state, second = program.advance(key, settings, state, data, 5)
-        return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
-
-    a, b = whole(jax.random.key(0), settings, _small()), in_two(jax.random.key(0), settings, _small())
-    assert [x.tobytes() for x in map(np.asarray, jax.tree.leaves(a))] == [
-        x.tobytes() for x in map(np.asarray, jax.tree.leaves(b))
-    ]
-    derivative = jax.jit(jax.grad(lambda s: program.run(jax.random.key(0), s, _small())[1]["loss"][-1]))(settings)
-    assert np.isfinite(derivative.learning_rate) and derivative.learning_rate != 0
-    values = program.evaluate(settings, a[0], _small())
-    assert set(values) == {"accuracy", "macro_f1", "macro_recall", "log_loss"}
-
-
-def test_a_batch_size_of_0_is_the_whole_data_bit_for_bit():
-    mnist = loading.load("mnist", directory=EXPERIMENTS)
-    program, made = experiment.program(mnist, CARD), []
-    for size in (0, 64):
-        settings = dataclasses.replace(mnist.hyperparameters, epochs=3, batch_size=size)
-        assert experiment.batch_size(settings, 64) == 64 and experiment.n_steps(settings, 64) == 3
-        state, history = jax.jit(program.run)(jax.random.key(0), settings, _small())
-        assert history["loss"].shape == (3,)
-        made.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, history))])
-    assert made[0] == made[1]
-    assert experiment.n_steps(settings, 640) == 30  # 64 stays 64, whatever the data
-
-
-@pytest.mark.parametrize(("size", "n_examples"), [(-1, 64), (65, 64), (0, 0)])
-def test_a_batch_that_does_not_fit_is_refused(size, n_examples):
-    with pytest.raises(
-        ValueError, match=f"batch_size must be from 1 to the number of examples, {n_examples}; got {size}"
-    ):
-        experiment.n_steps(Settings(batch_size=size), n_examples)
-
-
-def test_linear_schedule_falls_to_zero():
-    mnist = loading.load("mnist", directory=EXPERIMENTS)
-    settings = dataclasses.replace(mnist.hyperparameters, epochs=4, batch_size=16, schedule="linear")
-    program = experiment.program(mnist, CARD)
-    _, history = jax.jit(program.run)(jax.random.key(0), settings, _small())
-    rule = mnist.optimizer(settings, 16)
-    state, sizes = rule.init(jnp.zeros(())), []
-    for _ in range(17):
-        update, state = rule.update(jnp.ones(()), state)
-        sizes.append(-float(update))
-    np.testing.assert_allclose(sizes, 1e-3 * (1 - np.arange(17) / 16), atol=1e-8)
-    assert np.isfinite(history["loss"]).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("import jax\nx = undefined + 1\n", r"failed at line 2: 'x = undefined \+ 1': NameError: name 'undefined'"),
-        ("def broken(:\n", r"failed at line 1: 'def broken\(:': invalid syntax"),
-        ("import no_such_module\n", "failed at line 1: 'import no_such_module': ModuleNotFoundError"),
-        ("def inner():\n    return 1 / 0\ninner()\n", "failed at line 2: 'return 1 / 0': ZeroDivisionError"),
-        (
-            "from jaxresearch import models\n\nmodels.mlp(0, (), 1)\n",
-            r"^n_features must be .* \(experiment file .*mine\.py, line 3\)$",
+def algorithm(h, card, plan, fitted):
+    """Returns a small classifier that stops early where it is looked at."""
+    assert fitted == {}
+    return stopped(
+        training.supervised(
+            models.mlp(card.n_features, (4,), card.n_classes, dropout_rate=0.1),
+            losses.softmax_cross_entropy_with_integer_labels,
+            optimizer=optax.adam(h.learning_rate * (1 - 1 / plan.n_steps), eps_root=1e-24),
+            metrics={"accuracy": metrics.accuracy(), "log_loss": metrics.log_loss()},
+            estimator=plan.estimator,
         ),
-        ("raise ValueError('rows must be 3; got 2.')\n", r"^rows must be 3; got 2\. \(experiment file .*, line 1\)$"),
-        ("raise ValueError\n", "failed at line 1: 'raise ValueError': ValueError: $"),
-        ("int('x')\n", r"failed at line 1: \"int\('x'\)\": ValueError: invalid literal"),
-        ("x = 1\n", "must assign an Experiment to the name 'experiment'; it does not"),
-        ("experiment = 3\n", "must assign an Experiment to the name 'experiment'; it does not"),
+        metric="log_loss",
+        patience=2,
+    )
+
+
+def counting(h, card, plan, fitted):
+    """Returns an algorithm without data, whose state is a sum."""
+    return Algorithm(
+        lambda key: jnp.zeros(()),
+        lambda state, batch, key: (state + h.rate, {"state": state}),
+        lambda state, data, key: {"state": state},
+    )
+
+
+CLAIM = Claim(text="half", metric="test/accuracy", at_least=0.5)
+DECLARED = Experiment(question="Classes?", claim=CLAIM, hyperparameters=Settings(), source="none", algorithm=algorithm)
+COUNTING = Experiment(question="A sum?", claim=CLAIM, hyperparameters=Steps(), algorithm=counting)
+
+
+def part(n, seed=0):
+    """Returns examples of two classes."""
+    targets = (np.arange(n) % 2).astype(np.int32)
+    inputs = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32) + targets[:, None]
+    return {"inputs": inputs, "targets": targets}
+
+
+CARD = DataCard(name="a", source="b", class_names=("x", "y"), feature_shape=(3,))
+DATASET = Dataset(part(32), part(20, 1), part(12, 2), CARD)
+
+
+def bits(tree):
+    """Returns the bytes of every array."""
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+def test_program_in_pieces_equals_the_whole_bit_for_bit():
+    """With looks at validation data on the way, which decide its outcome."""
+    program, h = experiment.program(DECLARED, DATASET, evaluate_every=3), Settings()
+    plan = program.plan(h)
+    assert (plan.batch_size, plan.n_steps, plan.evaluate_every) == (8, 8, 3)
+
+    @jax.jit
+    def whole(key, h, parts):
+        return program.run(key, h, parts["train"], parts["validation"])
+
+    @jax.jit
+    def in_pieces(key, h, parts):
+        state, history, looks = program.init(key, h), [], []
+        for made, n_steps in ((0, 3), (3, 3), (6, 2)):
+            state, of_steps = program.advance(key, h, state, parts["train"], made, n_steps)
+            state, seen = program.look(key, h, state, parts["validation"], made + n_steps)
+            history.append(of_steps["loss"])
+            looks.append(seen["log_loss"])
+        return state, jnp.concatenate(history), jnp.stack(looks)
+
+    state, history = whole(jax.random.key(0), h, DATASET.parts())
+    assert bits((state, history["loss"], history["validation/log_loss"])) == bits(
+        in_pieces(jax.random.key(0), h, DATASET.parts())
+    )
+    values = program.evaluate(jax.random.key(0), h, state, DATASET.validation)
+    np.testing.assert_allclose(values["log_loss"], history["validation/log_loss"].min(), rtol=1e-6)  # compiled apart
+    assert set(values) == {"accuracy", "log_loss"}
+
+
+def test_program_is_differentiable_in_hyperparameters():
+    program = experiment.program(DECLARED, DATASET)
+
+    def last_loss(h):
+        return program.run(jax.random.key(0), h, DATASET.train)[1]["loss"][-1]
+
+    gradient = jax.jit(jax.grad(last_loss))(Settings())
+    assert np.isfinite(gradient.learning_rate) and gradient.learning_rate != 0
+
+
+def test_program_passes_the_estimator_of_its_plan():
+    seen = []
+
+    def watched(loss_fn):
+        seen.append(loss_fn)
+        return gradients.plain(loss_fn)
+
+    program = experiment.program(DECLARED, DATASET, estimator=watched)
+    jax.eval_shape(program.run, jax.random.key(0), Settings(), DATASET.train)
+    assert seen and program.plan(Settings()).estimator is watched
+
+
+def test_batch_size_of_0_is_the_whole_data_bit_for_bit():
+    program, made = experiment.program(DECLARED, DATASET), []
+    for size in (0, 32):
+        h = Settings(epochs=3, batch_size=size)
+        state, history = jax.jit(program.run)(jax.random.key(0), h, DATASET.train)
+        assert history["loss"].shape == (3,)
+        made.append(bits((state, history)))
+    assert made[0] == made[1]
+
+
+def test_experiment_without_data_is_a_function_of_the_key():
+    dataset = experiment.without_data(COUNTING)
+    program = experiment.program(COUNTING, dataset, evaluate_every=3)
+    state, history = jax.jit(program.run)(jax.random.key(0), Steps(), dataset.train, dataset.validation)
+    assert float(state) == 3.5 and history["validation/state"].tolist() == [1.5, 3.0, 3.5]
+    assert float(program.evaluate(jax.random.key(0), Steps(), state, dataset.test)["state"]) == 3.5
+    assert (dataset.n_train, dataset.axis, sorted(dataset.parts())) == (0, None, ["test", "train", "validation"])
+    gradient = jax.grad(lambda h: program.run(jax.random.key(0), h, {})[0])(Steps())
+    assert float(gradient.rate) == 7
+
+
+@pytest.mark.parametrize(
+    ("h", "n_examples", "evaluate_every", "expected"),
+    [
+        (Settings(), 64, None, (8, 16, None)),
+        (Settings(), 70, None, (8, 16, None)),  # the examples left over are drawn in another epoch
+        (Settings(), 70, 0, (8, 16, 8)),  # once per epoch
+        (Settings(), 64, 5, (8, 16, 5)),
+        (Settings(), 64, 100, (8, 16, 16)),  # at the end
+        (Settings(batch_size=0), 64, None, (64, 2, None)),
+        (Settings(batch_size=64), 640, None, (64, 20, None)),  # 64 stays 64, whatever the data
+        (Steps(), 0, None, (0, 7, None)),
+        (Steps(), 0, 0, (0, 7, 7)),  # without data there are no epochs
+        (Steps(), 0, 2, (0, 7, 2)),
+        (Steps(), 64, 0, (64, 7, 1)),  # without a batch size, the whole data
     ],
 )
-def test_a_file_with_an_error_is_blamed_for_its_own_line(tmp_path, text, message):
-    (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(ValueError, match=message) as caught:
-        loading.load(str(tmp_path / "mine.py"))
-    assert "\n" not in str(caught.value)
+def test_plan_counts_steps(h, n_examples, evaluate_every, expected):
+    planned = experiment.plan(h, n_examples, evaluate_every=evaluate_every)
+    assert planned == Plan(*expected)
 
 
-def test_an_unknown_name_is_told_the_nearest(tmp_path):
-    (tmp_path / "mnist.py").write_text("")
-    (tmp_path / "housing.py").write_text("")
-    with pytest.raises(FileNotFoundError, match="got 'mnits'. Did you mean 'mnist'"):
-        loading.load("mnits", directory=tmp_path)
-    with pytest.raises(FileNotFoundError, match="There are: housing, mnist"):
-        loading.load("zzz", directory=tmp_path)
+def test_plan_of_n_steps_in_place_of_epochs():
+    @hyperparameters
+    class Both:
+        n_steps: int = static(10, "steps", at_least=1)
+        batch_size: int = static(16, "examples per step", at_least=1)
+
+    assert experiment.plan(Both(), 70, evaluate_every=0) == Plan(16, 10, 4)
+    declared = dataclasses.replace(DECLARED, hyperparameters=Both())
+    assert experiment.program(declared, DATASET).plan(Both()).n_steps == 10
 
 
-def test_two_files_of_one_name_are_two_experiments(tmp_path):
-    text = (EXPERIMENTS / "mnist.py").read_text()
-    for folder, bound in (("a", "0.9804"), ("b", "0.5")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "mine.py").write_text(text.replace("at_least=0.9804", f"at_least={bound}"))
-    loaded = [loading.load(str(tmp_path / folder / "mine.py")) for folder in "ab"]
-    assert [one.claim.at_least for one in loaded] == [0.9804, 0.5]
+@pytest.mark.parametrize(("size", "n_examples"), [(-1, 64), (65, 64)])
+def test_plan_refuses_a_batch_that_does_not_fit(size, n_examples):
+    with pytest.raises(ValueError, match=f"batch_size must be between 1 and {n_examples}, got {size}"):
+        experiment.plan(Settings(batch_size=size), n_examples)
 
 
-def test_the_reserved_names_are_the_options_of_every_run():
-    of_run = {field.name for field in dataclasses.fields(Options)} - {"hyperparameters"}
-    assert of_run | set(Budget._fields) == experiment.RUN_OPTIONS
+@pytest.mark.parametrize(
+    ("h", "evaluate_every", "message"),
+    [
+        (Settings(epochs=0), None, "epochs must be 1 or more, got 0"),
+        (Steps(n_steps=0), None, "n_steps must be 1 or more, got 0"),
+        (Settings(), -1, "evaluate_every must be 0 or more steps, got -1. Pass 0 for once per epoch"),
+    ],
+)
+def test_plan_refuses_numbers_out_of_range(h, evaluate_every, message):
+    with pytest.raises(ValueError, match=message):
+        experiment.plan(h, 64, evaluate_every=evaluate_every)
 
 
-def test_an_experiment_is_about_one_screen():
-    source = inspect.getsource(inspect.getmodule(experiment)) and (EXPERIMENTS / "mnist.py").read_text()
-    assert len(source.splitlines()) < 100
+def test_plan_refuses_epochs_without_data():
+    with pytest.raises(
+        ValueError, match="hyperparameters must have n_steps where there is no data to count epochs by. Write: n_steps"
+    ):
+        experiment.plan(Settings(), 0)
+
+
+@dataclasses.dataclass
+class Plain:
+    """Settings that are no hyperparameters."""
+
+    epochs: int = 1
+
+
+@hyperparameters
+class Swept:
+    """Settings whose length would change the program for each value."""
+
+    batch_size: int = static(8, "examples per step")
+    epochs: float = swept(2.0, "passes")
+
+
+@pytest.mark.parametrize(
+    ("h", "source", "name"),
+    [(Plain(), None, "epochs"), (Swept(), "mnist", "epochs"), (Steps(), "mnist", "batch_size")],
+)
+def test_experiment_refuses_hyperparameters_without_a_length(h, source, name):
+    with pytest.raises(ValueError, match=f"hyperparameters must have a static field '{name}'. Write: {name}: int ="):
+        dataclasses.replace(DECLARED, hyperparameters=h, source=source)
+
+
+def test_experiment_refuses_hyperparameters_without_fields():
+    with pytest.raises(ValueError, match="hyperparameters must be an instance of a class under @hyperparameters"):
+        dataclasses.replace(DECLARED, hyperparameters={"epochs": 3})
+
+
+def test_experiment_takes_n_steps_in_place_of_epochs():
+    assert dataclasses.replace(DECLARED, hyperparameters=Steps(), source=None).source is None

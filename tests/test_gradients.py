@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.test_util import check_grads
 
-from jaxresearch import gradients
+from jaxresearch import gradients, sweeps
 
 
 def loss_fn(params, model_state, batch, key):
@@ -151,29 +152,84 @@ def test_sharded_does_not_round_the_mean_of_counts(key):
         assert {name: float(leaf) for name, leaf in metrics.items()} == {"count": 3.5, "any": 1.0, "half": 1.0}
 
 
-def test_sharded_trains_as_one_device_does(problem, key):
-    from jaxresearch import training
+def test_sharded_joins_what_is_neither_a_number_nor_the_same_on_all_parts(key):
+    def stateful(params, model_state, batch, key):
+        drawn = jax.random.uniform(jax.random.fold_in(model_state["key"], 0))
+        state = {"key": jax.random.fold_in(model_state["key"], batch["inputs"][0]), "seen": batch["inputs"].any()}
+        return params, {"drawn": drawn}, state
 
+    state = {"key": jax.random.key(3), "seen": jnp.array(False)}
+    batch = {"inputs": jnp.arange(4)}
+    _, metrics, joined = jax.jit(gradients.sharded(stateful, n_devices=2))(jnp.ones(()), state, batch, key)
+    assert joined["key"] == jax.random.fold_in(state["key"], 0) and joined["seen"]
+    np.testing.assert_allclose(metrics["drawn"], jax.random.uniform(jax.random.fold_in(state["key"], 0)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("transform", ["accumulated", "sharded"])
+def test_typed_keys_pass_through_the_model_state(key, transform, impl):
+    def stateful(params, model_state, batch, key):
+        own, kept = jax.random.split(model_state["key"])
+        return jnp.mean(params * batch["inputs"]) * jax.random.uniform(own), ({}, {"key": kept})
+
+    joined = {
+        "accumulated": gradients.accumulated(gradients.plain(stateful), n_micro_batches=2),
+        "sharded": gradients.sharded(gradients.plain(stateful), n_devices=2),
+    }[transform]
+    state = {"key": jax.random.key(3, impl=impl)}
+    _, _, made = jax.jit(joined)(jnp.float32(1), state, {"inputs": jnp.arange(4.0)}, key)
+    expected = jax.random.key(3, impl=impl)
+    for _ in range(2 if transform == "accumulated" else 1):  # the parts follow each other, or start from the same key
+        expected = jax.random.split(expected)[1]
+    assert made["key"] == expected and jax.random.key_impl(made["key"]) == jax.random.key_impl(expected)
+
+
+def test_sharded_trains_as_one_device_does(problem):
     params, model_state, batch = problem
-    rule = training.gradient_descent(0.1)
-    state = training.TrainState(jnp.zeros((), jnp.int32), params, model_state, rule.init(params))
 
     def trained(estimator):
-        step = training.step(estimator, rule)
-        return jax.jit(lambda key: training.advance(key, state, batch, step=step, batch_size=6, n_steps=20))(key)
+        def step(carry, key):
+            params, model_state = carry
+            gradient, metrics, model_state = estimator(params, model_state, batch, key)
+            return (jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), model_state), metrics["loss"]
+
+        return jax.jit(lambda: jax.lax.scan(step, (params, model_state), sweeps.keys(range(20))))()
 
     one, two = trained(gradients.plain(loss_fn)), trained(gradients.sharded(gradients.plain(loss_fn)))
-    assert _close(one[0].params, two[0].params) and _close(one[1]["loss"], two[1]["loss"])
-    assert len(two[0].params["slope"].sharding.device_set) == len(jax.devices())
+    assert _close(one[0][0], two[0][0]) and _close(one[1], two[1])
+    assert len(two[0][0]["slope"].sharding.device_set) == len(jax.devices())
 
 
-def test_sharded_tells_how_many_devices_there_are(problem, key):
-    with pytest.raises(ValueError, match="n_devices must be from 1 to the 2 devices that there are; got 3"):
+def test_sharded_says_how_many_devices_it_may_use(problem, key):
+    with pytest.raises(ValueError, match="n_devices must be between 1 and the number of devices, 2; got 3"):
         gradients.sharded(gradients.plain(loss_fn), n_devices=3)
     params, model_state, batch = problem
     odd = {name: values[:11] for name, values in batch.items()}
     with pytest.raises(ValueError, match="n_devices must divide the batch of 11 examples; got 2"):
         gradients.sharded(gradients.plain(loss_fn), n_devices=2)(params, model_state, odd, key)
+
+
+def test_sharded_refuses_devices_that_a_sweep_uses_already(problem, key):
+    swept = sweeps.sweep(lambda key: gradients.sharded(gradients.plain(loss_fn))(*problem, key)[0])
+    with pytest.raises(ValueError, match="sharded must not be inside a sweep over devices .* Use accumulated instead"):
+        swept(sweeps.keys([0, 1]))
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
+@pytest.mark.parametrize("transform", ["accumulated", "sharded"])
+def test_a_part_of_padding_alone_leaves_derivatives_finite(problem, key, transform, mode):
+    params, model_state, batch = problem
+    batch = {**batch, "weights": jnp.array([1.0] * 5 + [0.0] * 7)}  # the second of two parts is padding alone
+    plain = gradients.plain(loss_fn)
+    joined = {
+        "accumulated": gradients.accumulated(plain, n_micro_batches=2),
+        "sharded": gradients.sharded(plain, n_devices=2),
+    }[transform]
+
+    def derivative(estimator):
+        return jax.jit(mode(lambda params: estimator(params, model_state, batch, key)[0]))(params)
+
+    assert _close(derivative(joined), derivative(plain))
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 0.5, 1e3])
@@ -191,6 +247,53 @@ def test_clipped_leaves_a_zero_gradient_alone(problem, key):
 
     gradient, _, _ = gradients.clipped(gradients.plain(flat), max_norm=1.0)(*problem, key)
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.all(leaf == 0)), gradient))
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
+def test_clipped_has_finite_derivatives_at_a_zero_gradient(key, mode):
+    def bowl(params, model_state, batch, key):
+        return jnp.sum(params**2) / 2, ({}, model_state)
+
+    clipped = gradients.clipped(gradients.plain(bowl), max_norm=1.0)
+
+    def made(params, max_norm):
+        gradient, metrics, _ = gradients.clipped(gradients.plain(bowl), max_norm=max_norm)(params, {}, {}, key)
+        return gradient, metrics["gradient_norm"]
+
+    (by_params, by_norm), (norm_by_params, norm_by_norm) = mode(made, argnums=(0, 1))(jnp.zeros(3), 1.0)
+    assert np.array_equal(by_params, np.eye(3)) and np.array_equal(
+        by_norm, np.zeros(3)
+    )  # the gradient of the bowl is its params
+    assert np.array_equal(norm_by_params, np.zeros(3)) and norm_by_norm == 0
+    hessian = mode(jax.grad(lambda params: clipped(params, {}, {}, key)[0].sum()))(jnp.zeros(3))
+    assert np.array_equal(hessian, np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
+def test_clipped_at_exactly_its_norm_has_the_derivatives_of_the_unclipped_gradient(key, mode):
+    def bowl(params, model_state, batch, key):
+        return jnp.sum(params**2) / 2, ({}, model_state)
+
+    clipped = gradients.clipped(gradients.plain(bowl), max_norm=5.0)
+    by_params = mode(lambda params: clipped(params, {}, {}, key)[0])
+    assert np.array_equal(by_params(jnp.array([3.0, 4.0])), np.eye(2))
+    # Beyond it the derivative of 5 g / |g|: 5 (|g|^2 I - g g^T) / |g|^3 = (100 I - g g^T) / 200 at g = (6, 8)
+    expected = (100 * np.eye(2) - np.outer([6, 8], [6, 8])) / 200
+    np.testing.assert_allclose(by_params(jnp.array([6.0, 8.0])), expected, atol=1e-6)  # float32
+
+
+def test_clipped_derivatives_equal_finite_differences(problem, key):
+    params, model_state, batch = problem
+
+    def made(params, max_norm):
+        gradient, metrics, _ = gradients.clipped(gradients.plain(loss_fn), max_norm=max_norm)(
+            params, model_state, batch, key
+        )
+        return gradient, metrics["gradient_norm"]
+
+    norm = float(gradients.clipped(gradients.plain(loss_fn), max_norm=1.0)(*problem, key)[1]["gradient_norm"])
+    for max_norm in (0.5 * norm, 2 * norm):
+        check_grads(jax.jit(made), (params, max_norm), order=1, rtol=1e-2, atol=1e-2)  # differences in float32
 
 
 def test_clipped_can_be_swept(problem, key):
@@ -221,7 +324,7 @@ def test_accumulated_refuses_parts_that_do_not_divide_the_batch(problem, key):
 @pytest.mark.raises
 @pytest.mark.parametrize("n_micro_batches", [0, -2])
 def test_accumulated_refuses_no_parts(n_micro_batches):
-    with pytest.raises(ValueError, match=f"n_micro_batches must be 1 or more; got {n_micro_batches}"):
+    with pytest.raises(ValueError, match=f"n_micro_batches must be at least 1; got {n_micro_batches}"):
         gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=n_micro_batches)
 
 

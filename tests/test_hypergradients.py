@@ -9,11 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from jaxresearch import data, gradients, hypergradients, loading, losses, models, training
 from jaxresearch import experiment as experiments
+from jaxresearch import hypergradients, losses, metrics, models, training
+from jaxresearch.algorithms import averaged, stopped
+from jaxresearch.data import DataCard, Dataset
+from jaxresearch.experiment import Experiment
 from jaxresearch.hypergradients import Unroll
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.statistics import Claim
 
 N_STEPS = 40
+CROSS_ENTROPY = losses.softmax_cross_entropy_with_integer_labels
 
 
 @jax.tree_util.register_dataclass
@@ -23,39 +29,46 @@ class Rates:
     weight_decay: float = 1e-2
 
 
-def network(dtype=jnp.float32, *, optimizer=lambda h: optax.adam(h.learning_rate, eps_root=1e-24)):
-    """Returns a small network with dropout in the pieces of a run, and its two parts of data."""
+def network(dtype=jnp.float32, *, optimizer=lambda h: optax.adam(h.learning_rate, eps_root=1e-24), look_every=0):
+    """Returns a small network with dropout in the pieces of a run, and its two parts of data.
+
+    Where it looks at validation data, the average of its parameters is what counts, at its best look.
+    """
     mlp = models.mlp(4, (8,), 3, dropout_rate=0.2)
     model = models.Model(lambda key: jax.tree.map(lambda leaf: leaf.astype(dtype), mlp.init(key)), mlp.apply)
-    supervised = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+    mean_loss = training.mean_loss(model, CROSS_ENTROPY)
 
-    def decayed(h):
+    def algorithm(h):
         def loss_fn(params, model_state, batch, key):
-            loss, aux = supervised(params, model_state, batch, key)
+            loss, aux = mean_loss(params, model_state, batch, key)
             return loss + h.weight_decay / 2 * sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(params)), aux
 
-        return loss_fn
+        chosen = {"log_loss": metrics.log_loss()}
+        plain = training.gradient_based(model, loss_fn, optimizer=optimizer(h), metrics=chosen)
+        return stopped(averaged(plain, decay=0.5), metric="log_loss", patience=2) if look_every else plain
 
     def init(key, h, train):
-        return training.init(key, model=model, optimizer=optimizer(h))
+        return training.init(key, algorithm=algorithm(h))
 
-    def advance(key, h, state, train, n_steps):
-        step = training.step(gradients.plain(decayed(h)), optimizer(h))
-        return training.advance(key, state, train, step=step, batch_size=8, n_steps=n_steps)[0]
+    def advance(key, h, state, train, step, n_steps):
+        return training.advance(key, state, train, step, algorithm=algorithm(h), batch_size=8, n_steps=n_steps)[0]
 
-    def loss(h, state, validation):
-        outputs, _ = model.apply(state.params, state.model_state, validation["inputs"])
-        return losses.softmax_cross_entropy_with_integer_labels(outputs, validation["targets"]).mean()
+    def look(key, h, state, validation, step):
+        return training.look(key, state, validation, step, algorithm=algorithm(h))[0]
+
+    def loss(key, h, state, validation):  # in the precision of the run, which metrics are not
+        outputs = algorithm(h).predict(algorithm(h).outcome(state), validation["inputs"])
+        return CROSS_ENTROPY(outputs, validation["targets"]).mean()
 
     keys = jax.random.split(jax.random.key(7), 2)
     inputs = [jax.random.normal(key, (64, 4), dtype) for key in keys]
     train, validation = ({"inputs": x, "targets": (x[:, 0] > 0.5) * 1 + (x[:, 2] > 1)} for x in inputs)
-    return Unroll(init, advance, loss), train, validation
+    return Unroll(init, advance, loss, look if look_every else None, look_every), train, validation
 
 
 @pytest.fixture
-def steps_made_again():
-    """Reverse mode makes segments again from the same keys, as it must: the one place where reuse is no mistake."""
+def recomputed_steps():
+    """Reverse mode recomputes segments from the same keys, as it must: the one place where reuse is no mistake."""
     with jax.debug_key_reuse(False):
         yield
 
@@ -65,45 +78,58 @@ def relative(one, other):
     return np.max(np.abs(one - other)) / np.max(np.abs(other))
 
 
-@pytest.mark.long
-@pytest.mark.usefixtures("steps_made_again")
-def test_forward_is_reverse(key):
+@pytest.fixture(scope="module")
+def exact():
+    """Loss and hypergradient of the network by forward mode."""
     unroll, train, validation = network()
-    made = [
-        jax.jit(of)(key, Rates(), train, validation)
-        for of in (
-            hypergradients.forward(unroll, n_steps=N_STEPS),
-            hypergradients.reverse(unroll, n_steps=N_STEPS),
-            hypergradients.reverse(unroll, n_steps=N_STEPS, segment=7),  # with a rest
-        )
-    ]
-    assert jnp.isfinite(jnp.stack(jax.tree.leaves(made[0]))).all()  # Adam at step 0 included
-    for loss, gradient in made[1:]:
-        assert float(loss) == pytest.approx(float(made[0][0]), rel=1e-6)  # the last bits: another fusion
-        assert relative(gradient, made[0][1]) < 1e-5  # the promise
+    forward = jax.jit(hypergradients.forward(unroll, n_steps=N_STEPS))
+    return forward(jax.random.key(0), Rates(), train, validation)
+
+
+@pytest.mark.usefixtures("recomputed_steps")
+@pytest.mark.parametrize("segment", [None, pytest.param(7, marks=pytest.mark.long)])  # with a rest
+def test_forward_is_reverse(key, exact, segment):
+    unroll, train, validation = network()
+    reverse = hypergradients.reverse(unroll, n_steps=N_STEPS, segment=segment)
+    loss, gradient = jax.jit(reverse)(key, Rates(), train, validation)
+    assert jnp.isfinite(jnp.stack(jax.tree.leaves(exact))).all()  # Adam at step 0 included
+    assert float(loss) == pytest.approx(float(exact[0]), rel=1e-6)  # the last bits: another fusion
+    assert relative(gradient, exact[1]) < 1e-5  # the promise
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("steps_made_again")
-def test_both_modes_are_central_differences_in_float64(key):
+@pytest.mark.usefixtures("recomputed_steps")
+@pytest.mark.parametrize("look_every", [0, 15])
+def test_both_modes_are_central_differences_in_float64(key, look_every):
+    """Also of a run that keeps its best average, with looks after 15, 30 and 40 steps."""
     with jax.enable_x64(True):
-        unroll, train, validation = network(jnp.float64)
+        unroll, train, validation = network(jnp.float64, look_every=look_every)
 
         def value(h):
-            state = unroll.advance(key, h, unroll.init(key, h, train), train, N_STEPS)
-            return unroll.loss(h, state, validation)
+            state, made = unroll.init(key, h, train), 0
+            for n_steps in (15, 15, 10) if look_every else (N_STEPS,):
+                state = unroll.advance(key, h, state, train, made, n_steps)
+                made += n_steps
+                state = unroll.look(key, h, state, validation, made) if look_every else state
+            return unroll.loss(key, h, state, validation)
 
         value, width = jax.jit(value), 1e-6
         differences = [
             (value(Rates(**{name: centre + width})) - value(Rates(**{name: centre - width}))) / (2 * width)
             for name, centre in dataclasses.asdict(Rates()).items()
         ]
-        for mode in (hypergradients.forward, hypergradients.reverse):
-            _, gradient = jax.jit(mode(unroll, n_steps=N_STEPS))(key, Rates(), train, validation)
-            assert relative(gradient, differences) < 1e-3  # the promise
+        made = [
+            jax.jit(mode(unroll, n_steps=N_STEPS))(key, Rates(), train, validation)
+            for mode in (hypergradients.forward, hypergradients.reverse)
+        ]
+        whole = float(value(Rates()))
+    for loss, gradient in made:
+        assert float(loss) == pytest.approx(whole, rel=1e-12)
+        assert relative(gradient, differences) < 1e-3  # the promise
+    assert relative(made[0][1], made[1][1]) < 1e-9  # float64: only the last digits
 
 
-def ridge(l2_steps):
+def ridge():
     """Returns ridge regression in the pieces of a run, its data, and the closed form of its hypergradient."""
     generator = np.random.default_rng(0)
     x, v = generator.normal(size=(2, 50, 5))
@@ -114,16 +140,16 @@ def ridge(l2_steps):
     def training_loss(params, h, state, part):
         return jnp.mean((part["inputs"] @ params - part["targets"]) ** 2) / 2 + h["l2"] / 2 * params @ params
 
-    def advance(key, h, state, part, n_steps):
+    def advance(key, h, state, part, step, n_steps):
         slope = jax.grad(training_loss)
         params = jax.lax.fori_loop(0, n_steps, lambda _, p: p - 0.3 * slope(p, h, state, part), state.params)
         return state._replace(params=params)
 
-    def loss(h, state, part):
+    def loss(key, h, state, part):
         return jnp.mean((part["inputs"] @ state.params - part["targets"]) ** 2) / 2
 
     def init(key, h, part):
-        return training.TrainState(jnp.int32(0), jnp.zeros(5), {}, ())
+        return training.TrainState(jnp.zeros(5), {}, ())
 
     def closed_form(l2):
         a = x.T @ x / 50 + l2 * np.eye(5)
@@ -137,7 +163,7 @@ def ridge(l2_steps):
 @pytest.mark.parametrize("solver", ["cg", "neumann"])
 def test_implicit_is_the_closed_form_of_ridge_regression(key, solver):
     with jax.enable_x64(True):
-        unroll, training_loss, train, validation, closed_form = ridge(0.3)
+        unroll, training_loss, train, validation, closed_form = ridge()
         hypergradient = hypergradients.implicit(
             unroll, training_loss, n_steps=500, solver=solver, n_terms=500, scale=0.3
         )
@@ -145,25 +171,30 @@ def test_implicit_is_the_closed_form_of_ridge_regression(key, solver):
         assert float(gradient["l2"]) == pytest.approx(closed_form(0.3), rel=1e-6)  # the promise
 
 
-@pytest.mark.long
-def test_truncated_comes_near_the_whole_run_where_the_loss_is_convex(key):
+def test_truncated_converges_where_the_loss_is_convex(key):
     with jax.enable_x64(True):
-        unroll, _, train, validation, closed_form = ridge(0.3)
+        unroll, _, train, validation, closed_form = ridge()
         errors = []
         for last in (2, 10, 40):
             hypergradient = hypergradients.truncated(unroll, n_steps=200, last=last)
             _, gradient = jax.jit(hypergradient)(key, {"l2": 0.3}, train, validation)
             errors.append(abs(float(gradient["l2"]) / closed_form(0.3) - 1))
         assert errors[0] > 10 * errors[1] > 100 * errors[2]  # geometric, at 1 - 0.3 (0.3 + least eigenvalue) a step
-        whole = hypergradients.truncated(unroll, n_steps=200, last=200)(key, {"l2": 0.3}, train, validation)
-        exact = hypergradients.reverse(unroll, n_steps=200)(key, {"l2": 0.3}, train, validation)
+        whole, exact = (
+            jax.jit(hypergradient)(key, {"l2": 0.3}, train, validation)
+            for hypergradient in (
+                hypergradients.truncated(unroll, n_steps=200, last=200),
+                hypergradients.reverse(unroll, n_steps=200),
+            )
+        )
         assert relative(whole[1], exact[1]) < 1e-12
 
 
 @pytest.mark.parametrize("n_segments", [1, 4])
-def test_evolution_is_within_three_standard_errors_over_ten_thousand_draws(n_segments):
+def test_evolution_is_unbiased(n_segments):
+    """Over ten thousand draws, within three standard errors of a central difference."""
     with jax.enable_x64(True):
-        unroll, _, train, validation, _ = ridge(0.3)
+        unroll, _, train, validation, _ = ridge()
         n_steps, width = 8, 1e-5
         hypergradient = hypergradients.evolution(
             unroll, n_steps=n_steps, scale=0.01, n_pairs=100, n_segments=n_segments
@@ -175,40 +206,40 @@ def test_evolution_is_within_three_standard_errors_over_ten_thousand_draws(n_seg
         def mean_loss(l2):
             state, made = unroll.init(jax.random.key(0), {"l2": l2}, train), []
             for _ in range(n_segments):
-                state = unroll.advance(jax.random.key(0), {"l2": l2}, state, train, n_steps // n_segments)
-                made.append(unroll.loss({"l2": l2}, state, validation))
+                state = unroll.advance(jax.random.key(0), {"l2": l2}, state, train, 0, n_steps // n_segments)
+                made.append(unroll.loss(jax.random.key(0), {"l2": l2}, state, validation))
             return jnp.stack(made).mean()
 
+        mean_loss = jax.jit(mean_loss)
         exact = (mean_loss(0.3 + width) - mean_loss(0.3 - width)) / (2 * width)
         error = estimates.std(ddof=1) / np.sqrt(len(estimates))
         assert abs(estimates.mean() - exact) < 3 * error
         assert error < 0.1 * abs(exact)  # else the line above could not fail
 
 
-@pytest.mark.long
-@pytest.mark.usefixtures("steps_made_again")
-def test_memory_of_reverse_mode_grows_as_the_root_of_the_steps(key):
-    unroll, train, validation = network()
-    steps = np.array([64, 1024])
+@pytest.mark.usefixtures("recomputed_steps")
+def test_reverse_takes_memory_of_the_root_of_the_steps(key):
+    def advance(key, h, state, train, step, n_steps):
+        return jax.lax.fori_loop(0, n_steps, lambda _, state: jnp.tanh(h["rate"] * state), state)
+
+    unroll, steps = Unroll(lambda *_: jnp.ones(1000), advance, lambda key, h, state, _: state.sum()), (64, 1024)
 
     def slope(made):
-        sizes = [
-            jax.jit(made(n)).lower(key, Rates(), train, validation).compile().memory_analysis().temp_size_in_bytes
-            for n in steps.tolist()
-        ]
-        return np.polyfit(np.log(steps), np.log(sizes), 1)[0]
+        shapes = key, {"rate": 0.9}, {}, {}
+        compiled = [jax.jit(made(n)).lower(*shapes).compile().memory_analysis() for n in steps]
+        return np.polyfit(np.log(steps), np.log([memory.temp_size_in_bytes for memory in compiled]), 1)[0]
 
     assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n)) < 0.6  # root: 0.5, and what does not grow
-    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n, segment=n)) > 0.8  # nothing made again
+    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n, segment=n)) > 0.8  # nothing is recomputed
     assert slope(lambda n: hypergradients.forward(unroll, n_steps=n)) < 0.05
 
 
-def test_evolution_in_units_of_the_values_takes_one_for_a_zero():
+def test_evolution_takes_one_as_the_unit_of_zero():
     rates = {"a": 2.0, "b": 0.0}
     unroll = hypergradients.Unroll(
         init=lambda key, h, train: jnp.zeros(()),
-        advance=lambda key, h, state, train, n: state + n * (10 * h["a"] + h["b"]),
-        loss=lambda h, state, validation: state,
+        advance=lambda key, h, state, train, step, n: state + n * (10 * h["a"] + h["b"]),
+        loss=lambda key, h, state, validation: state,
     )
     estimate = hypergradients.evolution(unroll, n_steps=3, scale=0.1, n_pairs=4_000, relative=True)
     _, gradient = jax.jit(estimate)(jax.random.key(0), rates, {}, {})
@@ -217,44 +248,95 @@ def test_evolution_in_units_of_the_values_takes_one_for_a_zero():
     assert abs(float(gradient["b"]) - 3) < 3 * spread and abs(float(gradient["a"]) - 30) < 3
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("n_segments", [1, 4])
-def test_the_loss_of_evolution_is_that_of_the_same_run(key, n_segments):
+@pytest.mark.parametrize("n_segments", [1, 2])
+def test_loss_of_evolution_is_that_of_the_same_run(key, exact, n_segments):
     unroll, train, validation = network()
-    forward = hypergradients.forward(unroll, n_steps=N_STEPS)
     evolution = hypergradients.evolution(unroll, n_steps=N_STEPS, scale=0.1, n_pairs=2, n_segments=n_segments)
-    loss, _ = jax.jit(forward)(key, Rates(), train, validation)
     estimated, gradient = jax.jit(evolution)(key, Rates(), train, validation)
-    assert float(estimated) == pytest.approx(float(loss), rel=1e-5)  # sums in another order
+    assert float(estimated) == pytest.approx(float(exact[0]), rel=1e-5)  # sums in another order
     assert np.isfinite(jax.tree.leaves(gradient)).all()
 
 
-@pytest.mark.long
-def test_a_hypergradient_takes_vmap_over_seeds():
+def test_hypergradient_vmaps_over_seeds(exact):
     unroll, train, validation = network()
-    hypergradient = hypergradients.forward(unroll, n_steps=10)
-    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    hypergradient = hypergradients.forward(unroll, n_steps=N_STEPS)
+    keys = jax.vmap(jax.random.key)(jnp.array([3, 0, 5]))
     _, together = jax.jit(jax.vmap(hypergradient, (0, None, None, None)))(keys, Rates(), train, validation)
-    _, alone = jax.jit(hypergradient)(keys[2], Rates(), train, validation)
-    assert relative(jax.tree.map(lambda leaf: leaf[2], together), alone) < 1e-4  # sums in another order, amplified
+    one = jax.tree.map(lambda leaf: leaf[1], together)
+    assert relative(one, exact[1]) < 1e-4  # sums in another order, amplified
 
 
-@pytest.mark.long
-def test_adam_without_eps_root_gives_nan_and_says_so_in_the_derivative(key):
+def test_adam_without_eps_root_gives_a_derivative_of_nan(key):
     unroll, train, validation = network(optimizer=lambda h: optax.adam(h.learning_rate))
     train = {**train, "inputs": train["inputs"].at[:, 0].set(0)}  # a weight whose gradient is exactly zero
-    _, gradient = hypergradients.forward(unroll, n_steps=2)(key, Rates(weight_decay=0.0), train, validation)
+    forward = jax.jit(hypergradients.forward(unroll, n_steps=2))
+    _, gradient = forward(key, Rates(weight_decay=0.0), train, validation)
     assert not jnp.isfinite(gradient.learning_rate)
 
 
-def test_unroll_of_the_main_job_gives_finite_derivatives(key):
-    mnist = loading.load("mnist")
-    dataset = data.encode_dataset(data.load("mnist"))
-    part = {name: values[:640] for name, values in dataset.train.items()}
-    settings = dataclasses.replace(mnist.hyperparameters, epochs=1)
-    unroll = hypergradients.unroll_of(experiments.program(mnist, dataset.card), metric="log_loss")
-    loss, gradient = jax.jit(hypergradients.forward(unroll, n_steps=20))(key, settings, part, part)
-    assert np.isfinite(loss) and np.isfinite(gradient.learning_rate) and gradient.learning_rate != 0
+@hyperparameters
+class Line:
+    """Settings of a small experiment."""
+
+    learning_rate: float = swept(0.1, "step size")
+    batch_size: int = static(8, "examples per step")
+    epochs: int = static(5, "passes")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "stopped"])
+def program(request):
+    """The program of an experiment, which may stop early, and its data."""
+
+    def algorithm(h, card, plan, fitted):
+        optimizer, chosen = optax.adam(h.learning_rate, eps_root=1e-24), {"mse": metrics.mean_squared_error()}
+        plain = training.supervised(models.linear(1, 1), losses.half_squared_error, optimizer=optimizer, metrics=chosen)
+        return stopped(averaged(plain, decay=0.5), metric="mse", patience=2) if request.param else plain
+
+    x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
+    part = {"inputs": x, "targets": 2 * x}
+    claim = Claim(text="", metric="test/mse", at_most=1.0)
+    experiment = Experiment(question="?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
+    dataset = Dataset(part, part, part, DataCard(name="line", source=""))
+    return experiments.program(experiment, dataset, evaluate_every=7 if request.param else None), part
+
+
+def test_unroll_of_an_experiment_differentiates_its_run(program, key):
+    """Its metric at the end, through all steps and looks: the derivative of the run as one function."""
+    of, part = program
+    every = of.plan(Line()).evaluate_every
+    unroll = hypergradients.unroll_of(of, metric="mse", look_every=every)
+    loss, gradient = jax.jit(hypergradients.forward(unroll, n_steps=20))(key, Line(), part, part)
+
+    def whole(h):
+        state, _ = of.run(key, h, part, part if every else None)
+        return of.evaluate(key, h, state, part)["mse"]
+
+    value, expected = jax.jit(jax.value_and_grad(whole))(Line())
+    np.testing.assert_allclose(loss, value, rtol=1e-5)  # another program of the same sums
+    np.testing.assert_allclose(gradient.learning_rate, expected.learning_rate, rtol=1e-4)
+    assert gradient.learning_rate != 0
+
+
+def test_unroll_of_refuses_a_metric_that_is_not_evaluated(program, key):
+    unroll, part = hypergradients.unroll_of(program[0], metric="msq"), program[1]
+    with pytest.raises(ValueError, match="metric must be one of mse, got 'msq'. Choose a smooth one"):
+        jax.eval_shape(hypergradients.forward(unroll, n_steps=2), key, Line(), part, part)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("truncated", lambda u: hypergradients.truncated(u, n_steps=4, last=2)),
+        ("implicit", lambda u: hypergradients.implicit(u, lambda *_: 0.0, n_steps=4)),
+        ("evolution", lambda u: hypergradients.evolution(u, n_steps=4, scale=0.1, n_pairs=1)),
+    ],
+)
+def test_modes_that_cannot_follow_looks_refuse_them(name, make):
+    looking = network(look_every=2)[0]
+    message = f"unroll must not look at validation data for {name}, got look_every=2. Use forward."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(looking)
 
 
 @pytest.mark.raises
@@ -275,13 +357,7 @@ def test_hypergradients_refuse_what_has_no_meaning(make, message):
 
 
 @pytest.mark.raises
-def test_a_whole_number_has_no_derivative(key):
+def test_hypergradients_refuse_whole_numbers(key):
     unroll, train, validation = network()
     with pytest.raises(ValueError, match=r"hyperparameters.weight_decay must be a float to be differentiated; got 1"):
         hypergradients.forward(unroll, n_steps=2)(key, Rates(weight_decay=1), train, validation)
-    mnist = loading.load("mnist")
-    unroll = hypergradients.unroll_of(experiments.program(mnist, data.load("mnist").card), metric="acuracy")
-    state = unroll.init(key, mnist.hyperparameters, {"targets": np.zeros(64)})
-    part = {"inputs": np.zeros((8, 28, 28, 1), np.uint8), "targets": np.zeros(8, np.int32)}
-    with pytest.raises(ValueError, match="metric must be one of accuracy, "):
-        unroll.loss(mnist.hyperparameters, state, part)

@@ -206,6 +206,79 @@ def test_weighted_mean_ignores_what_has_no_weight_even_in_its_gradient():
     np.testing.assert_allclose(jax.grad(losses.weighted_mean)(values, weights), [0.25, 0.75, 0, 0])
 
 
+def test_weighted_mean_leaves_out_what_has_no_weight_and_no_loss():
+    values, weights = jnp.array([1.0, 3.0, jnp.nan, jnp.inf]), jnp.array([1.0, 3.0, 0.0, 0.0])
+    for mode in (jax.jacrev, jax.jacfwd):
+        by_value, by_weight = mode(losses.weighted_mean, argnums=(0, 1))(values, weights)
+        assert by_value.tolist() == [0.25, 0.75, 0, 0]
+        assert by_weight.tolist() == [(1 - 2.5) / 4, (3 - 2.5) / 4, 0, 0]
+
+
+@pytest.mark.raises  # differences are taken with arrays of NumPy
+def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
+    values, weights = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0]]), jnp.array([1.0, 0.0, 0.5])
+    with jax.enable_x64(True):
+        check_grads(losses.weighted_mean, (values.astype(float), weights.astype(float)), order=2)
+    # (L_i - mean) / sum of weights, for losses with two entries each
+    by_weight = jax.grad(losses.weighted_mean, argnums=1)(values, weights)
+    mean = (1.5 + 0.5 * 9) / 1.5
+    np.testing.assert_allclose(by_weight, (np.array([1.5, 4, 9]) - mean) / 1.5, rtol=1e-6)  # a few float32 sums
+
+
+MASKED = jnp.array([0.5, -jnp.inf, 1.5, 0.0])  # a class that is masked out
+
+
+@pytest.mark.parametrize("smoothing", [None, 0.0], ids=["plain", "swept to zero"])
+def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_minus_infinity(smoothing):
+    options = {} if smoothing is None else {"label_smoothing": jnp.float32(smoothing)}
+    soft, label = jnp.array([0.3, 0.0, 0.7, 0.0]), jnp.int32(2)
+    kept = np.array([0, 2, 3])
+    for loss, targets in (
+        (losses.softmax_cross_entropy, soft),
+        (losses.softmax_cross_entropy_with_integer_labels, label),
+    ):
+        others = soft[kept] if targets is soft else jnp.int32(1)
+        expected = jax.value_and_grad(loss)(MASKED[kept], others)
+        for mode in (jax.grad, jax.jacfwd):
+            gradient = mode(lambda z, loss=loss, targets=targets: loss(z, targets, **options))(MASKED)
+            np.testing.assert_allclose(gradient[kept], expected[1], rtol=1e-5, atol=1e-7)  # float32
+            assert gradient[1] == 0
+        np.testing.assert_allclose(loss(MASKED, targets, **options), expected[0], rtol=1e-6)
+
+
+@pytest.mark.raises  # differences are taken with arrays of NumPy
+def test_soft_cross_entropy_has_the_right_derivatives_at_a_probability_of_zero():
+    with jax.enable_x64(True):
+        logits, soft = jnp.asarray(MASKED, float)[jnp.array([0, 2, 3])], jnp.array([0.3, 0.7, 0.0])
+        check_grads(losses.softmax_cross_entropy, (logits, soft), order=2)
+    by_probability = jax.grad(losses.softmax_cross_entropy, argnums=1)(MASKED, jnp.array([0.3, 0.0, 0.7, 0.0]))
+    np.testing.assert_allclose(by_probability[2:], -jax.nn.log_softmax(MASKED)[2:], rtol=1e-6)
+    assert by_probability[1] == 0
+
+
+def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
+    assert losses.softmax_cross_entropy(MASKED, jnp.array([0.3, 0.1, 0.6, 0.0])) == jnp.inf
+    for options in ({}, {"label_smoothing": 0.1}):
+        assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(1), **options) == jnp.inf
+    assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(0), label_smoothing=0.1) == jnp.inf
+
+
+@pytest.mark.parametrize(
+    ("logit", "target", "value", "slope"),
+    [(jnp.inf, 1.0, 0, 0), (-jnp.inf, 0.0, 0, 0), (jnp.inf, 0.0, jnp.inf, 1), (-jnp.inf, 1.0, jnp.inf, -1)],
+)
+def test_sigmoid_cross_entropy_of_infinite_log_odds_is_its_limit(logit, target, value, slope):
+    for mode in (jax.grad, jax.jacfwd):
+        assert losses.sigmoid_cross_entropy(jnp.float32(logit), jnp.float32(target)) == value
+        assert mode(losses.sigmoid_cross_entropy)(jnp.float32(logit), jnp.float32(target)) == slope
+
+
+@pytest.mark.parametrize("error", [0.0, 0.4, -0.4])
+def test_huber_loss_curves_by_one_within_delta(error):
+    for inner in (jax.grad, jax.jacfwd):
+        assert jax.grad(inner(losses.huber_loss))(jnp.float32(error), jnp.float32(0)) == 1
+
+
 def test_weighted_mean_spreads_weights_over_trailing_axes():
     values = jnp.array([[1.0, 3.0], [10.0, 20.0]])
     assert losses.weighted_mean(values, jnp.array([1.0, 0.0])) == 2.0

@@ -1,7 +1,9 @@
 """Numbers about seeds: closed forms, coverage, and what cannot be said."""
 
+import json
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -104,6 +106,42 @@ def test_summary_is_ready_for_json():
     assert summary == {"values": [0.5, None], "mean": None, "standard_deviation": None, "ci95": [None, None]}
     low, high = statistics.summary([0.5, 0.6, 0.7])["ci95"]
     assert 0.5 <= low < 0.6 < high <= 0.7
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.6, 0.7], [0.5], [0.5, math.nan], [1, 1, 1]])
+def test_summary_of_a_vector_is_that_of_its_entries(values):
+    others = [2.0 * value for value in values]
+    entries = [statistics.summary(values), statistics.summary(others)]
+    summary = statistics.summary(np.stack([values, others], axis=1))
+    for name in ("mean", "standard_deviation"):
+        assert summary[name] == [entry[name] for entry in entries]
+    for end in (0, 1):
+        assert summary["ci95"][end] == [entry["ci95"][end] for entry in entries]
+    assert list(zip(*summary["values"], strict=True)) == [tuple(entry["values"]) for entry in entries]
+
+
+def test_summary_of_a_matrix_has_its_shape_and_intervals_of_student():
+    values = np.random.default_rng(0).normal(size=(5, 2, 3))
+    values[0, 1, 2] = np.nan
+    summary = json.loads(json.dumps(statistics.summary(values), allow_nan=False))
+    assert np.shape(summary["values"]) == (5, 2, 3) and np.shape(summary["ci95"]) == (2, 2, 3)
+    assert summary["mean"][1][2] is summary["ci95"][0][1][2] is summary["values"][0][1][2] is None
+    np.testing.assert_allclose(summary["mean"][0], values[:, 0].mean(axis=0))
+    assert tuple(end[0][1] for end in summary["ci95"]) == statistics.t_interval(values[:, 0, 1])
+
+
+@pytest.mark.raises
+def test_a_claim_needs_a_scalar_that_is_reported():
+    AT_LEAST.check({"accuracy": jax.ShapeDtypeStruct((), np.float32)})
+    message = (
+        r"claim must be about a scalar metric; test/accuracy has shape \(3,\). Pass an average of it, or one entry"
+    )
+    with pytest.raises(ValueError, match=message):
+        AT_LEAST.check({"accuracy": jax.ShapeDtypeStruct((3,), np.float32)})
+    with pytest.raises(ValueError, match=message):
+        statistics.verdict(([0.1] * 3, [0.2] * 3), AT_LEAST)
+    with pytest.raises(ValueError, match="claim must be about one of test/r2, test/mse; got 'test/accuracy'"):
+        AT_LEAST.check({"r2": np.zeros(()), "mse": np.zeros(())})
 
 
 @pytest.mark.parametrize(

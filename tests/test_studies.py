@@ -1,39 +1,50 @@
-"""The loop: what a step that adjusts can reach, what is trained again, when it ends."""
+"""The research loop: what an adjusting step can reach, what is trained again, when it ends."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 
 from jaxresearch import adjust, execution, losses, metrics, models, studies, training
+from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
-from jaxresearch.studies import Budget
+from jaxresearch.studies import Budget, Looks
 
 
 @hyperparameters
 class Line:
     learning_rate: float = swept(1e-3, "step size", above=0)
-    batch_size: int = static(8, "examples a step", at_least=1)
+    batch_size: int = static(8, "examples per step", at_least=1)
     epochs: int = static(2, "passes", at_least=1)
     unread: int = static(0, "a choice that the program does not read")
 
 
+def descent(h, card, plan, fitted, *, factor=1.0):
+    """Returns gradient descent on a line."""
+    return training.supervised(
+        models.linear(card.n_features, 1),
+        losses.half_squared_error,
+        optimizer=training.gradient_descent(factor * h.learning_rate),
+        metrics={"r2": metrics.r2(), "mse": metrics.mean_squared_error()},
+    )
+
+
 def experiment(**changes):
-    return Experiment(
+    """Returns an experiment that a study raises above its claim."""
+    plain = Experiment(
         question="A line?",
-        claim=changes.pop("claim", Claim(text="R2", metric="test/r2", at_least=0.9)),
+        claim=Claim(text="R2", metric="test/r2", at_least=0.9),
         hyperparameters=Line(),
         source="",
-        model=lambda h, card: models.linear(card.n_features, 1),
-        loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
-        optimizer=lambda h, n_steps: training.gradient_descent(h.learning_rate),
-        metrics=lambda card: {"r2": metrics.r2(), "mse": metrics.mean_squared_error()},
-        adjust=changes.pop("adjust", adjust.grid(learning_rate=[1e-2, 3e-1, 1e30])),
+        algorithm=descent,
+        adjust=adjust.grid(learning_rate=[1e-2, 3e-1, 1e30]),
     )
+    return dataclasses.replace(plain, **changes)
 
 
 def dataset(test_factor=2.0):
@@ -46,7 +57,10 @@ def dataset(test_factor=2.0):
     return Dataset(part(160, 2.0), part(40, test_factor), None, DataCard(name="line", source="", feature_shape=(1,)))
 
 
-BUDGET = Budget(seeds=3, fresh_seeds=5)
+BUDGET = Budget(seeds=(0, 1, 2), fresh_seeds=(3, 4, 5, 6, 7))
+
+
+FAR = Claim(text="R2", metric="test/r2", at_least=2.0)  # so that a strategy is asked until it has nothing left
 
 
 @pytest.fixture
@@ -62,29 +76,47 @@ def trained(monkeypatch):
     return settings_trained
 
 
-@pytest.mark.long
-def test_a_study_raises_a_poor_setting_and_outlives_one_that_diverges():
-    conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
-    assert conclusion.best.learning_rate == 3e-1
-    assert [trial.diverged for trial in conclusion.history[1].trials] == [False, False, True]
-    assert conclusion.history[1].scores[2] == -np.inf
-    assert conclusion.outcome.metrics["r2"].shape == (5,) and conclusion.outcome.metrics["r2"].min() > 0.9
+@pytest.fixture
+def pretended(monkeypatch):
+    """The same, of trials that are not trained: the longer and the faster, the better."""
+    settings_trained = []
+
+    def execute_all(experiment, settings, dataset, *, seeds, **kwargs):
+        settings_trained.extend(settings)
+        return [
+            adjust.Trial(h, {"r2": h.learning_rate * getattr(h, "n_steps", 1) + 1e-4 * np.arange(len(seeds))}, False)
+            for h in settings
+        ]
+
+    monkeypatch.setattr(execution, "execute_all", execute_all)
+    return settings_trained
 
 
-@pytest.mark.long
-def test_a_step_that_adjusts_cannot_reach_the_test_part():
-    """The same rounds and the same choice, whatever the test part holds; and nothing of it in what a strategy is given."""
+@pytest.fixture(scope="module")
+def concluded():
+    """A study of the plain experiment."""
+    return studies.study(experiment(), dataset(), budget=BUDGET)
+
+
+def test_study_raises_a_poor_setting(concluded):
+    assert concluded.best.learning_rate == 3e-1
+    assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
+    assert concluded.history[1].scores[2] == -np.inf
+    assert concluded.outcome.metrics["r2"].shape == (5,) and concluded.outcome.metrics["r2"].min() > 0.9
+
+
+def test_adjust_cannot_reach_the_test_part():
+    """The same rounds and the same choice, whatever the test part holds, and nothing of it in what a strategy receives."""
     seen = []
 
     def strategy(history):
         seen.append(history)
         return adjust.grid(learning_rate=[1e-2, 3e-1])(history)
 
-    far = Claim(text="R2", metric="test/r2", at_least=2.0)  # so that the strategy is asked until it has nothing left
     right, wrong = dataset(), dataset(test_factor=-2.0)
     np.testing.assert_array_equal(right.train["inputs"], wrong.train["inputs"])
     of_right, of_wrong = (
-        studies.study(experiment(claim=far, adjust=strategy), part, budget=BUDGET) for part in (right, wrong)
+        studies.study(experiment(claim=FAR, adjust=strategy), part, budget=BUDGET) for part in (right, wrong)
     )
     assert of_right.best == of_wrong.best
     for one, other in zip(of_right.history, of_wrong.history, strict=True):
@@ -99,7 +131,7 @@ def test_a_step_that_adjusts_cannot_reach_the_test_part():
             np.testing.assert_array_equal(one, other)
 
 
-def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
+def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
     whole, order = dataset(), []
     all_, one = execution.execute_all, execution.execute
 
@@ -122,7 +154,70 @@ def test_the_test_part_is_used_once_after_the_last_adjustment(monkeypatch):
     assert order == ["rounds", "rounds", "test", "test"]  # the chosen setting, and the plain one to compare it with
 
 
-@pytest.mark.long
+def rows(part):
+    """Returns the examples of a part, by their bytes."""
+    return {x.tobytes() for x in part["inputs"]}
+
+
+def stopping(h, card, plan, fitted):
+    """Returns descent that stops early."""
+    return stopped(descent(h, card, plan, fitted), metric="mse", patience=1)
+
+
+@pytest.mark.parametrize("with_own", [False, True], ids=["carved", "given"])
+def test_selection_and_validation_data_are_apart(monkeypatch, with_own):
+    """A study selects on examples that no run is trained on or looks at; and the test part is in none of these."""
+    whole, seen, all_, one = dataset(), [], execution.execute_all, execution.execute
+    if with_own:
+        x = np.random.default_rng(5).normal(size=(30, 1)).astype(np.float32)
+        whole = whole._replace(validation={"inputs": x, "targets": 2 * x})
+
+    def watched(function, name):
+        def execute(experiment, setting, given, *, evaluate_every, **kwargs):
+            assert evaluate_every == 10
+            seen.append((name, given))
+            return function(experiment, setting, given, evaluate_every=evaluate_every, **kwargs)
+
+        return execute
+
+    monkeypatch.setattr(execution, "execute_all", watched(all_, "rounds"))
+    monkeypatch.setattr(execution, "execute", watched(one, "test"))
+    of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
+    conclusion = studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
+    assert [name for name, _ in seen] == ["rounds", "rounds", "test", "test"]
+    for name, given in seen:
+        parts = {part: rows(values) for part, values in given.parts().items()}
+        every = set.union(*parts.values())
+        assert sum(map(len, parts.values())) == len(every), "an example is in two parts"
+        own = rows(whole.validation) if with_own else set()
+        if name == "test":  # all training examples again, but for those of the looks
+            assert parts["test"] == rows(whole.test) and parts["train"] | parts["validation"] == rows(whole.train)
+            assert len(parts["validation"]) == 32
+        else:  # what is selected on is carved first, unless the data has a part for it
+            assert every == rows(whole.train) | own
+            assert parts["test"] == own if with_own else len(parts["test"]) == 16
+            assert len(parts["validation"]) == round(0.2 * (160 if with_own else 144))
+    assert best_look(conclusion.outcome.state).min() > 0
+
+
+def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
+    of = experiment(adjust=adjust.grid(learning_rate=[1e-2]))
+    made = studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2))
+    pretended.clear()
+    studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2), history=made.history)
+    assert not pretended
+    for looks in (None, Looks(0.3), Looks(0.2, every=5)):
+        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+            studies.search(of, dataset(), budget=BUDGET._replace(rounds=1), looks=looks, history=made.history)
+        assert len(pretended) == 1
+        pretended.clear()
+
+
+def test_early_stopping_without_looks_is_refused():
+    with pytest.raises(ValueError, match="validation data must be given to an algorithm that reacts to it"):
+        studies.study(experiment(algorithm=stopping), dataset(), budget=BUDGET)
+
+
 def test_what_was_tried_is_not_trained_again(trained):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
     whole = studies.study(experiment(adjust=same), dataset(), budget=BUDGET)
@@ -134,42 +229,35 @@ def test_what_was_tried_is_not_trained_again(trained):
     np.testing.assert_array_equal(outcome.metrics["r2"], whole.outcome.metrics["r2"])
 
 
-@pytest.mark.long
-def test_what_a_study_gained_is_told_by_the_same_fresh_seeds():
-    conclusion = studies.study(experiment(), dataset(), budget=BUDGET)
+def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     plain = execution.execute(experiment(), Line(), dataset(), seeds=[3, 4, 5, 6, 7])
-    np.testing.assert_array_equal(conclusion.plain.metrics["r2"], plain.metrics["r2"])
+    np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
     ends_plain = studies.study(experiment(adjust=adjust.grid(learning_rate=[1e-5])), dataset(), budget=BUDGET)
     assert ends_plain.best == Line() and ends_plain.plain is None
 
 
-@pytest.mark.long
-def test_rounds_of_another_program_or_other_data_are_made_again(trained):
-    whole = studies.study(experiment(), dataset(), budget=BUDGET)
-    trained.clear()
-
-    renamed = dataclasses.replace(experiment(), question="Another text?", model=lambda h, card: models.linear(1, 1))
-    studies.search(renamed, dataset(), budget=BUDGET, history=whole.history)
+def test_rounds_of_another_program_or_other_data_are_rerun(concluded, trained):
+    renamed = experiment(question="Another text?", algorithm=lambda *args: descent(*args))
+    studies.search(renamed, dataset(), budget=BUDGET, history=concluded.history)
     assert not trained  # the same program, however it is written
 
     other = dataset()
     other.train["targets"][0] += 1
-    changed = dataclasses.replace(experiment(), optimizer=lambda h, n: training.gradient_descent(2 * h.learning_rate))
+    changed = experiment(algorithm=functools.partial(descent, factor=2.0))
     for of, data in ((changed, dataset()), (experiment(), other)):
         with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
-            again = studies.search(of, data, budget=BUDGET, history=whole.history)
-        assert len(trained) == 4 and again.history[0].scores != whole.history[0].scores
+            again = studies.search(of, data, budget=BUDGET, history=concluded.history)
+        assert len(trained) == 4 and again.history[0].scores != concluded.history[0].scores
         trained.clear()
 
 
-@pytest.mark.long
-def test_a_study_follows_the_hypergradient():
+def test_study_follows_the_hypergradient():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))
-    conclusion = studies.study(slow, dataset(), budget=BUDGET._replace(rounds=6))
-    assert [made.trials[0].gradient is None for made in conclusion.history] == [True, *[False] * 5]
+    conclusion = studies.study(slow, dataset(), budget=BUDGET._replace(rounds=5))
+    assert [made.trials[0].gradient is None for made in conclusion.history] == [True, *[False] * 4]
     errors = [made.trials[0].metrics["mse"].mean() for made in conclusion.history]
-    assert errors[0] == errors[1] > errors[2] > errors[3] > errors[4] > errors[5]
+    assert errors[0] == errors[1] > errors[2] > errors[3] > errors[4]
     # The derivative is that of the run: a step of one per cent changes the error by so much.
     start = conclusion.history[1].trials[0]
     nearby = [Line(learning_rate=1e-3 * factor) for factor in (0.99, 1.01)]
@@ -179,7 +267,7 @@ def test_a_study_follows_the_hypergradient():
     assert start.gradient.learning_rate.shape == (3,)
 
 
-def test_a_study_that_follows_the_hypergradient_ends_where_a_run_diverges():
+def test_study_of_the_hypergradient_ends_where_a_run_diverges():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
     conclusion = studies.study(steep, dataset(), budget=BUDGET)
@@ -187,17 +275,15 @@ def test_a_study_that_follows_the_hypergradient_ends_where_a_run_diverges():
     assert conclusion.why == "nothing is left to try" and conclusion.best.learning_rate == 1e-3
 
 
-def test_rounds_of_another_strategy_are_made_again_but_what_holds_of_them_is_not_trained_again(trained):
-    whole = studies.study(experiment(), dataset(), budget=BUDGET)
-    trained.clear()
+def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
-        again = studies.search(other, dataset(), budget=BUDGET, history=whole.history)
+        again = studies.search(other, dataset(), budget=BUDGET, history=concluded.history)
     assert [setting.learning_rate for setting in trained] == [4e-1]
     assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
 
 
-def test_the_slope_of_another_metric_is_not_taken_for_that_of_this_one():
+def test_slope_of_another_metric_is_computed_anew():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
@@ -208,7 +294,7 @@ def test_the_slope_of_another_metric_is_not_taken_for_that_of_this_one():
     assert (slopes[0] < 0).all() and (slopes[1] > 0).all()
 
 
-def test_a_study_seldom_ends_on_the_luck_of_the_best_of_many():
+def test_study_seldom_ends_on_the_luck_of_the_best_of_many():
     """Twelve settings of three seeds, all equally good and as good as the bound: an end by the best of them is luck."""
     generator, bound = np.random.default_rng(0), Claim(text="R2", metric="test/r2", at_least=0.0)
     lucky = 0
@@ -220,7 +306,7 @@ def test_a_study_seldom_ends_on_the_luck_of_the_best_of_many():
     assert lucky / 400 < 0.05  # the plain interval of the best would end 40 % of them or more
 
 
-def test_a_study_seldom_ends_on_the_luck_of_looking_again_and_again():
+def test_study_seldom_ends_on_the_luck_of_many_rounds():
     """Ten rounds of one setting each, as good as the bound."""
     generator, noise = np.random.default_rng(0), experiment(claim=Claim(text="R2", metric="test/r2", at_least=0.0))
     budget, lucky = BUDGET._replace(rounds=11), 0
@@ -235,36 +321,35 @@ def test_a_study_seldom_ends_on_the_luck_of_looking_again_and_again():
     assert lucky / 400 < 0.05
 
 
-def test_a_setting_that_its_program_does_not_read_is_trained_once_and_told_as_asked(trained):
+def test_settings_with_one_program_are_trained_once(pretended):
     of = experiment(adjust=adjust.grid(unread=[1, 2], learning_rate=[1e-3, 1e-2]))
     found = studies.search(of, dataset(), budget=BUDGET)
-    assert [(setting.unread, setting.learning_rate) for setting in trained] == [(0, 1e-3), (1, 1e-2)]
+    assert [(setting.unread, setting.learning_rate) for setting in pretended] == [(0, 1e-3), (1, 1e-2)]
     told = [(t.hyperparameters.unread, t.hyperparameters.learning_rate) for t in found.history[1].trials]
     assert told == [(1, 1e-3), (1, 1e-2), (2, 1e-3), (2, 1e-2)]
-    trained.clear()
+    pretended.clear()
     studies.search(of, dataset(), budget=BUDGET, history=found.history)  # a warning would be an error here
-    assert not trained
+    assert not pretended
 
 
-def test_a_round_that_is_interrupted_keeps_what_it_has_made(monkeypatch):
-    trained, original = [], execution.execute_all
+def test_interrupted_round_keeps_what_it_has_trained(monkeypatch, pretended):
+    original = execution.execute_all
 
-    def counted(experiment, settings, *args, **kwargs):
-        trained.extend(setting.batch_size for setting in settings)
-        if len(trained) == 3:
+    def interrupted(experiment, settings, *args, **kwargs):
+        if settings[0].batch_size == 16:
             raise KeyboardInterrupt
         return original(experiment, settings, *args, **kwargs)
 
-    monkeypatch.setattr(execution, "execute_all", counted)
     of, kept, rounds = experiment(adjust=adjust.grid(batch_size=[4, 16])), [], []
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(execution, "execute_all", interrupted)
         studies.search(of, dataset(), budget=BUDGET, on_trials=kept.extend, on_round=rounds.append)
-    trained.clear()
+    pretended.clear()
     studies.search(of, dataset(), budget=BUDGET, history=rounds[-1], known=kept)
-    assert len(kept) == 2 and trained == [16]
+    assert len(kept) == 2 and [setting.batch_size for setting in pretended] == [16]
 
 
-def test_a_setting_of_more_epochs_can_be_chosen():
+def test_setting_of_more_epochs_can_be_chosen():
     found = studies.search(experiment(adjust=adjust.grid(epochs=[40])), dataset(), budget=BUDGET)
     assert found.history[1].scores[0] > found.history[0].scores[0] and found.best.epochs == 40
 
@@ -283,13 +368,13 @@ def test_a_setting_of_more_epochs_can_be_chosen():
         ),
     ],
 )
-def test_a_study_ends(changes, budget, rounds, why):
+def test_study_ends(changes, budget, rounds, why):
     claim = Claim(text="R2", metric="test/r2", at_least=0.9 if "adjust" in changes else 2.0)
     conclusion = studies.study(experiment(claim=claim, **changes), dataset(), budget=budget)
     assert len(conclusion.history) == rounds and conclusion.why == why
 
 
-def test_the_seconds_of_earlier_processes_count():
+def test_seconds_of_earlier_processes_count():
     made = studies.search(experiment(), dataset(), budget=BUDGET._replace(rounds=1))
     assert made.history[0].seconds > 0
     before = (made.history[0]._replace(seconds=3601.0),)
@@ -297,13 +382,36 @@ def test_the_seconds_of_earlier_processes_count():
     assert len(again.history) == 1 and again.why == "the budget of 3600 seconds is spent"
 
 
-def test_a_claim_from_above_is_better_the_lower():
+def test_score_of_a_claim_from_above_is_negated():
     below = experiment(claim=Claim(text="R2", metric="test/r2", at_most=0.1))
     trial = adjust.Trial(Line(), {"r2": np.array([0.5, 0.7])}, False)
     assert studies.score(below, trial) == pytest.approx(-0.6)
     assert studies.score(experiment(), trial) == pytest.approx(0.6)
 
 
-def test_an_experiment_without_adjust_is_refused():
+def test_study_refuses_an_experiment_without_adjust():
     with pytest.raises(ValueError, match="experiment must declare adjust to be studied"):
         studies.study(dataclasses.replace(experiment(), adjust=None), dataset(), budget=BUDGET)
+
+
+def test_study_refuses_fresh_seeds_that_were_used():
+    budget = BUDGET._replace(fresh_seeds=(2, 3))
+    with pytest.raises(ValueError, match="fresh_seeds must not be among seeds, got 2 in both. Pass other ones"):
+        studies.study(experiment(), dataset(), budget=budget)
+
+
+@hyperparameters
+class Steps:
+    learning_rate: float = swept(1e-2, "step size", above=0)
+    batch_size: int = static(8, "examples per step", at_least=1)
+    n_steps: int = static(20, "steps of the run", at_least=1)
+
+
+def test_study_compares_runs_of_as_many_steps(pretended):
+    """Where hyperparameters count steps in place of epochs, a setting of fewer steps cannot be chosen."""
+    for bounds, best in ({"at_least": 9.0}, 40), ({"at_most": 0.0}, 20):
+        claim = Claim(text="R2", metric="test/r2", **bounds)
+        of = experiment(hyperparameters=Steps(), adjust=adjust.grid(n_steps=[4, 40]), claim=claim)
+        found = studies.search(of, dataset(), budget=BUDGET)
+        shorter = found.history[1].scores[0] > found.history[0].scores[0]
+        assert found.best.n_steps == best and shorter == ("at_most" in bounds)

@@ -1,6 +1,7 @@
 """Sweeps: `jax.vmap` over all devices, one compilation, the same numbers in every layout."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import sweeps
+from jaxresearch import devices, sweeps
 
 LAYOUTS = ("vmap", "map", "devices")
 
@@ -66,6 +67,15 @@ def test_sweep_on_a_cpu_makes_as_many_runs_at_a_time_as_have_states_of_2_mebibyt
     assert sweeps._group(8, state) == at_once
 
 
+def test_group_counts_the_state_of_a_while_loop_too():
+    def one_run(weights):
+        return jax.lax.while_loop(
+            lambda state: state[0] < 9, lambda state: (state[0] + 1, 0.9 * state[1]), (0, weights)
+        )
+
+    assert sweeps._carried(jax.make_jaxpr(one_run)(jnp.zeros(10)).jaxpr) == 4 + 40
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sweep_takes_numpy_arrays_outside_of_jit(layout):
     assert sweeps.sweep(lambda value: 2 * value, layout=layout)(np.arange(4.0)).tolist() == [0, 2, 4, 6]
@@ -113,9 +123,31 @@ def test_place_puts_data_on_each_device_of_a_sweep():
     assert len(placed["mean"].sharding.device_set) == min(4, len(jax.devices()))
 
 
-def test_keys_are_those_of_the_seeds():
-    for seed, key in zip([0, 3, 2**32 - 1], sweeps.keys([0, 3, 2**32 - 1]), strict=True):
+@pytest.mark.parametrize("array", [list, np.asarray, jnp.asarray], ids=["list", "numpy", "jax"])
+def test_keys_are_those_of_the_seeds(array):
+    seeds = [0, 3, 2**31 - 1]
+    for seed, key in zip(seeds, sweeps.keys(array(seeds)), strict=True):
         assert key == jax.random.key(seed)
+    assert jnp.all(jax.jit(sweeps.keys)(jnp.asarray(seeds)) == sweeps.keys(seeds))
+
+
+def test_keys_take_the_largest_seed_of_32_bits():
+    assert sweeps.keys([2**32 - 1])[0] == jax.random.key(np.uint32(2**32 - 1))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("seed", [0.2, 1.0, -1, 2**32, True, "a"])
+def test_keys_refuse_what_is_not_a_seed(seed):
+    with pytest.raises(ValueError, match=f"seeds must be integers from 0 to 4294967295; got {seed!r}"):
+        sweeps.keys([3, seed])
+
+
+@pytest.mark.raises
+def test_keys_refuse_a_number_and_traced_floats():
+    with pytest.raises(ValueError, match="seeds must be a list of integers; got 10. Pass range.10. for ten seeds."):
+        sweeps.keys(10)
+    with pytest.raises(ValueError, match="seeds must be integers; got float32"):
+        jax.jit(sweeps.keys)(jnp.ones(2))
 
 
 def test_product_makes_every_combination_with_seeds_slowest():
@@ -127,6 +159,57 @@ def test_product_makes_every_combination_with_seeds_slowest():
     assert rates.width == 4
 
 
+@pytest.mark.parametrize("values", [[16777216, 1], [1e-40, 3e38], np.linspace(0, 1, 2), jnp.arange(2.0)], ids=str)
+def test_product_keeps_what_its_type_can_represent(values):
+    _, rates = sweeps.product(Rates(), seeds=[0], learning_rate=values)
+    assert rates.learning_rate.dtype == jnp.float32
+    np.testing.assert_array_equal(rates.learning_rate, np.asarray(values, np.float32))
+
+
+def test_product_takes_the_type_of_the_field():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Mixed:
+        count: int = 1
+        real: float = 1  # an integer by its default alone
+
+    _, mixed = sweeps.product(Mixed(), seeds=[0], count=[2**24 + 1, 3], real=[0.5, 2])
+    assert mixed.count.dtype == jnp.int32 and mixed.count.tolist() == [2**24 + 1] * 2 + [3] * 2
+    assert mixed.real.dtype == jnp.float32 and mixed.real.tolist() == [0.5, 2.0] * 2
+    traced = jax.jit(lambda rates: sweeps.product(Rates(), seeds=[0], learning_rate=rates)[1])(jnp.arange(3.0))
+    assert traced.learning_rate.tolist() == [0, 1, 2]
+    with jax.enable_x64(True):
+        assert int(sweeps.product(Rates(), seeds=[0], learning_rate=[2**24 + 1])[1].learning_rate[0]) == 2**24 + 1
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(("value", "stored"), [(2**24 + 1, "16777216.0"), (1e39, "inf"), (1e-50, "0.0")])
+def test_product_refuses_values_that_its_type_would_change(value, stored):
+    with pytest.raises(ValueError, match=re.escape(f"float32; got {value!r}, which would become {stored}.")):
+        sweeps.product(Rates(), seeds=[0], learning_rate=[0.1, value])
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (0.1, "learning_rate must have a list of values; got 0.1. Pass learning_rate=[0.1, 0.2]."),
+        ([], "learning_rate must have a list of values; got []."),
+        ([[0.1]], "learning_rate must have a list of values; got [[0.1]]."),
+        (["a", "b"], "learning_rate must have numbers for values; got 'a'."),
+    ],
+)
+def test_product_refuses_what_is_not_a_list_of_numbers(values, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sweeps.product(Rates(), seeds=[0], learning_rate=values)
+
+
+@pytest.mark.raises
+def test_product_refuses_seeds_that_are_not_integers():
+    with pytest.raises(ValueError, match="seeds must be integers from 0 to 4294967295; got 0.2"):
+        sweeps.product(Rates(), seeds=[0.2])
+
+
 @pytest.mark.raises
 @pytest.mark.parametrize("name", ["width", "learning_rat"])
 def test_product_refuses_fields_that_are_no_leaves(name):
@@ -135,15 +218,20 @@ def test_product_refuses_fields_that_are_no_leaves(name):
 
 
 @pytest.mark.raises
-def test_sweep_refuses_axes_that_differ():
-    with pytest.raises(ValueError, match="must share one leading axis; got lengths"):
-        sweeps.sweep(lambda a, b: a + b)(jnp.ones(2), jnp.ones(3))
-
-
-@pytest.mark.raises
-def test_sweep_refuses_nothing_to_sweep():
-    with pytest.raises(ValueError, match="must share one leading axis; got lengths"):
-        sweeps.sweep(lambda a: a, (None,))(jnp.ones(2))
+@pytest.mark.parametrize(
+    ("axes", "args", "lengths"),
+    [
+        (0, (jnp.ones(2), jnp.ones(3)), r"\[\(2,\), \(3,\)\]"),
+        ((None, None), (jnp.ones(2), jnp.ones(2)), r"\[\]"),
+        (0, (jnp.ones(()), jnp.ones(())), r"\[\(\)\]"),
+        (0, (jnp.ones(0), jnp.ones(0)), r"\[\(0,\)\]"),
+    ],
+    ids=["different", "none", "scalar", "empty"],
+)
+def test_sweep_refuses_arguments_without_a_common_axis(axes, args, lengths):
+    message = f"the swept arguments must share one leading axis of at least one run; got lengths {lengths}"
+    with pytest.raises(ValueError, match=message):
+        sweeps.sweep(lambda a, b: a + b, axes)(*args)
 
 
 @pytest.mark.raises
@@ -154,13 +242,13 @@ def test_sweep_refuses_an_unknown_layout():
 
 @pytest.mark.raises
 def test_sweep_refuses_a_wrong_number_of_axes():
-    with pytest.raises(ValueError, match="in_axes must have one entry an argument; got 2 for 1 arguments"):
+    with pytest.raises(ValueError, match="in_axes must have one entry per argument; got 2 for 1 arguments"):
         sweeps.sweep(lambda a: a, (0, None))(jnp.ones(2))
 
 
 def test_split_cpu_makes_one_device_a_core():
     script = (
-        "from jaxresearch import sweeps; import jax; n = devices.split_cpu(); print(n == len(jax.devices('cpu')), n)"
+        "from jaxresearch import devices; import jax; n = devices.split_cpu(); print(n == len(jax.devices('cpu')), n)"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout
@@ -175,6 +263,8 @@ def test_product_spreads_a_tuple_of_leaves():
 
     _, made = sweeps.product(Knots(), seeds=[0, 1], rate=[0.1, 0.2, 0.4])
     assert [leaf.tolist() for leaf in made.knots] == [[1.0] * 6, [0.5] * 6]
+    with pytest.raises(ValueError, match="a swept field must be one number; got knots=.1.0, 0.5.."):
+        sweeps.product(Knots(), seeds=[0], knots=[0.1, 0.2])
 
 
 def test_sweep_takes_none_for_an_argument_that_is_left_out():

@@ -1,6 +1,7 @@
-"""Training as a pure function: one code for every model, resumable bit for bit, open to every transform."""
+"""Training as a pure function: one code for every algorithm, resumable bit for bit, open to every transform."""
 
 import inspect
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,19 @@ import optax
 import pytest
 from jax import export
 
-from jaxresearch import gradients, losses, metrics, models, sampling, training
-from jaxresearch.fields import text
-from jaxresearch.fields.text import masking
+from jaxresearch import losses, metrics, models, sampling, training
+from jaxresearch.data import Streams
+from jaxresearch.training import Algorithm, Plan
+
+CROSS_ENTROPY = losses.softmax_cross_entropy_with_integer_labels
+MODEL = models.mlp(2, (8,), 3)
+NOISY = models.mlp(2, (8,), 3, dropout_rate=0.5, batch_norm=True)
+
+PLAN = Plan(16, 12)  # two epochs of 96 examples
+LOOKING = Plan(16, 12, evaluate_every=5)  # looks after 5, 10 and 12 steps
 
 
-def _classes(n_examples=96, seed=0):
+def classes(n_examples=96, seed=0):
     """Returns two features and three classes that a network can tell apart."""
     generator = np.random.default_rng(seed)
     targets = np.arange(n_examples) % 3
@@ -22,124 +30,190 @@ def _classes(n_examples=96, seed=0):
     return {"inputs": inputs.astype(np.float32), "targets": targets.astype(np.int32)}
 
 
-def _loss_fn(model):
-    loss = losses.softmax_cross_entropy_with_integer_labels
-    return training.supervised(model, loss, metrics={"accuracy": metrics.accuracy()})
+TRAIN, VALIDATION = classes(), classes(50, seed=1)
 
 
-MODEL = models.mlp(2, (8,), 3)
-
-
-def run(key, learning_rate, data, *, model=MODEL, epochs=2):
-    """The pure function under test: `key` and `learning_rate` in, state and history out."""
-    return training.run(
-        key,
-        data,
-        model=model,
-        estimator=gradients.plain(_loss_fn(model)),
-        # eps_root keeps the derivative of Adam finite where a second moment is zero
-        optimizer=optax.adam(learning_rate, eps_root=1e-24),
-        batch_size=16,
-        epochs=epochs,
+def descent(learning_rate, *, model=MODEL, **options):
+    """Returns Adam on the mean cross entropy; eps_root keeps its derivative finite where a second moment is zero."""
+    optimizer = optax.adam(learning_rate, eps_root=1e-24)
+    chosen = {"log_loss": metrics.log_loss(), "recall": metrics.recall(average=None)}
+    of_steps = {"accuracy": metrics.accuracy()}
+    return training.supervised(
+        model, CROSS_ENTROPY, optimizer=optimizer, metrics=chosen, train_metrics=of_steps, **options
     )
 
 
-def _bits(tree):
+def run(key, learning_rate, data, validation=None, *, model=MODEL, plan=PLAN):
+    """Returns state and history: the pure function under test."""
+    return training.run(key, data, validation, algorithm=descent(learning_rate, model=model), plan=plan)
+
+
+def pieces(model):
+    """Returns compiled start, steps and look of the same run."""
+    algorithm = descent(RATE, model=model)
+
+    def advance(key, state, data, step, n_steps):
+        return training.advance(key, state, data, step, algorithm=algorithm, batch_size=16, n_steps=n_steps)
+
+    def look(key, state, validation, step):
+        return training.look(key, state, validation, step, algorithm=algorithm)
+
+    start = jax.jit(lambda key: training.init(key, algorithm=algorithm))
+    return start, jax.jit(advance, static_argnames="n_steps"), jax.jit(look)
+
+
+compiled = jax.jit(run, static_argnames=("model", "plan"))
+RATE = jnp.float32(0.01)
+PIECES, NOISY_PIECES = pieces(MODEL), pieces(NOISY)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """State and history of a run without validation data."""
+    return compiled(jax.random.key(0), RATE, TRAIN)
+
+
+@pytest.fixture(scope="module")
+def looking():
+    """State and history of the same run, looked at."""
+    return compiled(jax.random.key(0), RATE, TRAIN, VALIDATION, plan=LOOKING)
+
+
+def bits(tree):
+    """Returns the bytes of every array."""
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
-def test_run_learns_and_counts_its_steps():
-    state, history = jax.jit(lambda *args: run(*args, epochs=20))(jax.random.key(0), 0.03, _classes())
-    assert state.step == 120
+def all_close(one, other, **tolerance):
+    """Compares every array of two trees."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
+
+
+def test_run_learns():
+    _, history = compiled(jax.random.key(0), 0.03, TRAIN, plan=Plan(16, 120))
     assert {name: values.shape for name, values in history.items()} == {"loss": (120,), "accuracy": (120,)}
     assert history["accuracy"][-6:].mean() > 0.95
 
 
-def test_run_equals_a_loop_of_steps_bit_for_bit():
-    data, optimizer = _classes(), optax.adam(0.01, eps_root=1e-24)
-    whole, history = jax.jit(run)(jax.random.key(0), 0.01, data)
-    state = training.init(jax.random.key(0), model=MODEL, optimizer=optimizer)
-    step = training.step(gradients.plain(_loss_fn(MODEL)), optimizer)
-
-    @jax.jit
-    def one(state, data):
-        return training.advance(jax.random.key(0), state, data, step=step, batch_size=16, n_steps=1)
-
-    seen = []
-    for _ in range(12):
-        state, metric = one(state, data)
+def test_run_equals_a_loop_of_steps_bit_for_bit(plain):
+    start, advance, _ = PIECES
+    key = jax.random.key(0)
+    state, seen = start(key), []
+    for step in range(12):
+        state, metric = advance(key, state, TRAIN, step, n_steps=1)
         seen.append(metric["loss"][0])
-    assert _bits(state) == _bits(whole)
-    assert _bits(history["loss"]) == _bits(jnp.stack(seen))
+    assert bits(state) == bits(plain[0])
+    assert bits(plain[1]["loss"]) == bits(jnp.stack(seen))
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("cut", [1, 5, 6, 11])
-def test_advance_in_chunks_equals_the_whole_bit_for_bit(cut):
-    data, optimizer, model = _classes(), optax.adam(0.01), models.mlp(2, (8,), 3, dropout_rate=0.5, batch_norm=True)
-    step = training.step(gradients.plain(_loss_fn(model)), optimizer)
-
-    def advance(state, data, n_steps):
-        return training.advance(jax.random.key(3), state, data, step=step, batch_size=16, n_steps=n_steps)
-
-    advance = jax.jit(advance, static_argnames="n_steps")
-    start = training.init(jax.random.key(3), model=model, optimizer=optimizer)
-    whole, history = advance(start, data, n_steps=12)
-    middle, first = advance(start, data, n_steps=cut)
-    end, second = advance(middle, data, n_steps=12 - cut)
-    assert _bits(end) == _bits(whole)
-    assert _bits(history["loss"]) == _bits(jnp.concatenate([first["loss"], second["loss"]]))
+@pytest.mark.parametrize("lengths", [(6, 6), (1, 5, 6), (5, 1, 6), (6, 5, 1)])
+def test_advance_in_chunks_equals_the_whole_bit_for_bit(lengths):
+    """With dropout and batch statistics, cut within epochs and between them."""
+    start, advance, _ = NOISY_PIECES
+    key = jax.random.key(3)
+    whole, history = advance(key, start(key), TRAIN, 0, n_steps=12)
+    state, made, seen = start(key), 0, []
+    for n_steps in lengths:
+        state, of_chunk = advance(key, state, TRAIN, made, n_steps=n_steps)
+        made += n_steps
+        seen.append(of_chunk["loss"])
+    assert bits(state) == bits(whole)
+    assert bits(history["loss"]) == bits(jnp.concatenate(seen))
 
 
-@pytest.mark.long
-def test_one_run_takes_every_transform():
-    data = _classes()
-    single_state, single = jax.jit(run)(jax.random.key(1), 0.01, data)
+def test_run_looks_every_period_and_at_the_end(looking):
+    _, history = looking
+    shapes = {name: values.shape for name, values in history.items()}
+    assert shapes == {"loss": (12,), "accuracy": (12,), "validation/log_loss": (3,), "validation/recall": (3, 3)}
+    assert history["validation/log_loss"][2] < history["validation/log_loss"][0]
 
-    keys = jax.vmap(jax.random.key)(jnp.arange(3))
-    seeds_state, seeds = jax.jit(jax.vmap(run, (0, None, None)))(keys, 0.01, data)
-    rates_state, rates = jax.jit(jax.vmap(run, (None, 0, None)))(jax.random.key(1), jnp.array([0.003, 0.01, 0.1]), data)
-    for swept_state, swept in ((seeds_state, seeds), (rates_state, rates)):
-        # Batched matrix products sum in another order: a unit in the last place a step, over twelve steps.
-        np.testing.assert_allclose(swept["loss"][1], single["loss"], rtol=1e-5)
-        one = jax.tree.map(lambda leaf: leaf[1], swept_state.params)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, single_state.params)
 
-    def last_loss(learning_rate):
-        return run(jax.random.key(1), learning_rate, data)[1]["loss"][-1]
+def test_run_with_looks_equals_its_pieces_bit_for_bit(looking):
+    start, advance, look = PIECES
+    key = jax.random.key(0)
+    state, made, of_steps, of_looks = start(key), 0, [], []
+    for n_steps in (2, 3, 5, 2):
+        state, metric = advance(key, state, TRAIN, made, n_steps=n_steps)
+        made += n_steps
+        of_steps.append(metric["loss"])
+        if made in (5, 10, 12):
+            state, seen = look(key, state, VALIDATION, made)
+            of_looks.append(seen)
+    assert bits(state) == bits(looking[0])
+    assert bits(looking[1]["loss"]) == bits(jnp.concatenate(of_steps))
+    assert bits(looking[1]["validation/log_loss"]) == bits(jnp.stack([seen["log_loss"] for seen in of_looks]))
+    assert bits(looking[1]["validation/recall"]) == bits(jnp.stack([seen["recall"] for seen in of_looks]))
 
-    reverse = jax.jit(jax.grad(last_loss))(0.01)
-    value, forward = jax.jit(lambda rate: jax.jvp(last_loss, (rate,), (1.0,)))(0.01)
+
+def test_looks_change_nothing_of_training(plain, looking):
+    assert bits(plain[0]) == bits(looking[0])
+    assert all(bits(values) == bits(looking[1][name]) for name, values in plain[1].items())
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "n_looks"), [(None, 2), (1, 12), (6, 2), (7, 2), (11, 2), (12, 1), (100, 1)]
+)
+def test_run_looks_as_often_as_planned(evaluate_every, n_looks):
+    """Without a number in the plan, once per epoch, which is 6 steps here."""
+    plan = Plan(16, 12, evaluate_every=evaluate_every)
+    _, history = jax.eval_shape(lambda *args: run(*args, plan=plan), jax.random.key(0), 0.01, TRAIN, VALIDATION)
+    assert history["validation/log_loss"].shape == (n_looks,) and history["loss"].shape == (12,)
+
+
+def test_vmapped_seeds_equal_single_runs(looking):
+    keys = jax.vmap(jax.random.key)(jnp.array([3, 0, 5]))
+    over_seeds = jax.jit(jax.vmap(lambda *args: run(*args, plan=LOOKING), (0, None, None, None)))
+    _require_close(over_seeds(keys, RATE, TRAIN, VALIDATION), looking)
+
+
+def test_vmapped_rates_equal_single_runs(plain):
+    over_rates = jax.jit(jax.vmap(run, (None, 0, None)))
+    _require_close(over_rates(jax.random.key(0), jnp.array([0.003, 0.01, 0.1]), TRAIN), plain)
+
+
+def _require_close(batched, single):
+    """Compares the middle one of three runs: batched matrix products sum in another order, over twelve steps."""
+    state, history = jax.tree.map(lambda leaf: leaf[1], batched)
+    all_close(history, single[1], rtol=1e-5)
+    all_close(state.params, single[0].params, rtol=1e-4, atol=1e-6)
+
+
+def test_validation_loss_is_differentiable_through_the_run(looking):
+    """Forward and reverse mode agree with each other and with a difference in float64."""
+    plan = Plan(16, 10, evaluate_every=5)
+
+    def last_look(learning_rate):
+        return run(jax.random.key(0), learning_rate, TRAIN, VALIDATION, plan=plan)[1]["validation/log_loss"][-1]
+
+    reverse = jax.jit(jax.grad(last_look))(0.01)
+    value, forward = jax.jit(lambda rate: jax.jvp(last_look, (rate,), (1.0,)))(0.01)
     np.testing.assert_allclose(reverse, forward, rtol=1e-4)  # float32, other order of sums
-    assert np.isclose(value, single["loss"][-1], rtol=1e-5)
+    np.testing.assert_allclose(value, looking[1]["validation/log_loss"][1], rtol=1e-5)
     with jax.enable_x64(True):
-        wide = {"inputs": data["inputs"].astype(np.float64), "targets": data["targets"]}
+        wide = [{**part, "inputs": part["inputs"].astype(np.float64)} for part in (TRAIN, VALIDATION)]
         model = MODEL._replace(init=lambda key: jax.tree.map(lambda leaf: leaf.astype(float), MODEL.init(key)))
-        rates = jnp.array([0.01 + 1e-6, 0.01 - 1e-6])
-        losses_ = jax.vmap(lambda rate: run(jax.random.key(1), rate, wide, model=model)[1]["loss"][-1])(rates)
-        central = float(losses_[0] - losses_[1]) / 2e-6
+        of_rate = jax.vmap(lambda rate: run(jax.random.key(0), rate, *wide, model=model, plan=plan)[1])
+        values = jax.jit(of_rate)(jnp.array([0.01 + 1e-6, 0.01 - 1e-6]))["validation/log_loss"][:, -1]
+        central = float(values[0] - values[1]) / 2e-6
     # The run itself rounds in float32 where the derivative is taken: four digits are left after twelve steps.
     np.testing.assert_allclose(reverse, central, rtol=1e-3)
 
 
-def test_run_is_lowered_for_cpu_cuda_and_tpu():
-    data = {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in _classes().items()}
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    exported = export.export(jax.jit(run), platforms=["cpu", "cuda", "tpu"])(key, jnp.float32(0.01), data)
+def test_run_is_lowered_for_cpu_cuda_and_tpu(looking):
+    shapes = jax.tree.map(jax.typeof, (jax.random.key(0), RATE, TRAIN, VALIDATION))
+    exported = export.export(jax.jit(lambda *args: run(*args, plan=LOOKING)), platforms=["cpu", "cuda", "tpu"])(*shapes)
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    state, _ = exported.call(jax.random.key(0), jnp.float32(0.01), _classes())
-    direct, _ = jax.jit(run)(jax.random.key(0), jnp.float32(0.01), _classes())
-    assert _bits(state) == _bits(direct)
+    assert bits(exported.call(jax.random.key(0), RATE, TRAIN, VALIDATION)) == bits(looking)
 
 
 @pytest.mark.long
 def test_run_equals_eager():
-    data = _classes(32)
+    data, plan = classes(32), Plan(16, 2)
     with jax.disable_jit():
-        eager, _ = run(jax.random.key(0), 0.01, data, epochs=1)
-    compiled, _ = jax.jit(run, static_argnames="epochs")(jax.random.key(0), 0.01, data, epochs=1)
+        eager, _ = run(jax.random.key(0), 0.01, data, plan=plan)
+    whole, _ = compiled(jax.random.key(0), 0.01, data, plan=plan)
     # Two steps of Adam, whose first step divides by the size of the gradient: rounding shows in the sixth digit.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), eager, compiled)
+    all_close(eager, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_run_compiles_once_over_learning_rates_and_seeds():
@@ -151,12 +225,136 @@ def test_run_compiles_once_over_learning_rates_and_seeds():
         return run(key, learning_rate, data)
 
     for seed, rate in enumerate([0.1, 0.01, 0.001]):
-        counted(jax.random.key(seed), rate, _classes())
+        counted(jax.random.key(seed), rate, TRAIN)
     assert len(traces) == 1
 
 
-def test_gradient_descent_solves_least_squares_as_its_closed_form_says(key):
-    """After n steps of full-batch descent, theta_n = theta* + (1 - alpha h)^n (theta_0 - theta*)."""
+def test_init_gives_strong_types_so_steps_compile_once():
+    """Python numbers in a state would make the first step another program than the second."""
+    traces = []
+
+    def init(key):
+        return {"size": jnp.ones((), jnp.float32) * 1.0, "rate": 0.5, "weak": jax.lax.full((), 2.0), "n": 3, "key": key}
+
+    def step(state, batch, key):
+        return {**state, "size": state["size"] * state["rate"]}, {"size": state["size"]}
+
+    algorithm = Algorithm(init, step, lambda state, data, key: {})
+
+    @jax.jit
+    def advance(state, made):
+        traces.append(1)
+        return training.advance(jax.random.key(0), state, {}, made, algorithm=algorithm, batch_size=0, n_steps=2)
+
+    state = training.init(jax.random.key(0), algorithm=algorithm)
+    numbers = [leaf for name, leaf in state.items() if name != "key"]
+    assert all(isinstance(leaf, jax.Array) and not leaf.weak_type for leaf in numbers)
+    for made in (0, 2, 4):
+        state, _ = advance(state, made)
+    assert len(traces) == 1 and float(state["size"]) == 0.5**6
+
+
+def test_vmapped_init_trains_as_the_single_one_bit_for_bit():
+    start, advance, _ = PIECES
+    key, together = jax.random.key(2), jax.jit(jax.vmap(start))(jax.vmap(jax.random.key)(jnp.arange(3)))
+    one, single = jax.tree.map(lambda leaf: leaf[2], together), start(key)
+    assert bits(one) == bits(single)
+    assert bits(advance(key, one, TRAIN, 0, n_steps=5)) == bits(advance(key, single, TRAIN, 0, n_steps=5))
+
+
+class Watching(NamedTuple):
+    """A state that counts."""
+
+    steps: jax.Array
+    looks: jax.Array
+
+
+WATCHING = Algorithm(
+    lambda key: Watching(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)),
+    lambda state, batch, key: (
+        state._replace(steps=state.steps + 1),
+        {"batch": batch, "draw": jax.random.uniform(key)},
+    ),
+    lambda state, data, key: {"draw": jax.random.uniform(key), "steps": state.steps},
+    observe=lambda state, seen: state._replace(looks=state.looks + 1),
+    outcome=lambda state: state._replace(steps=-state.steps),
+)
+
+
+def test_look_passes_the_metrics_to_observe(key):
+    state, history = training.run(key, {}, {}, algorithm=WATCHING, plan=Plan(0, 8, evaluate_every=3))
+    assert (int(state.steps), int(state.looks)) == (8, 3)
+    assert history["validation/steps"].tolist() == [3, 6, 8]
+
+
+def test_every_step_and_look_has_a_key_of_its_own(key):
+    _, history = training.run(key, {}, {}, algorithm=WATCHING, plan=Plan(0, 8, evaluate_every=2))
+    at_end = training.evaluate(key, training.init(key, algorithm=WATCHING), {}, algorithm=WATCHING)
+    draws = [*history["draw"].tolist(), *history["validation/draw"].tolist(), float(at_end["draw"])]
+    assert len(set(draws)) == 8 + 4 + 1
+
+
+def test_evaluate_is_of_the_outcome(key):
+    assert int(training.evaluate(key, Watching(jnp.int32(5), jnp.int32(0)), {}, algorithm=WATCHING)["steps"]) == -5
+
+
+def test_run_without_data_looks_at_the_end(key):
+    _, history = training.run(key, {}, {}, algorithm=WATCHING, plan=Plan(0, 8))
+    assert history["validation/steps"].tolist() == [8] and history["batch"] == {}
+
+
+STREAMS = Streams(
+    labelled={"inputs": np.arange(6)[:, None], "targets": np.arange(6)}, unlabelled={"inputs": np.arange(10)[:, None]}
+)
+
+
+def test_run_on_streams_resumes_bit_for_bit(key):
+    """An epoch is one pass over the first stream, 3 steps; the run ends within an epoch of each."""
+
+    def step(state, batch, key):
+        both = jnp.concatenate([batch["labelled"]["inputs"], batch["unlabelled"]["inputs"]])
+        return 0.9 * state + jax.random.normal(key) * both.sum(), {"seen": both.sum()}
+
+    algorithm = Algorithm(lambda key: jnp.zeros(()), step, lambda state, data, key: {"state": state})
+
+    @jax.jit
+    def in_pieces(key, data):
+        state, history = training.init(key, algorithm=algorithm), []
+        for made, n_steps in ((0, 2), (2, 4), (6, 1)):
+            state, of_steps = training.advance(
+                key, state, data, made, algorithm=algorithm, batch_size=2, n_steps=n_steps
+            )
+            history.append(of_steps["seen"])
+        return state, jnp.concatenate(history)
+
+    @jax.jit
+    def whole(key, data):
+        return training.run(key, data, {}, algorithm=algorithm, plan=Plan(2, 7))
+
+    state, history = whole(key, STREAMS)
+    assert bits((state, history["seen"])) == bits(in_pieces(key, STREAMS))
+    assert history["validation/state"].shape == (3,)  # after 3, 6 and 7 steps
+
+
+def test_step_inputs_are_what_a_step_receives(key):
+    state = training.init(key, algorithm=WATCHING)
+    _, history = training.advance(key, state, STREAMS, 4, algorithm=WATCHING, batch_size=2, n_steps=3)
+    batch, step_key = training.step_inputs(key, STREAMS, 6, batch_size=2)
+    assert bits(batch) == bits(jax.tree.map(lambda leaf: leaf[2], history["batch"]))
+    assert jax.random.uniform(step_key) == history["draw"][2]
+
+
+def test_advance_continues_into_the_next_epoch(key):
+    """Twelve steps of an epoch of six see each example exactly twice."""
+    data = {"inputs": jnp.arange(96)[:, None], "targets": jnp.zeros(96)}
+    state = training.init(key, algorithm=WATCHING)
+    _, history = training.advance(key, state, data, 0, algorithm=WATCHING, batch_size=16, n_steps=12)
+    assert np.array_equal(np.bincount(np.asarray(history["batch"]["inputs"]).ravel()), np.full(96, 2))
+    assert sampling.steps_per_epoch(96, batch_size=16) == 6
+
+
+def test_gradient_descent_follows_its_closed_form(key):
+    """After n steps of full-batch descent on least squares, theta_n = theta* + (1 - alpha h)^n (theta_0 - theta*)."""
     inputs = jnp.array([[1.0], [2.0], [3.0], [4.0]])
     data = {"inputs": inputs, "targets": 2.5 * inputs}
     curvature, rate = float(jnp.mean(inputs**2)), 0.02
@@ -164,11 +362,9 @@ def test_gradient_descent_solves_least_squares_as_its_closed_form_says(key):
     def loss_fn(params, model_state, batch, key):
         return jnp.mean(losses.half_squared_error(batch["inputs"] * params, batch["targets"])), ({}, model_state)
 
-    rule = training.gradient_descent(rate)
     model = models.function(lambda key: jnp.zeros(()), lambda params, inputs: inputs * params)
-    state = training.init(key, model=model, optimizer=rule)
-    step = training.step(gradients.plain(loss_fn), rule)
-    state, _ = training.advance(key, state, data, step=step, batch_size=4, n_steps=10)
+    algorithm = training.gradient_based(model, loss_fn, optimizer=training.gradient_descent(rate), metrics={})
+    state, _ = training.run(key, data, algorithm=algorithm, plan=Plan(4, 10))
     assert np.isclose(state.params, 2.5 * (1 - (1 - rate * curvature) ** 10), rtol=1e-5)
 
 
@@ -177,151 +373,123 @@ def test_gradient_descent_equals_optax_sgd():
     ours, theirs = training.gradient_descent(0.1), optax.sgd(0.1)
     update, _ = ours.update(gradient, ours.init(params), params)
     expected, _ = theirs.update(gradient, theirs.init(params), params)
-    assert _bits(update) == _bits(expected)
+    assert bits(update) == bits(expected)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 32, 96, 200])
-def test_evaluate_does_not_depend_on_the_batch_size(batch_size):
-    data = _classes()
-    state = training.init(jax.random.key(0), model=MODEL, optimizer=optax.adam(0.1))
+def evaluated(data, *, batch_sizes, **chosen):
+    """Returns metrics of the untrained model, by the number of examples that are evaluated at a time."""
+
+    def evaluate(data, batch_size):
+        optimizer = optax.sgd(0.1)
+        algorithm = training.supervised(
+            MODEL, CROSS_ENTROPY, optimizer=optimizer, metrics=chosen, evaluation_batch=batch_size
+        )
+        return algorithm.evaluate(algorithm.init(jax.random.key(0)), data, jax.random.key(1))
+
+    return jax.jit(lambda data: {size: evaluate(data, size) for size in batch_sizes})(data)
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    """Outputs of the untrained model for the training data."""
+    return jax.jit(lambda key: MODEL.apply(*MODEL.init(key), TRAIN["inputs"])[0])(jax.random.key(0))
+
+
+def test_evaluate_does_not_depend_on_the_batch_size(outputs):
     chosen = {"accuracy": metrics.accuracy(), "f1": metrics.f1(average="macro"), "log_loss": metrics.log_loss()}
-    outputs, _ = MODEL.apply(state.params, state.model_state, data["inputs"])
-    values = training.evaluate(state, data, model=MODEL, metrics=chosen, batch_size=batch_size)
-    for name, metric in chosen.items():
-        np.testing.assert_allclose(values[name], metric(outputs, data["targets"]), rtol=1e-5)  # sums in another order
+    expected = {name: metric(outputs, TRAIN["targets"]) for name, metric in chosen.items()}
+    for values in evaluated(TRAIN, batch_sizes=(1, 7, 32, 96, 200), **chosen).values():
+        all_close(values, expected, rtol=1e-5)  # sums in another order
 
 
 def test_evaluate_respects_weights():
-    data = _classes()
     weights = (np.arange(96) < 40).astype(np.float32)
-    state = training.init(jax.random.key(0), model=MODEL, optimizer=optax.adam(0.1))
-    chosen = {"log_loss": metrics.log_loss()}
-    masked = training.evaluate(state, {**data, "weights": weights}, model=MODEL, metrics=chosen, batch_size=32)
-    cut = {name: values[:40] for name, values in data.items()}
-    kept = training.evaluate(state, cut, model=MODEL, metrics=chosen, batch_size=40)
-    np.testing.assert_allclose(masked["log_loss"], kept["log_loss"], rtol=1e-5)  # sums in another order
+    masked = evaluated({**TRAIN, "weights": weights}, batch_sizes=(32,), log_loss=metrics.log_loss())
+    cut = evaluated(jax.tree.map(lambda leaf: leaf[:40], TRAIN), batch_sizes=(32,), log_loss=metrics.log_loss())
+    all_close(masked, cut, rtol=1e-5)  # sums in another order
 
 
-@pytest.mark.long
-def test_supervised_masks_padded_examples(key):
-    data = jax.tree.map(jnp.asarray, _classes(8))
-    params, model_state = MODEL.init(key)
-    weights = jnp.array([1.0] * 5 + [0.0] * 3)
-    padded = {"inputs": data["inputs"].at[5:].set(1e6), "targets": data["targets"].at[5:].set(-1), "weights": weights}
-    gradient, figures, _ = gradients.plain(_loss_fn(MODEL))(params, model_state, padded, jax.random.key(1))
-    real = {name: values[:5] for name, values in data.items()}
-    expected, kept, _ = gradients.plain(_loss_fn(MODEL))(params, model_state, real, jax.random.key(1))
-    np.testing.assert_allclose(figures["loss"], kept["loss"], rtol=1e-6)
-    np.testing.assert_allclose(figures["accuracy"], kept["accuracy"], rtol=1e-6)
+@pytest.mark.raises  # the loss is called with labels of NumPy
+def test_evaluate_is_differentiable_in_weights(outputs):
+    """The derivative of a weighted mean: each example's value less the mean, over the sum of weights."""
+    weights = np.random.default_rng(0).uniform(0.5, 2, 96).astype(np.float32)
+    losses_ = CROSS_ENTROPY(outputs, TRAIN["targets"])
+    expected = (losses_ - np.average(losses_, weights=weights)) / weights.sum()
+
+    def log_loss(weights):  # in batches of 32, and of 40, the last of which is filled up
+        return evaluated({**TRAIN, "weights": weights}, batch_sizes=(32, 40), log_loss=metrics.log_loss())
+
+    slopes = jax.jit(jax.jacrev(log_loss))(weights)
+    for size in (32, 40):  # differences of sums in float32
+        np.testing.assert_allclose(slopes[size]["log_loss"], expected, rtol=1e-3, atol=1e-7)
+
+
+def test_mean_loss_masks_padded_examples():
+    """The gradient and the metrics of a batch with padding are those of the batch without it."""
+    weights = np.array([1.0] * 5 + [0.0] * 3, np.float32)
+    real = {name: values[:5] for name, values in TRAIN.items()}
+    inputs, targets = np.full((8, 2), 1e6, np.float32), np.full(8, -1, np.int32)
+    inputs[:5], targets[:5] = real["inputs"], real["targets"]
+    loss_fn = training.mean_loss(MODEL, CROSS_ENTROPY, metrics={"accuracy": metrics.accuracy()})
+
+    @jax.jit
+    def gradient(batch):
+        return jax.value_and_grad(loss_fn, has_aux=True)(*MODEL.init(jax.random.key(0)), batch, jax.random.key(1))
+
+    of_padded, of_real = gradient({"inputs": inputs, "targets": targets, "weights": weights}), gradient(real)
+    all_close(of_padded, of_real, rtol=1e-6, atol=1e-7)  # sums in another order
 
 
 def test_state_holds_arrays_alone():
-    state = training.init(jax.random.key(0), model=MODEL, optimizer=optax.adam(0.1))
+    state = training.init(jax.random.key(0), algorithm=descent(0.1))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
-    assert state._fields == ("step", "params", "model_state", "opt_state")
+    assert state._fields == ("params", "model_state", "opt_state")
 
 
-def test_step_has_the_signature_of_a_step():
-    step = training.step(gradients.plain(_loss_fn(MODEL)), optax.adam(0.1))
-    assert list(inspect.signature(step).parameters) == ["state", "batch", "key"]
+def test_supervised_functions_have_the_signatures_of_the_seam():
+    signatures = [[*inspect.signature(function).parameters] for function in descent(0.1)]
+    assert signatures == [
+        ["key"],
+        ["state", "batch", "key"],
+        ["state", "data", "key"],
+        ["state", "inputs"],
+        ["state", "metrics"],
+        ["state"],
+        ["state"],
+    ]
 
 
-def test_advance_goes_on_into_the_next_epoch(key):
-    """Twelve steps of an epoch of six see each example exactly twice."""
-    data = {"inputs": jnp.arange(96.0)[:, None], "targets": jnp.zeros(96)}
-
-    def watching(params, model_state, batch, key):
-        return jnp.zeros(()), {"inputs": batch["inputs"][:, 0]}, model_state
-
-    model = models.function(lambda key: jnp.zeros(()), lambda params, inputs: inputs)
-    state = training.init(key, model=model, optimizer=optax.sgd(0.1))
-    step = training.step(watching, optax.sgd(0.1))
-    _, history = training.advance(key, state, data, step=step, batch_size=16, n_steps=12)
-    assert np.array_equal(np.bincount(np.asarray(history["inputs"], int).ravel()), np.full(96, 2))
-    assert sampling.steps_per_epoch(96, batch_size=16) == 6
+def test_plan_of_counts_whole_batches():
+    assert training.plan_of(100, batch_size=16, epochs=3) == Plan(16, 18)
+    assert training.plan_of(100, batch_size=100, epochs=3, evaluate_every=2) == Plan(100, 3, 2)
 
 
 @pytest.mark.raises
 def test_run_refuses_arrays_that_differ_in_length():
-    data = {**_classes(), "targets": np.zeros(95, np.int32)}
-    with pytest.raises(ValueError, match=r"data must hold arrays with equal leading axes; got .*96.*95"):
+    data = {**TRAIN, "targets": np.zeros(95, np.int32)}
+    with pytest.raises(ValueError, match=r"data must hold arrays with equal leading axes, got .*96.*95"):
         run(jax.random.key(0), 0.1, data)
 
 
 @pytest.mark.raises
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_run_refuses_no_epochs(epochs):
-    with pytest.raises(ValueError, match="n_steps must be 1 or more; got"):
-        run(jax.random.key(0), 0.1, _classes(), epochs=epochs)
+@pytest.mark.parametrize("n", [0, -1])
+def test_run_refuses_no_steps(n):
+    with pytest.raises(ValueError, match=f"n_steps must be 1 or more, got {n}"):
+        run(jax.random.key(0), 0.1, TRAIN, plan=Plan(16, n))
+    with pytest.raises(ValueError, match=f"epochs must be 1 or more, got {n}"):
+        training.plan_of(96, batch_size=16, epochs=n)
 
 
 @pytest.mark.raises
 def test_run_refuses_a_batch_larger_than_the_data():
-    with pytest.raises(ValueError, match="batch_size must be from 1 to the number of examples, 9; got 16"):
-        run(jax.random.key(0), 0.1, _classes(9))
+    with pytest.raises(ValueError, match="batch_size must be between 1 and 9, got 16"):
+        run(jax.random.key(0), 0.1, classes(9))
+    with pytest.raises(ValueError, match="batch_size must be between 1 and 9, got 16"):
+        training.plan_of(9, batch_size=16, epochs=1)
 
 
 @pytest.mark.raises
-def test_evaluate_refuses_empty_batches():
-    state = training.init(jax.random.key(0), model=MODEL, optimizer=optax.adam(0.1))
-    with pytest.raises(ValueError, match="batch_size must be 1 or more; got 0"):
-        training.evaluate(state, _classes(), model=MODEL, metrics={}, batch_size=0)
-
-
-def _guess(params, tokens):
-    return jax.nn.one_hot(tokens, 5) @ params
-
-
-def _loss_of(params, batch, *key, **settings):
-    model = models.function(lambda key: jnp.eye(5), _guess)
-    loss_fn = text.masked_language_model(model, n_tokens=4, mask_token=4, **settings)
-    return loss_fn(params, {}, batch, *key)[0]
-
-
-def test_masked_language_model_is_the_mean_over_the_chosen_and_no_others(key):
-    tokens = jax.random.randint(key, (6, 30), 0, 4)
-    params, weights = jax.random.normal(jax.random.key(1), (5, 5)), jnp.array([1.0, 2.0, 0.0, 1.0, 0.5, 3.0])
-    of_mask = jax.random.split(jax.random.key(2))[0]
-    hidden, asked = masking.masked_tokens(of_mask, tokens, n_tokens=4, mask_token=4, rate=0.3)
-    entropies = [
-        [-jax.nn.log_softmax(params[there])[what] if what >= 0 else None for there, what in zip(*row, strict=True)]
-        for row in zip(hidden.tolist(), asked.tolist(), strict=True)
-    ]
-    plain = np.mean([one for row in entropies for one in row if one is not None])
-    pairs = [(w, one) for w, row in zip(weights, entropies, strict=True) for one in row if one is not None]
-    weighted = sum(w * one for w, one in pairs) / sum(w for w, _ in pairs)
-    for batch, expected in (({}, plain), ({"weights": weights}, weighted)):
-        loss = _loss_of(params, {"inputs": tokens, **batch}, jax.random.key(2), rate=0.3)
-        np.testing.assert_allclose(loss, expected, rtol=1e-5)
-
-
-def test_masked_language_model_learns_nothing_where_nothing_is_hidden(key):
-    loss, gradient = jax.value_and_grad(_loss_of)(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, rate=0.0)
-    assert loss == 0 and not gradient.any()
-
-
-def test_masked_language_model_leaves_padding_out(key):
-    tokens = jnp.where(jnp.arange(30) < 20, jax.random.randint(key, (6, 30), 0, 3), 3)  # 3 fills up
-    params = jnp.zeros((5, 5)).at[:, 3].set(9.0)  # always guesses padding: wrong, but where padding is asked
-
-    def loss(**settings):
-        return _loss_of(params, {"inputs": tokens}, jax.random.key(1), rate=0.9, **settings)
-
-    np.testing.assert_allclose(loss(maskable=lambda tokens: tokens != 3), np.log(4 + np.exp(9)), rtol=1e-6)
-    assert loss() < 7
-    assert loss(maskable=lambda tokens: tokens < 0) == 0  # none may be hidden
-
-
-def test_masked_language_model_cannot_be_evaluated():
-    message = r"^key must be given, for tokens are hidden at random; got None\. Evaluate by another loss\.$"
-    for key in ((), (None,)):
-        with pytest.raises(ValueError, match=message):
-            _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, *key)
-
-
-@pytest.mark.raises
-def test_masked_language_model_refuses_an_array_of_what_may_be_hidden(key):
-    with pytest.raises(ValueError, match=r"^maskable must be a function of the tokens; got ndarray\. Pass lambda"):
-        _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, maskable=np.ones((2, 3), bool))
-    with pytest.raises(ValueError, match=r"^maskable must be bool of shape \(2, 3\); got bool of shape \(3,\)"):
-        _loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, maskable=lambda tokens: tokens[0] > 0)
+@pytest.mark.parametrize("size", [0, -3])
+def test_supervised_refuses_empty_evaluation_batches(size):
+    with pytest.raises(ValueError, match=f"evaluation_batch must be 1 or more, got {size}"):
+        descent(0.1, evaluation_batch=size)

@@ -35,7 +35,7 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_
         held = {name.rsplit("/", 1)[1] for name in names if f"/archives/{folder}/" in name and "dist-info" not in name}
         assert {"LICENSE", "README.md"} < held, f"{folder} has no data file, or lacks its licence"
         assert any(name.endswith(f"licenses/jaxresearch/data/archives/{folder}/LICENSE") for name in names)
-    assert {"jaxresearch/py.typed", "jaxresearch/records/pages/layout.html"} <= set(names)
+    assert {"jaxresearch/py.typed", "jaxresearch/reports/pages/layout.html"} <= set(names)
     assert not any(name.startswith(("tests", "experiments")) for name in names)
 
     venv.create(tmp_path / "environment")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import gradients, losses, models, training
+from jaxresearch import devices, gradients, losses, models, training
 from jaxresearch.execution.compilation import compiler_options
 
 CONTEXT, BATCH, WARM_UP, CHUNK = 64, 12, 100, 100
@@ -36,8 +36,7 @@ with np.load(arguments.data) as file:
 
 sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
 model = models.decoder(n_tokens, sizes)
-loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-estimator = gradients.clipped(gradients.sharded(gradients.plain(loss_fn), n_devices=n_devices), max_norm=1.0)
+loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
 optimizer = optax.adamw(
     optax.warmup_cosine_decay_schedule(1e-3 / (WARM_UP + 1), 1e-3, WARM_UP, arguments.steps, 1e-4),
     b2=0.99,
@@ -46,10 +45,17 @@ optimizer = optax.adamw(
 )
 
 
-def chunk(key, state, data):
-    """Returns the state some steps on, and the loss of each step."""
-    step = training.step(estimator, optimizer)
-    return training.advance(key, state, data, step=step, batch_size=BATCH, n_steps=CHUNK)
+def estimator(loss_fn):
+    """Returns the gradient estimator: a part of the batch on each core, clipped."""
+    return gradients.clipped(gradients.sharded(gradients.plain(loss_fn), n_devices=n_devices), max_norm=1.0)
+
+
+algorithm = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}, estimator=estimator)
+
+
+def chunk(key, state, data, step):
+    """Returns the state some steps later, and the loss of each step."""
+    return training.advance(key, state, data, step, algorithm=algorithm, batch_size=BATCH, n_steps=CHUNK)
 
 
 def held_out_loss(state, data):
@@ -59,16 +65,16 @@ def held_out_loss(state, data):
 
 
 key = jax.random.key(0)
-state = training.init(key, model=model, optimizer=optimizer)
+state = training.init(key, algorithm=algorithm)
 state, train = devices.place((state, train), n_runs=n_devices)
 began = time.perf_counter()
-advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train).compile()
+advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train, np.int32(0)).compile()
 compile_seconds = time.perf_counter() - began
 
 seen, taken = [], []
-for _ in range(arguments.steps // CHUNK):
+for step in range(0, arguments.steps // CHUNK * CHUNK, CHUNK):
     began = time.perf_counter()
-    state, history = jax.block_until_ready(advance(key, state, train))
+    state, history = jax.block_until_ready(advance(key, state, train, np.int32(step)))
     taken.append(time.perf_counter() - began)
     seen.extend(history["loss"].tolist())
 

@@ -17,9 +17,8 @@ parser.add_argument("value", type=int)
 arguments = parser.parse_args()
 sizes = {"examples": 6_400, "seeds": 2, "width": 128, arguments.axis: arguments.value}
 
-job = main_job(epochs=1, hidden=(sizes["width"],))
-part = {name: values[: sizes["examples"]] for name, values in job.dataset.train.items()}
-keys, train = sweeps.keys(range(sizes["seeds"])), devices.place(part, n_runs=sizes["seeds"])
+job = main_job(n_examples=sizes["examples"], epochs=1, hidden=(sizes["width"],))
+keys, train = sweeps.keys(range(sizes["seeds"])), devices.place(job.dataset.train, n_runs=sizes["seeds"])
 run = compiled(sweeps.sweep(job.program.run, (0, None, None)), keys, job.hyperparameters, train)
 jax.block_until_ready(run(keys, job.hyperparameters, train))
 taken = []

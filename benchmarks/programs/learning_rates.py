@@ -48,7 +48,7 @@ def here():
 
     def run(key, hyperparameters, train, test):
         state, _ = job.program.run(key, hyperparameters, train)
-        return job.program.evaluate(hyperparameters, state, test)["accuracy"]
+        return job.program.evaluate(key, hyperparameters, state, test)["accuracy"]
 
     n_runs = len(rates) if arguments.how == "sweep" else 1
     train, test = (devices.place(part, n_runs=n_runs) for part in (job.dataset.train, job.dataset.test))

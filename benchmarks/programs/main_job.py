@@ -19,12 +19,13 @@ class MainJob(NamedTuple):
     program: Program
 
 
-def main_job(**settings: Any) -> MainJob:
-    """Returns the main job, with some settings of its own."""
+def main_job(*, n_examples: int = 60_000, **settings: Any) -> MainJob:
+    """Returns the main job on the first examples, with some settings of its own."""
     mnist = loading.load("mnist")
     dataset = data.encode_dataset(data.load("mnist"))
+    dataset = dataset._replace(train=data.take(dataset.train, slice(n_examples)))
     hyperparameters = dataclasses.replace(mnist.hyperparameters, **settings)
-    return MainJob(hyperparameters, dataset, experiment.program(mnist, dataset.card))
+    return MainJob(hyperparameters, dataset, experiment.program(mnist, dataset))
 
 
 def compiled(fun: Any, *args: Any) -> Any:

@@ -32,10 +32,11 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
             value is not positive.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
+        >>> from jaxresearch.adjust import Round, Trial
         >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
         >>> descend("learning_rate", metric="log_loss")((plain,)).differentiate
         'log_loss'

@@ -34,7 +34,7 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
 
     Example:
         >>> from jaxresearch.adjust import Round, Trial
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")

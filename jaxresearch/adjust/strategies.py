@@ -29,7 +29,7 @@ def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> t
         One setting a combination.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
@@ -58,7 +58,7 @@ def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
         ValueError: If there is no field of a name.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
@@ -94,10 +94,11 @@ def grid(**values: Sequence[Any]) -> Adjust:
         ValueError: If no field is named, or one has no values.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
+        >>> from jaxresearch.adjust import Round, Trial
         >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
         >>> [setting.learning_rate for setting in grid(learning_rate=[0.2, 0.4])((plain,)).settings]
         [0.2, 0.4]
@@ -134,10 +135,11 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
         ValueError: If ``n`` is not positive, or a range is none.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
+        >>> from jaxresearch.adjust import Round, Trial
         >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
         >>> proposal = random(n=3, learning_rate=(1e-3, 1e-1))((plain,))
         >>> all(1e-3 <= setting.learning_rate <= 1e-1 for setting in proposal.settings)
@@ -173,11 +175,12 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
         ValueError: If ``n`` is not positive, ``eta`` is below 2, or a range is none.
 
     Example:
-        >>> from jaxresearch.experiment import hyperparameters, static, swept
+        >>> from jaxresearch.hyperparameters import hyperparameters, static, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
         ...     epochs: int = static(9, "passes")
+        >>> from jaxresearch.adjust import Round, Trial
         >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
         >>> first = halving(n=9, learning_rate=(1e-3, 1e-1))((plain,))
         >>> len(first.settings), {setting.epochs for setting in first.settings}

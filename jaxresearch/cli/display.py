@@ -1,6 +1,7 @@
-"""What a person sees of a run: progress while it goes on, the table and the verdict at its end."""
+"""What a person sees of a command: progress while it trains, the table and the verdict at its end."""
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxresearch.reports import wording
 
 
 class Display:
-    """A bar on a terminal, one line an epoch elsewhere; a context manager.
+    """A bar on a terminal, one line per epoch elsewhere; a context manager.
 
     Args:
         console: Where to print.
@@ -22,10 +23,11 @@ class Display:
 
     def __init__(self, console: Console):
         self._console = console
-        self._epoch = 0
-        columns = (TextColumn("{task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        self._place, self._step = 0, 0
+        self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
+        columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[metrics]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("train", total=None, epoch="epoch 0", figures="compiling")
+        self._task = self._bar.add_task("train", total=None, place="epoch 0", metrics="compiling")
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -35,28 +37,65 @@ class Display:
         self._bar.stop()
 
     def show(self, chunk: Chunk) -> None:
-        """Shows the chunk of steps just made."""
-        figures = [f"train {name} {wording.number(float(np.mean(values)))}" for name, values in chunk.metrics.items()]
-        figures.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
-        epoch, n_epochs = chunk.step // chunk.steps_per_epoch, chunk.n_steps // chunk.steps_per_epoch
-        text = " · ".join(figures)
-        at = f"{chunk.what}{' · ' if chunk.what else ''}epoch {epoch}/{n_epochs}"
-        self._bar.update(self._task, completed=chunk.step, total=chunk.n_steps, epoch=at, figures=text)
-        if not self._console.is_terminal and epoch > self._epoch:
-            self._console.print(f"{at} · {text}", soft_wrap=True, highlight=False)
-        self._epoch = epoch
+        """Shows the chunk of steps just made, with the last look at validation data."""
+        if chunk.step <= self._step:  # another run has started
+            self._seen = {}
+        self._seen = chunk.validation or self._seen
+        texts = [*_means("train", chunk.metrics), *_means("validation", _scalars(self._seen))]
+        if chunk.n_examples:
+            texts.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
+        whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
+        name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)
+        place = chunk.step // length
+        at = f"{chunk.what}{' · ' if chunk.what else ''}{name} {place}/{chunk.n_steps // length}"
+        self._bar.update(self._task, completed=chunk.step, total=chunk.n_steps, place=at, metrics=" · ".join(texts))
+        if not self._console.is_terminal and place > self._place:
+            self._console.print(" · ".join([at, *texts]), soft_wrap=True, highlight=False)
+        self._place, self._step = place, chunk.step
+
+
+def _means(part: str, metrics: dict[str, np.ndarray]) -> list[str]:
+    """Returns the mean of each metric over all runs and steps, as one text; none without metrics."""
+    means = [f"{name} {wording.number(float(np.mean(values)))}" for name, values in metrics.items()]
+    return [f"{part} {', '.join(means)}"] if means else []
+
+
+def _scalars(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the metrics that have one number per run."""
+    return {name: values for name, values in metrics.items() if np.ndim(values) == 1}
 
 
 def console() -> Console:
     """Returns standard output as rich sees it."""
-    return Console(file=sys.stdout, highlight=False)
+    return Console(file=sys.stdout, highlight=False, markup=False)  # a path or a class may be named in brackets
 
 
-def result_table(result: dict[str, Any]) -> Table:
-    """Returns the metrics of a result with mean, 95 % interval and number of seeds."""
+def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, ...] = ()) -> None:
+    """Prints the metrics, the experiment's report, the verdict, where the time went, and the directory."""
+    out = console()
     table = Table(title=result["question"], title_justify="left", title_style="bold")
     for heading in ("metric", "mean", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for row in wording.metric_rows(result):
+    for row in wording.metric_rows(result, class_names):
         table.add_row(*row)
-    return table
+    out.print(table)
+    for name, headings, rows in wording.matrix_tables(result, class_names):
+        out.print(f"{name}, mean over seeds", soft_wrap=True)
+        table = Table(*headings)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    report = result["report"] and wording.printable(result["report"])
+    lines = (report, best_line(result), wording.verdict_line(result), wording.seconds_line(result))
+    for line in (*filter(None, lines), f"run directory: {path}"):
+        out.print(line, soft_wrap=True)
+
+
+def best_line(result: dict[str, Any]) -> str | None:
+    """Returns which epoch (or step) was the best of each seed; None without early stopping."""
+    steps, length = result["best_step"], result["steps_per_epoch"]
+    if steps is None:
+        return None
+    in_epochs = length and all(step is None or step % length == 0 for step in steps)
+    texts = ["none" if step is None else f"{step // length if in_epochs else step:,}" for step in steps]
+    return f"best {'epoch' if in_epochs else 'step'} of each seed: {', '.join(texts)}"

@@ -1,4 +1,4 @@
-"""The options of a command, typed: those of every run, and one for each hyperparameter of the experiment."""
+"""The options of the commands, declared once: type, default, meaning, and the commands that have them."""
 
 import contextlib
 import dataclasses
@@ -6,103 +6,281 @@ import difflib
 import io
 import math
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 
 from jaxresearch.experiment import Experiment
-from jaxresearch.reports.wording import flag
+from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
 
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
-# The options of run that a command does not have.
-_OF_RUN = ("folds", "init_from", "on_nonfinite", "track")
-REFUSED = {"run": (), "sweep": _OF_RUN, "study": ("smoke", "save_every", *_OF_RUN)}
+COMMANDS = ("run", "sweep", "study")
+_MANY_SEEDS = 2**32  # keys are made from 32 bits
 
 
 class UsageError(ValueError):
     """A mistake on the command line; the message is one line."""
 
 
+def _option(
+    default: Any, help: str, *, commands: tuple[str, ...] = COMMANDS, metavar: str | None = None, **defaults: Any
+) -> Any:
+    """Returns a field of `Options`; further keywords are defaults of single commands."""
+    metadata = {"default": default, "help": help, "commands": commands, "metavar": metavar, "defaults": defaults}
+    return dataclasses.field(metadata=metadata)
+
+
+def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
+    """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
+    text = words[0]
+    try:
+        return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
+    except ValueError:
+        raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
+
+
+def seeds_text(seeds: int | Sequence[int]) -> str:
+    """Returns seeds as they are written on the command line: their number if they are 0, 1, 2, ..., else a list."""
+    if isinstance(seeds, int):
+        return str(seeds)
+    if list(seeds) == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def _read_validation(words: list[str]) -> float | str:
+    """Returns a fraction, or ``own``."""
+    try:
+        return words[0] if words[0] == "own" else float(words[0])
+    except ValueError:
+        raise ValueError(f"expected a fraction or own, got {words[0]!r}") from None
+
+
+def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
+    """Returns how a type is read from one word."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [write(value)],
+    )
+
+
+Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
+Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What ``run`` was asked for."""
+    """What a command was asked for; options that it does not have are at their defaults.
 
-    seeds: int
-    folds: int
-    train_examples: int | None
-    init_from: Path | None
-    data: str
-    target: str | None
-    directory: Path | None
-    smoke: bool
-    save_every: float
-    on_nonfinite: Literal["stop", "skip", "rollback"]
-    encrypt_with: Path | None
-    track: tuple[Literal["tensorboard", "mlflow"], ...]
+    ``hyperparameters`` are the settings, and ``axes`` the values of each hyperparameter that a sweep varies.
+    """
+
+    seeds: Seeds = _option(5, "one run for each: N for 0 to N - 1, or a list like 3,7,11 (7, for one)", study=3)
+    fresh_seeds: Seeds = _option(
+        10, "seeds of the final training, which decide the claim: the next N, or a list", commands=("study",)
+    )
+    folds: int = _option(
+        0, "cross-validation instead of seeds: run i is tested on fold i, with seed i; 0 for none", commands=("run",)
+    )
+    rounds: int = _option(Budget().rounds, "maximum number of rounds, the plain settings included", commands=("study",))
+    seconds: float = _option(
+        float(Budget().seconds), "seconds after which no further round starts", commands=("study",)
+    )
+    validation: Validation = _option(
+        None,
+        "what to look at while training: a fraction of the training part, or own for the data's own; none by default",
+    )
+    evaluate_every: int = _option(0, "steps between two looks at the validation data; 0 for once per epoch")
+    train_examples: int | None = _option(
+        None, "number of training examples, drawn at random; all by default", metavar="N"
+    )
+    init_from: Path | None = _option(
+        None,
+        "directory of another run: parameters of the same name start as its first seed ended",
+        commands=("run",),
+        metavar="DIR",
+    )
+    data: str | None = _option(
+        None,
+        "bundled name, tfds:NAME, .npz, .csv, .parquet, a folder of IDX files, or what the experiment reads itself",
+        metavar="SOURCE",
+    )
+    target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
+    directory: Path | None = _option(None, "where to record; runs/NAME-TIME by default", metavar="DIR")
+    smoke: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False, "take a few steps on a few examples, to check that everything works", commands=("run", "sweep")
+    )
+    save_every: float = _option(60.0, "seconds between two checkpoints; 0 saves as often as possible")
+    on_nonfinite: Literal["stop", "skip"] = _option(
+        "stop", "on a loss that is not finite: stop the run, or skip the step", commands=("run",)
+    )
+    encrypt_with: Path | None = _option(
+        None, "file with a 32-byte key: checkpoints and decoded TFDS sets are encrypted with AES-GCM", metavar="FILE"
+    )
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = _option(
+        (), "trackers to send metrics to: tensorboard, mlflow, or both; needs the extra track", commands=("run",)
+    )
+    command: str
     hyperparameters: Any
+    axes: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of a study."""
+        return Budget(self.rounds, self.seconds, self.seeds, self.fresh_seeds)
+
+    @property
+    def looks_every(self) -> int | None:
+        """``evaluate_every`` of a run: None without validation data."""
+        return None if self.validation is None else self.evaluate_every
 
 
-def parse(experiment: Experiment, words: list[str], *, prog: str, command: str = "run") -> Options:
-    """Returns the options that the words give, and the experiment's own values for the rest.
+DECLARED = {field.name: field for field in dataclasses.fields(Options) if field.metadata}
+
+
+def names_of(command: str) -> list[str]:
+    """Returns the names of the options that a command has."""
+    return [name for name, field in DECLARED.items() if command in field.metadata["commands"]]
+
+
+def parse(experiment: Experiment, words: list[str], *, command: str = "run", prog: str | None = None) -> Options:
+    """Returns the options in the words of a command line, and the defaults and the experiment's own values for the rest.
+
+    In a sweep, a value with colons is a range, ``low:high:n`` or ``low:high:log:n``, of a float field. A value with commas is a
+    list, in which x joins the entries of a tuple (``--hidden 64,128x64``).
 
     Args:
         experiment: Gives the hyperparameters and the default source of data.
         words: The command line after the name of the experiment.
-        prog: What the help calls the command.
-        command: Whose options there are: run, or sweep, which has fewer.
+        command: run, sweep or study.
+        prog: The command's name in its help.
 
     Returns:
-        The options.
+        The options. Seeds are explicit from here on.
 
     Raises:
-        UsageError: If a word is unknown (with the nearest name), a value is not of its type, there are too few folds, or
-            both folds and seeds are given.
+        UsageError: If a word is unknown, a value is out of range or not of its type, or options exclude each other.
         SystemExit: After printing help.
 
     Example:
         See ``jaxresearch run mnist --help``.
-
-    References:
-        tyro documentation. https://brentyi.github.io/tyro/
     """
-    fields = {name: field for name, field in _run_fields(experiment).items() if name not in REFUSED[command]}
-    values = _values(experiment, words, prog, command, fields)
-    _refuse_seeds_of_folds(words, values.get("folds", 0))
-    return _options(experiment, values)
+    _refuse_clash(experiment)
+    axes: dict[str, list[Any]] = {}
+    if command == "sweep":
+        words, axes = _without_axes(experiment, words)
+    values = _values(experiment, words, command, prog or f"jaxresearch {command}")
+    if command == "sweep" and not axes and "--help" not in words:
+        raise UsageError(
+            "a sweep must vary at least one hyperparameter, got none. Write: --learning-rate 1e-4:1e-1:log:8"
+        )
+    return _resolved(experiment, values, axes, command, words)
 
 
-def parse_study(experiment: Experiment, words: list[str], *, prog: str) -> tuple[Options, Budget]:
-    """Returns the options and the budget of a study; the words are as for `parse`."""
-    plain = Budget()
-    budget: Fields = {
-        "rounds": (int, plain.rounds, "rounds at most, that of the plain settings among them"),
-        "seconds": (float, plain.seconds, "seconds after which no further round begins"),
-        "seeds": (int, plain.seeds, "seeds that each setting is tried with"),
-        "fresh_seeds": (int, plain.fresh_seeds, "further seeds, of the last training, that decide the claim"),
-    }
-    of_run = {name: field for name, field in _run_fields(experiment).items() if name not in REFUSED["study"]}
-    values = _values(experiment, words, prog, "study", of_run | budget)
-    for name in budget:
-        if not 0 < values[name] < math.inf:
-            rule = "finite" if values[name] == math.inf else "positive"
-            raise UsageError(f"{name} must be {rule}; got {values[name]}. Write: {flag(name)} {budget[name][1]}")
-    chosen = Budget(**{name: values[name] for name in budget})
-    return _options(experiment, values), chosen
+def _resolved(
+    experiment: Experiment, values: dict[str, Any], axes: dict[str, list[Any]], command: str, words: list[str]
+) -> Options:
+    """Returns the options with these values, after checking them; counts of seeds become seeds here and nowhere else."""
+    names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
+    chosen = dataclasses.replace(experiment.hyperparameters, **{name: values.pop(name) for name in names})
+    given = {name: values.get(name, _default(experiment, name, command)) for name in DECLARED}
+    folds = given["folds"]
+    if folds < 0 or folds == 1:
+        raise UsageError(f"folds must be 2 or more, or 0 for none, got {folds}. Pass --folds 10.")
+    if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
+        raise UsageError(f"seeds and folds exclude each other, got both. Run i of --folds {folds} has seed i.")
+    given["seeds"] = _seeds("seeds", folds or given["seeds"])
+    given["fresh_seeds"] = _seeds("fresh_seeds", given["fresh_seeds"], first=max(given["seeds"]) + 1)
+    if common := sorted({*given["seeds"]} & {*given["fresh_seeds"]}) if command == "study" else []:
+        raise UsageError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+    if experiment.source is None and given["data"] is not None:
+        raise UsageError(f"data must be left out, got {given['data']}: the experiment needs none.")
+    options = Options(**given, command=command, hyperparameters=chosen, axes=axes)
+    _check(options)
+    return options
 
 
-def _values(experiment: Experiment, words: list[str], prog: str, command: str, fields: Fields) -> dict[str, Any]:
-    """Returns the value of each field and of each hyperparameter; prints the help if it is asked for."""
-    fields = fields | _hyperparameter_fields(experiment)
+def _seeds(name: str, given: int | tuple[int, ...], *, first: int = 0) -> tuple[int, ...]:
+    """Returns the seeds of a list, or so many from the first one on."""
+    seeds = tuple(range(first, first + given)) if isinstance(given, int) else given
+    if not seeds:
+        raise UsageError(f"{name} must be 1 or more, got {given}. Pass {flag(name)} 10 for a narrow interval.")
+    wrong = next((seed for seed in seeds if not 0 <= seed < _MANY_SEEDS), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{name} must be between 0 and {_MANY_SEEDS - 1}, got {wrong}. Pass {flag(name)} 10 for 0 to 9."
+        )
+    if len({*seeds}) < len(seeds):
+        raise UsageError(f"{name} must differ from each other, got {seeds_text(seeds)}. Write each once.")
+    return seeds
+
+
+def _check(options: Options) -> None:
+    """Raises for values that are out of range, or that do not go together."""
+    if not 0 <= options.save_every < math.inf:
+        raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
+    for name in ("rounds", "seconds"):
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
+    if options.data is None:
+        for name in ("folds", "train_examples", "target"):
+            if getattr(options, name):
+                raise UsageError(f"{name} must be left out, got {getattr(options, name)}: the experiment has no data.")
+    if options.evaluate_every and options.validation is None:
+        raise UsageError(f"evaluate_every needs validation data, got {options.evaluate_every}. Pass --validation 0.1.")
+    if options.validation is None:
+        return
+    if options.validation == "own":
+        if options.command == "study" or (options.command == "sweep" and options.data is not None):
+            raise UsageError(
+                f"a {options.command} compares settings on the data's own validation part. Pass --validation 0.1."
+            )
+        if options.folds:
+            raise UsageError(
+                "validation must be a fraction of each fold's training part, got own. Pass --validation 0.1."
+            )
+    elif not 0 < options.validation < 1:
+        raise UsageError(
+            f"validation must be own or between 0 and 1, got {options.validation:g}. Pass --validation 0.1."
+        )
+
+
+def _default(experiment: Experiment, name: str, command: str) -> Any:
+    """Returns the default of an option."""
+    if name in ("data", "target"):
+        return experiment.source if name == "data" else experiment.target
+    metadata = DECLARED[name].metadata
+    return metadata["defaults"].get(command, metadata["default"])
+
+
+def _refuse_clash(experiment: Experiment) -> None:
+    """Raises if a hyperparameter has the name of an option."""
+    for field in dataclasses.fields(experiment.hyperparameters):
+        if field.name in DECLARED:
+            raise UsageError(f"hyperparameter {field.name!r} has the name of an option of the command line. Rename it.")
+
+
+def _values(experiment: Experiment, words: list[str], command: str, prog: str) -> dict[str, Any]:
+    """Returns the value of each option and hyperparameter; prints the help if it is asked for."""
+    kinds = typing.get_type_hints(Options, include_extras=True)
+    fields: Fields = {name: _field(kinds[name], experiment, name, command) for name in names_of(command)}
+    fields |= _hyperparameter_fields(experiment)
     _refuse_unknown(words, fields, command)
     made = dataclasses.make_dataclass(
-        "Run",
+        "Words",
         [(name, Annotated[kind, tyro.conf.arg(help=help)], default) for name, (kind, default, help) in fields.items()],
         kw_only=True,
     )
-    # The help opens with the docstring, which would else be the signature that dataclasses makes.
+    # The help opens with the docstring, which would otherwise be the signature that dataclasses writes.
     made.__doc__ = experiment.question
     stderr = io.StringIO()
     try:
@@ -114,65 +292,14 @@ def _values(experiment: Experiment, words: list[str], prog: str, command: str, f
         raise UsageError(_first_sentence(stderr.getvalue())) from None
 
 
-def _options(experiment: Experiment, values: dict[str, Any]) -> Options:
-    """Returns the options with these values; what a command does not have is as run has it unless asked."""
-    names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
-    chosen = dataclasses.replace(experiment.hyperparameters, **{name: values[name] for name in names})
-    given = {name: values.get(name, default) for name, (_, default, _) in _run_fields(experiment).items()}
-    if given["folds"] < 0 or given["folds"] == 1:
-        raise UsageError(f"folds must be 2 or more, or 0 for none; got {given['folds']}. Ask for 10.")
-    given["seeds"] = given["folds"] or given["seeds"]
-    return Options(**given, hyperparameters=chosen)
-
-
-def _run_fields(experiment: Experiment) -> Fields:
-    """Returns type, default and help of the options that every run has."""
-    return {
-        "seeds": (int, 5, "number of seeds: 0 to N - 1, trained side by side"),
-        "folds": (
-            int,
-            0,
-            "cross-validation instead of seeds: run i is tested on fold i of all examples, with seed i; 0: none",
-        ),
-        "train_examples": (
-            int | None,
-            None,
-            "training examples of a run, fewer than there are, drawn at random; all unless given",
-        ),
-        "init_from": (
-            Path | None,
-            None,
-            "directory of another run: parameters of the same name begin as its first seed's end",
-        ),
-        "data": (
-            str,
-            experiment.source,
-            "bundled name, tfds:NAME, .npz, .csv, .parquet, a folder of IDX files, or what the experiment itself reads",
-        ),
-        "target": (str | None, experiment.target, "column to predict, where the data is a table"),
-        "directory": (Path | None, None, "where the run is recorded; runs/NAME-TIME unless given"),
-        "smoke": (
-            tyro.conf.FlagCreatePairsOff[bool],
-            False,
-            "a few steps on a few examples, to see that everything works",
-        ),
-        "save_every": (float, 60.0, "seconds between two states that are saved on the way, to go on from"),
-        "encrypt_with": (
-            Path | None,
-            None,
-            "file of a 32-byte key: states and decoded TFDS sets are kept encrypted by AES-GCM",
-        ),
-        "track": (
-            tuple[Literal["tensorboard", "mlflow"], ...],
-            (),
-            "where figures are sent besides metrics.jsonl: tensorboard, mlflow, or both; extra track",
-        ),
-        "on_nonfinite": (
-            Literal["stop", "skip", "rollback"],
-            "stop",
-            "where a loss is not finite: stop; skip the step; or go back to the last state saved, and skip the steps since",
-        ),
-    }
+def _field(kind: Any, experiment: Experiment, name: str, command: str) -> tuple[Any, Any, str]:
+    """Returns type, default and help of an option."""
+    metadata, default = DECLARED[name].metadata, _default(experiment, name, command)
+    if metadata["metavar"] is not None:
+        kind = Annotated[
+            kind, tyro.conf.arg(metavar=metadata["metavar"], help_behavior_hint="" if default is None else None)
+        ]
+    return kind, default, metadata["help"]
 
 
 def _hyperparameter_fields(experiment: Experiment) -> Fields:
@@ -190,26 +317,88 @@ def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
     known += [flag(f"no_{name}") for name, (kind, _, _) in fields.items() if kind is bool]
     for word in words:
         written = word.split("=", 1)[0].replace("_", "-")
-        if written in map(flag, REFUSED[command]):
-            raise UsageError(f"option must be one that {command} has; got {written}, which it has not. Leave it out.")
-        if word.startswith("--") and written not in (*known, "--help"):
-            near = difflib.get_close_matches(written, known, n=1)
-            advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-            raise UsageError(f"option must be one of the experiment's; got {word}. {advice}")
-
-
-def _refuse_seeds_of_folds(words: list[str], folds: int) -> None:
-    """Raises where seeds are written beside folds, of which each has a seed of its own."""
-    if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
-        raise UsageError(f"seeds must be left out with folds; got both. Run i of --folds {folds} has seed i.")
+        if not word.startswith("--") or written in (*known, "--help"):
+            continue
+        elsewhere = next((name for name in DECLARED if flag(name) == written), None)
+        if elsewhere is not None:
+            owners = " and ".join(DECLARED[elsewhere].metadata["commands"])
+            raise UsageError(f"{command} has no option {written}, which belongs to {owners}. Leave it out.")
+        near = difflib.get_close_matches(written, known, n=1)
+        advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+        raise UsageError(f"{command} has no option {written}. {advice}")
 
 
 def _first_sentence(box: str) -> str:
-    """Returns what the parser's framed message says, on one line, without the frame and the help below its rule."""
+    """Returns the parser's framed message on one line, without the frame and the help below its rule."""
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
-    said = []
+    message = []
     for line in lines[1:]:
         if line.startswith("─"):
             break
-        said.append(line)
-    return " ".join(" ".join(said).split()).rstrip(".") + ". See --help."
+        message.append(line)
+    return " ".join(" ".join(message).split()).rstrip(".") + ". See --help."
+
+
+def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:
+    """Returns the words from which `parse` reads these axes."""
+    words = []
+    for name, values in axes.items():
+        texts = ["x".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in values]
+        words += [flag(name), f"{texts[0]}:{texts[0]}:1" if len(texts) == 1 else ",".join(texts)]
+    return words
+
+
+def _without_axes(experiment: Experiment, words: list[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Returns the words without those of swept fields, and the values of these."""
+    kinds = typing.get_type_hints(type(experiment.hyperparameters))
+    axes: dict[str, list[Any]] = {}
+    rest: list[str] = []
+    pending = list(words)
+    while pending:
+        written, equals, value = (word := pending.pop(0)).partition("=")
+        name = written.removeprefix("--").replace("-", "_")
+        if not written.startswith("--") or name not in kinds:
+            rest.append(word)
+            continue
+        if not equals and pending and not pending[0].startswith("--"):
+            value = pending.pop(0)
+        if ":" in value:
+            axes[name] = _range(name, value, kinds[name])
+        elif "," in value:
+            axes[name] = _list(experiment, name, value, kinds[name])
+        else:
+            rest += [written, value] if value else [word]
+    return rest, axes
+
+
+def _range(name: str, text: str, kind: Any) -> list[float]:
+    """Returns the values of ``low:high:n`` or ``low:high:log:n``, to six digits."""
+    written = f"{flag(name)} {text}"
+    if kind is not float:
+        raise UsageError(f"a range must be of a float hyperparameter, got {written}. Write a list: {flag(name)} A,B")
+    try:
+        low_text, high_text, *middle, n_text = text.split(":")
+        low, high, n = float(low_text), float(high_text), int(n_text)
+        if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
+            raise ValueError
+    except ValueError:  # too few parts, or one that is no number
+        raise UsageError(f"a range must be low:high:n or low:high:log:n, got {written}. Correct it.") from None
+    if n < 1:
+        raise UsageError(f"a range must have at least 1 value, got {n} in {written}. Write 8.")
+    if low > high or (low == high and n > 1):
+        raise UsageError(f"a range must increase, got {written}. Write the smaller value first.")
+    if middle and low <= 0:
+        raise UsageError(f"a log range must start above 0, got {written}. Leave out log, or start above 0.")
+    return [float(f"{value:.6g}") for value in (np.geomspace if middle else np.linspace)(low, high, n)]
+
+
+def _list(experiment: Experiment, name: str, text: str, kind: Any) -> list[Any]:
+    """Returns the values of a list, each checked as an option of its own."""
+    entries = text.split(",")
+    if "" in entries or len(set(entries)) < len(entries):
+        raise UsageError(f"a list must have different values, got {flag(name)} {text}. Write each once.")
+    values = []
+    for entry in entries:
+        words = entry.split("x") if typing.get_origin(kind) is tuple else [entry]
+        values.append(_values(experiment, [flag(name), *words], "sweep", "jaxresearch sweep")[name])
+    return values

@@ -11,9 +11,7 @@ from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.cli.resume import config_in, words_in
-from jaxresearch.cli.run import collected_and_preprocessed, configure, shortened, told
-from jaxresearch.cli.saving import cipher_of
-from jaxresearch.cli.trials import setting_of
+from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
 from jaxresearch.reports.page import of_predictions, page
 
 _NAME = "report.html"
@@ -22,47 +20,47 @@ _NAME = "report.html"
 def report(path: Path) -> int:
     """Carries out ``jaxresearch report DIR``; returns the exit code."""
     configure()
-    try:
+    with one_line(str(path), code=2):
         config_in(path)  # refuses an experiment that came with the directory
         run = records.read_run(path)
         predicted = _predicted(run)
         text = page(run, predicted=predicted)
-        records.RunDirectory.again(path).write_text_file(_NAME, text)
-    except Exception as error:
-        return told(error, str(path), code=2)
+        with records.RunDirectory.again(path) as directory:
+            directory.write_text_file(_NAME, text)
     for line in (*predicted["missing"], f"report: {path / _NAME}"):
-        display.console().print(line, soft_wrap=True, markup=False)
+        display.console().print(line, soft_wrap=True)
     return 0
 
 
 def _predicted(run: records.Recorded) -> dict[str, Any]:
-    """Returns what the last state gives for the test part; where it cannot be made again, why."""
+    """Returns the predictions of the final state for the test part; if they cannot be recomputed, why."""
     try:
         experiment = loading.load(run.config["experiment"])
-        options = parse(experiment, words_in(run.config, run.path), prog="jaxresearch report")
-        options = _as_chosen(options, run.result)
+        words, command = words_in(run.config, run.path), records.command_of(run.config)
+        options = _as_chosen(parse(experiment, words, command=command), run.result)
         cipher = cipher_of(options)
-        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
+        collected, dataset, _ = load_data(experiment, options, cipher)
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
-            raise UsageError("the data is another by now")
-        like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=options.seeds)
+            raise UsageError("the data has changed since")
+        like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=len(options.seeds))
         found = records.Checkpoints(run.path, cipher=cipher).restore(like)
         if found is None:
-            raise UsageError("no state of it was saved")
+            raise UsageError("its final state was not saved")
         logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
-        asked = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
+        counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]
         images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and not dataset.n_folds else None
-        return of_predictions(logits, targets, asked, dataset.card, images=images)
+        return of_predictions(logits, targets, counted, dataset.card, images=images)
     except Exception as error:  # the rest of the page stands without it
-        return {"missing": [f"What the model says of the test part is not shown: {' '.join(str(error).split())}"]}
+        return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}
 
 
 def _as_chosen(options: Options, result: dict[str, Any]) -> Options:
-    """Returns the options with the settings and the number of seeds that the result is of."""
+    """Returns the options with the settings and the seeds of the result."""
     options = shortened(options) if options.smoke else options
-    settings = setting_of(result.get("hyperparameters", {}), options.hyperparameters)
-    return dataclasses.replace(options, seeds=result["n_seeds"], hyperparameters=settings)
+    settings = records.settings_from_record(result.get("hyperparameters", {}), options.hyperparameters)
+    seeds = tuple(result.get("seeds") or range(result["n_seeds"]))  # directories of version 0.1 have their number
+    return dataclasses.replace(options, seeds=seeds, hyperparameters=settings)

@@ -1,117 +1,137 @@
 """``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
 
 import dataclasses
-import shlex
-import sys
-import time
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import data, loading, records, statistics, studies
-from jaxresearch.adjust import History, Round, Trial
+from jaxresearch import data, execution, recording, records, statistics, studies
 from jaxresearch.cli import display
-from jaxresearch.cli.interrupts import EXIT_CODE, Interrupted, interruptible
-from jaxresearch.cli.options import Options, UsageError, parse_study
-from jaxresearch.cli.run import (
-    collected_and_preprocessed,
-    configure,
-    held_out,
-    named_directory,
-    opened_directory,
-    report,
-    result_of,
-    told,
-    write_outcome,
-)
-from jaxresearch.cli.saving import cipher_of
-from jaxresearch.cli.trials import as_record, from_record, setting_of
-from jaxresearch.data import Dataset
-from jaxresearch.execution import provenance
-from jaxresearch.experiment import Experiment
+from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.run import undecided
+from jaxresearch.cli.session import Session, carry_out
+from jaxresearch.cli.story import round_lines, story
+from jaxresearch.execution import Outcome, Progress, provenance
+from jaxresearch.interruption import Interrupted
+from jaxresearch.recording import Job
 from jaxresearch.reports import wording
-from jaxresearch.reports.wording import words_of
-from jaxresearch.studies import Budget, Conclusion, Search
+from jaxresearch.studies import Conclusion, Looks, Search
 
 
 def study(name: str, words: list[str]) -> int:
     """Carries out ``jaxresearch study NAME WORDS...``; returns the exit code."""
-    configure()
-    try:
-        experiment = loading.load(name)
-        if experiment.adjust is None:
-            raise UsageError(
-                f"experiment must declare adjust to be studied; {name} does not. Write: adjust=adjust.grid(...)"
-            )
-        options, budget = parse_study(experiment, words, prog=f"jaxresearch study {name}")
-        declared = experiment
-        experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
-        cipher, start = cipher_of(options), time.perf_counter()
-        collected, dataset = collected_and_preprocessed(experiment, options, cipher)
-        load_seconds = time.perf_counter() - start
-        held_out(dataset, [options.hyperparameters])
-        asked = {"experiment": name, "study": budget._asdict()}
-        path = named_directory(options, name, kind="-study")
-        directory = opened_directory(path, asked, options, dataset)
-        record = _Record.of(directory, experiment)
-        searched = record.closed(dataset, budget)
-    except Exception as error:
-        return told(error, name, code=2)
-    try:
-        with interruptible() as came, display.Display(display.console()) as shown:
-
-            def observe(progress: Any) -> None:
-                if came:
-                    raise Interrupted
-                shown.show(progress)
-
-            if searched is None:
-                searched = studies.search(
-                    experiment,
-                    dataset,
-                    budget=budget,
-                    history=record.history,
-                    known=record.known,
-                    observe=observe,
-                    on_trials=record.add,
-                    on_round=record.keep,
-                )
-                record.close(searched)  # from here on the test part is read: nothing is adjusted any more
-            conclusion = studies.conclude(experiment, dataset, searched, budget=budget, observe=observe)
-            options = dataclasses.replace(options, seeds=budget.fresh_seeds, hyperparameters=conclusion.best)
-            result = result_of(name, experiment, options, conclusion.outcome, load_seconds, (collected, dataset))
-            result["hyperparameters"] = dataclasses.asdict(conclusion.best)
-            result["seeds"] = list(range(budget.seeds, budget.seeds + budget.fresh_seeds))
-            result["gain"] = _gain(experiment, conclusion)
-            directory.write_text_file("study.md", _story(declared, conclusion, result, name, options, dataset))
-            checkpoints = records.Checkpoints(path, cipher=cipher)
-            write_outcome(
-                directory, checkpoints, result, conclusion.outcome
-            )  # last: a result says that the study has ended
-    except Interrupted:
-        if directory.is_new and not record.is_there:
-            directory.discard()
-            raise
-        print(f"jaxresearch: interrupted; go on with: {wording.resume_command(path)}", file=sys.stderr)
-        return EXIT_CODE
-    except Exception as error:
-        return told(error, name, code=1)
-    table = Table(*wording.round_headings(experiment.claim.evaluated))
-    for line in _rounds(experiment, conclusion):
-        table.add_row(*line)
-    display.console().print(table)
-    if result["gain"] is not None:
-        display.console().print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
-    report(result, directory)
-    return 0
+    return carry_out("study", name, words, _work)
 
 
-def _gain(experiment: Experiment, conclusion: Conclusion) -> dict[str, Any] | None:
-    """Returns how far the chosen setting lies from the plain ones on the test part, in pairs of the same seed."""
+def _work(session: Session, received: list[int]) -> None:
+    """Searches, trains the chosen settings with fresh seeds, writes the result and prints it."""
+    with display.Display(display.console()) as shown:
+        searched = _searched(session, shown, received)
+        best = _final_job(session, searched.best)
+        recorder = session.recorder(_named(shown.show, "the chosen settings"), received)
+        trained = recording.train(session.directory, best, recorder)
+        plain = _plain_outcome(session, best, shown, received)
+    conclusion = Conclusion(*searched, trained.outcome, plain)
+    result = {
+        **recording.result_of(
+            session.name,
+            best,
+            trained,
+            undecided=undecided(session.declared, session.options),
+            load_seconds=session.loaded.seconds,
+        ),
+        "hyperparameters": dataclasses.asdict(searched.best),
+        "gain": _gain(session, conclusion),
+    }
+    session.directory.write_text_file("study.md", story(session, conclusion, result))
+    session.directory.write("result.json", result)  # last: the study has ended
+    _print(session, conclusion, result)
+
+
+def _searched(session: Session, shown: display.Display, received: list[int]) -> Search:
+    """Returns how the search ended, from the record if it has."""
+    file = records.StudyFile(session.directory, session.options.hyperparameters)
+    if file.why is not None:
+        _require_same_program(session, file)
+        return Search(file.history, file.why, file.best)
+    searched = studies.search(
+        session.job.experiment,
+        session.loaded.dataset,
+        budget=session.options.budget,
+        history=file.history,
+        known=file.known,
+        looks=_looks(session),
+        observe=_interrupting(shown.show, received),
+        on_trials=file.add,
+        on_round=file.keep,
+    )
+    file.close(*searched)  # from here on the test part is read: nothing is adjusted any more
+    return searched
+
+
+def _require_same_program(session: Session, file: records.StudyFile) -> None:
+    """Raises if the chosen settings come from another program: then the search cannot count as that of this experiment."""
+    job = session.job
+    (now,) = provenance.digests(
+        *(job.experiment, [file.best], job.dataset), seeds=job.seeds, evaluate_every=job.evaluate_every
+    )
+    if now not in {trial.digest for one in file.history for trial in one.trials}:
+        raise UsageError(
+            f"the program of the experiment has changed since the search in {session.path} ended, and the test part may have "
+            "been read. Restore it, or name another --directory."
+        )
+
+
+def _looks(session: Session) -> Looks | None:
+    """Returns how the runs of a study look at validation data."""
+    fraction = session.options.validation
+    return Looks(fraction, session.options.evaluate_every) if isinstance(fraction, float) else None
+
+
+def _final_job(session: Session, best: Any) -> Job:
+    """Returns the final training: the chosen settings with fresh seeds, on all training data."""
+    dataset, looks = session.loaded.dataset, _looks(session)
+    if looks is not None:
+        dataset = data.with_validation(dataset, fraction=looks.fraction)
+    return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=session.options.fresh_seeds)
+
+
+def _plain_outcome(session: Session, best: Job, shown: display.Display, received: list[int]) -> Outcome | None:
+    """Returns the outcome of the plain settings with the same seeds; None if they were chosen."""
+    if best.hyperparameters == session.options.hyperparameters:
+        return None
+    return execution.execute(
+        best.experiment,
+        session.options.hyperparameters,
+        best.dataset,
+        seeds=best.seeds,
+        evaluate_every=best.evaluate_every,
+        observe=_interrupting(_named(shown.show, "the plain settings"), received),
+    )
+
+
+def _named(observe: Any, what: str) -> Any:
+    """Returns the observer of chunks that are named after what is trained."""
+    return lambda progress: observe(progress._replace(what=what))
+
+
+def _interrupting(observe: Any, received: list[int]) -> Any:
+    """Returns the observer that raises `Interrupted` after a signal."""
+
+    def watch(progress: Progress) -> None:
+        if received:
+            raise Interrupted
+        observe(progress)
+
+    return watch
+
+
+def _gain(session: Session, conclusion: Conclusion) -> dict[str, Any] | None:
+    """Returns the difference of the chosen settings to the plain ones on the test part, in pairs of the same seed."""
     if conclusion.plain is None:
         return None
-    metric = experiment.claim.evaluated
+    metric = session.declared.claim.evaluated
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
     if not np.isfinite(pair).all():
         return None
@@ -119,149 +139,13 @@ def _gain(experiment: Experiment, conclusion: Conclusion) -> dict[str, Any] | No
     return {"metric": f"test/{metric}", "mean": difference.mean, "ci95": [difference.low, difference.high]}
 
 
-class _Record:
-    """``study.json``: the rounds, those that were set aside, the trials of a round under way, and how the search ended."""
-
-    _NAME = "study.json"
-
-    def __init__(self, directory: records.RunDirectory, experiment: Experiment, content: dict[str, Any]):
-        self._directory, self._experiment = directory, experiment
-        self._rounds, self._loose = content.get("rounds", []), content.get("under_way", [])
-        self._end = {name: content[name] for name in ("why", "best") if name in content}
-        self.history = tuple(_from_record(made, experiment) for made in self._rounds if not made["set_aside"])
-        set_aside = [trial for made in self._rounds if made["set_aside"] for trial in made["trials"]]
-        self.known = [from_record(trial, experiment) for trial in (*set_aside, *self._loose)]
-
-    @classmethod
-    def of(cls, directory: records.RunDirectory, experiment: Experiment) -> "_Record":
-        """Returns what a directory holds, or an empty record."""
-        made = cls(directory, experiment, {})
-        return cls(directory, experiment, records.read_sealed(directory.path / cls._NAME)) if made.is_there else made
-
-    @property
-    def is_there(self) -> bool:
-        """Whether anything was recorded."""
-        return (self._directory.path / self._NAME).is_file()
-
-    def closed(self, dataset: Dataset, budget: Budget) -> Search | None:
-        """Returns how the search ended, if it did: then the test part may have been read, and nothing is adjusted."""
-        if not self._end:
-            return None
-        best, development = setting_of(self._end["best"], self._experiment.hyperparameters), data.development(dataset)
-        (now,) = provenance.digests(self._experiment, [best], development, seeds=range(budget.seeds))
-        if now not in {trial.digest for made in self.history for trial in made.trials}:
-            raise UsageError(
-                f"experiment must be as it was when the search in {self._directory.path} ended, since the test part may have "
-                "been read; its program is another. Restore it, or name another --directory."
-            )
-        return Search(self.history, self._end["why"], best)
-
-    def add(self, trials: tuple[Trial, ...]) -> None:
-        """Keeps the trials of a round under way."""
-        self._loose = [*self._loose, *map(as_record, trials)]
-        self._write()
-
-    def keep(self, history: History) -> None:
-        """Keeps the rounds, and, set aside, those of earlier ones that were made again: nothing is lost."""
-
-        def of(record: dict[str, Any]) -> tuple[Any, ...]:
-            return record["differentiate"], *(trial["digest"] for trial in record["trials"])
-
-        rounds = [_as_record(made) for made in history]
-        made = [of(record) for record in rounds]
-        self._rounds = rounds + [{**record, "set_aside": True} for record in self._rounds if of(record) not in made]
-        of_rounds = {trial["digest"] for record in self._rounds for trial in record["trials"]}
-        self._loose = [trial for trial in self._loose if trial["digest"] not in of_rounds]
-        self._write()
-
-    def close(self, searched: Search) -> None:
-        """Keeps how the search ended."""
-        self._end = {"why": searched.why, "best": dataclasses.asdict(searched.best)}
-        self.keep(searched.history)
-
-    def _write(self) -> None:
-        self._directory.write_sealed(self._NAME, {"rounds": self._rounds, "under_way": self._loose, **self._end})
-
-
-def _as_record(made: Round) -> dict[str, Any]:
-    """Returns a round in JSON's types."""
-    return {
-        **made._asdict(),
-        "trials": [as_record(trial) for trial in made.trials],
-        "scores": list(made.scores),
-        "set_aside": False,
-    }
-
-
-def _from_record(record: dict[str, Any], experiment: Experiment) -> Round:
-    """Returns the round of a record."""
-    trials = tuple(from_record(trial, experiment) for trial in record["trials"])
-    scores = tuple(-np.inf if value is None else value for value in record["scores"])
-    return Round(record["why"], trials, scores, record["differentiate"], record["replayable"], record["seconds"])
-
-
-def _rounds(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
-    """Returns one line a round, told against the plain settings of the experiment."""
-    plain, chosen = (dataclasses.asdict(setting) for setting in (experiment.hyperparameters, conclusion.best))
-    made = [_as_record(one) for one in conclusion.history]
-    return wording.round_rows(made, experiment.claim.evaluated, plain=plain, chosen=chosen)
-
-
-def _story(
-    experiment: Experiment,
-    conclusion: Conclusion,
-    result: dict[str, Any],
-    name: str,
-    options: Options,
-    dataset: Dataset,
-) -> str:
-    """Returns ``study.md``: what was asked, tried, chosen and decided; the experiment is as its file declares it."""
-    has_own = dataset.validation is not None
-    is_same = data.digest(dataset.train) == data.digest(dataset.test)
-    unread = (
-        "holds the training part's examples: it describes them, and forecasts nothing" if is_same else "was not read"
-    )
-    validation = "the data's own validation part" if has_own else "validation data held out of the training part"
-    n, trained_on = options.train_examples, "the training data" if has_own else "all training data"
-    if n is not None:
-        trained_on = f"{n:,} training examples, drawn at random,"
-    of_source = {
-        "data": (options.data, experiment.source),
-        "target": (options.target, experiment.target),
-        "train_examples": (n, None),
-    }
-    source = words_of({option: asked for option, (asked, plain) in of_source.items() if asked != plain})
-    plain, best = (dataclasses.asdict(setting) for setting in (experiment.hyperparameters, conclusion.best))
-    changes = words_of({name: value for name, value in best.items() if value != plain[name]})
-    lines = [
-        f"# {experiment.question}",
-        "",
-        f"Claim: {experiment.claim.text}. Verdict: **{result['claim']['verdict']}** ({result['claim']['because']}).",
-        "",
-        "## What was tried",
-        "",
-        f"Settings were compared on {validation}. The test part {unread}.",
-        "",
-        f"| {' | '.join(wording.round_headings(experiment.claim.evaluated))} |",
-        "|---|---|---|---|---|---|",
-        *(f"| {' | '.join(line)} |" for line in _rounds(experiment, conclusion)),
-        "",
-        f"Adjusting ended since {conclusion.why}.",
-        "",
-        "## What was chosen and decided",
-        "",
-        f"Chosen: {f'`{shlex.join(changes)}`' if changes else 'the plain settings'}, trained anew on {trained_on} with "
-        f"{result['n_seeds']} fresh seeds ({result['seeds'][0]} to {result['seeds'][-1]}); the test part was read after the "
-        "last adjustment.",
-        "",
-        *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
-        "| metric | mean | 95 % interval | n |",
-        "|---|---|---|---|",
-    ]
-    for metric, summary in result["metrics"].items():
-        mean, interval = wording.mean_text(summary["mean"]), wording.interval_text(*summary["ci95"])
-        lines.append(f"| {metric} | {mean} | {interval} | {len(summary['values'])} |")
-    if result["report"] is not None:
-        lines += ["", f"With the first of these seeds: {result['report']}"]
-    again = shlex.join(["jaxresearch", "run", name, "--seeds", str(result["n_seeds"]), *source, *changes])
-    return "\n".join([*lines, "", f"Again with seeds 0 to {result['n_seeds'] - 1}: `{again}`", ""])
+def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> None:
+    """Prints the rounds, the gain and the result."""
+    table = Table(*wording.round_headings(session.declared.claim.evaluated))
+    for line in round_lines(session.job.experiment, conclusion):
+        table.add_row(*line)
+    console = display.console()
+    console.print(table)
+    if result["gain"] is not None:
+        console.print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
+    display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)

@@ -6,13 +6,17 @@
 from jaxresearch.data.bundled import mnist
 from jaxresearch.data.dataset import DataCard, Dataset, check, digest, require_columns
 from jaxresearch.data.files.tables import encode, fit_encoder
-from jaxresearch.data.files.tfds import sealed_by
 from jaxresearch.data.load import encode_dataset, load
-from jaxresearch.data.splits import development, fold, sample, split, stacked
+from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
+from jaxresearch.data.splits import development, fold, sample, split, stacked, take, with_validation
 
 __all__ = [
     "DataCard",
     "Dataset",
+    "Streams",
+    "map_arrays",
+    "n_examples",
+    "named_arrays",
     "check",
     "development",
     "digest",
@@ -24,7 +28,8 @@ __all__ = [
     "mnist",
     "require_columns",
     "sample",
-    "sealed_by",
     "split",
     "stacked",
+    "take",
+    "with_validation",
 ]

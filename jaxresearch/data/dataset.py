@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
+
 Columns = dict[str, np.ndarray]
-Part = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,15 +76,15 @@ class Dataset(NamedTuple):
 
     @property
     def n_train(self) -> int:
-        """Number of training examples of a run."""
-        return self.train["targets"].shape[1 if self.n_folds else 0]
+        """Number of training examples of a run: of the first stream where there are several, 0 without data."""
+        return n_examples(self.of_run(0).train)
 
     def of_run(self, place: int) -> "Dataset":
         """Returns the data of one run: its fold, where there are folds."""
         if not self.n_folds:
             return self
-        train, test = ({name: values[place] for name, values in part.items()} for part in (self.train, self.test))
-        return Dataset(train, test, None, self.card)
+        parts = {name: map_arrays(lambda array: array[place], part) for name, part in self.parts().items()}
+        return self._replace(**parts, n_folds=0)
 
     def parts(self) -> dict[str, Part]:
         """Returns the parts that there are, by name."""
@@ -205,7 +206,7 @@ def digest(part: Part) -> str:
         NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     sha256 = hashlib.sha256()
-    for name, values in sorted(part.items()):
+    for name, values in named_arrays(part):
         array = np.ascontiguousarray(values)
         sha256.update(f"{name} {array.dtype.str} {array.shape};".encode())
         sha256.update(array.data)

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,9 @@ _BUNDLED: dict[str, Callable[[], Dataset]] = {
 _TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
-def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+def load(
+    source: str, *, target: str | None = None, cipher: Any = None, seed: int = 0, test_fraction: float = 0.2
+) -> Dataset:
     """Returns the data of a source, checked.
 
     =====================  =============================================================================
@@ -42,6 +45,8 @@ def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction
     Args:
         source: One of the table.
         target: The column to predict, where the source is a table.
+        cipher: Encrypts what is kept of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; in the
+            clear unless given.
         seed: Of the split, where the source has no test part of its own.
         test_fraction: Share of the test part, where one is split off.
 
@@ -60,7 +65,7 @@ def load(source: str, *, target: str | None = None, seed: int = 0, test_fraction
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
-    dataset = _read(source, target=target, seed=seed, test_fraction=test_fraction)
+    dataset = _read(source, target=target, cipher=cipher, seed=seed, test_fraction=test_fraction)
     check(dataset)
     return dataset
 
@@ -120,14 +125,14 @@ def _floats(values: np.ndarray) -> np.ndarray:
     return values if values.dtype == np.uint8 else values.astype(np.float32)
 
 
-def _read(source: str, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
+def _read(source: str, *, target: str | None, cipher: Any, seed: int, test_fraction: float) -> Dataset:
     """Returns the data of a source, not yet checked."""
     if target is not None and not source.endswith(_TABLES):
         raise ValueError(f"target must come with a table; got {target!r} for {source}. Leave it out.")
     if source in _BUNDLED:
         return _BUNDLED[source]()
     if source.startswith("tfds:"):
-        return load_tfds(source.removeprefix("tfds:"), seed=seed, test_fraction=test_fraction)
+        return load_tfds(source.removeprefix("tfds:"), seed=seed, test_fraction=test_fraction, cipher=cipher)
     path = Path(source)
     if path.is_dir():
         return load_idx_folder(path)

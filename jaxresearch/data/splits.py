@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch.data.dataset import Dataset, Part
+from jaxresearch.data.dataset import Dataset
+from jaxresearch.data.parts import Part, Streams, map_arrays, n_examples
 
 
 def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> tuple[Part, Part]:
@@ -25,7 +26,7 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         The rest and the share, each in the order of the data.
 
     Raises:
-        ValueError: If the fraction is out of range, or there are fewer than two examples.
+        ValueError: If the fraction is out of range, there are fewer than two examples, or several streams of them.
 
     Example:
         >>> part = {"inputs": np.arange(10), "targets": np.array([0] * 8 + [1] * 2)}
@@ -37,16 +38,22 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         Kohavi (1995), A study of cross-validation and bootstrap for accuracy estimation and model selection, IJCAI.
         https://www.ijcai.org/Proceedings/95-2/Papers/016.pdf
     """
-    targets = part["targets"]
+    if isinstance(part, Streams):
+        raise ValueError(
+            f"data of several streams cannot be split, got {', '.join(part)}. Declare the other parts in collect."
+        )
+    n_all, targets = n_examples(part), part.get("targets")
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1; got {fraction}. Pass 0.2 for a fifth.")
-    if len(targets) < 2:
-        raise ValueError(f"data must hold two examples or more to be split; got {len(targets)}. Give it more data.")
+    if n_all < 2:
+        raise ValueError(f"data must hold two examples or more to be split; got {n_all}. Give it more data.")
     generator = np.random.default_rng(seed)
-    n_share = min(max(1, round(fraction * len(targets))), len(targets) - 1)
-    groups = shuffled(targets, generator, stratify=stratify)
+    n_share = min(max(1, round(fraction * n_all)), n_all - 1)
+    groups = [] if targets is None else shuffled(targets, generator, stratify=stratify)
+    if sum(len(group) - 1 for group in groups) < n_share:  # no targets, or classes of hardly more than one example
+        groups = [generator.permutation(n_all)]
     sizes = _shares(groups, n_share, fraction)
-    in_share = np.zeros(len(targets), bool)
+    in_share = np.zeros(n_all, bool)
     in_share[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
     return take(part, ~in_share), take(part, in_share)
 
@@ -82,7 +89,39 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
     return dataset._replace(train=train, test=validation)
 
 
-def take(part: Part, index: np.ndarray) -> Part:
+def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Dataset:
+    """Returns the data with a validation part carved from its training part, to look at while training.
+
+    Args:
+        dataset: Its own validation part, if any, is left out. Of folds, each training part is divided on its own.
+        fraction: Of the training part, above 0 and below 1.
+        seed: Of the draw; another one than `development` uses.
+
+    Returns:
+        The rest of the training part, the validation part, and the test part as it was.
+
+    Raises:
+        ValueError: If the fraction is out of range, there are fewer than two examples, or no data.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> part = {"inputs": np.arange(20), "targets": np.arange(20) % 2}
+        >>> carved = with_validation(Dataset(part, part, None, DataCard(name="a", source="b")), fraction=0.1)
+        >>> len(carved.train["targets"]), len(carved.validation["targets"]), len(carved.test["targets"])
+        (18, 2, 20)
+    """
+    if not dataset.train:
+        raise ValueError("validation must be left out without data, got a fraction. The algorithm makes its own.")
+    if dataset.n_folds:
+        carved = [
+            with_validation(dataset.of_run(place), fraction=fraction, seed=seed) for place in range(dataset.n_folds)
+        ]
+        return stacked(carved)
+    train, validation = split(dataset.train, fraction=fraction, seed=seed)
+    return dataset._replace(train=train, validation=validation)
+
+
+def take(part: Part, index: np.ndarray | slice) -> Part:
     """Returns the examples of a part at an index, a mask or a slice.
 
     Args:
@@ -99,7 +138,7 @@ def take(part: Part, index: np.ndarray) -> Part:
     References:
         NumPy documentation, indexing on ndarrays. https://numpy.org/doc/stable/user/basics.indexing.html
     """
-    return {name: take(entry, index) if isinstance(entry, dict) else entry[index] for name, entry in part.items()}
+    return map_arrays(lambda entry: entry[index], part)
 
 
 def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: bool = True) -> list[np.ndarray]:
@@ -125,6 +164,13 @@ def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: b
     labels = np.unique(targets) if by_class else ()
     groups = [np.flatnonzero(targets == label) for label in labels] or [np.arange(len(targets))]
     return [generator.permutation(group) for group in groups]
+
+
+def _groups(part: Part, generator: np.random.Generator) -> list[np.ndarray]:
+    """Returns the places of each class in a random order; of data without targets, all in one."""
+    if "targets" not in part:
+        return [generator.permutation(n_examples(part))]
+    return shuffled(np.asarray(part["targets"]), generator)
 
 
 def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int]:
@@ -179,13 +225,13 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
             "may overlap. Leave the folds out."
         )
     whole = _joined(_distinct(list(dataset.parts().values())))
-    targets = np.asarray(whole["targets"])
-    if not 2 <= n_folds <= len(targets):
-        raise ValueError(f"folds must be from 2 to the {len(targets)} examples; got {n_folds}. Ask for 10.")
+    n_all = n_examples(whole)
+    if not 2 <= n_folds <= n_all:
+        raise ValueError(f"folds must be from 2 to the {n_all} examples; got {n_folds}. Ask for 10.")
     if not 0 <= place < n_folds:
         raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
-    dealt = np.concatenate(shuffled(targets, np.random.default_rng(seed)))
-    is_test = np.zeros(len(targets), bool)
+    dealt = np.concatenate(_groups(whole, np.random.default_rng(seed)))
+    is_test = np.zeros(n_all, bool)
     is_test[dealt[place::n_folds]] = True
     return dataset._replace(train=take(whole, ~is_test), test=take(whole, is_test), validation=None)
 
@@ -217,7 +263,7 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
     References:
         Stone (1974), as for `fold`.
     """
-    shapes = {tuple((name, np.shape(values)[1:]) for name, values in one.train.items()) for one in folded}
+    shapes = {str(map_arrays(lambda leaf: np.shape(leaf)[1:], one.train)) for one in folded}
     if len(shapes) > 1:
         raise ValueError(
             "folds must agree in the shape of an example once they are preprocessed; they do not: a category of the data may "
@@ -231,13 +277,16 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
                 f"folds must agree in {name} once they are preprocessed; got another in fold {other} than in fold 0, learnt "
                 "from its own training part. Run seeds instead."
             )
-    n_train = min(len(one.train["targets"]) for one in folded)
-    n_test = max(len(one.test["targets"]) for one in folded)
+    n_train = min(n_examples(one.train) for one in folded)
+    n_test = max(n_examples(one.test) for one in folded)
     train = [take(one.train, np.arange(n_train)) for one in folded]
-    test = [_filled(one.test, n_test) for one in folded]
-    if all(part["weights"].all() for part in test):
-        test = [{name: values for name, values in part.items() if name != "weights"} for part in test]
-    return folded[0]._replace(train=_stack(train), test=_stack(test), n_folds=len(folded))
+    test = _filled([one.test for one in folded], n_test)
+    made = folded[0]._replace(train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded))
+    looked = [one.validation for one in folded if one.validation is not None]
+    if len(looked) < len(folded):
+        return made
+    n_looked = max(map(n_examples, looked))
+    return made._replace(validation=_stack(_filled(looked, n_looked)))
 
 
 def sample(part: Part, n: int, *, seed: int = 0) -> Part:
@@ -267,11 +316,11 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
     """
     if n < 1:
         raise ValueError(f"the number of examples must be 1 or more; got {n}. Leave it out to take all.")
-    n_all = len(part["targets"])
+    n_all = n_examples(part)
     if n >= n_all:
         return part
     generator = np.random.default_rng(seed)
-    groups = shuffled(np.asarray(part["targets"]), generator)
+    groups = _groups(part, generator)
     # In whole numbers, which do not round: each class has n * size / n_all, some of them one more.
     sizes, remainders = np.divmod(n * np.array([len(group) for group in groups], np.int64), n_all)
     ties = generator.random(len(groups))  # else the first classes would win them all
@@ -299,21 +348,21 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _joined(parts: list[Part]) -> Part:
     """Returns parts one after another."""
-    return {
-        name: _joined([part[name] for part in parts])
-        if isinstance(entry, dict)
-        else np.concatenate([part[name] for part in parts])
-        for name, entry in parts[0].items()
-    }
+    return map_arrays(lambda *entries: np.concatenate(entries), *parts)
 
 
-def _filled(part: Part, n: int) -> Part:
-    """Returns a part of this length, whose last examples may have weight 0."""
-    n_own = len(part["targets"])
-    filled = take(part, np.minimum(np.arange(n), n_own - 1))
-    return {**filled, "weights": filled.get("weights", np.ones(n, np.float32)) * (np.arange(n) < n_own)}
+def _filled(parts: list[Part], n: int) -> list[Part]:
+    """Returns parts of this length; shorter ones are filled up with examples of weight 0."""
+    lengths = [n_examples(part) for part in parts]
+    filled = [take(part, np.minimum(np.arange(n), own - 1)) for part, own in zip(parts, lengths, strict=True)]
+    if min(lengths) == n and not any("weights" in part for part in parts):
+        return filled
+    return [
+        {**part, "weights": part.get("weights", np.ones(n, np.float32)) * (np.arange(n) < own)}
+        for part, own in zip(filled, lengths, strict=True)
+    ]
 
 
 def _stack(parts: list[Part]) -> Part:
     """Returns parts side by side."""
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    return map_arrays(lambda *leaves: np.stack(leaves), *parts)

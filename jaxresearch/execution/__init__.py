@@ -1,25 +1,20 @@
-"""Experiments carried out: compiled once for all runs, advanced in chunks, evaluated at the end."""
+"""Experiments carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end."""
 
-from jaxresearch.execution.execute import (
-    Keeping,
-    Outcome,
-    Progress,
-    blank_state,
-    chunk_ends,
-    differentiate,
-    execute,
-    execute_all,
-    predict,
-)
+from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
+from jaxresearch.execution.preflight import preflight
+from jaxresearch.execution.stages import chunk_ends
+from jaxresearch.execution.states import blank_state, differentiate, predict
 
 __all__ = [
     "Keeping",
     "Outcome",
     "Progress",
+    "Start",
     "blank_state",
     "chunk_ends",
     "differentiate",
     "execute",
     "execute_all",
     "predict",
+    "preflight",
 ]

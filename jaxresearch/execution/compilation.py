@@ -45,7 +45,7 @@ class CompiledFunction:
     def __init__(self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()):
         self.seconds = 0.0
         self.n_compilations = 0
-        self._name = fun.__name__
+        self._name = getattr(fun, "__name__", "a function")
         self._arguments = tuple(inspect.signature(fun).parameters)
         self._jitted = jax.jit(fun, donate_argnums=donate_argnums)
         self._programs: dict[Any, Callable[..., Any]] = {}
@@ -92,7 +92,12 @@ def compiler_options() -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
+    # The last is the default, for programs of the tests, which are compiled without it.
+    return {
+        "xla_cpu_prefer_vector_width": 512,
+        "xla_backend_optimization_level": 2,
+        "xla_cpu_use_fusion_emitters": True,
+    }
 
 
 def _signature(names: tuple[str, ...], args: tuple) -> dict[str, str]:

@@ -1,26 +1,29 @@
-"""Where a run stopped being finite: the step, the first bad array, and all that the step was given."""
+"""Where a run stopped being finite: the step, the first bad array, and the inputs of that step."""
 
-import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxresearch import devices, sweeps
+from jaxresearch import devices, gradients, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.execute import Start
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
-from jaxresearch.training import TrainState
+from jaxresearch.training import State, step_inputs
+
+_GRADIENT = "gradient "  # begins the names of the metrics that carry the arrays of a gradient
 
 
 class Diagnosis(NamedTuple):
     """A step of one run: how many were made before it, the name of its first array that is not finite, and its inputs.
 
-    ``inputs`` has ``state``, ``batch`` and ``key`` (as its numbers); they give the step again.
+    ``inputs`` has ``state``, ``batch`` and ``key`` (as its numbers); they reproduce the step.
     """
 
     step: int
@@ -28,30 +31,32 @@ class Diagnosis(NamedTuple):
     inputs: dict[str, Any]
 
 
-def first_nonfinite(losses: np.ndarray) -> tuple[int, int] | None:
-    """Returns run and step of the earliest loss that is not finite, or None.
+def first_nonfinite(metrics: dict[str, np.ndarray]) -> tuple[int, int, str] | None:
+    """Returns run, step and name of the earliest training metric that is not finite, or None.
 
     Args:
-        losses: ``(runs, steps)``.
+        metrics: By name, each ``(runs, steps)``.
 
     Returns:
-        Indices into the losses.
+        Indices into the metrics.
 
     Example:
-        >>> first_nonfinite(np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 2.0]]))
-        (1, 1)
-
-    References:
-        IEEE (2019), Standard for floating-point arithmetic, IEEE 754, section 6.
+        >>> first_nonfinite({"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 2.0]])})
+        (1, 1, 'loss')
     """
-    bad = ~np.isfinite(losses)
-    if not bad.any():
+    found = []
+    for place, (name, values) in enumerate(metrics.items()):
+        bad = ~np.isfinite(values)
+        if bad.any():
+            step = int(bad.any(axis=0).argmax())
+            found.append((step, place, int(bad[:, step].argmax()), name))
+    if not found:
         return None
-    step = int(bad.any(axis=0).argmax())
-    return int(bad[:, step].argmax()), step
+    step, _, run, name = min(found)
+    return run, step, name
 
 
-def is_finite(state: TrainState) -> bool:
+def is_finite(state: State) -> bool:
     """Returns whether every number of a state is finite.
 
     Args:
@@ -61,11 +66,8 @@ def is_finite(state: TrainState) -> bool:
         False where one array holds a number that is not.
 
     Example:
-        >>> is_finite(TrainState(jnp.int32(3), {"w": jnp.ones(2)}, {}, ())), is_finite(TrainState(jnp.int32(3), jnp.inf, {}, ()))
+        >>> is_finite({"w": jnp.ones(2)}), is_finite({"w": jnp.inf})
         (True, False)
-
-    References:
-        IEEE (2019), as in `first_nonfinite`.
     """
     floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact)]
     return all(bool(jnp.isfinite(leaf).all()) for leaf in floats)
@@ -79,99 +81,120 @@ def diagnose(
     seeds: Sequence[int],
     run: int,
     step: int,
-    start: tuple[int, TrainState] | None = None,
+    evaluate_every: int | None = None,
+    start: Start | None = None,
 ) -> Diagnosis:
-    """Returns what was wrong in a step of one run, by making the steps before it again.
+    """Returns what was wrong in a step of one run, by repeating the steps before it.
 
     Args:
-        experiment: The stages.
+        experiment: What is asked.
         hyperparameters: The settings of the run.
         dataset: Preprocessed data.
         seeds: Those of the runs side by side.
-        run: The place of the seed whose run it is.
-        step: Steps made before the one whose loss was not finite.
-        start: Steps made and a state to begin with, as of a checkpoint; the beginning of the run unless given.
+        run: The index of the seed whose run it is.
+        step: Steps made before the one with a metric that was not finite.
+        evaluate_every: As in `jaxresearch.execution.execute`; the looks before the step are repeated too.
+        start: Where to begin, as from a checkpoint; at the beginning of the run unless given.
 
     Returns:
-        The step and its first array that is not finite, in the order batch, state, gradient, loss. Where the state was
-        bad already, it is the step before, whose update made it so.
+        The step and its first array that is not finite, in the order batch, state, gradient (where the algorithm uses the
+        estimator of its plan), metrics, new state. Where the state was bad already, it is the step before, whose update made
+        it so.
 
     Raises:
         ValueError: If the step lies before the start, or a hyperparameter is out of its bounds.
 
     Example:
-        >>> from jaxresearch.experiment import load
-        >>> house = load("house_prices")
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
         >>> dataset = house.preprocess(house.collect(house.source))
         >>> dataset.train["inputs"][7, 0] = np.nan
         >>> diagnose(house, house.hyperparameters, dataset, seeds=[0], run=0, step=0).leaf
         "batch['inputs']"
-
-    References:
-        Micikevicius et al. (2018), Mixed precision training, ICLR, section 3.2 (what is looked at for overflow).
-        https://arxiv.org/abs/1710.03740
     """
     check(hyperparameters)
-    keys, train = sweeps.keys(seeds), devices.place(dataset.train, n_runs=len(seeds), axis=dataset.axis)
-    program = experiments.program(experiment, dataset.card)
-    n_before, state = start or (
-        0,
-        CompiledFunction(sweeps.sweep(program.init, (0, None, dataset.axis)))(keys, hyperparameters, train),
-    )
-    if step < n_before:
-        raise ValueError(f"step must not lie before the start, {n_before}; got {step}. Begin with an earlier state.")
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    plan, keys = program.plan(hyperparameters), sweeps.keys(seeds)
+    data = {name: devices.place(part, n_runs=len(seeds), axis=dataset.axis) for name, part in dataset.parts().items()}
+    first = start or Start(0, CompiledFunction(sweeps.sweep(program.init, (0, None)))(keys, hyperparameters))
+    if step < first.step:
+        raise ValueError(f"step must not lie before the start, {first.step}, got {step}. Begin with an earlier state.")
 
-    def advanced(program: Any, state: TrainState, n_steps: int) -> Any:
-        def steps(key, hyperparameters, state, data):
-            return program.advance(key, hyperparameters, state, data, n_steps)
+    def swept(fun: Callable[..., Any], part: str, made: int, state: State) -> Any:
+        over_runs = CompiledFunction(sweeps.sweep(fun, (0, None, 0, dataset.axis, None)))
+        return over_runs(keys, hyperparameters, state, data[part], np.int32(made))
 
-        return CompiledFunction(sweeps.sweep(steps, (0, None, 0, dataset.axis)))(keys, hyperparameters, state, train)
+    def advanced(state: State, made: int, until: int) -> State:
+        while made < until:
+            every = plan.evaluate_every
+            end = until if every is None else min(until, (made // every + 1) * every)
+            n_steps = end - made
+            state, _ = swept(functools.partial(_advance, program, n_steps), "train", made, state)
+            if every is not None and end % every == 0:
+                state, _ = swept(program.look, "validation", end, state)
+            made = end
+        return state
 
-    probing = experiments.program(dataclasses.replace(experiment, step=_probe), dataset.card)
-    last = state
-    if step > n_before + 1:
-        last, _ = advanced(program, state, step - 1 - n_before)
-    found = None
-    for made in range(max(step - 1, n_before), step + 1):
-        if made > max(step - 1, n_before):
-            last, _ = advanced(program, last, 1)
-        _, seen = advanced(probing, last, 1)
-        seen = {name: np.asarray(leaf[run][0]) for name, leaf in seen.items()}
-        before = jax.tree.map(lambda leaf: np.asarray(leaf[run]), last)
-        batch, gradient = _tree(seen, "batch", like=train), _tree(seen, "gradient", like=before.params)
-        inputs = {"state": before, "batch": batch, "key": seen["key"]}
-        looked = {"batch": batch, "state": before, "gradient": gradient, "loss": seen["loss"]}
-        found = Diagnosis(made, _first_bad(looked), inputs)
-        if found.leaf:
+    probing = experiments.program(experiment, dataset, evaluate_every=evaluate_every, estimator=_telling_gradient)
+
+    def probe(key, hyperparameters, state, train, made):
+        batch, step_key = step_inputs(key, train, made, batch_size=plan.batch_size)
+        after, metrics = probing.algorithm(hyperparameters).step(state, batch, step_key)
+        gradient = {name: value for name, value in metrics.items() if name.startswith(_GRADIENT)}
+        metrics = {name: value for name, value in metrics.items() if name not in gradient}
+        gradient = {name.removeprefix(_GRADIENT): value for name, value in gradient.items()}
+        return {"batch": batch, "state": state, "gradient": gradient, "metrics": metrics, "new state": after}, (
+            jax.random.key_data(step_key)
+        )
+
+    state, made, found = first.state, first.step, None
+    for now in range(max(step - 1, first.step), step + 1):
+        state = advanced(state, made, now)
+        made = now
+        looked, key = jax.tree.map(lambda leaf: _on_host(leaf[run]), swept(probe, "train", now, state))
+        found = Diagnosis(now, _first_bad(looked), {"state": looked["state"], "batch": looked["batch"], "key": key})
+        if found.leaf and not found.leaf.startswith("new state"):
+            return found
+        if found.leaf and now < step:
             return found
     assert found is not None
     return found
 
 
-def _probe(estimator: Any, optimizer: Any) -> Any:
-    """Returns the step that moves nothing, and tells its inputs and its gradient instead."""
-    del optimizer
-
-    def step_fn(state, batch, key):
-        gradient, metrics, _ = estimator(state.params, state.model_state, batch, key)
-        arrays = {"key": jax.random.key_data(key), "loss": metrics["loss"]}
-        for name, tree in (("batch", batch), ("gradient", gradient)):
-            arrays |= {f"{name} {i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
-        return state, arrays
-
-    return step_fn
+def _on_host(leaf: Any) -> np.ndarray:
+    """Returns an array on the host, a typed key as its numbers."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
-def _tree(seen: dict[str, np.ndarray], name: str, *, like: Any) -> Any:
-    """Returns the arrays that `_probe` gives of a tree, in its structure."""
-    structure = jax.tree.structure(like)
-    return jax.tree.unflatten(structure, [seen[f"{name} {i}"] for i in range(structure.num_leaves)])
+def _advance(program: experiments.Program, n_steps: int, key, hyperparameters, state, train, step) -> Any:
+    """Returns the state so many steps later, and their metrics."""
+    return program.advance(key, hyperparameters, state, train, step, n_steps)
+
+
+def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:
+    """Returns the plain estimator whose metrics hold the arrays of the gradient as well."""
+    plain = gradients.plain(loss_fn)
+
+    def estimator(params, model_state, batch, key):
+        gradient, metrics, model_state = plain(params, model_state, batch, key)
+        leaves = jax.tree_util.tree_leaves_with_path(gradient)
+        return gradient, metrics | {_GRADIENT + jax.tree_util.keystr(path): leaf for path, leaf in leaves}, model_state
+
+    return estimator
 
 
 def _first_bad(looked: dict[str, Any]) -> str:
     """Returns the name of the first array with an entry that is not finite, or nothing."""
-    for name, tree in looked.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for name in (
+        "batch",
+        "state",
+        "gradient",
+        "metrics",
+        "new state",
+    ):  # as they are computed; a dict of JAX sorts its keys
+        for path, leaf in jax.tree_util.tree_leaves_with_path(looked[name]):
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
-                return f"{name}{jax.tree_util.keystr(path)}"
+                inside = "".join(str(part.key) for part in path) if name == "gradient" else jax.tree_util.keystr(path)
+                return f"{name}{inside}"
     return ""

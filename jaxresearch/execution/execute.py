@@ -1,41 +1,47 @@
-"""One experiment carried out: compiled once for all seeds, advanced in chunks, evaluated once at the end.
+"""One experiment carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end.
 
 It neither prints nor writes; whoever calls sees each chunk through ``observe``.
 """
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
-from jaxresearch import devices, hypergradients, sweeps
-from jaxresearch import experiment as experiments
+from jaxresearch import sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
-from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.stages import Runs, Stages, placed, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Metrics
 from jaxresearch.hyperparameters import check
-from jaxresearch.training import TrainState
+from jaxresearch.training import Algorithm, State
 
-_CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
-_FEWEST_CHUNKS = 5  # with fewer of equal length, a shorter last one and its program are worth their cost
+
+class Start(NamedTuple):
+    """Where runs resume: the steps made, their state, and whether that is the outcome of all their steps."""
+
+    step: int
+    state: State
+    ended: bool = False
 
 
 class Keeping(NamedTuple):
-    """When a state is kept and how: ``due()`` is asked after each chunk but the last; ``keep(steps made, state)`` copies it.
+    """When a state is kept and how.
 
-    The chunk has been observed by then. The next one reuses the memory of the state. What ``keep`` raises ends the run.
+    ``due()`` is asked after each chunk but the last; ``keep(step, state)`` then copies the state, whose memory the next chunk
+    reuses; ``end(step, state)`` gets the outcome before anything is evaluated. What they raise ends the run.
     """
 
     due: Callable[[], bool]
-    keep: Callable[[int, TrainState], None]
+    keep: Callable[[int, State], None]
+    end: Callable[[int, State], None] = lambda step, state: None
 
 
 _NOTHING_KEPT = Keeping(lambda: False, lambda step, state: None)
@@ -44,8 +50,9 @@ _NOTHING_KEPT = Keeping(lambda: False, lambda step, state: None)
 class Progress(NamedTuple):
     """The chunk of steps just made: training metrics are ``(runs, steps of the chunk)``, seconds without compiling.
 
-    ``n_examples`` counts those that all runs have seen since this process began with them; compiling is counted from there
-    as well. ``what`` says of a study what is trained.
+    ``validation`` holds the metrics of the look at its end, ``(runs, ...)``; it is empty where there was none. ``n_examples``
+    counts those that all runs have seen since this process began with them; compiling is counted from there as well.
+    ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
     """
 
     step: int
@@ -57,21 +64,23 @@ class Progress(NamedTuple):
     compile_seconds: float
     n_compilations: int
     what: str = ""
+    validation: dict[str, np.ndarray] = {}
 
 
 class Outcome(NamedTuple):
-    """What came out, with a leading axis of seeds: the last state, and the evaluation metrics by name.
+    """The result, with a leading axis of seeds: the outcome of each run, and the evaluation metrics by name.
 
-    ``seconds`` tells compiling, training and evaluating apart; ``examples_per_second`` counts the examples of all seeds;
-    ``resumed_from`` is the step that this process began with.
+    ``seconds`` separates compiling, training and evaluating; ``examples_per_second`` counts the examples of all seeds;
+    ``resumed_from`` is the step that this process began with, ``step`` the one it ended with.
     """
 
-    state: TrainState
+    state: State
     metrics: dict[str, np.ndarray]
     seconds: dict[str, float]
     examples_per_second: float
     n_compilations: int
     resumed_from: int = 0
+    step: int = 0
 
 
 def execute(
@@ -80,45 +89,44 @@ def execute(
     dataset: Dataset,
     *,
     seeds: Sequence[int],
+    evaluate_every: int | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
-    start: tuple[int, TrainState] | None = None,
+    start: Start | None = None,
     keeping: Keeping = _NOTHING_KEPT,
 ) -> Outcome:
     """Returns the outcome of an experiment for several seeds, trained side by side.
 
     Args:
-        experiment: The stages.
+        experiment: What is asked.
         hyperparameters: The settings, the same for all seeds.
         dataset: Preprocessed data. Its test part is read once, after the last step.
         seeds: One run for each; of folds, as many as there are, and run ``i`` is trained on fold ``i``.
+        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
         observe: Called after each chunk of steps, while the next one is already under way.
-        start: The steps made and the state to go on from, as of a checkpoint; step 0 of the seeds unless given.
-        keeping: Which states are kept on the way, as `Keeping` says.
+        start: Where to resume, as from a checkpoint; at step 0 of the seeds unless given.
+        keeping: Which states are kept, as `Keeping` says.
 
     Returns:
-        State and metrics of all seeds, and where the time went. A run that goes on from a state of its own comes to the same
-        numbers, bit for bit.
+        State and metrics of all seeds, and where the time went. A resumed run reproduces the uninterrupted one bit for bit.
 
     Raises:
-        ValueError: If there is no seed, not one for each fold, or a hyperparameter is out of its bounds or does not fit the
-            data.
+        ValueError: If there is no seed, not one for each fold, a hyperparameter is out of its bounds or does not fit the
+            data, or the algorithm reacts to validation metrics and there are none.
 
     Example:
         >>> from jaxresearch import losses, metrics, models, training
         >>> from jaxresearch.data import DataCard
-        >>> from jaxresearch.experiment import hyperparameters, static
+        >>> from jaxresearch.hyperparameters import hyperparameters, static
         >>> from jaxresearch.statistics import Claim
-        >>> import numpy as np
         >>> @hyperparameters
         ... class Line:
-        ...     batch_size: int = static(4, "examples a step")
-        ...     epochs: int = static(30, "passes")
-        >>> experiment = Experiment(
-        ...     question="A line?", claim=Claim(text="R2", metric="test/r2", at_least=0.9), hyperparameters=Line(), source="",
-        ...     model=lambda h, card: models.linear(card.n_features, 1),
-        ...     loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
-        ...     optimizer=lambda h, n_steps: training.gradient_descent(0.3),
-        ...     metrics=lambda card: {"r2": metrics.r2()})
+        ...     batch_size: int = static(4, "examples per step")
+        ...     epochs: int = static(30, "passes over the data")
+        >>> def algorithm(h, card, plan, fitted):
+        ...     return training.supervised(models.linear(card.n_features, 1), losses.half_squared_error,
+        ...                                optimizer=training.gradient_descent(0.3), metrics={"r2": metrics.r2()})
+        >>> claim = Claim(text="R2", metric="test/r2", at_least=0.9)
+        >>> experiment = Experiment(question="A line?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
         >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
         >>> part = {"inputs": x, "targets": 2 * x}
         >>> dataset = Dataset(part, part, None, DataCard(name="line", source="", feature_shape=(1,)))
@@ -132,9 +140,10 @@ def execute(
     """
     _require_seeds(seeds)
     if dataset.n_folds not in (0, len(seeds)):
-        raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}; got {len(seeds)}. Pass one for each.")
+        raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}, got {len(seeds)}. Pass one for each.")
     check(hyperparameters)
-    return _carry_out(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, observe, start, keeping)
+    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    return _carry_out(runs, observe, start, keeping)
 
 
 def execute_all(
@@ -143,8 +152,9 @@ def execute_all(
     dataset: Dataset,
     *,
     seeds: Sequence[int],
+    evaluate_every: int | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
-    start: tuple[int, TrainState] | None = None,
+    start: Start | None = None,
     keeping: Keeping = _NOTHING_KEPT,
 ) -> list[Trial]:
     """Returns the metrics of several settings, every one of them with every seed.
@@ -153,23 +163,31 @@ def execute_all(
     and a program, of its own. A setting that diverges is marked, and disturbs no other.
 
     Args:
-        experiment: The stages.
+        experiment: What is asked.
         settings: Hyperparameters, one or more.
         dataset: Preprocessed data; the metrics are of its test part. To choose among settings, pass `data.development`.
         seeds: One run of each setting for each.
+        evaluate_every: As in `execute`.
         observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
         start: As in `execute`, for settings of one group.
         keeping: As in `execute`, for settings of one group.
 
     Returns:
-        One trial a setting, in their order.
+        One trial per setting, in their order.
 
     Raises:
         ValueError: If there is no setting or no seed, a hyperparameter is out of its bounds or does not fit the data, or
-            a state is to be kept or gone on from with settings of several groups.
+            a state is to be kept or resumed with settings of several groups.
 
     Example:
         See ``jaxresearch sweep mnist --learning-rate 1e-4:1e-1:log:4 --smoke``.
+
+        >>> from jaxresearch import experiment, loading
+        >>> mnist = loading.load("mnist")
+        >>> execute_all(mnist, [], experiment.without_data(mnist), seeds=[0])
+        Traceback (most recent call last):
+        ...
+        ValueError: settings must hold at least one, got none. Pass hyperparameters.
 
     References:
         Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13.
@@ -177,263 +195,156 @@ def execute_all(
     """
     _require_seeds(seeds)
     if not settings:
-        raise ValueError("settings must hold at least one; got none. Pass hyperparameters.")
-    trials: dict[int, Trial] = {}
-    of_groups = provenance.groups(settings)
-    if len(of_groups) > 1 and (start is not None or keeping is not _NOTHING_KEPT):
+        raise ValueError("settings must hold at least one, got none. Pass hyperparameters.")
+    if dataset.n_folds:
         raise ValueError(
-            f"settings must be of one group to keep its state; got {len(of_groups)}. Pass one of `groups`."
+            f"dataset must have no folds for several settings, got {dataset.n_folds}. Execute one at a time."
         )
-    for places in of_groups:
+    groups = provenance.groups(settings)
+    if len(groups) > 1 and (start is not None or keeping is not _NOTHING_KEPT):
+        raise ValueError(f"settings must be of one group to keep its state, got {len(groups)}. Pass one of `groups`.")
+    trials: dict[int, Trial] = {}
+    for places in groups:
         chosen = [settings[place] for place in places]
-        of_group = _trials(chosen, experiment, dataset, seeds, observe, start, keeping)
+        stacked = jax.tree.map(functools.partial(_repeated, n=len(seeds)), *chosen)
+        keys = jnp.tile(sweeps.keys(seeds), len(chosen))
+        runs = runs_of(experiment, stacked, 0, keys, dataset, evaluate_every)
+        of_group = _trials(chosen, runs, len(seeds), observe, start, keeping)
         trials |= dict(zip(places, of_group, strict=True))
     return [trials[place] for place in range(len(settings))]
 
 
-def blank_state(experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_runs: int) -> TrainState:
-    """Returns shapes and types of the state of several runs; nothing is computed.
-
-    Args:
-        experiment: The stages.
-        hyperparameters: The settings.
-        dataset: Preprocessed data.
-        n_runs: Length of the leading axis.
-
-    Returns:
-        The structure of `Outcome.state`, with `jax.ShapeDtypeStruct` as leaves.
-
-    Example:
-        >>> from jaxresearch.experiment import load
-        >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
-        >>> blank_state(house, house.hyperparameters, dataset, n_runs=3).params["Dense_0"]["kernel"].shape
-        (3, 1, 1)
-
-    References:
-        JAX documentation, ``jax.eval_shape``. https://docs.jax.dev/en/latest/_autosummary/jax.eval_shape.html
-    """
-    program = experiments.program(experiment, dataset.card)
-    init = jax.vmap(program.init, (0, None, None))
-    return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters, dataset.of_run(0).train)
-
-
-def predict(experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: TrainState) -> np.ndarray:
-    """Returns what the models of several seeds give for the test part.
-
-    Args:
-        experiment: The stages.
-        hyperparameters: The settings, the same for all seeds.
-        dataset: Preprocessed data.
-        state: With a leading axis of seeds, as in `Outcome.state`.
-
-    Returns:
-        ``(seeds, examples, outputs)``, in the unit of the model's outputs: logits, where there are classes.
-
-    Example:
-        >>> from jaxresearch.experiment import load
-        >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
-        >>> state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), blank_state(house, house.hyperparameters, dataset, n_runs=2))
-        >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
-        True
-
-    References:
-        JAX documentation, ``jax.lax.map``. https://docs.jax.dev/en/latest/_autosummary/jax.lax.map.html
-    """
-    model = experiment.model(hyperparameters, dataset.card)
-
-    @jax.jit
-    def of_seed(state: TrainState, inputs: Any) -> Array:
-        def of_example(inputs: Any) -> Array:
-            batch = jax.tree.map(lambda leaf: leaf[None], inputs)
-            return model.apply(state.params, state.model_state, batch)[0][0]
-
-        return jax.lax.map(of_example, inputs, batch_size=experiment.evaluation_batch)
-
-    states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step))]
-    return np.stack([of_seed(one, dataset.of_run(i).test["inputs"]) for i, one in enumerate(states)])
-
-
-def differentiate(
-    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, seeds: Sequence[int], metric: str
-) -> Any:
-    """Returns the hypergradient of an evaluation metric through whole runs, by forward mode, for several seeds at once.
-
-    Args:
-        experiment: The stages.
-        hyperparameters: Where to differentiate.
-        dataset: As in `execute_all`.
-        seeds: One run for each.
-        metric: One of the experiment's, smooth.
-
-    Returns:
-        The structure of the hyperparameters; each leaf has an axis of seeds.
-
-    Raises:
-        ValueError: If there is no seed, the experiment does not report the metric, or a swept field is no float.
-
-    Example:
-        See ``jaxresearch study schedule``.
-
-    References:
-        Franceschi, Donini, Frasconi and Pontil (2017), as in `jaxresearch.hypergradients.forward`.
-    """
-    _require_seeds(seeds)
-    check(hyperparameters)
-    unroll = hypergradients.unroll_of(experiments.program(experiment, dataset.card), metric=metric)
-    n_steps = experiments.n_steps(hyperparameters, len(dataset.train["targets"]))
-    hypergradient = hypergradients.forward(unroll, n_steps=n_steps)
-    over_seeds = CompiledFunction(sweeps.sweep(hypergradient, (0, None, None, None)))
-    train, validation = (devices.place(part, n_runs=len(seeds)) for part in (dataset.train, dataset.test))
-    _, gradient = over_seeds(sweeps.keys(seeds), hyperparameters, train, validation)
-    return jax.tree.map(np.asarray, gradient)
+def _repeated(*leaves: Any, n: int) -> Array:
+    """Returns numbers of several settings, each as often as there are seeds; weakly typed, as those of one setting are."""
+    return jnp.repeat(jnp.stack([jnp.asarray(leaf) for leaf in leaves]), n, axis=0)
 
 
 def _trials(
     settings: list[Any],
-    experiment: Experiment,
-    dataset: Dataset,
-    seeds: Sequence[int],
+    runs: Runs,
+    n_seeds: int,
     observe: Callable[[Progress], None],
-    start: tuple[int, TrainState] | None,
+    start: Start | None,
     keeping: Keeping,
 ) -> list[Trial]:
     """Returns the trials of settings that differ in leaves alone, made by one program."""
-    last = {}
+    last: dict[str, np.ndarray] = {}
 
     def watch(progress: Progress) -> None:
-        last["loss"] = progress.metrics["loss"][:, -1]
+        last.update({name: values[:, -1] for name, values in progress.metrics.items()})
         observe(progress)
 
-    def stack(*leaves: Any) -> Array:  # of numbers that are weakly typed, as those of one setting are
-        return jnp.repeat(jnp.stack([jnp.asarray(leaf) for leaf in leaves]), len(seeds), axis=0)
-
-    stacked = jax.tree.map(stack, *settings)
-    keys = jnp.tile(sweeps.keys(seeds), len(settings))
-    outcome = _carry_out(experiment, stacked, 0, keys, dataset, watch, start, keeping)
-    shape = (len(settings), len(seeds))
+    outcome = _carry_out(runs, watch, start, keeping)
+    shape = (len(settings), n_seeds)
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
-    losses = last["loss"] if last else _sums(outcome.state.params)  # no step was left to make
-    finite = np.isfinite(losses).reshape(shape)
+    # Where runs may be done early, steps that others make after that tell nothing of their outcome.
+    can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
+    seen = [*last.values()] if last and not can_end else [_sums(outcome.state)]
+    finite = np.reshape(np.isfinite(seen).all(axis=0), shape)
     return [
         Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
         for i, setting in enumerate(settings)
     ]
 
 
-def _sums(params: Any) -> np.ndarray:
-    """Returns a number for each of several runs, that is finite where all of its parameters are."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
-    return np.sum([leaf.reshape(len(leaf), -1).sum(axis=-1) for leaf in leaves], axis=0)
+def _sums(state: State) -> np.ndarray:
+    """Returns a number for each of several runs, that is finite where all of its params (or all of its state) are."""
+    leaves = jax.tree.leaves(getattr(state, "params", state))
+    floats = [np.asarray(leaf, np.float64) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return sum((leaf.reshape(len(leaf), -1).sum(axis=-1) for leaf in floats), np.zeros(len(leaves[0])))
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
     """Raises where there is no seed."""
     if not len(seeds):
-        raise ValueError("seeds must hold at least one number; got none. Pass range(10) for a narrow interval.")
+        raise ValueError("seeds must hold at least one number, got none. Pass range(10) for a narrow interval.")
+
+
+class _Chunk(NamedTuple):
+    """What came out of a chunk of steps; arrays may still be under way."""
+
+    step: int
+    state: State
+    metrics: Metrics
+    validation: Metrics
+    is_done: bool
+
+
+def _chunks(runs: Runs, stages: Stages, start: Start) -> Iterator[_Chunk]:
+    """Gives the chunks of runs side by side, one after another; each reuses the memory of the state before."""
+    plan, dataset = runs.program.plan(runs.hyperparameters), runs.dataset
+    train = placed(runs, dataset.train)
+    validation = placed(runs, dataset.validation) if plan.evaluate_every else None
+    can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
+    step, state = start.step, start.state
+    for end in (end for end in runs.ends if end > start.step):
+        advance = stages.advances(end - step)
+        state, metrics = advance(runs.keys, runs.hyperparameters, state, train, np.int32(step))
+        step, seen, is_done = end, {}, False
+        if plan.evaluate_every and (step % plan.evaluate_every == 0 or step == plan.n_steps):
+            state, seen, done = stages.look(runs.keys, runs.hyperparameters, state, validation, np.int32(step))
+            is_done = can_end and bool(np.asarray(done).all())
+        yield _Chunk(step, state, metrics, seen, is_done)
+        if is_done:
+            return
 
 
 def _carry_out(
-    experiment: Experiment,
-    hyperparameters: Any,
-    axis: int | None,
-    keys: Key[Array, " runs"],
-    dataset: Dataset,
-    observe: Callable[[Progress], None],
-    start: tuple[int, TrainState] | None = None,
-    keeping: Keeping = _NOTHING_KEPT,
+    runs: Runs, observe: Callable[[Progress], None], start: Start | None = None, keeping: Keeping = _NOTHING_KEPT
 ) -> Outcome:
-    """Returns the outcome of one run a key; ``axis`` tells whether each has hyperparameters of its own (0) or not."""
-    n_runs = len(keys)
-    program = experiments.program(experiment, dataset.card)
-    n_examples = dataset.n_train
-    n_steps = experiments.n_steps(hyperparameters, n_examples)
-    n_a_step = experiments.batch_size(hyperparameters, n_examples) * n_runs
-    steps_per_epoch = n_steps // hyperparameters.epochs
+    """Returns the outcome of runs side by side."""
+    stages, plan, n_runs = Stages(runs), runs.program.plan(runs.hyperparameters), len(runs.keys)
+    per_epoch = runs.dataset.n_train // plan.batch_size if plan.batch_size else 0
+    fresh = jax.block_until_ready(stages.init(runs.keys, runs.hyperparameters))
+    first = start or Start(0, fresh)
+    _require_end_of_chunk(first, runs.ends)
+    state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
+    state = state if start is None else jax.tree.map(jnp.copy, state)  # the caller's own is not donated
+    first, compiled, began = first._replace(state=state), stages.seconds, time.perf_counter()
 
-    @functools.cache
-    def advance_by(n: int) -> CompiledFunction:
-        def chunk(key, hyperparameters, state, data):
-            return program.advance(key, hyperparameters, state, data, n)
+    def training_seconds() -> float:
+        return time.perf_counter() - began - (stages.seconds - compiled)
 
-        return CompiledFunction(sweeps.sweep(chunk, (0, axis, 0, dataset.axis)), donate_argnums=(2,))
+    def watch(chunk: _Chunk) -> None:
+        values, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
+        n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
+        made = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
+        observe(Progress(*made, stages.seconds, stages.n_compilations, validation=seen))
 
-    ends = chunk_ends(n_steps)
-    advances = [advance_by(n) for n in sorted({*np.diff([0, *ends]).tolist()})]
-    init = CompiledFunction(sweeps.sweep(program.init, (0, axis, dataset.axis)))
-    evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (axis, 0, dataset.axis)))
-    stages = (init, *advances, evaluate)
-
-    def watch(step: int, metrics: Metrics) -> None:
-        values = {name: np.asarray(value) for name, value in metrics.items()}  # waits for the chunk
-        seconds = time.perf_counter() - began - sum(advance.seconds for advance in advances)
-        compiled = sum(stage.seconds for stage in stages), sum(stage.n_compilations for stage in stages)
-        observe(Progress(step, n_steps, steps_per_epoch, values, seconds, (step - n_before) * n_a_step, *compiled))
-
-    train = devices.place(dataset.train, n_runs=n_runs, axis=dataset.axis)
-    state = jax.block_until_ready(init(keys, hyperparameters, train))
-    n_before, going_on = start or (0, state)
-    if start is not None:
-        _require_end_of_chunk(n_before, going_on, ends)
-    state = jax.tree.map(lambda leaf, first: jax.device_put(leaf, first.sharding), going_on, state)
-    began, made = time.perf_counter(), []
-    for step, before in zip(ends, [0, *ends], strict=False):
-        if before < n_before:
-            continue
-        state, metrics = advance_by(step - before)(keys, hyperparameters, state, train)
-        made.append((step, metrics))
-        kept = step < n_steps and keeping.due()
-        while len(made) > (not kept):
-            watch(*made.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
-        if kept:
+    step, waiting = first.step, []
+    for chunk in () if first.ended else _chunks(runs, stages, first):
+        step, state = chunk.step, chunk.state
+        waiting.append(chunk)
+        is_kept = not chunk.is_done and step < plan.n_steps and keeping.due()
+        while len(waiting) > (not is_kept):
+            watch(waiting.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
+        if is_kept:
             keeping.keep(step, state)
-    for last in made:
-        watch(*last)
+    for last in waiting:
+        watch(last)
+    if runs.algorithm.outcome is not Algorithm._field_defaults["outcome"]:
+        state = stages.outcome(runs.hyperparameters, state)
     jax.block_until_ready(state)
-    trained = time.perf_counter()
-
-    test = devices.place(dataset.test, n_runs=n_runs, axis=dataset.axis)
-    metrics = jax.tree.map(np.asarray, evaluate(hyperparameters, state, test))
-    seconds = {
-        "compile": sum(stage.seconds for stage in stages),
-        "train": trained - began - sum(advance.seconds for advance in advances),
-        "evaluate": time.perf_counter() - trained - evaluate.seconds,
-    }
-    speed = (n_steps - n_before) * n_a_step / seconds["train"]
-    return Outcome(state, metrics, seconds, speed, sum(stage.n_compilations for stage in stages), n_before)
+    trained = training_seconds()
+    keeping.end(step, state)
+    metrics, evaluated = _evaluated(runs, stages, state)
+    seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
+    speed = (step - first.step) * plan.batch_size * n_runs / trained
+    return Outcome(state, metrics, seconds, speed, stages.n_compilations, first.step, step)
 
 
-def _require_end_of_chunk(step: int, state: TrainState, ends: Sequence[int]) -> None:
-    """Raises where a state cannot be gone on from."""
-    of_state = set(np.asarray(state.step).ravel().tolist())
-    if step not in (0, *ends) or of_state != {step}:
+def _evaluated(runs: Runs, stages: Stages, state: State) -> tuple[dict[str, np.ndarray], float]:
+    """Returns the metrics of the test part, and the seconds it took without compiling."""
+    began, compiled = time.perf_counter(), stages.seconds
+    metrics = stages.evaluate(runs.keys, runs.hyperparameters, state, placed(runs, runs.dataset.test))
+    metrics = jax.tree.map(np.asarray, metrics)
+    return metrics, time.perf_counter() - began - (stages.seconds - compiled)
+
+
+def _require_end_of_chunk(start: Start, ends: Sequence[int]) -> None:
+    """Raises where a run cannot be resumed from."""
+    if not start.ended and start.step not in (0, *ends):
         raise ValueError(
-            f"start must be a state at the end of a chunk ({', '.join(map(str, (0, *ends)))}); got step {step} and a state of "
-            f"step {', '.join(map(str, sorted(of_state)))}. Start from a state that was kept."
+            f"start must be at the end of a chunk ({', '.join(map(str, (0, *ends)))}), got step {start.step}. "
+            "Start from a state that was kept."
         )
-
-
-def chunk_ends(n_steps: int) -> tuple[int, ...]:
-    """Returns the steps after which a run is looked at and may be saved: at most 20 times, the last one at its end.
-
-    All chunks are of one length, so that one program serves them, or the last one is shorter. Chunked and whole runs agree
-    bit for bit, so this choice changes no number.
-
-    Args:
-        n_steps: Steps of the whole run, 1 or more.
-
-    Returns:
-        Steps made at the end of each chunk.
-
-    Example:
-        >>> chunk_ends(9375)[:3], len(chunk_ends(9375)), chunk_ends(7), chunk_ends(10_007)[-3:]
-        ((625, 1250, 1875), 15, (1, 2, 3, 4, 5, 6, 7), (9018, 9519, 10007))
-
-    References:
-        JAX documentation, ``jax.lax.scan`` (a scan compiles its body once, whatever its length).
-        https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html
-    """
-    parts = max(parts for parts in range(1, _CHUNKS + 1) if n_steps % parts == 0)
-    length = n_steps // parts if parts >= _FEWEST_CHUNKS else -(-n_steps // _CHUNKS)
-    return (*range(length, n_steps, length), n_steps)

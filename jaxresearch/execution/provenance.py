@@ -15,20 +15,20 @@ from jaxresearch.hyperparameters import check
 
 
 def groups(settings: Sequence[Any]) -> list[list[int]]:
-    """Returns the places of the settings that share one program: those that differ in leaves alone.
+    """Returns the indices of the settings that share one program: those that differ in leaves alone.
 
     Args:
         settings: Hyperparameters.
 
     Returns:
-        Lists of places, the first setting's group first.
+        Lists of indices, the first setting's group first.
 
     Raises:
         ValueError: If a hyperparameter is out of its bounds.
 
     Example:
         >>> import dataclasses
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> plain = load("mnist").hyperparameters
         >>> changes = [{"learning_rate": 0.1}, {"hidden": (64,)}, {"learning_rate": 0.2}]
         >>> groups([dataclasses.replace(plain, **change) for change in changes])
@@ -44,28 +44,36 @@ def groups(settings: Sequence[Any]) -> list[list[int]]:
     return list(found.values())
 
 
-def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *, seeds: Sequence[int]) -> list[str]:
+def digests(
+    experiment: Experiment,
+    settings: Sequence[Any],
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    evaluate_every: int | None = None,
+) -> list[str]:
     """Returns the SHA-256 of what each setting asks of `jaxresearch.execution.execute_all`.
 
     That is the program of the whole run and its evaluation as it is lowered for XLA (so that a comment changed in the
     experiment's file makes no difference, and a constant in a library that it uses does), the numbers of the
-    hyperparameters as float32, the seeds and the data. It is not where it runs: the device and the version of XLA, which
-    may change last digits, stand in a directory's ``environment.json``.
+    hyperparameters as float32, the seeds and the data. Where it runs is not part of it: the device and the version of
+    XLA, which may change last digits, are in a directory's ``environment.json``.
 
     Args:
         experiment: The stages.
         settings: Hyperparameters.
         dataset: Preprocessed data.
         seeds: One run of each setting for each.
+        evaluate_every: As in `execute_all`.
 
     Returns:
-        64 hexadecimal digits a setting.
+        64 hexadecimal digits per setting.
 
     Raises:
         ValueError: If a hyperparameter is out of its bounds or does not fit the data.
 
     Example:
-        >>> from jaxresearch.experiment import load
+        >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset = house.preprocess(house.collect(house.source))
         >>> first, again = (digests(house, [house.hyperparameters], dataset, seeds=[0]) for _ in range(2))
@@ -76,20 +84,24 @@ def digests(experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *
         Mokhov, Mitchell and Peyton Jones (2018), Build systems a la carte, ICFP, section 4.2.2 (verifying traces).
         https://doi.org/10.1145/3236774
     """
-    program = experiments.program(experiment, dataset.card)
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    key, of_run = jax.random.key(0), dataset.of_run(0)
+    parts: dict[str, Any] = {"train": of_run.train, "test": of_run.test}
+    if evaluate_every is not None:
+        parts["validation"] = of_run.validation
 
-    def whole(key, hyperparameters, train, test):
-        state, _ = program.run(key, hyperparameters, train)
-        return program.evaluate(hyperparameters, state, test)
+    def whole(key, hyperparameters, parts):
+        state, _ = program.run(key, hyperparameters, parts["train"], parts.get("validation"))
+        return program.evaluate(key, hyperparameters, state, parts["test"])
 
-    of_data = data.digest(dataset.train) + data.digest(dataset.test)
-    of_run = dataset.of_run(0)
-    types = [jax.tree.map(lambda array: jax.typeof(array), part) for part in (of_run.train, of_run.test)]
+    of_data = "".join(data.digest(getattr(dataset, name)) for name in parts)
+    types = jax.tree.map(jax.typeof, parts)
     made: dict[int, str] = {}
+    exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they are computed in
     for places in groups(settings):
-        lowered = jax.jit(whole).lower(jax.random.key(0), settings[places[0]], *types).as_text()
+        lowered = jax.jit(whole).lower(key, settings[places[0]], types).as_text()
         for place in places:
-            numbers = np.array(jax.tree.leaves(settings[place]), np.float32).tolist()
+            numbers = np.array(jax.tree.leaves(settings[place]), exact).tolist()
             text = f"{lowered}{numbers}{list(seeds)}{of_data}"
             made[place] = hashlib.sha256(text.encode()).hexdigest()
     return [made[place] for place in range(len(settings))]

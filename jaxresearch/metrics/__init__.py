@@ -1,22 +1,22 @@
-r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or put together over batches.
+r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or merged over batches.
 
-Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``: pass the logarithm of
-probabilities where you have those (metrics of the likeliest class alone take either). Weights are per example, at least
-0; a weight of 0 masks padding. In all of them:
+Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``. If you have probabilities, pass
+their logarithm (metrics of the likeliest class alone take either). Weights are per example, at least 0; a weight of 0
+masks padding, and values are differentiable in the weights. In all of them:
 
 ==========================================  =======================================================================
 case                                        value
 ==========================================  =======================================================================
-a target outside the classes                nan: it must not pass as another class (unless its weight is 0)
+a target outside the classes                nan: it must not count as another class (unless its weight is 0)
 a nan among the logits                      nan: a run that diverged must not score (unless its weight is 0)
 no examples, or all weights 0               nan
 0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
-a class without examples in macro averages  counts with its 0, as in scikit-learn with ``labels=range(n_classes)``
-more than 2**24 examples                    counts are float32 and lose single examples
+a class without examples                    counts as 0 in macro averages, as in scikit-learn with all ``labels``
+more than 2**24 examples                    counts are float32 and no longer exact
 ==========================================  =======================================================================
 """
 
-from jaxresearch.metrics.classification import (
+from jaxresearch.metrics.classes import (
     accuracy,
     brier_score,
     confusion_matrix,
@@ -29,17 +29,23 @@ from jaxresearch.metrics.classification import (
     top_k_accuracy,
 )
 from jaxresearch.metrics.language import bits_per_byte, per_token
-from jaxresearch.metrics.metric import Metric
+from jaxresearch.metrics.metric import Metric, error
 from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
+from jaxresearch.metrics.segmentation import dice, intersection_over_union
+from jaxresearch.metrics.standard import classification
 
 __all__ = [
     "Metric",
     "accuracy",
     "bits_per_byte",
     "brier_score",
+    "classification",
     "confusion_matrix",
+    "dice",
+    "error",
     "expected_calibration_error",
     "f1",
+    "intersection_over_union",
     "log_loss",
     "mean_absolute_error",
     "mean_squared_error",

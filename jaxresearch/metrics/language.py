@@ -1,6 +1,6 @@
 """Metrics of language models: logits ``(batch, length, classes)`` against tokens ``(batch, length)``.
 
-A target below 0 is not asked: padding, or a prompt that is given. Weights are per sequence, as for other metrics.
+A target below 0 marks a token that is not scored: padding, or the prompt. Weights are per sequence, as for other metrics.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
 
 
 def per_token(metric: Metric) -> Metric:
-    """Returns the metric over all tokens of all sequences, each token an example with the weight of its sequence.
+    """Returns the metric over all scored tokens; each token is an example with the weight of its sequence.
 
-    ``per_token(log_loss())`` is the mean over tokens in nats, whose exponential is the perplexity.
+    ``per_token(log_loss())`` is the mean in nats per token; its exponential is the perplexity.
 
     Args:
         metric: Of logits ``(n, classes)`` and integer targets ``(n,)``.
@@ -27,22 +27,18 @@ def per_token(metric: Metric) -> Metric:
         ``metric``.
 
     Raises:
-        ValueError: When called, if the logits have no axis of tokens, the shapes do not fit or the targets are no integers.
+        ValueError: When called, if the logits have no axis of tokens, the shapes do not fit or the targets are not integers.
 
     Example:
         >>> from jaxresearch.metrics import accuracy
         >>> logits, targets = jnp.array([[[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]), jnp.array([[0, 0, -1]])
         >>> float(per_token(accuracy())(logits, targets))
         0.5
-
-    References:
-        Jelinek, Mercer, Bahl and Baker (1977), Perplexity: a measure of the difficulty of speech recognition tasks, J.
-        Acoust. Soc. Am. 62. https://doi.org/10.1121/1.2016299
     """
 
     def summarise(logits, targets, weights=None):
         weights = _token_weights(logits, targets, weights)
-        # A class that exists, so that no metric takes a token that is not asked for an unknown one; its weight is 0.
+        # Any class that exists: a token that is not scored must not count as an unknown class. Its weight is 0.
         targets = jnp.maximum(targets, 0)
         return metric.summarise(logits.reshape(-1, logits.shape[-1]), targets.ravel(), weights.ravel())
 
@@ -50,23 +46,23 @@ def per_token(metric: Metric) -> Metric:
 
 
 def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
-    r"""Returns the bits that the model needs for a byte of text, whatever its tokens.
+    r"""Returns the bits that the model needs per byte of text, whatever its tokens.
 
     .. math:: \frac{-\sum_t w_t \log_2 p_t}{\sum_t w_t b_t}
 
-    of the tokens t that are asked, of b bytes each. Unlike the loss of a token it can be compared between vocabularies. A
-    token of 0 bytes (the end of a document) costs its bits and adds no byte; nan where no byte is asked.
+    over the scored tokens t of b bytes each. Unlike the loss per token, it can be compared across vocabularies. A token of
+    0 bytes (the end of a document) adds its bits and no byte; nan if no byte is scored.
 
     Args:
-        n_bytes: How many bytes of text each token stands for, 0 or more.
+        n_bytes: Number of bytes of text of each token, 0 or more.
 
     Returns:
         A metric of logits ``(batch, length, classes)`` and integer targets ``(batch, length)``; its value is a scalar, at
         least 0.
 
     Raises:
-        ValueError: If ``n_bytes`` are no integers of one axis or below 0; when called, also if they are not as many as the
-            classes, or as for `per_token`.
+        ValueError: If ``n_bytes`` is not a vector of integers of at least 0; when called, also if its length is not the
+            number of classes, or as for `per_token`.
 
     Example:
         >>> logits, targets = jnp.zeros((1, 2, 4)), jnp.array([[3, 0]])
@@ -80,7 +76,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
     n_bytes = np.asarray(n_bytes)
     if n_bytes.ndim != 1 or n_bytes.dtype.kind not in "iu":
         raise ValueError(
-            f"n_bytes must be integers of shape (classes,); got {n_bytes.dtype} {n_bytes.shape}. Pass one a token id."
+            f"n_bytes must be integers of shape (classes,); got {n_bytes.dtype} {n_bytes.shape}. Pass one per token id."
         )
     if np.any(n_bytes < 0):
         raise ValueError(f"n_bytes must be 0 or more; got {n_bytes.min()}. Pass 0 for a token without text.")
@@ -90,7 +86,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
         if logits.shape[-1] != len(n_bytes):
             raise ValueError(
                 f"n_bytes must have one entry for each of {logits.shape[-1]} classes; got {len(n_bytes)}. "
-                "Pass those of the tokens the model was trained on."
+                "Pass those of the vocabulary that the model was trained on."
             )
         nats = softmax_cross_entropy_with_integer_labels(logits, targets)
         sizes = jnp.asarray(n_bytes, jnp.float32)[jnp.clip(targets, 0, len(n_bytes) - 1)]
@@ -104,10 +100,10 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
 
 
 def _token_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, "batch length"]:
-    """Returns the weight of each token, 0 where it is not asked, after checking that tokens and their logits came."""
+    """Returns the weight of each token, 0 where it is not scored, after checking that tokens and their logits came."""
     if logits.ndim != 3:
         raise ValueError(
-            f"predictions must have shape (batch, length, classes); got {logits.shape}. Pass a logit for each token id."
+            f"predictions must have shape (batch, length, classes); got {logits.shape}. Pass a logit per token id."
         )
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(f"targets must be integers; got {targets.dtype}. Pass token ids, not one-hot.")

@@ -15,7 +15,10 @@ class Metric:
     """A metric in three pure functions, so that it can be computed over batches and merged.
 
     ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
-    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric does it in one go.
+    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric runs all three.
+
+    The value is differentiable in the weights: weight times derivative is the influence of an example. The derivative is
+    0 where the weight is 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -23,10 +26,9 @@ class Metric:
         >>> from jaxresearch.metrics import accuracy
         >>> round(float(accuracy()(logits, targets)), 4)
         0.6667
-
-    References:
-        Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances,
-        Stanford STAN-CS-79-773. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+        >>> influences = jax.grad(lambda weights: accuracy()(logits, targets, weights))(jnp.ones(3))
+        >>> [round(float(influence), 3) for influence in influences]
+        [0.111, 0.111, -0.222]
     """
 
     summarise: Callable[..., PyTree[Array]]
@@ -37,6 +39,41 @@ class Metric:
         """Returns the value for whole data."""
         weights = None if weights is None else jnp.asarray(weights)
         return self.compute(self.summarise(jnp.asarray(predictions), jnp.asarray(targets), weights))
+
+
+def error(metric: Metric, *, class_index: int | None = None) -> Metric:
+    """Returns one minus a metric, such as the fraction of errors from the accuracy.
+
+    Args:
+        metric: Its values are fractions, 0 to 1.
+        class_index: The class to report, for a metric with one value per class. None reports all values.
+
+    Returns:
+        A metric of the same predictions and targets; its value is a scalar where ``class_index`` is given.
+
+    Raises:
+        ValueError: When computed, if ``class_index`` is given and the metric is no vector, or has no such class.
+
+    Example:
+        >>> from jaxresearch.metrics import recall
+        >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
+        >>> float(error(recall(average=None), class_index=0)(logits, targets))
+        0.5
+    """
+
+    def compute(summary):
+        value = metric.compute(summary)
+        if class_index is None:
+            return 1 - value
+        if value.ndim != 1:
+            raise ValueError(
+                f"class_index must come with one value per class; got values of shape {value.shape}. Pass average=None."
+            )
+        if not 0 <= class_index < len(value):
+            raise ValueError(f"class_index must be between 0 and {len(value) - 1}; got {class_index}.")
+        return 1 - value[class_index]
+
+    return dataclasses.replace(metric, compute=compute)
 
 
 def summed(summaries: PyTree[Array]) -> PyTree[Array]:
@@ -51,19 +88,16 @@ def summed(summaries: PyTree[Array]) -> PyTree[Array]:
     Example:
         >>> summed(jnp.array([1.0, 2.0])).item()
         3.0
-
-    References:
-        Chan, Golub and LeVeque (1979), as for `Metric`.
     """
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), summaries)
 
 
 def masked(weights: Array, values: Array) -> Array:
-    """Returns the product, 0 where the weight is 0 whatever the value.
+    """Returns the product of weights and values, 0 where the weight is 0 even if the value is not finite.
 
     Args:
         weights: At least 0.
-        values: Any, nan where padding made them so.
+        values: Any; often nan where the data is padded.
 
     Returns:
         Weighted values, of the broadcast shape.
@@ -71,22 +105,20 @@ def masked(weights: Array, values: Array) -> Array:
     Example:
         >>> masked(jnp.array([0.0, 2.0]), jnp.array([jnp.nan, 3.0])).tolist()
         [0.0, 6.0]
-
-    References:
-        JAX documentation, FAQ, gradients contain NaN where using where. https://docs.jax.dev/en/latest/faq.html
     """
-    return jnp.where(weights > 0, weights * values, 0.0)
+    # Both selections are needed: without the inner one, the derivative in a weight of 0 is 0 * nan.
+    return jnp.where(weights > 0, weights * jnp.where(weights > 0, values, 0), 0.0)
 
 
 def checked_weights(
     predictions: Array, targets: Array, weights: Any, *, expected: tuple[int, ...]
 ) -> Float[Array, " batch"]:
-    """Returns the weights, 1 unless given, after checking that the shapes fit.
+    """Returns the weights, 1 unless given, after checking the shapes.
 
     Args:
-        predictions: Logits ``(batch, classes)``, or values ``(batch, ...)``.
-        targets: Classes ``(batch,)``, or values of the shape of the predictions.
-        weights: One an example, at least 0, or None.
+        predictions: Logits ``(batch, ..., classes)``, or values ``(batch, ...)``.
+        targets: Classes ``(batch, ...)``, or values of the shape of the predictions.
+        weights: One per example, at least 0, or None.
         expected: The shape that the targets must have; only the metric knows whether they are classes or values.
 
     Returns:
@@ -98,9 +130,6 @@ def checked_weights(
     Example:
         >>> checked_weights(jnp.zeros((2, 3)), jnp.array([0, 1]), None, expected=(2,)).tolist()
         [1.0, 1.0]
-
-    References:
-        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
     if targets.shape != expected or targets.ndim < 1:
         raise ValueError(
@@ -111,6 +140,7 @@ def checked_weights(
         return jnp.ones(targets.shape[:1])
     if weights.shape != targets.shape[:1]:
         raise ValueError(
-            f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight an example."
+            f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight per example."
         )
-    return weights.astype(jnp.float32)
+    # A constant 0 where the weight is 0: padding has no influence, so that no derivative in it may be left.
+    return jnp.where(weights == 0, 0.0, weights.astype(jnp.float32))

@@ -20,10 +20,6 @@ def mean_squared_error() -> Metric:
     Example:
         >>> float(mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
         2.0
-
-    References:
-        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
-        https://archive.org/details/theoriacombinati00gaus
     """
     return _mean_over_entries(lambda error: error**2)
 
@@ -37,13 +33,15 @@ def root_mean_squared_error() -> Metric:
     Example:
         >>> float(root_mean_squared_error()(jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])))
         3.0
-
-    References:
-        Gauss (1823), Theoria combinationis observationum erroribus minimis obnoxiae, part 1, section 6.
-        https://archive.org/details/theoriacombinati00gaus
     """
     squared = mean_squared_error()
-    return dataclasses.replace(squared, compute=lambda summary: jnp.sqrt(squared.compute(summary)))
+
+    def compute(summary):
+        value = squared.compute(summary)
+        # Without errors the derivative in the weights is 0, where that of the root is infinite; nan stays nan.
+        return jnp.where(value > 0, jnp.sqrt(jnp.where(value > 0, value, 1)), value)
+
+    return dataclasses.replace(squared, compute=compute)
 
 
 def mean_absolute_error() -> Metric:
@@ -57,20 +55,16 @@ def mean_absolute_error() -> Metric:
     Example:
         >>> float(mean_absolute_error()(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])))
         1.5
-
-    References:
-        Willmott and Matsuura (2005), Advantages of the mean absolute error (MAE) over the root mean square error (RMSE),
-        Clim. Res. 30. https://doi.org/10.3354/cr030079
     """
     return _mean_over_entries(jnp.abs)
 
 
 def r2() -> Metric:
-    r"""Returns the coefficient of determination: the share of the variance of the targets that is explained, up to 1.
+    r"""Returns the coefficient of determination: the fraction of the variance of the targets that is explained, up to 1.
 
     .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
 
-    Targets that are all equal give 1 where every prediction hits them, else 0, as in scikit-learn; several outputs are
+    Targets that are all equal give 1 if every prediction equals them, else 0, as in scikit-learn. Several outputs are
     averaged evenly.
 
     Returns:
@@ -81,8 +75,8 @@ def r2() -> Metric:
         0.875
 
     References:
-        Wright (1921), Correlation and causation, J. Agric. Res. 20(7). Merged by Chan, Golub and LeVeque (1979),
-        equation 2.1, since sums of squares cancel in float32.
+        Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances,
+        Stanford STAN-CS-79-773, equation 2.1 (batches are merged by it, since sums of squares cancel in float32).
         http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
     """
 
@@ -93,7 +87,7 @@ def r2() -> Metric:
         mean = jnp.sum(masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
         spread = jnp.sum(masked(weights, (targets - mean[None]) ** 2), axis=0)
         residual = jnp.sum(masked(weights, (targets - predictions) ** 2), axis=0)
-        # The ends tell constant targets, whose spread around a rounded mean need not be 0.
+        # Constant targets are recognised by their extremes: their spread around a rounded mean need not be 0.
         low = jnp.min(jnp.where(weights > 0, targets, jnp.inf), axis=0)
         high = jnp.max(jnp.where(weights > 0, targets, -jnp.inf), axis=0)
         return total, mean, spread, residual, low, high
@@ -117,7 +111,7 @@ def r2() -> Metric:
 
 
 def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
-    """Returns the weighted mean of a figure of each error."""
+    """Returns the weighted mean of a function of each error."""
 
     def summarise(predictions, targets, weights=None):
         weights = checked_weights(predictions, targets, weights, expected=predictions.shape)

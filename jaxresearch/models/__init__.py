@@ -12,16 +12,10 @@ if TYPE_CHECKING:
     from jaxresearch.models.adapters.equinox import equinox
     from jaxresearch.models.adapters.linen import linen
     from jaxresearch.models.adapters.nnx import nnx
+    from jaxresearch.models.blocks import TransformerSizes
     from jaxresearch.models.convolutional import cnn
     from jaxresearch.models.perceptron import linear, mlp
-    from jaxresearch.models.transformer import (
-        TransformerSizes,
-        cached_decoder,
-        classifier,
-        decoder,
-        embedder,
-        encoder,
-    )
+    from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
 __all__ = [
@@ -45,7 +39,7 @@ __all__ = [
 ]
 
 _FILES = {
-    "TransformerSizes": "transformer",
+    "TransformerSizes": "blocks",
     "cached_decoder": "transformer",
     "classifier": "transformer",
     "cnn": "convolutional",

@@ -1,7 +1,7 @@
 """The seam between training and any model library: two pure functions."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -81,3 +81,25 @@ def require_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{name} must be a whole number, 1 or more; got {size!r}. Pass the size of the layer.")
+
+
+def require_choice(name: str, value: str, choices: Any) -> None:
+    """Raises where an option is none of its choices.
+
+    Args:
+        name: The option.
+        value: What it was given.
+        choices: A ``Literal`` of strings.
+
+    Raises:
+        ValueError: If the value is not among the choices.
+
+    Example:
+        >>> from typing import Literal
+        >>> require_choice("pooling", "max", Literal["mean", "flatten"])
+        Traceback (most recent call last):
+        ...
+        ValueError: pooling must be one of mean, flatten; got 'max'. Pass one of them.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}. Pass one of them.")

@@ -1,7 +1,9 @@
 """Run directories: the only code that writes files."""
 
-from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Keep, verify
+from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
+from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment
+from jaxresearch.records.files import read_checksummed, read_json, write_file
 from jaxresearch.records.initial import (
     INITIAL,
     INITIAL_DIGEST,
@@ -13,31 +15,48 @@ from jaxresearch.records.initial import (
     vocabulary_of,
 )
 from jaxresearch.records.recorded import Recorded, read_run
-from jaxresearch.records.run_directory import RunDirectory, command_of, differences, read_json, read_sealed, write_file
+from jaxresearch.records.run_directory import (
+    SWEEP_TABLE,
+    EndedError,
+    RunDirectory,
+    command_of,
+    differences,
+    open_directory,
+)
 from jaxresearch.records.trackers import Tracking, tracking
+from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
     "INITIAL",
     "INITIAL_DIGEST",
+    "SWEEP_TABLE",
     "CheckpointError",
     "Checkpoints",
-    "Keep",
+    "EndedError",
     "Recorded",
     "RunDirectory",
+    "StudyFile",
     "Tracking",
+    "TrialsFile",
     "command_of",
     "differences",
     "digest_of",
     "environment",
+    "flag",
     "keep_params",
     "kept_params",
     "kept_state",
+    "open_directory",
+    "read_checksummed",
     "read_json",
     "read_params",
     "read_run",
-    "read_sealed",
+    "resume_command",
+    "round_as_record",
+    "settings_from_record",
     "tracking",
     "verify",
     "vocabulary_of",
+    "words_of",
     "write_file",
 ]

@@ -1,9 +1,9 @@
-"""Checkpoints that are believed only when verified: arrays by Orbax, and a manifest of SHA-256 that is written last.
+"""Checkpoints that are trusted only once verified: arrays by Orbax, and a manifest of SHA-256 digests that is written last.
 
 A step is a folder ``checkpoints/STEP`` with ``arrays/`` (Orbax) and ``manifest.json``: the digest of every file, the path, shape
-and type of every array, what the state belongs to. It is written under another name, synced with its folders, and renamed:
-it is there whole or not at all. A step that does not verify is moved to ``quarantine/`` with a message, and the one before
-it is used. One that is not kept any more is renamed before it is deleted, so that no half of it is ever listed.
+and type of every array, and what the state belongs to. It is written under another name, synced with its folders, and renamed,
+so it is there whole or not at all. A step that does not verify moves to ``quarantine/`` with the reason, and the one before it is
+used. A step that is no longer kept is renamed before it is deleted, so no half of it is ever listed. The last two steps are kept.
 """
 
 import contextlib
@@ -24,36 +24,25 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from jaxresearch.records.run_directory import make_folder, sync
+from jaxresearch.records.files import make_folder, sync
 
 _MANIFEST = "manifest.json"
 ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
-_PART = 2**30  # bytes that are sealed at once: AES-GCM takes no more than 2**31 - 1
+_PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
+_KEPT = 2  # steps
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be believed, or none that can; the message is one line."""
+    """A checkpoint that cannot be trusted, or no checkpoint that can; the message is one line."""
 
 
 class MismatchError(CheckpointError):
-    """A checkpoint that is whole, but holds the state of another program."""
-
-
-class Keep(NamedTuple):
-    """Which steps stay: the last ones, every so many steps, and the best by a metric (the higher the better, or not)."""
-
-    last: int = 2
-    every: int | None = None
-    best: str | None = None
-    higher: bool = True
-
-
-_LAST_TWO = Keep()
+    """A checkpoint that is whole, but holds the state of another program or needs another key."""
 
 
 class Restored(NamedTuple):
-    """A state that verified: the steps made, its arrays on the host, and what else its manifest says."""
+    """A verified state: the steps made, its arrays on the host, and the other entries of its manifest."""
 
     step: int
     state: PyTree
@@ -65,9 +54,8 @@ class Checkpoints:
 
     Args:
         directory: The run's directory; ``checkpoints`` and ``quarantine`` are folders of it.
-        keep: Which steps stay when a new one is there.
-        cipher: Seals and opens the arrays, by `jaxresearch.records.encryption`; the manifest stays readable. Sealed arrays never
-            touch the disk in the clear, so they are not Orbax's.
+        cipher: Encrypts the arrays, by `jaxresearch.records.encryption`; the manifest stays readable. Encrypted arrays never
+            touch the disk in the clear, so Orbax does not write them.
 
     Example:
         >>> import tempfile
@@ -84,42 +72,41 @@ class Checkpoints:
         https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
-    def __init__(self, directory: str | Path, *, keep: Keep = _LAST_TWO, cipher: Any = None):
+    def __init__(self, directory: str | Path, *, cipher: Any = None):
         directory = Path(directory).absolute()
         self.folder = directory / "checkpoints"
         self.quarantine = directory / "quarantine"
-        self._keep = keep
         self.cipher = cipher
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[Path] | None = None
 
     def steps(self) -> list[int]:
-        """Returns the steps that are listed, the oldest first; whether they verify is another question."""
+        """Returns the listed steps, the oldest first; they are not verified here."""
         names = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
     def write(self, step: int, state: PyTree, *, about: dict[str, Any] | None = None) -> Path:
-        """Returns the folder that now holds the state, whole and synced; deletes the steps that are not kept.
+        """Writes a state, whole and synced, and returns its folder; deletes the steps that are no longer kept.
 
         Args:
             step: Steps made.
             state: Arrays; typed random keys are kept as their numbers.
-            about: What else the manifest says, in JSON's types; ``metrics`` of it are what `Keep.best` goes by.
+            about: Further entries of the manifest, in JSON's types.
         """
-        return self._put(step, on_host(state), about or {})
+        return self._put(step, _on_host(state), about or {})
 
     def _put(self, step: int, host: PyTree, about: dict[str, Any]) -> Path:
-        """Writes a state that is on the host already, as `write` says."""
+        """Writes a state that is on the host already, as `write` does."""
         new = self.folder / f"{_NEW}{step}"
         try:
-            make_folder(self.folder)  # not its parents: a directory that was removed does not come back
+            make_folder(self.folder)  # not its parents: a directory that was removed stays removed
             _require_room(self.folder / f"{_NEW}room", host)
             self._write(new, step, host, about)
             if (self.folder / str(step)).exists():
                 self._delete(step)
             os.replace(new, self.folder / str(step))
             sync(self.folder)
-            for old in set(self.steps()) - _kept(self._listed(), self._keep):
+            for old in self.steps()[:-_KEPT]:
                 self._delete(old)
         except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on whatever its store raises
             shutil.rmtree(new, ignore_errors=True)
@@ -127,38 +114,38 @@ class Checkpoints:
         return self.folder / str(step)
 
     def write_in_background(self, step: int, state: PyTree, *, about: Callable[[], dict[str, Any]]) -> None:
-        """Copies the state to the host, and saves it while the device goes on; its error is raised here next time, or by `wait`.
+        """Copies the state to the host and writes it while the device continues; an error is raised by the next call or `wait`.
 
         Args:
             step: Steps made.
             state: As for `write`.
-            about: Gives what `write` takes; called in the background.
+            about: Returns what `write` takes; called in the background.
         """
         self.wait()
-        host = on_host(state)
+        host = _on_host(state)
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending = self._writer.submit(lambda: self._put(step, host, about()))
 
     @property
     def is_saving(self) -> bool:
-        """Whether a state is on its way to the disk."""
+        """Whether a state is being written."""
         return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
-        """Waits for what is being saved, and raises its error if it has one."""
+        """Waits for the state being written, and raises its error if it has one."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def restore(self, like: PyTree) -> Restored | None:
-        """Returns the newest state that verifies, or None where none was ever saved.
+        """Returns the newest state that verifies, or None if none was ever saved.
 
         Args:
             like: Arrays (or their shapes and types) in the structure of the state.
 
         Raises:
-            CheckpointError: If steps are listed and none of them verifies; all of them are in quarantine then.
-            MismatchError: If the newest that verifies is of another structure; it stays where it is.
+            CheckpointError: If steps are listed and none verifies; all of them are in quarantine then.
+            MismatchError: If the newest that verifies has another structure; it stays where it is.
         """
         self.tidy()
         messages = []
@@ -174,12 +161,12 @@ class Checkpoints:
         if messages:
             raise CheckpointError(
                 f"no checkpoint of {self.folder.parent} is whole: {messages[0]}; {len(messages)} moved to "
-                f"{self.quarantine}. Restore them from a copy, or begin again in another directory."
+                f"{self.quarantine}. Restore them from a copy, or start again in another directory."
             )
         return None
 
     def set_aside(self, step: int, message: str) -> None:
-        """Moves a step that does not verify to quarantine, with the reason beside it."""
+        """Moves a step that does not verify to quarantine, and writes the reason beside it."""
         self.quarantine.mkdir(exist_ok=True)
         place, n = self.quarantine / str(step), 1
         while place.exists():
@@ -189,61 +176,49 @@ class Checkpoints:
         sync(self.folder)
 
     def tidy(self) -> None:
-        """Removes what was half-written or half-deleted when a process was killed."""
+        """Removes what a killed process left half-written or half-deleted."""
         for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
             if entry.name.startswith((_NEW, _TRASH)):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _write(self, folder: Path, step: int, host: PyTree, about: dict[str, Any]) -> None:
-        """Writes arrays, then the manifest, and brings all of it to the disk."""
+        """Writes the arrays, then the manifest, and syncs all of it."""
         if folder.exists():
             shutil.rmtree(folder)
         if self.cipher is not None:
-            _seal(self.cipher, folder / ARRAYS, step, host)
+            _encrypt(self.cipher, folder / ARRAYS, step, host)
         else:
             with quiet(), ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder / ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
-        manifest["sealed"] = self.cipher is not None
-        (folder / _MANIFEST).write_text(_sealed(manifest))
+        manifest["sealed"] = self.cipher is not None  # the name it has on disk since the first version
+        (folder / _MANIFEST).write_text(_checksummed(manifest))
         for path in [*folder.rglob("*"), folder]:
             sync(path)
 
     def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree:
-        """Returns the arrays of a step that verified; raises if they are not of the structure asked for."""
+        """Returns the arrays of a verified step; raises if they have another structure than ``like``."""
         blank = jax.tree.map(_blank, like)
         if (now := _described(blank)) != manifest["arrays"]:
             differing = [entry["path"] for entry in now if entry not in manifest["arrays"]]
             differing += [entry["path"] for entry in manifest["arrays"] if entry not in now]
             raise MismatchError(
-                f"step {step} must hold the arrays of this run; it differs in {', '.join(dict.fromkeys(differing))[:200]}"
+                f"step {step} must hold the arrays of this run; these differ: {', '.join(dict.fromkeys(differing))[:200]}"
             )
-        if manifest["sealed"] != (self.cipher is not None):
-            how = "is sealed; pass its key" if manifest["sealed"] else "is not sealed; leave the key out"
-            raise MismatchError(f"step {step} must be read as it was written; it {how} (--encrypt-with)")
+        require_key(f"step {step}", manifest, self.cipher)
         if self.cipher is not None:
-            opened = [
-                opened_array(self.cipher, self.folder / str(step) / ARRAYS, step, number, entry)
+            decrypted = [
+                decrypted_array(self.cipher, self.folder / str(step) / ARRAYS, step, number, entry)
                 for number, entry in enumerate(now)
             ]
-            return jax.tree.map(_as_key, jax.tree.unflatten(jax.tree.structure(blank), opened), like)
+            return jax.tree.map(_as_key, jax.tree.unflatten(jax.tree.structure(blank), decrypted), like)
         with quiet(), ocp.StandardCheckpointer() as checkpointer:
             host = checkpointer.restore(self.folder / str(step) / ARRAYS, jax.tree.map(_storable, blank))
         host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
         return jax.tree.map(_as_key, host, like)
 
-    def _listed(self) -> dict[int, dict[str, Any]]:
-        """Returns the metrics of each step, none for one whose manifest cannot be read."""
-        listed = {}
-        for step in self.steps():
-            try:
-                listed[step] = _unsealed(self.folder / str(step) / _MANIFEST)["about"].get("metrics", {})
-            except CheckpointError:
-                listed[step] = {}
-        return listed
-
     def _delete(self, step: int) -> None:
-        """Deletes a step: renamed first, so that no half of it is listed if this is interrupted."""
+        """Deletes a step, renamed first, so that no half of it is listed if this is interrupted."""
         trash = self.folder / f"{_TRASH}{step}"
         if trash.exists():
             shutil.rmtree(trash)
@@ -262,7 +237,7 @@ def verify(folder: Path) -> dict[str, Any]:
         ``step``, ``about``, ``arrays`` (path, shape and type of each) and ``files`` (their SHA-256).
 
     Raises:
-        CheckpointError: If the manifest is missing or altered, or a file is missing, altered or too many.
+        CheckpointError: If the manifest is missing or altered, or a file is missing, altered or unexpected.
 
     Example:
         >>> import tempfile
@@ -273,9 +248,9 @@ def verify(folder: Path) -> dict[str, Any]:
     References:
         NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
-    manifest = _unsealed(folder / _MANIFEST)
+    manifest = _read_manifest(folder / _MANIFEST)
     if str(manifest["step"]) != folder.name:
-        raise CheckpointError(f"{folder} must hold step {folder.name}; its manifest is of step {manifest['step']}")
+        raise CheckpointError(f"{folder} must hold step {folder.name}; its manifest names step {manifest['step']}")
     try:
         found = _digests(folder)
     except OSError as error:
@@ -284,36 +259,45 @@ def verify(folder: Path) -> dict[str, Any]:
         names = sorted(
             name for name in found.keys() | manifest["files"] if found.get(name) != manifest["files"].get(name)
         )
-        what = "missing" if names[0] not in found else "altered" if names[0] in manifest["files"] else "not of it"
+        what = "missing" if names[0] not in found else "altered" if names[0] in manifest["files"] else "unexpected"
         raise CheckpointError(f"{names[0]} of {folder} is {what}")
     return manifest
 
 
-def _seal(cipher: Any, folder: Path, step: int, host: PyTree) -> None:
-    """Writes every array sealed, in parts that one call can seal; each is bound to its step, its path and its place."""
+def require_key(what: str, manifest: dict[str, Any], cipher: Any) -> None:
+    """Raises if a state is encrypted and no cipher is given, or the reverse."""
+    if manifest["sealed"] and cipher is None:
+        raise MismatchError(f"{what} is encrypted. Pass its key: --encrypt-with KEYFILE")
+    if cipher is not None and not manifest["sealed"]:
+        raise MismatchError(f"{what} is not encrypted. Leave --encrypt-with out.")
+
+
+def _encrypt(cipher: Any, folder: Path, step: int, host: PyTree) -> None:
+    """Writes every array encrypted, in parts that one call can take; each is bound to its step, path and position."""
     folder.mkdir(parents=True)
     for number, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(host)):
         content = leaf.tobytes()
         for part, start in enumerate(range(0, max(len(content), 1), _PART)):
             name = f"{step}/{jax.tree_util.keystr(path)}/{part}"
-            (folder / f"{number}-{part}.sealed").write_bytes(cipher.seal(content[start : start + _PART], name=name))
+            encrypted = cipher.encrypt(content[start : start + _PART], name=name)
+            (folder / f"{number}-{part}.sealed").write_bytes(encrypted)
 
 
-def opened_array(cipher: Any, folder: Path, step: int, number: int, entry: dict[str, Any]) -> np.ndarray:
-    """Returns one array of `_seal`, by its number and what the manifest says of it."""
+def decrypted_array(cipher: Any, folder: Path, step: int, number: int, entry: dict[str, Any]) -> np.ndarray:
+    """Returns one array of `_encrypt`, by its number and its entry in the manifest."""
     blank = np.empty(entry["shape"], entry["dtype"])
     parts = range(max(-(-blank.nbytes // _PART), 1))
     names = [f"{step}/{entry['path']}/{part}" for part in parts]
     try:
-        sealed = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
-        content = b"".join(cipher.open(content, name=name) for content, name in zip(sealed, names, strict=True))
-    except ValueError as error:  # the files verified: it is the key that is another
-        raise MismatchError(f"step {step} must be opened by the key that sealed it; this one is another") from error
+        encrypted = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
+        content = b"".join(cipher.decrypt(part, name=name) for part, name in zip(encrypted, names, strict=True))
+    except ValueError as error:  # the files verified, so it is the key
+        raise MismatchError(f"step {step} was encrypted with another key. Pass the key it was saved with.") from error
     return np.frombuffer(content, blank.dtype).reshape(blank.shape).copy()
 
 
 def _require_room(probe: Path, host: PyTree) -> None:
-    """Raises where the disk has no room for the arrays: in plain words, and before Orbax has begun to write them."""
+    """Raises if the disk has no room for the arrays, in plain words and before Orbax starts to write."""
     n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
     if not n_bytes or not hasattr(os, "posix_fallocate"):
         return
@@ -325,7 +309,7 @@ def _require_room(probe: Path, host: PyTree) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Returns why saving failed, in the words of the system where the store passes its code on."""
+    """Returns why saving failed, in the system's words if the store passes its code on."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
@@ -335,7 +319,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps Orbax from printing the traceback of what it raises as well: it is told once, in a line."""
+    """Keeps Orbax from also printing the traceback of what it raises."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -345,20 +329,8 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _kept(listed: dict[int, dict[str, Any]], keep: Keep) -> set[int]:
-    """Returns the steps that stay."""
-    steps = sorted(listed)
-    kept = set(steps[-keep.last :])
-    if keep.every:
-        kept |= {step for step in steps if step % keep.every == 0}
-    rated = {step: metrics[keep.best] for step, metrics in listed.items() if keep.best and keep.best in metrics}
-    if rated:
-        kept.add((max if keep.higher else min)(rated, key=lambda step: rated[step]))
-    return kept
-
-
-def on_host(state: PyTree) -> PyTree:
-    """Returns a copy on the host, that the next step of the device cannot change; typed keys as their numbers."""
+def _on_host(state: PyTree) -> PyTree:
+    """Returns a copy on the host, which the next step cannot change; typed keys as their numbers."""
 
     def copied(leaf: Any) -> np.ndarray:
         is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
@@ -375,12 +347,12 @@ def _blank(leaf: Any) -> np.ndarray:
 
 
 def _storable(array: Any) -> np.ndarray:
-    """Returns the array, or a zero in place of one without entries, which Orbax does not take."""
+    """Returns the array, or a zero in place of an empty one, which Orbax does not accept."""
     return array if array.size else np.zeros(1, array.dtype)
 
 
 def _as_key(numbers: Any, like: Any) -> Any:
-    """Returns a key again where one was saved, else the numbers."""
+    """Returns a typed key where one was saved, else the numbers."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(jnp.empty((), like.dtype)))
     return np.asarray(numbers)
@@ -404,18 +376,18 @@ def _digests(folder: Path) -> dict[str, str]:
     return made
 
 
-def _sealed(manifest: dict[str, Any]) -> str:
-    """Returns the manifest as text with its own digest: the only text that `_unsealed` takes for it."""
+def _checksummed(manifest: dict[str, Any]) -> str:
+    """Returns the manifest as text with its own digest: the only text that `_read_manifest` accepts for it."""
     text = json.dumps(manifest, sort_keys=True)
     return json.dumps({"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True)
 
 
-def _unsealed(path: Path) -> dict[str, Any]:
-    """Returns the manifest of a file; raises where a single bit of it is another."""
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Returns the manifest of a file; raises if a single bit of it differs."""
     try:
         text = path.read_text()
         manifest = json.loads(text)["manifest"]
-        if _sealed(manifest) == text:
+        if _checksummed(manifest) == text:
             return manifest
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error

@@ -9,20 +9,20 @@ _NONCE_BYTES = 12
 
 
 class DecryptionError(ValueError):
-    """A content that is altered, or was encrypted by another key or under another name; the message is one line."""
+    """Content that was altered, or encrypted with another key or under another name; the message is one line."""
 
 
 class Cipher(NamedTuple):
-    """A key that seals and opens contents; each content is bound to the name that it is sealed under.
+    """A key that encrypts and decrypts; content is bound to the name under which it was encrypted.
 
     Example:
         >>> cipher = Cipher(bytes(32))
-        >>> cipher.open(cipher.seal(b"weights", name="10/kernel"), name="10/kernel")
+        >>> cipher.decrypt(cipher.encrypt(b"weights", name="10/kernel"), name="10/kernel")
         b'weights'
-        >>> cipher.open(cipher.seal(b"weights", name="10/kernel"), name="20/kernel")
+        >>> cipher.decrypt(cipher.encrypt(b"weights", name="10/kernel"), name="20/kernel")
         Traceback (most recent call last):
         ...
-        jaxresearch.records.encryption.DecryptionError: 20/kernel must be whole and of this key; it is altered or of another.
+        jaxresearch.records.encryption.DecryptionError: 20/kernel was altered, or encrypted with another key.
 
     References:
         Dworkin (2007), Recommendation for block cipher modes of operation: Galois/Counter mode, NIST SP 800-38D.
@@ -31,50 +31,47 @@ class Cipher(NamedTuple):
 
     key: bytes
 
-    def seal(self, content: bytes, *, name: str) -> bytes:
-        """Returns the content encrypted under a nonce of its own, drawn by the operating system."""
+    def encrypt(self, content: bytes, *, name: str) -> bytes:
+        """Returns the content encrypted with a fresh nonce from the operating system."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + _aes(self.key).encrypt(nonce, content, name.encode())
 
-    def open(self, sealed: bytes, *, name: str) -> bytes:
-        """Returns the content of `seal`; raises `DecryptionError` where a bit of it, the key or the name is another."""
+    def decrypt(self, encrypted: bytes, *, name: str) -> bytes:
+        """Returns the content given to `encrypt`; raises `DecryptionError` if a bit, the key or the name differs."""
         from cryptography.exceptions import InvalidTag
 
         try:
-            return _aes(self.key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
+            return _aes(self.key).decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], name.encode())
         except (InvalidTag, ValueError) as error:
-            raise DecryptionError(f"{name} must be whole and of this key; it is altered or of another.") from error
+            raise DecryptionError(f"{name} was altered, or encrypted with another key.") from error
 
 
 def read_key(path: Path) -> Cipher:
     """Returns the cipher of a key file.
 
     Args:
-        path: A file of 32 bytes, drawn at random.
+        path: A file of 32 random bytes.
 
     Returns:
         The cipher.
 
     Raises:
-        ValueError: If the file cannot be read or is of another length, or the cryptography package is not installed.
+        ValueError: If the file cannot be read or has another length, or the cryptography package is not installed.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "key"
         >>> _ = path.write_bytes(os.urandom(32))
         >>> cipher = read_key(path)
-
-    References:
-        Dworkin (2007), as in `Cipher`.
     """
     try:
         key = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"encrypt_with must be a key file that can be read; got {path} ({error.strerror}).") from error
+        raise ValueError(f"encrypt_with must name a readable key file, got {path} ({error.strerror}).") from error
     if len(key) != _KEY_BYTES:
         raise ValueError(
-            f"encrypt_with must be a file of {_KEY_BYTES} bytes; {path} holds {len(key)}. "
-            f"Make one: head -c {_KEY_BYTES} /dev/urandom > KEYFILE"
+            f"encrypt_with must name a file of {_KEY_BYTES} bytes, got {path} with {len(key)}. "
+            f"Create one: head -c {_KEY_BYTES} /dev/urandom > KEYFILE"
         )
     _aes(key)
     return Cipher(key)

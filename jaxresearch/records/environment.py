@@ -1,10 +1,11 @@
-"""Where a run ran: versions, device, source, command."""
+"""The environment of a run: versions, devices, source, command."""
 
 import importlib.metadata
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,24 +25,20 @@ _PACKAGES = (
 _SECRET = re.compile(r"(^|[-_])(api-?key|key|token|password|passwd|secret|credentials?)($|[-_])", re.IGNORECASE)
 
 
-def environment(*, seeds: list[int]) -> dict[str, Any]:
-    """Returns what one has to know of the machine and the software to make a run again.
+def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
+    """Returns what is needed of the machine and the software to reproduce a run.
 
     Args:
         seeds: The seeds of the run.
 
     Returns:
-        Versions, backend and devices, git commit of the working directory and whether it has changes, the command
-        line, the seeds and the time (UTC). No environment variable is recorded: they may hold secrets; nor what an
-        argument says that is called a key, token, password or secret, or a URL before its @.
+        Versions, devices, git commit of the working directory and whether it has changes, the command line, the seeds and
+        the time (UTC). Environment variables may hold secrets and are not recorded; neither are the values of arguments
+        named key, token, password or secret, nor what a URL has before its @.
 
     Example:
         >>> sorted(environment(seeds=[0]))
         ['command', 'devices', 'git', 'packages', 'platform', 'python', 'seeds', 'started']
-
-    References:
-        Sandve, Nekrutenko, Taylor and Hovig (2013), Ten simple rules for reproducible computational research, PLoS
-        Comput. Biol. 9(10). https://doi.org/10.1371/journal.pcbi.1003285
     """
     import jax
 
@@ -53,7 +50,7 @@ def environment(*, seeds: list[int]) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "seeds": seeds,
+        "seeds": list(seeds),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -1,4 +1,4 @@
-"""The parameters that another run ended with, read without its experiment, and the copy of them that a run keeps."""
+"""Parameters of another run, read without its experiment, and the copy of them that a run keeps."""
 
 import functools
 import hashlib
@@ -11,35 +11,46 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxresearch.records.checkpoints import ARRAYS, CheckpointError, Checkpoints, opened_array, quiet, verify
-from jaxresearch.records.run_directory import read_json
-from jaxresearch.reports.wording import resume_command
+from jaxresearch.records.checkpoints import (
+    ARRAYS,
+    CheckpointError,
+    Checkpoints,
+    decrypted_array,
+    quiet,
+    require_key,
+    verify,
+)
+from jaxresearch.records.commands import resume_command
+from jaxresearch.records.files import read_json
 
-INITIAL = "initial"  # the folder of a run's directory that holds what it began with, where that was another's
+INITIAL = "initial"  # the folder of a run's directory with its initial parameters, if they are another run's
 INITIAL_DIGEST = "initial.json"
 _BEFORE_ALL = 0  # the step under which they are kept
 _NAME = re.compile(r"\['([^']+)'\]")
+_PARAMS = re.compile(
+    r"((?:\.inner)*\.params)(?=$|[.\[])(.*)"
+)  # algorithms.averaged and stopped keep the outcome in .inner
 
 
 def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True) -> dict[str, Any]:
-    """Returns the parameters that a run ended with, in dicts by their names, with a leading axis of seeds.
+    """Returns the final parameters of a run, in dicts by name, with a leading axis of seeds.
 
-    Every file of the state is verified before; the directory is another run's, and nothing in it is changed.
+    Every file of the state is verified first, and nothing in the directory is changed.
 
     Args:
         directory: Of the run.
-        cipher: Opens the arrays, where they are sealed; others are read without it.
-        smoke: Whether those of a smoke run will do, which has hardly learnt anything.
+        cipher: Decrypts the arrays of an encrypted run; others are read without it.
+        smoke: Whether to accept a smoke run, which has hardly learnt anything.
 
     Raises:
         CheckpointError: If there is no state, the run has not ended or is a smoke run, the state does not verify or is
-            sealed, or its parameters are not in dicts.
+            encrypted, or its parameters are not in dicts.
 
     Example:
         >>> import tempfile
         >>> from jaxresearch.training import TrainState
         >>> directory = Path(tempfile.mkdtemp())
-        >>> state = TrainState(np.zeros(1, int), {"layer": {"kernel": np.ones((1, 2))}}, {}, ())
+        >>> state = TrainState({"layer": {"kernel": np.ones((1, 2))}}, {}, ())
         >>> _ = Checkpoints(directory).write(10, state)
         >>> _ = (directory / "result.json").write_text('{"smoke": false}')  # the run has ended
         >>> read_params(directory)["layer"]["kernel"].tolist()
@@ -48,7 +59,9 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     directory = Path(directory)
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
-        raise CheckpointError(f"directory must hold the last state of a run; {directory} holds none. Train it first.")
+        raise CheckpointError(
+            f"directory must hold the final state of a run, got {directory} without any. Train it first."
+        )
     _require_ended(directory, smoke=smoke)
     folder = checkpoints.folder / str(checkpoints.steps()[-1])
     manifest = verify(folder)
@@ -56,7 +69,7 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
 
 
 def digest_of(params: dict[str, Any]) -> str:
-    """Returns the SHA-256 of parameters: of the name, type, shape and content of each array.
+    """Returns the SHA-256 of the name, type, shape and content of each array.
 
     Args:
         params: Dicts of arrays.
@@ -74,12 +87,12 @@ def digest_of(params: dict[str, Any]) -> str:
 
 
 def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = None) -> None:
-    """Writes the parameters that a run begins with into a folder of its own, so that it needs the other no more.
+    """Writes the initial parameters of a run into a folder, so that it no longer needs the run they come from.
 
     Args:
-        directory: The folder, which is there.
+        directory: The folder, which must exist.
         params: Dicts of arrays.
-        cipher: Seals the arrays, if given.
+        cipher: Encrypts the arrays, if given.
 
     Raises:
         CheckpointError: If they cannot be written; nothing is left half-written.
@@ -94,20 +107,20 @@ def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = 
     try:
         Checkpoints(directory, cipher=cipher).write(_BEFORE_ALL, _Params(params))
     except CheckpointError as error:
-        raise CheckpointError(f"parameters to begin with could not be kept in {directory}: {error}") from error
+        raise CheckpointError(f"initial parameters could not be written to {directory}: {error}") from error
 
 
 def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] | None:
-    """Returns what `keep_params` wrote, verified; None where there is nothing.
+    """Returns the parameters that `keep_params` wrote, verified; None if there are none.
 
-    What does not verify is moved to ``quarantine`` in the folder, with a warning, and counts as nothing.
+    Files that do not verify are moved to ``quarantine`` in the folder, with a warning, and count as none.
 
     Args:
         directory: The folder.
-        cipher: Opens the arrays, where they are sealed.
+        cipher: Decrypts the arrays, if they are encrypted.
 
     Raises:
-        CheckpointError: If what is there is sealed by another key, or with none where one is passed, or the reverse.
+        CheckpointError: If they are encrypted with another key or no key is passed, or if one is passed in vain.
 
     Example:
         >>> kept_params("nowhere") is None
@@ -127,7 +140,7 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
 
 
 def kept_state(directory: str | Path) -> Path:
-    """Returns the folder of the state that `keep_params` writes, whether it is there or not.
+    """Returns the folder of the state that `keep_params` writes, which need not exist.
 
     Args:
         directory: The folder that `keep_params` was given.
@@ -140,13 +153,13 @@ def kept_state(directory: str | Path) -> Path:
 
 
 class _Params(NamedTuple):
-    """The part of a state that is kept, under its name there."""
+    """The part of a state that is kept, under the name it has there."""
 
     params: dict[str, Any]
 
 
 def vocabulary_of(directory: Path) -> tuple[str, ...]:
-    """Returns the tokens that a run was trained on, by their names; none where its inputs were no tokens.
+    """Returns the names of the tokens that a run was trained on; none if its inputs were no tokens.
 
     Args:
         directory: Of the run.
@@ -158,58 +171,65 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
         >>> vocabulary_of(Path("nowhere"))
         Traceback (most recent call last):
         ...
-        ValueError: directory must be that of a run to begin with its parameters; nowhere holds no config.json.
+        ValueError: directory must be that of a run, got nowhere without a config.json.
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise ValueError(
-            f"directory must be that of a run to begin with its parameters; {directory} holds no config.json."
-        )
+        raise ValueError(f"directory must be that of a run, got {directory} without a config.json.")
     card = read_json(path).get("data_card")
     vocabulary = card.get("vocabulary", []) if isinstance(card, dict) else None
     if not isinstance(vocabulary, list):
-        raise ValueError(f"{path} must be the configuration of a run; it holds no data card that is whole. Restore it.")
+        raise ValueError(f"{path} must be the configuration of a run, but has no whole data card. Restore it.")
     return tuple(vocabulary)
 
 
 def _params_in(folder: Path, manifest: dict[str, Any], cipher: Any) -> dict[str, Any]:
-    """Returns the parameters of one state, whose files have been held against its manifest."""
+    """Returns the parameters of one state, whose files have been verified."""
     step = manifest["step"]
-    if manifest["sealed"] != (cipher is not None):
-        how = "sealed: pass its key" if manifest["sealed"] else "not sealed: leave the key out"
-        raise CheckpointError(f"step {step} of {folder.parent.parent} is {how} (--encrypt-with)")
-    numbered = {n: entry for n, entry in enumerate(manifest["arrays"]) if entry["path"].startswith(".params")}
+    require_key(f"step {step} of {folder.parent.parent}", manifest, cipher)
+    found = {n: _PARAMS.fullmatch(entry["path"]) for n, entry in enumerate(manifest["arrays"])}
+    prefix = next((match[1] for match in found.values() if match), None)
+    if prefix is None:
+        raise CheckpointError(f"step {step} of {folder.parent.parent} has no params in its state.")
+    numbered = {n: manifest["arrays"][n] for n, match in found.items() if match and match[1] == prefix}
+    names = {n: _names(numbered[n]["path"].removeprefix(prefix)) for n in numbered}
     if cipher is not None:
-        return _nested(
-            {n: opened_array(cipher, folder / ARRAYS, step, n, entry) for n, entry in numbered.items()}, numbered
-        )
-    like = _nested({n: np.empty(entry["shape"], entry["dtype"]) for n, entry in numbered.items()}, numbered)
+        arrays = {n: decrypted_array(cipher, folder / ARRAYS, step, n, entry) for n, entry in numbered.items()}
+        return _nested(arrays, names)
+    like = _nested({n: np.empty(entry["shape"], entry["dtype"]) for n, entry in numbered.items()}, names)
+    for part in reversed(prefix.split(".")[1:]):
+        like = {part: like}
     with quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        asked = ocp.args.PyTreeRestore({"params": like}, partial_restore=True)
-        return checkpointer.restore(folder / ARRAYS, args=asked)["params"]
+        restored = checkpointer.restore(folder / ARRAYS, args=ocp.args.PyTreeRestore(like, partial_restore=True))
+    return functools.reduce(lambda tree, part: tree[part], prefix.split(".")[1:], restored)
 
 
 def _require_ended(directory: Path, *, smoke: bool) -> None:
-    """Raises where a run is still under way, or a smoke run that is not wanted."""
+    """Raises if a run has not ended, or is a smoke run and these are not accepted."""
     path = directory / "result.json"
     if not path.is_file():
         raise CheckpointError(
-            f"directory must be that of a run that has ended; {directory} holds no result.json. "
-            f"Go on with: {resume_command(directory)}"
+            f"directory must be that of a run that has ended, got {directory} without a result.json. "
+            f"Resume it with: {resume_command(directory)}"
         )
     if read_json(path).get("smoke") and not smoke:
         raise CheckpointError(
-            f"parameters to begin with must be those of a whole run; {directory} is of a smoke run. Run it without --smoke."
+            f"initial parameters must come from a whole run, got {directory} of a smoke run. Run it without --smoke."
         )
 
 
-def _nested(arrays: dict[int, np.ndarray], numbered: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def _names(path: str) -> tuple[str, ...]:
+    """Returns the keys of the dicts that a path leads through."""
+    names = tuple(_NAME.findall(path))
+    if not names or "".join(f"['{name}']" for name in names) != path:
+        raise CheckpointError(f"initial parameters must be in dicts by name, got {path or 'a single array'}.")
+    return names
+
+
+def _nested(arrays: dict[int, np.ndarray], names: dict[int, tuple[str, ...]]) -> dict[str, Any]:
     """Returns arrays in dicts, by the names of their paths."""
     tree: dict[str, Any] = {}
     for number, array in arrays.items():
-        path = numbered[number]["path"].removeprefix(".params")
-        *outer, name = _NAME.findall(path) or [""]
-        if not name or "".join(f"['{part}']" for part in (*outer, name)) != path:
-            raise CheckpointError(f"parameters to begin with must be in dicts by name; {path or 'one array'} is not.")
+        *outer, name = names[number]
         functools.reduce(lambda place, part: place.setdefault(part, {}), outer, tree)[name] = array
     return tree

@@ -1,4 +1,4 @@
-"""A run or study that has ended, read back from its directory; in a notebook it shows itself."""
+"""A run or study that has ended, read back from its directory."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,21 +6,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxresearch import statistics
-from jaxresearch.records.run_directory import command_of, read_json, read_metrics, read_sealed
-from jaxresearch.reports.wording import resume_command
+from jaxresearch.records.commands import resume_command
+from jaxresearch.records.files import read_checksummed, read_json
+from jaxresearch.records.run_directory import command_of, read_metrics
 
-# What each file of a run holds at least.
+# What each file of a run holds at least. Records from before seeds were listed have their number, n_seeds.
 _HELD = {
     "config.json": ("experiment", "hyperparameters", "data_card"),
     "environment.json": ("command", "started", "devices", "platform", "packages", "git", "python"),
-    "result.json": ("experiment", "question", "n_seeds", "metrics", "claim", "seconds", "smoke"),
+    "result.json": ("experiment", "question", "metrics", "claim", "seconds", "smoke"),
 }
 
 
 class Curve(NamedTuple):
-    """The mean over seeds of a metric of the training, chunk by chunk, and the ends of its 95 % interval of Student's t.
+    """The mean over seeds of a metric at several steps of training, with the 95 % interval of Student's t.
 
-    A seed that is not finite leaves a gap; a single seed has no interval.
+    A step at which some seed is not finite has the mean nan, which leaves a gap; a single seed has no interval.
     """
 
     steps: list[int]
@@ -30,11 +31,10 @@ class Curve(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What a run or study that has ended left in its directory: the files of that name, and the lines of metrics.jsonl.
+    """What a run or study that has ended left in its directory: the files by name, and the lines of metrics.jsonl.
 
-    ``rounds`` are those of a study, but for what was set aside.
-
-    As the last value of a notebook's cell it is shown as its verdict, its table of metrics and its learning curves.
+    ``rounds`` are those of a study, without the ones that were set aside. To see it in a notebook, pass it to
+    `jaxresearch.reports.page.show`.
     """
 
     path: Path
@@ -44,43 +44,73 @@ class Recorded(NamedTuple):
     lines: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        claim = self.result["claim"]
+        return f"Recorded({str(self.path)!r}, {len(self.seeds)} seeds, claim {claim['text']!r}: {claim['verdict']})"
+
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """The settings that the result is of: those of a run, or those that a study chose."""
+        """The hyperparameters of the result: those of a run, or those that a study chose."""
         return self.result.get("hyperparameters") or self.config["hyperparameters"]
 
     @property
     def command(self) -> list[str]:
-        """The words that made it."""
+        """The words of the command that started it."""
         return self.environment["command"]
 
-    def values(self, metric: str) -> dict[int, float]:
-        """Returns a metric of the result by seed; a seed that diverged has none."""
-        values = self.result["metrics"][metric]["values"]
-        seeds = self.result.get("seeds") or range(self.result["n_seeds"])
-        return {seed: value for seed, value in zip(seeds, values, strict=True) if value is not None}
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the result, in the order of its values."""
+        return tuple(self.result["seeds"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; none where the targets are values."""
+        return tuple(self.config["data_card"].get("class_names", ()))
+
+    @property
+    def best_steps(self) -> dict[int, int]:
+        """The step of the best validation metric, by seed; empty without early stopping."""
+        steps = self.result.get("best_step") or [None] * len(self.seeds)
+        return {seed: step for seed, step in zip(self.seeds, steps, strict=True) if step is not None}
+
+    def values(self, metric: str, *index: int) -> dict[int, float]:
+        """Returns a metric of the result by seed, without seeds that diverged.
+
+        Args:
+            metric: Its name, as ``"test/accuracy"``.
+            index: The entry, for a vector or matrix metric.
+        """
+        entries = {}
+        for seed, value in zip(self.seeds, self.result["metrics"][metric]["values"], strict=True):
+            for place in index:
+                value = value[place]
+            if value is not None:
+                entries[seed] = value
+        return entries
 
     def curves(self) -> dict[str, Curve]:
-        """Returns the learning curve of each metric of the training; a study has none."""
-        lines = [line for line in self.lines if "nonfinite" not in line]
-        names = [name for name in (lines[0] if lines else {}) if name.startswith("train/")]
-        return {name: _curve(name, lines) for name in names}
+        """Returns the learning curve of each scalar metric by name, as ``train/loss`` or ``validation/loss``.
 
-    def _repr_html_(self) -> str:
-        """Returns what a notebook shows."""
-        from jaxresearch.reports.page import fragment
-
-        return fragment(self)
+        A study has none.
+        """
+        found: dict[str, list[tuple[int, np.ndarray]]] = {}
+        for line in self.lines:
+            if "nonfinite" not in line:
+                for name, values in line.items():
+                    if name.startswith(("train/", "validation/")):
+                        found.setdefault(name, []).append((line["step"], np.array(values, np.float64)))
+        return {name: _curve(points) for name, points in found.items() if points[0][1].ndim == 1}
 
 
 def read_run(path: str | Path) -> Recorded:
-    """Returns what the directory of a run or study that has ended holds; nothing of it is run, and nothing is locked.
+    """Returns what the directory of a run or study that has ended holds; nothing of it is executed or locked.
 
     Args:
         path: The directory.
 
     Raises:
-        ValueError: If the directory lacks a file of a run that has ended, or one is not whole.
+        ValueError: If the directory lacks a file of a run that has ended, or one is incomplete.
 
     Example:
         >>> read_run("nowhere")
@@ -94,31 +124,30 @@ def read_run(path: str | Path) -> Recorded:
         advice = ""
         if missing == ["result.json"]:
             is_sweep = command_of(read_json(path / "config.json")) == "sweep"
-            advice = " A sweep has its sweep.csv and sweep.png." if is_sweep else f" Go on: {resume_command(path)}"
+            advice = " A sweep has sweep.csv and sweep.png." if is_sweep else f" Resume it: {resume_command(path)}"
         raise ValueError(
             f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"
         )
     config, environment, result = (_whole(path / name) for name in _HELD)
     study = path / "study.json"
-    rounds = [made for made in read_sealed(study)["rounds"] if not made["set_aside"]] if study.exists() else []
+    rounds = [one for one in read_checksummed(study)["rounds"] if not one["set_aside"]] if study.exists() else []
     return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"), rounds)
 
 
 def _whole(path: Path) -> dict[str, Any]:
-    """Returns the content of one file of a run, after checking that it holds what such a file does."""
+    """Returns the content of one file of a run, after checking its entries."""
     content = read_json(path)
-    missing = [name for name in _HELD[path.name] if name not in content]
+    if "seeds" not in content and "n_seeds" in content:
+        content["seeds"] = list(range(content["n_seeds"]))
+    needed = (*_HELD[path.name], "seeds") if path.name == "result.json" else _HELD[path.name]
+    missing = [name for name in needed if name not in content]
     if missing:
         raise ValueError(f"{path} must be that of a run; it holds no {missing[0]}. Restore it.")
     return content
 
 
-def _curve(name: str, lines: list[dict[str, Any]]) -> Curve:
-    """Returns one curve."""
-    values = [np.array(line[name], np.float64) for line in lines]
-    whole = (len(of_seeds) > 1 and bool(np.isfinite(of_seeds).all()) for of_seeds in values)
-    ends = [
-        statistics.t_interval(v) if is_whole else (np.nan, np.nan) for v, is_whole in zip(values, whole, strict=True)
-    ]
-    means = [float(of_seeds.mean()) for of_seeds in values]
-    return Curve([line["step"] for line in lines], means, [low for low, _ in ends], [high for _, high in ends])
+def _curve(points: list[tuple[int, np.ndarray]]) -> Curve:
+    """Returns the curve through values of all seeds at several steps."""
+    ends = [statistics.t_interval(values) for _, values in points]
+    means = [float(values.mean()) for _, values in points]
+    return Curve([step for step, _ in points], means, [low for low, _ in ends], [high for _, high in ends])

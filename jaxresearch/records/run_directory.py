@@ -1,11 +1,9 @@
-"""The directory of one run: what was asked, where it ran, how it went, what came out."""
+"""The directory of a run, sweep or study: its configuration, its environment, its progress and its result."""
 
 import csv
 import fcntl
-import hashlib
 import io
 import json
-import math
 import os
 import platform
 import shutil
@@ -15,22 +13,38 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxresearch.records.files import (
+    digest_of_json,
+    json_types,
+    make_folder,
+    read_json,
+    sync,
+    write_file,
+)
+
+SWEEP_TABLE = "sweep.csv"
+TRIALS = "trials.json"
+STUDY = "study.json"
+_METRICS = "metrics.jsonl"
+_LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last: the command has ended
+_PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints/[0-9]*")
+_CHANGEABLE = ("directory", "save_every", "encrypt_with", "track", "study.rounds", "study.seconds")
+_MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
-_LONGEST = 60  # letters of a value in a message
-_EXACT = ("axes", "best", "hyperparameters")
+_LONGEST = 60  # characters of a value in a message
 
 
 class RunDirectory:
     """A directory with ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and ``result.json``.
 
     A file is either whole or not there: each is written beside its place, synced, and renamed. One process at a time may
-    use a directory; its lock ends with the process, however that ends.
+    use a directory; its lock ends with the process, however that ends. A context manager, which releases the lock.
 
     Args:
-        path: Where to make it; a directory that is there already has to be empty.
+        path: Where to create it; an existing directory must be empty.
 
     Raises:
-        FileExistsError: If the path is a file, or a directory with something in it.
+        FileExistsError: If the path is a file, or a directory that is not empty.
         PermissionError: If it cannot be written.
         BusyError: If another process uses it.
 
@@ -50,7 +64,7 @@ class RunDirectory:
 
     def __init__(self, path: Path):
         if path.exists() and not (path.is_dir() and all(_is_ours(entry.name) for entry in path.iterdir())):
-            raise FileExistsError(f"directory must be new or empty; got {path}. Name another one with --directory.")
+            raise FileExistsError(f"directory must be new or empty, got {path}. Name another with --directory.")
         self._made: list[Path] | None = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -59,27 +73,32 @@ class RunDirectory:
             raise
         except OSError as error:
             raise PermissionError(
-                f"directory must be one that can be written; got {path} ({error.strerror}). "
-                "Name another one with --directory."
+                f"directory must be writable, got {path} ({error.strerror}). Name another with --directory."
             ) from error
         self.path = path
 
     @classmethod
     def again(cls, path: Path) -> "RunDirectory":
-        """Returns a directory that is there already, to go on with."""
+        """Returns an existing directory, to resume from."""
         directory = cls.__new__(cls)
         directory.path, directory._made, directory._lock = path, None, _locked(path)
         return directory
 
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Lets other processes use the directory; the end of this one does the same."""
+        """Releases the lock, as the end of the process does."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     @property
     def is_new(self) -> bool:
-        """Whether this process made it."""
+        """Whether this process created it."""
         return self._made is not None
 
     def read(self, name: str) -> dict[str, Any]:
@@ -88,15 +107,15 @@ class RunDirectory:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one JSON file, whole or not at all."""
-        self.write_text_file(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+        self.write_text_file(name, json.dumps(json_types(content), indent=2, allow_nan=False) + "\n")
 
-    def write_sealed(self, name: str, content: dict[str, Any]) -> None:
-        """Writes one JSON file with the SHA-256 of what it holds, whole or not at all."""
-        plain = _plain(content)
-        self.write(name, {"sha256": _digest(plain), **content})
+    def write_checksummed(self, name: str, content: dict[str, Any]) -> None:
+        """Writes one JSON file with the SHA-256 of its content, whole or not at all."""
+        content = json_types(content)
+        self.write(name, {"sha256": digest_of_json(content), **content})
 
     def add_environment(self, environment: dict[str, Any]) -> None:
-        """Writes ``environment.json``; what is there already stays first, and this is one more under ``resumed``."""
+        """Writes ``environment.json``; the first entry stays, and later ones are appended to ``resumed``."""
         name = "environment.json"
         if (self.path / name).is_file():
             first = self.read(name)
@@ -116,49 +135,49 @@ class RunDirectory:
         write_file(self.path / name, text.encode())
 
     def write_arrays(self, name: str, tree: Any, *, cipher: Any = None) -> str:
-        """Returns the name of one .npz file that now holds the arrays of a tree by their paths; sealed, it ends in .sealed."""
+        """Writes the arrays of a tree by their paths and returns the file's name: .npz, or .npz.sealed with a cipher."""
         named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **named)
         if cipher is None:
             write_file(self.path / name, content.getvalue())
             return name
-        write_file(self.path / f"{name}.sealed", cipher.seal(content.getvalue(), name=name))
+        write_file(self.path / f"{name}.sealed", cipher.encrypt(content.getvalue(), name=name))
         return f"{name}.sealed"
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to ``metrics.jsonl``."""
         self._has_metrics = True
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+        with open(self.path / _METRICS, "a") as file:
+            file.write(json.dumps(json_types(line), allow_nan=False) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """Returns what ``metrics.jsonl`` tells of losses that were not finite."""
+        """Returns the events of ``metrics.jsonl``: steps that were not finite."""
         return [event for line in self.metrics() for event in line.get("nonfinite", [])]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of ``metrics.jsonl``."""
-        return read_metrics(self.path / "metrics.jsonl")
+        return read_metrics(self.path / _METRICS)
 
     def cut_metrics(self, step: int) -> None:
-        """Drops the lines of ``metrics.jsonl`` beyond a step, and one that was not written whole."""
-        path = self.path / "metrics.jsonl"
+        """Drops the lines of ``metrics.jsonl`` beyond a step, and a line that was not written whole."""
+        path = self.path / _METRICS
         if path.exists():
             lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
             self.write_text_file(path.name, "".join(line for line in lines if json.loads(line)["step"] <= step))
 
     @property
-    def has_metrics(self) -> bool:
-        """Whether anything of the training was recorded, be the directory removed since."""
-        return self._has_metrics or (self.path / "metrics.jsonl").exists()
+    def has_progress(self) -> bool:
+        """Whether anything was recorded that can be resumed, even if the directory was removed since."""
+        return self._has_metrics or any(next(self.path.glob(pattern), None) for pattern in _PROGRESS)
 
     def folder(self, name: str) -> Path:
-        """Returns a folder of this name, made if it is not there."""
+        """Returns a folder of this name, created if it is not there."""
         make_folder(self.path / name)
         return self.path / name
 
     def remove(self, name: str) -> None:
-        """Removes one folder, renamed first, so that no half of it is taken for the whole."""
+        """Removes one folder, renamed first, so that no half of it is mistaken for the whole."""
         if (self.path / name).exists():
             trash = self.path / f".trash-{name}"
             if trash.exists():
@@ -168,108 +187,111 @@ class RunDirectory:
             shutil.rmtree(trash)
 
     def discard(self) -> None:
-        """Removes what was made: a run that could not begin leaves nothing behind. What others put there stays."""
+        """Removes what this process created: a run that could not start leaves nothing behind."""
         if not self.path.is_dir():
             return self.close()
         for entry in list(self.path.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        self.close()  # not before: another process would begin in what is being removed
+        self.close()  # not before: another process could start in a directory that is being removed
         for folder in self._made or []:
             try:
                 folder.rmdir()
-            except OSError:  # not empty: another run began in it meanwhile
+            except OSError:  # not empty: another run started in it meanwhile
                 break
 
 
 class BusyError(ValueError):
-    """A directory that another process uses; the message is one line."""
+    """Another process uses the directory; the message is one line."""
+
+
+class EndedError(ValueError):
+    """The run, sweep or study in a directory has ended; the message is one line."""
+
+
+def open_directory(path: Path, config: dict[str, Any], environment: dict[str, Any]) -> RunDirectory:
+    """Returns a new directory, or an existing one of the same configuration that has not ended, to resume from.
+
+    ``config.json`` and ``environment.json`` are written before anything is trained.
+
+    Args:
+        path: The directory.
+        config: What was asked for, ``experiment`` included.
+        environment: As of `environment`; a resumed directory keeps its first.
+
+    Raises:
+        ValueError: If the directory holds another experiment, command or configuration.
+        EndedError: If nothing is left to do.
+        BusyError: If another process uses it.
+        OSError: If it cannot be created or written.
+    """
+    if (path / "config.json").is_file():
+        recorded = read_json(path / "config.json")
+        _require_same(path, recorded, config)
+        directory = RunDirectory.again(path)
+    else:
+        directory = RunDirectory(path)
+    try:
+        directory.write("config.json", config)
+        directory.add_environment(environment)
+    except BaseException:  # a signal too
+        if directory.is_new:
+            directory.discard()
+        raise
+    return directory
+
+
+def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises if a directory belongs to another experiment, command or configuration, or has nothing left to do."""
+    asked, kind = command_of(config), command_of(recorded)
+    if (kind, recorded.get("experiment")) != (asked, config["experiment"]):
+        raise ValueError(
+            f"directory {path} holds a {kind} of {recorded.get('experiment')}, not a {asked} of {config['experiment']}. "
+            "Name another with --directory."
+        )
+    may_change = {*_CHANGEABLE}
+    if None in (recorded.get("encrypt_with"), config.get("encrypt_with")):
+        may_change.discard("encrypt_with")  # a key file may have moved, but what is encrypted stays encrypted
+    changes = {key: values for key, values in differences(recorded, config).items() if key not in may_change}
+    if changes:
+        shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
+        more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
+        raise ValueError(
+            f"directory {path} holds another {asked}; these settings differ: {', '.join(shown)}{more}. "
+            "Name another with --directory."
+        )
+    if (path / _LAST[asked]).is_file():
+        story = "study.md" if asked == "study" else _LAST[asked]
+        raise EndedError(f"the {asked} in {path} has ended. Read its {story}, or name another --directory.")
 
 
 def command_of(config: dict[str, Any]) -> str:
-    """Returns the command that a configuration is of: run, sweep or study."""
+    """Returns the command of a configuration: run, sweep or study."""
     return "study" if "study" in config else "sweep" if "axes" in config else "run"
 
 
 def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:
-    """Returns the entries of a configuration that are not as in the content: what is on record and what was asked.
-
-    The keys are those of nested entries, joined by dots.
-    """
-    recorded, asked = _flat(config), _flat(_plain(content))
+    """Returns the entries in which a recorded configuration differs from the content asked for, by dotted key."""
+    recorded, asked = _flat(config), _flat(json_types(content))
     return {
-        key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked"
+        key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked for"
         for key in sorted(recorded.keys() | asked)
         if recorded.get(key) != asked.get(key)
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns the entries of one JSON file of a directory, which may be another process's."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} must be whole JSON; it is not ({error}). Restore it.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold entries by name; it holds {json.dumps(content)[:20]}. Restore it.")
-    return content
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Returns the content of a file that `RunDirectory.write_sealed` wrote; raises where a digit of it is another."""
-    content = read_json(path)
-    if content.pop("sha256", None) != _digest(content):
-        raise ValueError(
-            f"{path} must have the SHA-256 that it holds; it was altered. Restore it, or name another --directory."
-        )
-    return content
-
-
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of ``metrics.jsonl``; none where it is not there, as in a study."""
+    """Returns the lines of ``metrics.jsonl``; none without the file, as in a study."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Writes one file, whole or not at all: beside its place, synced, and renamed."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_bytes(content)
-        sync(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder if it is not there, and syncs its parent, which it does not make."""
-    if not path.is_dir():
-        path.mkdir(exist_ok=True)
-        sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Brings one file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _short(value: Any) -> str:
-    """Returns a value as text of one line's size."""
+    """Returns a value as text that fits into a message."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _digest(content: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a content in JSON's types."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 def _locked(path: Path) -> int:
-    """Returns the lock of a directory, held until it is closed or the process ends; what a dead process left is no lock."""
+    """Returns the lock of a directory, held until it is closed or the process ends; a dead process holds none."""
     lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -277,8 +299,7 @@ def _locked(path: Path) -> int:
         holder = os.read(lock, 200).decode(errors="replace").strip() or "another process"
         os.close(lock)
         raise BusyError(
-            f"directory must be used by one process at a time; {path} is used by {holder}. Wait for it, or name another "
-            "one with --directory."
+            f"directory {path} is used by {holder}. Wait for it, or name another with --directory."
         ) from None
     os.ftruncate(lock, 0)
     os.write(lock, f"process {os.getpid()} on {platform.node()}\n".encode())
@@ -286,7 +307,7 @@ def _locked(path: Path) -> int:
 
 
 def _is_ours(name: str) -> bool:
-    """Returns whether a file is one that a process leaves which was killed before it had recorded anything."""
+    """Returns whether a process that was killed before it recorded anything leaves a file of this name."""
     return name == _LOCK or (name.startswith(".") and name.endswith(".new"))
 
 
@@ -299,30 +320,7 @@ def _flat(content: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _shortest(value: float) -> float:
-    """Returns a number in full, or, if float32 holds it exactly, with the digits that tell it from any other float32."""
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    return float(str(single)) if float(single) == value else value
-
-
 def _cell(value: Any) -> Any:
     """Returns the value as a cell of a table."""
-    plain = _plain(value)
-    return "x".join(map(str, plain)) if isinstance(plain, list) else "" if plain is None else plain
-
-
-def _plain(value: Any, *, exact: bool = False) -> Any:
-    """Returns the value in JSON's types; a number that is not finite becomes null.
-
-    What is given to a run stands to its last digit; what is measured, in the digits of its float32.
-    """
-    if isinstance(value, dict):
-        return {str(name): _plain(entry, exact=exact or name in _EXACT) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry, exact=exact) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist(), exact=exact)
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else value if exact else _shortest(value)
-    return str(value) if isinstance(value, Path) else value
+    cell = json_types(value)
+    return "x".join(map(str, cell)) if isinstance(cell, list) else "" if cell is None else cell

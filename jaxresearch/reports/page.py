@@ -1,4 +1,4 @@
-"""Pages of runs: self-contained HTML, for a screen of any width, light or dark; and what a notebook shows."""
+"""Pages of runs: self-contained HTML for any screen width, light or dark; and the display of a run in a notebook."""
 
 import shlex
 from pathlib import Path
@@ -7,34 +7,44 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.data import DataCard
-from jaxresearch.records.recorded import Recorded
+from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
 
 _MOST_WRONG = 12
+_MOST_DRAWN = 100  # rows or columns of a matrix
 _PAGES = Path(__file__).parent / "pages"
+
+
+class Html(str):
+    """Text that a notebook displays as HTML."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
 
 
 def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
     """Returns the page of a run or study.
 
     Args:
-        run: What is recorded.
-        predicted: What `of_predictions` gives, or ``{"missing": [why there is none]}``.
+        run: The record.
+        predicted: What `of_predictions` returns, or ``{"missing": [the reasons]}``.
     """
     gain, metric = run.result.get("gain"), run.result["claim"]["metric"].removeprefix("test/")
     plain, chosen = run.config["hyperparameters"], run.hyperparameters
     return _rendered(
         "report.html",
         result=run.result,
-        metrics=wording.metric_rows(run.result),
+        metrics=wording.metric_rows(run.result, run.class_names),
+        best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
         rounds=wording.round_rows(run.rounds, metric, plain=plain, chosen=chosen),
         tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
-        again=shlex.join(run.command),
+        command=shlex.join(run.command),
         curves=_curves({"": run}),
-        confusion=plots.confusion(predicted["counts"], predicted["class_names"]) if "counts" in predicted else None,
+        matrices=_matrices(run),
+        confusion=_of_confusion(run, predicted) if "counts" in predicted else None,
         wrong=predicted.get("wrong", []),
         missing=predicted["missing"],
     )
@@ -47,28 +57,37 @@ def comparison_page(comparison: Comparison) -> str:
         "compare.html",
         comparison=comparison,
         headings=FIGURE_HEADINGS,
+        best=[(path, line) for path, run in runs.items() if (line := wording.best_line(run.result))],
         curves=_curves(runs),
         data=_of_card(comparison.runs[0]),
         environments=[(path, _of_environment(run)[1], shlex.join(run.command)) for path, run in runs.items()],
     )
 
 
-def fragment(run: Recorded) -> str:
-    """Returns the verdict, the metrics and the curves of a run, to stand within another page."""
-    metrics = wording.metric_rows(run.result)
-    return _rendered("result.html", result=run.result, metrics=metrics, curves=_curves({"": run}))
+def show(run: Recorded) -> Html:
+    """Returns the verdict, the metrics and the learning curves of a run; a notebook displays it as the value of a cell.
+
+    Example:
+        >>> from jaxresearch import records
+        >>> show(records.read_run("runs/mnist"))  # doctest: +SKIP
+    """
+    metrics, best = wording.metric_rows(run.result, run.class_names), wording.best_line(run.result)
+    curves, matrices = _curves({"": run}), _matrices(run)
+    return Html(
+        _rendered("result.html", result=run.result, metrics=metrics, best=best, curves=curves, matrices=matrices)
+    )
 
 
 def of_predictions(
     logits: np.ndarray, targets: np.ndarray, asked: np.ndarray, card: DataCard, *, images: np.ndarray | None
 ) -> dict[str, Any]:
-    """Returns the confusion matrix and the images that are most confidently taken for another class.
+    """Returns the confusion matrix and the images whose wrong predictions are most confident, as `page` takes them.
 
     Args:
         logits: ``(seeds, examples, classes)``.
-        targets: ``(seeds, examples)``, their classes.
-        asked: ``(seeds, examples)``, whether they count.
-        card: Names the classes.
+        targets: ``(seeds, examples)``, integer classes.
+        asked: ``(seeds, examples)``, whether an example counts.
+        card: The data card, which names the classes.
         images: The examples as collected, the same for all seeds, if they are images.
     """
     n = card.n_classes
@@ -85,13 +104,13 @@ def of_predictions(
     if images is not None and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
         for place in places:
             taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
-            said = f"example {place}: {taken} ({100 * certain[place]:.1f} %), is {true}"
+            said = f"example {place}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
             wrong.append({"uri": plots.image_uri(images[place]), "said": said})
     return {"counts": counts.mean(axis=0), "class_names": card.class_names, "wrong": wrong, "missing": []}
 
 
 def _rendered(name: str, **values: Any) -> str:
-    """Returns one of the templates filled; all text is escaped but the drawings, which are our own."""
+    """Returns a template filled in; all text is escaped except our own drawings."""
     import jinja2
     from markupsafe import Markup
 
@@ -102,10 +121,43 @@ def _rendered(name: str, **values: Any) -> str:
 
 
 def _curves(runs: dict[str, Recorded]) -> list[str]:
-    """Returns a drawing of each metric of the training that all of these runs have, with a line a run."""
-    of_runs = {label: run.curves() for label, run in runs.items()}
-    names = [name for name in next(iter(of_runs.values())) if all(name in curves for curves in of_runs.values())]
-    return [plots.curves(name, {label: curves[name] for label, curves in of_runs.items()}) for name in names]
+    """Returns a drawing of each metric that all of these runs recorded during training, with the parts of all runs."""
+    of_runs: dict[str, dict[str, dict[str, Curve]]] = {label: {} for label in runs}
+    for label, run in runs.items():
+        for name, curve in run.curves().items():
+            part, _, metric = name.partition("/")
+            of_runs[label].setdefault(metric, {})[part] = curve
+    best = {label: float(np.mean([*run.best_steps.values()])) for label, run in runs.items() if run.best_steps}
+    shared = [metric for metric in next(iter(of_runs.values())) if all(metric in of_run for of_run in of_runs.values())]
+    return [
+        plots.curves(metric, {label: of_run[metric] for label, of_run in of_runs.items()}, best=best)
+        for metric in shared
+    ]
+
+
+def _matrices(run: Recorded) -> list[tuple[str, str, str | None]]:
+    """Returns name, shape and drawing of each matrix metric, without a drawing where it is too large.
+
+    A matrix with a row and a column per class is drawn as a confusion matrix.
+    """
+    drawings, n = [], len(run.class_names)
+    for name, summary in run.result["metrics"].items():
+        shape = wording.shape_of(summary)
+        if len(shape) > 1:
+            means, drawn = np.array(summary["mean"], np.float64), None
+            if len(shape) == 2 and max(shape) <= _MOST_DRAWN:
+                drawn = plots.confusion(means, run.class_names) if shape == (n, n) else plots.matrix(name, means)
+            drawings.append((name, wording.shape_text(shape), drawn))
+    return drawings
+
+
+def _of_confusion(run: Recorded, predicted: dict[str, Any]) -> str | None:
+    """Returns a drawing of the predicted counts, unless a metric of the run holds them already."""
+    counts = predicted["counts"]
+    for summary in run.result["metrics"].values():
+        if wording.shape_of(summary) == counts.shape and np.allclose(np.array(summary["mean"], np.float64), counts):
+            return None
+    return plots.confusion(counts, predicted["class_names"])
 
 
 def _of_card(run: Recorded) -> list[tuple[str, Any]]:
@@ -120,14 +172,14 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
 
 
 def _of_environment(run: Recorded) -> tuple[str, list[tuple[str, Any]]]:
-    """Returns the title and the lines of where a run was made."""
+    """Returns the title and the lines of the environment of a run."""
     environment = run.environment
     git = environment["git"] or {}
     lines = [
         ("started", environment["started"]),
         ("devices", ", ".join(environment["devices"])),
         ("platform", environment["platform"]),
-        ("commit", f"{git.get('commit', 'none')}{' with changes' if git.get('dirty') else ''}"),
+        ("commit", f"{git.get('commit', 'none')}{' with uncommitted changes' if git.get('dirty') else ''}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
         ("seconds", ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run.result["seconds"].items())),
         ("python", environment["python"]),

@@ -1,10 +1,10 @@
-"""Pictures of results: as files, and as elements of a page."""
+"""Plots of results: as files, and as elements of a page."""
 
 import base64
 import html
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxresearch.records.recorded import Curve
 
-_MOST_LINES = 8  # more cannot be told apart
+_MOST_LINES = 8  # more cannot be distinguished
 
 
 def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[Any]], metric: str) -> None:
@@ -20,9 +20,9 @@ def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[A
 
     Args:
         path: The PNG file to write.
-        rows: One dict a setting: the fields, ``metric``, ``metric_low`` and ``metric_high`` (None where there is none).
+        rows: One dict per configuration: the fields, ``metric``, ``metric_low`` and ``metric_high`` (None if undefined).
         axes: The values of each swept field.
-        metric: What to draw.
+        metric: The metric to draw.
     """
     import matplotlib
 
@@ -55,42 +55,90 @@ def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[A
     panel.grid(alpha=0.3)
     if others and lines:
         hidden = len(lines) - _MOST_LINES
-        panel.legend(fontsize=8, title=f"{hidden} more are not drawn" if hidden > 0 else None)
+        panel.legend(fontsize=8, title=f"{hidden} more not drawn" if hidden > 0 else None)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-_INK = "#010203"  # stands for the colour of the page's text, which is dark on light or light on dark
+_INK = "#010203"  # stands for the text colour of the page, which is dark on light or light on dark
+# Each has a contrast of at least 3 to 1 with white and with black, as graphics need (WCAG 2.2, 1.4.11).
+_COLOURS = ("#2f7fd6", "#d9660f", "#2e9e4f", "#b45fd0", "#c9403a", "#8a7a1f", "#168f9c", "#d0508f")
+_STYLES = {"train": ("-", "o"), "validation": ("--", "s")}
+_LONGEST = 50  # letters of a label
+_MARK: dict[str, Any] = {"linewidth": 0.8, "linestyle": ":"}
 
 
-def curves(name: str, of_runs: dict[str, Curve]) -> str:
-    """Returns an SVG element with the mean of a metric against steps, and its interval as a band, for each run by its label."""
+def curves(name: str, of_runs: dict[str, dict[str, Curve]], *, best: dict[str, float] | None = None) -> str:
+    """Returns an SVG element with the learning curves of a metric: means as lines, intervals as bands.
+
+    Args:
+        name: The metric.
+        of_runs: For each run, by its label, the curve of each part, ``"train"`` or ``"validation"``. The label of a single
+            run is not shown: its parts differ in colour. Several runs differ in colour, and their parts in line style.
+        best: The mean best step of runs, by label; each is marked by a vertical line.
+    """
+    parts = [part for part in _STYLES if any(part in of_run for of_run in of_runs.values())]
+    is_single, marks = len(of_runs) == 1, best or {}
 
     def draw(plt: Any) -> Any:
         figure, panel = plt.subplots(figsize=(4.6, 3), layout="constrained")
-        for label, curve in of_runs.items():
-            panel.plot(curve.steps, curve.mean, marker="o", markersize=3, label=label)
-            panel.fill_between(curve.steps, curve.low, curve.high, alpha=0.25, linewidth=0)
-        panel.set_ylim(*_seen(of_runs))
+        for i, (label, of_run) in enumerate(of_runs.items()):
+            for part, curve in of_run.items():
+                colour = _COLOURS[(list(_STYLES).index(part) if is_single else i) % len(_COLOURS)]
+                _draw_curve(panel, curve, colour=colour, style=_STYLES[part])
+            if label in marks:
+                panel.axvline(marks[label], color=_INK if is_single else _COLOURS[i % len(_COLOURS)], **_MARK)
+        panel.set_ylim(*_seen([curve for of_run in of_runs.values() for curve in of_run.values()]))
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("step")
         panel.spines[["top", "right"]].set_visible(False)
-        if len(of_runs) > 1:
-            panel.legend(fontsize=8, framealpha=0)
+        _add_legend(plt, figure, [] if is_single else list(of_runs), parts, has_marks=bool(marks))
         return figure
 
     ends = "; ".join(
-        f"{label + ' ' if label else ''}from {curve.mean[0]:.4g} at step {curve.steps[0]:,} to {curve.mean[-1]:.4g} at step "
-        f"{curve.steps[-1]:,}"
-        for label, curve in of_runs.items()
+        f"{part if is_single else f'{label}, {part}'} from {curve.mean[0]:.4g} at step {curve.steps[0]:,} to "
+        f"{curve.mean[-1]:.4g} at step {curve.steps[-1]:,}"
+        for label, of_run in of_runs.items()
+        for part, curve in of_run.items()
     )
     return _svg(draw, name=name, said=f"Line chart of {name}, mean over runs with interval: {ends}.")
 
 
-def _seen(of_runs: dict[str, Curve]) -> tuple[float | None, float | None]:
-    """Returns the ends of the vertical axis: bands of few seeds are wide, and may not press the curves flat."""
-    means = np.array([value for curve in of_runs.values() for value in curve.mean])
-    ends = np.array([value for curve in of_runs.values() for value in (*curve.low, *curve.high)])
+def _add_legend(plt: Any, figure: Any, runs: list[str], parts: list[str], *, has_marks: bool) -> None:
+    """Adds a legend below the panel: a line for the parts and the best step, and one for each of several runs."""
+    handles = []
+    for part in parts:
+        line, marker = _STYLES[part]
+        colour = _INK if runs else _COLOURS[list(_STYLES).index(part)]
+        handles.append(plt.Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=3, label=part))
+    if has_marks:
+        handles.append(plt.Line2D([], [], color=_INK, label="best step", **_MARK))
+    options = {"fontsize": 8, "frameon": False}
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), **options)
+    if runs:
+        figure.set_figheight(figure.get_figheight() + 0.2 * (1 + len(runs)))
+        colours = [
+            plt.Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=_short(run)) for i, run in enumerate(runs)
+        ]
+        figure.legend(handles=colours, loc="outside upper left", **options)
+
+
+def _short(label: str) -> str:
+    """Returns a label that fits the width of a panel: the end of a long path."""
+    return label if len(label) <= _LONGEST else f"\N{HORIZONTAL ELLIPSIS}{label[1 - _LONGEST :]}"
+
+
+def _draw_curve(panel: Any, curve: Curve, *, colour: str, style: tuple[str, str]) -> None:
+    """Draws the mean as a line and the interval as a band."""
+    line, marker = style
+    panel.plot(curve.steps, curve.mean, color=colour, linestyle=line, marker=marker, markersize=3)
+    panel.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _seen(drawn: list[Curve]) -> tuple[float | None, float | None]:
+    """Returns the limits of the vertical axis: the wide bands of few seeds must not flatten the curves."""
+    means = np.array([value for curve in drawn for value in curve.mean])
+    ends = np.array([value for curve in drawn for value in (*curve.low, *curve.high)])
     means, ends = means[np.isfinite(means)], ends[np.isfinite(ends)]
     if not len(means) or np.ptp(means) == 0:
         return None, None
@@ -101,38 +149,62 @@ def _seen(of_runs: dict[str, Curve]) -> tuple[float | None, float | None]:
     return float(low - margin), float(high + margin)
 
 
-def confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> str:
+def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns an SVG element with the counts of targets (rows) against predictions (columns)."""
-    size, shares = min(0.55 * len(class_names) + 1.5, 12), counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    off = counts - np.diag(np.diag(counts))
+    row, column = divmod(int(np.argmax(off)), len(class_names))
+    said = (
+        f"Confusion matrix of {len(class_names)} classes; the most frequent error is {class_names[row]} predicted as "
+        f"{class_names[column]}: {off[row, column]:.0f} times, mean over runs."
+    )
+    names = class_names, class_names
+    return _matrix(counts, names, name="confusion", labels=("predicted", "target"), off=_COLOURS[4], said=said)
+
+
+def matrix(name: str, values: np.ndarray) -> str:
+    """Returns an SVG element with a matrix metric; its rows and columns are numbered."""
+    said = f"Matrix {name} of shape {values.shape[0]} x {values.shape[1]}, mean over runs."
+    names = tuple([str(i) for i in range(length)] for length in values.shape)
+    return _matrix(values, (names[0], names[1]), name=name, labels=("column", "row"), off=_COLOURS[0], said=said)
+
+
+def _matrix(
+    values: np.ndarray,
+    names: tuple[Sequence[str], Sequence[str]],
+    *,
+    name: str,
+    labels: tuple[str, str],
+    off: str,
+    said: str,
+) -> str:
+    """Returns an SVG element with a matrix; the shade of a cell is the root of its fraction of the row.
+
+    ``off`` is the colour off the diagonal, ``labels`` are those of the horizontal and the vertical axis.
+    """
+    sizes = np.abs(np.nan_to_num(values))
+    shades = np.sqrt(sizes / (sizes.sum(axis=1, keepdims=True) + (sizes.sum(axis=1, keepdims=True) == 0)))
+    width, height = (min(0.55 * length + 1.5, 12) for length in values.shape[::-1])
+    digits = ".0f" if np.nanmax(sizes, initial=0) >= 10 else ".2f"
 
     def draw(plt: Any) -> Any:
-        figure, panel = plt.subplots(figsize=(size, size), layout="constrained")
-        for row, column in np.ndindex(*counts.shape):
-            shade = float(np.sqrt(shares[row, column]))  # so that the rare ones can be seen
-            colour = "tab:blue" if row == column else "tab:red"
-            panel.add_patch(
-                plt.Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, alpha=0.8 * shade, linewidth=0)
-            )
-            if len(class_names) <= 20:
-                panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=7)
-        ends = (-0.5, len(class_names) - 0.5)
-        panel.set(xlim=ends, ylim=ends[::-1], xlabel="predicted", ylabel="is", aspect="equal")
-        if len(class_names) <= 40:
-            panel.set_xticks(range(len(class_names)), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
-            panel.set_yticks(range(len(class_names)), class_names)
+        figure, panel = plt.subplots(figsize=(width, height), layout="constrained")
+        for row, column in np.ndindex(*values.shape):
+            corner, colour = (column - 0.5, row - 0.5), _COLOURS[0] if row == column else off
+            panel.add_patch(plt.Rectangle(corner, 1, 1, color=colour, alpha=0.8 * shades[row, column], linewidth=0))
+            if max(values.shape) <= 20:
+                panel.text(column, row, f"{values[row, column]:{digits}}", ha="center", va="center", fontsize=7)
+        panel.set(xlim=(-0.5, values.shape[1] - 0.5), ylim=(values.shape[0] - 0.5, -0.5), aspect="equal")
+        panel.set(xlabel=labels[0], ylabel=labels[1])
+        if max(values.shape) <= 40:
+            panel.set_xticks(range(len(names[1])), names[1], rotation=90 if max(map(len, names[1])) > 3 else 0)
+            panel.set_yticks(range(len(names[0])), names[0])
         return figure
 
-    off = counts - np.diag(np.diag(counts))
-    worst = np.unravel_index(int(np.argmax(off)), off.shape)
-    said = (
-        f"Confusion matrix of {len(class_names)} classes; most often {class_names[worst[0]]} is taken for "
-        f"{class_names[worst[1]]}: {off[worst]:.0f} times on average over runs."
-    )
-    return _svg(draw, name="confusion", said=said)
+    return _svg(draw, name=name, said=said)
 
 
 def image_uri(pixels: np.ndarray) -> str:
-    """Returns an image, ``(height, width)`` or with an axis of 1 or 3 colours, as a data URI of a PNG."""
+    """Returns an image, ``(height, width)`` or with 1 or 3 channels, as the data URI of a PNG."""
     from PIL import Image
 
     image = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
@@ -145,7 +217,7 @@ def image_uri(pixels: np.ndarray) -> str:
 
 
 def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
-    """Returns a figure as an element of a page, in the page's own font and colour, with what a reader who cannot see is told."""
+    """Returns a figure as an element of a page, in its font and text colour, with a description for screen readers."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -160,6 +232,6 @@ def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
     element = text[text.index("<svg") :].replace(_INK, "currentColor")
     width, height = (float(size) for size in re.findall(r'(?:width|height)="([0-9.]+)pt"', element)[:2])
     element = re.sub(r'(width|height)="[0-9.]+pt" ?', "", element, count=2)
-    # Panels are as wide as drawn, or as the page where that is narrower.
+    # A panel is as wide as drawn, or as the page if that is narrower.
     style = f"flex:1 1 16rem;max-width:{width:.0f}pt;aspect-ratio:{width:.0f}/{height:.0f}"
     return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(said)}" style="{style}"', 1)

@@ -1,22 +1,38 @@
-"""Figures and settings in a few words: as the command line, the pages and a notebook tell them."""
+"""Metrics and settings as text: what the command line, the pages and a notebook show."""
 
-import shlex
 import unicodedata
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxresearch import statistics
+from jaxresearch.records.commands import flag as flag  # re-exported until the command line imports it from there
+from jaxresearch.records.commands import resume_command as resume_command
+from jaxresearch.records.commands import words_of as words_of
+
+_MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
-def resume_command(path: Path) -> str:
-    """Returns what to type to go on with a directory."""
-    return f"jaxresearch resume {shlex.quote(str(path))}"
+class MatrixTable(NamedTuple):
+    """A matrix metric as a table of text: the mean of each entry over seeds."""
+
+    name: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+class Entry(NamedTuple):
+    """A number of a result by its name: a scalar metric, or one entry of a vector metric, ``test/recall[cat]``."""
+
+    name: str
+    metric: str
+    place: tuple[int, ...]
+    summary: dict[str, Any]
 
 
 def printable(text: str) -> str:
-    """Returns a text without control characters, but for line ends and tabs: a terminal would obey what a model writes."""
+    """Returns a text without control characters except line ends and tabs, since a terminal would obey them."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c
         for c in text.replace("\r\n", "\n")
@@ -24,97 +40,156 @@ def printable(text: str) -> str:
 
 
 def number(value: int | float) -> str:
-    """Returns a number to four digits after the point, or to four in all where it is large, as what diverges is."""
+    """Returns a number to four decimals, or to four significant digits where it is large."""
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
-    """Returns a mean to four digits."""
+    """Returns a mean to four decimals."""
     return missing if mean is None else number(mean)
 
 
 def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
-    """Returns an interval to four digits."""
+    """Returns an interval to four decimals."""
     return missing if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
-def metric_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Returns name, mean, 95 % interval and number of seeds of each metric of a result."""
-    return [(name, *summary_row(summary)) for name, summary in result["metrics"].items()]
+def shape_of(summary: dict[str, Any]) -> tuple[int, ...]:
+    """Returns the shape of a metric from its summary: ``()`` for a scalar."""
+    return np.shape(summary["mean"])
+
+
+def entries(result: dict[str, Any], class_names: Sequence[str] = ()) -> Iterator[Entry]:
+    """Yields the scalar metrics of a result and each entry of its vector metrics; matrices are left to `matrix_tables`.
+
+    Args:
+        result: As in result.json.
+        class_names: Name the entries of vectors that have one per class; other entries are named by their index.
+    """
+    for metric, summary in result["metrics"].items():
+        shape = shape_of(summary)
+        if not shape:
+            yield Entry(metric, metric, (), summary)
+        elif len(shape) == 1:
+            for i, name in enumerate(_names(shape[0], class_names)):
+                low, high = summary["ci95"]
+                values = [value[i] for value in summary["values"]]
+                of_entry = {"values": values, "mean": summary["mean"][i], "ci95": [low[i], high[i]]}
+                yield Entry(f"{metric}[{name}]", metric, (i,), of_entry)
+
+
+def metric_rows(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """Returns name, mean, 95 % interval and number of seeds of each of the `entries` of a result."""
+    return [(entry.name, *summary_row(entry.summary)) for entry in entries(result, class_names)]
+
+
+def matrix_tables(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[MatrixTable]:
+    """Returns each matrix metric of a result as a table of means; one too large for a screen as its shape alone.
+
+    Args:
+        result: As in result.json.
+        class_names: Name rows and columns where there is one per class; others are named by their index.
+    """
+    tables = []
+    for metric, summary in result["metrics"].items():
+        shape = shape_of(summary)
+        if len(shape) == 2 and max(shape) <= _MOST_COLUMNS:
+            rows, columns = (_names(length, class_names) for length in shape)
+            lines = [(name, *map(_cell, line)) for name, line in zip(rows, summary["mean"], strict=True)]
+            tables.append(MatrixTable(metric, ("", *columns), lines))
+        elif len(shape) >= 2:
+            tables.append(MatrixTable(metric, ("shape", "recorded in"), [(shape_text(shape), "result.json")]))
+    return tables
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Returns the shape of a matrix, as ``10 x 10``."""
+    return " x ".join(map(str, shape))
 
 
 def summary_row(summary: dict[str, Any]) -> tuple[str, str, str]:
-    """Returns mean, 95 % interval and number of seeds."""
+    """Returns the mean, the 95 % interval and the number of seeds of a scalar."""
     missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
     interval = interval_text(*summary["ci95"], missing=missing)
     return mean_text(summary["mean"]), interval, str(len(summary["values"]))
 
 
 def verdict_line(result: dict[str, Any]) -> str:
-    """Returns the verdict on the claim in a sentence, and why."""
+    """Returns the verdict on the claim and its reason in a sentence."""
     claim = result["claim"]
     return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
 
 
 def gain_line(gain: dict[str, Any]) -> str:
-    """Returns the gain in a few words."""
+    """Returns the gain over the plain settings with its interval."""
     mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
-    return f"{gain['metric']} {mean} against the plain settings (95 % interval {low} to {high}, paired by seed)"
+    return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, paired by seed)"
 
 
 def seconds_line(result: dict[str, Any]) -> str:
-    """Returns where the time went, in a line."""
+    """Returns the seconds of each stage and the speed of training in a line."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
-    if result["examples_per_second"]:  # none where all steps had been made before
+    if result["examples_per_second"]:  # 0 if a resumed run had made all steps before
         parts.append(f"{result['examples_per_second']:,.0f} examples/s in training")
     return " · ".join(parts)
 
 
+def best_line(result: dict[str, Any]) -> str | None:
+    """Returns the best epoch of each seed, or the best step if the length of an epoch is not recorded.
+
+    Args:
+        result: As in result.json, with ``best_step`` and, if known, ``steps_per_epoch``.
+
+    Returns:
+        A line, or None without early stopping.
+    """
+    steps, length = result.get("best_step"), result.get("steps_per_epoch")
+    if steps is None:
+        return None
+    texts = ["none" if step is None else f"{step / length:.4g}" if length else f"{step:,}" for step in steps]
+    of_seeds = ", ".join(f"{text} (seed {seed})" for text, seed in zip(texts, result["seeds"], strict=True))
+    return f"best {'epoch' if length else 'step'} on validation data: {of_seeds}"
+
+
 def round_headings(metric: str) -> tuple[str, ...]:
-    """Returns what stands above `round_rows`."""
+    """Returns the headings of `round_rows`."""
     return "round", "tried", "best", f"validation {metric}", "95 % interval", ""
 
 
 def round_rows(
     rounds: list[dict[str, Any]], metric: str, *, plain: dict[str, Any], chosen: dict[str, Any]
 ) -> list[tuple[str, ...]]:
-    """Returns one line a round of ``study.json``: what was tried, the best of it, its figures on validation data.
+    """Returns a row for each round of ``study.json``: what was tried, the best settings, their validation metric.
 
     Args:
-        rounds: As they are recorded.
+        rounds: As recorded.
         metric: That of the claim.
-        plain: The settings that the others are told against.
-        chosen: The settings of the conclusion; the rounds that tried them are marked.
+        plain: The settings from which differences are shown.
+        chosen: The settings of the conclusion; rounds that tried them are marked.
     """
     rows = []
-    for number, made in enumerate(rounds, start=1):
-        settings = [trial["hyperparameters"] for trial in made["trials"]]
-        best = int(np.argmax([-np.inf if score is None else score for score in made["scores"]]))
-        summary = statistics.summary(np.array(made["trials"][best]["metrics"][metric], np.float64))
+    for place, one in enumerate(rounds, start=1):
+        settings = [trial["hyperparameters"] for trial in one["trials"]]
+        best = int(np.argmax([-np.inf if score is None else score for score in one["scores"]]))
+        summary = statistics.summary(np.array(one["trials"][best]["metrics"][metric], np.float64))
         changes = as_words({name: value for name, value in settings[best].items() if value != plain.get(name)})
-        n_diverged = sum(trial["diverged"] for trial in made["trials"])
-        tried = f"{made['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
-        figures = mean_text(summary["mean"], missing="diverged"), interval_text(*summary["ci95"])
-        rows.append((str(number), tried, changes or "plain", *figures, "chosen" if chosen in settings else ""))
+        n_diverged = sum(trial["diverged"] for trial in one["trials"])
+        tried = f"{one['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
+        texts = mean_text(summary["mean"], missing="diverged"), interval_text(*summary["ci95"])
+        rows.append((str(place), tried, changes or "plain", *texts, "chosen" if chosen in settings else ""))
     return rows
 
 
-def flag(name: str) -> str:
-    """Returns a field as it is written on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
 def as_words(values: dict[str, Any]) -> str:
-    """Returns fields and their values as one would write them on the command line."""
+    """Returns fields and their values as typed on the command line."""
     return " ".join(words_of(values))
 
 
-def words_of(values: dict[str, Any]) -> list[str]:
-    """Returns fields and their values as the words of a command line; the entries of a tuple are words of their own."""
-    words = []
-    for name, value in values.items():
-        if isinstance(value, bool):
-            words.append(flag(name if value else f"no_{name}"))
-        elif value is not None:
-            words += [flag(name), *map(str, value if isinstance(value, tuple | list) else (value,))]
-    return words
+def _names(length: int, class_names: Sequence[str]) -> Sequence[str]:
+    """Returns a name for each entry of an axis: the class if there is one for each, else the index."""
+    return class_names if len(class_names) == length else [str(i) for i in range(length)]
+
+
+def _cell(value: float | None) -> str:
+    """Returns an entry of a matrix to four significant digits, or to ones where it is larger."""
+    return mean_text(value) if value is None else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

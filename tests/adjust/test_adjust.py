@@ -41,7 +41,7 @@ def test_grid_is_every_combination_once():
     assert strategy((PLAIN, made(proposal.settings))) is None
 
 
-def test_a_whole_number_is_a_float_where_the_field_is_one():
+def test_replaced_makes_a_float_of_a_whole_number():
     changed = adjust.replaced(Rates(), {"learning_rate": 1, "batch_size": np.int64(4), "schedule": "linear"})
     assert type(changed.learning_rate) is float and changed.batch_size == 4
     proposal = adjust.grid(learning_rate=[1, 0.2])((PLAIN,))
@@ -58,7 +58,7 @@ def test_random_is_a_function_of_the_history():
     assert {s.schedule for s in first.settings} == {"constant", "linear"}
 
 
-def test_a_whole_field_is_drawn_whole_and_all_within_their_range():
+def test_drawn_values_keep_their_type_and_range():
     for strategy in (adjust.random, tune.tpe):
         settings = strategy(n=40, seed=0, batch_size=(8, 64), learning_rate=(0.12345678, 0.1234579))((PLAIN,)).settings
         sizes = [setting.batch_size for setting in settings]
@@ -76,7 +76,7 @@ def test_a_whole_field_is_drawn_whole_and_all_within_their_range():
         adjust.descend("rate", metric="log_loss"),
     ],
 )
-def test_a_field_that_is_not_there_is_told(strategy):
+def test_strategies_refuse_an_unknown_field(strategy):
     message = "adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate, schedule"
     with pytest.raises(ValueError, match=message):
         strategy((PLAIN,))
@@ -204,13 +204,13 @@ def test_tpe_tries_nothing_twice_and_ends_where_all_is_known():
     assert strategy((PLAIN, made(first.settings), made(second.settings))) is None
 
 
-def test_tpe_leaves_out_what_lies_outside_of_ranges_that_were_narrowed():
+def test_tpe_ignores_trials_outside_of_narrower_ranges():
     history = followed(tune.tpe(n=8, **RANGES), 2)
     narrow = tune.tpe(n=4, learning_rate=(1e-2, 1e-1), schedule=["linear"])(history)
     assert all(1e-2 <= s.learning_rate <= 1e-1 and s.schedule == "linear" for s in narrow.settings)
 
 
-def test_tpe_goes_on_in_a_storage_that_several_share(tmp_path, monkeypatch):
+def test_tpe_resumes_in_a_storage_that_several_share(tmp_path, monkeypatch):
     seeds, original = itertools.count(), np.random.default_rng  # with a storage, draws differ from process to process
     monkeypatch.setattr(np.random, "default_rng", lambda seed: original(next(seeds) if seed is None else seed))
     storage = f"sqlite:///{tmp_path}/tune.db"
@@ -229,7 +229,7 @@ def test_tpe_goes_on_in_a_storage_that_several_share(tmp_path, monkeypatch):
     assert share < by_chance - 2 * np.sqrt(by_chance * (1 - by_chance) / 96)
 
 
-def test_tpe_says_what_is_wrong_with_a_storage(tmp_path):
+def test_tpe_refuses_a_storage_that_does_not_fit(tmp_path):
     strategy = tune.tpe(n=1, storage=f"sqlite:///{tmp_path}/none/tune.db", name="rates", learning_rate=(1e-3, 1.0))
     with pytest.raises(ValueError, match="storage must be a database that Optuna can use; got sqlite"):
         strategy((PLAIN,))
@@ -261,6 +261,6 @@ def test_tpe_says_what_is_wrong_with_a_storage(tmp_path):
         (lambda: adjust.halving(n=4, eta=1, learning_rate=(1, 2)), "eta must be 2 or more; got 1"),
     ],
 )
-def test_strategies_refuse_what_has_no_meaning(make, message):
+def test_strategies_refuse_values_without_meaning(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()

@@ -7,22 +7,20 @@ import shutil
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.long
+
+@pytest.fixture(scope="module")
+def compare(command):
+    return functools.partial(command, "compare")
 
 
 @pytest.fixture(scope="module")
-def compare(jaxresearch):
-    return functools.partial(jaxresearch, "compare")
-
-
-@pytest.fixture(scope="module")
-def runs(jaxresearch, tmp_path_factory):
+def runs(command, tmp_path_factory):
     """Two runs of the house prices with other rates and another number of seeds."""
     made = []
     for n_seeds, rate in ((3, "0.1"), (4, "0.01")):
         made.append(tmp_path_factory.mktemp("compare") / f"run-{rate}")
         words = ["--seeds", str(n_seeds), "--learning-rate", rate, "--epochs", "20", "--directory", str(made[-1])]
-        done = jaxresearch("run", "house_prices", *words)
+        done = command("run", "house_prices", *words)
         assert done.returncode == 0, done.stderr
     return made
 
@@ -64,14 +62,14 @@ def test_what_cannot_be_compared_is_refused_in_one_line(compare, runs, tmp_path)
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps({**config, "target": "Lot_Area"}))
     for directories, message in (
-        (runs[:1], "directories must be two or more"),
-        ([runs[0], runs[0]], "each named once"),
+        (runs[:1], "compare needs two or more different directories"),
+        ([runs[0], runs[0]], "compare needs two or more different directories, got"),
         ([runs[0], tmp_path], "directory must be that of a run"),
         ([runs[0], other], "runs must be of the same data"),
         ([runs[0], target], "they differ in target"),
         ([*runs, "--page"], "--page must name a file"),
-        ([*runs, "--pages", "x.html"], "options must be --page FILE alone"),
-        ([*runs, "--page", tmp_path / "none" / "x.html"], "--page must name a file in a folder that is there"),
+        ([*runs, "--pages", "x.html"], "compare has no option --pages, only --page FILE. Leave it out."),
+        ([*runs, "--page", tmp_path / "none" / "x.html"], "--page must name a file in an existing folder, got"),
     ):
         done = compare(*directories)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -1,16 +1,17 @@
-"""The words of a command line: from them to options, and back as a directory is gone on with."""
+"""The words of a command line: from them to options, and back when a directory is resumed."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from jaxresearch import loading
-from jaxresearch.cli.axes import parse_sweep
-from jaxresearch.cli.options import UsageError, parse, parse_study
+from jaxresearch.cli.options import DECLARED, Options, UsageError, names_of, parse, seeds_text
 from jaxresearch.cli.resume import words_in
+from jaxresearch.cli.session import _config
 from jaxresearch.hyperparameters import hyperparameters, static, swept
-from jaxresearch.reports.wording import words_of
+from jaxresearch.studies import Budget
 
 
 @hyperparameters
@@ -19,8 +20,8 @@ class Settings:
     nesterov: bool = static(False, "look ahead")
     centred: bool = static(True, "subtract the mean")
     widths: tuple[int, ...] = static((8,), "of layers")
-    batch_size: int = static(16, "examples a step")
-    epochs: int = static(20, "passes")
+    batch_size: int = static(16, "examples per step")
+    epochs: int = static(20, "passes over the data")
 
 
 @pytest.fixture(scope="module")
@@ -29,65 +30,162 @@ def line():
     return dataclasses.replace(mnist, hyperparameters=Settings())
 
 
+@pytest.fixture(scope="module")
+def card(line):
+    return line.collect("ames", target=None)
+
+
 @pytest.mark.parametrize(
     ("words", "nesterov", "centred"),
     [([], False, True), (["--no-centred", "--nesterov"], True, False), (["--centred", "--no-nesterov"], False, True)],
 )
 def test_a_boolean_is_switched_on_and_off_whatever_its_default(line, words, nesterov, centred):
-    settings = parse(line, words, prog="run").hyperparameters
+    settings = parse(line, words).hyperparameters
     assert (settings.nesterov, settings.centred) == (nesterov, centred)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("3", (0, 1, 2)), ("3,7,11", (3, 7, 11)), ("7,", (7,)), ("7,3", (7, 3)), ("0,1", (0, 1)), ("1", (0,))],
+)
+def test_seeds_are_explicit_once_they_are_read(line, text, seeds):
+    assert parse(line, ["--seeds", text]).seeds == seeds
+    assert parse(line, ["--seeds", seeds_text(seeds)]).seeds == seeds
+    assert seeds_text(seeds) == ("2" if text == "0,1" else text)
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "fresh"),
+    [
+        ([], (0, 1, 2), tuple(range(3, 13))),
+        (["--seeds", "5", "--fresh-seeds", "2"], (0, 1, 2, 3, 4), (5, 6)),
+        (["--seeds", "9,4", "--fresh-seeds", "2"], (9, 4), (10, 11)),
+        (["--fresh-seeds", "20,30"], (0, 1, 2), (20, 30)),
+    ],
+)
+def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
+    options = parse(line, words, command="study")
+    assert (options.seeds, options.fresh_seeds) == (seeds, fresh)
+    assert options.budget == Budget(10, 3600.0, seeds, fresh)
+    if not words:
+        assert options.budget == Budget()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0"], "seeds must be 1 or more, got 0. Pass --seeds 10 for a narrow interval."),
+        (["--seeds", "-2"], "seeds must be 1 or more, got -2"),
+        (["--seeds", "3,3"], "seeds must differ from each other, got 3,3. Write each once."),
+        (["--seeds", "3,-1"], "seeds must be between 0 and 4294967295, got -1. Pass --seeds 10 for 0 to 9."),
+        (["--seeds", "1,x"], "Error parsing --seeds: expected a number N or a list A,B,C, got '1,x'. See --help."),
+        (["--seeds", ""], "expected a number N or a list A,B,C, got ''"),
+        (["--validation", "some"], "Error parsing --validation: expected a fraction or own, got 'some'. See --help."),
+        (["--folds", "-3"], "folds must be 2 or more, or 0 for none, got -3. Pass --folds 10."),
+        (["--folds", "1"], "folds must be 2 or more, or 0 for none, got 1"),
+        (
+            ["--folds", "10", "--seeds", "3"],
+            "seeds and folds exclude each other, got both. Run i of --folds 10 has seed i.",
+        ),
+        (["--seeds=10", "--folds=10"], "seeds and folds exclude each other, got both"),
+        (["--save-every", "inf"], "save_every must be 0 or more seconds and finite, got inf. Pass 60."),
+        (["--learning-rat", "1"], "run has no option --learning-rat. Did you mean --learning-rate?"),
+        (["--learning-rate"], "Missing value for argument '--learning-rate'"),
+        (["--learning-rate", "fast"], "--learning-rate"),
+        (["extra"], "extra"),
+        (["--rounds", "3"], "run has no option --rounds, which belongs to study. Leave it out."),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_remedy(line, words, message):
+    with pytest.raises(UsageError) as caught:
+        parse(line, words)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_folds_are_as_many_seeds(line):
+    assert parse(line, ["--folds", "3"]).seeds == (0, 1, 2)
+    assert parse(line, ["--folds", "0", "--seeds", "3"]).seeds == (0, 1, 2)
+
+
+def test_each_option_is_declared_once_with_its_commands():
+    assert {*DECLARED} == {field.name for field in dataclasses.fields(Options)} - {"command", "hyperparameters", "axes"}
+    own = {"run": {"folds", "init_from", "on_nonfinite", "track"}, "study": {"rounds", "seconds", "fresh_seeds"}}
+    for command, others in (("run", "study"), ("sweep", "study"), ("study", "run")):
+        assert not own.get(others, set()) & {*names_of(command)}
+    assert "smoke" not in names_of("study") and "validation" in names_of("study")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("study", ["--smoke"], "study has no option --smoke, which belongs to run and sweep. Leave it out."),
+        ("sweep", ["--learning-rate", "1,2", "--on-nonfinite", "skip"], "sweep has no option --on-nonfinite, which"),
+        ("sweep", ["--track", "mlflow"], "sweep has no option --track, which belongs to run. Leave it out."),
+    ],
+)
+def test_an_option_of_another_command_is_refused(line, command, words, message):
+    with pytest.raises(UsageError, match=message):
+        parse(line, words, command=command)
 
 
 OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflow tensorboard --on-nonfinite skip"
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("command", "words"),
     [
-        [],
-        ["--no-centred", "--nesterov", "--save-every", "0", "--learning-rate", "0"],
-        ["--folds", "3", *OTHERS.split()],
-        ["--seeds", "3", "--smoke", "--target", "kind", "--encrypt-with", "key"],
+        ("run", []),
+        ("run", ["--no-centred", "--nesterov", "--save-every", "0", "--learning-rate", "0"]),
+        ("run", ["--folds", "3", *OTHERS.split()]),
+        ("run", ["--seeds", "3", "--smoke", "--target", "kind", "--encrypt-with", "key"]),
+        ("run", ["--seeds", "7,", "--validation", "0.1", "--evaluate-every", "30"]),
+        ("run", ["--seeds", "3,8", "--validation", "own"]),
+        (
+            "sweep",
+            ["--seeds", "4,9", "--widths", "16,8x8", "--learning-rate", "1e-4:1e-2:log:3", "--validation", "0.2"],
+        ),
+        ("sweep", ["--learning-rate", "0.1:0.1:1", "--smoke"]),
+        ("study", ["--no-centred", "--seeds", "4,6", "--fresh-seeds", "8", "--rounds", "2", "--seconds", "5"]),
     ],
 )
-def test_words_in_gives_the_options_again(line, words):
-    options = parse(line, [*words, "--directory", "out"], prog="run")
-    assert parse(line, words_in(dataclasses.asdict(options), Path("out")), prog="run") == options
+def test_words_in_a_configuration_give_the_options_again(line, card, command, words):
+    options = parse(line, [*words, "--directory", "out"], command=command)
+    config = json.loads(json.dumps(_config("line", options, card), default=str))
+    assert parse(line, words_in(config, Path("out")), command=command) == options
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--folds", "-3"], "folds must be 2 or more, or 0 for none; got -3. Ask for 10."),
-        (["--folds", "1"], "folds must be 2 or more, or 0 for none; got 1"),
+        (["--learning-rate", "1e-1:1e-4:log:4"], "a range must increase, got --learning-rate 1e-1:1e-4:log:4"),
+        (["--learning-rate", "1e-4:1e-1:log:0"], "a range must have at least 1 value, got 0 in --learning-rate"),
+        (["--learning-rate", "0:1:log:3"], "a log range must start above 0, got --learning-rate 0:1:log:3"),
         (
-            ["--folds", "10", "--seeds", "3"],
-            "seeds must be left out with folds; got both. Run i of --folds 10 has seed i.",
+            ["--learning-rate", "1:2"],
+            "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Correct it.",
         ),
-        (["--seeds=10", "--folds=10"], "seeds must be left out with folds; got both"),
+        (["--learning-rate", "1:2:lin:3"], "a range must be low:high:n or low:high:log:n"),
+        (["--learning-rate", "1e-3,1e-3"], "a list must have different values, got --learning-rate 1e-3,1e-3"),
+        (
+            ["--epochs", "1:5:3"],
+            "a range must be of a float hyperparameter, got --epochs 1:5:3. Write a list: --epochs A,B",
+        ),
+        (["--learning-rat", "1,2"], "sweep has no option --learning-rat. Did you mean --learning-rate?"),
+        (
+            ["--learning-rate", "1e-3"],
+            "a sweep must vary at least one hyperparameter, got none. Write: --learning-rate 1e-4",
+        ),
+        (["--learning-rate", "--epochs", "3"], "Missing value for argument '--learning-rate'"),
+        ([], "a sweep must vary at least one hyperparameter, got none"),
     ],
 )
-def test_folds_are_two_or_more_and_stand_without_seeds(line, words, message):
-    with pytest.raises(UsageError, match=message):
-        parse(line, words, prog="run")
-    assert parse(line, ["--folds", "0", "--seeds", "3"], prog="run").seeds == 3
-
-
-def test_words_in_of_a_study_are_those_that_it_has(line):
-    options, budget = parse_study(line, ["--directory", "out", "--no-centred", "--seeds", "4"], prog="study")
-    config = {"study": budget._asdict(), **dataclasses.asdict(options)}
-    words = [*words_in(config, Path("out")), *words_of(config["study"])]
-    assert parse_study(line, words, prog="study") == (options, budget) and budget.seeds == options.seeds == 4
+def test_a_mistake_in_what_a_sweep_varies_is_one_line(line, words, message):
+    with pytest.raises(UsageError) as caught:
+        parse(line, words, command="sweep")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_flag_takes_no_word_for_its_value_in_a_sweep(line):
-    options, axes = parse_sweep(line, ["--nesterov", "--learning-rate", "0.1,0.2", "--widths=4"], prog="sweep")
-    assert axes == {"learning_rate": [0.1, 0.2]}
+    options = parse(line, ["--nesterov", "--learning-rate", "0.1,0.2", "--widths=4"], command="sweep")
+    assert options.axes == {"learning_rate": [0.1, 0.2]}
     assert options.hyperparameters.nesterov and options.hyperparameters.widths == (4,)
-    with pytest.raises(UsageError, match="Missing value for argument '--learning-rate'"):
-        parse_sweep(line, ["--learning-rate", "--epochs", "3"], prog="sweep")
-
-
-def test_an_option_that_a_command_has_not_is_told(line):
-    with pytest.raises(UsageError, match="option must be one that study has; got --smoke, which it has not. Leave it"):
-        parse_study(line, ["--smoke"], prog="study")

@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 
 from jaxresearch.records import read_run
-
-pytestmark = pytest.mark.long
+from jaxresearch.reports.page import show
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
-def run(jaxresearch, tmp_path_factory):
+def run(command, tmp_path_factory):
     """The directory of a short run of the main job, with its page."""
     directory = tmp_path_factory.mktemp("report") / "run <b>&amp;"
     words = ["--seeds", "2", "--epochs", "1", "--batch-size", "1000", "--directory", str(directory)]
-    done = jaxresearch("run", "mnist", *words)
+    done = command("run", "mnist", *words)
     assert done.returncode == 0, done.stderr
-    done = jaxresearch("report", str(directory))
+    done = command("report", str(directory))
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -52,7 +51,9 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
     addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
     assert addresses and all(value.startswith(("data:", "#")) for value in addresses)
     images = [attributes for tag, attributes in elements if tag == "img"]
-    assert len(images) == 12 and all(re.match(r"example \d+: \d \([0-9.]+ %\), is \d", i["alt"]) for i in images)
+    assert len(images) == 12 and all(
+        re.match(r"example \d+: predicted \d \([0-9.]+ %\), is \d", i["alt"]) for i in images
+    )
     charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
     assert len(charts) == 3 and all(charts)
 
@@ -68,15 +69,15 @@ def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy
 
 
 @pytest.fixture(scope="module")
-def pages(jaxresearch, run, tmp_path_factory):
+def pages(command, run, tmp_path_factory):
     """The pages of the run: its report, itself beside a shorter one, and what a notebook shows of it."""
     folder = tmp_path_factory.mktemp("pages")
-    other, page = folder / "other", folder / "compare.html"
+    other, file = folder / "other", folder / "compare.html"
     shorter = ["--seeds", "2", "--epochs", "1", "--batch-size", "2000", "--directory", str(other)]
-    for words in (["run", "mnist", *shorter], ["compare", str(run), str(other), "--page", str(page)]):
-        done = jaxresearch(*words)
+    for words in (["run", "mnist", *shorter], ["compare", str(run), str(other), "--page", str(file)]):
+        done = command(*words)
         assert done.returncode == 0, done.stderr
-    (folder / "notebook.html").write_text("<!doctype html><title>cell</title>" + read_run(run)._repr_html_())
+    (folder / "notebook.html").write_text("<!doctype html><title>cell</title>" + show(read_run(run)))
     shutil.copy(run / "report.html", folder)
     return folder
 
@@ -136,22 +137,22 @@ def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
     assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
 
 
-def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(jaxresearch, run, tmp_path):
+def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(command, run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "experiment": "gone"}))
-    done = jaxresearch("report", str(copy))
+    done = command("report", str(copy))
     assert done.returncode == 0, done.stderr
     text = (copy / "report.html").read_text()
-    assert "What the model says of the test part is not shown" in text and "Confusion matrix" not in text
+    assert "Predictions for the test part are not shown" in text and "Confusion matrix" not in text
 
 
-def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(jaxresearch, run, tmp_path):
-    done = jaxresearch("report", str(tmp_path))
+def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(command, run, tmp_path):
+    done = command("report", str(tmp_path))
     assert done.returncode == 2 and "directory must be that of a run" in done.stderr and done.stderr.count("\n") == 1
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
-    done = jaxresearch("report", str(copy))
+    done = command("report", str(copy))
     assert done.returncode == 2 and "holds no result.json" in done.stderr and done.stderr.count("\n") == 1

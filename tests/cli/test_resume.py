@@ -1,4 +1,4 @@
-"""``jaxresearch resume`` and ``report`` make the data of a run again from its configuration: here, of folds."""
+"""``jaxresearch resume`` and ``report`` load the data of a run again from its configuration: here, of folds."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,19 @@ import pytest
 from jaxresearch import loading, records
 from jaxresearch.cli.options import parse
 from jaxresearch.cli.report import _predicted
-from jaxresearch.cli.run import collected_and_preprocessed
-
-pytestmark = pytest.mark.long
+from jaxresearch.cli.session import load_data
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 @pytest.fixture(scope="module")
-def folded(jaxresearch, tmp_path_factory):
-    """The directory of a run over folds of a set so small that each of its images counts, and the words of it."""
+def folded(command, tmp_path_factory):
+    """The directory of a run over folds of a set so small that each of its images counts, and its words."""
     folder = tmp_path_factory.mktemp("folds")
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28)).astype(np.uint8)
     np.savez(folder / "my.npz", x=images, y=np.arange(60) % 3)
     words = f"--data {folder / 'my.npz'} --folds 3 --train-examples 30 --epochs 30 --batch-size 10".split()
-    done = jaxresearch("run", "mnist", *words, "--directory", folder / "run")
+    done = command("run", "mnist", *words, "--directory", folder / "run")
     assert done.returncode == 0, done.stderr
     return folder / "run", words
 
@@ -33,32 +31,75 @@ def test_report_shows_the_test_parts_of_a_run_over_folds(folded):
     predicted = _predicted(run)
     assert predicted["missing"] == [] and predicted["counts"].sum() == 20
     accuracy = run.result["metrics"]["test/accuracy"]["mean"]
-    # Images of noise: what was trained on is known by heart, what was not is guessed.
+    # Images of noise: what was trained on is memorised, what was not is guessed.
     assert accuracy < 0.7 and np.trace(predicted["counts"]) / 20 == pytest.approx(accuracy)  # of counts: float32
 
 
-def test_resume_goes_on_with_a_run_over_folds(jaxresearch, folded):
+def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path):
+    directory, _ = folded
+    for name in ("config", "environment", "result"):
+        content = json.loads((directory / f"{name}.json").read_text())
+        if name != "environment":
+            content["n_seeds" if name == "result" else "seeds"] = len(content["seeds"])
+        if name == "result":
+            del content["seeds"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    predicted = _predicted(records.read_run(tmp_path))
+    assert predicted == {"missing": ["Predictions for the test part are not shown: its final state was not saved"]}
+
+
+def test_resume_finishes_a_run_over_folds(command, folded):
     directory, _ = folded
     before = json.loads((directory / "result.json").read_text())
-    (directory / "result.json").unlink()  # as if it had been interrupted after its last state
-    done = jaxresearch("resume", directory)
+    (directory / "result.json").unlink()  # as if it had been killed after its final state was saved
+    done = command("resume", directory)
     assert done.returncode == 0, done.stderr
     after = json.loads((directory / "result.json").read_text())
-    assert after["metrics"] == before["metrics"] and after["n_folds"] == 3
+    assert after["metrics"] == before["metrics"] and after["n_folds"] == 3 and after["resumed_from"] == after["steps"]
 
 
-def test_what_is_collected_is_what_was_preprocessed(folded):
+def test_collected_data_is_that_of_the_first_fold(folded):
     experiment = loading.load("mnist", directory=EXPERIMENTS)
-    options = parse(experiment, folded[1], prog="run")
-    collected, dataset = collected_and_preprocessed(experiment, options, None)
+    collected, dataset, _ = load_data(experiment, parse(experiment, folded[1]), None)
     np.testing.assert_array_equal(collected.train["inputs"].squeeze(), dataset.of_run(0).train["inputs"].squeeze())
     np.testing.assert_array_equal(collected.test["targets"], dataset.of_run(0).test["targets"])
     assert dataset.n_train == 30 and len({dataset.of_run(place).train["inputs"].tobytes() for place in range(3)}) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ([], (30, None)),
+        (["--validation", "0.1"], (27, 3)),  # class by class, of each fold's training examples
+    ],
+)
+def test_validation_is_carved_from_each_folds_training_part(folded, words, sizes):
+    experiment = loading.load("mnist", directory=EXPERIMENTS)
+    dataset = load_data(experiment, parse(experiment, [*folded[1], *words]), None).dataset
+    looked = dataset.validation and dataset.validation["targets"]
+    assert (dataset.n_train, None if looked is None else looked.shape[1]) == sizes
+    if looked is not None:
+        assert (np.sort(looked) == [0, 1, 2]).all()
+        for place in range(3):
+            parts = [part["inputs"].reshape(-1, 784) for part in dataset.of_run(place).parts().values()]
+            rows = [row.tobytes() for part in parts for row in part]
+            assert len({*rows}) == len(rows)  # nothing is in two parts
+
+
 @pytest.mark.parametrize("n", ["40", "1000"])
 def test_as_many_training_examples_as_there_are_must_be_left_out(folded, n):
     experiment = loading.load("mnist", directory=EXPERIMENTS)
-    options = parse(experiment, [*folded[1], "--train-examples", n], prog="run")
-    with pytest.raises(ValueError, match=f"train_examples must be below the 40 that there are; got {n}. Leave it out"):
-        collected_and_preprocessed(experiment, options, None)
+    options = parse(experiment, [*folded[1], "--train-examples", n])
+    with pytest.raises(ValueError, match=f"train_examples must be below 40, got {n}. Leave it out to take all."):
+        load_data(experiment, options, None)
+
+
+def test_verify_checks_every_file(command, folded, tmp_path, flip_a_bit):
+    import shutil
+
+    directory = shutil.copytree(folded[0], tmp_path / "run")
+    done = command("verify", directory)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("arrays, verified")
+    flip_a_bit(directory / "checkpoints")
+    done = command("verify", directory)
+    assert done.returncode == 1 and " is altered" in done.stdout

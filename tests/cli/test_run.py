@@ -1,7 +1,6 @@
-"""The command line as a user meets it: real processes, real files, one line for a mistake and nothing left behind."""
+"""``jaxresearch run``: what it writes and prints, mistakes in data, early stopping, steps that are not finite, signals."""
 
 import dataclasses
-import functools
 import gzip
 import json
 import os
@@ -18,84 +17,207 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxresearch import loading, statistics
+from jaxresearch import loading
 from jaxresearch.cli.options import parse
-from jaxresearch.cli.run import _verdict
+from jaxresearch.cli.run import undecided
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--epochs", "1", "--seeds", "2"]
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """One compilation cache for all processes of a worker."""
-    return tmp_path_factory.mktemp("cache")
+def read(path):
+    return json.loads(path.read_text())
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """An empty folder that holds the experiments alone."""
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+def lines_of(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture
-def jaxresearch(jaxresearch, folder, cache):
-    """Carries out a command in that folder."""
-    return functools.partial(jaxresearch, cwd=folder, XDG_CACHE_HOME=str(cache))
+def process(folder, *words, **environment):
+    """Carries out a command in a process of its own."""
+    command = [sys.executable, "-m", "jaxresearch", *map(str, words)]
+    environment = {**os.environ, "COLUMNS": "200", **environment}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def _refused(done, folder, message):
-    """Holds a mistake of the user to its promise."""
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (folder / "runs").exists()
-
-
-@pytest.mark.long
-def test_a_run_writes_all_that_the_design_lists(folder, cache, tmp_path):
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default", "COLUMNS": "200"}
-    words = "run mnist --epochs 1 --seeds 5 --directory out".split()
-    command = [sys.executable, "-m", "jaxresearch", *words]  # with its imports: none of them warns
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+def test_a_run_writes_all_that_the_design_lists(folder):
+    done = process(
+        folder, "run", "line.py", "--directory", "out", PYTHONWARNINGS="default"
+    )  # none of its imports warns
+    assert done.returncode == 0 and done.stderr == "", done.stderr
     config, environment, result = (
-        json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("config", "environment", "result")
+        read(folder / "out" / f"{name}.json") for name in ("config", "environment", "result")
     )
-    assert config["experiment"] == "mnist" and config["hyperparameters"]["epochs"] == 1 and config["seeds"] == 5
-    assert dict(config["data_card"]["sha256"])["t10k-labels-idx1-ubyte.gz"].startswith("f7ae60f9")
-    assert environment["seeds"] == [0, 1, 2, 3, 4] and environment["packages"]["jax"]
-    assert result["n_seeds"] == 5 and result["claim"]["verdict"] == "refuted"
-    assert set(result["metrics"]) == {"test/accuracy", "test/macro_f1", "test/macro_recall", "test/log_loss"}
-    accuracy = result["metrics"]["test/accuracy"]
-    assert len(accuracy["values"]) == 5 and 0.9 < accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1] < 0.98
+    assert config["experiment"] == "line.py" and config["hyperparameters"]["epochs"] == 20
+    assert config["seeds"] == environment["seeds"] == result["seeds"] == [0, 1, 2, 3, 4]
+    assert dict(config["data_card"]["sha256"])["line.csv"] and environment["packages"]["jax"]
+    assert result["claim"]["verdict"] == "supported" and "n_seeds" not in result
+    r2 = result["metrics"]["test/r2"]
+    assert len(r2["values"]) == 5 and 0.9 < r2["ci95"][0] <= r2["mean"] <= r2["ci95"][1] < 1
     assert set(result["seconds"]) == {"load", "compile", "train", "evaluate"}
     assert result["n_compilations"] == 3 and result["examples_per_second"] > 0
-    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 1875 and len(lines[-1]["train/loss"]) == 5
-    assert (tmp_path / "out" / "checkpoints" / "1875").is_dir()
-    assert "epoch 1/1 · " in done.stdout and "refuted" in done.stdout and "compile" in done.stdout
-    assert [path.name for path in (tmp_path / "out").glob(".*")] == [".lock"]
+    assert (result["steps"], result["steps_per_epoch"], result["best_step"], result["resumed_from"]) == (
+        200,
+        10,
+        None,
+        0,
+    )
+    lines = lines_of(folder / "out")
+    assert lines[-1]["step"] == 200 and len(lines[-1]["train/loss"]) == 5
+    assert not any(name.startswith("validation/") for line in lines for name in line)
+    assert [path.name for path in (folder / "out" / "checkpoints").iterdir()] == ["200"]
+    assert "epoch 20/20 · train loss " in done.stdout and "supported" in done.stdout and "compile" in done.stdout
+    assert [path.name for path in (folder / "out").glob(".*")] == [".lock"]
 
 
-@pytest.mark.long
-def test_a_single_seed_is_told_to_be_one(jaxresearch):
-    done = jaxresearch("run", "mnist", "--smoke", "--seeds", "1")
+def test_seeds_are_those_that_were_named(here, folder):
+    done = here("run", "line.py", "--seeds", "7,3", "--directory", "out")
     assert done.returncode == 0, done.stderr
-    assert "single seed" in done.stdout and "undecided (a smoke run decides nothing)" in done.stdout
+    few = here("run", "line.py", "--seeds", "8", "--directory", "few")
+    values, of_eight = (read(folder / name / "result.json")["metrics"]["test/r2"]["values"] for name in ("out", "few"))
+    assert read(folder / "out" / "result.json")["seeds"] == [7, 3]
+    np.testing.assert_allclose(values, [of_eight[7], of_eight[3]], rtol=1e-5)  # float32, runs side by side or not
+    assert "fewer than 5 seeds decide nothing" in done.stdout and "over 8 seeds" in few.stdout
 
 
-@pytest.mark.long
-def test_smoke_takes_few_steps_and_claims_nothing(jaxresearch, tmp_path):
-    done = jaxresearch("run", "experiments/mnist.py", "--smoke", "--epochs", "50", "--seeds", "100")
+def test_smoke_takes_few_steps_and_claims_nothing(here, folder):
+    done = here("run", "line.py", "--smoke", "--epochs", "50", "--seeds", "100", "--validation", "0.2")
     assert done.returncode == 0, done.stderr
-    (directory,) = (tmp_path / "runs").glob("mnist-*")
-    result = json.loads((directory / "result.json").read_text())
-    assert result["claim"]["verdict"] == "undecided" and result["n_seeds"] == 2
-    assert json.loads((directory / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 20
+    (directory,) = (folder / "runs").glob("line-*")
+    result = read(directory / "result.json")
+    assert result["claim"]["verdict"] == "undecided" and result["seeds"] == [0, 1] and result["steps"] == 8
+    assert "undecided (a smoke run decides nothing)" in done.stdout
+
+
+def test_a_single_seed_has_no_interval(here):
+    assert "single seed" in here("run", "line.py", *SHORT, "--seeds", "3,").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        (["--validation", "0.25"], range(7, 141, 7)),  # 120 examples are left: 7 batches per epoch
+        (["--validation", "0.25", "--evaluate-every", "50"], (50, 100, 140)),
+    ],
+)
+def test_validation_is_looked_at_on_lines_of_its_own(here, folder, words, looks):
+    done = here("run", "line.py", "--seeds", "3", *words, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(folder / "out")
+    seen = [line for line in lines if "validation/mse" in line]
+    assert [line["step"] for line in seen] == list(looks)
+    assert all(line.keys() == {"step", "seconds", "validation/mse", "validation/r2"} for line in seen)
+    assert all(len(line["validation/mse"]) == 3 for line in seen)
+    assert all(a["step"] <= b["step"] for a, b in zip(lines, lines[1:], strict=False))
+    assert "· validation mse " in done.stdout and "best epoch" not in done.stdout
+    plain = here("run", "line.py", "--seeds", "3", "--train-examples", "120", "--directory", "plain")
+    assert plain.returncode == 0 and not [line for line in lines_of(folder / "plain") if "validation/mse" in line]
+
+
+def test_folds_have_validation_parts_of_their_own(here, folder):
+    done = here("run", "line.py", "--folds", "4", "--validation", "0.2", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    seen = [line["validation/mse"] for line in lines_of(folder / "out") if "validation/mse" in line]
+    assert len(seen) == 20 and len({*seen[0]}) == 4
+    result = read(folder / "out" / "result.json")
+    assert result["seeds"] == [0, 1, 2, 3] and result["n_folds"] == 4
+    assert "the claim is about the test part, this run about 4 folds" in done.stdout
+
+
+def stopped(edit):
+    """Wraps the experiment in early stopping; its rate makes it diverge after a while, from another epoch on for each seed."""
+    edit("    return training.supervised(", "    made = training.supervised(")
+    edit(
+        "mean_squared_error()},\n    )",
+        'mean_squared_error()},\n    )\n    return algorithms.stopped(made, metric="mse", patience=2)',
+    )
+
+
+def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edit, folder):
+    stopped(edit)
+    words = ["--seeds", "3", "--validation", "0.25", "--epochs", "200", "--learning-rate", "0.3"]
+    done = here("run", "line.py", *words, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    result, lines = read(folder / "out" / "result.json"), lines_of(folder / "out")
+    seen = np.array([line["validation/mse"] for line in lines if "validation/mse" in line])
+    assert result["steps"] == 7 * len(seen) < 1400 and (folder / "out" / "checkpoints" / str(result["steps"])).is_dir()
+    # Each seed's best look is the last one that no other of the two after it, or before it, was better than.
+    for seed, best in enumerate(result["best_step"]):
+        of_seed = seen[: best // 7 + 2, seed]
+        assert of_seed.argmin() == best // 7 - 1
+    epochs = ", ".join(str(step // 7) for step in result["best_step"])
+    assert f"best epoch of each seed: {epochs}\n" in done.stdout
+
+    (folder / "out" / "result.json").unlink()  # as if it had been killed before it was written
+    again = here("resume", "out")
+    assert again.returncode == 0, again.stderr
+    after = read(folder / "out" / "result.json")
+    assert {name: after[name] for name in ("metrics", "best_step", "steps")} == {
+        name: result[name] for name in ("metrics", "best_step", "steps")
+    }
+    assert after["resumed_from"] == after["steps"] and lines_of(folder / "out") == lines
+
+
+def test_a_report_that_fails_at_the_end_leaves_the_outcome_and_resume_finishes_without_training(here, edit, folder):
+    edit(
+        "def report(h, state, collected, dataset):\n    from pathlib import Path\n"
+        "    if len(dataset.test['targets']) == 400 and not Path('fixed').exists():\n        raise ValueError('too long')\n"
+        "    return 'fine'"
+    )  # preflight calls it with 100 examples
+    x = np.linspace(-1, 1, 2000)
+    (folder / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
+    done = here("run", "line.py", "--epochs", "2", "--directory", "out")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "too long (experiment file line.py, line 27)" in done.stderr
+    assert not (folder / "out" / "result.json").exists()
+    manifest = read(folder / "out" / "checkpoints" / "200" / "manifest.json")["manifest"]
+    assert manifest["about"]["ended"] is True
+    before = (folder / "out" / "metrics.jsonl").read_text()
+    (folder / "fixed").touch()
+    done = here("resume", "out")
+    assert done.returncode == 0, done.stderr
+    result = read(folder / "out" / "result.json")
+    assert result["report"] == "fine" and result["resumed_from"] == result["steps"] == 200
+    assert (folder / "out" / "metrics.jsonl").read_text() == before and "epoch" not in done.stdout
+
+
+MATRIX = """
+plain = algorithm
+def algorithm(h, card, plan, fitted):
+    made = plain(h, card, plan, fitted)
+    def evaluate(state, data, key):
+        found = made.evaluate(state, data, key)
+        return {**found, "errors": jnp.arange(4.0).reshape(2, 2), "recall": jnp.ones(3) / 2}
+    return made._replace(evaluate=evaluate)
+"""
+
+
+def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
+    edit(MATRIX)
+    done = here("run", "line.py", "--seeds", "3", "--validation", "0.2", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    metrics = read(folder / "out" / "result.json")["metrics"]
+    assert metrics["test/errors"]["values"] == [[[0, 1], [2, 3]]] * 3 and metrics["test/recall"]["mean"] == [0.5] * 3
+    assert lines_of(folder / "out")[-1]["validation/errors"] == [[[0, 1], [2, 3]]] * 3
+    assert "test/recall[2]" in done.stdout and "test/errors, mean over seeds" in done.stdout
+    assert "validation recall" not in done.stdout  # the progress line has scalars alone
+    assert here("sweep", "line.py", "--learning-rate", "0.1,0.2").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "because"),
+    [
+        ({}, None),
+        ({"data": "mine.csv"}, "the claim is about mnist, this run about mine.csv"),
+        ({"train_examples": 100}, "the claim is about all training examples, this run about 100"),
+        ({"init_from": Path("other")}, "the claim is about fresh parameters, this run started from those of another"),
+        ({"smoke": True}, "a smoke run decides nothing"),
+    ],
+)
+def test_a_run_about_something_else_does_not_decide_the_claim(changed, because):
+    mnist = loading.load("mnist", directory=ROOT / "experiments")
+    options = dataclasses.replace(parse(mnist, ["--seeds", "10"]), **changed)
+    assert undecided(mnist, options) == because
 
 
 def _idx_folder(folder, n_train=64, n_test=20):
@@ -125,85 +247,34 @@ def _csv(path):
     return path
 
 
-@pytest.mark.parametrize(
-    ("changed", "verdict", "because"),
-    [
-        ({}, "supported", "over 10 seeds"),
-        ({"data": "mine.csv"}, "undecided", "the claim is about mnist, this run about mine.csv"),
-        ({"folds": 10}, "undecided", "the claim is about the test part, this run about 10 folds"),
-        ({"train_examples": 100}, "undecided", "the claim is about all training examples, this run about 100"),
-        ({"init_from": Path("other")}, "undecided", "the claim is about parameters drawn anew"),
-        ({"smoke": True}, "undecided", "a smoke run decides nothing"),
-    ],
-)
-def test_what_the_claim_is_not_about_decides_nothing(changed, verdict, because):
-    mnist = loading.load("mnist", directory=ROOT / "experiments")
-    asked = dataclasses.replace(parse(mnist, ["--seeds", "10"], prog="run"), **changed)
-    summary = statistics.summary(np.linspace(0.99, 0.991, 10))
-    found, why = _verdict(mnist, asked, summary)
-    assert found == verdict and because in why
-    if "folds" in changed:
-        of_folds = dataclasses.replace(mnist, claim=dataclasses.replace(mnist.claim, n_folds=10))
-        assert _verdict(of_folds, asked, summary)[0] == "supported"
+@pytest.fixture
+def mnist(folder):
+    """The path of the main job's file."""
+    return shutil.copy(ROOT / "experiments" / "mnist.py", folder)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["idx", "npz", "csv", "parquet"])
-def test_a_users_own_data_runs_through_the_same_command(jaxresearch, tmp_path, kind):
+def test_a_users_own_data_runs_through_the_same_command(here, mnist, folder, kind):
     if kind == "idx":
-        words = ["--data", _idx_folder(tmp_path / "fashion")]
+        words = ["--data", _idx_folder(folder / "fashion")]
     elif kind == "npz":
-        words = ["--data", _npz(tmp_path / "chest.npz")]
+        words = ["--data", _npz(folder / "chest.npz"), "--validation", "own"]
     else:
-        path = _csv(tmp_path / "mine.csv")
+        path = _csv(folder / "mine.csv")
         if kind == "parquet":
             import pandas
 
-            pandas.read_csv(path).to_parquet(tmp_path / "mine.parquet")
-            path = tmp_path / "mine.parquet"
+            pandas.read_csv(path).to_parquet(folder / "mine.parquet")
+            path = folder / "mine.parquet"
         words = ["--data", path, "--target", "kind"]
-    done = jaxresearch("run", "mnist", *SHORT, *words, "--directory", "out")
+    done = here("run", mnist, *SHORT, *words, "--hidden", "8", "--directory", "out")
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    result = read(folder / "out" / "result.json")
     assert len(result["metrics"]["test/accuracy"]["values"]) == 2
     assert result["claim"]["verdict"] == "undecided" and "the claim is about mnist" in result["claim"]["because"]
-    card = json.loads((tmp_path / "out" / "config.json").read_text())["data_card"]
+    card = read(folder / "out" / "config.json")["data_card"]
     assert len(card["class_names"]) == (10 if kind == "idx" else 2)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["run", "minst"], "got 'minst'. Did you mean 'mnist'?"),
-        (["run", "nowhere/file.py"], "experiment must be a .py file or a name in experiments"),
-        (["run", "mnist", "--learning-rat", "0.1"], "got --learning-rat. Did you mean --learning-rate?"),
-        (["run", "mnist", "--learning-rate", "fast"], "--learning-rate"),
-        (["run", "mnist", "--learning-rate"], "--learning-rate"),
-        (["run", "mnist", "--learning-rate", "-1"], "learning_rate must be above 0; got -1"),
-        (["run", "mnist", "--learning-rate", "nan"], "learning_rate must be finite; got nan"),
-        (["run", "mnist", "--batch-size", "0"], "batch_size must be at least 1; got 0"),
-        (["run", "mnist", "--batch-size", "-3"], "batch_size must be at least 1; got -3"),
-        (["run", "mnist", "--batch-size", "60001"], "batch_size must be from 1 to the number of examples, 60000"),
-        (["run", "mnist", "--epochs", "0"], "epochs must be at least 1; got 0"),
-        (["run", "mnist", "--hidden", "0"], "hidden must be at least 1; got (0,)"),
-        (["run", "mnist", "--schedule", "cosine"], "--schedule"),
-        (["run", "mnist", "--seeds", "0"], "seeds must be 1 or more; got 0"),
-        (["run", "mnist", "--save-every", "inf"], "save_every must be 0 or more seconds, and finite; got inf"),
-        (["run", "mnist", "extra"], "extra"),
-        (["run", "mnist", "--data", "minst"], "got 'minst'. Did you mean 'mnist'?"),
-        (["run", "mnist", "--data", "nothing.npz"], "data must be a bundled name, tfds:NAME or a path that exists"),
-        (["run", "mnist", "--directory", "experiments"], "directory must be new or empty; got experiments"),
-        (["run", "mnist", "--directory", "experiments/mnist.py/below"], "directory must be one that can be written"),
-        (["run", "mnist", "--directory", "/proc/nothing"], "directory must be one that can be written"),
-        (["run", "--seeds", "3"], "the experiment must come first"),
-        (
-            ["rum", "mnist"],
-            "command must be one of run, sweep, study, resume, report, verify, compare, list; got 'rum'. Did you mean 'run'?",
-        ),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words, message):
-    _refused(jaxresearch(*words), tmp_path, message)
+    assert [line["step"] for line in lines_of(folder / "out") if "validation/accuracy" in line] == [2] * (kind == "npz")
 
 
 @pytest.mark.parametrize(
@@ -217,9 +288,9 @@ def test_a_mistake_on_the_command_line_is_one_line(jaxresearch, tmp_path, words,
         ({"train_labels": np.linspace(0, 1, 80)[:, None]}, "targets of chest must be classes; they are values"),
     ],
 )
-def test_a_mistake_in_the_data_is_one_line(jaxresearch, tmp_path, changes, message):
-    path = _npz(tmp_path / "chest.npz", **changes)
-    _refused(jaxresearch("run", "mnist", "--data", path), tmp_path, message)
+def test_a_mistake_in_the_data_is_one_line(here, mnist, folder, refused, changes, message):
+    path = _npz(folder / "chest.npz", **changes)
+    refused(here("run", mnist, "--data", path), message, kept=("line.py", "line.csv", "mnist.py", "chest.npz"))
 
 
 @pytest.mark.parametrize(
@@ -232,115 +303,106 @@ def test_a_mistake_in_the_data_is_one_line(jaxresearch, tmp_path, changes, messa
         ("mine.csv", lambda raw: b"", "must not be empty"),
     ],
 )
-def test_a_damaged_file_is_one_line(jaxresearch, tmp_path, name, damage, message):
-    _npz(tmp_path / "chest.npz"), _idx_folder(tmp_path / "fashion"), _csv(tmp_path / "mine.csv")
-    path = tmp_path / name
+def test_a_damaged_file_is_one_line(here, mnist, folder, refused, name, damage, message):
+    _npz(folder / "chest.npz"), _idx_folder(folder / "fashion"), _csv(folder / "mine.csv")
+    path = folder / name
     path.write_bytes(damage(path.read_bytes()))
     source = path.parent if "fashion" in name else path
     words = ["--target", "kind"] if name.endswith(".csv") else []
-    _refused(jaxresearch("run", "mnist", "--data", source, *words), tmp_path, message)
+    done = here("run", mnist, "--data", source, *words)
+    refused(done, message, kept=("line.py", "line.csv", "mnist.py", "chest.npz", "fashion", "mine.csv"))
 
 
-def test_a_batch_larger_than_the_users_data_is_one_line(jaxresearch, tmp_path):
-    done = jaxresearch("run", "mnist", "--data", _npz(tmp_path / "chest.npz"), "--batch-size", "81")
-    _refused(done, tmp_path, "batch_size must be from 1 to the number of examples, 80; got 81")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("import optax", "import optaks", "failed at line 13: 'import optaks': ModuleNotFoundError"),
-        ("    return models.mlp(", "    return models.mlpp(", "'return models.mlpp("),
-        ("    h = hyperparameters\n", "    h = hyperparameters / 0\n", "failed at line 34: 'h = hyperparameters / 0'"),
-        ('"macro_f1": metrics.f1(', '"macro_f1": metrics.f2(', "failed at line 5"),
-        ("test/accuracy", "test/acuracy", "claim must be about one of test/accuracy"),
-    ],
-)
-def test_an_error_in_the_experiment_shows_its_own_line(jaxresearch, tmp_path, old, new, message):
-    text = (tmp_path / "experiments" / "mnist.py").read_text()
-    assert old in text
-    (tmp_path / "mine.py").write_text(text.replace(old, new))
-    _refused(jaxresearch("run", "mine.py", *SHORT), tmp_path, message)
-
-
-def test_a_directory_given_by_the_user_is_left_as_it_was(jaxresearch, tmp_path):
-    (tmp_path / "mine").mkdir()
-    text = (tmp_path / "experiments" / "mnist.py").read_text()
-    (tmp_path / "mine.py").write_text(text.replace("    return models.mlp(", "    return models.mlpp("))
-    _refused(jaxresearch("run", "mine.py", *SHORT, "--directory", "mine"), tmp_path, "models.mlpp")
-    assert (tmp_path / "mine").is_dir() and not any((tmp_path / "mine").iterdir())
-
-
-def test_help_shows_every_hyperparameter_with_type_default_and_meaning(jaxresearch):
-    done = jaxresearch("run", "mnist", "--help")
-    assert done.returncode == 0 and done.stderr == ""
-    for expected in ("--learning-rate FLOAT", "0.001", "step size of Adam", "--schedule {constant,linear}", "--smoke"):
-        assert expected in done.stdout
-    for words in (["--help"], ["run", "--help"], []):
-        done = jaxresearch(*words)
-        assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
-
-
-REGRESSION = """
-import optax
-from jaxresearch import losses, metrics, models, training
-from jaxresearch.experiment import Experiment, hyperparameters, static, swept
-from jaxresearch.statistics import Claim
-
-@hyperparameters
-class Line:
-    learning_rate: float = swept(0.1, "step size", above=0)
-    batch_size: int = static(16, "examples a step", at_least=1)
-    epochs: int = static(20, "passes", at_least=1)
-
-experiment = Experiment(
-    question="Is it a line?", claim=Claim(text="R2 of 0.9", metric="test/r2", at_least=0.9),
-    hyperparameters=Line(), source="line.csv", target="y",
-    model=lambda h, card: models.linear(card.n_features, 1),
-    loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
-    optimizer=lambda h, n_steps: training.gradient_descent(h.learning_rate),
-    metrics=lambda card: {"r2": metrics.r2()},
-)
+WRONG = """
+plain = algorithm
+def algorithm(h, card, plan, fitted):
+    made = plain(h, card, plan, fitted)
+    def step(state, batch, key):
+        targets = jnp.where(batch["targets"] == 77, jnp.inf, batch["targets"])
+        return made.step(state, {**batch, "targets": targets}, key)
+    return made._replace(step=step)
 """
 
 
-@pytest.mark.long
-def test_a_users_own_regression_decides_its_own_claim(jaxresearch, tmp_path):
-    (tmp_path / "line.py").write_text(REGRESSION)
-    x = np.linspace(-1, 1, 200)
-    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
-    done = jaxresearch("run", "line.py", "--directory", "out")
-    assert done.returncode == 0, done.stderr
-    assert "supported" in done.stdout and "over 5 seeds" in done.stdout
-    few = jaxresearch("run", "line.py", "--seeds", "3")
-    assert "undecided" in few.stdout and "fewer than 5 seeds decide nothing" in few.stdout
-    wild = jaxresearch("run", "line.py", "--learning-rate", "1e30")
-    assert wild.returncode == 1 and len(wild.stderr.splitlines()) == 1
-    assert re.search(r"the loss must be finite; that of seed \d is not in step \d+; the first array", wild.stderr)
-    skipped = jaxresearch(
-        "run", "line.py", "--learning-rate", "1e30", "--on-nonfinite", "skip", "--directory", "skipped"
+@pytest.fixture
+def poisoned(edit, folder):
+    """One training example, whose target makes the loss of a step infinite."""
+    edit(WRONG)
+    edit('source="line.csv"', 'source="line.npz"')
+    edit(', target="y"', "")
+    x = np.linspace(-1, 1, 200)[:, None]
+    y = 3 * x + 0.5
+    y_train = y.copy()
+    y_train[11] = 77
+    np.savez(folder / "line.npz", x_train=x, y_train=y_train, x_test=x, y_test=y)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_diagnosis(here, poisoned, folder):
+    done = here("run", "line.py", "--seeds", "4,9", "--directory", "out")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    found = re.search(
+        r"loss of seed (\d) is not finite in step (\d+); the first bad array is (\S+) in step (\d+), whose inputs are in "
+        r"out/nonfinite.npz. Lower the learning rate, clip the gradient, or pass --on-nonfinite skip.",
+        done.stderr,
     )
-    assert skipped.returncode == 0, skipped.stderr
-    assert json.loads((tmp_path / "skipped" / "result.json").read_text())["nonfinite"]
+    assert found and found[1] in "49" and found[2] == found[4] and found[3].startswith("gradient"), done.stderr
+    with np.load(folder / "out" / "nonfinite.npz", allow_pickle=False) as inputs:
+        assert 77 in inputs["['batch']['targets']"] and "['key']" in inputs
+    assert not (folder / "out" / "result.json").exists()
+    (line,) = [line for line in lines_of(folder / "out") if "nonfinite" in line]
+    assert line["nonfinite"] == [{"seed": int(found[1]), "step": int(found[2]) - 1, "done": "stop"}]
+
+
+def test_steps_that_are_not_finite_are_skipped(here, poisoned, folder):
+    done = here("run", "line.py", "--seeds", "4,9", "--directory", "out", "--on-nonfinite", "skip")
+    assert done.returncode == 0, done.stderr
+    result = read(folder / "out" / "result.json")
+    assert sum(event["n_steps"] for event in result["nonfinite"] if event["seed"] == 9) >= 15  # once in most epochs
+    assert {event["seed"] for event in result["nonfinite"]} == {4, 9} and result["n_compilations"] == 3
+    assert min(result["metrics"]["test/r2"]["values"]) > 0.9
+    assert np.all(np.diff([line["seconds"] for line in lines_of(folder / "out")]) > 0)
+
+
+def test_rollback_is_no_choice(here, refused):
+    refused(here("run", "line.py", "--on-nonfinite", "rollback"), "invalid choice 'rollback'")
+
+
+def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
+    done = here("run", "line.py", "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for text in (
+        "--learning-rate FLOAT",
+        "(default: 0.1)",
+        "step size",
+        "--seeds N|A,B,C",
+        "--smoke",
+        "--validation FRACTION|own",
+    ):
+        assert text in done.stdout
+    for words in (["--help"], ["run", "--help"], []):
+        done = here(*words)
+        assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("words", "message"),
     [
-        ('    epochs: int = static(20, "passes", at_least=1)\n', "", "must have a static field 'epochs'"),
-        ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
+        (["run", "lin"], "experiment must be a .py file or a name in experiments; got 'lin'"),
         (
-            "    learning_rate: float",
-            "    seeds: int = static(3, 'n')\n    learning_rate: float",
-            "got 'seeds'. Rename it",
+            ["run", "--seeds", "3"],
+            "the experiment must come first, got '--seeds'. Write: jaxresearch run EXPERIMENT --seeds",
         ),
-        ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+        (
+            ["rum", "line.py"],
+            "command must be one of run, sweep, study, resume, report, verify, compare, list, got 'rum'.",
+        ),
+        (["list", "all"], "list has no options, got 'all'. Write: jaxresearch list"),
+        (["resume", "nowhere"], "directory must be that of a run, got nowhere without config.json"),
+        (["verify", "nowhere"], "directory must hold checkpoints, got nowhere without any"),
     ],
 )
-def test_hyperparameters_that_cannot_serve_are_one_line(jaxresearch, tmp_path, old, new, message):
-    assert old in REGRESSION
-    (tmp_path / "line.py").write_text(REGRESSION.replace(old, new))
-    _refused(jaxresearch("run", "line.py"), tmp_path, message)
+def test_a_mistake_in_the_command_is_one_line(here, refused, words, message):
+    refused(here(*words), message)
 
 
 def test_help_imports_no_jax():
@@ -352,184 +414,96 @@ def test_help_imports_no_jax():
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_list_names_the_experiments(jaxresearch):
-    done = jaxresearch("list")
+def test_list_names_the_experiments(command):
+    done = command("list")
     assert done.returncode == 0
     assert "mnist" in done.stdout and "Does a 784-128-10 network reach 98.04 % on MNIST" in done.stdout
 
 
 @pytest.mark.long
-def test_the_compilation_cache_is_on(folder, tmp_path):
-    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    command = [sys.executable, "-m", "jaxresearch", "run", "mnist", "--smoke", "--seeds", "1"]
-    subprocess.run(command, cwd=folder, env={**kept, "XDG_CACHE_HOME": str(tmp_path / "own")}, check=True)
-    assert any((tmp_path / "own" / "jaxresearch" / "xla").iterdir())
+def test_the_compilation_cache_is_on(folder, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert process(folder, "run", "line.py", "--smoke", XDG_CACHE_HOME=str(folder / "own")).returncode == 0
+    assert any((folder / "own" / "jaxresearch" / "xla").iterdir())
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_while_data_is_read_leaves_nothing_behind(tmp_path, signalled):
-    slow = "collect=lambda source, *, target: (open('reading', 'w').close(), __import__('time').sleep(60)),"
-    (tmp_path / "line.py").write_text(REGRESSION.replace("experiment = Experiment(", f"experiment = Experiment({slow}"))
+def test_a_signal_while_data_is_read_leaves_nothing_behind(edit, folder, signalled):
+    edit("report=report,", "report=report, collect=collect,")
+    edit("def collect(source, *, target):\n    open('reading', 'w').close(), __import__('time').sleep(60)")
     command = [sys.executable, "-m", "jaxresearch", "run", "line.py", "--directory", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "reading").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signalled)
-    _, complaint = process.communicate(timeout=30)
-    assert process.returncode == 75 and complaint == "jaxresearch: interrupted before anything was recorded\n"
-    assert not (tmp_path / "out").exists()
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as started:
+        while not (folder / "reading").exists() and started.poll() is None:
+            time.sleep(0.01)
+        started.send_signal(signalled)
+        _, complaint = started.communicate(timeout=30)
+    assert started.returncode == 75 and complaint == "jaxresearch: interrupted before anything was recorded\n"
+    assert not (folder / "out").exists()
 
 
-@pytest.mark.long
-def test_progress_on_a_terminal_is_a_bar(tmp_path, cache):
-    """On a terminal: bar, loss, accuracy, examples a second, time left."""
+def test_progress_on_a_terminal_is_a_bar(folder):
+    """On a terminal: bar, metrics of both parts, examples per second, time left."""
     leader, follower = pty.openpty()
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "TERM": "xterm-256color", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "jaxresearch", "run", ROOT / "experiments" / "mnist.py", *SHORT]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=follower, stderr=follower, close_fds=True)
-    os.close(follower)
-    seen = b""
-    while True:
-        try:
-            part = os.read(leader, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        seen += part
-    os.close(leader)
-    assert process.wait() == 0
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "jaxresearch", "run", "line.py", "--validation", "0.1"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=follower, stderr=follower) as started:
+        os.close(follower)
+        seen = b""
+        while True:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            seen += part
+        os.close(leader)
+    assert started.returncode == 0
     text = seen.decode(errors="replace")
-    for expected in ("epoch", "━", "loss", "accuracy", "examples/s", "0:00:0"):
+    for expected in ("epoch", "━", "train loss", "validation mse", "examples/s", "0:00:0"):
         assert expected in text
-
-
-def poisoned(tmp_path, at):
-    """Writes a line's experiment whose loss is not finite at one step of one of its seeds."""
-    text = REGRESSION.replace(
-        "experiment = Experiment(",
-        f"""
-def poisoned(estimator, optimizer):
-    plain = training.step(estimator, optimizer)
-
-    def step(state, batch, key):
-        targets = jax.numpy.where(state.step == {at}, jax.numpy.inf, batch["targets"])
-        return plain(state, {{**batch, "targets": targets}}, key)
-
-    return step
-
-
-experiment = Experiment(
-    step=poisoned,""",
-    )
-    (tmp_path / "line.py").write_text("import jax\n" + text)
-    x = np.linspace(-1, 1, 200)
-    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
-
-
-@pytest.mark.long
-def test_a_loss_that_is_not_finite_stops_the_run_and_tells_where(jaxresearch, tmp_path):
-    poisoned(tmp_path, at=33)
-    done = jaxresearch("run", "line.py", "--directory", "out")
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "that of seed 0 is not in step 34" in done.stderr and "--on-nonfinite skip or rollback" in done.stderr
-    with np.load(tmp_path / "out" / "nonfinite.npz", allow_pickle=False) as inputs:
-        assert "['batch']['inputs']" in inputs and "['key']" in inputs
-        assert inputs["['state'].step"] == 33
-    assert not (tmp_path / "out" / "result.json").exists()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("how", ["skip", "rollback"])
-def test_a_run_outlives_a_loss_that_is_not_finite(jaxresearch, tmp_path, how):
-    poisoned(tmp_path, at=33)
-    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", how)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    events = {"skip": [{"seed": seed, "step": 33, "done": how, "n_steps": 1} for seed in range(5)]}
-    assert result["nonfinite"] == events.get(how, [{"seed": 0, "step": 33, "done": how}])
-    # What came before the rollback counts: a start and a chunk, compiled once more after it; then the evaluation.
-    assert result["n_compilations"] == {"skip": 3, "rollback": 5}[how] and result["resumed_from"] == 0
-    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert np.all(np.diff([line["seconds"] for line in lines]) > 0)
-    assert result["seconds"]["train"] >= lines[-1]["seconds"]
-    assert min(result["metrics"]["test/r2"]["values"]) > 0.9
-
-
-@pytest.mark.parametrize("how", ["skip", "rollback"])
-def test_an_update_that_is_not_finite_is_on_record_though_its_loss_is(jaxresearch, tmp_path, how):
-    poisoned(tmp_path, at=-1)
-    text, plain = (tmp_path / "line.py").read_text(), 'return plain(state, {**batch, "targets": targets}, key)'
-    assert plain in text
-    update = """made, metrics = plain(state, batch, key)
-        spoilt = jax.tree.map(lambda leaf: jax.numpy.where(state.step == 33, jax.numpy.nan, leaf), made.params)
-        return made._replace(params=spoilt), metrics"""
-    (tmp_path / "line.py").write_text(text.replace(plain, update))
-    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", how, "--seeds", "2")
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["nonfinite"] and {event["done"] for event in result["nonfinite"]} == {how}
-    if how == "skip":
-        assert [(event["seed"], event["step"], event["n_steps"]) for event in result["nonfinite"]] == [
-            (0, 33, 1),
-            (1, 33, 1),
-        ]
-    assert min(result["metrics"]["test/r2"]["values"]) > 0.9
-
-
-def test_an_experiment_whose_report_fails_keeps_what_was_trained(jaxresearch, tmp_path):
-    poisoned(tmp_path, at=-1)
-    text = (tmp_path / "line.py").read_text().rstrip()
-    (tmp_path / "line.py").write_text(
-        f"{text}\nimport dataclasses\nfail = lambda *_: 1 / 0\n"
-        "experiment = dataclasses.replace(experiment, report=fail)\n"
-    )
-    done = jaxresearch("run", "line.py", "--directory", "out")
-    assert done.returncode == 0 and (tmp_path / "out" / "result.json").exists(), done.stderr
-    assert (
-        "warning: the experiment's report failed, and is left out" in done.stderr and "ZeroDivisionError" in done.stderr
-    )
-
-
-def test_a_run_that_is_never_finite_is_not_rolled_back_for_ever(jaxresearch, tmp_path):
-    poisoned(tmp_path, at="state.step * (state.step > 30)")
-    done = jaxresearch("run", "line.py", "--directory", "out", "--on-nonfinite", "rollback")
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "the loss must be finite" in done.stderr
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # those of MLflow's own packages
-def test_a_tracked_run_tells_its_trackers_what_stands_in_its_metrics(jaxresearch, tmp_path, monkeypatch):
+def test_a_tracked_run_sends_its_metrics_to_its_trackers(jaxresearch, folder, monkeypatch):
     tracking = pytest.importorskip("mlflow.tracking", reason="needs the extra track")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    done = jaxresearch("run", "mnist", *SHORT, "--track", "tensorboard", "mlflow", "--directory", "out", "--smoke")
+    words = [
+        "run",
+        "line.py",
+        "--validation",
+        "0.1",
+        "--track",
+        "tensorboard",
+        "mlflow",
+        "--directory",
+        "out",
+        "--smoke",
+    ]
+    done = jaxresearch(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if "is deprecated" not in line]  # of MLflow's own packages
-    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    result, known = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("result", "mlflow"))
-    client = tracking.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
-    told = {metric.step: metric.value for metric in client.get_metric_history(known["run_id"], "train/loss")}
-    assert told == {line["step"]: pytest.approx(np.mean(line["train/loss"]), rel=1e-6) for line in lines}
-    accuracy = client.get_run(known["run_id"]).data.metrics["test/accuracy"]
-    assert accuracy == pytest.approx(result["metrics"]["test/accuracy"]["mean"], rel=1e-6)
-    assert len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
+    result, known = (read(folder / "out" / f"{name}.json") for name in ("result", "mlflow"))
+    client = tracking.MlflowClient(tracking_uri=f"sqlite:///{folder / 'out' / 'mlflow.db'}")
+    for name in ("train/loss", "validation/mse"):
+        sent = {metric.step: metric.value for metric in client.get_metric_history(known["run_id"], name)}
+        lines = [line for line in lines_of(folder / "out") if name in line]
+        assert sent == {line["step"]: pytest.approx(np.mean(line[name]), rel=1e-6) for line in lines}
+    r2 = client.get_run(known["run_id"]).data.metrics["test/r2"]
+    assert r2 == pytest.approx(result["metrics"]["test/r2"]["mean"], rel=1e-6)
+    assert len(list((folder / "out" / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.long
-def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_figure(jaxresearch, tmp_path, monkeypatch):
+def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_metric(jaxresearch, folder, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra track")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://store")
     values = []
     for name, words in (("plain", []), ("tracked", ["--track", "mlflow"])):
-        done = jaxresearch("run", "mnist", *SHORT, "--smoke", *words, "--directory", name)
+        done = jaxresearch("run", "line.py", *SHORT, *words, "--directory", name, cwd=folder)
         assert done.returncode == 0, done.stderr
-        values.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
+        values.append(read(folder / name / "result.json")["metrics"])
     assert values[0] == values[1]
     assert "jaxresearch: warning: the tracker mlflow is dropped: " in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_trackers_are_of_runs_alone_and_known_by_name(jaxresearch, tmp_path):
-    _refused(jaxresearch("run", "mnist", "--track", "paper"), tmp_path, "paper")
-    sweep = jaxresearch("sweep", "mnist", "--learning-rate", "1e-3,1e-2", "--track", "mlflow", "--smoke")
-    _refused(sweep, tmp_path, "option must be one that sweep has; got --track")

@@ -96,6 +96,35 @@ def test_stacked_has_no_weights_where_all_folds_are_of_one_size():
     assert "weights" not in data.stacked(folded).test
 
 
+@pytest.mark.parametrize("carved_first", [True, False])
+def test_folds_have_validation_parts_of_their_own(carved_first):
+    """Carved from each fold's training part, before folds are stacked or after."""
+    folded = [encoded(data.fold(dataset(), place, n_folds=5)) for place in range(5)]
+    if carved_first:
+        both = data.stacked([data.with_validation(one, fraction=0.25) for one in folded])
+    else:
+        both = data.with_validation(data.stacked(folded), fraction=0.25)
+    assert both.n_folds == 5 and both.axis == 0
+    n_trained = []
+    for place, one in enumerate(folded):
+        of_run = both.of_run(place)
+        parts = [
+            part["inputs"][part.get("weights", np.ones(len(part["inputs"]))) > 0]
+            for part in (of_run.train, of_run.validation, of_run.test)
+        ]
+        trained, looked, tested = (set(part.tolist()) for part in parts)
+        assert not trained & looked and not (trained | looked) & tested
+        assert tested == set(one.test["inputs"].tolist())
+        assert trained | looked <= set(one.train["inputs"].tolist())
+        # Side by side, training parts are cut to the shortest, by one example.
+        assert len(one.train["targets"]) - len(trained) - len(looked) <= 1
+        assert abs(len(looked) - 0.25 * len(one.train["targets"])) < 1
+        counts = np.bincount(of_run.train["targets"]), np.bincount(one.train["targets"])
+        assert (np.abs(counts[0] - 0.75 * counts[1]) < 2).all()  # stratified, and cut
+        n_trained.append(len(trained))
+    assert len(set(n_trained)) == 1
+
+
 def test_stacked_refuses_folds_whose_examples_differ():
     one = encoded(data.fold(dataset(), 0, n_folds=10))
     wide = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2))})
@@ -156,3 +185,13 @@ def test_sample_draws_so_many_by_class_in_their_order():
     assert data.sample(part, 1000) is part
     with pytest.raises(ValueError, match="number of examples must be 1 or more; got 0"):
         folds.sample(part, 0)
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_stacked_keeps_the_weights_of_examples(n):
+    """Equal folds need no padding, unequal ones do: the weights that the data came with stay in both."""
+    part = {"inputs": np.zeros((n, 1)), "targets": np.zeros(n), "weights": np.linspace(1, 9, n)}
+    whole = Dataset(part, part, None, DataCard(name="a", source="b"))
+    folded = [data.fold(whole, place, n_folds=4) for place in range(4)]
+    for place, weights in enumerate(data.stacked(folded).test["weights"]):
+        np.testing.assert_array_equal(weights[weights > 0], folded[place].test["weights"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
+from jaxresearch.data import DataCard, Dataset, Streams
 
 
 def _part(targets):
@@ -69,3 +70,69 @@ def test_split_refuses_a_fraction_out_of_range(fraction):
 def test_split_refuses_a_single_example():
     with pytest.raises(ValueError, match="data must hold two examples or more to be split; got 1"):
         data.split(_part([0]), fraction=0.5, seed=0)
+
+
+@pytest.mark.raises
+def test_split_refuses_several_streams():
+    streams = Streams(labelled=_part([0, 1, 0]), unlabelled={"inputs": np.arange(9)})
+    with pytest.raises(ValueError, match="data of several streams cannot be split, got labelled, unlabelled. Declare"):
+        data.split(streams, fraction=0.5, seed=0)
+
+
+def _dataset(n_all=100, validation=None):
+    """Returns training examples 0 to n - 1 of three classes, a fifth of each other part."""
+    targets = (np.arange(n_all) % 3).astype(np.int32)
+    test = {"inputs": {"index": np.arange(n_all, n_all + 20)}, "targets": targets[:20]}
+    return Dataset(_part(targets), test, validation, DataCard(name="a", source="b"))
+
+
+def _indices(part):
+    return part["inputs"]["index"].tolist()
+
+
+def test_with_validation_is_disjoint_complete_and_stratified():
+    dataset = _dataset()
+    carved = data.with_validation(dataset, fraction=0.3)
+    assert sorted(_indices(carved.train) + _indices(carved.validation)) == [*range(100)]
+    assert len(_indices(carved.validation)) == 30 and carved.test is dataset.test and carved.n_train == 70
+    counts = np.bincount(carved.validation["targets"])
+    assert np.all(np.abs(counts - 0.3 * np.bincount(dataset.train["targets"])) < 1)
+    again, other = (data.with_validation(dataset, fraction=0.3, seed=seed) for seed in (1, 2))
+    assert _indices(again.validation) == _indices(carved.validation) != _indices(other.validation)
+
+
+def test_with_validation_is_another_draw_than_development():
+    """A study selects on one part and looks at another: if both drew alike, the second would be what is left of few."""
+    dataset = _dataset()
+    selected, looked = data.development(dataset, fraction=0.3), data.with_validation(dataset, fraction=0.3)
+    assert selected.validation is None and set(_indices(selected.test)) != set(_indices(looked.validation))
+    both = data.with_validation(selected, fraction=0.5)
+    parts = [_indices(part) for part in (both.train, both.validation, both.test)]
+    assert sorted(sum(parts, [])) == [*range(100)] and [len(part) for part in parts] == [35, 35, 30]
+
+
+def test_with_validation_leaves_the_part_that_was_there_out():
+    own = {"inputs": {"index": np.arange(200, 210)}, "targets": np.zeros(10, np.int32)}
+    carved = data.with_validation(_dataset(validation=own), fraction=0.1)
+    assert sorted(_indices(carved.train) + _indices(carved.validation)) == [*range(100)]
+
+
+def test_with_validation_carves_unlabelled_data():
+    part = {"inputs": np.arange(10)}
+    carved = data.with_validation(Dataset(part, part, None, DataCard(name="a", source="b")), fraction=0.2)
+    assert sorted([*carved.train["inputs"], *carved.validation["inputs"]]) == [*range(10)]
+
+
+@pytest.mark.raises
+def test_with_validation_refuses_what_cannot_be_carved():
+    empty = Dataset({}, {}, {}, DataCard(name="a", source="b"))
+    with pytest.raises(ValueError, match="validation must be left out without data, got a fraction"):
+        data.with_validation(empty, fraction=0.1)
+    with pytest.raises(ValueError, match="fraction must be between 0 and 1; got 1.5"):
+        data.with_validation(_dataset(), fraction=1.5)
+
+
+def test_split_of_classes_of_one_example_each_holds_its_fraction():
+    rest, share = data.split({"inputs": np.arange(10), "targets": np.arange(10)}, fraction=0.2, seed=0)
+    assert (len(rest["targets"]), len(share["targets"])) == (8, 2)
+    assert sorted([*rest["inputs"], *share["inputs"]]) == list(range(10))

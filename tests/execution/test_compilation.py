@@ -22,14 +22,14 @@ def scaled(settings, data):
     return settings.rate * settings.size * data["inputs"].sum()
 
 
-def _compiled():
+def compiled():
     function = CompiledFunction(scaled)
     function(Settings(), {"inputs": jnp.ones(3)})
     return function
 
 
-def test_the_same_shapes_compile_once():
-    function = _compiled()
+def test_same_shapes_compile_once():
+    function = compiled()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for rate in (0.2, 0.3):
@@ -47,8 +47,8 @@ def test_the_same_shapes_compile_once():
         (Settings(), {"inputs": jnp.ones(3), "more": 1.0}, r"data\['more'\] changed from nothing to float32\[\]"),
     ],
 )
-def test_a_recompilation_is_told_once_with_what_changed(settings, data, message):
-    function = _compiled()
+def test_recompilation_warns_once_of_what_changed(settings, data, message):
+    function = compiled()
     with pytest.warns(RecompilationWarning, match=message) as caught:
         value = function(settings, data)
     assert len(caught) == 1
@@ -60,7 +60,7 @@ def test_a_recompilation_is_told_once_with_what_changed(settings, data, message)
     assert function.n_compilations == 2
 
 
-def test_donated_memory_is_used_again():
+def test_donated_memory_is_reused():
     function = CompiledFunction(lambda state: state + 1, donate_argnums=(0,))
     state = jnp.zeros(1000)
     after = function(state)

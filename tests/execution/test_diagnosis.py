@@ -1,4 +1,4 @@
-"""Where a run stops being finite is found again: the step, the array, the inputs that give it."""
+"""Where a run stopped being finite: the step, the array, and the inputs that reproduce it."""
 
 import dataclasses
 
@@ -7,19 +7,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import execution, experiment, gradients, losses, metrics, models, training
+from jaxresearch import execution, experiment, losses, metrics, models, training
+from jaxresearch.algorithms import skipping
 from jaxresearch.data import DataCard, Dataset
-from jaxresearch.execution import compilation, diagnosis
+from jaxresearch.execution import Keeping, Start, diagnosis
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
+from jaxresearch.training import Algorithm
+
+SEEDS = (0, 1)
+BAD = 10  # the example that the second run sees in its third step, and the first run later
 
 
 @hyperparameters
 class Line:
     learning_rate: float = swept(1e-2, "step size")
-    batch_size: int = static(4, "examples a step")
-    epochs: int = static(5, "passes")
+    batch_size: int = static(4, "examples per step")
+    epochs: int = static(4, "passes")
+
+
+def descent(h, card, plan, fitted):
+    """Returns gradient descent on the squared error of a line."""
+    return training.supervised(
+        models.linear(card.n_features, 1),
+        losses.half_squared_error,
+        optimizer=training.gradient_descent(h.learning_rate),
+        metrics={"r2": metrics.r2()},
+        estimator=plan.estimator,
+    )
 
 
 LINE = Experiment(
@@ -27,98 +43,160 @@ LINE = Experiment(
     claim=Claim(text="R2", metric="test/r2", at_least=0.9),
     hyperparameters=Line(),
     source="",
-    model=lambda h, card: models.linear(card.n_features, 1),
-    loss_fn=lambda model, h: training.supervised(model, losses.half_squared_error),
-    optimizer=lambda h, n_steps: training.gradient_descent(h.learning_rate),
-    metrics=lambda card: {"r2": metrics.r2()},
+    algorithm=descent,
 )
 
 
 def dataset(bad=None):
+    """Returns twenty examples of a plane, the input of one of which may be no number."""
     inputs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    targets = inputs[:, :1].copy()
     if bad is not None:
         inputs[bad] = np.nan
-    part = {"inputs": inputs, "targets": inputs[:, :1]}
-    return Dataset(part, part, None, DataCard(name="line", source="", feature_shape=(2,)))
+    part, good = {"inputs": inputs, "targets": targets}, {"inputs": np.nan_to_num(inputs), "targets": targets}
+    return Dataset(part, good, good, DataCard(name="line", source="", feature_shape=(2,)))
 
 
-def losses_of(declared, given, n_seeds=2):
-    seen = []
-    execution.execute(
-        declared, declared.hyperparameters, given, seeds=range(n_seeds), observe=lambda p: seen.append(p.metrics)
+def carried_out(declared, given, **options):
+    """Returns the outcome, the training metrics of all steps, and the states on the way."""
+    seen, kept = [], {}
+    keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
+    outcome = execution.execute(
+        declared, Line(), given, seeds=SEEDS, observe=lambda p: seen.append(p.metrics), keeping=keeping, **options
     )
-    return np.concatenate([chunk["loss"] for chunk in seen], axis=1)
+    return outcome, {name: np.concatenate([chunk[name] for chunk in seen], axis=1) for name in seen[0]}, kept
 
 
-@pytest.mark.long
-def test_a_bad_example_is_found_in_the_first_batch_that_holds_it():
-    declared, given = LINE, dataset(bad=7)
-    run, step = diagnosis.first_nonfinite(losses_of(declared, given))
-    for start in (0, step // 2, step):
-        state = None
-        if start:
-            kept = {}
-            keeping = execution.Keeping(
-                lambda: True, lambda n, s, kept=kept: kept.update({n: jax.tree.map(np.array, s)})
-            )
-            execution.execute(declared, declared.hyperparameters, given, seeds=range(2), keeping=keeping)
-            state = (start, kept[start])
-        found = diagnosis.diagnose(
-            declared, declared.hyperparameters, given, seeds=range(2), run=run, step=step, start=state
-        )
-        assert found.step == step and found.leaf == "batch['inputs']"
-        assert np.isnan(found.inputs["batch"]["inputs"]).any() and found.inputs["state"].step == step
+@pytest.fixture(scope="module")
+def broken():
+    """A run in which an example of the training part is no number."""
+    return carried_out(LINE, dataset(bad=BAD))
 
 
-def test_the_inputs_give_the_step_again():
-    given = dataset(bad=7)
-    run, step = diagnosis.first_nonfinite(losses_of(LINE, given))
-    found = diagnosis.diagnose(LINE, LINE.hyperparameters, given, seeds=range(2), run=run, step=step)
-    model = LINE.model(LINE.hyperparameters, given.card)
-    again = training.step(gradients.plain(LINE.loss_fn(model, Line())), LINE.optimizer(Line(), 1))
+def diagnosed(declared, given, *, run, step, **options):
+    """Returns the diagnosis of a step."""
+    return diagnosis.diagnose(declared, Line(), given, seeds=SEEDS, run=run, step=step, **options)
+
+
+def test_first_nonfinite_is_the_earliest_of_all_metrics():
+    values = {"loss": np.zeros((3, 5)), "accuracy": np.zeros((3, 5))}
+    assert diagnosis.first_nonfinite(values) is None
+    values["loss"][2, 4] = np.nan
+    assert diagnosis.first_nonfinite(values) == (2, 4, "loss")
+    values["accuracy"][1, 3] = -np.inf
+    assert diagnosis.first_nonfinite(values) == (1, 3, "accuracy")
+    values["loss"][2, 3] = np.inf
+    assert diagnosis.first_nonfinite(values) == (2, 3, "loss")  # of one step, the first metric
+    values["loss"][0, 3] = np.inf
+    assert diagnosis.first_nonfinite(values) == (0, 3, "loss")
+    assert diagnosis.first_nonfinite({}) is None
+
+
+def test_is_finite_looks_at_floats_alone():
+    assert diagnosis.is_finite({"n": jnp.int32(3), "key": jax.random.key(0), "x": jnp.ones(2, jnp.bfloat16)})
+    assert not diagnosis.is_finite({"x": jnp.array([1, jnp.nan], jnp.bfloat16)})
+
+
+@pytest.mark.parametrize("part", ["beginning", "middle", "step itself"])
+def test_diagnose_finds_the_first_batch_with_a_bad_example(broken, part):
+    _, history, kept = broken
+    run, step, name = diagnosis.first_nonfinite(history)
+    assert (run, step, name) == (1, 2, "loss")
+    made = {"beginning": 0, "middle": step // 2, "step itself": step}[part]
+    start = Start(made, kept[made]) if made else None
+    found = diagnosed(LINE, dataset(bad=BAD), run=run, step=step, start=start)
+    assert found.step == step and found.leaf == "batch['inputs']"
+    assert np.isnan(found.inputs["batch"]["inputs"]).any()
+    for own, of_runs in zip(jax.tree.leaves(found.inputs["state"]), jax.tree.leaves(kept[step]), strict=True):
+        np.testing.assert_array_equal(own, of_runs[run])
+
+
+def test_inputs_reproduce_the_step(broken):
+    _, history, kept = broken
+    run, step, _ = diagnosis.first_nonfinite(history)
+    found = diagnosed(LINE, dataset(bad=BAD), run=run, step=step, start=Start(step, kept[step]))
+    algorithm = experiment.program(LINE, dataset()).algorithm(Line())
     key = jax.random.wrap_key_data(jnp.asarray(found.inputs["key"]))
-    state, told = again(
-        jax.tree.map(jnp.asarray, found.inputs["state"]), jax.tree.map(jnp.asarray, found.inputs["batch"]), key
-    )
-    assert not np.isfinite(told["loss"]) and not np.isfinite(state.params["Dense_0"]["kernel"]).all()
+    state, values = algorithm.step(found.inputs["state"], found.inputs["batch"], key)
+    assert not np.isfinite(values["loss"]) and not np.isfinite(state.params["Dense_0"]["kernel"]).all()
 
 
-def test_an_update_that_overflows_is_told_by_its_gradient():
-    """sqrt of a loss that is zero: the loss is finite, its derivative is not, and the state that follows is none."""
+def _rooted(h, card, plan, fitted):
+    """Returns descent on sqrt of zero: the loss is finite, its derivative is not, nor is the state that follows."""
+    model = models.linear(card.n_features, 1)
 
-    def rooted(model, h):
-        def loss_fn(params, model_state, batch, key):
-            kernel = params["Dense_0"]["kernel"]
-            return jnp.sqrt(jnp.sum((kernel - jax.lax.stop_gradient(kernel)) ** 2)), ({}, model_state)
+    def loss_fn(params, model_state, batch, key):
+        kernel = params["Dense_0"]["kernel"]
+        return jnp.sqrt(jnp.sum((kernel - jax.lax.stop_gradient(kernel)) ** 2)), ({}, model_state)
 
-        return loss_fn
+    optimizer = training.gradient_descent(h.learning_rate)
+    return training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}, estimator=plan.estimator)
 
-    declared = dataclasses.replace(LINE, loss_fn=rooted)
-    run, step = diagnosis.first_nonfinite(losses_of(declared, dataset()))
+
+def test_diagnose_blames_the_gradient_of_the_step_before():
+    declared = dataclasses.replace(LINE, algorithm=_rooted)
+    _, history, _ = carried_out(declared, dataset())
+    run, step, _ = diagnosis.first_nonfinite(history)
     assert step == 1  # step 0 had a loss
-    found = diagnosis.diagnose(declared, Line(), dataset(), seeds=range(2), run=run, step=step)
+    found = diagnosed(declared, dataset(), run=run, step=step)
     assert found.step == 0 and found.leaf == "gradient['Dense_0']['kernel']"
 
 
-def test_skipped_steps_change_nothing_but_the_count():
-    given = dataset(bad=7)
-    skipping = dataclasses.replace(LINE, step=lambda e, o: training.skipping(training.step(e, o)))
-    outcome = execution.execute(skipping, Line(), given, seeds=range(2))
-    assert np.isfinite(outcome.state.params["Dense_0"]["kernel"]).all()
-    assert outcome.state.step.tolist() == [25, 25]
-    of_steps = losses_of(skipping, given)
-    assert (~np.isfinite(of_steps)).sum(axis=1).tolist() == [5, 5]  # once an epoch
-    # Where all is finite, skipping is the plain step, bit for bit.
-    plain, same = (
-        jax.jit(experiment.program(of, given.card).run, compiler_options=compilation.compiler_options())(
-            jax.random.key(0), Line(), dataset().train
+def _scripted(*, breaks_at=3, looks=0):
+    """Returns an algorithm without gradients: its state is no number from some step on."""
+
+    def step(state, batch, key):
+        after = {"n": state["n"] + 1, "looks": state["looks"], "w": state["w"]}
+        after["w"] = jnp.where((after["n"] == breaks_at) & (state["looks"] == looks), jnp.nan, after["w"])
+        return after, {"loss": state["w"], "other": jnp.zeros(())}
+
+    def algorithm(h, card, plan, fitted):
+        return Algorithm(
+            lambda key: {"n": 0, "looks": 0, "w": 1.0},
+            step,
+            lambda state, data, key: {"looks": state["looks"]},
+            observe=lambda state, seen: {**state, "looks": state["looks"] + 1},
         )
-        for of in (LINE, skipping)
-    )
-    jax.tree.map(np.testing.assert_array_equal, plain[0], same[0])
+
+    return dataclasses.replace(LINE, algorithm=algorithm)
+
+
+def test_diagnose_blames_the_new_state_without_a_gradient():
+    declared = _scripted()
+    found = diagnosed(declared, dataset(), run=1, step=3, evaluate_every=100)
+    assert found.step == 2 and found.leaf == "new state['w']"
+
+
+def test_diagnose_blames_the_state_it_starts_from():
+    state = {"n": np.zeros(2, np.int32), "looks": np.zeros(2, np.int32), "w": np.array([1, np.nan], np.float32)}
+    found = diagnosed(_scripted(), dataset(), run=1, step=5, start=Start(5, state), evaluate_every=100)
+    assert found.step == 5 and found.leaf == "state['w']"
+
+
+def test_diagnose_repeats_the_looks_before_the_step():
+    """The state breaks only if it was looked at twice before, after 2 and 4 steps."""
+    declared = _scripted(breaks_at=5, looks=2)
+    _, history, kept = carried_out(declared, dataset(), evaluate_every=2)
+    run, step, _ = diagnosis.first_nonfinite(history)
+    assert (run, step) == (0, 5)
+    for start in (None, Start(2, kept[2])):
+        found = diagnosed(declared, dataset(), run=run, step=step, start=start, evaluate_every=2)
+        assert found.step == 4 and found.leaf == "new state['w']"
+        assert (found.inputs["state"]["n"], found.inputs["state"]["looks"]) == (4, 2)
+
+
+def test_skipped_steps_change_nothing(broken):
+    declared = dataclasses.replace(LINE, algorithm=lambda *args: skipping(descent(*args)))
+    outcome, history, _ = carried_out(declared, dataset(bad=BAD))
+    assert np.isfinite(outcome.state.params["Dense_0"]["kernel"]).all()
+    assert history["skipped"].sum(axis=1).tolist() == [4, 4]  # once per epoch
+    np.testing.assert_array_equal(~np.isfinite(history["loss"]), history["skipped"])
+    # Up to the first of them, the steps are those of the plain run, bit for bit.
+    _, of_plain, _ = broken
+    np.testing.assert_array_equal(history["loss"][:, :2], of_plain["loss"][:, :2])
 
 
 @pytest.mark.raises
-def test_a_step_before_the_start_is_refused():
-    with pytest.raises(ValueError, match="step must not lie before the start, 5; got 3"):
-        diagnosis.diagnose(LINE, Line(), dataset(), seeds=[0], run=0, step=3, start=(5, None))
+def test_diagnose_refuses_a_step_before_the_start():
+    with pytest.raises(ValueError, match="step must not lie before the start, 5, got 3"):
+        diagnosed(LINE, dataset(), run=0, step=3, start=Start(5, None))

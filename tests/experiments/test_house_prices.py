@@ -22,19 +22,19 @@ def sales():
 
 
 @pytest.fixture
-def run(jaxresearch):
-    def of(directory, *words, command="run"):
-        return jaxresearch(command, "house_prices", "--directory", directory, *words)
+def run(command):
+    def of(directory, *words, name="run"):
+        return command(name, "house_prices", "--directory", directory, *words)
 
     return of
 
 
 @pytest.fixture
-def page(jaxresearch):
+def page(command):
     """Gives what ``jaxresearch report`` makes of a directory."""
 
     def of(directory):
-        done = jaxresearch("report", directory)
+        done = command("report", directory)
         assert done.returncode == 0 and done.stderr == "", done.stderr
         return (directory / "report.html").read_text()
 
@@ -47,7 +47,7 @@ def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales
     assert round(intercept, 1) == 13289.6 and round(slope, 3) == 111.694  # the known figure
     done = run(tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    said = re.search(r"price = ([\d,.]+) USD \+ ([\d.]+) USD a square foot", done.stdout)
+    said = re.search(r"price = ([\d,.]+) USD \+ ([\d.]+) USD per square foot", done.stdout)
     assert float(said[1].replace(",", "")) == round(intercept, 1) and float(said[2]) == round(slope, 3)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["test/r2"]["mean"] == pytest.approx(np.corrcoef(*sales)[0, 1] ** 2, abs=1e-6)
@@ -68,7 +68,7 @@ def test_all_columns_explain_more_of_sales_held_out(run, tmp_path):
 @pytest.mark.long
 def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_path):
     directory = tmp_path / "study"
-    done = run(directory, command="study")
+    done = run(directory, name="study")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     result = json.loads((directory / "result.json").read_text())
     values = result["metrics"]["test/r2"]["values"]
@@ -76,10 +76,10 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
     story = (directory / "study.md").read_text()
     for said in (
         "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds).",
-        "The test part holds the training part's examples: it describes them, and forecasts nothing.",
+        "The test part holds the training examples: it describes them, and predicts nothing.",
         "| 1 | the plain settings: 1 | plain | 0.5716 | 0.5716 to 0.5716 |",
-        "Adjusting ended since the validation interval supports the claim.\n",
-        "With the first of these seeds: price = 13,289.6 USD + 111.694 USD a square foot x Gr_Liv_Area",
+        "The search ended because the validation interval supports the claim.\n",
+        "With the first of these seeds: price = 13,289.6 USD + 111.694 USD per square foot x Gr_Liv_Area",
     ):
         assert said in story, story
     shown = page(directory)
@@ -90,7 +90,7 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
 
 @pytest.mark.long
 def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
-    done = run(tmp_path / "study", "--learning-rate", "0.003", "--fresh-seeds", "5", command="study")
+    done = run(tmp_path / "study", "--learning-rate", "0.003", "--fresh-seeds", "5", name="study")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     result = json.loads((tmp_path / "study" / "result.json").read_text())
     assert result["claim"]["verdict"] == "supported" and result["hyperparameters"]["learning_rate"] >= 0.2
@@ -98,45 +98,47 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     story = (tmp_path / "study" / "study.md").read_text()
     assert "| 2 | a grid over learning_rate: 6 |" in story and "as that of the best of 7" in story
     # A digit less than the plain step size: in float32, 0.2 of a small gradient is lost where 0.5 of it is not.
-    assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD a square foot", story)
+    assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD per square foot", story)
 
 
 @pytest.mark.long
 def test_a_sweep_finds_the_step_sizes_that_converge(run, tmp_path):
     words = ["--learning-rate", "0.003,0.5,1.0,1.5,2.5", "--seeds", "2"]
-    done = run(tmp_path / "sweep", *words, command="sweep")
+    done = run(tmp_path / "sweep", *words, name="sweep")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     rows = list(csv.DictReader((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()))
     small, *converged, large = (float(row["r2"]) for row in rows)
     assert np.ptp(converged) < 1e-5 and min(converged) > 0.5 > large and small < min(converged)
-    assert "e+" in done.stdout and (tmp_path / "sweep" / "sweep.png").exists()  # large figures are told in four digits
+    assert "e+" in done.stdout and (tmp_path / "sweep" / "sweep.png").exists()  # large numbers have four digits
 
 
 def test_a_smoke_run_takes_a_step_on_all_of_it(run, tmp_path):
     done = run(tmp_path / "run", "--smoke")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["n_seeds"] == 2 and result["claim"]["verdict"] == "undecided"
+    assert result["seeds"] == [0, 1] and result["claim"]["verdict"] == "undecided"
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["step"] == 1
 
 
 def test_a_line_of_another_column_names_its_unit(run, tmp_path):
     done = run(tmp_path / "run", "--features", "Year_Built", "--epochs", "20")
-    assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD a unit x Year_Built", done.stdout), done.stdout + done.stderr
+    assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD per unit x Year_Built", done.stdout), (
+        done.stdout + done.stderr
+    )
 
 
-def test_a_batch_that_is_none_is_told_in_a_line(run, tmp_path):
+def test_a_batch_size_below_0_is_refused_in_a_line(run, tmp_path):
     done = run(tmp_path / "run", "--batch-size", "-1")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
-    assert "batch_size must be at least 0; got -1. It is: examples a step; 0: all of them" in done.stderr
+    assert "batch_size must be at least 0; got -1. It is: examples per step; 0: all of them" in done.stderr
 
 
 @pytest.mark.raises
 @pytest.mark.parametrize(
     "words", [["--features", "Area"], ["--features", "Sale_Condition=Normal"], ["--target", "Lot_Area"]]
 )
-def test_a_column_that_cannot_be_taken_is_told_in_a_line(run, tmp_path, words):
+def test_a_column_that_cannot_be_used_is_refused_in_a_line(run, tmp_path, words):
     done = run(tmp_path / "run", *words)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and f"got {words[1]!r}" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -157,7 +159,7 @@ def test_the_gradient_by_jax_by_hand_and_by_differences(sales):
         )
 
     model = models.linear(1, 1)  # the toolkit's own gradient, at theta = 0.3 and no bias
-    estimator = gradients.plain(training.supervised(model, losses.half_squared_error))
+    estimator = gradients.plain(training.mean_loss(model, losses.half_squared_error))
     params = jax.tree.map(
         lambda leaf: jnp.full_like(leaf, 0.3 if leaf.ndim == 2 else 0.0), model.init(jax.random.key(0))[0]
     )

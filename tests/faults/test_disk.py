@@ -38,14 +38,14 @@ def on_a_full_disk(directory):
 
 
 @pytest.fixture(scope="module")
-def figures(jaxresearch, tmp_path_factory):
-    """What the run finds that is left alone."""
+def metrics(jaxresearch, tmp_path_factory):
+    """The metrics of the run that is left alone."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     assert jaxresearch(*command(directory)[3:]).returncode == 0
     return json.loads((directory / "result.json").read_text())["metrics"]
 
 
-def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, figures, tmp_path):
+def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, metrics, tmp_path):
     directory = tmp_path / "run"
     first = when_saved(directory)
     first.send_signal(signal.SIGTERM)
@@ -55,12 +55,12 @@ def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, f
 
     full = on_a_full_disk(directory)
     assert full.returncode == 1 and len(full.stderr.splitlines()) == 1, full.stderr
-    assert "could not be read or written" in full.stderr and "is safe; go on with: jaxresearch resume" in full.stderr
+    assert "could not be read or written" in full.stderr and "is safe; resume with: jaxresearch resume" in full.stderr
     assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == saved  # and nothing half-written
     assert jaxresearch("verify", str(directory)).returncode == 0
 
     assert jaxresearch("resume", str(directory)).returncode == 0  # there is room again
-    assert json.loads((directory / "result.json").read_text())["metrics"] == figures
+    assert json.loads((directory / "result.json").read_text())["metrics"] == metrics
 
 
 def test_a_full_disk_from_the_start_is_one_line(tmp_path):
@@ -81,4 +81,4 @@ def test_a_directory_that_is_removed_under_the_run_is_one_line(tmp_path):
 def test_a_directory_that_cannot_be_written_is_one_line():
     done = subprocess.run(command(Path("/proc/self/run")), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "directory must be one that can be written; got /proc/self/run" in done.stderr
+    assert "directory must be writable, got /proc/self/run" in done.stderr

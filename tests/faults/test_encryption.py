@@ -1,4 +1,4 @@
-"""Encrypted states: nothing of the arrays is on the disk in the clear, and nothing opens them but the key."""
+"""Encrypted states: nothing of the arrays is on the disk in the clear, and only the key decrypts them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def state(step):
     }
 
 
-def test_a_sealed_state_comes_back_and_is_nowhere_in_the_clear(tmp_path):
+def test_an_encrypted_state_comes_back_and_is_nowhere_in_the_clear(tmp_path):
     cipher = Cipher(os.urandom(32))
     marked = {**state(3), "kernel": np.frombuffer(b"a secret weight!" * 64, np.float32)}
     Checkpoints(tmp_path, cipher=cipher).write(3, marked)
@@ -40,34 +40,34 @@ def test_a_sealed_state_comes_back_and_is_nowhere_in_the_clear(tmp_path):
     assert json.loads((path / "manifest.json").read_text())["manifest"]["sealed"] is False
 
 
-def test_another_key_or_none_is_told_and_sets_nothing_aside(tmp_path):
+def test_another_key_or_none_is_an_error_and_sets_nothing_aside(tmp_path):
     Checkpoints(tmp_path, cipher=Cipher(bytes(32))).write(3, state(3))
-    with pytest.raises(CheckpointError, match="step 3 must be opened by the key that sealed it; this one is another"):
+    with pytest.raises(CheckpointError, match="step 3 was encrypted with another key. Pass the key it was saved with."):
         Checkpoints(tmp_path, cipher=Cipher(os.urandom(32))).restore(state(3))
-    with pytest.raises(CheckpointError, match="it is sealed; pass its key"):
+    with pytest.raises(CheckpointError, match="step 3 is encrypted. Pass its key: --encrypt-with KEYFILE"):
         Checkpoints(tmp_path).restore(state(3))
     assert Checkpoints(tmp_path).steps() == [3] and not (tmp_path / "quarantine").exists()
 
 
-def test_every_bit_of_a_sealed_content_counts():
+def test_every_bit_of_encrypted_content_counts():
     cipher = Cipher(os.urandom(32))
-    sealed = cipher.seal(b"weights", name="a")
-    assert cipher.open(sealed, name="a") == b"weights" and cipher.seal(b"weights", name="a") != sealed
-    for bit in range(8 * len(sealed)):
-        altered = bytearray(sealed)
+    content = cipher.encrypt(b"weights", name="a")
+    assert cipher.decrypt(content, name="a") == b"weights" and cipher.encrypt(b"weights", name="a") != content
+    for bit in range(8 * len(content)):
+        altered = bytearray(content)
         altered[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DecryptionError):
-            cipher.open(bytes(altered), name="a")
+            cipher.decrypt(bytes(altered), name="a")
     for wrong, name in ((cipher, "b"), (Cipher(os.urandom(32)), "a")):
-        with pytest.raises(DecryptionError, match="must be whole and of this key"):
-            wrong.open(sealed, name=name)
+        with pytest.raises(DecryptionError, match="^[ab] was altered, or encrypted with another key.$"):
+            wrong.decrypt(content, name=name)
     with pytest.raises(DecryptionError):
-        cipher.open(b"", name="a")
+        cipher.decrypt(b"", name="a")
 
 
 @pytest.fixture
-def sealed(tmp_path, monkeypatch):
-    """A decoded set that is kept sealed, in parts of 500 bytes: its folder, cipher, arrays and card."""
+def encrypted(tmp_path, monkeypatch):
+    """A decoded set that is kept encrypted, in parts of 500 bytes: its folder, cipher, arrays and card."""
     monkeypatch.setattr(kept, "_PART", 500)
     folder, cipher = tmp_path / "flowers-1.0.0-sealed", Cipher(os.urandom(32))
     inputs = np.frombuffer(b"a secret flower!" * 64, np.uint8).reshape(64, 16)
@@ -78,8 +78,8 @@ def sealed(tmp_path, monkeypatch):
     return folder, cipher, part
 
 
-def test_a_sealed_set_comes_back_and_is_nowhere_in_the_clear(sealed):
-    folder, cipher, part = sealed
+def test_an_encrypted_set_comes_back_and_is_nowhere_in_the_clear(encrypted):
+    folder, cipher, part = encrypted
     parts, card = kept._stored(folder, cipher)
     assert card.class_names == ("rosa",) and card.feature_shape == (16,)
     for name in ("train", "test"):
@@ -91,8 +91,8 @@ def test_a_sealed_set_comes_back_and_is_nowhere_in_the_clear(sealed):
         assert files and not any(secret in path.read_bytes() for path in files)
 
 
-def test_every_byte_of_a_sealed_set_counts(sealed):
-    folder, cipher, _ = sealed
+def test_every_byte_of_an_encrypted_set_counts(encrypted):
+    folder, cipher, _ = encrypted
     for path in folder.iterdir():
         whole = path.read_bytes()
         for place in {0, 11, 12, len(whole) // 2, len(whole) - 1}:
@@ -100,26 +100,27 @@ def test_every_byte_of_a_sealed_set_counts(sealed):
             altered[place] ^= 1
             path.write_bytes(altered)
             with pytest.raises(
-                ValueError, match=f"{path.name} must be whole and of this key; .* Pass its key, or delete"
+                ValueError,
+                match=f"{path.name} could not be decrypted: it was altered, or encrypted with another key. Pass",
             ):
                 kept._stored(folder, cipher)
         path.write_bytes(whole)
     kept._stored(folder, cipher)
 
 
-def test_a_sealed_set_is_bound_to_its_key_its_name_and_all_its_parts(sealed):
-    folder, cipher, _ = sealed
-    with pytest.raises(ValueError, match="manifest.json-0.sealed must be whole and of this key") as caught:
+def test_an_encrypted_set_is_bound_to_its_key_its_name_and_all_its_parts(encrypted):
+    folder, cipher, _ = encrypted
+    with pytest.raises(ValueError, match="manifest.json-0.sealed could not be decrypted") as caught:
         kept._stored(folder, Cipher(os.urandom(32)))
     assert "\n" not in str(caught.value)
     other = folder.rename(folder.with_name("roses-1.0.0-sealed"))
-    with pytest.raises(ValueError, match="manifest.json-0.sealed must be whole and of this key"):
+    with pytest.raises(ValueError, match="manifest.json-0.sealed could not be decrypted"):
         kept._stored(other, cipher)
     other.rename(folder)
     first, second, last = (folder / f"train-inputs.npy-{number}.sealed" for number in range(3))
     one, two, three = (path.read_bytes() for path in (first, second, last))
     first.write_bytes(two), second.write_bytes(one)
-    with pytest.raises(ValueError, match="train-inputs.npy-0.sealed must be whole and of this key"):
+    with pytest.raises(ValueError, match="train-inputs.npy-0.sealed could not be decrypted"):
         kept._stored(folder, cipher)
     first.write_bytes(one), second.write_bytes(two), last.unlink()
     with pytest.raises(ValueError, match="train-inputs.npy must have SHA-256 .*; it was altered. Delete"):
@@ -130,26 +131,25 @@ def test_a_sealed_set_is_bound_to_its_key_its_name_and_all_its_parts(sealed):
 
 def test_a_key_file_is_checked(tmp_path):
     (tmp_path / "short").write_bytes(b"x" * 31)
-    with pytest.raises(ValueError, match="must be a file of 32 bytes; .*short holds 31. Make one: head -c 32"):
+    with pytest.raises(ValueError, match="must name a file of 32 bytes, got .*short with 31. Create one: head -c 32"):
         read_key(tmp_path / "short")
-    with pytest.raises(ValueError, match="must be a key file that can be read; got .*none"):
+    with pytest.raises(ValueError, match="encrypt_with must name a readable key file, got .*none"):
         read_key(tmp_path / "none")
 
 
-@pytest.mark.long
-def test_a_run_is_kept_sealed_and_goes_on_with_its_key_alone(jaxresearch, tmp_path):
+def test_a_run_is_kept_encrypted_and_resumes_with_its_key_alone(command, tmp_path):
     key, directory = tmp_path / "key", tmp_path / "run"
     key.write_bytes(os.urandom(32))
-    words = ["run", "mnist", "--smoke", "--save-every", "0", "--directory", directory, "--encrypt-with", key]
-    bad = jaxresearch(*words[:-1], tmp_path / "none")
+    words = ["run", "house_prices", "--smoke", "--save-every", "0", "--directory", directory, "--encrypt-with", key]
+    bad = command(*words[:-1], tmp_path / "none")
     assert bad.returncode == 2 and len(bad.stderr.splitlines()) == 1 and not directory.exists()
-    done = jaxresearch(*words)
+    done = command(*words)
     assert done.returncode == 0, done.stderr
-    assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and jaxresearch("verify", directory).returncode == 0
+    assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and command("verify", directory).returncode == 0
     (directory / "result.json").unlink()  # as if it had been killed at the end
-    clear = jaxresearch(*words[:-2])
-    assert clear.returncode == 2 and "it differs in encrypt_with" in clear.stderr  # what is sealed stays sealed
+    clear = command(*words[:-2])
+    assert clear.returncode == 2 and "these settings differ: encrypt_with" in clear.stderr  # it stays encrypted
     key.write_bytes(os.urandom(32))
-    other = jaxresearch("resume", directory)
-    assert other.returncode == 1 and "must be opened by the key that sealed it" in other.stderr
+    other = command("resume", directory)
+    assert other.returncode == 1 and "was encrypted with another key. Pass the key it was saved with." in other.stderr
     assert len(other.stderr.splitlines()) == 1 and not (directory / "quarantine").exists()

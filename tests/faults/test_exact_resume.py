@@ -42,8 +42,8 @@ OPTIMIZERS = {
 class Settings:
     learning_rate: float = swept(1e-2, "step size")
     optimizer: str = static("adam", "which")
-    batch_size: int = static(12, "examples a step")
-    epochs: int = static(5, "passes")
+    batch_size: int = static(12, "examples per step")
+    epochs: int = static(5, "passes over the data")
 
 
 class Network(nn.Module):
@@ -55,16 +55,22 @@ class Network(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.3, deterministic=not train)(hidden))
 
 
+def algorithm(h, card, plan, fitted):
+    return training.supervised(
+        models.linen(Network(), jax.ShapeDtypeStruct((1, 4), jnp.float32)),
+        losses.softmax_cross_entropy_with_integer_labels,
+        optimizer=OPTIMIZERS[h.optimizer](h.learning_rate),
+        metrics={"accuracy": metrics.accuracy(), "log_loss": metrics.log_loss()},
+        estimator=lambda loss_fn: gradients.accumulated(plan.estimator(loss_fn), n_micro_batches=2),
+    )
+
+
 EXPERIMENT = Experiment(
     question="Bit for bit?",
     claim=Claim(text="accuracy", metric="test/accuracy", at_least=0.5),
     hyperparameters=Settings(),
     source="",
-    model=lambda h, card: models.linen(Network(), jax.ShapeDtypeStruct((1, 4), jnp.float32)),
-    loss_fn=lambda model, h: training.supervised(model, losses.softmax_cross_entropy_with_integer_labels),
-    estimator=lambda loss_fn, h: gradients.accumulated(gradients.plain(loss_fn), n_micro_batches=2),
-    optimizer=lambda h, n_steps: OPTIMIZERS[h.optimizer](h.learning_rate),
-    metrics=lambda card: {"accuracy": metrics.accuracy(), "log_loss": metrics.log_loss()},
+    algorithm=algorithm,
 )
 
 
@@ -107,13 +113,13 @@ def test_k_steps_and_k_more_are_two_k(tmp_path, name):
     )
     restored = checkpoints.restore(execution.blank_state(EXPERIMENT, settings, dataset(), n_runs=2))
     assert_same(restored.state, halfway[0])
-    assert restored.step == 10 and whole.state.step.tolist() == [20, 20]
-    again = execution.execute(EXPERIMENT, settings, dataset(), seeds=[0, 3], start=(10, restored.state))
+    assert restored.step == 10 and whole.step == 20
+    again = execution.execute(EXPERIMENT, settings, dataset(), seeds=[0, 3], start=execution.Start(10, restored.state))
     assert again.resumed_from == 10
     assert_same(again.state, whole.state)
     for metric in whole.metrics:
         np.testing.assert_array_equal(again.metrics[metric], whole.metrics[metric])
-    # And it is a run that the other half has a part in.
+    # And the other half matters.
     assert any(
         not np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(halfway[0].params), jax.tree.leaves(whole.state.params), strict=True)
@@ -121,7 +127,7 @@ def test_k_steps_and_k_more_are_two_k(tmp_path, name):
 
 
 @pytest.mark.long
-def test_a_sweep_of_settings_goes_on_bit_for_bit(tmp_path):
+def test_a_sweep_of_settings_resumes_bit_for_bit(tmp_path):
     settings = [Settings(learning_rate=rate) for rate in (1e-3, 1e-2, 1e30)]
     checkpoints = Checkpoints(tmp_path)
     states = {}
@@ -130,7 +136,9 @@ def test_a_sweep_of_settings_goes_on_bit_for_bit(tmp_path):
     like = execution.blank_state(EXPERIMENT, settings[0], dataset(), n_runs=6)
     found = checkpoints.restore(like)
     assert found.step == 19
-    again = execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0, 1], start=(found.step, found.state))
+    again = execution.execute_all(
+        EXPERIMENT, settings, dataset(), seeds=[0, 1], start=execution.Start(found.step, found.state)
+    )
     for one, other in zip(again, whole, strict=True):
         assert one.diverged == other.diverged
         for metric in one.metrics:
@@ -140,8 +148,8 @@ def test_a_sweep_of_settings_goes_on_bit_for_bit(tmp_path):
 @pytest.mark.raises
 def test_settings_of_several_groups_have_no_one_state():
     settings = [Settings(), dataclasses.replace(Settings(), optimizer="sgd")]
-    with pytest.raises(ValueError, match="settings must be of one group to keep its state; got 2"):
-        execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0], start=(0, None))
+    with pytest.raises(ValueError, match="settings must be of one group to keep its state, got 2"):
+        execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0], start=execution.Start(0, None))
 
 
 def on_devices(n, code, *arguments):
@@ -173,14 +181,15 @@ WRITE = """
             checkpoints.write(step, state)
             np.save(sys.argv[1] + "/kernel.npy", np.asarray(state.params["Dense_0"]["kernel"]))
     whole = execution.execute(EXPERIMENT, SGD, dataset(), seeds=range(8), keeping=execution.Keeping(lambda: True, keep))
-    print(json.dumps({"devices": len(whole.state.step.sharding.device_set), "loss": whole.metrics["log_loss"].tolist()}))
+    devices = len(jax.tree.leaves(whole.state)[0].sharding.device_set)
+    print(json.dumps({"devices": devices, "loss": whole.metrics["log_loss"].tolist()}))
 """
 READ = """
     like = execution.blank_state(EXPERIMENT, SGD, dataset(), n_runs=8)
     found = Checkpoints(Path(sys.argv[1])).restore(like)
     same = np.array_equal(found.state.params["Dense_0"]["kernel"], np.load(sys.argv[1] + "/kernel.npy"))
-    again = execution.execute(EXPERIMENT, SGD, dataset(), seeds=range(8), start=(found.step, found.state))
-    devices = len(again.state.step.sharding.device_set)
+    again = execution.execute(EXPERIMENT, SGD, dataset(), seeds=range(8), start=execution.Start(found.step, found.state))
+    devices = len(jax.tree.leaves(again.state)[0].sharding.device_set)
     print(json.dumps({"devices": devices, "same": same, "loss": again.metrics["log_loss"].tolist()}))
 """
 

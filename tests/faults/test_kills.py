@@ -1,4 +1,4 @@
-"""A process that is killed at any moment loses nothing: the next one goes on, and comes to the same numbers bit for bit."""
+"""A process that is killed at any moment loses nothing: the next one resumes, and reproduces the run bit for bit."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ from jaxresearch.records import Checkpoints
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-WORDS = ["--seeds", "4", "--epochs", "2", "--batch-size", "512", "--hidden", "256", "--dropout-rate", "0.1"]
+WORDS = "--seeds 4 --epochs 2 --batch-size 512 --hidden 256 --dropout-rate 0.1 --validation 0.1".split()
 
 
 def command(directory):
@@ -26,7 +26,7 @@ def command(directory):
 
 
 def outcome_of(directory):
-    """Returns all that a run has found: the last state, the figures of the test data, those on the way."""
+    """Returns everything that a run recorded: the final state, the metrics of the test data, the metrics on the way."""
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     config = json.loads((directory / "config.json").read_text())["hyperparameters"]
     settings = type(mnist.hyperparameters)(**{**config, "hidden": tuple(config["hidden"])})
@@ -39,7 +39,7 @@ def outcome_of(directory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What a run finds that is left alone."""
+    """What a run records that is left alone."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     done = subprocess.run(command(directory), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def killed(directory, generator):
 
 
 def outlives(whole, tmp_path, *, n_kills, seed):
-    """Kills and goes on so many times, run after run; every run that ends has found what the whole one found."""
+    """Kills and resumes so many times, run after run; every run that ends has recorded what the whole one recorded."""
     generator = np.random.default_rng(seed)
     kills, ended = [], 0
     while len(kills) < n_kills or not ended:

@@ -39,7 +39,7 @@ def test_the_package_can_execute_nothing_that_it_reads(path):
             if dotted == "importlib.import_module":  # the models of the package itself, by a table in its source
                 assert path.relative_to(PACKAGE).as_posix() == "models/__init__.py"
             if dotted.endswith("exec_module"):  # the experiment that the user names on the command line
-                assert path.name == "experiment.py"
+                assert path.name == "loading.py"
 
 
 class Bomb:
@@ -67,13 +67,13 @@ def archives(bomb):
     yield "formula.csv", b"x,y\n=cmd|'/c calc'!A1,1\n__import__('os').system('touch fired'),2\n"
 
 
-def test_malicious_data_is_refused_and_not_run(jaxresearch, tmp_path):
+def test_malicious_data_is_refused_and_not_run(command, tmp_path):
     fired = tmp_path / "fired"
     for name, content in archives(Bomb(fired)):
         (tmp_path / name).write_bytes(content)
         target = ["--target", "y"] if name.endswith((".csv", ".parquet")) else []
         words = ["run", ROOT / "experiments" / "mnist.py", "--data", tmp_path / name, *target, "--smoke"]
-        done = jaxresearch(*words, "--directory", tmp_path / f"run-{name}", cwd=tmp_path)
+        done = command(*words, "--directory", tmp_path / f"run-{name}", cwd=tmp_path)
         assert not fired.exists() and not (tmp_path.parent / "escaped.npy").exists(), name
         assert done.returncode in ((0, 2) if name.endswith(".csv") else (2,)), (name, done.stderr)
         assert "Traceback" not in done.stderr, (name, done.stderr)
@@ -82,48 +82,48 @@ def test_malicious_data_is_refused_and_not_run(jaxresearch, tmp_path):
 @pytest.mark.parametrize(
     "name", ["tfds:../../etc/passwd", "tfds:/etc/passwd", "tfds:mnist/../../x", "../../../etc/passwd"]
 )
-def test_a_name_that_would_lead_elsewhere_is_one_line(jaxresearch, tmp_path, name):
-    done = jaxresearch("run", "mnist", "--data", name, "--directory", tmp_path / "run")
+def test_a_name_that_would_lead_elsewhere_is_one_line(command, tmp_path, name):
+    done = command("run", "mnist", "--data", name, "--directory", tmp_path / "run")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_that_names_files_elsewhere_is_not_believed(tmp_path):
+def test_a_checkpoint_that_names_files_elsewhere_is_not_trusted(tmp_path):
     import hashlib
 
     folder = Checkpoints(tmp_path).write(10, {"weights": np.ones(3)})
     manifest = json.loads((folder / "manifest.json").read_text())["manifest"]
     manifest["files"]["../../../etc/passwd"] = "0" * 64
     text = json.dumps(manifest, sort_keys=True)
-    sealed = {"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-    (folder / "manifest.json").write_text(json.dumps(sealed, sort_keys=True))
+    checksummed = {"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(checksummed, sort_keys=True))
     with pytest.raises(CheckpointError, match="etc/passwd of .* is missing"):
         Checkpoints(tmp_path).restore({"weights": np.zeros(3)})
 
 
 @pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
-@pytest.mark.parametrize("command", ["resume", "report"])
-def test_no_experiment_that_came_with_the_directory_is_run(jaxresearch, tmp_path, command, where):
+@pytest.mark.parametrize("name", ["resume", "report"])
+def test_no_experiment_that_came_with_the_directory_is_run(command, tmp_path, name, where):
     run = tmp_path / "run"
     run.mkdir()
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
     config = {"experiment": str(run / where), "hyperparameters": {}}
     (run / "config.json").write_text(json.dumps(config))
-    done = jaxresearch(command, run)
+    done = command(name, run)
     assert (
         done.returncode == 2 and "must not lie in the directory" in done.stderr and len(done.stderr.splitlines()) == 1
     )
     assert not (tmp_path / "fired").exists()
 
 
-@pytest.mark.parametrize("command", ["resume", "report"])
-def test_the_name_of_an_experiment_leads_out_of_no_folder(jaxresearch, tmp_path, command):
+@pytest.mark.parametrize("name", ["resume", "report"])
+def test_the_name_of_an_experiment_leads_out_of_no_folder(command, tmp_path, name):
     (tmp_path / "experiments").mkdir()
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
     (run / "config.json").write_text(json.dumps({"experiment": "../runs/run/evil", "hyperparameters": {}}))
-    for name in ("environment.json", "result.json"):
-        (run / name).write_text("{}")
-    done = jaxresearch(command, run, cwd=tmp_path)
+    for file in ("environment.json", "result.json"):
+        (run / file).write_text("{}")
+    done = command(name, run, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "fired").exists()

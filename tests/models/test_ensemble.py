@@ -30,11 +30,11 @@ def test_members_learn_apart_from_each_other(key):
     batch = {"inputs": jax.random.normal(jax.random.key(1), (12, 4)), "targets": jnp.arange(12) % 3}
     loss = losses.softmax_cross_entropy_with_integer_labels
     params, model_state = model.init(key)
-    gradient, _, _ = gradients.plain(training.supervised(model, loss))(params, model_state, batch, jax.random.key(2))
+    gradient, _, _ = gradients.plain(training.mean_loss(model, loss))(params, model_state, batch, jax.random.key(2))
     for m in range(3):
         own = jax.tree.map(lambda leaf, m=m: leaf[m], params)
         dealt = {name: values[m::3] for name, values in batch.items()}
-        alone, _, _ = gradients.plain(training.supervised(MEMBER, loss))(own, {}, dealt, jax.random.key(3))
+        alone, _, _ = gradients.plain(training.mean_loss(MEMBER, loss))(own, {}, dealt, jax.random.key(3))
         of_member = jax.tree.map(lambda leaf, m=m: 3 * leaf[m], gradient)  # a third of the mean loss is its own
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_member, alone)
 
@@ -57,12 +57,9 @@ def test_an_ensemble_is_trained_and_begun_like_any_model(key):
         (leaf == their[None]).all()
         for leaf, their in zip(jax.tree.leaves(params), jax.tree.leaves(theirs), strict=True)
     )
-    estimator = gradients.plain(training.supervised(begun, losses.softmax_cross_entropy_with_integer_labels))
-    _, history = jax.jit(
-        lambda key: training.run(
-            key, data, model=begun, estimator=estimator, optimizer=optax.adam(3e-2), batch_size=16, epochs=60
-        )
-    )(key)
+    loss, plan = losses.softmax_cross_entropy_with_integer_labels, training.plan_of(32, batch_size=16, epochs=60)
+    algorithm = training.supervised(begun, loss, optimizer=optax.adam(3e-2), metrics={})
+    _, history = jax.jit(lambda key: training.run(key, data, algorithm=algorithm, plan=plan))(key)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from flax import nnx as flax_nnx
 
-from jaxresearch import gradients, losses, metrics, models, training
+from jaxresearch import losses, metrics, models, training
 
 
 class NnxNet(flax_nnx.Module):
@@ -81,16 +81,12 @@ def _same(a, b):
 
 @each
 def test_the_same_training_code_trains_every_model(model):
-    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-
-    @jax.jit
-    def train(key, data):
-        estimator = gradients.plain(loss_fn)
-        options = {"model": model, "estimator": estimator, "optimizer": optax.adam(0.05)}
-        return training.run(key, data, **options, batch_size=16, epochs=20)
-
-    state, history = train(jax.random.key(0), _data())
-    accuracy = training.evaluate(state, _data(), model=model, metrics={"accuracy": metrics.accuracy()}, batch_size=40)
+    loss, asked = losses.softmax_cross_entropy_with_integer_labels, {"accuracy": metrics.accuracy()}
+    options = {"optimizer": optax.adam(0.05), "metrics": asked, "evaluation_batch": 40}
+    algorithm, plan = training.supervised(model, loss, **options), training.plan_of(96, batch_size=16, epochs=20)
+    run = jax.jit(lambda key, data: training.run(key, data, algorithm=algorithm, plan=plan))
+    state, history = run(jax.random.key(0), _data())
+    accuracy = algorithm.evaluate(state, _data(), jax.random.key(1))
     assert history["loss"][-6:].mean() < history["loss"][:6].mean()
     assert accuracy["accuracy"] > 0.9
 

@@ -1,5 +1,6 @@
 """Transformers: causal or not, padded or not, cached or not, in one precision or the other, they are the same function."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -12,7 +13,7 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from jaxresearch import gradients, losses, metrics, models, sweeps, training
+from jaxresearch import losses, metrics, models, sweeps, training
 from jaxresearch.models import transformer
 
 N_TOKENS, LENGTH = 11, 7
@@ -29,6 +30,25 @@ both_positions = pytest.mark.parametrize("positions", ["rotary", "learnt"])
 
 def sized(**changes):
     return models.TransformerSizes(**{"context": 12, "width": 16, "n_layers": 2, "n_heads": 2, **changes})
+
+
+@dataclasses.dataclass
+class Settings:
+    width: int = 8
+    n_heads: int = 2
+    n_layers: int = 3
+    epochs: int = 5
+    dropout_rate: float = 0.1
+
+
+def test_sizes_of_hyperparameters_are_their_fields_and_what_is_given():
+    sizes = models.TransformerSizes.of(Settings(), context=9, n_layers=1, padding=0)
+    expected = {"context": 9, "width": 8, "n_layers": 1, "n_heads": 2, "dropout_rate": 0.1, "padding": 0}
+    assert sizes == models.TransformerSizes(**expected)
+    with pytest.raises(TypeError, match="context"):
+        models.TransformerSizes.of(Settings())
+    with pytest.raises(TypeError, match="epochs"):
+        models.TransformerSizes.of(Settings(), context=9, epochs=3)
 
 
 def stirred(model, seed=0):
@@ -355,16 +375,19 @@ def test_the_first_loss_is_the_logarithm_of_the_vocabulary(width, n_tokens, tied
 
 def trained(model, data, *, epochs=300, rate=3e-3, key=0):
     """Returns the state and the losses of a run whose only batch is all the data."""
-    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+    n_examples = len(data["inputs"])
+    plan = training.plan_of(n_examples, batch_size=n_examples, epochs=epochs)
 
     def run(key, rate, data):
-        optimizer, estimator = optax.adam(rate), gradients.plain(loss_fn)
-        size = len(data["inputs"])
-        return training.run(
-            key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=size, epochs=epochs
-        )
+        return training.run(key, data, algorithm=classified(model, rate), plan=plan)
 
     return jax.jit(run)(jax.random.key(key), rate, data)
+
+
+def classified(model, rate):
+    """Returns the algorithm that trains a model by Adam to classify."""
+    loss, asked = losses.softmax_cross_entropy_with_integer_labels, {"accuracy": metrics.accuracy()}
+    return training.supervised(model, loss, optimizer=optax.adam(rate), metrics=asked, evaluation_batch=3)
 
 
 @pytest.mark.long
@@ -383,8 +406,7 @@ def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
     )
     state, history = trained(model, data)
     assert history["loss"][0] > 1 and history["loss"][-1] < 0.05
-    figures = training.evaluate(state, data, model=model, metrics={"accuracy": metrics.accuracy()}, batch_size=3)
-    assert figures["accuracy"] == 1
+    assert classified(model, 0.0).evaluate(state, data, jax.random.key(0))["accuracy"] == 1
 
 
 @pytest.mark.long
@@ -392,11 +414,8 @@ def test_a_decoder_is_swept_over_seeds():
     model, tokens = of_kind("decoder", sized(n_layers=1)), sentences(8, LENGTH + 1)
 
     def run(key, data):
-        loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
-        optimizer, estimator = optax.adam(1e-2), gradients.plain(loss_fn)
-        return training.run(key, data, model=model, estimator=estimator, optimizer=optimizer, batch_size=4, epochs=3)[
-            1
-        ]["loss"]
+        plan = training.plan_of(8, batch_size=4, epochs=3)
+        return training.run(key, data, algorithm=classified(model, 1e-2), plan=plan)[1]["loss"]
 
     data = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     swept = jax.jit(sweeps.sweep(run, (0, None)))(sweeps.keys([0, 1]), data)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxresearch import gradients, losses, models, training
+from jaxresearch import losses, models, training
 
 SIZES = models.TransformerSizes(context=6, width=16, n_layers=1, n_heads=2)
 CLASSIFIER = models.classifier(5, 3, SIZES)
@@ -86,19 +86,13 @@ def test_init_is_the_same_under_jit_and_for_many_seeds_and_pretrained_parameters
 def test_a_run_begins_with_what_was_learnt():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
     model = models.warm_started(CLASSIFIER, pretrained)
-    loss_fn = training.supervised(model, losses.softmax_cross_entropy_with_integer_labels)
+    still = optax.sgd(0.0)  # nothing is learned besides
+    algorithm = training.supervised(
+        model, losses.softmax_cross_entropy_with_integer_labels, optimizer=still, metrics={}
+    )
+    plan = training.plan_of(4, batch_size=2, epochs=1)
     data = {"inputs": jnp.arange(24).reshape(4, 6) % 5, "targets": jnp.arange(4) % 3}
-    state, _ = jax.jit(
-        lambda key, data: training.run(
-            key,
-            data,
-            model=model,
-            estimator=gradients.plain(loss_fn),
-            optimizer=optax.sgd(0.0),  # nothing is learnt besides
-            batch_size=2,
-            epochs=1,
-        )
-    )(jax.random.key(0), data)
+    state, _ = jax.jit(lambda key: training.run(key, data, algorithm=algorithm, plan=plan))(jax.random.key(0))
     same(without_head(state.params), pretrained)
 
 

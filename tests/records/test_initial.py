@@ -7,14 +7,15 @@ import optax
 import pytest
 
 from jaxresearch import records
+from jaxresearch.algorithms import Averaged, Stopped
 from jaxresearch.training import TrainState
 
 PARAMS = {"block": {"kernel": np.arange(12.0, dtype=np.float32).reshape(2, 2, 3), "bias": np.ones((2, 3), np.float32)}}
 
 
-def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}'):
+def written(directory, params=PARAMS, cipher=None, result='{"smoke": false}', state_of=lambda state: state):
     checkpoints = records.Checkpoints(directory, cipher=cipher)
-    checkpoints.write(3, TrainState(np.zeros(2, np.int32), params, {}, optax.adam(0.1).init(params)))
+    checkpoints.write(3, state_of(TrainState(params, {}, optax.adam(0.1).init(params))))
     if result is not None:
         (directory / "result.json").write_text(result)
     return directory
@@ -35,36 +36,40 @@ def test_read_params_gives_what_was_written(tmp_path):
     assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
 
 
-def test_read_params_opens_what_is_sealed_and_tells_the_wrong_way(tmp_path, ciphers):
+def test_read_params_decrypts_with_the_key_alone(tmp_path, ciphers):
     cipher, other = ciphers
-    (tmp_path / "sealed").mkdir()
-    directory = written(tmp_path / "sealed", cipher=cipher)
+    (tmp_path / "encrypted").mkdir()
+    directory = written(tmp_path / "encrypted", cipher=cipher)
     assert (records.read_params(directory, cipher=cipher)["block"]["kernel"] == PARAMS["block"]["kernel"]).all()
-    with pytest.raises(records.CheckpointError, match="is sealed: pass its key"):
+    with pytest.raises(records.CheckpointError, match="is encrypted. Pass its key: --encrypt-with KEYFILE"):
         records.read_params(directory)
-    with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
+    with pytest.raises(
+        records.CheckpointError, match="was encrypted with another key. Pass the key it was saved with."
+    ):
         records.read_params(directory, cipher=other)
 
 
-def test_kept_params_are_what_was_kept_and_sealed_with_a_key(tmp_path, ciphers):
+def test_kept_params_are_encrypted_with_a_key(tmp_path, ciphers):
     cipher, other = ciphers
-    for name, own in (("plain", None), ("sealed", cipher)):
+    for name, own in (("plain", None), ("encrypted", cipher)):
         (tmp_path / name).mkdir()
         assert records.kept_params(tmp_path / name, cipher=own) is None
         records.keep_params(tmp_path / name, PARAMS, cipher=own)
         kept = records.kept_params(str(tmp_path / name), cipher=own)
         jax.tree.map(np.testing.assert_array_equal, kept, PARAMS)
     content = PARAMS["block"]["kernel"].tobytes()
-    assert not any(content in file.read_bytes() for file in (tmp_path / "sealed").rglob("*") if file.is_file())
-    with pytest.raises(records.CheckpointError, match="step 0 of .*sealed is sealed: pass its key"):
-        records.kept_params(tmp_path / "sealed")
-    with pytest.raises(records.CheckpointError, match="opened by the key that sealed it"):
-        records.kept_params(tmp_path / "sealed", cipher=other)
-    with pytest.raises(records.CheckpointError, match="step 0 of .*plain is not sealed: leave the key out"):
+    assert not any(content in file.read_bytes() for file in (tmp_path / "encrypted").rglob("*") if file.is_file())
+    with pytest.raises(records.CheckpointError, match="step 0 of .*encrypted is encrypted. Pass its key"):
+        records.kept_params(tmp_path / "encrypted")
+    with pytest.raises(
+        records.CheckpointError, match="was encrypted with another key. Pass the key it was saved with."
+    ):
+        records.kept_params(tmp_path / "encrypted", cipher=other)
+    with pytest.raises(records.CheckpointError, match="step 0 of .*plain is not encrypted. Leave --encrypt-with out."):
         records.kept_params(tmp_path / "plain", cipher=cipher)
 
 
-def test_kept_params_that_were_altered_are_set_aside_and_count_as_nothing(tmp_path, flip_a_bit):
+def test_kept_params_that_were_altered_are_set_aside_and_count_as_none(tmp_path, flip_a_bit):
     records.keep_params(tmp_path, PARAMS)
     flip_a_bit(tmp_path / "checkpoints" / "0")
     with pytest.warns(UserWarning, match=f"is altered; moved to {tmp_path / 'quarantine'}$"):
@@ -74,10 +79,8 @@ def test_kept_params_that_were_altered_are_set_aside_and_count_as_nothing(tmp_pa
     jax.tree.map(np.testing.assert_array_equal, records.kept_params(tmp_path), PARAMS)
 
 
-def test_params_that_cannot_be_kept_are_told_with_their_place(tmp_path):
-    with pytest.raises(
-        records.CheckpointError, match="parameters to begin with could not be kept in .*nowhere: step 0"
-    ):
+def test_params_that_cannot_be_written_name_their_place(tmp_path):
+    with pytest.raises(records.CheckpointError, match="initial parameters could not be written to .*nowhere: step 0"):
         records.keep_params(tmp_path / "nowhere", PARAMS)
 
 
@@ -90,10 +93,36 @@ def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path, flip_a_
 
 
 def test_read_params_refuses_a_directory_without_states_and_params_that_are_no_dicts(tmp_path):
-    with pytest.raises(records.CheckpointError, match="must hold the last state of a run"):
+    with pytest.raises(
+        records.CheckpointError,
+        match="must hold the final state of a run, got .* without any. Train it",
+    ):
         records.read_params(tmp_path)
     written(tmp_path, params=[jnp.ones((2, 3))])
-    with pytest.raises(records.CheckpointError, match="must be in dicts by name"):
+    with pytest.raises(records.CheckpointError, match=r"must be in dicts by name, got \[0\]."):
+        records.read_params(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "state_of",
+    [
+        lambda state: Averaged(state, jax.tree.map(np.zeros_like, state.params)),
+        lambda state: Stopped(
+            Averaged(state, state.params), Averaged(jax.tree.map(np.zeros_like, state), state.params), *np.zeros((3, 2))
+        ),
+    ],
+    ids=["averaged", "stopped"],
+)
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_read_params_finds_those_of_the_outcome(tmp_path, ciphers, state_of, is_encrypted):
+    cipher = ciphers[0] if is_encrypted else None
+    read = records.read_params(written(tmp_path, state_of=state_of, cipher=cipher), cipher=cipher)
+    jax.tree.map(np.testing.assert_array_equal, read, PARAMS)
+
+
+def test_read_params_needs_params_in_the_state(tmp_path):
+    written(tmp_path, state_of=lambda state: {"generator": state})
+    with pytest.raises(records.CheckpointError, match="step 3 of .* has no params in its state."):
         records.read_params(tmp_path)
 
 
@@ -102,30 +131,36 @@ def test_read_params_wants_a_run_that_has_ended(tmp_path):
     directory.mkdir()
     written(directory, result=None)
     with pytest.raises(
-        records.CheckpointError, match=r"holds no result.json. Go on with: jaxresearch resume '.*my run'$"
+        records.CheckpointError, match=r"without a result.json. Resume it with: jaxresearch resume '.*my run'$"
     ):
         records.read_params(directory)
     (directory / "result.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"result.json must hold entries by name; it holds \[\]. Restore it."):
+    with pytest.raises(ValueError, match=r"result.json must hold a JSON object, got \[\]. Restore it."):
         records.read_params(directory)
 
 
-def test_read_params_refuses_a_smoke_run_where_it_is_told_to(tmp_path):
+def test_read_params_refuses_a_smoke_run_if_asked_to(tmp_path):
     written(tmp_path, result='{"smoke": true}')
     assert records.read_params(tmp_path).keys() == PARAMS.keys() == records.read_params(tmp_path, smoke=True).keys()
-    with pytest.raises(records.CheckpointError, match="is of a smoke run. Run it without --smoke."):
+    with pytest.raises(
+        records.CheckpointError,
+        match="must come from a whole run, got .* of a smoke run. Run it",
+    ):
         records.read_params(tmp_path, smoke=False)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", r"config.json must hold entries by name; it holds \[\]. Restore it."),
-        ('"x"', 'config.json must hold entries by name; it holds "x". Restore it.'),
-        ('{"data_card": null}', "holds no data card that is whole"),
-        ('{"data_card": {"vocabulary": null}}', "holds no data card that is whole"),
-        ("{}", "holds no data card that is whole"),
-        ("{", "config.json must be whole JSON"),
+        ("[]", r"config.json must hold a JSON object, got \[\]. Restore it."),
+        ('"x"', 'config.json must hold a JSON object, got "x". Restore it.'),
+        ('{"data_card": null}', "must be the configuration of a run, but has no whole data card. Restore it."),
+        (
+            '{"data_card": {"vocabulary": null}}',
+            "must be the configuration of a run, but has no whole data card. Restore it.",
+        ),
+        ("{}", "must be the configuration of a run, but has no whole data card. Restore it."),
+        ("{", "config.json must be whole JSON, but is not"),
     ],
 )
 def test_vocabulary_of_refuses_what_is_no_configuration(tmp_path, text, message):
@@ -135,7 +170,7 @@ def test_vocabulary_of_refuses_what_is_no_configuration(tmp_path, text, message)
 
 
 def test_vocabulary_of_a_run(tmp_path):
-    with pytest.raises(ValueError, match="holds no config.json"):
+    with pytest.raises(ValueError, match="directory must be that of a run, got .* without a config.json."):
         records.vocabulary_of(tmp_path)
     (tmp_path / "config.json").write_text('{"data_card": {"vocabulary": ["A", "C"]}}')
     assert records.vocabulary_of(tmp_path) == ("A", "C")

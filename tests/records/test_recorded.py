@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from jaxresearch import records, statistics
-from jaxresearch.reports.page import fragment
 
 
 @pytest.fixture
 def directory(tmp_path):
-    """What a run of three seeds leaves, one of which was not finite in its second chunk and diverged."""
+    """Writes a run of three seeds, one of which diverged in the second chunk."""
     run = records.RunDirectory(tmp_path / "run")
     run.write("config.json", {"experiment": "line", "hyperparameters": {"rate": 0.1}, "data_card": {}})
     run.write("environment.json", {**records.environment(seeds=[0, 1, 2]), "command": ["jaxresearch", "run", "line"]})
@@ -20,47 +19,81 @@ def directory(tmp_path):
     run.append_metrics({"step": 20, "seconds": 0.2, "train/loss": np.array([0.5, math.nan, 1.5])})
     metrics = {"test/r2": statistics.summary([0.9, math.nan, 0.8])}
     claim = {"text": "a line", "verdict": "undecided", "because": "a seed diverged"}
-    told = {"experiment": "line", "question": "A <line>?", "n_seeds": 3, "seconds": {}, "smoke": False}
-    run.write("result.json", {**told, "metrics": metrics, "claim": claim})
+    result = {"experiment": "line", "question": "A line?", "seeds": [0, 1, 2], "seconds": {}, "smoke": False}
+    run.write("result.json", {**result, "metrics": metrics, "claim": claim})
     run.close()
     return run.path
 
 
-def test_read_run_gives_values_by_seed_without_the_one_that_diverged(directory):
+def test_values_are_by_seed_without_the_one_that_diverged(directory):
     run = records.read_run(directory)
     assert run.values("test/r2") == {0: 0.9, 2: 0.8}
     assert run.hyperparameters == {"rate": 0.1} and run.command == ["jaxresearch", "run", "line"]
 
 
 def test_read_run_takes_the_settings_and_seeds_of_a_study(directory):
-    result = json.loads((directory / "result.json").read_text())
-    told = {**result, "seeds": [3, 4, 5], "hyperparameters": {"rate": 0.2}}
-    (directory / "result.json").write_text(json.dumps(told))
-    run = records.read_run(directory)
+    run = _read_with(directory, seeds=[3, 4, 5], hyperparameters={"rate": 0.2})
     assert run.values("test/r2") == {3: 0.9, 5: 0.8} and run.hyperparameters == {"rate": 0.2}
 
 
-def test_read_run_gives_the_rounds_of_a_study_but_for_those_set_aside_and_refuses_altered_ones(directory):
+def _read_with(directory, **entries):
+    """Returns the run after changing entries of its result; one that is None is removed."""
+    result = json.loads((directory / "result.json").read_text()) | entries
+    kept = {name: entry for name, entry in result.items() if entry is not None}
+    (directory / "result.json").write_text(json.dumps(kept))
+    return records.read_run(directory)
+
+
+def test_a_record_with_a_number_of_seeds_is_still_read(directory):
+    run = _read_with(directory, seeds=None, n_seeds=3)
+    assert run.seeds == (0, 1, 2) and run.values("test/r2") == {0: 0.9, 2: 0.8} and run.best_steps == {}
+    with pytest.raises(ValueError, match="result.json must be that of a run; it holds no seeds"):
+        _read_with(directory, seeds=None, n_seeds=None)
+
+
+def test_values_of_a_vector_and_a_matrix_are_by_entry(directory):
+    vector, matrix = np.array([[1.0, 2], [3, math.nan], [5, 6]]), np.arange(12.0).reshape(3, 2, 2)
+    metrics = {"test/recall": statistics.summary(vector), "test/confusion": statistics.summary(matrix)}
+    run = _read_with(directory, metrics=metrics)
+    assert run.values("test/recall", 1) == {0: 2.0, 2: 6.0}
+    assert run.values("test/confusion", 1, 0) == {0: 2.0, 1: 6.0, 2: 10.0}
+
+
+def test_best_steps_are_by_seed(directory):
+    assert _read_with(directory, best_step=[10, None, 20], seeds=[4, 5, 6]).best_steps == {4: 10, 6: 20}
+
+
+def test_read_run_gives_the_rounds_of_a_study_without_those_set_aside(directory):
     run = records.RunDirectory.again(directory)
-    made = [{"why": why, "set_aside": why == "old"} for why in ("plain", "old", "a grid")]
-    run.write_sealed("study.json", {"rounds": made, "under_way": []})
+    rounds = [{"why": why, "set_aside": why == "old"} for why in ("plain", "old", "a grid")]
+    run.write_checksummed("study.json", {"rounds": rounds, "under_way": []})
     run.close()
     assert [one["why"] for one in records.read_run(directory).rounds] == ["plain", "a grid"]
     (directory / "study.json").write_text((directory / "study.json").read_text().replace("a grid", "a crib"))
-    with pytest.raises(ValueError, match="study.json must have the SHA-256 that it holds; it was altered"):
+    with pytest.raises(ValueError, match="study.json was altered: its SHA-256 does not match"):
         records.read_run(directory)
 
 
-def test_curves_are_means_with_intervals_of_student_and_a_gap_where_a_seed_is_not_finite(directory):
+def test_curves_are_means_with_intervals_and_a_gap_at_nan(directory):
     (curve,) = records.read_run(directory).curves().values()
     assert curve.steps == [10, 20] and curve.mean[0] == 2.0 and math.isnan(curve.mean[1])
     assert (curve.low[0], curve.high[0]) == statistics.t_interval([1.0, 2.0, 3.0]) and math.isnan(curve.low[1])
 
 
-def test_a_notebook_shows_text_of_the_record_escaped(directory):
-    run = records.read_run(directory)
-    assert run._repr_html_() == fragment(run)
-    assert "A &lt;line&gt;?" in fragment(run) and "<line>" not in fragment(run)
+def test_curves_have_the_steps_of_their_own_lines_and_no_vectors(directory):
+    with open(directory / "metrics.jsonl", "a") as file:
+        for step, values in ((15, [1, 2, 3]), (20, [2, 3, 4])):
+            looked = {"validation/loss": values, "validation/recall": [[1, None]] * 3}
+            file.write(json.dumps({"step": step, "seconds": 0.3, **looked}) + "\n")
+        file.write('{"step": 30, "seconds": 0.4, "train/loss": [1, null, 2], "nonfinite": [{"seed": 1}]}\n')
+    curves = records.read_run(directory).curves()
+    assert list(curves) == ["train/loss", "validation/loss"]
+    assert curves["train/loss"].steps == [10, 20] and curves["validation/loss"].steps == [15, 20]
+    assert curves["validation/loss"].mean == [2.0, 3.0]
+
+
+def test_a_record_prints_in_one_short_line(directory):
+    assert repr(records.read_run(directory)) == f"Recorded('{directory}', 3 seeds, claim 'a line': undecided)"
 
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])

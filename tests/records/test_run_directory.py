@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxresearch.records import RunDirectory, command_of, differences, environment
+from jaxresearch.records import EndedError, RunDirectory, command_of, differences, environment, open_directory
 from jaxresearch.records.run_directory import BusyError
 
 
@@ -32,11 +32,11 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 def test_metrics_are_appended_line_by_line(tmp_path):
     directory = RunDirectory(tmp_path / "run")
-    assert not directory.has_metrics
+    assert not directory.has_progress
     for step in (1, 2):
         directory.append_metrics({"step": step, "train/loss": np.array([0.5, np.inf], np.float32)})
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2] and directory.has_metrics
+    assert [json.loads(line)["step"] for line in lines] == [1, 2] and directory.has_progress
     assert json.loads(lines[0])["train/loss"] == [0.5, None]
 
 
@@ -62,27 +62,29 @@ def test_discard_leaves_a_folder_that_was_there(tmp_path):
 def test_a_directory_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("")
-    with pytest.raises(FileExistsError, match="directory must be new or empty; got .*full. Name another"):
+    with pytest.raises(
+        FileExistsError, match="directory must be new or empty, got .*full. Name another with --directory."
+    ):
         RunDirectory(tmp_path / "full")
     with pytest.raises(FileExistsError, match="directory must be new or empty"):
         RunDirectory(tmp_path / "full" / "a")
-    with pytest.raises(PermissionError, match="directory must be one that can be written; got"):
+    with pytest.raises(PermissionError, match="directory must be writable, got"):
         RunDirectory(tmp_path / "full" / "a" / "b")
 
 
-def test_environment_tells_versions_and_no_variables(monkeypatch):
+def test_environment_has_versions_and_no_variables(monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
-    told = environment(seeds=[0, 1])
-    assert told["seeds"] == [0, 1] and told["packages"]["jax"] and told["devices"]
-    assert "hunter2" not in json.dumps(told)
+    found = environment(seeds=[0, 1])
+    assert found["seeds"] == [0, 1] and found["packages"]["jax"] and found["devices"]
+    assert "hunter2" not in json.dumps(found)
 
 
 def test_the_command_on_record_holds_no_secret(monkeypatch):
     words = ["jaxresearch", "run", "mnist", "--api-token=hunter2", "--password", "hunter2", "--keys", "7"]
     monkeypatch.setattr("sys.argv", [*words, "--data", "https://me:hunter2@host/x", "--monkey", "9"])
-    told = environment(seeds=[0])["command"]
-    assert "hunter2" not in json.dumps(told)
-    assert told[3:] == [
+    found = environment(seeds=[0])["command"]
+    assert "hunter2" not in json.dumps(found)
+    assert found[3:] == [
         "--api-token=***",
         "--password",
         "***",
@@ -100,7 +102,7 @@ def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp
     code += f"RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "locked\n"
-        with pytest.raises(BusyError, match=f"one process at a time; .*run is used by process {other.pid} on "):
+        with pytest.raises(BusyError, match=f"run is used by process {other.pid} on .*. Wait for it, or name"):
             RunDirectory(tmp_path / "run")
         other.kill()
     assert RunDirectory(tmp_path / "run").is_new  # nothing but the lock of a dead process is in it
@@ -117,12 +119,12 @@ def test_metrics_beyond_a_step_and_half_a_line_are_dropped(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [10, 20]
 
 
-def test_differences_are_told_with_both_values():
+def test_differences_have_both_values():
     recorded = {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": [128]}, "old": 1}
     asked = {"seeds": 3, "hyperparameters": {"learning_rate": 0.2, "hidden": (128,)}, "new": None}
     assert differences(recorded, asked) == {
-        "hyperparameters.learning_rate": "0.1 on record, 0.2 asked",
-        "old": "1 on record, nothing asked",
+        "hyperparameters.learning_rate": "0.1 on record, 0.2 asked for",
+        "old": "1 on record, nothing asked for",
     }
 
 
@@ -136,14 +138,14 @@ def test_numbers_come_back_as_they_went(tmp_path):
     np.testing.assert_array_equal(np.array(back["singles"], np.float32), singles)
 
 
-def test_each_process_that_goes_on_tells_its_environment(tmp_path):
+def test_each_process_that_resumes_adds_its_environment(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     for number in range(3):
         directory.add_environment({"jax": number})
     assert directory.read("environment.json") == {"jax": 0, "resumed": [{"jax": 1}, {"jax": 2}]}
 
 
-def test_what_a_run_is_given_stands_to_its_last_digit_and_what_is_measured_in_those_of_float32(tmp_path):
+def test_settings_keep_their_last_digit_and_measurements_those_of_float32(tmp_path):
     directory, value = RunDirectory(tmp_path / "run"), float(np.float32(0.003))
     directory.write("a.json", {"hyperparameters": {"rates": [value]}, "metrics": {"mean": value}})
     read = directory.read("a.json")
@@ -154,7 +156,7 @@ def test_what_a_run_is_given_stands_to_its_last_digit_and_what_is_measured_in_th
     ("asked", "command"),
     [({}, "run"), ({"axes": {"learning_rate": [0.1]}}, "sweep"), ({"study": {"rounds": 3}}, "study")],
 )
-def test_command_of_tells_a_configuration_by_what_was_asked(asked, command):
+def test_command_of_depends_on_the_configuration(asked, command):
     assert command_of({"experiment": "mnist", **asked}) == command
 
 
@@ -163,3 +165,92 @@ def test_the_command_on_record_can_be_typed_however_it_was_started(monkeypatch):
     assert environment(seeds=[0])["command"] == ["jaxresearch", "run", "mnist"]
     monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "--case", "a"])
     assert environment(seeds=[0])["command"] == ["benchmarks", "--case", "a"]
+
+
+CONFIG = {
+    "experiment": "mnist",
+    "seeds": [0, 1],
+    "save_every": 60,
+    "hyperparameters": {"rate": 0.1},
+    "encrypt_with": None,
+}
+
+
+def opened(path, **changes):
+    """Opens a directory and closes it again; returns whether it was new."""
+    with open_directory(path, {**CONFIG, **changes}, {"jax": 1}) as directory:
+        return directory.is_new
+
+
+def test_a_directory_is_opened_again_with_the_same_configuration(tmp_path):
+    assert opened(tmp_path / "run") and not opened(tmp_path / "run")
+    assert not opened(tmp_path / "run", save_every=5, directory="elsewhere", track=["mlflow"])
+    environments = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environments == {"jax": 1, "resumed": [{"jax": 1}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"seeds": [0, 2]},
+            r"holds another run; these settings differ: seeds \(\[0, 1\] on record, \[0, 2\] asked for\)\. Name",
+        ),
+        ({"hyperparameters": {"rate": 0.2}}, r"these settings differ: rate \(0.1 on record, 0.2 asked for\)"),
+        ({"encrypt_with": "key"}, r"these settings differ: encrypt_with \(None on record, key asked for\)"),
+        ({"experiment": "house"}, "run holds a run of mnist, not a run of house. Name another with --directory."),
+        ({"axes": {"rate": [1, 2]}}, "run holds a run of mnist, not a sweep of mnist"),
+        ({str(i): i for i in range(9)}, r"0 \(nothing on record, 0 asked for\), .* and 3 more. Name another"),
+    ],
+)
+def test_a_directory_of_another_configuration_is_refused(tmp_path, changes, message):
+    opened(tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path / "run", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "last", "story"),
+    [
+        ({}, "result.json", "result.json"),
+        ({"axes": {}}, "sweep.csv", "sweep.csv"),
+        ({"study": {}}, "result.json", "study.md"),
+    ],
+)
+def test_a_directory_of_what_has_ended_is_not_opened(tmp_path, changes, last, story):
+    opened(tmp_path / "run", **changes)
+    (tmp_path / "run" / last).write_text("{}")
+    with pytest.raises(EndedError, match=f"in .*run has ended. Read its {story}, or name another --directory."):
+        opened(tmp_path / "run", **changes)
+
+
+@pytest.mark.parametrize(
+    "made", ["metrics.jsonl", "trials.json", "study.json", "checkpoints/10/", "group-0/checkpoints/10/"]
+)
+def test_progress_is_what_can_be_resumed(tmp_path, made):
+    with open_directory(tmp_path / "run", CONFIG, {}) as directory:
+        for path in ("initial/checkpoints/0", "checkpoints/.new-10"):
+            (directory.path / path).mkdir(parents=True)
+        assert not directory.has_progress
+        path = directory.path / made
+        path.mkdir(parents=True) if made.endswith("/") else path.touch()
+        assert directory.has_progress
+
+
+def test_an_altered_file_is_noticed(tmp_path):
+    from jaxresearch.records import read_checksummed
+
+    directory = RunDirectory(tmp_path / "run")
+    directory.write_checksummed("a.json", {"rate": 0.1, "values": [np.float32(0.1), np.nan]})
+    assert read_checksummed(directory.path / "a.json") == {"rate": 0.1, "values": [0.1, None]}
+    text = (directory.path / "a.json").read_text()
+    (directory.path / "a.json").write_text(text.replace("0.1", "0.2", 1))
+    with pytest.raises(ValueError, match="a.json was altered: its SHA-256 does not match. Restore it, or name another"):
+        read_checksummed(directory.path / "a.json")
+
+
+def test_a_closed_directory_may_be_opened_by_the_same_process(tmp_path):
+    with RunDirectory(tmp_path / "run"):
+        with pytest.raises(BusyError, match="is used by process"):
+            RunDirectory.again(tmp_path / "run")
+    RunDirectory.again(tmp_path / "run").close()

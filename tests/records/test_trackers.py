@@ -1,4 +1,4 @@
-"""Trackers: what they are told stands in their own files, and none of them can hold a run up or fail it."""
+"""Trackers: their own files hold what was logged, and none of them can delay a run or fail it."""
 
 import json
 import threading
@@ -18,31 +18,31 @@ RESULT = {
 
 
 class Noted:
-    """A tracker that notes what it is told."""
+    """A tracker that notes its calls."""
 
     def __init__(self):
-        self.told = []
+        self.calls = []
 
     def begin(self, settings, step):
-        self.told.append(("begin", settings, step))
+        self.calls.append(("begin", settings, step))
 
-    def log(self, step, figures):
-        self.told.append(("log", step, figures))
+    def log(self, step, scalars):
+        self.calls.append(("log", step, scalars))
 
-    def end(self, step, figures, verdict):
-        self.told.append(("end", step, figures, verdict))
+    def end(self, step, scalars, verdict):
+        self.calls.append(("end", step, scalars, verdict))
 
 
 class Faulty(Noted):
-    """A tracker that does something else in one of its methods."""
+    """A tracker one of whose methods is replaced."""
 
     def __init__(self, method, fault):
         super().__init__()
         setattr(self, method, lambda *_: fault())
 
 
-def tell(tracking):
-    """Tells a whole run."""
+def log_a_run(tracking):
+    """Logs a whole run."""
     with tracking:
         tracking.begin({"learning_rate": 0.1}, step=0)
         for step in (10, 20):
@@ -50,65 +50,78 @@ def tell(tracking):
         tracking.end(RESULT)
 
 
-def test_tracking_tells_means_and_ends_of_intervals_in_order():
+def test_tracking_sends_means_and_intervals_in_order():
     noted = Noted()
-    tell(records.Tracking({"noted": noted}))
+    log_a_run(records.Tracking({"noted": noted}))
     low, high = statistics.t_interval([0.1, 0.3])
-    assert noted.told[0] == ("begin", {"learning_rate": 0.1}, 0)
-    assert noted.told[1] == (
+    assert noted.calls[0] == ("begin", {"learning_rate": 0.1}, 0)
+    assert noted.calls[1] == (
         "log",
         10,
         pytest.approx({"train/loss": 0.2, "train/loss_low": low, "train/loss_high": high}),
     )
-    kind, step, figures, verdict = noted.told[-1]
-    assert (kind, step, verdict) == ("end", 20, "60 %: undecided") and len(noted.told) == 4
-    assert figures["test/accuracy"] == 0.6 and figures["test/loss"] == 0.3 and "test/loss_low" not in figures
+    kind, step, scalars, verdict = noted.calls[-1]
+    assert (kind, step, verdict) == ("end", 20, "60 %: undecided") and len(noted.calls) == 4
+    assert scalars["test/accuracy"] == 0.6 and scalars["test/loss"] == 0.3 and "test/loss_low" not in scalars
 
 
-def test_a_run_that_stops_is_told_once_and_without_a_verdict():
+def test_a_run_that_stops_is_ended_once_without_a_verdict():
     noted = Noted()
     with pytest.raises(KeyboardInterrupt), records.Tracking({"noted": noted}) as tracking:
         tracking.begin({}, step=5)
         raise KeyboardInterrupt
-    assert noted.told == [("begin", {}, 5), ("end", 5, {}, None)]
+    assert noted.calls == [("begin", {}, 5), ("end", 5, {}, None)]
 
 
-def test_a_figure_that_is_not_finite_is_left_out():
+def test_a_scalar_that_is_not_finite_is_left_out():
     noted = Noted()
     with records.Tracking({"noted": noted}) as tracking:
         tracking.begin({}, step=0)
         tracking.log(1, {"loss": np.array([np.nan, 1.0]), "accuracy": np.array([0.5])})
-    assert noted.told[1] == ("log", 1, {"accuracy": 0.5})
+    assert noted.calls[1] == ("log", 1, {"accuracy": 0.5})
+
+
+def test_validation_is_sent_and_vectors_are_not():
+    noted, recall = Noted(), statistics.summary([[0.5, 1.0], [0.7, 1.0]])
+    with records.Tracking({"noted": noted}) as tracking:
+        tracking.begin({}, step=0)
+        tracking.log(5, {"validation/loss": np.array([1.0, 3.0]), "validation/recall": np.ones((2, 10))})
+        tracking.log(6, {"validation/recall": np.ones((2, 10))})
+        tracking.end({**RESULT, "metrics": {**RESULT["metrics"], "test/recall": recall}})
+    _, logged, ended = noted.calls
+    assert logged[1] == 5 and list(logged[2]) == [f"validation/loss{end}" for end in ("", "_low", "_high")]
+    assert logged[2]["validation/loss"] == 2.0 and ended[1] == 6
+    assert set(ended[2]) == {"test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss"}
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_raises_is_dropped_with_one_warning_and_the_others_go_on(method):
+def test_one_that_raises_is_dropped_and_the_others_continue(method):
     def fault():
         raise RuntimeError("the server\nis gone")
 
     noted = Noted()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tell(records.Tracking({"faulty": Faulty(method, fault), "noted": noted}))
+        log_a_run(records.Tracking({"faulty": Faulty(method, fault), "noted": noted}))
     assert [str(warning.message) for warning in caught] == [
         "the tracker faulty is dropped: it raised RuntimeError: the server is gone"
     ]
-    assert len(noted.told) == 4
+    assert len(noted.calls) == 4
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_hangs_is_not_waited_for_beyond_its_patience(method):
+def test_one_that_hangs_delays_the_end_by_its_patience_at_most(method):
     released, noted = threading.Event(), Noted()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tell(records.Tracking({"hanging": Faulty(method, released.wait), "noted": noted}, patience=0.2))
+        log_a_run(records.Tracking({"hanging": Faulty(method, released.wait), "noted": noted}, patience=0.2))
     released.set()
     (warning,) = caught
-    assert "the tracker hanging is dropped: it was not done in 0.2 seconds" in str(warning.message)
-    assert len(noted.told) == 4
+    assert "the tracker hanging is dropped: it did not finish within 0.2 seconds" in str(warning.message)
+    assert len(noted.calls) == 4
 
 
-def test_one_that_does_not_keep_up_is_dropped_while_the_run_goes_on():
+def test_one_that_falls_behind_is_dropped_during_the_run():
     released = threading.Event()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -116,21 +129,21 @@ def test_one_that_does_not_keep_up_is_dropped_while_the_run_goes_on():
             tracking.begin({}, step=0)
             for step in range(trackers._MOST_WAITING + 3):
                 tracking.log(step, {"loss": np.array([1.0])})
-            assert [str(warning.message) for warning in caught] == ["the tracker slow is dropped: it does not keep up"]
+            assert [str(warning.message) for warning in caught] == ["the tracker slow is dropped: it fell behind"]
     released.set()
 
 
-def test_one_that_is_slow_but_done_in_time_is_told_all():
+def test_one_that_is_slow_but_finishes_in_time_gets_all():
     noted = Noted()
     slow = Faulty("begin", lambda: time.sleep(0.3))
     slow.log = noted.log
-    tell(records.Tracking({"slow": slow}, patience=30.0))
-    assert len(noted.told) == 2
+    log_a_run(records.Tracking({"slow": slow}, patience=30.0))
+    assert len(noted.calls) == 2
 
 
-def test_tensorboard_reads_back_what_was_told_and_leaves_out_what_came_after_the_step_gone_on_from(tmp_path):
+def test_tensorboard_holds_the_scalars_and_drops_steps_after_a_resume(tmp_path):
     board = pytest.importorskip("tensorboardX.proto.event_pb2", reason="needs the extra track")
-    tell(records.tracking(["tensorboard"], tmp_path, experiment="line"))
+    log_a_run(records.tracking(["tensorboard"], tmp_path, experiment="line"))
     with records.tracking(["tensorboard"], tmp_path, experiment="line") as tracking:
         tracking.begin({}, step=10)
         tracking.log(20, {"train/loss": np.array([7.0])})
@@ -144,7 +157,7 @@ def test_tensorboard_reads_back_what_was_told_and_leaves_out_what_came_after_the
     assert scalars["train/loss", 10] == pytest.approx(0.2) and scalars["test/accuracy", 20] == pytest.approx(0.6)
     assert ("train/loss_low", 10) in scalars and ("test/loss_low", 20) not in scalars
     starts = [event.step for event in events[1] if event.HasField("session_log")]
-    assert starts == [11]  # TensorBoard drops what other files of the folder say from here on
+    assert starts == [11]  # TensorBoard drops what other files of the folder hold from here on
 
 
 def _events(board, file):
@@ -158,7 +171,7 @@ def _events(board, file):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of MLflow's own packages
-def test_mlflow_reads_back_what_was_told_and_goes_on_with_its_run(tmp_path, monkeypatch):
+def test_mlflow_holds_the_scalars_and_continues_its_run(tmp_path, monkeypatch):
     tracking_api = pytest.importorskip("mlflow.tracking", reason="needs the extra track")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     path = tmp_path / "run-1"
@@ -186,13 +199,13 @@ def test_mlflow_reads_back_what_was_told_and_goes_on_with_its_run(tmp_path, monk
 def test_a_record_of_mlflow_that_was_altered_drops_it(tmp_path):
     pytest.importorskip("mlflow", reason="needs the extra track")
     (tmp_path / "mlflow.json").write_text(json.dumps({"run_id": "../elsewhere"}))
-    with pytest.warns(UserWarning, match="must name a run of MLflow by 32 hexadecimal digits"):
-        tell(records.tracking(["mlflow"], tmp_path, experiment="line"))
+    with pytest.warns(UserWarning, match="must hold the id of an MLflow run, 32 hexadecimal digits"):
+        log_a_run(records.tracking(["mlflow"], tmp_path, experiment="line"))
 
 
-def test_what_is_not_there_is_refused_in_one_line(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="track must be of tensorboard, mlflow; got 'paper'"):
+def test_unknown_and_missing_trackers_are_refused_in_one_line(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="track must be among tensorboard, mlflow; got 'paper'"):
         records.tracking(["paper"], tmp_path, experiment="line")
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'track tensorboard needs tensorboardX.*pip install "jaxresearch\[track\]"'):
+    with pytest.raises(ValueError, match=r'--track tensorboard needs tensorboardX.*pip install "jaxresearch\[track\]"'):
         records.tracking(["tensorboard"], tmp_path, experiment="line")

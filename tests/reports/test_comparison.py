@@ -1,9 +1,11 @@
-"""Runs side by side: what they were asked for that differs, and no pairs of a fold with a seed."""
+"""Runs side by side: the settings that differ, entries of vectors, and no pairs of a fold with a seed."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jaxresearch import statistics
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports.comparison import compare
 
@@ -13,24 +15,60 @@ SUMMARY = {"values": [0.05, 0.04], "mean": 0.045, "ci95": [0.04, 0.05]}
 
 def recorded(name, *, n_folds=2, **asked):
     config = {"experiment": "genome", "hyperparameters": {"rate": 0.1}, "data_card": CARD, **asked}
-    result = {"experiment": "genome", "n_seeds": 2, "metrics": {"test/error": SUMMARY}, "smoke": False}
+    result = {"experiment": "genome", "seeds": [0, 1], "metrics": {"test/error": SUMMARY}, "smoke": False}
     return Recorded(Path(name), config, {}, {**result, "n_folds": n_folds}, [], [])
 
 
-def test_what_a_run_was_asked_for_besides_hyperparameters_is_a_setting_that_differs():
+def test_options_that_change_training_are_settings_that_differ():
     fresh = recorded("fresh", train_examples=1000, init_from=None)
     begun = recorded("begun", train_examples=1000, init_from="runs/chr3")
-    made = compare((fresh, begun))
-    assert made.different == ("init_from",) and made.settings == [("fresh", ""), ("begun", "runs/chr3")]
-    made = compare((recorded("all"), fresh))
-    assert made.different == ("train_examples",) and made.settings == [("all", ""), ("fresh", "1000")]
+    compared = compare((fresh, begun))
+    assert compared.different == ("init_from",) and compared.settings == [("fresh", ""), ("begun", "runs/chr3")]
+    compared = compare((recorded("all"), fresh))
+    assert compared.different == ("train_examples",) and compared.settings == [("all", ""), ("fresh", "1000")]
     assert compare((fresh, fresh)).different == ()
 
 
 @pytest.mark.parametrize("n_folds", [0, 5])
-def test_a_run_over_folds_is_compared_with_one_over_as_many_alone(n_folds):
-    with pytest.raises(ValueError, match=f"as many folds; first has n_folds 2, other {n_folds}. Run it again"):
+def test_runs_over_other_numbers_of_folds_are_refused(n_folds):
+    with pytest.raises(ValueError, match=f"same number of folds; first has n_folds 2, other {n_folds}. Rerun one"):
         compare((recorded("first"), recorded("other", n_folds=n_folds)))
+
+
+def _with_metrics(name, **values):
+    """Returns a run with these values of its metrics, seeds first."""
+    run = recorded(name, n_folds=0)
+    metrics = {f"test/{metric}": statistics.summary(value) for metric, value in values.items()}
+    return run._replace(result={**run.result, "metrics": metrics})
+
+
+def test_vectors_are_compared_entry_by_entry():
+    first = _with_metrics("first", recall=[[0.5, 0.25, 0.0], [0.75, 0.5, 0.0]])
+    second = _with_metrics("second", recall=[[0.75, 0.25, 0.0], [1.0, None, 0.0]])
+    compared = compare((first, second))
+    assert list(compared.figures) == ["test/recall[EI]", "test/recall[IE]", "test/recall[N]"]
+    rows = compared.figures["test/recall[EI]"]
+    assert rows[0][:2] == ("first", "0.6250") and rows[0][4:] == ("", "", "")
+    assert rows[1][:2] == ("second", "0.8750") and rows[1][4:] == ("+0.2500", "+0.2500 to +0.2500", "2")
+    assert compared.figures["test/recall[IE]"][1][4:] == ("+0.0000", "single seed", "1")  # the other one diverged
+    assert compared.notes == ()
+
+
+def test_what_is_not_compared_is_named():
+    first = _with_metrics("first", error=[0.1, 0.2], recall=np.ones((2, 3)), confusion=np.ones((2, 3, 3)), f1=[1, 1])
+    second = _with_metrics("second", error=[0.1, 0.2], recall=np.ones((2, 2)), confusion=np.ones((2, 3, 3)))
+    compared = compare((first, second))
+    assert list(compared.figures) == ["test/error"]
+    assert compared.notes == (
+        "test/recall is not compared: its shapes are (3,), (2,)",
+        "test/confusion is not compared: a matrix of 3 x 3, recorded in result.json",
+        "test/f1 is not compared: reported by first only",
+    )
+
+
+def test_runs_without_a_metric_in_common_are_refused():
+    with pytest.raises(ValueError, match="runs must have a metric in common; those of first are test/f1"):
+        compare((_with_metrics("first", f1=[1, 1]), _with_metrics("second", error=[1, 1])))
 
 
 def test_a_run_from_before_there_were_folds_is_one_of_seeds():

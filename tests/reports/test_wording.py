@@ -1,4 +1,4 @@
-"""Figures and settings in a few words."""
+"""Metrics and settings as text."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from jaxresearch import statistics
 from jaxresearch.reports import wording
 
 
-def test_round_rows_tell_what_was_tried_the_best_of_it_and_what_was_chosen():
+def test_round_rows_hold_what_was_tried_the_best_and_the_choice():
     def trial(rate, values, diverged=False):
         return {"hyperparameters": {"rate": rate, "widths": [8]}, "metrics": {"r2": values}, "diverged": diverged}
 
@@ -24,10 +24,51 @@ def test_round_rows_tell_what_was_tried_the_best_of_it_and_what_was_chosen():
     assert {len(row) for row in rows} == {len(wording.round_headings("r2"))}
 
 
-def test_a_speed_is_told_where_steps_were_made():
+def test_the_speed_is_shown_where_steps_were_made():
     result = {"seconds": {"load": 0.5, "train": 2.0}, "examples_per_second": 30_000.4}
     assert wording.seconds_line(result) == "load 0.50 s · train 2.00 s · 30,000 examples/s in training"
     assert wording.seconds_line({**result, "examples_per_second": 0.0}) == "load 0.50 s · train 2.00 s"
+
+
+def _result(**values):
+    """Returns a result with these values of its metrics, seeds first."""
+    metrics = {f"test/{name}": statistics.summary(value) for name, value in values.items()}
+    return {"metrics": metrics, "seeds": list(range(len(next(iter(values.values())))))}
+
+
+def test_a_vector_metric_has_a_row_for_each_entry():
+    result = _result(error=[0.1, 0.1], recall=[[0.5, 1.0], [0.5, np.nan]], confusion=np.ones((2, 2, 2)))
+    rows = wording.metric_rows(result, ("cat", "dog"))
+    assert rows == [
+        ("test/error", "0.1000", "0.1000 to 0.1000", "2"),
+        ("test/recall[cat]", "0.5000", "0.5000 to 0.5000", "2"),
+        ("test/recall[dog]", "not finite", "a seed diverged", "2"),
+    ]
+    for names in ((), ("one", "of", "three")):
+        assert [row[0] for row in wording.metric_rows(result, names)][1:] == ["test/recall[0]", "test/recall[1]"]
+
+
+def test_a_matrix_metric_is_a_table_of_means():
+    values = np.array([[[1500.0, 2], [3, 4]], [[1501.0, 3], [np.nan, 4.5]]])
+    (table,) = wording.matrix_tables(_result(error=[0.1, 0.1], confusion=values), ("cat", "dog"))
+    assert table.name == "test/confusion" and table.headings == ("", "cat", "dog")
+    assert table.rows == [("cat", "1500", "2.5"), ("dog", "not finite", "4.25")]
+
+
+def test_a_matrix_too_large_for_a_screen_is_named_with_its_shape():
+    tables = wording.matrix_tables(_result(wide=np.ones((2, 3, 50)), cube=np.ones((1, 2, 2, 2))))
+    assert [(table.name, *table.rows[0]) for table in tables] == [
+        ("test/wide", "3 x 50", "result.json"),
+        ("test/cube", "2 x 2 x 2", "result.json"),
+    ]
+
+
+def test_the_best_epoch_of_each_seed_is_named():
+    result = {"seeds": [3, 4, 7], "best_step": [1000, 1250, None], "steps_per_epoch": 500}
+    assert wording.best_line(result) == "best epoch on validation data: 2 (seed 3), 2.5 (seed 4), none (seed 7)"
+    del result["steps_per_epoch"]
+    assert wording.best_line(result) == "best step on validation data: 1,000 (seed 3), 1,250 (seed 4), none (seed 7)"
+    assert wording.best_line({**result, "best_step": None}) is None and wording.best_line({"seeds": [0]}) is None
 
 
 def test_settings_are_written_as_they_are_typed():
@@ -38,9 +79,9 @@ def test_settings_are_written_as_they_are_typed():
 
 
 def test_control_characters_are_not_printed():
-    said = "a\tb\n\x1b[31mred\x1b[0m \x00\x85é🙂"
+    text = "a\tb\n\x1b[31mred\x1b[0m \x00\x85é🙂"
     assert (
-        wording.printable(said)
+        wording.printable(text)
         == "a\tb\n\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}[0m "
         + 2 * "\N{REPLACEMENT CHARACTER}"
         + "é🙂"

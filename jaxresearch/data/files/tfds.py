@@ -1,6 +1,5 @@
-"""Sets of TensorFlow Datasets, read without TensorFlow, decoded once and kept as verified arrays: memory-mapped, or sealed."""
+"""Sets of TensorFlow Datasets, read without TensorFlow, decoded once and kept as verified arrays: memory-mapped, or encrypted."""
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -10,7 +9,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextvars import ContextVar
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,60 +19,34 @@ from jaxresearch.data.dataset import DataCard, Dataset, Part
 from jaxresearch.data.splits import split
 
 _MANIFEST = "manifest.json"
-_PART = 2**30  # bytes that are sealed at once: AES-GCM takes no more than 2**31 - 1
-_CIPHER: ContextVar[Any] = ContextVar("cipher", default=None)
+_PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
 
 
-@contextlib.contextmanager
-def sealed_by(cipher: Any) -> Iterator[None]:
-    """Returns a context in which decoded sets are kept sealed by a cipher, in folders of their own.
-
-    Args:
-        cipher: Has ``seal(content, *, name)`` and ``open(sealed, *, name)``, as `jaxresearch.records.encryption.Cipher`; None
-            keeps the sets in the clear. A thread that is started inside begins without it.
-
-    Returns:
-        A context manager.
-
-    Example:
-        >>> from jaxresearch.data import load
-        >>> from jaxresearch.records.encryption import Cipher
-        >>> with sealed_by(Cipher(bytes(32))):
-        ...     load("ames").card.name  # bundled: nothing of it is kept
-        'ames'
-
-    References:
-        Dworkin (2007), Recommendation for block cipher modes of operation: Galois/Counter mode, NIST SP 800-38D.
-        https://doi.org/10.6028/NIST.SP.800-38D
-    """
-    before = _CIPHER.set(cipher)
-    try:
-        yield
-    finally:
-        _CIPHER.reset(before)
-
-
-def load_tfds(name: str, *, seed: int, test_fraction: float, data_dir: str | None = None) -> Dataset:
+def load_tfds(
+    name: str, *, seed: int, test_fraction: float, data_dir: str | None = None, cipher: Any = None
+) -> Dataset:
     """Returns a classification set of TensorFlow Datasets: images, or a table of numbers.
 
     A prepared set is read through ``as_data_source``, which needs no TensorFlow; preparing one needs the extra ``tfds``
     and, unless its archives lie in the package as MNIST's do, a network. The decoded arrays are kept in
     ``$JAXRESEARCH_CACHE`` (``~/.cache/jaxresearch``) under the set's version, with their SHA-256 digests, which are
-    verified whenever they are read. Inside `sealed_by` no decoded array touches the disk in the clear; what TFDS itself
-    prepared, and what was kept outside of it before, stays as it is.
+    verified whenever they are read. With a cipher, no decoded array touches the disk in the clear, and the arrays have a
+    folder of their own; what TFDS itself prepared, and arrays kept without a cipher before, stay as they are.
 
     Args:
         name: As ``mnist`` or ``fashion_mnist``, with or without version and configuration.
         seed: Of the split, where the set has no test part.
         test_fraction: Share of the test part, where one is split off.
         data_dir: Where TFDS keeps its sets; its own default unless given.
+        cipher: Encrypts the decoded arrays that are kept, as `jaxresearch.records.encryption.Cipher`; None keeps them in
+            the clear.
 
     Returns:
-        Memory-mapped inputs and labels; arrays in memory where they are kept sealed.
+        Memory-mapped inputs and labels; arrays in memory where they are kept encrypted.
 
     Raises:
-        ValueError: If the set is unknown, not for classification, or not prepared while TensorFlow is missing; if what is
-            kept of it was altered, or sealed by another key.
+        ValueError: If the set is unknown, not for classification, or not prepared while TensorFlow is missing; if its kept
+            arrays were altered, or encrypted with another key.
 
     Example:
         >>> load_tfds("no_such_set", seed=0, test_fraction=0.2)
@@ -85,7 +57,7 @@ def load_tfds(name: str, *, seed: int, test_fraction: float, data_dir: str | Non
     References:
         TensorFlow Datasets, a collection of ready-to-use datasets. https://www.tensorflow.org/datasets
     """
-    builder, cipher = _builder(name, data_dir), _CIPHER.get()
+    builder = _builder(name, data_dir)
     of_set = builder.info.full_name.replace("/", "-")
     folder = _cache() / "tfds" / (of_set if cipher is None else f"{of_set}-sealed")
     if not (folder / (_MANIFEST if cipher is None else _part(_MANIFEST, 0))).is_file():
@@ -225,41 +197,41 @@ def _stored(folder: Path, cipher: Any = None) -> tuple[dict[str, Part], DataCard
 
 
 def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
-    """Returns an array after verifying its digest: memory-mapped, or in memory where it is sealed."""
+    """Returns an array after verifying its digest: memory-mapped, or in memory where it is encrypted."""
     path, content = folder / name, b"" if cipher is None else _opened(folder, name, cipher)
     if path.parent != folder or digest != (_digest(path) if cipher is None else hashlib.sha256(content).hexdigest()):
-        raise ValueError(f"{path} must have SHA-256 {digest}; it was altered. Delete {folder} to make it anew.")
+        raise ValueError(f"{path} must have SHA-256 {digest}; it was altered. Delete {folder} to decode the set again.")
     if cipher is None:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _files(name: str, content: bytes, *, of: str, cipher: Any) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of what is written: the content itself, or its parts, each sealed under its set and name."""
+    """Yields name and content of what is written: the content itself, or its parts, each encrypted under its set and name."""
     if cipher is None:
         yield name, content
         return
     for number, start in enumerate(range(0, len(content), _PART)):
         part = _part(name, number)
-        yield part, cipher.seal(content[start : start + _PART], name=f"{of}/{part}")
+        yield part, cipher.encrypt(content[start : start + _PART], name=f"{of}/{part}")
 
 
 def _opened(folder: Path, name: str, cipher: Any) -> bytes:
-    """Returns the content of the sealed parts of a name; that none is missing is for its digest to tell."""
+    """Returns the decrypted content of the parts of a name; its digest shows whether one is missing."""
     parts: list[bytes] = []
     while (path := folder / _part(name, len(parts))).is_file():
         try:
-            parts.append(cipher.open(path.read_bytes(), name=f"{folder.name}/{path.name}"))
+            parts.append(cipher.decrypt(path.read_bytes(), name=f"{folder.name}/{path.name}"))
         except ValueError as error:
             raise ValueError(
-                f"{path} must be whole and of this key; it is altered or of another. Pass its key, or delete {folder} to "
-                "make it anew."
+                f"{path} could not be decrypted: it was altered, or encrypted with another key. Pass its key, or delete "
+                f"{folder} to decode the set again."
             ) from error
     return b"".join(parts)
 
 
 def _part(name: str, number: int) -> str:
-    """Returns the name of a part of a sealed content."""
+    """Returns the file name of an encrypted part."""
     return f"{name}-{number}.sealed"
 
 

@@ -2,6 +2,8 @@
 
 from jaxresearch.fields.dna.bases import (
     bases,
+    duplicates,
+    encode,
     kmer_bases,
     kmer_counts,
     kmer_names,
@@ -10,12 +12,16 @@ from jaxresearch.fields.dna.bases import (
     reverse_complement,
     windows,
 )
+from jaxresearch.fields.dna.clusters import class_recovery
 from jaxresearch.fields.dna.fasta import CHROMOSOME_3, chromosome_3, fasta_card, load_genome, read_fasta
 
 __all__ = [
     "CHROMOSOME_3",
     "bases",
     "chromosome_3",
+    "class_recovery",
+    "duplicates",
+    "encode",
     "fasta_card",
     "kmer_bases",
     "kmer_counts",

@@ -1,10 +1,11 @@
 """DNA as arrays: bases as small integers, k-mers and windows; NumPy on the host."""
 
 import itertools
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
 _UNKNOWN = 5  # no IUPAC letter
@@ -128,6 +129,31 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     return np.where(ambiguous, np.int32(4**k), tokens)
 
 
+def encode(sequences: Collection[str], *, k: int, stride: int | None = None) -> Int[np.ndarray, "n tokens"]:
+    """Returns sequences of letters as rows of k-mer tokens.
+
+    Args:
+        sequences: One or more of equal length, in IUPAC letters.
+        k: Bases per token, 1 to 15.
+        stride: Bases from one token to the next, 1 or more; ``k`` (tokens side by side) unless given.
+
+    Returns:
+        Tokens as `kmers` gives them, int32.
+
+    Raises:
+        ValueError: If the sequences differ in length or there is none, or as for `bases` and `kmers`.
+
+    Example:
+        >>> encode(["AACG", "acgt"], k=2).tolist()
+        [[0, 6], [1, 11]]
+    """
+    lengths = {len(sequence) for sequence in sequences}
+    if len(lengths) != 1:
+        got = f"lengths from {min(lengths)} to {max(lengths)}" if lengths else "none"
+        raise ValueError(f"sequences must be one or more of equal length, got {got}. Cut them with dna.windows.")
+    return kmers(np.stack([bases(sequence) for sequence in sequences]), k=k, stride=k if stride is None else stride)
+
+
 def kmer_names(k: int) -> tuple[str, ...]:
     """Returns what the tokens of `kmers` stand for, in their order; the last, of an ambiguous base, is N k times.
 
@@ -211,6 +237,34 @@ def windows(
             f"bases must be one sequence of {length} or more; got shape {bases.shape}. Pass a longer one, or shorter windows."
         )
     return np.lib.stride_tricks.sliding_window_view(bases, length)[::stride]
+
+
+def duplicates(
+    sequences: Integer[np.ndarray, "n length"], known: Integer[np.ndarray, "m length"]
+) -> Bool[np.ndarray, " n"]:
+    """Returns which sequences also occur among others: test examples that a model has seen in training, say.
+
+    Args:
+        sequences: Rows of bases or tokens.
+        known: Rows of the same length to look among.
+
+    Returns:
+        A truth value per sequence.
+
+    Raises:
+        ValueError: If the rows differ in length.
+
+    Example:
+        >>> duplicates(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [3, 3]])).tolist()
+        [False, True]
+    """
+    if sequences.ndim != 2 or known.ndim != 2 or sequences.shape[1] != known.shape[1]:
+        raise ValueError(
+            f"sequences and known must be rows of equal length, got shapes {sequences.shape} and {known.shape}. "
+            "Cut both alike."
+        )
+    seen = {row.tobytes() for row in known.astype(np.int64)}
+    return np.array([row.tobytes() in seen for row in sequences.astype(np.int64)], bool)
 
 
 def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.ndarray, "n tokens"]:

@@ -1,8 +1,10 @@
 """Text: cleaned and counted in words, or cut into tokens that give it back exactly; NumPy on the host."""
 
 from jaxresearch.fields.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
-from jaxresearch.fields.text.language_model import masked_language_model
-from jaxresearch.fields.text.rouge import Rouge, rouge_l, rouge_n
+from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining
+from jaxresearch.fields.text.masking import masked_examples, masked_tokens
+from jaxresearch.fields.text.rouge import Rouge, fit_lead, lead, rouge_l, rouge_l_comparison, rouge_l_scores, rouge_n
+from jaxresearch.fields.text.sequences import next_token_windows, pad, record_stream
 from jaxresearch.fields.text.tokenisers import (
     Tokeniser,
     byte_tokeniser,
@@ -14,9 +16,6 @@ from jaxresearch.fields.text.vocabulary import Vocabulary, bag_of_words, encode,
 
 __all__ = [
     "Rouge",
-    "rouge_l",
-    "rouge_n",
-    "masked_language_model",
     "Tokeniser",
     "Vocabulary",
     "bag_of_words",
@@ -25,9 +24,22 @@ __all__ = [
     "encode",
     "fit_bpe_tokeniser",
     "fit_character_tokeniser",
+    "fit_lead",
     "fit_vocabulary",
+    "lead",
+    "masked_examples",
+    "masked_language_model",
+    "masked_pretraining",
+    "masked_tokens",
     "n_bytes",
+    "next_token_windows",
     "normalise",
+    "pad",
+    "record_stream",
+    "rouge_l",
+    "rouge_l_comparison",
+    "rouge_l_scores",
+    "rouge_n",
     "stop_words",
     "without_stop_words",
     "words",

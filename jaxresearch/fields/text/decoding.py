@@ -4,14 +4,17 @@ The model is `jaxresearch.models.cached_decoder`: its state holds what was seen,
 Where it has no finite logits (a token outside its vocabulary, a context that is full), -1 is written.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
-from jaxresearch.models import Model
+from jaxresearch import models
+from jaxresearch.fields.text.sequences import pad
+from jaxresearch.models import Model, TransformerSizes
 
 Chooser = Callable[[Key[Array, ""], Float[Array, "rows tokens"]], Int[Array, " rows"]]
 _NO_TOKEN = -1  # where the logits are no numbers: argmax would give 0, which is a token
@@ -140,6 +143,54 @@ def generate(
     start = (cache, first, _has_ended(first, jnp.zeros(len(prompts), bool), end))
     _, rest = jax.lax.scan(write, start, jnp.arange(1, n_new))
     return jnp.concatenate([first[:, None], rest.T], axis=1)
+
+
+def complete(
+    key: Key[Array, ""],
+    params: PyTree[Array],
+    prompts: Sequence[Any],
+    *,
+    n_tokens: int,
+    sizes: TransformerSizes,
+    n_new: int,
+    choose: Chooser,
+    end: int | None = None,
+) -> Int[Array, "rows n_new"]:
+    """Returns the tokens that a trained decoder writes after prompts of any lengths.
+
+    It is `generate` with the `jaxresearch.models.cached_decoder` that fits the prompts, which are padded on their left.
+
+    Args:
+        key: Of the draws.
+        params: Of the decoder.
+        prompts: One or more lists or arrays of token ids, on the host: jit the function over key and params.
+        n_tokens: Size of the decoder's vocabulary.
+        sizes: Those it was trained with. Rotary positions may be longer than its context, learnt ones may not.
+        n_new: Tokens to write, 1 or more; static.
+        choose: `greedy` or `sampling`.
+        end: The token that ends a text; what follows it is ``end`` again.
+
+    Returns:
+        The new tokens alone, as `generate` gives them.
+
+    Raises:
+        ValueError: As for `generate`.
+
+    Example:
+        >>> from jaxresearch import models
+        >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
+        >>> params, _ = models.decoder(65, sizes).init(jax.random.key(0))
+        >>> complete(jax.random.key(1), params, [[1, 2], [3]], n_tokens=65, sizes=sizes, n_new=6, choose=greedy()).shape
+        (2, 6)
+    """
+    padding = -1 if sizes.padding is None else sizes.padding
+    rows = pad(prompts, padding=padding, side="left")
+    context = sizes.context if sizes.positions == "learnt" else rows.shape[1] + n_new
+    sizes = dataclasses.replace(sizes, context=context, padding=padding)
+    model = models.cached_decoder(n_tokens, sizes, n_rows=len(rows))
+    _, cache = jax.eval_shape(model.init, jax.random.key(0))
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
+    return generate(key, params, empty, jnp.asarray(rows), model=model, n_new=n_new, choose=choose, end=end)
 
 
 def beam_search(

@@ -1,16 +1,19 @@
-"""The loss of a language model that guesses the tokens hidden from it."""
+"""Masked language models: the loss of guessing hidden tokens, and the algorithm that pre-trains by it."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Integer
 
+from jaxresearch import gradients, metrics, training
 from jaxresearch.fields.text import masking
 from jaxresearch.gradients import LossFn
 from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
 from jaxresearch.models import Model
+from jaxresearch.training import Algorithm, EstimatorOf
 
 
 def masked_language_model(
@@ -75,3 +78,57 @@ def masked_language_model(
         return total / jnp.where(chosen.any(), chosen.sum(), 1), ({}, model_state)
 
     return loss_fn
+
+
+def masked_pretraining(
+    model: Model,
+    *,
+    optimizer: optax.GradientTransformation,
+    estimator: EstimatorOf = gradients.plain,
+    evaluation_batch: int = 1000,
+    **corruption: Any,
+) -> Algorithm:
+    """Returns the algorithm that pre-trains a model by hiding tokens from it.
+
+    It trains on ``inputs`` alone, by `masked_language_model`, and is evaluated on tokens that were hidden beforehand, by
+    `jaxresearch.fields.text.masking.masked_examples`: in ``error``, the fraction of them that the model gets wrong, and
+    ``log_loss``, in nats per hidden token.
+
+    Args:
+        model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``.
+        optimizer: Any Optax transformation.
+        estimator: Makes the gradient estimator from the loss_fn; `jaxresearch.training.Plan.estimator` in an experiment.
+        evaluation_batch: Examples evaluated at a time, 1 or more.
+        **corruption: As for `masked_language_model`.
+
+    Returns:
+        An algorithm whose state is a `jaxresearch.training.TrainState`.
+
+    Raises:
+        ValueError: If ``evaluation_batch`` is not positive; when it trains, as `masked_language_model` does.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from jaxresearch import models
+        >>> model = models.function(lambda key: jnp.eye(5), lambda params, tokens: params[tokens])
+        >>> algorithm = masked_pretraining(model, optimizer=optax.adam(1e-3), n_tokens=4, mask_token=4)
+        >>> tokens = jax.random.randint(jax.random.key(0), (6, 8), 0, 4)
+        >>> state, values = algorithm.step(algorithm.init(jax.random.key(1)), {"inputs": tokens}, jax.random.key(2))
+        >>> hidden = masking.masked_examples(jax.random.key(3), tokens, n_tokens=4, mask_token=4)
+        >>> sorted(values), sorted(algorithm.evaluate(state, hidden, jax.random.key(4)))
+        (['loss'], ['error', 'log_loss'])
+
+    References:
+        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1. https://arxiv.org/abs/1810.04805
+    """
+    return training.gradient_based(
+        model,
+        masked_language_model(model, **corruption),
+        optimizer=optimizer,
+        metrics={
+            "error": metrics.error(metrics.per_token(metrics.accuracy())),
+            "log_loss": metrics.per_token(metrics.log_loss()),
+        },
+        estimator=estimator,
+        evaluation_batch=evaluation_batch,
+    )

@@ -1,9 +1,11 @@
 """Corrupted tokens and what they were: what a masked language model learns from; a pure draw."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Integer, Key
 
@@ -82,6 +84,32 @@ def masked_tokens(
     random = (jax.random.bits(token_key, tokens.shape, jnp.uint32) % n_tokens).astype(jnp.int32)
     corrupted = jnp.where(least < _MASK * q, mask_token, jnp.where(least < (_MASK + _RANDOM) * q, random, tokens))
     return jnp.where(chosen, corrupted, tokens), jnp.where(chosen, tokens, _UNCHOSEN)
+
+
+def masked_examples(
+    key: Key[Array, ""], tokens: ArrayLike, **corruption: Any
+) -> dict[str, Int[np.ndarray, "n length"]]:
+    """Returns tokens hidden once and for all, as a part of data that a masked language model is evaluated on.
+
+    Args:
+        key: Of the draw.
+        tokens: Integers.
+        **corruption: As for `masked_tokens`.
+
+    Returns:
+        ``inputs``, corrupted, and ``targets``, the originals where they are to be predicted and -1 elsewhere; on the host.
+
+    Raises:
+        ValueError: As for `masked_tokens`.
+
+    Example:
+        >>> import jax
+        >>> part = masked_examples(jax.random.key(0), [[1, 2, 3]], n_tokens=4, mask_token=4, rate=1.0)
+        >>> part["targets"].tolist()
+        [[1, 2, 3]]
+    """
+    inputs, targets = masked_tokens(key, jnp.asarray(tokens), **corruption)
+    return {"inputs": np.asarray(inputs), "targets": np.asarray(targets)}
 
 
 def _check(tokens: Array, maskable: Array | None, n_tokens: int, mask_token: int, rate: ArrayLike, span: int) -> None:

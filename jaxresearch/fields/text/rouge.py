@@ -5,8 +5,14 @@ them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxresearch import statistics
+from jaxresearch.fields.text.cleaning import words
 
 
 class Rouge(NamedTuple):
@@ -81,6 +87,101 @@ def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> Rouge:
     return _rouge(_common(candidate, reference), len(candidate), len(reference))
 
 
+def rouge_l_scores(candidates: Collection[str], references: Collection[str]) -> Float[np.ndarray, " texts"]:
+    """Returns the F1 of ROUGE-L of each candidate against its reference, in words as `words` cuts them.
+
+    Args:
+        candidates: Texts to judge.
+        references: As many texts to judge them by.
+
+    Returns:
+        One value per text, 0 to 1, float64: ready for a mean and an interval, or for a paired difference.
+
+    Raises:
+        ValueError: If a side is a single text, or the sides differ in number.
+
+    Example:
+        >>> rouge_l_scores(["zinc ion binding", "iron"], ["Zinc binding", "zinc"]).round(3).tolist()
+        [0.8, 0.0]
+
+    References:
+        Lin (2004), ROUGE: a package for automatic evaluation of summaries, Text Summarization Branches Out, section 3.1,
+        with beta 1. https://aclanthology.org/W04-1013/
+    """
+    _require_pairs("candidates", candidates, "references", references)
+    pairs = zip(candidates, references, strict=True)
+    return np.array([rouge_l(words(candidate), words(reference)).f1 for candidate, reference in pairs], np.float64)
+
+
+def rouge_l_comparison(candidates: Collection[str], references: Collection[str], *, baseline: Collection[str]) -> str:
+    """Returns in words how much better candidates are than a baseline: mean F1 of ROUGE-L of both, and their difference.
+
+    Args:
+        candidates: Texts to judge, at least one.
+        references: As many texts to judge them by.
+        baseline: As many simple texts for the same references, from `lead` say.
+
+    Returns:
+        A sentence part with the means, the difference and its 95 % interval over texts, paired.
+
+    Raises:
+        ValueError: If there is no text, or as for `rouge_l_scores`.
+
+    Example:
+        >>> rouge_l_comparison(["zinc ion", "iron"], ["Zinc ion", "Iron"], baseline=["a zinc", "a iron"])
+        'ROUGE-L 1.000, baseline 0.583, difference +0.417 (95 % interval over texts +0.333 to +0.500, paired)'
+    """
+    ours, simple = (rouge_l_scores(texts, references) for texts in (candidates, baseline))
+    gain = statistics.paired_difference(ours, simple)
+    interval = f"95 % interval over texts {gain.low:+.3f} to {gain.high:+.3f}, paired"
+    return f"ROUGE-L {ours.mean():.3f}, baseline {simple.mean():.3f}, difference {gain.mean:+.3f} ({interval})"
+
+
+def lead(text: str, n_words: int) -> str:
+    """Returns the leading words of a text: the simplest summary, which a model has to beat.
+
+    Args:
+        text: Any text.
+        n_words: Words to keep, 0 or more.
+
+    Returns:
+        The words as `words` cuts them, separated by spaces.
+
+    Example:
+        >>> lead("Binding to a zinc ion (Zn).", 4)
+        'binding to a zinc'
+    """
+    return " ".join(words(text)[:n_words])
+
+
+def fit_lead(documents: Collection[str], summaries: Collection[str], *, n_most: int = 24) -> int:
+    """Returns the number of leading words that summarises documents best: with the largest mean F1 of ROUGE-L.
+
+    Args:
+        documents: Texts of the training part.
+        summaries: As many summaries of them.
+        n_most: The largest number to try, 1 or more.
+
+    Returns:
+        A number from 1 to ``n_most``, for `lead`.
+
+    Raises:
+        ValueError: If there is no text, ``n_most`` is below 1, or as for `rouge_l_scores`.
+
+    Example:
+        >>> fit_lead(["zinc binding is to bind zinc", "ion transport moves ions"], ["Zinc binding", "Ion transport"])
+        2
+    """
+    _require_pairs("documents", documents, "summaries", summaries)
+    if not len(documents):
+        raise ValueError("documents must hold at least one text, got none. Pass those of the training part.")
+    if n_most < 1:
+        raise ValueError(f"n_most must be 1 or more, got {n_most}. Pass the largest number of words to try.")
+    pairs = [(words(document), words(summary)) for document, summary in zip(documents, summaries, strict=True)]
+    scores = [np.mean([rouge_l(text[:n], summary).f1 for text, summary in pairs]) for n in range(1, n_most + 1)]
+    return 1 + int(np.argmax(scores))
+
+
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """Returns the length of the longest common subsequence, a row of the table at a time (Hyyro 2004, figure 2)."""
     places: dict[str, int] = {}
@@ -103,6 +204,17 @@ def _rouge(shared: int, n_candidate: int, n_reference: int) -> Rouge:
 
 def _require_words(candidate: Sequence[str], reference: Sequence[str]) -> None:
     """Raises where text came, which would be taken letter by letter."""
-    for name, words in (("candidate", candidate), ("reference", reference)):
-        if isinstance(words, str):
-            raise ValueError(f"{name} must be a list of words; got a text, {words[:40]!r}. Pass {name}.split().")
+    for name, given in (("candidate", candidate), ("reference", reference)):
+        if isinstance(given, str):
+            raise ValueError(f"{name} must be a list of words; got a text, {given[:40]!r}. Pass {name}.split().")
+
+
+def _require_pairs(name: str, texts: Collection[str], other_name: str, others: Collection[str]) -> None:
+    """Raises where one text came instead of several, or the sides differ in number."""
+    for side, given in ((name, texts), (other_name, others)):
+        if isinstance(given, str):
+            raise ValueError(f"{side} must be a list of texts, got the text {given[:40]!r}. Pass [text].")
+    if len(texts) != len(others):
+        raise ValueError(
+            f"{name} and {other_name} must be equally many, got {len(texts)} and {len(others)}. Pass pairs."
+        )

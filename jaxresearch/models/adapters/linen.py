@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array
 
 from jaxresearch.models.model import Model, from_pixels
 
 
-def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array) -> Model:
+def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.ndarray) -> Model:
     """Returns a Linen module as a `Model`.
 
     The collection ``params`` becomes the parameters and all others (``batch_stats``) the model's state. A module whose

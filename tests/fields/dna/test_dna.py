@@ -7,11 +7,12 @@ import itertools
 import lzma
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import data
+from jaxresearch import clustering, data
 from jaxresearch.fields import dna
 
 IUPAC = "ACGTURYSWKMBDHVN"
@@ -180,6 +181,34 @@ def test_kmers_refuse_letters_as_numbers():
         dna.kmers(np.frombuffer(b"ACGT", np.uint8), k=2)
 
 
+@pytest.mark.parametrize("stride", [None, 1, 4])
+def test_encode_is_the_kmers_of_each_sequence(stride):
+    sequences = [dna.letters(row) for row in _random_bases((5, 24))]
+    expected = [dna.kmers(dna.bases(one), k=3, stride=stride or 3) for one in sequences]
+    np.testing.assert_array_equal(dna.encode(np.array(sequences), k=3, stride=stride), expected)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(("sequences", "got"), [([], "none"), (["ACG", "AC", "ACGTT"], "lengths from 2 to 5")])
+def test_encode_refuses_sequences_of_different_lengths(sequences, got):
+    with pytest.raises(ValueError, match=f"^sequences must be one or more of equal length, got {got}"):
+        dna.encode(sequences, k=2)
+
+
+def test_duplicates_agree_with_a_loop_whatever_the_type():
+    sequences, known = _random_bases((60, 3), highest=1), _random_bases((5, 3), seed=1, highest=1).astype(np.int32)
+    expected = [any((row == other).all() for other in known) for row in sequences]
+    assert dna.duplicates(sequences, known).tolist() == expected and 0 < sum(expected) < 60
+    assert dna.duplicates(sequences[:0], known).shape == (0,)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("shape", [(3,), (2, 4)])
+def test_duplicates_refuse_rows_of_other_lengths(shape):
+    with pytest.raises(ValueError, match="^sequences and known must be rows of equal length, got shapes"):
+        dna.duplicates(np.zeros((2, 3), np.int8), np.zeros(shape, np.int8))
+
+
 @pytest.mark.parametrize("length, stride", list(itertools.product([1, 3, 10], [None, 1, 2, 7])))
 def test_windows_agree_with_a_loop(length, stride):
     made = _random_bases(10)
@@ -250,3 +279,19 @@ def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
     path = Path(data.__file__).parent / "archives" / "chromosome_3" / bundled.sha256[0][0]
     assert bundled.sha256[0][1] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert bundled.licence and bundled.citation
+
+
+def test_class_recovery_is_k_means_of_embeddings_and_of_counts(key):
+    generator = np.random.default_rng(0)
+    classes = np.arange(60) % 3
+    letters = [generator.choice(list("ACGT"), size=30, p=np.roll([7, 1, 1, 1], c) / 10) for c in classes]
+    sequences = np.stack([dna.bases("".join(one)) for one in letters])
+    noise = jnp.asarray(generator.normal(size=(60, 4)), jnp.float32)
+    of_noise, of_counts = dna.class_recovery(key, noise, sequences, classes, n_classes=3, k=1)
+    assert of_counts > 0.9 > 0.2 > of_noise
+    clusters = clustering.k_means(jax.random.clone(key), noise, n_clusters=3).labels
+    expected = clustering.adjusted_rand_index(jnp.asarray(classes), clusters, n_labels=3, n_clusters=3)
+    assert of_noise == float(expected)
+    assert (
+        dna.class_recovery(jax.random.clone(key), jax.nn.one_hot(classes, 3), sequences, classes, n_classes=3)[0] == 1
+    )

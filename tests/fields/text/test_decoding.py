@@ -123,6 +123,30 @@ def test_generate_fills_up_with_the_end():
     np.testing.assert_array_equal(written(params, PROMPTS, end=end), expected)
 
 
+@pytest.mark.parametrize("changes", VARIANTS, ids=["rotary", "learnt", "grouped"])
+def test_complete_equals_prompt_by_prompt(changes):
+    sizes, prompts = sized(**changes), [[1, 2, 3], [3], [4, 1]]
+    params = stirred(11, sizes)
+
+    def complete(params):
+        return decoding.complete(
+            jax.random.key(0), params, prompts, n_tokens=11, sizes=sizes, n_new=5, choose=GREEDY, end=7
+        )
+
+    expected = [rewritten(params, np.array([prompt]), sizes=sizes, n_new=5, end=7)[0] for prompt in prompts]
+    np.testing.assert_array_equal(jax.jit(complete)(params), expected)
+
+
+def test_complete_may_go_past_the_context_with_rotary_positions_only():
+    def complete(sizes):
+        options = {"n_tokens": 11, "sizes": sizes, "n_new": 9, "choose": GREEDY}
+        return decoding.complete(jax.random.key(0), stirred(11, sizes), [[1, 2, 3]], **options)
+
+    assert complete(sized()).shape == (1, 9)
+    with pytest.raises(ValueError, match="must fit the context of 10; got 3 \\+ 9"):
+        complete(sized(positions="learnt"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("positions", ["rotary", "learnt"])
 def test_generate_in_a_batch_of_padded_prompts_equals_row_by_row(positions):

@@ -150,3 +150,14 @@ def test_masked_tokens_refuses_what_does_not_fit(key, changed, message):
     given = {"tokens": jnp.zeros((2, 5), int), "n_tokens": 4, "mask_token": 4} | changed
     with pytest.raises(ValueError, match=message):
         masking.masked_tokens(key, given.pop("tokens"), **given)
+
+
+def test_masked_examples_are_masked_tokens_on_the_host(key):
+    tokens = np.arange(60).reshape(4, 15) % 7
+    part = masking.masked_examples(key, tokens, n_tokens=7, mask_token=7, rate=0.4)
+    inputs, targets = masking.masked_tokens(
+        jax.random.clone(key), jnp.asarray(tokens), n_tokens=7, mask_token=7, rate=0.4
+    )
+    assert isinstance(part["inputs"], np.ndarray) and isinstance(part["targets"], np.ndarray)
+    np.testing.assert_array_equal(part["inputs"], inputs)
+    np.testing.assert_array_equal(part["targets"], targets)

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxresearch.fields.text import Rouge, rouge_l, rouge_n
+from jaxresearch import statistics
+from jaxresearch.fields.text import Rouge, fit_lead, lead, rouge_l, rouge_l_comparison, rouge_l_scores, rouge_n, words
 
 REFERENCE = "police killed the gunman".split()
 
@@ -98,3 +99,65 @@ def test_rouge_refuses_text_and_a_size_below_1():
         rouge_l("a text", ["a"])
     with pytest.raises(ValueError, match="reference must be a list of words"):
         rouge_n(["a"], "a text", n=1)
+
+
+DEFINITIONS = ["Binding to a zinc ion (Zn).", "The transport of ions.", "Iron binding is binding to iron"]
+TERMS = ["zinc ion binding", "ion transport", "Iron binding"]
+
+
+def test_rouge_l_scores_are_those_of_single_texts():
+    scores = rouge_l_scores(DEFINITIONS, TERMS)
+    expected = [rouge_l(words(d), words(t)).f1 for d, t in zip(DEFINITIONS, TERMS, strict=True)]
+    assert scores.tolist() == expected and scores.dtype == np.float64
+    assert rouge_l_scores([], []).shape == (0,)
+    assert rouge_l_scores(np.array(["Zinc"], object), ["zinc"]).tolist() == [1.0]  # case does not count
+
+
+def test_rouge_l_comparison_reports_the_paired_difference():
+    baseline = [lead(definition, 2) for definition in DEFINITIONS]
+    ours, simple = rouge_l_scores(DEFINITIONS, TERMS), rouge_l_scores(baseline, TERMS)
+    gain = statistics.paired_difference(ours, simple)
+    said = rouge_l_comparison(DEFINITIONS, TERMS, baseline=baseline)
+    for number in (
+        f"{ours.mean():.3f}",
+        f"{simple.mean():.3f}",
+        f"{gain.mean:+.3f}",
+        f"{gain.low:+.3f} to {gain.high:+.3f}",
+    ):
+        assert number in said, said
+
+
+def test_lead_is_the_leading_words():
+    assert [lead(DEFINITIONS[0], n) for n in (0, 2, 99)] == ["", "binding to", "binding to a zinc ion zn"]
+
+
+@pytest.mark.parametrize("n_most", [1, 3, 24])
+def test_fit_lead_is_the_best_of_all_numbers(n_most):
+    means = [rouge_l_scores([lead(d, n) for d in DEFINITIONS], TERMS).mean() for n in range(1, n_most + 1)]
+    assert fit_lead(DEFINITIONS, TERMS, n_most=n_most) == 1 + int(np.argmax(means))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("fun", "arguments", "message"),
+    [
+        (rouge_l_scores, ("zinc", ["zinc"]), "candidates must be a list of texts, got the text 'zinc'"),
+        (rouge_l_scores, (["zinc"], []), "candidates and references must be equally many, got 1 and 0"),
+        (
+            lambda *texts: rouge_l_comparison(*texts, baseline=["zinc", "ion"]),
+            (["zinc"], ["zinc"]),
+            "candidates and references must be equally many, got 2 and 1",
+        ),
+        (fit_lead, (["zinc"], "zinc"), "summaries must be a list of texts, got the text 'zinc'"),
+        (fit_lead, ([], []), "documents must hold at least one text, got none"),
+    ],
+)
+def test_lists_of_texts_are_checked(fun, arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fun(*arguments)
+
+
+@pytest.mark.raises
+def test_fit_lead_needs_a_number_to_try():
+    with pytest.raises(ValueError, match="^n_most must be 1 or more, got 0"):
+        fit_lead(DEFINITIONS, TERMS, n_most=0)

@@ -1,4 +1,4 @@
-"""Metrics of classes: logits against integer targets."""
+"""Metrics of classes: logits ``(batch, classes)`` against integer targets ``(batch,)``."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -14,11 +14,11 @@ Average = Literal["binary", "micro", "macro", "weighted"]
 
 
 def accuracy() -> Metric:
-    r"""Returns the share of examples whose likeliest class is their target, 0 to 1.
+    r"""Returns the fraction of examples whose likeliest class is their target, 0 to 1.
 
     .. math:: \sum_i w_i [\arg\max_k z_{ik} = y_i] / \sum_i w_i
 
-    The first of equal logits counts as the likeliest.
+    Of equal logits, the first counts as the likeliest.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar.
@@ -26,21 +26,17 @@ def accuracy() -> Metric:
     Example:
         >>> float(accuracy()(jnp.array([[2.0, 0.0], [3.0, 1.0]]), jnp.array([0, 1])))
         0.5
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.2.
-        https://hastie.su.domains/ElemStatLearn/
     """
     return _mean_over_examples(lambda logits, targets: (jnp.argmax(logits, -1) == targets).astype(jnp.float32))
 
 
 def top_k_accuracy(*, k: int) -> Metric:
-    """Returns the share of examples whose target is among the ``k`` likeliest classes, 0 to 1.
+    """Returns the fraction of examples whose target is among the ``k`` likeliest classes, 0 to 1.
 
     Of equal logits, the higher class counts as the likelier, as in scikit-learn.
 
     Args:
-        k: How many classes may be named, 1 or more.
+        k: Number of classes, 1 or more.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar.
@@ -51,10 +47,6 @@ def top_k_accuracy(*, k: int) -> Metric:
     Example:
         >>> float(top_k_accuracy(k=2)(jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), jnp.array([1, 2])))
         0.5
-
-    References:
-        Russakovsky et al. (2015), ImageNet large scale visual recognition challenge, IJCV 115, section 4.1.
-        https://arxiv.org/abs/1409.0575
     """
     if k < 1:
         raise ValueError(f"k must be 1 or more; got {k}. Pass 1 for plain accuracy.")
@@ -69,7 +61,7 @@ def top_k_accuracy(*, k: int) -> Metric:
 
 
 def confusion_matrix() -> Metric:
-    """Returns the (weighted) number of examples of each class, in rows, by their likeliest class, in columns.
+    """Returns the (weighted) counts of examples by target, in rows, and likeliest class, in columns.
 
     Returns:
         A metric of logits and integer targets; its value is ``(classes, classes)``.
@@ -77,42 +69,35 @@ def confusion_matrix() -> Metric:
     Example:
         >>> confusion_matrix()(jnp.array([[2.0, 0.0], [3.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 1])).tolist()
         [[1.0, 0.0], [1.0, 1.0]]
-
-    References:
-        Pearson (1904), On the theory of contingency and its relation to association and normal correlation, Drapers'
-        Company Research Memoirs 1. https://archive.org/details/cu31924003064833
     """
     return _from_confusion(lambda matrix: matrix)
 
 
 def precision(*, average: Average | None = "macro") -> Metric:
-    r"""Returns the share of the examples put into a class that belong to it, 0 to 1.
+    r"""Returns the fraction of the examples predicted as a class that belong to it, 0 to 1.
 
     .. math:: P_k = TP_k / (TP_k + FP_k)
 
     Args:
         average: ``"binary"`` for class 1 of two, ``"micro"`` over all examples, ``"macro"`` for the mean over classes,
-            ``"weighted"`` for the mean by the examples of each class, None for every class.
+            ``"weighted"`` for the mean weighted by the examples of each class, None for one value per class.
 
     Returns:
         A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
 
     Raises:
-        ValueError: If ``average`` is none of these, or (when called) binary with other than two classes.
+        ValueError: If ``average`` is none of these, or (when called) binary and there are not two classes.
 
     Example:
         >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
         >>> float(precision(average="binary")(logits, targets))
         0.5
-
-    References:
-        van Rijsbergen (1979), Information Retrieval, chapter 7. https://www.dcs.gla.ac.uk/Keith/Preface.html
     """
-    return _averaged(average, lambda hits, put, belonging: (hits, put))
+    return _averaged(average, lambda hits, predicted, present: (hits, predicted))
 
 
 def recall(*, average: Average | None = "macro") -> Metric:
-    r"""Returns the share of the examples of a class that were put into it, 0 to 1.
+    r"""Returns the fraction of the examples of a class that are predicted as it, 0 to 1.
 
     .. math:: R_k = TP_k / (TP_k + FN_k)
 
@@ -129,11 +114,8 @@ def recall(*, average: Average | None = "macro") -> Metric:
         >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
         >>> float(recall(average="binary")(logits, targets))
         1.0
-
-    References:
-        van Rijsbergen (1979), Information Retrieval, chapter 7. https://www.dcs.gla.ac.uk/Keith/Preface.html
     """
-    return _averaged(average, lambda hits, put, belonging: (hits, belonging))
+    return _averaged(average, lambda hits, predicted, present: (hits, present))
 
 
 def f1(*, average: Average | None = "macro") -> Metric:
@@ -154,22 +136,18 @@ def f1(*, average: Average | None = "macro") -> Metric:
         >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
         >>> round(float(f1(average="binary")(logits, targets)), 4)
         0.6667
-
-    References:
-        Dice (1945), Measures of the amount of ecologic association between species, Ecology 26(3).
-        https://doi.org/10.2307/1932409
     """
-    return _averaged(average, lambda hits, put, belonging: (2 * hits, put + belonging))
+    return _averaged(average, lambda hits, predicted, present: (2 * hits, predicted + present))
 
 
 def roc_auc() -> Metric:
-    r"""Returns the area under the receiver operating characteristic: how often a positive outranks a negative, 0 to 1.
+    r"""Returns the area under the ROC curve: how often a positive example outranks a negative one, 0 to 1.
 
     .. math:: P(s_+ > s_-) + P(s_+ = s_-) / 2
 
-    Two classes are ranked by the difference of their logits. More are taken one against the rest, by their
-    probabilities, and averaged evenly; nan where a class has no example, or every one. The summary holds every score:
-    ranks cannot be added.
+    Two classes are ranked by the difference of their logits. Three or more are each compared with the rest, by their
+    probabilities, and averaged evenly; nan where a class has no example, or has all of them. The summary holds every
+    score, since ranks do not add.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar.
@@ -215,9 +193,6 @@ def log_loss() -> Metric:
     Example:
         >>> round(float(log_loss()(jnp.zeros((2, 10)), jnp.array([3, 4]))), 4)
         2.3026
-
-    References:
-        Good (1952), Rational decisions, J. R. Stat. Soc. B 14(1). https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
     return _mean_over_examples(softmax_cross_entropy_with_integer_labels)
 
@@ -227,7 +202,7 @@ def brier_score() -> Metric:
 
     .. math:: \sum_i w_i \sum_k (p_{ik} - [y_i = k])^2 / \sum_i w_i
 
-    With two classes it is half of that, the squared error of one probability, as in scikit-learn.
+    With two classes it is half of that: the squared error of one probability, as in scikit-learn.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar, 0 to 2 (0 to 1 with two classes).
@@ -250,12 +225,12 @@ def brier_score() -> Metric:
 
 
 def expected_calibration_error(*, n_bins: int = 15) -> Metric:
-    r"""Returns how far confidence and accuracy lie apart, averaged over equal bins of confidence, 0 to 1.
+    r"""Returns the gap between confidence and accuracy, averaged over bins of confidence, 0 to 1.
 
     .. math:: \sum_b \frac{W_b}{W} | \text{accuracy}_b - \text{confidence}_b |
 
     Args:
-        n_bins: Bins of equal width, open below and closed above; 1 or more.
+        n_bins: Number of bins of equal width, open below and closed above; 1 or more.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar.
@@ -273,7 +248,7 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
         https://arxiv.org/abs/1706.04599
     """
     if n_bins < 1:
-        raise ValueError(f"n_bins must be 1 or more; got {n_bins}. Fifteen is usual.")
+        raise ValueError(f"n_bins must be 1 or more; got {n_bins}. The usual number is 15.")
 
     def summarise(logits, targets, weights=None):
         weights = _checked_weights(logits, targets, weights)
@@ -291,7 +266,7 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
 
 
 def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
-    """Returns the weighted mean of a figure of each example's logits and target."""
+    """Returns the weighted mean of a value of each example."""
 
     def summarise(logits, targets, weights=None):
         weights = _checked_weights(logits, targets, weights)
@@ -302,7 +277,7 @@ def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
 
 
 def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
-    """Returns a figure of the confusion matrix."""
+    """Returns a value computed from the confusion matrix."""
 
     def summarise(logits, targets, weights=None):
         weights = _checked_weights(logits, targets, weights)
@@ -310,7 +285,7 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
         rows = jnp.where(targets[:, None] == classes, weights[:, None], 0.0)
         columns = (jnp.argmax(logits, -1)[:, None] == classes).astype(weights.dtype)
         n_unknown = jnp.sum(~_is_known(logits, targets, weights))
-        # Highest precision: counts have to be exact on accelerators that round the factors of a product.
+        # Highest precision: counts must be exact on accelerators that round the factors of a product.
         return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST), n_unknown
 
     def compute(summary):
@@ -321,11 +296,11 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
 
 
 def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Metric:
-    """Returns the average of a fraction of hits, examples put into a class, and examples that belong to it."""
+    """Returns the average of a fraction made of the hits, the predicted and the present examples of each class."""
     if average is not None and average not in get_args(Average):
         options = ", ".join(get_args(Average))
         raise ValueError(
-            f"average must be one of {options} or None; got {average!r}. Use macro to weigh classes evenly."
+            f"average must be one of {options} or None; got {average!r}. Use 'macro' to weight classes evenly."
         )
 
     def of_matrix(matrix):
@@ -346,7 +321,7 @@ def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tup
 
 
 def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n"]) -> Float[Array, ""]:
-    """Returns the weighted share of pairs in which the positive has the higher score; ties count half."""
+    """Returns the weighted fraction of pairs in which the positive has the higher score; ties count half."""
     order = jnp.argsort(scores)
     scores, wins = scores[order], jnp.where(positive, weights, 0.0)[order]
     losses = jnp.where(positive, 0.0, weights)[order]
@@ -356,11 +331,11 @@ def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n
 
 
 def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, " batch"]:
-    """Returns the weights, after checking that logits and classes came, and not chosen classes or one-hot targets."""
+    """Returns the weights, after checking that logits and classes came, not predicted classes or one-hot targets."""
     if logits.ndim != 2:
         raise ValueError(
             f"predictions must have shape (batch, classes); got {logits.shape}. "
-            "Pass a logit for each class, not the likeliest class; for p of two classes, log of (1 - p, p)."
+            "Pass a logit per class, not the likeliest class; for a probability p of two classes, log of (1 - p, p)."
         )
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(f"targets must be integers; got {targets.dtype}. Pass integer classes, not one-hot.")
@@ -368,7 +343,7 @@ def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Fl
 
 
 def _is_known(logits: Array, targets: Integer[Array, " batch"], weights: Array) -> Array:
-    """Tells the examples whose target is one of the classes and whose logits are numbers, or whose weight is 0."""
-    # Compared with each class and not with their number, which may not fit into the dtype of the targets.
+    """Returns where the target is one of the classes and all logits are numbers, or the weight is 0."""
+    # Compared with each class, not with their number, which may not fit into the dtype of the targets.
     exists = jnp.any(targets[:, None] == jnp.arange(logits.shape[-1])[None], axis=-1)
     return (exists & ~jnp.any(jnp.isnan(logits), axis=-1)) | (weights == 0)

@@ -1,0 +1,400 @@
+"""Transformations of algorithms: each makes an `Algorithm` from an `Algorithm`, as Optax chains optimizers.
+
+They compose: ``stopped(averaged(supervised(...), decay=0.999), metric="log_loss", patience=5)``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxresearch import models
+from jaxresearch.training import Algorithm, State
+
+
+class Averaged(NamedTuple):
+    """The state of `averaged`: the trained state, and params and float model state of its every part, averaged."""
+
+    inner: State
+    average: PyTree[Array]
+
+
+class Stopped(NamedTuple):
+    """The state of `stopped`: the trained state, the best one so far, and how the looks went.
+
+    ``best_look`` counts from 1; it is 0 before a look whose metric was finite.
+    """
+
+    inner: State
+    best: State
+    best_value: Float[Array, ""]
+    n_looks: Int[Array, ""]
+    best_look: Int[Array, ""]
+
+
+def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algorithm:
+    r"""Returns the algorithm that is evaluated with, and predicts with, an exponential moving average of its parameters.
+
+    .. math:: \bar\theta_t = d \bar\theta_{t-1} + (1 - d) \theta_t, \qquad \bar\theta_0 = \theta_0
+
+    Every part of the state that has ``params`` (a `jaxresearch.training.TrainState`, or several of them) is averaged, with the
+    float arrays of its ``model_state``; training itself goes on with the last parameters.
+
+    Args:
+        algorithm: What is trained.
+        decay: Weight of the past, 0 to below 1; may be swept. It averages over about ``1 / (1 - decay)`` steps.
+
+    Returns:
+        The algorithm; its state is `Averaged`, its outcome holds the average in place of the parameters.
+
+    Raises:
+        ValueError: If ``decay`` is out of range; when the state is drawn, if it has no ``params``, or is one of `stopped`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import losses, models, training
+        >>> sgd = training.supervised(models.linear(1, 1), losses.half_squared_error,
+        ...                           optimizer=training.gradient_descent(0.5), metrics={})
+        >>> smooth = averaged(sgd, decay=0.9)
+        >>> batch = {"inputs": jnp.ones((1, 1)), "targets": jnp.ones((1, 1))}
+        >>> state, _ = smooth.step(smooth.init(jax.random.key(0)), batch, jax.random.key(1))
+        >>> bool(state.average[0].params["Dense_0"]["bias"] == 0.1 * state.inner.params["Dense_0"]["bias"])
+        True
+
+    References:
+        Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging, SIAM J. Control Optim. 30(4).
+        https://doi.org/10.1137/0330046
+    """
+    if isinstance(decay, int | float) and not 0 <= decay < 1:
+        raise ValueError(f"decay must be at least 0 and below 1, got {decay}. Pass 0.999 to average over 1,000 steps.")
+
+    def init(key):
+        inner = algorithm.init(key)
+        return Averaged(inner, jax.tree.map(jnp.copy, _averageable(inner)))
+
+    def step(state, batch, key):
+        inner, metrics = algorithm.step(state.inner, batch, key)
+        new = optax.incremental_update(_averageable(inner), state.average, 1 - decay)
+        return Averaged(inner, jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state.average)), metrics
+
+    def seen(state):
+        return _with_averages(state.inner, state.average)
+
+    def predict(state, inputs):
+        assert algorithm.predict is not None
+        return algorithm.predict(seen(state), inputs)
+
+    return Algorithm(
+        init,
+        step,
+        lambda state, data, key: algorithm.evaluate(seen(state), data, key),
+        predict if algorithm.predict is not None else None,
+        _unless_plain(algorithm, "observe", lambda s, metrics: s._replace(inner=algorithm.observe(s.inner, metrics))),
+        _unless_plain(algorithm, "done", lambda state: algorithm.done(state.inner)),
+        lambda state: state._replace(inner=algorithm.outcome(seen(state))),
+    )
+
+
+def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = False) -> Algorithm:
+    """Returns the algorithm whose outcome is its best state on the validation data, and which ends when that gets no better.
+
+    Steps are left alone: a `jax.numpy.where` in each of them would cost more than the steps after the end, which change nothing
+    of what is kept. Without any look at validation data, the outcome is the last state.
+
+    Args:
+        algorithm: What is trained.
+        metric: The validation metric that decides, a scalar of `Algorithm.evaluate`.
+        patience: Looks without a better value after which it is done, 1 or more.
+        higher: Whether a higher value is better; a lower one unless given.
+
+    Returns:
+        The algorithm; its state is `Stopped`.
+
+    Raises:
+        ValueError: If ``patience`` is not positive; when it looks, if the metric is not there or no scalar.
+
+    Example:
+        The best of these states is the third one, whose square is least.
+
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import training
+        >>> step = lambda state, batch, key: (state + 1, {})
+        >>> count = Algorithm(lambda key: jnp.float32(-3), step, lambda state, data, key: {"square": state**2})
+        >>> early = stopped(count, metric="square", patience=2)
+        >>> state, _ = training.run(jax.random.key(0), {}, {}, algorithm=early, plan=training.Plan(0, 5, evaluate_every=1))
+        >>> float(early.outcome(state).inner), int(state.best_look), bool(early.done(state))
+        (0.0, 3, True)
+
+    References:
+        Prechelt (1998), Early stopping - but when?, section 2 (the criterion UP).
+        https://doi.org/10.1007/3-540-49430-8_3
+    """
+    if patience < 1:
+        raise ValueError(
+            f"patience must be 1 or more, got {patience}. Pass the number of looks to wait for a better one."
+        )
+    worst = -jnp.inf if higher else jnp.inf
+
+    def init(key):
+        inner = algorithm.init(key)
+        zero = jnp.zeros((), jnp.int32)
+        return Stopped(
+            inner, jax.tree.map(jnp.copy, inner), jnp.asarray(worst, jnp.result_type(float)), zero, jnp.copy(zero)
+        )
+
+    def step(state, batch, key):
+        inner, metrics = algorithm.step(state.inner, batch, key)
+        return state._replace(inner=inner), metrics
+
+    def done(state):
+        return state.n_looks - state.best_look >= patience
+
+    def observe(state, metrics):
+        value, was_done = _scalar(metrics, metric), done(state)
+        inner = algorithm.observe(state.inner, metrics)
+        is_better = (value > state.best_value if higher else value < state.best_value) & jnp.isfinite(value) & ~was_done
+        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), inner, state.best)
+        n_looks = jnp.where(was_done, state.n_looks, state.n_looks + 1)
+        best_value = jnp.where(is_better, value, state.best_value).astype(state.best_value.dtype)
+        return Stopped(inner, best, best_value, n_looks, jnp.where(is_better, n_looks, state.best_look))
+
+    def outcome(state):
+        best = jax.tree.map(lambda new, old: jnp.where(state.best_look > 0, new, old), state.best, state.inner)
+        best = algorithm.outcome(best)
+        return state._replace(inner=best, best=jax.tree.map(jnp.copy, best))
+
+    def predict(state, inputs):
+        assert algorithm.predict is not None
+        return algorithm.predict(state.inner, inputs)
+
+    return Algorithm(
+        init,
+        step,
+        lambda state, data, key: algorithm.evaluate(state.inner, data, key),
+        predict if algorithm.predict is not None else None,
+        observe,
+        done,
+        outcome,
+    )
+
+
+def skipping(algorithm: Algorithm) -> Algorithm:
+    """Returns the algorithm that leaves out a step which makes something of its state non-finite that was finite.
+
+    A step whose ``loss`` is not finite, where it reports one, is left out as well.
+
+    Args:
+        algorithm: What is trained.
+
+    Returns:
+        The algorithm; its steps report ``skipped``, 1 where nothing was changed, else 0.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import losses, models, training
+        >>> sgd = training.supervised(models.linear(1, 1), losses.half_squared_error,
+        ...                           optimizer=training.gradient_descent(0.5), metrics={})
+        >>> before = skipping(sgd).init(jax.random.key(0))
+        >>> batch = {"inputs": jnp.ones((1, 1)), "targets": jnp.array([[jnp.inf]])}
+        >>> after, metrics = skipping(sgd).step(before, batch, jax.random.key(1))
+        >>> float(metrics["skipped"]), bool((after.params["Dense_0"]["kernel"] == before.params["Dense_0"]["kernel"]).all())
+        (1.0, True)
+
+    References:
+        Micikevicius et al. (2018), Mixed precision training, ICLR, section 3.2. https://arxiv.org/abs/1710.03740
+    """
+
+    def step(state, batch, key):
+        new, metrics = algorithm.step(state, batch, key)
+        pairs = zip(jax.tree.leaves(new), jax.tree.leaves(state), strict=True)
+        is_kept = [_is_finite(after) | ~_is_finite(before) for after, before in pairs if _is_float(after)]
+        is_fine = jnp.stack([*is_kept, _is_finite(metrics.get("loss", jnp.zeros(())))]).all()
+        kept = jax.tree.map(lambda after, before: jnp.where(is_fine, after, before), new, state)
+        return kept, {**metrics, "skipped": 1.0 - is_fine}
+
+    return algorithm._replace(step=step)
+
+
+def warm_started(algorithm: Algorithm, params: PyTree) -> Algorithm:
+    """Returns the algorithm whose initial parameters are those of another where they have the same name.
+
+    The first part of the state that has ``params`` gets them, as by `jaxresearch.models.warm_started`, and so does every copy of
+    that part (an average, the best state so far). The state of the optimizer stays that of fresh parameters.
+
+    Args:
+        algorithm: What is trained.
+        params: Parameters of the other algorithm, as its state holds them.
+
+    Returns:
+        The algorithm with another ``init``.
+
+    Raises:
+        ValueError: When the state is drawn: if it has no ``params``, an array of the same name has another shape, or none has
+            the same name.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import losses, models, training
+        >>> sgd = training.supervised(models.linear(1, 1), losses.half_squared_error,
+        ...                           optimizer=training.gradient_descent(0.5), metrics={})
+        >>> other = {"Dense_0": {"kernel": jnp.full((1, 1), 3.0)}}
+        >>> state = warm_started(averaged(sgd, decay=0.9), other).init(jax.random.key(0))
+        >>> float(state.inner.params["Dense_0"]["kernel"][0, 0]), float(state.average[0].params["Dense_0"]["kernel"][0, 0])
+        (3.0, 3.0)
+    """
+
+    def init(key):
+        state = algorithm.init(key)
+        fresh = params_of(state)
+        started, _ = models.warm_started(models.Model(lambda _: (fresh, {}), _no_outputs), params).init(key)
+        return _with_params(state, started)
+
+    return algorithm._replace(init=init)
+
+
+def params_of(state: State) -> PyTree:
+    """Returns the ``params`` of the first part of a state that has them.
+
+    Args:
+        state: Arrays, or their shapes.
+
+    Returns:
+        Its parameters.
+
+    Raises:
+        ValueError: If no part of the state has ``params``.
+
+    Example:
+        >>> from jaxresearch.training import TrainState
+        >>> params_of([TrainState({"w": 1.0}, {}, ()), TrainState({"w": 2.0}, {}, ())])
+        {'w': 1.0}
+    """
+    parts = (node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node))
+    first = next(parts, None)
+    if first is None:
+        raise ValueError(
+            "the state of an algorithm must have params to start from others, got none. Keep them in a TrainState."
+        )
+    return first.params
+
+
+def best_look(state: State) -> Int[Array, "..."] | None:
+    """Returns which look at the validation data gave the outcome of each run, counted from 1; None without `stopped`.
+
+    Args:
+        state: Of one run, or with leading axes of several.
+
+    Returns:
+        ``Stopped.best_look`` of the outermost `stopped`; 0 where no look had a finite metric.
+
+    Example:
+        >>> best_look({"no": 1.0}) is None
+        True
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Stopped))
+    return next((node.best_look for node in nodes if isinstance(node, Stopped)), None)
+
+
+def _with_params(state: State, params: PyTree[Array]) -> State:
+    """Returns a state whose first part with ``params`` has these, and so has every copy of that part."""
+    if isinstance(state, Stopped):
+        return state._replace(inner=_with_params(state.inner, params), best=_with_params(state.best, params))
+    if isinstance(state, Averaged):
+        first, *others = state.average
+        copied = first._replace(params=_floats(jax.tree.map(jnp.copy, params)))
+        return state._replace(inner=_with_params(state.inner, params), average=[copied, *others])
+    nodes, structure = jax.tree.flatten(state, is_leaf=_has_params)
+    place = next(i for i, node in enumerate(nodes) if _has_params(node))
+    nodes[place] = nodes[place]._replace(params=jax.tree.map(jnp.copy, params))
+    return jax.tree.unflatten(structure, nodes)
+
+
+def _has_params(node: Any) -> bool:
+    """Tells whether a node of a state is a part with parameters."""
+    return hasattr(node, "params")
+
+
+def _no_outputs(*_: Any) -> Any:
+    """Stands for the outputs of a model that is only drawn."""
+    raise NotImplementedError
+
+
+def _is_part(node: Any) -> bool:
+    """Tells whether a node of a state holds what `averaged` averages."""
+    if isinstance(node, Stopped):
+        raise ValueError(
+            "averaged must come inside stopped, which keeps the best average. Write stopped(averaged(...))."
+        )
+    return _has_params(node)
+
+
+def _averageable(state: State) -> list[Any]:
+    """Returns params and the float arrays of model_state of every part of a state."""
+    parts = [node for node in jax.tree.leaves(state, is_leaf=_is_part) if _is_part(node)]
+    if not parts:
+        raise ValueError(
+            "averaged must get an algorithm whose state has params, got one without. Keep them in a TrainState."
+        )
+    return [_Part(_floats(part.params), _floats(getattr(part, "model_state", {}))) for part in parts]
+
+
+def _unless_plain(algorithm: Algorithm, name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the wrapped function, or the plain one where the algorithm has that: a runner can tell by it what is needed."""
+    plain = Algorithm._field_defaults[name]
+    return plain if getattr(algorithm, name) is plain else fun
+
+
+class _Part(NamedTuple):
+    """What is averaged of one part of a state; None stands for an array that is not."""
+
+    params: PyTree[Array]
+    model_state: PyTree[Array]
+
+
+def _floats(tree: PyTree[Array]) -> PyTree[Array]:
+    """Returns the float arrays of a tree, and None in place of the others."""
+    return jax.tree.map(lambda leaf: leaf if _is_float(leaf) else None, tree)
+
+
+def _with_averages(state: State, averages: list[_Part]) -> State:
+    """Returns a state with the averages in their places."""
+    rest = iter(averages)
+
+    def replaced(node: Any) -> Any:
+        if not _is_part(node):
+            return node
+        part = next(rest)
+        if not hasattr(node, "model_state"):
+            return node._replace(params=_merged(node.params, part.params))
+        model_state = _merged(node.model_state, part.model_state)
+        return node._replace(params=_merged(node.params, part.params), model_state=model_state)
+
+    return jax.tree.map(replaced, state, is_leaf=_is_part)
+
+
+def _merged(own: PyTree[Array], average: PyTree[Array]) -> PyTree[Array]:
+    """Returns a tree with the averages in place of what is averaged of it."""
+    leaves = jax.tree.leaves(average, is_leaf=lambda leaf: leaf is None)
+    merged = [old if new is None else new for old, new in zip(jax.tree.leaves(own), leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(own), merged)
+
+
+def _scalar(metrics: dict[str, Array], name: str) -> Array:
+    """Returns the validation metric that decides."""
+    if name not in metrics or jnp.ndim(metrics[name]):
+        names = ", ".join(metric for metric, value in metrics.items() if not jnp.ndim(value))
+        raise ValueError(f"metric must be one of {names}, got {name!r}. Choose a scalar validation metric.")
+    return metrics[name]
+
+
+def _is_float(leaf: Array) -> bool:
+    """Tells whether an array can hold what is not finite."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _is_finite(leaf: Array) -> Array:
+    """Returns whether all entries are finite."""
+    return jnp.isfinite(leaf).all()

@@ -1,0 +1,285 @@
+"""What run, sweep and study share: from the words of the command line to an open directory, and from errors to one line."""
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxresearch import adjust, data, devices, loading, recording, records
+from jaxresearch import experiment as experiments
+from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.interrupts import interruptible
+from jaxresearch.cli.options import Options, UsageError, names_of, parse
+from jaxresearch.data import Dataset
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import check
+from jaxresearch.interruption import EXIT_CODE, Interrupted
+from jaxresearch.recording import Job
+
+_SMOKE_STEPS = 20
+_SMOKE_TEST_EXAMPLES = 500
+_OF_STUDY = ("rounds", "seconds", "fresh_seeds")  # config.json has them in the budget
+
+
+class Loaded(NamedTuple):
+    """The data of a command: as collected (of folds, the first), and as it is trained on and tested."""
+
+    collected: Dataset
+    dataset: Dataset
+    seconds: float
+
+
+class Session(NamedTuple):
+    """A command that is ready to train.
+
+    ``declared`` is the experiment as its file declares it, ``job`` what is trained (of a sweep or study: the plain settings on
+    the data that settings are compared on), ``settings`` are those of a sweep.
+    """
+
+    name: str
+    declared: Experiment
+    options: Options
+    cipher: Any
+    loaded: Loaded
+    job: Job
+    settings: tuple[Any, ...]
+    tracked: records.Tracking
+    directory: records.RunDirectory
+
+    @property
+    def path(self) -> Path:
+        """The directory's path."""
+        return self.directory.path
+
+    def recorder(self, observe: Callable[[Any], None], received: list[int]) -> recording.Recorder:
+        """Returns how this command is saved, observed and interrupted."""
+        return recording.Recorder(self.options.save_every, self.cipher, self.tracked, observe, lambda: bool(received))
+
+
+def carry_out(command: str, name: str, words: list[str], work: Callable[[Session, list[int]], None]) -> int:
+    """Carries out a command that trains, and returns the exit code 0.
+
+    Args:
+        command: run, sweep or study.
+        name: Of the experiment.
+        words: Its options.
+        work: Trains, records and prints; gets the session, and the signals received so far.
+
+    Raises:
+        CommandError: If something failed (1), the user made a mistake (2), or a signal came (75).
+        Interrupted: If a signal came before anything was recorded.
+    """
+    configure()
+    with one_line(name, code=2):
+        session = opened(command, name, words)
+    with session.directory, one_line(name, code=1, directory=session.directory):
+        try:
+            with recording.guarded(session.directory), interruptible(grace=True) as received:
+                work(session, received)
+        except Interrupted:
+            if session.directory.is_new and not session.directory.has_progress:
+                raise
+            steps = records.Checkpoints(session.path).steps()
+            saved = f"saved at step {steps[-1]}; " if steps else ""
+            resume = records.resume_command(session.path)
+            raise CommandError(f"interrupted; {saved}resume with: {resume}", code=EXIT_CODE) from None
+    return 0
+
+
+@contextlib.contextmanager
+def one_line(name: str, *, code: int, directory: records.RunDirectory | None = None) -> Iterator[None]:
+    """Raises every error as a `CommandError`; of code 2 if the directory was removed since nothing was recorded."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except Exception as error:
+        if directory is not None and directory.is_new and not directory.has_progress:
+            code = 2
+        raise CommandError(_message(error, name), code=code) from error
+
+
+def _message(error: Exception, name: str) -> str:
+    """Returns an error in one line: as this package or the experiment's file raised it, or with its type."""
+    blamed = loading.blame(error, name)
+    said = " ".join((blamed or str(error)).split())
+    if blamed is not None or isinstance(error, ValueError | OSError):
+        return said
+    return f"{type(error).__name__}: {said} (pass --traceback to see where)"
+
+
+def configure() -> None:
+    """Sets JAX up for a command: one CPU device per core, a compilation cache on disk. Both must precede any array."""
+    devices.split_cpu()
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
+
+
+def opened(command: str, name: str, words: list[str]) -> Session:
+    """Returns the session of a command, whose directory is open; everything that can fail has been traced by then."""
+    declared = loading.load(name)
+    if command == "study" and declared.adjust is None:
+        raise UsageError(
+            f"a study needs an experiment that declares adjust, got {name}. Write: adjust=adjust.grid(...)"
+        )
+    options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
+    options = shortened(options) if options.smoke else options
+    experiment = dataclasses.replace(declared, hyperparameters=options.hyperparameters)
+    settings = adjust.combinations(options.hyperparameters, options.axes) if options.axes else ()
+    for setting in (options.hyperparameters, *settings):
+        check(setting)
+    cipher = cipher_of(options)
+    loaded = load_data(experiment, options, cipher)
+    dataset = loaded.dataset if command == "run" else _development(loaded.dataset, options, settings)
+    job = Job(
+        experiment=experiment,
+        hyperparameters=options.hyperparameters,
+        dataset=dataset,
+        seeds=options.seeds,
+        evaluate_every=options.looks_every,
+        collected=loaded.collected,
+    )
+    dataclasses.replace(job, hyperparameters=settings[0] if settings else options.hyperparameters).preflight()
+    kind = "" if command == "run" else f"-{command}"
+    path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    tracked = records.tracking(options.track, path, experiment=Path(name).stem)
+    config = _config(name, options, dataset)
+    directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
+    if options.init_from is not None:
+        try:
+            with recording.guarded(directory):
+                job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
+        except BaseException:
+            directory.close()
+            raise
+    return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
+
+
+def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
+    """Returns ``config.json``."""
+    names = [option for option in names_of(options.command) if option not in ("directory", *_OF_STUDY)]
+    asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
+    return {
+        "experiment": name,
+        **asked,
+        **{option: getattr(options, option) for option in names},
+        "hyperparameters": dataclasses.asdict(options.hyperparameters),
+        "data_card": dataclasses.asdict(dataset.card),
+    }
+
+
+def cipher_of(options: Options) -> Any:
+    """Returns what checkpoints are encrypted with, or None."""
+    if options.encrypt_with is None:
+        return None
+    from jaxresearch.records.encryption import read_key
+
+    return read_key(options.encrypt_with)
+
+
+def shortened(options: Options) -> Options:
+    """Returns the options with few steps and no more than two seeds or folds; the data is cut to match when it is loaded."""
+    plain = options.hyperparameters
+    lengths = {"n_steps": _SMOKE_STEPS} if hasattr(plain, "n_steps") else {"epochs": 1}
+    short = {name: min(limit, getattr(plain, name)) for name, limit in lengths.items()}
+    return dataclasses.replace(
+        options,
+        seeds=options.seeds[:2],
+        folds=min(2, options.folds),
+        hyperparameters=dataclasses.replace(plain, **short),
+    )
+
+
+def load_data(experiment: Experiment, options: Options, cipher: Any) -> Loaded:
+    """Returns the data of a command, with the validation part of a run carved from each run's training part."""
+    start = time.perf_counter()
+    everything = _collected(experiment, options, cipher)
+    collected = _of_run(options, everything, 0)
+    dataset = _preprocessed(experiment, options, collected)
+    if options.folds:  # one at a time: of what was collected, no two folds are held at once but the first
+        others = (_of_run(options, everything, place) for place in range(1, options.folds))
+        dataset = data.stacked([dataset, *(_preprocessed(experiment, options, other) for other in others)])
+    return Loaded(collected, dataset, time.perf_counter() - start)
+
+
+def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset:
+    """Returns what the experiment collects; a cipher is passed on, so that nothing decoded is kept in the clear."""
+    if options.data is None:
+        return experiments.without_data(experiment)
+    takes_cipher = "cipher" in inspect.signature(experiment.collect).parameters
+    if cipher is not None and not takes_cipher and options.data.startswith("tfds:"):
+        raise UsageError(
+            f"collect must take cipher to read {options.data} with --encrypt-with, and this experiment's does not. "
+            "Write: collect(source, *, target=None, cipher=None), and pass it on to data.load."
+        )
+    more = {"cipher": cipher} if takes_cipher else {}
+    return experiment.collect(options.data, target=options.target, **more)
+
+
+def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
+    """Returns the data of one run as collected: its fold, its training examples, and the validation part of these."""
+    if options.folds:
+        collected = data.fold(collected, place, n_folds=options.folds)
+    n, n_all = options.train_examples, collected.n_train
+    if n is not None and n >= n_all:
+        raise UsageError(f"train_examples must be below {n_all}, got {n}. Leave it out to take all.")
+    if n is not None:
+        collected = collected._replace(train=data.sample(collected.train, n))
+    if options.command != "run" or options.validation is None:
+        return collected
+    if options.validation == "own":
+        if collected.validation is None:
+            name = collected.card.name
+            raise UsageError(f"{name} has no validation part of its own, got --validation own. Pass --validation 0.1.")
+        return collected
+    if options.data is None:
+        raise UsageError(f"validation must be own without data, got {options.validation:g}. Pass --validation own.")
+    return data.with_validation(collected, fraction=options.validation)
+
+
+def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
+    """Returns the data of one run as it is trained on."""
+    if options.data is None:
+        return collected
+    dataset = experiment.preprocess(collected)
+    if not options.smoke:
+        return dataset
+    n_train = _SMOKE_STEPS * (getattr(options.hyperparameters, "batch_size", 0) or dataset.n_train)
+    limits = {"train": n_train, "validation": _SMOKE_TEST_EXAMPLES, "test": _SMOKE_TEST_EXAMPLES}
+    return dataset._replace(**{name: _drawn(part, limits[name]) for name, part in dataset.parts().items()})
+
+
+def _drawn(part: Any, n: int) -> Any:
+    """Returns so many examples of a part, drawn class by class since they may be sorted by class."""
+    if isinstance(part, data.Streams):
+        return data.Streams({name: _drawn(stream, n) for name, stream in part.items()})
+    return data.sample(part, n)
+
+
+def _development(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> Dataset:
+    """Returns the data that settings are compared on: selection data in place of the test part, validation from the rest."""
+    development = data.development(dataset)
+    if options.validation == "own":  # without data: the algorithm makes its own
+        development = development._replace(validation=dataset.validation)
+    if isinstance(options.validation, float):
+        development = data.with_validation(development, fraction=options.validation)
+    try:
+        for setting in settings or (options.hyperparameters,):
+            experiments.plan(setting, development.n_train)
+    except ValueError as error:
+        held_out = "A part of the training data is held out to compare settings on."
+        raise UsageError(f"{error} {held_out}") from error
+    return development

@@ -1,0 +1,106 @@
+"""``study.md``: what a study asked, tried, chose and decided, and the command that reproduces it."""
+
+import dataclasses
+import shlex
+from typing import Any
+
+from jaxresearch import data, records
+from jaxresearch.cli.options import seeds_text
+from jaxresearch.cli.session import Session
+from jaxresearch.experiment import Experiment
+from jaxresearch.reports import wording
+from jaxresearch.studies import Conclusion
+
+
+def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
+    """Returns a line per round, with the differences to the plain settings of the experiment."""
+    plain, chosen = (dataclasses.asdict(settings) for settings in (experiment.hyperparameters, conclusion.best))
+    rounds = [records.round_as_record(one) for one in conclusion.history]
+    return wording.round_rows(rounds, experiment.claim.evaluated, plain=plain, chosen=chosen)
+
+
+def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> str:
+    """Returns ``study.md``; differences are to the experiment as its file declares it.
+
+    Args:
+        session: Of the study.
+        conclusion: How it ended.
+        result: Its ``result.json``.
+    """
+    experiment, seeds, n_seeds = session.declared, result["seeds"], len(result["seeds"])
+    changes = _changes(session, conclusion)
+    chosen = f"`{shlex.join(changes)}`" if changes else "the plain settings"
+    lines = [
+        f"# {experiment.question}",
+        "",
+        f"Claim: {experiment.claim.text}. Verdict: **{result['claim']['verdict']}** ({result['claim']['because']}).",
+        "",
+        "## What was tried",
+        "",
+        f"Settings were compared on {_selection(session)}. The test part {_unread(session)}.",
+        "",
+        *_markdown(wording.round_headings(experiment.claim.evaluated), round_lines(experiment, conclusion)),
+        "",
+        f"The search ended because {conclusion.why}.",
+        "",
+        "## What was chosen and decided",
+        "",
+        f"Chosen: {chosen}, trained again on {_training(session)} with {n_seeds} fresh seeds ({_range(seeds)}); the test part "
+        "was read after the last round.",
+        "",
+        *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
+        *_markdown(
+            ("metric", "mean", "95 % interval", "n"),
+            wording.metric_rows(result, session.job.dataset.card.class_names),
+        ),
+    ]
+    if result["report"] is not None:
+        lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
+    words = ["jaxresearch", "run", session.name, "--seeds", seeds_text(seeds), *_source(session), *changes]
+    return "\n".join([*lines, "", f"To reproduce the final training: `{shlex.join(words)}`", ""])
+
+
+def _range(seeds: list[int]) -> str:
+    """Returns seeds in a few words."""
+    is_range = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
+
+
+def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Returns the lines of a table."""
+    return [f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows)]
+
+
+def _selection(session: Session) -> str:
+    """Returns what settings were compared on."""
+    has_own = session.loaded.dataset.validation is not None
+    return "the data's own validation part" if has_own else "data held out of the training part"
+
+
+def _unread(session: Session) -> str:
+    """Returns what is known of the test part while settings are compared."""
+    dataset = session.loaded.dataset
+    if data.digest(dataset.train) == data.digest(dataset.test):
+        return "holds the training examples: it describes them, and predicts nothing"
+    return "was not read"
+
+
+def _training(session: Session) -> str:
+    """Returns what the chosen settings were trained on."""
+    if session.options.train_examples is not None:
+        return f"{session.options.train_examples:,} training examples, drawn at random,"
+    return "the training part" if session.loaded.dataset.validation is not None else "all training data"
+
+
+def _source(session: Session) -> list[str]:
+    """Returns the options of the data that differ from the experiment's own."""
+    experiment, options = session.declared, session.options
+    plain = {"data": experiment.source, "target": experiment.target, "train_examples": None, "validation": None}
+    asked = {name: getattr(options, name) for name in plain} | {"evaluate_every": options.evaluate_every or None}
+    return records.words_of({name: value for name, value in asked.items() if value != plain.get(name)})
+
+
+def _changes(session: Session, conclusion: Conclusion) -> list[str]:
+    """Returns the chosen settings that differ from the experiment's own."""
+    plain, best = map(dataclasses.asdict, (session.declared.hyperparameters, conclusion.best))
+    return records.words_of({name: value for name, value in best.items() if value != plain[name]})

@@ -1,0 +1,127 @@
+"""Everything that can fail after training, traced before it starts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxresearch import data, sweeps
+from jaxresearch.data import Dataset
+from jaxresearch.execution.stages import runs_of
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import check
+from jaxresearch.training import step_inputs
+
+_EXAMPLES = 100  # of the test part that a report is tried on
+
+
+def preflight(
+    experiment: Experiment,
+    hyperparameters: Any,
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    evaluate_every: int | None = None,
+    collected: Dataset | None = None,
+) -> None:
+    """Raises what a run would raise at its end, in the time it takes to trace it.
+
+    The whole run is traced: its steps, looks, outcome and evaluation. The claim must be about a scalar metric that is
+    evaluated. The report is called on the initial state and a few test examples.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings.
+        dataset: Preprocessed data.
+        seeds: As for `execute`.
+        evaluate_every: As for `execute`.
+        collected: The data as it was collected, for the report; it is left out unless given.
+
+    Raises:
+        ValueError: If a hyperparameter is out of its bounds, a step's metric is no scalar, a state changes its shape, or the
+            claim's metric is missing or no scalar.
+        Exception: Whatever the experiment's own functions raise.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> collected = house.collect(house.source)
+        >>> preflight(house, house.hyperparameters, house.preprocess(collected), seeds=[0], collected=collected)
+    """
+    check(hyperparameters)
+    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    program, plan, of_run = runs.program, runs.program.plan(hyperparameters), dataset.of_run(0)
+    key, parts = jax.random.key(0), jax.tree.map(jax.typeof, of_run.parts())
+
+    def whole(hyperparameters, parts):
+        algorithm, train = program.algorithm(hyperparameters), parts["train"]
+        state = program.init(key, hyperparameters)
+        if not jax.tree.leaves(state):
+            raise ValueError("init must return a state with at least one array, got none. There is nothing to train.")
+        batch, step_key = step_inputs(key, train, 0, batch_size=plan.batch_size)
+        after, of_step = algorithm.step(state, batch, step_key)
+        _require_same_state(state, after, "step")
+        _require_scalars(of_step)
+        if evaluate_every is not None:
+            observed, _ = program.look(key, hyperparameters, state, parts["validation"], 0)
+            _require_same_state(state, observed, "observe")
+        _require_same_state(state, algorithm.outcome(state), "outcome")
+        metrics = program.evaluate(key, hyperparameters, state, parts["test"])
+        if not isinstance(metrics, dict):
+            raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
+        return metrics
+
+    _require_claimed(experiment, jax.eval_shape(whole, hyperparameters, parts))
+    if experiment.report is not None and collected is not None:
+        init = jax.jit(jax.vmap(program.init, (0, None)))
+        state = init(sweeps.keys(seeds), hyperparameters)
+        experiment.report(hyperparameters, jax.device_get(state), _shortened(collected), _shortened(dataset))
+
+
+def _require_same_state(before: Any, after: Any, name: str) -> None:
+    """Raises where a function of the algorithm returns a state of another structure, shape or type."""
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise ValueError(f"{name} must return a state of the structure that init gives. Return the same tuple or dict.")
+    pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    for (path, leaf), other in pairs:
+        old, new = jax.typeof(leaf), jax.typeof(other)  # of Python numbers, too
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise ValueError(
+                f"{name} must return a state shaped as init's; state{jax.tree_util.keystr(path)} changed from "
+                f"{old.dtype}{list(old.shape)} to {new.dtype}{list(new.shape)}. Keep its shape and type."
+            )
+
+
+def _require_scalars(metrics: dict[str, Any]) -> None:
+    """Raises where a step reports what is no scalar."""
+    for name, value in metrics.items():
+        if np.shape(value):
+            raise ValueError(
+                f"metrics of a step must be scalars, got {name} of shape {np.shape(value)}. Report it by evaluate instead."
+            )
+
+
+def _require_claimed(experiment: Experiment, metrics: dict[str, Any]) -> None:
+    """Raises where the claim is about something that is not evaluated."""
+    claim, scalars = experiment.claim, [f"test/{name}" for name, value in metrics.items() if not value.shape]
+    if f"test/{claim.metric}" in scalars:
+        raise ValueError(f"claim must name the part of its metric, got {claim.metric!r}. Write 'test/{claim.metric}'.")
+    if claim.evaluated in metrics and claim.metric not in scalars:
+        shape = metrics[claim.evaluated].shape
+        raise ValueError(
+            f"claim must be about a scalar metric ({', '.join(scalars)}), got {claim.metric!r} of shape {shape}. Choose one."
+        )
+    if claim.metric not in scalars:
+        raise ValueError(f"claim must be about one of {', '.join(scalars)}, got {claim.metric!r}. Correct its name.")
+
+
+def _shortened(dataset: Dataset) -> Dataset:
+    """Returns the data with a few test examples."""
+    if dataset.n_folds:
+        parts = jax.tree.map(lambda leaf: leaf[:, :_EXAMPLES], dataset.test)
+    elif not dataset.test:
+        parts = dataset.test
+    else:
+        parts = data.take(dataset.test, np.arange(min(_EXAMPLES, data.n_examples(dataset.test))))
+    return dataset._replace(test=parts)

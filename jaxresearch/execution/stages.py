@@ -1,0 +1,191 @@
+"""Runs side by side as compiled functions, and the steps after which they are observed."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Key
+
+from jaxresearch import devices, sweeps
+from jaxresearch import experiment as experiments
+from jaxresearch.data import Dataset
+from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.experiment import Experiment, Program
+from jaxresearch.training import Algorithm
+
+_CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
+
+_FEWEST_CHUNKS = 5  # with fewer of equal length, a shorter last one and its program are worth their cost
+
+
+class Runs(NamedTuple):
+    """Runs side by side, ready to be compiled: their program and what it is called with."""
+
+    program: Program
+    algorithm: Algorithm  # of the first run: shows which of its functions are the plain ones
+    hyperparameters: Any
+    axis: int | None  # of the hyperparameters: 0 where each run has its own
+    keys: Key[Array, " runs"]
+    dataset: Dataset
+    ends: tuple[int, ...]  # the steps after which they are observed
+
+
+def runs_of(
+    experiment: Experiment,
+    hyperparameters: Any,
+    axis: int | None,
+    keys: Key[Array, " runs"],
+    dataset: Dataset,
+    evaluate_every: int | None,
+) -> Runs:
+    """Returns runs side by side, after checking that what reacts to validation metrics gets some.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings; with an ``axis`` of 0, those of each run.
+        axis: As in `jax.vmap`.
+        keys: One per run.
+        dataset: Preprocessed data.
+        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
+
+    Returns:
+        What `Stages` compiles.
+
+    Raises:
+        ValueError: If there are no validation data for what needs it, or the plan does not fit the data.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: dataset must have a validation part to look at, got none. Carve one with data.with_validation.
+    """
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    first = hyperparameters if axis is None else jax.tree.map(lambda leaf: leaf[0], hyperparameters)
+    algorithm = program.algorithm(first)
+    if evaluate_every is None and reacts(algorithm):
+        raise ValueError(
+            "validation data must be given to an algorithm that reacts to it (algorithms.stopped does), got none. "
+            "Pass --validation 0.1."
+        )
+    if evaluate_every is not None and dataset.validation is None:
+        raise ValueError(
+            "dataset must have a validation part to look at, got none. Carve one with data.with_validation."
+        )
+    plan = program.plan(hyperparameters)
+    ends = chunk_ends(plan.n_steps, evaluate_every=plan.evaluate_every)
+    return Runs(program, algorithm, hyperparameters, axis, keys, dataset, ends)
+
+
+def placed(runs: Runs, part: Any) -> Any:
+    """Returns a part of the data on the devices of the runs.
+
+    Args:
+        runs: Side by side.
+        part: Of their dataset.
+
+    Returns:
+        Device arrays: shared, or with each device's own folds.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> runs = runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, None)
+        >>> placed(runs, dataset.test)["targets"].shape
+        (2930, 1)
+    """
+    return devices.place(part, n_runs=len(runs.keys), axis=runs.dataset.axis)
+
+
+def reacts(algorithm: Algorithm) -> bool:
+    """Tells whether an algorithm reacts to validation metrics.
+
+    Args:
+        algorithm: Any.
+
+    Returns:
+        False for the plain ``observe``.
+
+    Example:
+        >>> reacts(Algorithm(lambda key: 0, lambda s, b, k: (s, {}), lambda s, d, k: {}))
+        False
+    """
+    return algorithm.observe is not Algorithm._field_defaults["observe"]
+
+
+class Stages:
+    """The compiled functions of runs side by side; each is compiled when it is first called."""
+
+    def __init__(self, runs: Runs):
+        program, axis, of_data = runs.program, runs.axis, runs.dataset.axis
+        self._runs, self.advances = runs, functools.cache(self._advance_by)
+        self.init = CompiledFunction(sweeps.sweep(program.init, (0, axis)))
+        self.look = CompiledFunction(sweeps.sweep(self._look, (0, axis, 0, of_data, None)), donate_argnums=(2,))
+        self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, 0)), donate_argnums=(1,))
+        self.evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (0, axis, 0, of_data)))
+        self._compiled: list[CompiledFunction] = [self.init, self.look, self.outcome, self.evaluate]
+
+    def _advance_by(self, n_steps: int) -> CompiledFunction:
+        """Returns the program of so many steps."""
+
+        def chunk(key, hyperparameters, state, data, step):
+            return self._runs.program.advance(key, hyperparameters, state, data, step, n_steps)
+
+        axes = (0, self._runs.axis, 0, self._runs.dataset.axis, None)
+        compiled = CompiledFunction(sweeps.sweep(chunk, axes), donate_argnums=(2,))
+        self._compiled.append(compiled)
+        return compiled
+
+    def _look(self, key, hyperparameters, state, validation, step):
+        """Returns the state, its validation metrics and whether the run is done."""
+        state, metrics = self._runs.program.look(key, hyperparameters, state, validation, step)
+        return state, metrics, self._runs.program.algorithm(hyperparameters).done(state)
+
+    def _outcome(self, hyperparameters, state):
+        """Returns the outcome of a run."""
+        return self._runs.program.algorithm(hyperparameters).outcome(state)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent compiling."""
+        return sum(stage.seconds for stage in self._compiled)
+
+    @property
+    def n_compilations(self) -> int:
+        """Programs compiled."""
+        return sum(stage.n_compilations for stage in self._compiled)
+
+
+def chunk_ends(n_steps: int, *, evaluate_every: int | None = None) -> tuple[int, ...]:
+    """Returns the steps after which a run is observed and may be saved: about 20, every look at validation data, and the end.
+
+    Chunks are of one length, so that one program serves them, or the last one before a look is shorter. Chunked and whole runs
+    agree bit for bit, so this choice changes no number.
+
+    Args:
+        n_steps: Steps of the whole run, 1 or more.
+        evaluate_every: Steps between two looks; None for no look.
+
+    Returns:
+        Steps made at the end of each chunk.
+
+    Example:
+        >>> chunk_ends(9375)[:3], len(chunk_ends(9375)), chunk_ends(7), chunk_ends(10_007)[-3:]
+        ((625, 1250, 1875), 15, (1, 2, 3, 4, 5, 6, 7), (9018, 9519, 10007))
+        >>> chunk_ends(100, evaluate_every=30)
+        (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 100)
+    """
+    period = evaluate_every or n_steps
+    most = max(1, _CHUNKS * period // n_steps)
+    parts = max(parts for parts in range(1, most + 1) if period % parts == 0)
+    is_too_few = parts * n_steps < _FEWEST_CHUNKS * period
+    length = -(-period // most) if is_too_few else period // parts
+    ends = [min(start + period, n_steps) for start in range(0, n_steps, period)]
+    starts = [0, *ends[:-1]]
+    return tuple(
+        end for start, stop in zip(starts, ends, strict=True) for end in (*range(start, stop, length)[1:], stop)
+    )

@@ -1,0 +1,143 @@
+"""What is made of the states of trained runs: their shapes, predictions, and derivatives of what they came to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jaxresearch import devices, hypergradients, sweeps
+from jaxresearch import experiment as experiments
+from jaxresearch.data import Dataset
+from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import check
+from jaxresearch.training import State
+
+
+def blank_state(
+    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_runs: int, evaluate_every: int | None = None
+) -> State:
+    """Returns shapes and types of the state of several runs; nothing is computed.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings.
+        dataset: Preprocessed data.
+        n_runs: Length of the leading axis.
+        evaluate_every: As in `execute`.
+
+    Returns:
+        The structure of `Outcome.state`, with `jax.ShapeDtypeStruct` as leaves.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> blank_state(house, house.hyperparameters, dataset, n_runs=3).params["Dense_0"]["kernel"].shape
+        (3, 1, 1)
+    """
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    init = jax.vmap(program.init, (0, None))
+    return jax.eval_shape(init, sweeps.keys(range(n_runs)), hyperparameters)
+
+
+def predict(
+    experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: State, *, batch_size: int = 100
+) -> np.ndarray:
+    """Returns what the models of several seeds give for the test part.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings, the same for all seeds.
+        dataset: Preprocessed data.
+        state: The outcome, with a leading axis of seeds, as in `Outcome.state`.
+        batch_size: Examples at a time.
+
+    Returns:
+        ``(seeds, examples, outputs)``, in the unit of the model's outputs: logits, where there are classes.
+
+    Raises:
+        ValueError: If the algorithm does not predict.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> import jax, numpy as np
+        >>> state = jax.tree.map(lambda leaf: np.zeros(leaf.shape), blank_state(house, house.hyperparameters, dataset, n_runs=2))
+        >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
+        True
+    """
+    predict_ = experiments.program(experiment, dataset).algorithm(hyperparameters).predict
+    if predict_ is None:
+        raise ValueError("algorithm must have predict to be asked for outputs; it has none. Give it one.")
+
+    @jax.jit
+    def of_seed(state: State, inputs: Any) -> Array:
+        def of_example(inputs: Any) -> Array:
+            return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
+
+        return jax.lax.map(of_example, inputs, batch_size=batch_size)
+
+    n_runs = len(jax.tree.leaves(state)[0])
+    states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(n_runs)]
+    return np.stack([of_seed(one, dataset.of_run(i).test["inputs"]) for i, one in enumerate(states)])
+
+
+def differentiate(
+    experiment: Experiment,
+    hyperparameters: Any,
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    metric: str,
+    evaluate_every: int | None = None,
+) -> Any:
+    """Returns the hypergradient of an evaluation metric through whole runs, by forward mode, for several seeds at once.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: Where to differentiate.
+        dataset: As in `execute_all`.
+        seeds: One run for each.
+        metric: One of the experiment's, smooth.
+        evaluate_every: As in `execute`: an algorithm that reacts to validation metrics is differentiated with its looks at
+            the validation part.
+
+    Returns:
+        The structure of the hyperparameters; each leaf has an axis of seeds.
+
+    Raises:
+        ValueError: If there is no seed, the experiment does not report the metric, or a swept field is no float.
+
+    Example:
+        See ``jaxresearch study schedule``.
+
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> differentiate(house, house.hyperparameters, dataset, seeds=[0], metric="r2").learning_rate.shape
+        (1,)
+
+    References:
+        Franceschi, Donini, Frasconi and Pontil (2017), as in `jaxresearch.hypergradients.forward`.
+    """
+    if not len(seeds):
+        raise ValueError("seeds must hold at least one number, got none. Pass range(3).")
+    check(hyperparameters)
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    plan = program.plan(hyperparameters)
+    unroll = hypergradients.unroll_of(program, metric=metric, look_every=plan.evaluate_every)
+    loss, look = unroll.loss, unroll.look
+    # What is looked at while training is not what the derivative is of.
+    unroll = unroll._replace(loss=lambda key, h, state, parts: loss(key, h, state, parts["test"]))
+    if look is not None:
+        unroll = unroll._replace(look=lambda key, h, state, parts, step: look(key, h, state, parts["validation"], step))
+    hypergradient = hypergradients.forward(unroll, n_steps=plan.n_steps)
+    over_seeds = CompiledFunction(sweeps.sweep(hypergradient, (0, None, None, None)))
+    looked = {} if look is None else {"validation": dataset.validation}
+    train, parts = devices.place((dataset.train, {"test": dataset.test, **looked}), n_runs=len(seeds))
+    _, gradient = over_seeds(sweeps.keys(seeds), hyperparameters, train, parts)
+    return jax.tree.map(np.asarray, gradient)

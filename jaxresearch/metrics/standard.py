@@ -1,0 +1,35 @@
+"""The metrics that most experiments of one kind report."""
+
+from typing import Any
+
+from jaxresearch.metrics.classes import accuracy, f1, log_loss, recall
+from jaxresearch.metrics.metric import Metric
+
+
+def classification(card: Any) -> dict[str, Metric]:
+    """Returns the metrics that a classifier is judged by: accuracy, macro F1, macro recall and log loss.
+
+    Args:
+        card: The data card; it must have classes.
+
+    Returns:
+        ``{"accuracy", "macro_f1", "macro_recall", "log_loss"}``, metrics of logits and integer targets; all are scalars.
+
+    Raises:
+        ValueError: If the data has no classes.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> list(classification(DataCard(name="coins", source="", feature_shape=(1,), class_names=("heads", "tails"))))
+        ['accuracy', 'macro_f1', 'macro_recall', 'log_loss']
+    """
+    if not card.class_names:
+        raise ValueError(
+            f"card must have class_names; that of {card.name} has none. Use metrics of values, such as metrics.r2()."
+        )
+    return {
+        "accuracy": accuracy(),
+        "macro_f1": f1(average="macro"),
+        "macro_recall": recall(average="macro"),
+        "log_loss": log_loss(),
+    }

@@ -1,0 +1,262 @@
+"""The Linen modules of a transformer: embedding, blocks of attention and a two-layer network, and what ends them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxresearch.models.attention import attention, rotation
+from jaxresearch.models.model import require_choice, require_sizes
+
+Positions = Literal["rotary", "learnt"]
+Pooling = Literal["mean", "flatten"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerSizes:
+    r"""Sizes and choices of a transformer.
+
+    Attributes:
+        context: Tokens that it sees at once, at most.
+        width: Entries of a token's vector; a multiple of the heads.
+        n_layers: Blocks.
+        n_heads: Attention heads.
+        n_kv_heads: Heads of keys and values, each shared by equally many heads of queries (grouped-query attention);
+            as many as ``n_heads`` unless given.
+        hidden: Width of the two-layer network of a block; four times the width unless given.
+        positions: How a token's place enters: ``"rotary"`` turns queries and keys by angles in proportion to it,
+            ``"learnt"`` adds a vector for each place.
+        tied: Whether the logits of tokens are products with the embedding itself, or have weights of their own.
+        biases: Whether matrix products (a classifier's head among them) and normalisations add a vector of their own.
+        dropout_rate: Share of entries left out in training after the embedding and each branch of a block.
+        padding: The token that fills up short sequences: it is not attended to, counts for no place and no mean. Any whole
+            number, in the vocabulary or not (-1).
+        bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
+        remat: Whether to compute the inside of the blocks again in the backward pass instead of keeping it.
+
+    Raises:
+        ValueError: If a size is not positive, or heads do not divide what they have to.
+
+    References:
+        Vaswani et al. (2017), NeurIPS. Xiong et al. (2020), ICML (normalisation before each branch). Su et al. (2021),
+        RoFormer. Ainslie et al. (2023), EMNLP (grouped-query attention). Press and Wolf (2017), EACL (tied weights).
+        Chen et al. (2016), Training deep nets with sublinear memory cost. https://arxiv.org/abs/1706.03762
+    """
+
+    context: int
+    width: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int | None = None
+    hidden: int | None = None
+    positions: Positions = "rotary"
+    tied: bool = True
+    biases: bool = True
+    dropout_rate: float = 0.0
+    padding: int | None = None
+    bfloat16: bool = False
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        given = {name: size for name in ("n_kv_heads", "hidden") if (size := getattr(self, name)) is not None}
+        plain = {name: getattr(self, name) for name in ("context", "width", "n_layers", "n_heads")}
+        require_sizes(**plain, **given)
+        if self.width % self.n_heads:
+            raise ValueError(
+                f"width must be a multiple of n_heads, {self.n_heads}; got {self.width}. Change one of them."
+            )
+        if self.n_heads % (self.n_kv_heads or self.n_heads):
+            raise ValueError(f"n_kv_heads must divide n_heads, {self.n_heads}; got {self.n_kv_heads}. Pass a divisor.")
+        require_choice("positions", self.positions, Positions)
+        if self.positions == "rotary" and self.head_width % 2:
+            raise ValueError(
+                f"the width of a head must be even to be turned; got {self.head_width}. Pass positions='learnt'."
+            )
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate must be at least 0 and below 1; got {self.dropout_rate}. It is a share.")
+
+    @classmethod
+    def of(cls, hyperparameters: Any, **others: Any) -> "TransformerSizes":
+        """Returns the sizes that hyperparameters name, and others that are given.
+
+        Args:
+            hyperparameters: A dataclass; its fields with the names of sizes are taken.
+            **others: Further sizes, which replace the fields of the same name.
+
+        Returns:
+            The sizes.
+
+        Raises:
+            TypeError: If a size without a default is in neither, or one of ``others`` is none.
+
+        Example:
+            >>> @dataclasses.dataclass
+            ... class Settings:
+            ...     width: int = 16
+            ...     n_layers: int = 1
+            ...     n_heads: int = 2
+            ...     epochs: int = 5
+            >>> TransformerSizes.of(Settings(), context=8).width
+            16
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        held = {field.name for field in dataclasses.fields(hyperparameters)}
+        return cls(**{name: getattr(hyperparameters, name) for name in names & held} | others)
+
+    @property
+    def head_width(self) -> int:
+        """Entries of a head."""
+        return self.width // self.n_heads
+
+
+class Transformer(nn.Module):
+    """Embedding, blocks, normalisation, and an end: logits of tokens, or the vectors pooled, or logits of classes from these."""
+
+    n_tokens: int
+    sizes: TransformerSizes
+    end: Literal["tokens"] | Pooling
+    causal: bool
+    n_classes: int = 0
+    n_rows: int | None = None  # of a cache
+
+    @nn.compact
+    def __call__(self, tokens, *, train: bool = False):
+        """Returns logits or vectors of tokens ``(batch, length)``."""
+        sizes = self.sizes
+        dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
+        # Logits of a deviation of 0.2 at any width: the first loss is the logarithm of the vocabulary.
+        init = nn.initializers.normal(0.2 / sizes.width**0.5)
+        embedding = self.param("embedding", init, (self.n_tokens, sizes.width))
+        real = None if sizes.padding is None else tokens != sizes.padding
+        start = None
+        if self.n_rows:
+            places, seen, start = self._cached(tokens, real)
+        else:
+            places, seen = _places_and_seen(tokens, real, self.causal)
+        tokens = tokens if real is None else jnp.where(real, tokens, 0)  # no one sees it; it may be in no vocabulary
+        # Taken first, rounded then: the gradients of a token seen often add up in float32.
+        x = embedding.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False).astype(dtype)
+        if sizes.positions == "learnt":
+            x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
+            turn = lambda vectors: vectors  # noqa: E731
+        else:
+            turn = rotation(places, sizes.head_width, dtype)
+        x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
+        kind = nn.remat(Block) if sizes.remat else Block
+        for layer in range(sizes.n_layers):
+            x = kind(sizes, not train, turn, name=f"block_{layer}")(x, seen, start)
+        x = nn.LayerNorm(use_bias=sizes.biases, name="norm")(x.astype(jnp.float32))
+        if self.end == "tokens":
+            head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
+            logits = jnp.dot(_rows(x.astype(dtype)), head.astype(dtype).T, preferred_element_type=jnp.float32)
+            return logits.reshape(*tokens.shape, self.n_tokens)
+        pooled = _mean(x, real) if self.end == "mean" else _by_place(x, real, places, sizes.context)
+        if not self.n_classes:
+            return pooled
+        init = nn.initializers.normal(0.2 / pooled.shape[1] ** 0.5)
+        return nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(pooled)
+
+    def _cached(self, tokens, real):
+        """Returns the places of the next tokens, which slots of the cache each sees, and the first slot that is free."""
+        real = jnp.ones(tokens.shape, bool) if real is None else real
+        shape = (tokens.shape[0], self.sizes.context)
+        is_real = self.variable("cache", "is_real", jnp.zeros, shape, bool)
+        n_seen = self.variable("cache", "n_seen", jnp.zeros, (), jnp.int32)
+        before = is_real.value.sum(axis=1, dtype=jnp.int32)
+        places = jnp.maximum(before[:, None] + jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
+        is_real.value = jax.lax.dynamic_update_slice(is_real.value, real, (0, n_seen.value))
+        start = n_seen.value
+        is_past = jnp.arange(self.sizes.context)[None, :] <= start + jnp.arange(tokens.shape[1])[:, None]
+        n_seen.value = start + tokens.shape[1]
+        return places, is_real.value[:, None, :] & is_past[None], start
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each on normalised inputs, each added to what came in."""
+
+    sizes: TransformerSizes
+    deterministic: bool
+    turn: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, x, seen, start):
+        """Returns the vectors ``(batch, length, width)`` one block on; ``start`` is where a cache is filled from."""
+        sizes = self.sizes
+        dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
+        n_kv, hidden = sizes.n_kv_heads or sizes.n_heads, sizes.hidden or 4 * sizes.width
+        small = nn.initializers.normal(0.02)
+        last = nn.initializers.normal(0.02 / (2 * sizes.n_layers) ** 0.5)  # branches add up: GPT-2, section 2.3
+
+        def dense(x: Array, width: int, init: Any, name: str) -> Array:
+            made = nn.Dense(width, sizes.biases, kernel_init=init, dtype=dtype, name=name)(_rows(x))
+            return made.reshape(*x.shape[:-1], width)
+
+        def dropped(x: Array) -> Array:
+            return nn.Dropout(sizes.dropout_rate, deterministic=self.deterministic)(x)
+
+        normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_attention")(x).astype(dtype)
+        # Heads are an axis of the array, so that parameters of another number of them do not fit.
+        shape = (sizes.n_heads + 2 * n_kv, sizes.head_width)
+        project = nn.DenseGeneral(
+            shape, use_bias=sizes.biases, kernel_init=small, dtype=dtype, name="queries_keys_values"
+        )
+        heads = project(_rows(normed)).reshape(*x.shape[:2], *shape)
+        queries, keys, values = jnp.split(heads, [sizes.n_heads, sizes.n_heads + n_kv], axis=2)
+        queries, keys = self.turn(queries), self.turn(keys)
+        if start is not None:
+            keys, values = self._cached("keys", keys, start), self._cached("values", values, start)
+        mixed = attention(queries, keys, values, seen)
+        x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
+        normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_network")(x).astype(dtype)
+        inner = nn.gelu(dense(normed, hidden, small, "network_in"))
+        return x + dropped(dense(inner, sizes.width, last, "network_out"))
+
+    def _cached(self, name, new, start):
+        """Returns all keys or values of the cache, the new ones among them."""
+        kept = self.variable("cache", name, jnp.zeros, (new.shape[0], self.sizes.context, *new.shape[2:]), new.dtype)
+        kept.value = jax.lax.dynamic_update_slice(kept.value, new, (0, start, 0, 0))
+        return kept.value
+
+
+def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
+    """Returns vectors as the rows of a matrix: XLA's CPU compiler makes the gradient of a product of more axes by a copy."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _mean(
+    x: Float[Array, "batch length width"], real: Bool[Array, "batch length"] | None
+) -> Float[Array, "batch width"]:
+    """Returns the mean of the vectors that are no padding."""
+    weights = jnp.ones(x.shape[:2], x.dtype) if real is None else real.astype(x.dtype)
+    return jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
+
+
+def _by_place(
+    x: Float[Array, "batch length width"],
+    real: Bool[Array, "batch length"] | None,
+    places: Int[Array, "batch_or_1 length"],
+    context: int,
+) -> Float[Array, "batch context_times_width"]:
+    """Returns the vectors of all tokens but padding, one after another, then zeros for the rest of the context."""
+    if real is None:
+        x = jnp.pad(x, ((0, 0), (0, context - x.shape[1]), (0, 0)))
+    else:
+        empty = jnp.zeros((len(x), context, x.shape[2]), x.dtype)
+        x = empty.at[jnp.arange(len(x))[:, None], places].add(jnp.where(real[..., None], x, 0))
+    return x.reshape(len(x), -1)
+
+
+def _places_and_seen(
+    tokens: Int[Array, "batch length"], real: Bool[Array, "batch length"] | None, causal: bool
+) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch_or_1 length_or_1 length"] | None]:
+    """Returns the place of each token, and which tokens it sees; None where it sees them all."""
+    length = tokens.shape[1]
+    past = jnp.tril(jnp.ones((length, length), bool))[None] if causal else None
+    if real is None:
+        return jnp.arange(length)[None], past
+    places = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
+    return places, real[:, None, :] if past is None else real[:, None, :] & past

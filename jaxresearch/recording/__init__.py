@@ -1,0 +1,26 @@
+"""Experiments carried out with records: saved on the way, resumed bit for bit, and written down.
+
+`record` does from a notebook what ``jaxresearch run`` does, and both call the same functions. Nothing here prints: a display and
+signals come in as arguments.
+"""
+
+from jaxresearch.interruption import Interrupted
+from jaxresearch.recording.initial import start_from
+from jaxresearch.recording.notebook import record
+from jaxresearch.recording.results import result_of
+from jaxresearch.recording.runs import Job, NonFiniteError, Recorder, Trained, guarded, train
+from jaxresearch.recording.settings import train_all
+
+__all__ = [
+    "Interrupted",
+    "Job",
+    "NonFiniteError",
+    "Recorder",
+    "Trained",
+    "guarded",
+    "record",
+    "result_of",
+    "start_from",
+    "train",
+    "train_all",
+]

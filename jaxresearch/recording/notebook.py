@@ -1,0 +1,122 @@
+"""A recorded run in one call, as from a notebook."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxresearch import records
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Progress
+from jaxresearch.experiment import Experiment
+from jaxresearch.recording.initial import start_from
+from jaxresearch.recording.results import result_of
+from jaxresearch.recording.runs import Job, OnNonFinite, Recorder, guarded, train
+
+
+def record(
+    experiment: Experiment,
+    hyperparameters: Any,
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    directory: str | Path,
+    collected: Dataset | None = None,
+    evaluate_every: int | None = None,
+    name: str = "notebook",
+    save_every: int | float = 60.0,
+    on_nonfinite: OnNonFinite = "stop",
+    init_from: str | Path | None = None,
+    cipher: Any = None,
+    track: Sequence[str] = (),
+    observe: Callable[[Progress], None] = lambda progress: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> records.Recorded:
+    """Carries out a run and returns its record; called again with the same arguments, it resumes the run bit for bit.
+
+    The directory gets ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``result.json``. Whatever can
+    fail is traced before anything is written, and the final state is saved before it is evaluated. A run that has ended is
+    read back.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings, the same for all seeds.
+        dataset: Preprocessed data.
+        seeds: One run for each.
+        directory: Where to record; new, empty, or that of this run.
+        collected: The data as collected, for the experiment's report, which is left out unless given.
+        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
+        name: What the record calls the experiment.
+        save_every: Seconds between two checkpoints; 0 saves as often as possible.
+        on_nonfinite: Whether to stop at a step that is not finite, with a diagnosis, or to skip it.
+        init_from: Directory of another run, whose parameters start this one where they have the same name.
+        cipher: Encrypts the checkpoints; `jaxresearch.records.encryption.read_key` reads one.
+        track: Trackers, of tensorboard and mlflow.
+        observe: Called after each chunk of steps.
+        interrupted: Asked after each chunk of steps; once it is true, the run is saved and ends with `Interrupted`.
+
+    Returns:
+        The record, as of `jaxresearch.records.read_run`; `jaxresearch.reports.page.show` displays it in a notebook.
+
+    Raises:
+        ValueError: If a setting is out of range, the experiment's own functions do not fit together, or the directory
+            holds another run.
+        NonFiniteError: If a step is not finite, unless it is skipped.
+        Interrupted: If ``interrupted`` was true; call again to resume.
+        OSError: If the directory cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> directory = Path(tempfile.mkdtemp()) / "run"
+        >>> recorded = record(house, house.hyperparameters, dataset, seeds=range(3), directory=directory)
+        >>> recorded.result["claim"]["verdict"], sorted(path.name for path in directory.glob("*.json*"))
+        ('undecided', ['config.json', 'environment.json', 'metrics.jsonl', 'result.json'])
+    """
+    job = Job(
+        experiment=experiment,
+        hyperparameters=hyperparameters,
+        dataset=dataset,
+        seeds=tuple(seeds),
+        evaluate_every=evaluate_every,
+        collected=collected,
+    )
+    path = Path(directory)
+    tracked = records.tracking(track, path, experiment=name)
+    recorder = Recorder(save_every, cipher, tracked, observe, interrupted)
+    config = {
+        "experiment": name,
+        "seeds": list(job.seeds),
+        "folds": dataset.n_folds,
+        "evaluate_every": evaluate_every,
+        "save_every": save_every,
+        "on_nonfinite": on_nonfinite,
+        "init_from": init_from,
+        "encrypt_with": None if cipher is None else "cipher",
+        "track": list(track),
+        "hyperparameters": dataclasses.asdict(hyperparameters),
+        "data_card": dataclasses.asdict(dataset.card),
+    }
+    job.preflight()
+    try:
+        opened = records.open_directory(path, config, records.environment(seeds=job.seeds))
+    except records.EndedError:
+        recorded = records.read_run(path)
+        if recorded.result.get("program") != job.digest:
+            raise ValueError(
+                f"the run in {path} has ended, with another program or other data. Name another directory for this one."
+            ) from None
+        return recorded
+    program = job.digest  # before the initial parameters of another run are part of it
+    with opened, guarded(opened):
+        if init_from is not None:
+            job = start_from(Path(init_from), job, opened, cipher=cipher)
+        with tracked:
+            trained = train(opened, job, recorder, on_nonfinite=on_nonfinite)
+            undecided = None if init_from is None else "the run started from the parameters of another"
+            result = {**result_of(name, job, trained, undecided=undecided), "program": program}
+            opened.write("result.json", result)
+            tracked.end(result)
+    return records.read_run(path)

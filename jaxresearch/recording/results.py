@@ -1,0 +1,104 @@
+"""``result.json``: the metrics with their intervals, the verdict on the claim, and where the time went."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxresearch import algorithms, statistics
+from jaxresearch import experiment as experiments
+from jaxresearch.experiment import Experiment
+from jaxresearch.recording.runs import Job, Trained
+from jaxresearch.statistics import Claim
+
+
+def result_of(
+    name: str,
+    job: Job,
+    trained: Trained,
+    *,
+    undecided: str | None = None,
+    load_seconds: float | None = None,
+    smoke: bool = False,
+) -> dict[str, Any]:
+    """Returns the content of ``result.json``.
+
+    Args:
+        name: Of the experiment, or the path of its file.
+        job: What was trained.
+        trained: Its outcome.
+        undecided: Why this run cannot decide the claim, if it cannot.
+        load_seconds: What loading the data took, if known.
+        smoke: Whether it is a smoke run.
+
+    Raises:
+        Exception: Whatever the experiment's report raises.
+    """
+    outcome, n_folds = trained.outcome, job.dataset.n_folds
+    metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
+    claim = job.experiment.claim
+    undecided = undecided or _of_other_folds(claim, n_folds)
+    verdict, because = _verdict(claim, metrics[claim.metric], undecided, "folds" if n_folds else "seeds")
+    plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
+    return {
+        "experiment": Path(name).stem,
+        "question": job.experiment.question,
+        "seeds": list(job.seeds),
+        "n_folds": n_folds,
+        "metrics": metrics,
+        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
+        "steps": outcome.step,
+        "steps_per_epoch": job.dataset.n_train // plan.batch_size if plan.batch_size else None,
+        "best_step": _best_steps(outcome, plan.evaluate_every),
+        "seconds": {**({} if load_seconds is None else {"load": load_seconds}), **outcome.seconds},
+        "examples_per_second": outcome.examples_per_second,
+        "n_compilations": outcome.n_compilations,
+        "resumed_from": outcome.resumed_from,
+        "smoke": smoke,
+        "nonfinite": trained.events,
+        "report": _report(job.experiment, job, outcome.state),
+    }
+
+
+def _best_steps(outcome: Any, evaluate_every: int | None) -> list[int | None] | None:
+    """Returns the step of each run's best look at validation data; None for an algorithm that keeps none."""
+    looks = algorithms.best_look(outcome.state)
+    if looks is None or evaluate_every is None:
+        return None
+    return [min(look * evaluate_every, outcome.step) if look else None for look in np.asarray(looks).tolist()]
+
+
+def _report(experiment: Experiment, job: Job, state: Any) -> str | None:
+    """Returns the experiment's own report of its trained models, if it has one."""
+    if experiment.report is None or job.collected is None:
+        return None
+    return experiment.report(job.hyperparameters, jax.device_get(state), job.collected, job.dataset)
+
+
+def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
+    """Returns why these folds cannot decide the claim, if they cannot."""
+    claimed, actual = (f"{n} folds" if n else "the test part" for n in (claim.n_folds, n_folds))
+    return None if claimed == actual else f"the claim is about {claimed}, this run about {actual}"
+
+
+def _verdict(claim: Claim, summary: dict[str, Any], undecided: str | None, runs: str) -> tuple[statistics.Verdict, str]:
+    """Returns the verdict on the claim, and why in a few words."""
+    n, (low, high) = len(summary["values"]), summary["ci95"]
+    if undecided is not None:
+        return "undecided", undecided
+    if n == 1:
+        return "undecided", "a single seed has no interval"
+    if low is None:
+        return "undecided", "a seed diverged"
+    mean, *ends = map(_number, (summary["mean"], low, high))
+    because = f"mean {mean}, 95 % interval {' to '.join(ends)} over {n} {runs}"
+    if n < statistics.FEWEST_SEEDS:
+        return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
+    return statistics.verdict((low, high), claim), because
+
+
+def _number(value: float) -> str:
+    """Returns a number with four decimals, or four significant digits if it is large."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"

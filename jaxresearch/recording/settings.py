@@ -1,0 +1,68 @@
+"""The settings of a sweep, trained with every seed: what is on record is not trained again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxresearch import execution, records
+from jaxresearch.adjust import Trial
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Keeping, provenance
+from jaxresearch.experiment import Experiment
+from jaxresearch.interruption import Interrupted
+from jaxresearch.recording.runs import Recorder, resumed
+from jaxresearch.records import RunDirectory
+
+
+def train_all(
+    directory: RunDirectory,
+    experiment: Experiment,
+    settings: Sequence[Any],
+    dataset: Dataset,
+    recorder: Recorder,
+    *,
+    seeds: Sequence[int],
+    evaluate_every: int | None = None,
+) -> list[Trial]:
+    """Returns the trials of all settings; a group of them that is under way resumes from its newest state.
+
+    Args:
+        directory: Gets ``trials.json``, and a folder of checkpoints for each group while it is trained.
+        experiment: What is asked.
+        settings: Hyperparameters, one or more.
+        dataset: Preprocessed data, whose test part the settings are compared on.
+        recorder: How they are saved and observed.
+        seeds: One run of each setting for each.
+        evaluate_every: As for `jaxresearch.execution.execute_all`.
+
+    Raises:
+        Interrupted: After saving, if the recorder is interrupted.
+        CheckpointError: As `jaxresearch.recording.train`.
+    """
+    digests = provenance.digests(experiment, settings, dataset, seeds=seeds, evaluate_every=evaluate_every)
+    file, groups = records.TrialsFile(directory, experiment.hyperparameters), provenance.groups(settings)
+    for number, places in enumerate(groups):
+        if all(digests[place] in file.known for place in places):
+            continue
+        chosen, program = [settings[place] for place in places], "".join(digests[place] for place in places)
+        name, what = f"group-{number}", f"group {number + 1} of {len(groups)}" if len(groups) > 1 else ""
+        like = execution.blank_state(
+            experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds), evaluate_every=evaluate_every
+        )
+        checkpoints = records.Checkpoints(directory.folder(name), cipher=recorder.cipher)
+        with resumed(checkpoints, like, recorder, program=lambda program=program: program) as (start, keeping, _):
+            trials = execution.execute_all(
+                experiment,
+                chosen,
+                dataset,
+                seeds=seeds,
+                evaluate_every=evaluate_every,
+                observe=lambda progress, what=what: recorder.observe(progress._replace(what=what)),
+                start=start,
+                keeping=Keeping(keeping.due, keeping.keep),  # trials are written instead of the final state
+            )
+        file.add([trial._replace(digest=digests[place]) for place, trial in zip(places, trials, strict=True)])
+        directory.remove(name)
+        if recorder.interrupted():
+            raise Interrupted
+    # Settings that differ in fields that their program does not read have one digest.
+    return [file.known[d]._replace(hyperparameters=setting) for d, setting in zip(digests, settings, strict=True)]

@@ -1,0 +1,87 @@
+"""Files that are written whole or not at all, and JSON that is checked as it is read."""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_EXACT = ("axes", "best", "hyperparameters")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes one file, whole or not at all: beside its place, synced, and renamed."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_bytes(content)
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Creates a folder if it is not there, and syncs its parent, which must exist."""
+    if not path.is_dir():
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flushes one file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the entries of one JSON file, which another process may have written."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be whole JSON, but is not ({error}). Restore it.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {json.dumps(content)[:20]}. Restore it.")
+    return content
+
+
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Returns the content of a file of `RunDirectory.write_checksummed`; raises if a digit of it differs."""
+    content = read_json(path)
+    if content.pop("sha256", None) != digest_of_json(content):
+        raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or name another --directory.")
+    return content
+
+
+def json_types(value: Any, *, exact: bool = False) -> Any:
+    """Returns the value in JSON's types; a number that is not finite becomes null.
+
+    Settings keep their last digit; measurements have the digits of their float32.
+    """
+    if isinstance(value, dict):
+        return {str(name): json_types(entry, exact=exact or name in _EXACT) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_types(entry, exact=exact) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return json_types(value.tolist(), exact=exact)
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value if exact else _shortest(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def digest_of_json(content: dict[str, Any]) -> str:
+    """Returns the SHA-256 of content in JSON's types."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _shortest(value: float) -> float:
+    """Returns a number in full, or, if float32 holds it exactly, with the digits that distinguish it among float32."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value

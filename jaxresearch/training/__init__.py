@@ -1,0 +1,28 @@
+"""Training as pure functions: an `Algorithm`, advanced step by step, looked at on validation data, or run from start to end.
+
+Nothing here compiles, prints or draws a seed: wrap a run in `jax.jit`, `jax.vmap`, `jax.grad` or `jax.export` yourself,
+or let `jaxresearch.sweeps` and the command line do it.
+"""
+
+from jaxresearch.training.algorithm import Algorithm, EstimatorOf, Plan, State, plan_of
+from jaxresearch.training.descent import TrainState, gradient_based, gradient_descent, mean_loss, supervised
+from jaxresearch.training.runs import advance, evaluate, init, look, run, step_inputs
+
+__all__ = [
+    "Algorithm",
+    "EstimatorOf",
+    "Plan",
+    "State",
+    "TrainState",
+    "advance",
+    "evaluate",
+    "gradient_based",
+    "gradient_descent",
+    "init",
+    "look",
+    "mean_loss",
+    "plan_of",
+    "run",
+    "step_inputs",
+    "supervised",
+]

@@ -1,0 +1,121 @@
+"""The seam between what is trained and everything that trains it: `Algorithm`, and the `Plan` of a run."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Key, PyTree
+
+from jaxresearch import gradients, sampling
+from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
+
+State = PyTree  # of arrays; of their shapes, where nothing is computed
+
+EstimatorOf = Callable[[LossFn], GradientEstimator]
+
+
+def _unmoved(state: State, metrics: Metrics) -> State:
+    """Returns the state as it is: the algorithm does not react to validation metrics."""
+    del metrics
+    return state
+
+
+def _never_done(state: State) -> Bool[Array, ""]:
+    """Returns False: the algorithm takes all its steps."""
+    del state
+    return jnp.zeros((), bool)
+
+
+def _last(state: State) -> State:
+    """Returns the state itself: the last one is the outcome."""
+    return state
+
+
+class Algorithm(NamedTuple):
+    """What is trained: pure functions over a state that is any pytree of arrays.
+
+    ============  ===========================================  ============================================================
+    function      signature                                    contract
+    ============  ===========================================  ============================================================
+    ``init``      ``(key) -> state``                           the state before the first step
+    ``step``      ``(state, batch, key) -> (state, metrics)``  scalars by name; none has to be called loss
+    ``evaluate``  ``(state, data, key) -> metrics``            scalars, vectors or matrices; batches internally, honours
+                                                               ``data["weights"]``
+    ``predict``   ``(state, inputs) -> outputs``               None where there is no such thing
+    ``observe``   ``(state, metrics) -> state``                reacts to metrics of the validation data
+    ``done``      ``(state) -> bool``                          a runner may end once all of its runs are done
+    ``outcome``   ``(state) -> state``                         what is evaluated at the end, predicts and is kept; applied
+                                                               twice, it changes nothing more
+    ============  ===========================================  ============================================================
+
+    `supervised` and `gradient_based` make the ones most experiments need; write others directly. Transformations in
+    `jaxresearch.algorithms` make an algorithm from an algorithm.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def step(state, batch, key):
+        ...     return 0.5 * state + 0.5 * batch["inputs"].mean(), {"size": state}
+        >>> halving = Algorithm(lambda key: jnp.zeros(()), step, lambda state, data, key: {"mean": state})
+        >>> from jaxresearch import training
+        >>> state, history = training.run(jax.random.key(0), {"inputs": jnp.ones(4)}, algorithm=halving, plan=Plan(2, 3))
+        >>> float(state), history["size"].tolist()
+        (0.875, [0.0, 0.5, 0.75])
+    """
+
+    init: Callable[[Key[Array, ""]], State]
+    step: Callable[[State, Batch, Key[Array, ""]], tuple[State, Metrics]]
+    evaluate: Callable[[State, Batch, Key[Array, ""]], Metrics]
+    predict: Callable[[State, Any], Any] | None = None
+    observe: Callable[[State, Metrics], State] = _unmoved
+    done: Callable[[State], Bool[Array, ""]] = _never_done
+    outcome: Callable[[State], State] = _last
+
+
+class Plan(NamedTuple):
+    """How long a run is and what its steps see; `plan_of` and `jaxresearch.experiment.plan` make it.
+
+    Attributes:
+        batch_size: Examples per step; 0 where the algorithm needs no data.
+        n_steps: Steps of the whole run.
+        evaluate_every: Steps between two looks at the validation data; None where nothing is looked at, or (in `run`) once per
+            epoch. The last look is at the end, so the last period may be shorter.
+        estimator: Makes the gradient estimator from a loss_fn: how the user wants gradients computed.
+    """
+
+    batch_size: int
+    n_steps: int
+    evaluate_every: int | None = None
+    estimator: EstimatorOf = gradients.plain
+
+
+def plan_of(
+    n_examples: int,
+    *,
+    batch_size: int,
+    epochs: int,
+    evaluate_every: int | None = None,
+    estimator: EstimatorOf = gradients.plain,
+) -> Plan:
+    """Returns the plan of a run over so many examples.
+
+    Args:
+        n_examples: Length of the training data.
+        batch_size: Examples per step, 1 to ``n_examples``.
+        epochs: Passes over the data, 1 or more.
+        evaluate_every: As in `Plan`.
+        estimator: As in `Plan`.
+
+    Returns:
+        A plan of ``epochs`` times whole batches.
+
+    Raises:
+        ValueError: If a size is out of range.
+
+    Example:
+        >>> plan_of(60_000, batch_size=32, epochs=5).n_steps
+        9375
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be 1 or more, got {epochs}. Pass the number of passes over the data.")
+    n_steps = epochs * sampling.steps_per_epoch(n_examples, batch_size=batch_size)
+    return Plan(batch_size, n_steps, evaluate_every, estimator)

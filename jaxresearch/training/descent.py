@@ -1,0 +1,226 @@
+"""Gradient-based algorithms: from a model and a loss, or from a loss_fn."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxresearch import gradients
+from jaxresearch.data.parts import n_examples
+from jaxresearch.gradients import Batch, LossFn
+from jaxresearch.losses import weighted_mean
+from jaxresearch.metrics import Metric
+from jaxresearch.models import Model
+from jaxresearch.training.algorithm import Algorithm, EstimatorOf
+
+
+class TrainState(NamedTuple):
+    """The state of a gradient-based algorithm."""
+
+    params: PyTree[Array]
+    model_state: PyTree[Array]
+    opt_state: PyTree[Array]
+
+
+def supervised(
+    model: Model,
+    loss: Callable[..., Array],
+    *,
+    optimizer: optax.GradientTransformation,
+    metrics: dict[str, Metric],
+    train_metrics: dict[str, Metric] | None = None,
+    estimator: EstimatorOf = gradients.plain,
+    evaluation_batch: int = 1000,
+) -> Algorithm:
+    """Returns the algorithm that minimises the mean loss of a model over the training data.
+
+    Args:
+        model: Gives outputs for ``inputs``.
+        loss: ``(outputs, targets) -> loss per example``.
+        optimizer: Any Optax transformation; build it from the run's own arguments, so that its numbers can be swept.
+        metrics: What `Algorithm.evaluate` computes, by name.
+        train_metrics: What each step reports of its batch besides the loss.
+        estimator: Makes the gradient estimator from the loss_fn; `Plan.estimator` in an experiment.
+        evaluation_batch: Examples that are evaluated at a time, 1 or more; fewer where outputs are large.
+
+    Returns:
+        An algorithm whose state is a `TrainState`. Its steps report ``loss``, the train metrics and those of the estimator.
+
+    Raises:
+        ValueError: If ``evaluation_batch`` is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import losses, metrics, models, training
+        >>> algorithm = supervised(models.linear(1, 1), losses.half_squared_error, optimizer=gradient_descent(0.5),
+        ...                        metrics={"mse": metrics.mean_squared_error()})
+        >>> x = jnp.linspace(-1, 1, 8)[:, None]
+        >>> data = {"inputs": x, "targets": 2 * x}
+        >>> plan = training.plan_of(8, batch_size=8, epochs=40)
+        >>> state, _ = training.run(jax.random.key(0), data, algorithm=algorithm, plan=plan)
+        >>> float(algorithm.evaluate(state, data, jax.random.key(1))["mse"]) < 1e-4
+        True
+    """
+    loss_fn = mean_loss(model, loss, metrics=train_metrics)
+    return gradient_based(
+        model, loss_fn, optimizer=optimizer, metrics=metrics, estimator=estimator, evaluation_batch=evaluation_batch
+    )
+
+
+def gradient_based(
+    model: Model,
+    loss_fn: LossFn,
+    *,
+    optimizer: optax.GradientTransformation,
+    metrics: dict[str, Metric],
+    estimator: EstimatorOf = gradients.plain,
+    evaluation_batch: int = 1000,
+) -> Algorithm:
+    r"""Returns the algorithm that follows the gradient of a loss_fn, and evaluates what the model then gives.
+
+    .. math:: \theta \leftarrow \theta + u(g), \quad g = \text{estimator}(\theta, \text{batch})
+
+    Args:
+        model: Draws the parameters, and gives the outputs that are evaluated.
+        loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, what is trained on.
+        optimizer: As in `supervised`.
+        metrics: As in `supervised`.
+        estimator: As in `supervised`.
+        evaluation_batch: As in `supervised`.
+
+    Returns:
+        An algorithm whose state is a `TrainState`. It evaluates without a key (no dropout, running statistics), in batches;
+        the last one is filled up with examples of weight zero, so that every example counts once.
+
+    Raises:
+        ValueError: If ``evaluation_batch`` is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import models
+        >>> model = models.function(lambda key: jnp.zeros(()), lambda params, inputs: params + inputs)
+        >>> def loss_fn(params, model_state, batch, key):
+        ...     return (params - batch["inputs"].mean()) ** 2, ({}, model_state)
+        >>> algorithm = gradient_based(model, loss_fn, optimizer=gradient_descent(0.5), metrics={})
+        >>> state, _ = algorithm.step(algorithm.init(jax.random.key(0)), {"inputs": jnp.ones(2)}, jax.random.key(1))
+        >>> float(state.params)
+        1.0
+
+    References:
+        Robbins and Monro (1951), A stochastic approximation method, Ann. Math. Stat. 22(3).
+        https://doi.org/10.1214/aoms/1177729586
+    """
+    if evaluation_batch < 1:
+        raise ValueError(
+            f"evaluation_batch must be 1 or more, got {evaluation_batch}. Pass the number of examples that fit in memory."
+        )
+    gradient_of = estimator(loss_fn)
+
+    def init(key):
+        params, model_state = model.init(key)
+        return TrainState(params, model_state, optimizer.init(params))
+
+    def step(state, batch, key):
+        gradient, values, model_state = gradient_of(state.params, state.model_state, batch, key)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), model_state, opt_state), values
+
+    def predict(state, inputs):
+        return model.apply(state.params, state.model_state, inputs)[0]
+
+    def evaluate(state, data, key):
+        del key  # nothing is drawn
+        return _in_batches(lambda inputs: predict(state, inputs), data, metrics=metrics, batch_size=evaluation_batch)
+
+    return Algorithm(init, step, evaluate, predict)
+
+
+def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Metric] | None = None) -> LossFn:
+    r"""Returns the loss_fn that joins a model to a loss: the mean loss of the model's outputs for a batch.
+
+    .. math:: L(\theta) = \frac{1}{n} \sum_i \ell(f_\theta(x_i), y_i)
+
+    Args:
+        model: Gives outputs for ``batch["inputs"]``.
+        loss: ``(outputs, targets) -> loss per example``, for ``batch["targets"]``.
+        metrics: Further metrics of each training batch by name.
+
+    Returns:
+        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``. Where the batch carries ``weights``, the
+        mean is weighted by them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxresearch import losses, models
+        >>> model = models.linear(1, 1)
+        >>> loss_fn = mean_loss(model, losses.half_squared_error)
+        >>> params, model_state = model.init(jax.random.key(0))
+        >>> batch = {"inputs": jnp.zeros((4, 1)), "targets": jnp.ones((4, 1))}
+        >>> loss, _ = loss_fn(params, model_state, batch, jax.random.key(1))
+        >>> float(loss)
+        0.5
+
+    References:
+        Vapnik (1991), Principles of risk minimization for learning theory, NeurIPS 4, equation 3 (empirical risk).
+        https://papers.nips.cc/paper/1991/hash/ff4d5fbbafdf976cfdc032e3bde78de5-Abstract.html
+    """
+    metrics = metrics or {}
+
+    def loss_fn(params, model_state, batch, key):
+        outputs, model_state = model.apply(params, model_state, batch["inputs"], key)
+        targets, weights = jnp.asarray(batch["targets"]), batch.get("weights")
+        values = {name: metric(outputs, targets, weights) for name, metric in metrics.items()}
+        return weighted_mean(loss(outputs, targets), weights), (values, model_state)
+
+    return loss_fn
+
+
+def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientTransformation:
+    r"""Returns plain gradient descent as an update rule.
+
+    .. math:: \theta \leftarrow \theta - \alpha \nabla_\theta L
+
+    Args:
+        learning_rate: The step size :math:`\alpha`, in units of parameter squared per loss; may be swept.
+
+    Returns:
+        An Optax transformation without state.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rule = gradient_descent(0.5)
+        >>> update, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
+        >>> update.tolist()
+        [-1.0]
+
+    References:
+        Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. Acad. Sci. 25.
+        https://gallica.bnf.fr/ark:/12148/bpt6k2982c/f540
+    """
+
+    def update(updates, state, params=None):
+        del params
+        return jax.tree.map(lambda g: -learning_rate * g, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _in_batches(
+    predict: Callable[[Any], Array], data: Batch, *, metrics: dict[str, Metric], batch_size: int
+) -> dict[str, Array]:
+    """Returns the metrics of predictions for whole data, seen in batches so that memory is bounded."""
+    n_all = n_examples(data)
+    batch_size = min(batch_size, n_all)
+
+    def summaries(start: Int[Array, ""]) -> dict[str, Any]:
+        position = start + jnp.arange(batch_size)
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data)
+        weights = (position < n_all) * batch.get("weights", jnp.ones(batch_size))
+        outputs = predict(batch["inputs"])
+        return {name: metric.summarise(outputs, batch["targets"], weights) for name, metric in metrics.items()}
+
+    stacked = jax.lax.map(summaries, jnp.arange(0, n_all, batch_size))
+    return {name: metric.compute(metric.merge(stacked[name])) for name, metric in metrics.items()}

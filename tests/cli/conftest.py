@@ -1,0 +1,111 @@
+"""A small experiment of a user's own, so that a command takes a second."""
+
+import contextlib
+import functools
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from jaxresearch.cli import session
+
+LINE = """
+import jax.numpy as jnp
+import optax
+from jaxresearch import adjust, algorithms, losses, metrics, models, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.statistics import Claim
+
+@hyperparameters
+class Line:
+    learning_rate: float = swept(0.1, "step size", above=0)
+    degree: int = static(1, "of the polynomial", at_least=1)
+    batch_size: int = static(16, "examples per step", at_least=1)
+    epochs: int = static(20, "passes over the data", at_least=1)
+
+def algorithm(h, card, plan, fitted):
+    return training.supervised(
+        models.linear(card.n_features, 1), losses.half_squared_error,
+        optimizer=training.gradient_descent(h.learning_rate), estimator=plan.estimator,
+        metrics={"r2": metrics.r2(), "mse": metrics.mean_squared_error()},
+    )
+
+report = None
+
+experiment = Experiment(
+    question="Is it a line?", claim=Claim(text="R2 of 0.9", metric="test/r2", at_least=0.9),
+    hyperparameters=Line(), source="line.csv", target="y", algorithm=algorithm, report=report,
+    adjust=adjust.grid(learning_rate=[0.05, 0.2]),
+)
+"""
+END = "report = None\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the experiment ``line.py`` and its data."""
+    (tmp_path / "line.py").write_text(LINE)
+    x = np.linspace(-1, 1, 200)
+    noise = np.random.default_rng(0).normal(0, 0.3, 200)
+    (tmp_path / "line.csv").write_text(
+        "x,y\n" + "".join(f"{a},{3 * a + 0.5 + b}\n" for a, b in zip(x, noise, strict=True))
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def edit(folder):
+    """Changes the experiment: lines that are put before its end, or a text in place of another."""
+
+    def change(old, new=None):
+        path = folder / "line.py"
+        text = path.read_text()
+        if new is None:
+            old, new = END, f"{END}{old}\n"
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+@pytest.fixture
+def here(command, folder):
+    """Carries out a command in the folder, in this process."""
+    return functools.partial(command, cwd=folder)
+
+
+@pytest.fixture
+def refused(folder):
+    """Holds a mistake of the user to its promise: one line, exit code 2, nothing left behind."""
+
+    def check(done, message, kept=("line.py", "line.csv")):
+        assert done.returncode == 2, done.stderr
+        assert message in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr, done.stderr
+        assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {*kept}
+
+    return check
+
+
+class _Signals(list):
+    """Signals of which the first comes after so many looks."""
+
+    def __init__(self, n_looks):
+        self.n_left = n_looks
+
+    def __bool__(self):
+        self.n_left -= 1
+        return self.n_left < 0
+
+
+@pytest.fixture
+def interrupted_here(here):
+    """Carries out a command that gets a signal after so many chunks of steps."""
+
+    def carry_out(n_chunks, *words):
+        signals = contextlib.nullcontext(_Signals(n_chunks))
+        with mock.patch.object(session, "interruptible", lambda grace: signals):
+            return here(*words)
+
+    return carry_out
