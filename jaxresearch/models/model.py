@@ -29,10 +29,6 @@ class Model(NamedTuple):
         >>> params, model_state = double.init(jax.random.key(0))
         >>> double.apply(params, model_state, jnp.ones(2))[0].tolist()
         [2.0, 2.0]
-
-    References:
-        Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
-        https://mlsys.org/Conferences/doc/2018/146.pdf
     """
 
     init: Callable[..., tuple[Params, ModelState]]
@@ -52,10 +48,6 @@ def from_pixels(inputs: Array | np.ndarray) -> Array | np.ndarray:
         >>> import jax.numpy as jnp
         >>> from_pixels(jnp.array([0, 255], jnp.uint8)).tolist()
         [0.0, 1.0]
-
-    References:
-        LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
-        https://doi.org/10.1007/3-540-49430-8_2
     """
     return inputs.astype(jnp.float32) * jnp.float32(1 / 255) if inputs.dtype == jnp.uint8 else inputs
 
@@ -74,9 +66,6 @@ def require_sizes(**sizes: int) -> None:
         Traceback (most recent call last):
         ...
         ValueError: n_outputs must be a whole number, 1 or more; got 0. Pass the size of the layer.
-
-    References:
-        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:

@@ -92,9 +92,5 @@ def linear(n_features: int, n_outputs: int) -> Model:
         >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((5, 3)))
         >>> outputs.shape
         (5, 2)
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 2.3.1.
-        https://hastie.su.domains/ElemStatLearn/
     """
     return mlp(n_features, (), n_outputs)

@@ -1,4 +1,4 @@
-"""Models made from models: begun from other parameters, with tokens hidden, or as an ensemble."""
+"""Models made from models: started from other parameters, with tokens hidden, or as an ensemble."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +13,17 @@ from jaxresearch.models.model import Model, require_sizes
 
 
 def warm_started(model: Model, pretrained: Any) -> Model:
-    """Returns the model, which begins with the parameters of another where these have the same name.
+    """Returns the model with its initial parameters taken from another where these have the same name.
 
-    What the other model has besides (its head) is left aside, and what it lacks is drawn as ever. All members of an `ensemble` of
-    the other's kind begin alike: then each array that both have lacks the axis of members.
+    Other parameters of that model (its head) are left out, and those it lacks are drawn as usual. All members of an `ensemble` of
+    such models start alike: then each shared array lacks the axis of members.
 
     Args:
-        model: What begins anew.
+        model: The model to start.
         pretrained: Parameters of the other model, as its state holds them.
 
     Returns:
-        The model with another ``init``.
+        The model with a different ``init``.
 
     Raises:
         ValueError: When drawn: if an array of the same name has another shape (a vocabulary of another size, other classes,
@@ -60,14 +60,14 @@ def warm_started(model: Model, pretrained: Any) -> Model:
 
 
 def _members(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, ...]:
-    """Returns the leading axis of an ensemble, where all the other model's arrays lack the same one."""
+    """Returns the leading axis of an ensemble if all arrays of the other model lack the same one."""
     lacking = {fresh[: max(len(fresh) - len(own), 0)] for fresh, own in shapes}
     axes = lacking.pop()
     return axes if not lacking and len(axes) == 1 else ()
 
 
 def _begun(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> Array:
-    """Returns an array of the other model in the place of a fresh one, once a member."""
+    """Returns an array of the other model in place of a drawn one, repeated for each member."""
     expected = fresh.shape[n_leading:]
     if own.shape != expected:
         raise ValueError(
@@ -80,18 +80,18 @@ def _begun(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> 
 def word_dropout(
     model: Model, *, rate: ArrayLike, token: int, maskable: Callable[[Array], Array] | None = None
 ) -> Model:
-    """Returns a reader of tokens from which, where it is given a key, a share of them is hidden.
+    """Returns a model of tokens from which a fraction of them is hidden in training.
 
-    Each token is replaced with probability ``rate``, apart from all others. So it learns not to lean on any one of them.
+    Each token is hidden independently with probability ``rate``, so that the model learns not to rely on any one of them.
 
     Args:
         model: Reads tokens ``(batch, length)``, integers.
         rate: Probability of hiding a token, 0 to 1; may be traced.
-        token: The id that stands for what is hidden.
-        maskable: Tells of tokens ``(batch, length)`` which of them may be hidden (no padding, say); all unless given.
+        token: The id that stands for a hidden token.
+        maskable: ``tokens -> truth values``: False where a token must stay, such as padding; all may be hidden unless given.
 
     Returns:
-        The model; without a key it sees all tokens.
+        The model; without a key, in evaluation, it sees all tokens.
 
     Raises:
         ValueError: If ``rate`` is not from 0 to 1, or ``token`` is negative.
@@ -126,18 +126,18 @@ def word_dropout(
 
 
 def ensemble(model: Model, *, n_members: int) -> Model:
-    r"""Returns several classifiers of one kind, whose evaluation is the mean of their probabilities.
+    r"""Returns an ensemble of classifiers of one kind, which averages their probabilities in evaluation.
 
     .. math:: \log \frac{1}{n} \sum_m \text{softmax}(z_m(x))
 
-    In training a batch is dealt out: member :math:`m` of n sees examples m, m + n, ... and gives their logits. So the members
-    learn apart from each other, by any loss that is a mean over examples; a step costs what a step of one member costs, and
-    as many epochs more are needed as there are members. A member's gradient is its own divided by their number, which rules that
-    are free of scale (Adam) do not see; others need as large a multiple of the rate.
+    In training the members share a batch: member :math:`m` of n sees examples m, m + n, ... and gives their logits. So they learn
+    independently, with any loss that is a mean over examples; a step costs as much as a step of one member, and n times as many
+    epochs are needed. A member's gradient is its own divided by n, which scale-free optimizers (Adam) do not notice; others
+    need n times the rate.
 
     Args:
         model: Gives logits.
-        n_members: Number of classifiers, 1 or more; it has to divide a batch.
+        n_members: Number of classifiers, 1 or more; it must divide the batch size.
 
     Returns:
         The model; parameters and state have a leading axis of members, and its evaluation gives log probabilities.

@@ -1,7 +1,6 @@
 """The genome experiment by its commands: pre-trained on FASTA, started from another run, cross-validated."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -49,7 +48,9 @@ def test_folds_start_from_the_parameters_of_another_run(run, pretrained, tmp_pat
     assert "adjusted Rand index" in result["report"]
 
 
-def test_a_run_that_started_from_another_resumes_without_it(run, command, pretrained, tmp_path, flip_a_bit):
+def test_a_run_that_started_from_another_resumes_without_it(
+    run, command, jaxresearch, pretrained, tmp_path, flip_a_bit
+):
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     shutil.copytree(pretrained, theirs)
     done = run("--folds", 2, "--init-from", theirs, *SMALL, "--directory", ours)
@@ -72,7 +73,7 @@ def test_a_run_that_started_from_another_resumes_without_it(run, command, pretra
     flip_a_bit(ours / "initial")
     done = command("verify", ours)
     assert done.returncode == 1 and "is altered" in done.stdout, done.stdout
-    done = command("resume", ours)
+    done = jaxresearch("resume", ours)  # in a process of its own, since pytest captures warnings
     warning, error = done.stderr.strip().splitlines()
     assert done.returncode == 2 and f"of {ours / 'initial'}" in warning and "is altered; moved to" in warning
     assert f"the initial parameters are neither in {ours / 'initial'} nor in {theirs}" in error
@@ -170,15 +171,15 @@ def test_another_vocabulary_is_refused_by_its_first_token(run, pretrained, tmp_p
 @pytest.mark.parametrize(
     ("other", "theirs"),
     [
-        (("--width", 64), "width 16"),
-        (("--n-heads", 2, "--dropout-rate", 0.1), "n_heads 4"),
-        (("--width", 10, "--n-heads", 5), "width 16, n_heads 4"),
+        (("--width", 64), "--width 16"),
+        (("--n-heads", 2, "--dropout-rate", 0.1), "--n-heads 4"),
+        (("--width", 10, "--n-heads", 5), "--width 16 --n-heads 4"),
     ],
 )
 def test_a_model_of_another_size_is_refused_by_its_settings(run, pretrained, tmp_path, other, theirs):
     done = run("--init-from", pretrained, *SMALL, *other, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
-    assert re.search(rf"{pretrained} was run with.* {theirs}\.\n$", done.stderr), done.stderr
+    assert f"{pretrained} was run with {theirs}, and this run is not." in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
@@ -188,7 +189,7 @@ def test_only_settings_that_change_shapes_are_named(run, tmp_path):
     assert done.returncode == 0, done.stderr
     words = ("--seeds", 1, "--hidden", 8, "--dropout-rate", 0.5, "--init-from", tmp_path / "first")
     done = run(*words, "--directory", tmp_path / "second", experiment="mnist")
-    assert done.returncode == 2 and re.search(r"was run with.* hidden \(16,\)\.\n$", done.stderr), done.stderr
+    assert done.returncode == 2 and "was run with --hidden 16, and this run is not." in done.stderr, done.stderr
 
 
 def test_a_whole_run_does_not_start_from_a_smoke_run(command, pretrained, tmp_path):

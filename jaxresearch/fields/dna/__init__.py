@@ -1,4 +1,4 @@
-"""DNA: genomes read from FASTA, and as arrays of bases, k-mers and windows; NumPy on the host."""
+"""DNA: genomes from FASTA, as arrays of bases, k-mers and windows; NumPy on the host."""
 
 from jaxresearch.fields.dna.bases import (
     bases,

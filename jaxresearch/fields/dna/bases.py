@@ -18,17 +18,17 @@ _LARGEST_K = 15  # 4**15 + 1 tokens still fit int32
 
 
 def bases(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " length"]:
-    """Returns a sequence as numbers: A 0, C 1, G 2, T (or U) 3, any IUPAC letter for several bases 4.
+    """Returns a sequence as numbers: A 0, C 1, G 2, T (or U) 3, and 4 for any IUPAC letter that stands for several bases.
 
     Args:
-        sequence: IUPAC letters, small or capital.
-        name: What an error calls it.
+        sequence: IUPAC letters in either case.
+        name: Its name in an error message.
 
     Returns:
         Bases, int8.
 
     Raises:
-        ValueError: If a letter is none of the IUPAC code; its position counts from 1.
+        ValueError: If a letter is not in the IUPAC code; positions count from 1.
 
     Example:
         >>> bases("ACGTUacgtN").tolist()
@@ -43,7 +43,7 @@ def bases(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " length"
     if place >= 0:
         raise ValueError(
             f"{name} must hold nucleotide letters (IUPAC) alone; got {sequence[place]!r} at position {place + 1}. "
-            "Take out gaps and stops, mend others."
+            "Remove gaps and stops, and fix other letters."
         )
     return np.frombuffer(codes, np.int8).copy()
 
@@ -58,15 +58,11 @@ def letters(bases: Integer[np.ndarray, " length"]) -> str:
         Letters of ACGTN.
 
     Raises:
-        ValueError: If the bases are not one sequence of numbers from 0 to 4.
+        ValueError: If the bases are not one sequence of integers from 0 to 4.
 
     Example:
         >>> letters(bases("acgur"))
         'ACGTN'
-
-    References:
-        NC-IUB (1985), Nomenclature for incompletely specified bases, Nucleic Acids Res. 13(9).
-        https://doi.org/10.1093/nar/13.9.3021
     """
     bases = _checked(bases)
     if bases.ndim != 1:
@@ -75,20 +71,17 @@ def letters(bases: Integer[np.ndarray, " length"]) -> str:
 
 
 def reverse_complement(bases: Any) -> Any:
-    """Returns the other strand, read in its own direction: A and T, C and G exchanged, the order turned round.
+    """Returns the reverse complement: A and T, C and G exchanged, in reverse order.
 
     Args:
-        bases: 0 to 4, ``(..., length)``; of NumPy or of JAX.
+        bases: 0 to 4, ``(..., length)``; a NumPy or JAX array.
 
     Returns:
-        Bases of the same kind, shape and type; 4 stays 4.
+        Bases of the same kind, shape and dtype; 4 stays 4.
 
     Example:
         >>> letters(reverse_complement(bases("AACGN")))
         'NCGTT'
-
-    References:
-        Watson and Crick (1953), Molecular structure of nucleic acids, Nature 171. https://doi.org/10.1038/171737a0
     """
     return ((8 - bases) % 5)[..., ::-1]  # 0 1 2 3 4 -> 3 2 1 0 4, without a negative number, so for unsigned types too
 
@@ -98,7 +91,7 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
 
     Args:
         bases: 0 to 4.
-        k: Bases a token, 1 to 15.
+        k: Bases per token, 1 to 15.
         stride: Bases from one token to the next, 1 or more; bases after the last whole k-mer are left out.
 
     Returns:
@@ -110,10 +103,6 @@ def kmers(bases: Integer[np.ndarray, "*batch length"], *, k: int, stride: int = 
     Example:
         >>> kmers(bases("AACGNA"), k=2).tolist()
         [0, 1, 6, 16, 16]
-
-    References:
-        Ji, Zhou, Liu and Davuluri (2021), DNABERT, Bioinformatics 37(15), section 2.2 (overlapping k-mers as tokens).
-        https://doi.org/10.1093/bioinformatics/btab083
     """
     bases = _checked(bases)
     _require_k(k)
@@ -155,10 +144,10 @@ def encode(sequences: Collection[str], *, k: int, stride: int | None = None) -> 
 
 
 def kmer_names(k: int) -> tuple[str, ...]:
-    """Returns what the tokens of `kmers` stand for, in their order; the last, of an ambiguous base, is N k times.
+    """Returns the names of the tokens of `kmers` in order; the last, for an ambiguous base, is N k times.
 
     Args:
-        k: Bases a token, 1 to 15; there are ``4**k + 1`` names.
+        k: Bases per token, 1 to 15; there are ``4**k + 1`` names.
 
     Returns:
         Words of k letters.
@@ -169,20 +158,17 @@ def kmer_names(k: int) -> tuple[str, ...]:
     Example:
         >>> kmer_names(1), kmer_names(2)[6]
         (('A', 'C', 'G', 'T', 'N'), 'CG')
-
-    References:
-        Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
     """
     _require_k(k)
     return (*map("".join, itertools.product("ACGT", repeat=k)), "N" * k)
 
 
 def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[np.ndarray, "*batch length"]:
-    """Returns the bases that tokens stand for, one k-mer behind another: the inverse of `kmers` with ``stride=k``.
+    """Returns the bases of tokens, one k-mer after another: the inverse of `kmers` with ``stride=k``.
 
     Args:
         tokens: 0 to ``4**k - 1``; any other becomes k ambiguous bases.
-        k: Bases a token, 1 to 15.
+        k: Bases per token, 1 to 15.
 
     Returns:
         Bases, int8: k times as many as tokens.
@@ -193,9 +179,6 @@ def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[
     Example:
         >>> letters(kmer_bases(kmers(bases("AACGNA"), k=2, stride=2), k=2))
         'AACGNN'
-
-    References:
-        Ji, Zhou, Liu and Davuluri (2021), DNABERT, as for `kmers`.
     """
     _require_k(k)
     tokens = np.asarray(tokens)[..., None]
@@ -207,15 +190,15 @@ def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[
 def windows(
     bases: Integer[np.ndarray, " length"], *, length: int, stride: int | None = None
 ) -> Integer[np.ndarray, "windows width"]:
-    """Returns windows of one sequence, a row each; what is left at its end is dropped.
+    """Returns windows of one sequence, one per row; a remainder at its end is dropped.
 
     Args:
         bases: One sequence, of bases or tokens.
-        length: Bases a window, 1 or more.
+        length: Bases per window, 1 or more.
         stride: Bases from the start of a window to the next, 1 or more; ``length`` (windows side by side) unless given.
 
     Returns:
-        A view of the sequence that cannot be written to: overlapping windows take no memory.
+        A read-only view of the sequence: overlapping windows take no memory.
 
     Raises:
         ValueError: If ``length`` or ``stride`` is out of range, or the sequence is shorter than a window.
@@ -223,10 +206,6 @@ def windows(
     Example:
         >>> windows(np.arange(7), length=3).tolist(), windows(np.arange(5), length=3, stride=2).tolist()
         ([[0, 1, 2], [3, 4, 5]], [[0, 1, 2], [2, 3, 4]])
-
-    References:
-        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, appendix A.2 (pre-training on contiguous spans).
-        https://arxiv.org/abs/1810.04805
     """
     if length < 1:
         raise ValueError(f"length must be 1 or more; got {length}. Pass the number of bases in a window.")
@@ -242,7 +221,7 @@ def windows(
 def duplicates(
     sequences: Integer[np.ndarray, "n length"], known: Integer[np.ndarray, "m length"]
 ) -> Bool[np.ndarray, " n"]:
-    """Returns which sequences also occur among others: test examples that a model has seen in training, say.
+    """Returns which sequences also occur among others, as test examples that occur in the training part.
 
     Args:
         sequences: Rows of bases or tokens.
@@ -268,11 +247,11 @@ def duplicates(
 
 
 def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.ndarray, "n tokens"]:
-    """Returns how often each k-mer occurs in each sequence; those with an ambiguous base are left out.
+    """Returns the number of occurrences of each k-mer in each sequence, leaving out those with an ambiguous base.
 
     Args:
-        bases: 0 to 4; a shorter sequence may be filled up with 4.
-        k: Bases a k-mer, 1 to 15; a row takes ``4**k`` floats.
+        bases: 0 to 4; shorter sequences may be padded with 4.
+        k: Bases per k-mer, 1 to 15; a row takes ``4**k`` floats.
 
     Returns:
         Counts ``(n, 4**k)``, float32.
@@ -283,10 +262,6 @@ def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.n
     Example:
         >>> kmer_counts(bases("AACNAA")[None], k=1).tolist()
         [[4.0, 1.0, 0.0, 0.0]]
-
-    References:
-        Blaisdell (1986), A measure of the similarity of sets of sequences not requiring sequence alignment, PNAS 83(14).
-        https://doi.org/10.1073/pnas.83.14.5155
     """
     if bases.ndim != 2:
         raise ValueError(f"bases must have shape (n, length); got {bases.shape}. Pass one sequence as bases[None].")
@@ -298,7 +273,7 @@ def kmer_counts(bases: Integer[np.ndarray, "n length"], *, k: int) -> Float[np.n
 
 
 def _checked(bases: np.ndarray) -> np.ndarray:
-    """Returns bases that are numbers from 0 to 4."""
+    """Returns the bases as an array, or raises if they are not integers from 0 to 4."""
     bases = np.asarray(bases)
     if bases.dtype.kind not in "iu" or not bases.ndim or (bases.size and not 0 <= bases.min() <= bases.max() <= 4):
         raise ValueError(
@@ -309,12 +284,12 @@ def _checked(bases: np.ndarray) -> np.ndarray:
 
 
 def _require_k(k: int) -> None:
-    """Raises where words of k bases have no number that int32 holds."""
+    """Raises if words of k bases do not fit int32."""
     if not 1 <= k <= _LARGEST_K:
         raise ValueError(f"k must be from 1 to {_LARGEST_K}; got {k}. Take 6 for 4,096 tokens.")
 
 
 def _require_stride(stride: int) -> None:
-    """Raises where a stride does not go on."""
+    """Raises if a stride is not positive."""
     if stride < 1:
         raise ValueError(f"stride must be 1 or more; got {stride}. Pass the bases from one start to the next.")

@@ -1,4 +1,4 @@
-"""Genomes as they are kept: FASTA files, read whole or refused in one line."""
+"""Genomes from FASTA files, read completely or refused with one line."""
 
 import dataclasses
 import hashlib
@@ -23,25 +23,25 @@ CHROMOSOME_3 = DataCard(
 
 
 def read_fasta(path: str | Path) -> dict[str, str]:
-    r"""Returns the records of a FASTA file: name, which is the first word after ``>``, to sequence in capitals.
+    r"""Returns the records of a FASTA file: the name, which is the first word after ``>``, and the sequence in capitals.
 
     ==================================  ===========================================
-    in the file                         what becomes of it
+    in the file                         what it becomes
     ==================================  ===========================================
     lines of any length, CRLF, blanks   joined to one sequence
-    small letters                       capitals
+    lower case                          upper case
     U                                   T
-    ``-`` and ``*`` (gaps, stops)       an error: a gap is no base
+    ``-`` and ``*`` (gaps, stops)       an error
     ==================================  ===========================================
 
     Args:
-        path: The file, packed (``.gz``, ``.xz``) or not.
+        path: The file, compressed (``.gz``, ``.xz``) or not.
 
     Returns:
-        Sequences of IUPAC letters, in the order of the file.
+        Sequences of IUPAC letters by name, in the order of the file.
 
     Raises:
-        ValueError: If the file is damaged, empty or no FASTA, a letter is none of the IUPAC code (positions count from 1), or
+        ValueError: If the file is damaged, empty or not FASTA, a letter is not in the IUPAC code (positions count from 1), or
             a record has no name, no bases or the name of another.
         OSError: If it cannot be read.
 
@@ -64,10 +64,10 @@ def fasta_card(path: str | Path) -> DataCard:
     r"""Returns the card of a FASTA file: its name, its path and its SHA-256.
 
     Args:
-        path: The file, packed or not.
+        path: The file, compressed or not.
 
     Returns:
-        The card; the licence of a file of one's own is not known.
+        The card, without a licence.
 
     Raises:
         OSError: If the file cannot be read.
@@ -78,9 +78,6 @@ def fasta_card(path: str | Path) -> DataCard:
         >>> _ = path.write_text(">first\nACGT\n")
         >>> fasta_card(path).name, fasta_card(path).sha256[0][1][:8]
         ('mine', 'fa1c7530')
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -89,10 +86,10 @@ def fasta_card(path: str | Path) -> DataCard:
 
 
 def chromosome_3() -> dict[str, str]:
-    """Returns two million bases of human chromosome 3 (hg19), one record, which come with the package.
+    """Returns two million bases of human chromosome 3 (hg19) in one record, bundled with the package.
 
     Returns:
-        Name of the record to its sequence, without ambiguous letters.
+        The sequence, without ambiguous letters, by the name of the record.
 
     Raises:
         ValueError: If the file is not the original one, by its SHA-256.
@@ -109,19 +106,19 @@ def chromosome_3() -> dict[str, str]:
 
 
 def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
-    r"""Returns the windows of a genome, to be learnt from without labels: the last tenth of them is the test part.
+    r"""Returns the windows of a genome, to learn from without labels; the last tenth of them is the test part.
 
     Args:
-        source: ``chr3``, or a FASTA file. Its records of fewer than ``length`` bases are left out.
-        length: Bases a window, 1 or more.
+        source: ``chr3``, or a FASTA file. Records of fewer than ``length`` bases are left out.
+        length: Bases per window, 1 or more.
         stride: Bases from the start of a window to the next, 1 or more.
 
     Returns:
-        Inputs and, the same, targets ``(n, length)``, int8, as `bases` makes them; they share memory. No validation part.
+        Inputs and targets, which are the same ``(n, length)`` bases, int8, and share memory. There is no validation part.
 
     Raises:
-        ValueError: If there is no such file, no record is long enough, no base is known, there are fewer than two windows,
-            or as for `read_fasta` and `windows`.
+        ValueError: If there is no such file, no record is long enough, all bases are ambiguous, there are fewer than two
+            windows, or as for `read_fasta` and `windows`.
         OSError: If the file cannot be read.
 
     Example:
@@ -131,10 +128,6 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         >>> made = load_genome(path, length=20, stride=20)
         >>> made.train["inputs"].shape, made.test["inputs"].shape
         ((9, 20), (1, 20))
-
-    References:
-        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1 (pre-training on contiguous text).
-        https://arxiv.org/abs/1810.04805
     """
     is_bundled = str(source) == CHROMOSOME_3.name
     if not is_bundled and not Path(source).is_file():

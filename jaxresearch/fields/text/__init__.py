@@ -1,4 +1,4 @@
-"""Text: cleaned and counted in words, or cut into tokens that give it back exactly; NumPy on the host."""
+"""Text: cleaned, split into words or tokens, corrupted, written and scored."""
 
 from jaxresearch.fields.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
 from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining

@@ -1,4 +1,4 @@
-"""Text brought to one form, its words, and the words that say little."""
+"""Normalised text, its words, and stop words."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ _WORD = re.compile(r"[^\s'-]+(?:['-][^\s'-]+)*")
 
 
 class _WordCharacters(dict[int, str]):
-    """What each character is to a word: itself, a joint (hyphen, apostrophe) or a space; looked up once for each."""
+    """What each character becomes in a word: itself, a joint (hyphen, apostrophe) or a space; computed once per character."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -32,10 +32,10 @@ def utf8(text: str) -> bytes:
         text: Any Unicode text.
 
     Returns:
-        Bytes, one to four a character.
+        Bytes, one to four per character.
 
     Raises:
-        ValueError: If the text holds half of a surrogate pair, which is no character and has no bytes.
+        ValueError: If the text holds half of a surrogate pair, which is not a character and has no bytes.
 
     Example:
         >>> utf8("né")
@@ -49,12 +49,12 @@ def utf8(text: str) -> bytes:
     except UnicodeEncodeError as error:
         raise ValueError(
             f"text must be Unicode characters; got the lone surrogate U+{ord(text[error.start]):04X} at position {error.start}. "
-            'Read it anew with its own encoding, or with errors="replace".'
+            'Read it again with its own encoding, or with errors="replace".'
         ) from error
 
 
 def byte_length(text: str) -> int:
-    """Returns the number of UTF-8 bytes of a text: what losses of different tokenisers are divided by to be compared.
+    """Returns the number of UTF-8 bytes of a text, by which losses of different tokenisers are made comparable.
 
     Args:
         text: Any Unicode text.
@@ -68,24 +68,21 @@ def byte_length(text: str) -> int:
     Example:
         >>> byte_length("né")
         3
-
-    References:
-        Gao et al. (2020), The Pile, section 3.1 (bits per byte). https://arxiv.org/abs/2101.00027
     """
     return len(utf8(text))
 
 
 def normalise(text: str) -> str:
-    r"""Returns a text in one form: compatible characters the same (NFKC), without case, single spaces, no controls.
+    r"""Returns a normalised text: compatible characters unified (NFKC), case folded, single spaces, no control characters.
 
     Repeated until nothing changes, so that ``normalise(normalise(text)) == normalise(text)`` for every text. Controls are
-    the categories Cc and Cf (also the soft hyphen and the joiners of no width); line ends and tabs count as spaces.
+    the categories Cc and Cf (with the soft hyphen and zero-width joiners); line ends and tabs count as spaces.
 
     Args:
         text: Any Unicode text.
 
     Returns:
-        The text, without spaces at its ends.
+        The text, stripped.
 
     Raises:
         ValueError: If the text holds a lone surrogate.
@@ -108,13 +105,13 @@ def words(text: str) -> list[str]:
     """Returns the words of a text, normalised.
 
     A word is a run of letters, digits and their marks, in any script; a hyphen or apostrophe between two such runs is kept
-    (``beta-catenin``, ``don't``; the curly apostrophe as the straight one), elsewhere it separates, as all else does.
+    (``beta-catenin``, ``don't``; the curly apostrophe becomes the straight one). Everything else separates words.
 
     Args:
         text: Any Unicode text.
 
     Returns:
-        Words in their order.
+        Words in order.
 
     Raises:
         ValueError: If the text holds a lone surrogate.
@@ -122,16 +119,12 @@ def words(text: str) -> list[str]:
     Example:
         >>> words("The 5'-end of Beta-catenin's mRNA (Zn2+) -- isn't it?")
         ['the', '5', 'end', 'of', "beta-catenin's", 'mrna', 'zn2', "isn't", 'it']
-
-    References:
-        Unicode Consortium, UAX 29, Unicode text segmentation, section 4 (word boundaries).
-        https://www.unicode.org/reports/tr29/
     """
     return _WORD.findall(normalise(text).translate(_CHARACTERS))
 
 
 def stop_words() -> frozenset[str]:
-    """Returns 301 English words that say little about what a text is about; they come with the package.
+    """Returns 301 English stop words, bundled with the package.
 
     Returns:
         Words, normalised.
@@ -142,23 +135,19 @@ def stop_words() -> frozenset[str]:
     Example:
         >>> sorted(stop_words())[:3]
         ['a', 'about', 'above']
-
-    References:
-        Luhn (1958), The automatic creation of literature abstracts, IBM J. Res. Dev. 2(2).
-        https://doi.org/10.1147/rd.22.0159
     """
     return _stop_words()
 
 
 def without_stop_words(words: Iterable[str], *, stop_words: frozenset[str] | None = None) -> list[str]:
-    """Returns the words that are no stop words, in their order.
+    """Returns the words that are not stop words, in order.
 
     Args:
         words: From `words`.
-        stop_words: Words to leave out; those of `stop_words` unless given.
+        stop_words: Words to leave out; `stop_words()` unless given.
 
     Returns:
-        The words that are left.
+        The remaining words.
 
     Raises:
         ValueError: If the words are one text instead of a list.
@@ -166,10 +155,6 @@ def without_stop_words(words: Iterable[str], *, stop_words: frozenset[str] | Non
     Example:
         >>> without_stop_words(["the", "transport", "of", "zinc"])
         ['transport', 'zinc']
-
-    References:
-        Manning, Raghavan and Schütze (2008), Introduction to information retrieval, section 2.2.2.
-        https://nlp.stanford.edu/IR-book/
     """
     if isinstance(words, str):
         raise ValueError(f"words must be a list of words; got the text {words[:20]!r}. Pass words(text).")

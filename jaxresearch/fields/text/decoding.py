@@ -1,7 +1,7 @@
-"""Writing with a decoder: greedy, sampled or by beams, for many prompts at once, as pure functions to be jitted.
+"""Decoding: greedy, sampled or by beam search, for many prompts at once, as pure functions to be jitted.
 
-The model is `jaxresearch.models.cached_decoder`: its state holds what was seen, so that each token costs one place, not all.
-Where it has no finite logits (a token outside its vocabulary, a context that is full), -1 is written.
+The model is `jaxresearch.models.cached_decoder`: its state caches the tokens seen, so that each new one costs one position, not
+all of them. Where it has no finite logits (a token outside its vocabulary, a full context), -1 is written.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _NO_TOKEN = -1  # where the logits are no numbers: argmax would give 0, which is
 
 
 def greedy() -> Chooser:
-    """Returns the choice of the likeliest token; the key is not used.
+    """Returns the rule that chooses the likeliest token; the key is not used.
 
     Returns:
         ``(key, logits) -> tokens``, for `generate`.
@@ -29,9 +29,6 @@ def greedy() -> Chooser:
     Example:
         >>> greedy()(jax.random.key(0), jnp.array([[0.0, 2.0, 1.0]])).tolist()
         [1]
-
-    References:
-        Jurafsky and Martin (2025), Speech and Language Processing, section 10.2. https://web.stanford.edu/~jurafsky/slp3/
     """
     return lambda key, logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
@@ -39,13 +36,13 @@ def greedy() -> Chooser:
 def sampling(
     *, temperature: float | Float[Array, ""] = 1.0, top_k: int | None = None, top_p: float | Float[Array, ""] = 1.0
 ) -> Chooser:
-    r"""Returns the choice of a random token, drawn from the softmax of the logits over a temperature.
+    r"""Returns the rule that draws a token from the softmax of the logits divided by a temperature.
 
     Args:
-        temperature: The logits are divided by it; positive, may be swept. Towards 0 the choice is the greedy one.
-        top_k: Only the ``k`` likeliest tokens are drawn from; all unless given.
-        top_p: Only the likeliest tokens that together have this probability, the one that reaches it among them; above 0
-            to 1, may be swept. It is applied after ``top_k``.
+        temperature: Positive; may be traced. Near 0 the choice is the greedy one.
+        top_k: Draw from the ``k`` likeliest tokens only; from all unless given.
+        top_p: Draw from the likeliest tokens that together reach this probability only; above 0 and at most 1, may be traced.
+            It is applied after ``top_k``.
 
     Returns:
         ``(key, logits) -> tokens``, for `generate`.
@@ -100,21 +97,21 @@ def generate(
     Args:
         key: Of the draws; token ``t`` is drawn with ``fold_in(key, t)``.
         params: Of the decoder.
-        model_state: Its empty cache, as its ``init`` gives it. One that holds tokens is gone on from: the prompts follow
-            these, and where both are more than the context, -1 is written.
-        prompts: One a row; shorter ones begin with the model's padding.
-        model: A `jaxresearch.models.cached_decoder` of as many rows.
+        model_state: Its empty cache, as its ``init`` gives it. If it holds tokens, the prompts continue
+            them; past the end of the context, -1 is written.
+        prompts: One per row; shorter ones start with the model's padding.
+        model: A `jaxresearch.models.cached_decoder` with as many rows.
         n_new: Tokens to write, 1 or more; static.
         choose: `greedy` or `sampling`.
         end: The token that ends a text; what follows it is ``end`` again.
 
     Returns:
-        The new tokens alone, int32; -1 from the place on where a row's logits are not finite: throughout, where its prompt
+        The new tokens alone, int32; -1 from where a row's logits stop being finite, which is everywhere if its prompt
         holds a token outside the vocabulary.
 
     Raises:
-        ValueError: If a prompt is empty, prompt and new tokens (without the last, which is not read) are more than the
-            context, ``end`` is no token, or the model has no cache of as many rows.
+        ValueError: If a prompt is empty, prompt and new tokens (except the last, which is not read) exceed the context,
+            ``end`` is not a token, or the model has no cache with as many rows.
 
     Example:
         >>> from jaxresearch import models
@@ -124,9 +121,6 @@ def generate(
         >>> prompts = jnp.array([[1, 2], [3, 4]])
         >>> generate(jax.random.key(1), params, cache, prompts, model=model, n_new=6, choose=greedy()).shape
         (2, 6)
-
-    References:
-        Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
     """
     prompts = jnp.asarray(prompts)
     logits, cache = _prefilled(params, model_state, prompts, model, n_new)
@@ -204,24 +198,24 @@ def beam_search(
     end: int | None = None,
     length_penalty: float | Float[Array, ""] = 0.0,
 ) -> tuple[Int[Array, "rows width n_new"], Float[Array, "rows width"]]:
-    r"""Returns the likeliest continuations of each prompt that a search with a beam finds, the best first.
+    r"""Returns the likeliest continuations of each prompt that beam search finds, the best first.
 
-    At each token the ``width`` likeliest of all continuations of the beam stay. At the end they are ranked by
+    At each token the ``width`` likeliest continuations of the beam are kept. At the end they are ranked by
 
     .. math:: \log p(y) / ((5 + |y|) / 6)^\alpha
 
-    where :math:`|y|` counts the tokens up to ``end``, that one among them. A beam of width 1 is the greedy choice.
+    where :math:`|y|` counts the tokens up to and including ``end``. A beam of width 1 is the greedy choice.
 
     Args:
         params: Of the decoder.
-        model_state: Its empty cache, as its ``init`` gives it. One that holds tokens is gone on from: the prompts follow
-            these, and where both are more than the context, -1 is written.
-        prompts: One a row; shorter ones begin with the model's padding.
-        model: A `jaxresearch.models.cached_decoder` of ``width`` rows a prompt.
+        model_state: Its empty cache, as its ``init`` gives it. If it holds tokens, the prompts continue
+            them; past the end of the context, -1 is written.
+        prompts: One per row; shorter ones start with the model's padding.
+        model: A `jaxresearch.models.cached_decoder` with ``width`` rows per prompt.
         n_new: Tokens to write, 1 or more; static.
-        width: Continuations kept, 1 or more; where there are fewer, the rest have a log probability of minus infinity.
+        width: Continuations to keep, 1 or more; if there are fewer, the rest have a log probability of minus infinity.
         end: The token that ends a text; what follows it is ``end`` again, and costs nothing.
-        length_penalty: The exponent :math:`\alpha`: 0 ranks by probability alone, greater prefers longer texts.
+        length_penalty: The exponent :math:`\alpha`: 0 ranks by probability alone, a larger one prefers longer texts.
 
     Returns:
         The new tokens of each continuation, int32, and their log probabilities in nats, without the penalty. Where logits

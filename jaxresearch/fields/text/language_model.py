@@ -1,4 +1,4 @@
-"""Masked language models: the loss of guessing hidden tokens, and the algorithm that pre-trains by it."""
+"""Masked language models: the loss of guessing hidden tokens, and the algorithm that pre-trains with it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,28 +22,25 @@ def masked_language_model(
     maskable: Callable[[Integer[Array, "batch length"]], Bool[Array, "batch length"]] | None = None,
     **corruption: Any,
 ) -> LossFn:
-    r"""Returns the loss_fn of a model that guesses tokens hidden from it: the mean cross entropy over those, in nats.
+    r"""Returns the loss_fn of a model that guesses hidden tokens: the mean cross entropy over these, in nats.
 
     .. math:: L = -\frac{1}{|C|} \sum_{(i, t) \in C} \log p_{it}(x_{it})
 
-    where :math:`C` are the tokens that `jaxresearch.fields.text.masking.masked_tokens` chose in this batch, drawn anew at each
-    step. It is
-    a loss to train by alone: without a key nothing can be hidden.
+    where :math:`C` are the tokens that `jaxresearch.fields.text.masking.masked_tokens` chose in this batch, drawn afresh at each
+    step. It is for training only: without a key no tokens can be hidden.
 
     Args:
         model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``; it is applied with a key.
         maskable: ``tokens -> truth values``: False where a token of ``batch["inputs"]`` must stay and not be guessed
             (padding, specials); all may be chosen unless given.
-        **corruption: How `jaxresearch.fields.text.masking.masked_tokens` corrupts ``batch["inputs"]``: ``n_tokens``,
-            ``mask_token``, and
-            what else it takes.
+        **corruption: Options of `jaxresearch.fields.text.masking.masked_tokens`: ``n_tokens``, ``mask_token`` and others.
 
     Returns:
-        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; without metrics. 0 where none was chosen, and
-        weighted by example where the batch carries ``weights``.
+        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, with no metrics. The loss is 0 if no token was
+        chosen, and weighted by example if the batch has ``weights``.
 
     Raises:
-        ValueError: If ``maskable`` is no function; when called, also without a key, or as `masked_tokens` does.
+        ValueError: If ``maskable`` is not a function; when called, if there is no key, or as for `masked_tokens`.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Corrupted tokens and what they were: what a masked language model learns from; a pure draw."""
+"""Tokens corrupted at random, and the originals: what a masked language model learns from."""
 
 import functools
 from typing import Any
@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Integer, Key
 
 _UNCHOSEN = -1  # the target where there is nothing to predict
-_MASK, _RANDOM = 0.8, 0.1  # shares of the chosen; the rest stays as it is
+_MASK, _RANDOM = 0.8, 0.1  # fractions of the chosen tokens; the rest is left as it is
 
 
 def masked_tokens(
@@ -25,29 +25,29 @@ def masked_tokens(
 ) -> tuple[Int[Array, "*batch length"], Int[Array, "*batch length"]]:
     """Returns tokens corrupted for a masked language model, and the originals where they are to be predicted.
 
-    A share ``rate`` of the tokens is chosen. Of these
+    A fraction ``rate`` of the tokens is chosen. Of these
 
     ======  ===================================================
-    share   input
+    part    input
     ======  ===================================================
     80 %    ``mask_token``
     10 %    a random token, 0 to ``n_tokens - 1``
-    10 %    the token itself, so that it cannot be told which
+    10 %    the token itself, so that the model cannot tell which
     ======  ===================================================
 
     Overlapping k-mers (stride 1) spell each base k times, so one masked alone is read off its neighbours. With ``span = k``
-    whole runs of k tokens are chosen: the base that all of them share is then in no visible token. A run starts at any place
+    whole runs of k tokens are chosen, so that the base they all share is in no visible token. A run starts at any place
     with probability ``q = 1 - (1 - rate)**(1 / span)``, also up to ``span - 1`` places before the first token, so that every
-    token, at the edges too, is chosen with probability ``1 - (1 - q)**span = rate``. Each run draws its fate; where runs
-    overlap, mask beats random beats itself, so the share of masks is a little above 80 %: ``1 - (1 - 0.8 q)**span`` of all.
+    token, even at the edges, is chosen with probability ``1 - (1 - q)**span = rate``. Each run draws one of the three; where
+    runs overlap, mask beats random beats itself, so slightly more than 80 % are masks: ``1 - (1 - 0.8 q)**span`` of all.
 
     Args:
         key: Of the draw.
         tokens: Integers.
-        n_tokens: Tokens that a random one is drawn from, 1 or more: without the specials, if these come last.
-        mask_token: The id that says "masked".
-        rate: Share of tokens to choose, 0 to 1; may be traced.
-        span: Tokens a run, 1 to the length.
+        n_tokens: Number of tokens that a random one is drawn from, 1 or more: without the specials, if these come last.
+        mask_token: The id that stands for a hidden token.
+        rate: Fraction of the tokens to choose, 0 to 1; may be traced.
+        span: Tokens per run, 1 to the length.
         maskable: False where a token must stay and not be predicted (padding, specials); all may be chosen unless given.
 
     Returns:
@@ -89,7 +89,7 @@ def masked_tokens(
 def masked_examples(
     key: Key[Array, ""], tokens: ArrayLike, **corruption: Any
 ) -> dict[str, Int[np.ndarray, "n length"]]:
-    """Returns tokens hidden once and for all, as a part of data that a masked language model is evaluated on.
+    """Returns tokens with some of them hidden for good: a part of data that a masked language model is evaluated on.
 
     Args:
         key: Of the draw.
@@ -113,7 +113,7 @@ def masked_examples(
 
 
 def _check(tokens: Array, maskable: Array | None, n_tokens: int, mask_token: int, rate: ArrayLike, span: int) -> None:
-    """Raises at the first argument that does not fit."""
+    """Raises at the first argument that is invalid."""
     if not jnp.issubdtype(tokens.dtype, jnp.integer) or not tokens.ndim:
         raise ValueError(
             f"tokens must be integers (..., length); got {tokens.dtype} of shape {tokens.shape}. Pass ids of tokens."
@@ -121,7 +121,7 @@ def _check(tokens: Array, maskable: Array | None, n_tokens: int, mask_token: int
     if maskable is not None and (maskable.shape != tokens.shape or maskable.dtype != jnp.bool_):
         raise ValueError(
             f"maskable must be bool of shape {tokens.shape}; got {maskable.dtype} of shape {maskable.shape}. "
-            "Pass one truth value a token."
+            "Pass one truth value per token."
         )
     if n_tokens < 1:
         raise ValueError(f"n_tokens must be 1 or more; got {n_tokens}. Pass the number of ordinary tokens.")

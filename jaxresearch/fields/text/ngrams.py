@@ -1,7 +1,7 @@
-"""The n-gram model with Kneser-Ney smoothing: what a language model has to beat. Host code, in NumPy.
+"""The n-gram model with Kneser-Ney smoothing, a baseline of language models. NumPy on the host.
 
-Grams are numbered, not spelt out: a gram of k tokens is the number of its last k - 1 tokens and the token before them, in
-one integer. So any order and any vocabulary fit, and everything is sorting and looking up.
+Grams are numbered: a gram of k tokens is the number of its last k - 1 tokens and the token before them, in one integer. So any
+order and vocabulary fit, and all work is sorting and lookup.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Level(NamedTuple):
 
 
 class Ngrams(NamedTuple):
-    """A fitted model: the levels from single tokens to whole grams, and the number of tokens there are."""
+    """A fitted model: the levels from single tokens to whole grams, and the size of the vocabulary."""
 
     levels: tuple[Level, ...]
     n_tokens: int
@@ -33,22 +33,22 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
     .. math:: p_k(w | h) = \frac{\max(c_k(hw) - D_k, 0) + D_k N_k(h) p_{k-1}(w | h')}{c_k(h)},
         \quad D_k = \frac{n_1}{n_1 + 2 n_2}
 
-    where h' is the context h without its first token, N(h) the number of tokens seen after h, and c counts occurrences of
-    whole grams, but of shorter ones the different tokens seen before them. n1 and n2 are how many grams of a level count
-    1 and 2. Below single tokens all are equally likely. A context that was never seen leaves p to the shorter one.
+    where h' is the context h without its first token, N(h) the number of different tokens seen after h, and c counts the
+    occurrences of whole grams, but for shorter ones the different tokens seen before them. n1 and n2 are the numbers of grams
+    of a level with counts 1 and 2. Below single tokens all are equally likely. For an unseen context, the shorter one is used.
 
     =====================================  ============================================================================
     case                                   what happens
     =====================================  ============================================================================
-    the start of a sequence                it has ``order - 1`` start symbols as its context; they are never predicted
+    the start of a sequence                has ``order - 1`` start symbols as its context; they are never predicted
     the end of a sequence                  is predicted only if the sequence holds a token for it
-    a level where no gram counts 1         takes 1/2 for its discount: 0 would make unseen tokens impossible
+    a level where no gram has count 1      has a discount of 1/2: 0 would make unseen tokens impossible
     =====================================  ============================================================================
 
     Args:
-        sequences: Tokens, 0 to ``n_tokens - 1``; each sequence starts anew.
-        order: Tokens of a gram, its context and the one predicted, 1 or more.
-        n_tokens: How many tokens there are, 256 for bytes.
+        sequences: Tokens, 0 to ``n_tokens - 1``; each sequence starts afresh.
+        order: Tokens per gram, the predicted one included, 1 or more.
+        n_tokens: Size of the vocabulary, 256 for bytes.
 
     Returns:
         The model. Every token has a probability above 0.
@@ -74,7 +74,7 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
     tokens = _padded(sequences, order, n_tokens)
     is_token = tokens < n_tokens
     if not np.any(is_token):
-        raise ValueError("sequences must hold a token; got none. Pass one array of tokens a text.")
+        raise ValueError("sequences must hold a token; got none. Pass one array of tokens per text.")
     # The empty gram has the number 0 at every place.
     numbers, grams = [np.zeros(len(tokens), np.int32)], []
     for k in range(1, order + 1):
@@ -107,7 +107,7 @@ def log_probabilities(ngrams: Ngrams, sequence: np.ndarray) -> np.ndarray:
         float64 ``(length,)``, each below 0 or 0.
 
     Raises:
-        ValueError: If the sequence is no axis of integers, or a token is out of range.
+        ValueError: If the sequence is not one axis of integers, or a token is out of range.
 
     Example:
         >>> unigrams = fit_ngrams([np.array([0, 0, 0, 1])], order=1, n_tokens=3)
@@ -135,25 +135,22 @@ def log_probabilities(ngrams: Ngrams, sequence: np.ndarray) -> np.ndarray:
 
 
 def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> float:
-    """Returns the bits a byte of texts under the model of the bytes of others: what a language model is to stay below.
+    """Returns the bits per byte of texts under an n-gram model of the bytes of others, a baseline of language models.
 
     Args:
-        train: The texts that the model is fitted to, each from its own start.
-        test: The texts that are asked about; they hold a byte or more.
-        order: Bytes of a gram, 1 or more.
+        train: Texts to fit the model to, each on its own.
+        test: Texts to measure; they hold at least one byte.
+        order: Bytes per gram, 1 or more.
 
     Returns:
-        Bits a byte, above 0; 8 for bytes that are equally likely.
+        Bits per byte, above 0; 8 for equally likely bytes.
 
     Raises:
-        ValueError: If a number is below 1, no text has a byte, or one text comes without its list.
+        ValueError: If a number is below 1, no text has a byte, or a text is passed without its list.
 
     Example:
         >>> round(bits_per_byte(["abababab"], ["abab"], order=2), 3)
         0.425
-
-    References:
-        Chen and Goodman (1999), as for `fit_ngrams`, section 3 (cross entropy).
     """
     if isinstance(train, str) or isinstance(test, str):
         raise ValueError("texts must be several, in a list; got one alone. Pass [text].")

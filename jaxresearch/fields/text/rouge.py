@@ -1,6 +1,6 @@
-"""ROUGE: how much of a reference summary a candidate holds. Host code, on lists of words.
+"""ROUGE: how much of a reference summary a candidate contains. NumPy on the host.
 
-How text is cut into words, lower-cased or stemmed, is left to the caller and moves the figures by points: say it beside
+How text is split into words, lower-cased or stemmed is left to the caller. It moves the scores by points, so report it with
 them.
 """
 
@@ -24,22 +24,22 @@ class Rouge(NamedTuple):
 
 
 def rouge_n(candidate: Sequence[str], reference: Sequence[str], *, n: int) -> Rouge:
-    r"""Returns the n-grams that candidate and reference share, as a share of each one's own.
+    r"""Returns the n-grams that candidate and reference share, as a fraction of the n-grams of each.
 
     .. math:: R = \frac{\sum_g \min(c(g), r(g))}{\sum_g r(g)}, \quad P = \frac{\sum_g \min(c(g), r(g))}{\sum_g c(g)}
 
-    An n-gram counts as often as it stands in both. All three are 0 where a side has no n-gram.
+    An n-gram counts as often as it occurs in both. All three are 0 if a side has no n-gram.
 
     Args:
-        candidate: Words of the text that is judged.
-        reference: Words of the text it is judged by.
-        n: Words of an n-gram, 1 or more.
+        candidate: Words of the text to judge.
+        reference: Words of the text to compare with.
+        n: Words per n-gram, 1 or more.
 
     Returns:
         Precision, recall and f1.
 
     Raises:
-        ValueError: If ``n`` is below 1, or text came instead of words.
+        ValueError: If ``n`` is below 1, or a side is a text instead of words.
 
     Example:
         >>> rouge_n("police kill the gunman".split(), "police killed the gunman".split(), n=1)
@@ -59,21 +59,21 @@ def rouge_n(candidate: Sequence[str], reference: Sequence[str], *, n: int) -> Ro
 
 
 def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> Rouge:
-    r"""Returns the longest common subsequence of candidate and reference, as a share of each one's own length.
+    r"""Returns the longest common subsequence of candidate and reference, as a fraction of the length of each.
 
     .. math:: R = LCS / |r|, \quad P = LCS / |c|
 
-    The words of a subsequence keep their order but need not be neighbours. All three are 0 where a side is empty.
+    The words of a subsequence keep their order but need not be adjacent. All three are 0 if a side is empty.
 
     Args:
-        candidate: Words of the text that is judged.
-        reference: Words of the text it is judged by, as one sentence.
+        candidate: Words of the text to judge.
+        reference: Words of the text to compare with, as one sentence.
 
     Returns:
         Precision, recall and f1.
 
     Raises:
-        ValueError: If text came instead of words.
+        ValueError: If a side is a text instead of words.
 
     Example:
         >>> rouge_l("police kill the gunman".split(), "police killed the gunman".split())
@@ -92,7 +92,7 @@ def rouge_l_scores(candidates: Collection[str], references: Collection[str]) -> 
 
     Args:
         candidates: Texts to judge.
-        references: As many texts to judge them by.
+        references: As many texts to compare with.
 
     Returns:
         One value per text, 0 to 1, float64: ready for a mean and an interval, or for a paired difference.
@@ -114,15 +114,15 @@ def rouge_l_scores(candidates: Collection[str], references: Collection[str]) -> 
 
 
 def rouge_l_comparison(candidates: Collection[str], references: Collection[str], *, baseline: Collection[str]) -> str:
-    """Returns in words how much better candidates are than a baseline: mean F1 of ROUGE-L of both, and their difference.
+    """Returns a comparison of candidates with a baseline in words: the mean F1 of ROUGE-L of both, and the difference.
 
     Args:
         candidates: Texts to judge, at least one.
-        references: As many texts to judge them by.
+        references: As many texts to compare with.
         baseline: As many simple texts for the same references, from `lead` say.
 
     Returns:
-        A sentence part with the means, the difference and its 95 % interval over texts, paired.
+        The means, the difference and its 95 % interval over texts, paired, as part of a sentence.
 
     Raises:
         ValueError: If there is no text, or as for `rouge_l_scores`.
@@ -138,7 +138,7 @@ def rouge_l_comparison(candidates: Collection[str], references: Collection[str],
 
 
 def lead(text: str, n_words: int) -> str:
-    """Returns the leading words of a text: the simplest summary, which a model has to beat.
+    """Returns the leading words of a text, the simplest summary and so the baseline of any other.
 
     Args:
         text: Any text.
@@ -155,7 +155,7 @@ def lead(text: str, n_words: int) -> str:
 
 
 def fit_lead(documents: Collection[str], summaries: Collection[str], *, n_most: int = 24) -> int:
-    """Returns the number of leading words that summarises documents best: with the largest mean F1 of ROUGE-L.
+    """Returns the number of leading words that summarises documents best, by the mean F1 of ROUGE-L.
 
     Args:
         documents: Texts of the training part.
@@ -196,21 +196,21 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _rouge(shared: int, n_candidate: int, n_reference: int) -> Rouge:
-    """Returns the three figures of what is shared and of the two sizes."""
+    """Returns precision, recall and F1 from the number of shared items and both sizes."""
     if not shared:
         return Rouge(0.0, 0.0, 0.0)
     return Rouge(shared / n_candidate, shared / n_reference, 2 * shared / (n_candidate + n_reference))
 
 
 def _require_words(candidate: Sequence[str], reference: Sequence[str]) -> None:
-    """Raises where text came, which would be taken letter by letter."""
+    """Raises if a side is a text, which would be read letter by letter."""
     for name, given in (("candidate", candidate), ("reference", reference)):
         if isinstance(given, str):
             raise ValueError(f"{name} must be a list of words; got a text, {given[:40]!r}. Pass {name}.split().")
 
 
 def _require_pairs(name: str, texts: Collection[str], other_name: str, others: Collection[str]) -> None:
-    """Raises where one text came instead of several, or the sides differ in number."""
+    """Raises if a side is one text instead of several, or the sides differ in number."""
     for side, given in ((name, texts), (other_name, others)):
         if isinstance(given, str):
             raise ValueError(f"{side} must be a list of texts, got the text {given[:40]!r}. Pass [text].")

@@ -1,4 +1,4 @@
-"""Text as ids of tokens, and back: by bytes, by characters, by pairs of bytes learnt from a corpus (BPE)."""
+"""Text as token ids and back: by bytes, by characters, or by byte pairs learned from a corpus (BPE)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ class Tokeniser(NamedTuple):
     """A tokeniser as two functions, and what its ids stand for.
 
     ``encode(text)`` gives int32 ids, ``decode(ids)`` the text. The bytes of all ids of a text are the bytes of the text:
-    ``n_bytes[encode(text)].sum() == byte_length(text)``, so a loss in nats a token becomes bits a byte. Specials have the last
-    ids and no bytes: no text is encoded to one, also none that spells its name, and they decode to nothing. Bytes that are
-    no UTF-8, which a model may well write, decode to U+FFFD.
+    ``n_bytes[encode(text)].sum() == byte_length(text)``, so a loss in nats per token becomes bits per byte. Specials have the
+    last ids and no bytes: no text encodes to one, not even one that spells its name, and they decode to nothing. Bytes that are
+    not UTF-8, which a model may well write, decode to U+FFFD.
 
     Attributes:
-        names: Of each id, printable, no two alike: the text, or the bytes as ``<0xC3 0xA9>`` where that cannot be printed.
-        n_bytes: UTF-8 bytes that each id stands for, int32; 0 for specials.
+        names: One per id, printable and distinct: the text, or the bytes as ``<0xC3 0xA9>`` if that cannot be printed.
+        n_bytes: Number of UTF-8 bytes that each id stands for, int32; 0 for specials.
         encode: ``(text) -> ids``.
         decode: ``(ids) -> text``.
     """
@@ -33,27 +33,23 @@ class Tokeniser(NamedTuple):
 
 
 def byte_tokeniser(*, specials: Sequence[str] = ()) -> Tokeniser:
-    """Returns the tokeniser whose ids are the UTF-8 bytes of a text, 0 to 255; nothing is learnt, all text is known.
+    """Returns the tokeniser whose ids are the UTF-8 bytes of a text, 0 to 255; nothing is learned, and it encodes any text.
 
     Args:
         specials: Names of further ids, from 256 on.
 
     Returns:
-        A tokeniser that gives back any text exactly.
+        A tokeniser that reproduces any text exactly.
 
     Raises:
-        ValueError: If a special is empty, doubled or the name of another token; when it encodes, if the text holds a lone
-            surrogate; when it decodes, if an id is out of range.
+        ValueError: If a special is empty, repeated or the name of another token; when encoding, if the text holds a lone
+            surrogate; when decoding, if an id is out of range.
 
     Example:
         >>> tokeniser = byte_tokeniser(specials=("<end>",))
         >>> ids = tokeniser.encode("né")
         >>> ids.tolist(), [tokeniser.names[i] for i in ids], tokeniser.decode([*ids, 256])
         ([110, 195, 169], ['n', '<0xC3>', '<0xA9>'], 'né')
-
-    References:
-        Xue et al. (2022), ByT5: towards a token-free future with pre-trained byte-to-byte models, TACL 10.
-        https://arxiv.org/abs/2105.13626
     """
     return _tokeniser(
         [bytes([byte]) for byte in range(_N_BYTES)],
@@ -65,27 +61,23 @@ def byte_tokeniser(*, specials: Sequence[str] = ()) -> Tokeniser:
 def fit_character_tokeniser(corpus: Iterable[str], *, specials: Sequence[str] = ()) -> Tokeniser:
     """Returns the tokeniser whose ids are the characters of a corpus, in the order of Unicode.
 
-    A character that the corpus does not hold is an error, not an id of its own: what is encoded can always be decoded.
+    A character that is not in the corpus is an error and has no id of its own: what is encoded can always be decoded.
 
     Args:
         corpus: Texts, of the training part alone; one or more characters in all.
         specials: Names of further ids, after the characters.
 
     Returns:
-        A tokeniser that gives back exactly what it encodes.
+        A tokeniser that reproduces exactly what it encodes.
 
     Raises:
-        ValueError: If the corpus is one text instead of several or holds no character, or as for `byte_tokeniser`; when it
-            encodes, if a character is unknown.
+        ValueError: If the corpus is one text instead of several or holds no character, or as for `byte_tokeniser`; when
+            encoding, if a character is unknown.
 
     Example:
         >>> tokeniser = fit_character_tokeniser(["acca", "gt"], specials=("<end>",))
         >>> tokeniser.names, tokeniser.encode("tag").tolist()
         (('a', 'c', 'g', 't', '<end>'), [3, 0, 2])
-
-    References:
-        Karpathy, Johnson and Li (2016), Visualizing and understanding recurrent networks, ICLR workshop, section 4.1.
-        https://arxiv.org/abs/1506.02078
     """
     characters = sorted(set().union(*_checked_corpus(corpus)))
     if not characters:
@@ -108,18 +100,18 @@ def fit_character_tokeniser(corpus: Iterable[str], *, specials: Sequence[str] = 
 
 
 def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequence[str] = ()) -> Tokeniser:
-    """Returns a byte-pair encoding learnt from a corpus by the library tokenizers (extra ``text``).
+    """Returns a byte-pair encoding learned from a corpus by the library tokenizers (extra ``text``).
 
-    It begins with the 256 bytes and joins, again and again, the pair of neighbours that is most frequent within words, two
-    times or more; so all text is known. The same corpus gives the same tokens, on any number of cores.
+    It starts with the 256 bytes and repeatedly joins the most frequent pair of neighbours within words, if it occurs at least
+    twice; so it encodes any text. The same corpus gives the same tokens on any number of cores.
 
     Args:
         corpus: Texts, of the training part alone.
-        n_tokens: Ids in all, with the 256 bytes and the specials; a small corpus gives fewer.
-        specials: Names of further ids, after all that is learnt.
+        n_tokens: Number of ids, with the 256 bytes and the specials; a small corpus gives fewer.
+        specials: Names of further ids, after the learned ones.
 
     Returns:
-        A tokeniser that gives back any text exactly.
+        A tokeniser that reproduces any text exactly.
 
     Raises:
         ValueError: If tokenizers is not installed, ``n_tokens`` has no room for the bytes and specials, the corpus is one
@@ -182,20 +174,17 @@ def _tokeniser(pieces: list[bytes], encode: Callable[[str], np.ndarray], special
 
 
 def n_bytes(names: Sequence[str]) -> Int[np.ndarray, " tokens"]:
-    """Returns how many bytes tokens stand for, by their names; for what is no special.
+    """Returns the number of bytes that tokens stand for, from their names; not for specials.
 
     Args:
         names: As `Tokeniser.names` has them.
 
     Returns:
-        Bytes of UTF-8.
+        Numbers of UTF-8 bytes.
 
     Example:
         >>> n_bytes(["gene", "é", "<0xC3 0xA9>"]).tolist()
         [4, 2, 2]
-
-    References:
-        Radford et al. (2019), as for `fit_bpe_tokeniser`.
     """
     return np.array([name.count("0x") if name.startswith("<0x") else len(name.encode()) for name in names], np.int32)
 

@@ -30,10 +30,6 @@ def equinox(make: Callable[..., Any]) -> Model:
         >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((5, 2)))
         >>> outputs.shape
         (5, 3)
-
-    References:
-        Kidger and Garcia (2021), Equinox: neural networks in JAX via callable PyTrees and filtered transformations.
-        https://arxiv.org/abs/2111.00254
     """
 
     def init(key):

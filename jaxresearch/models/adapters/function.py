@@ -24,9 +24,6 @@ def function(init: Callable[..., PyTree[Array]], apply: Callable[..., Any]) -> M
         >>> model = function(lambda key: jnp.float32(3), lambda slope, inputs: slope * inputs)
         >>> model.apply(*model.init(jax.random.key(0)), jnp.arange(3.0))[0].tolist()
         [0.0, 3.0, 6.0]
-
-    References:
-        JAX documentation, Stateful computations. https://docs.jax.dev/en/latest/stateful-computations.html
     """
     takes_key = len(inspect.signature(apply).parameters) > 2
 

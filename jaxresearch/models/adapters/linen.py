@@ -32,9 +32,6 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         >>> params, model_state = model.init(jax.random.key(0))
         >>> params["kernel"].shape, model_state
         ((2, 3), {})
-
-    References:
-        Heek et al. (2020), Flax: a neural network library and ecosystem for JAX. https://github.com/google/flax
     """
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 

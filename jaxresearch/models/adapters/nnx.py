@@ -29,9 +29,6 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
         >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((5, 2)))
         >>> outputs.shape
         (5, 3)
-
-    References:
-        Flax documentation, NNX: functional API, split and merge. https://flax.readthedocs.io/en/latest/api_reference/
     """
 
     def split(module: flax_nnx.Module) -> Any:

@@ -56,7 +56,7 @@ def test_read_fasta_does_not_depend_on_where_lines_break(tmp_path, width):
             b">x\nACG\nTJA",
             r"record 'x' of .*mine.fa must hold nucleotide letters \(IUPAC\) alone; got 'J' at position 5",
         ),
-        (b">x\nACGT*", r"got '\*' at position 5. Take out gaps"),
+        (b">x\nACGT*", r"got '\*' at position 5. Remove gaps"),
         (b">x\nAC-GT", r"got '-' at position 3"),
         (">x\nAſ".encode(), r"got 'ſ' at position 2"),  # its capital is S, which is a letter of the code
         (b">x\nA\xff", r"got '\ufffd' at position 2"),
