@@ -40,17 +40,17 @@ def test_linear_schedule_falls_to_zero(dataset):
     )
 
     @jax.jit
-    def sizes(key):
+    def sizes(key, batch):
         """Returns the mean step of a bias by both schedules, after each of 17 steps."""
 
         def body(state, _):
-            after = [algorithm.step(state, dataset.train, key)[0] for algorithm in (constant, linear)]
+            after = [algorithm.step(state, batch, key)[0] for algorithm in (constant, linear)]
             moved = [one.params["Dense_0"]["bias"] - state.params["Dense_0"]["bias"] for one in after]
             return after[0], [abs(one).mean() for one in moved]
 
         return jax.lax.scan(body, constant.init(key), length=17)[1]
 
-    of_constant, of_linear = sizes(jax.random.key(0))
+    of_constant, of_linear = sizes(jax.random.key(0), dataset.train)
     # Biases start at zero and steps are 1e-3, which float32 adds to a few digits.
     np.testing.assert_allclose(of_linear / of_constant, 1 - np.arange(17) / 16, atol=1e-4)
     np.testing.assert_allclose(of_constant[0], 1e-3, rtol=1e-3)  # Adam's first step is the step size
