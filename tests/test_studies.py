@@ -10,6 +10,7 @@ import pytest
 from jaxresearch import adjust, execution, losses, metrics, models, studies, training
 from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import DataCard, Dataset
+from jaxresearch.execution import compilation
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -63,6 +64,14 @@ BUDGET = Budget(seeds=(0, 1, 2), fresh_seeds=(3, 4, 5, 6, 7))
 FAR = Claim(text="R2", metric="test/r2", at_least=2.0)  # so that a strategy is asked until it has nothing left
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unoptimized():
+    """Compiles runs as the tests compile all else: the bookkeeping of rounds asks for no speed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compilation, "compiler_options", dict)
+        yield
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """The settings that are trained side by side while a test runs, in their order."""
@@ -78,15 +87,14 @@ def trained(monkeypatch):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """The same, of trials that are not trained: the longer and the faster, the better."""
+    """The same, of trials that are not trained: the longer, the faster and the larger the targets, the better."""
     settings_trained = []
 
     def execute_all(experiment, settings, dataset, *, seeds, **kwargs):
         settings_trained.extend(settings)
-        return [
-            adjust.Trial(h, {"r2": h.learning_rate * getattr(h, "n_steps", 1) + 1e-4 * np.arange(len(seeds))}, False)
-            for h in settings
-        ]
+        noise = 1e-4 * np.arange(len(seeds)) + 1e-6 * dataset.train["targets"].mean()
+        scores = [h.learning_rate * getattr(h, "n_steps", 1) + noise for h in settings]
+        return [adjust.Trial(h, {"r2": score}, False) for h, score in zip(settings, scores, strict=True)]
 
     monkeypatch.setattr(execution, "execute_all", execute_all)
     return settings_trained
@@ -99,7 +107,8 @@ def concluded():
 
 
 def test_study_raises_a_poor_setting(concluded):
-    assert concluded.best.learning_rate == 3e-1
+    assert concluded.best.learning_rate == 3e-1 and len(concluded.history) == 2
+    assert concluded.why == "the validation interval supports the claim, also as that of the best of 4"
     assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
     assert concluded.history[1].scores[2] == -np.inf
     assert concluded.outcome.metrics["r2"].shape == (5,) and concluded.outcome.metrics["r2"].min() > 0.9
@@ -165,9 +174,9 @@ def stopping(h, card, plan, fitted):
 
 
 @pytest.mark.parametrize("with_own", [False, True], ids=["carved", "given"])
-def test_selection_and_validation_data_are_apart(monkeypatch, with_own):
+def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_own):
     """A study selects on examples that no run is trained on or looks at; and the test part is in none of these."""
-    whole, seen, all_, one = dataset(), [], execution.execute_all, execution.execute
+    whole, seen = dataset(), []
     if with_own:
         x = np.random.default_rng(5).normal(size=(30, 1)).astype(np.float32)
         whole = whole._replace(validation={"inputs": x, "targets": 2 * x})
@@ -180,10 +189,10 @@ def test_selection_and_validation_data_are_apart(monkeypatch, with_own):
 
         return execute
 
-    monkeypatch.setattr(execution, "execute_all", watched(all_, "rounds"))
-    monkeypatch.setattr(execution, "execute", watched(one, "test"))
+    monkeypatch.setattr(execution, "execute_all", watched(execution.execute_all, "rounds"))
+    monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: None, "test"))
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
-    conclusion = studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
+    studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
     assert [name for name, _ in seen] == ["rounds", "rounds", "test", "test"]
     for name, given in seen:
         parts = {part: rows(values) for part, values in given.parts().items()}
@@ -197,7 +206,6 @@ def test_selection_and_validation_data_are_apart(monkeypatch, with_own):
             assert every == rows(whole.train) | own
             assert parts["test"] == own if with_own else len(parts["test"]) == 16
             assert len(parts["validation"]) == round(0.2 * (160 if with_own else 144))
-    assert best_look(conclusion.outcome.state).min() > 0
 
 
 def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
@@ -213,53 +221,66 @@ def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
         pretended.clear()
 
 
-def test_early_stopping_without_looks_is_refused():
+def test_study_concludes_with_the_best_states_of_its_runs():
+    of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-3]))  # the plain setting
+    conclusion = studies.study(of, dataset(), budget=BUDGET, looks=Looks(0.2, every=10))
+    assert conclusion.why == "nothing is left to try" and conclusion.best == Line() and conclusion.plain is None
+    assert best_look(conclusion.outcome.state).min() > 0
     with pytest.raises(ValueError, match="validation data must be given to an algorithm that reacts to it"):
-        studies.study(experiment(algorithm=stopping), dataset(), budget=BUDGET)
+        studies.study(of, dataset(), budget=BUDGET)
 
 
-def test_what_was_tried_is_not_trained_again(trained):
+def test_what_was_tried_is_not_trained_again(pretended):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
-    whole = studies.study(experiment(adjust=same), dataset(), budget=BUDGET)
-    assert [setting.learning_rate for setting in trained] == [1e-3, 1e-2]
-    trained.clear()
+    whole = studies.search(experiment(adjust=same), dataset(), budget=BUDGET)
+    assert [setting.learning_rate for setting in pretended] == [1e-3, 1e-2]
+    pretended.clear()
     again = studies.search(experiment(adjust=same), dataset(), budget=BUDGET, history=whole.history)
-    assert not trained and again.best == whole.best
-    outcome = studies.conclude(experiment(adjust=same), dataset(), again, budget=BUDGET).outcome
-    np.testing.assert_array_equal(outcome.metrics["r2"], whole.outcome.metrics["r2"])
+    assert not pretended and again.best == whole.best
+
+
+def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
+    again = studies.search(experiment(), dataset(), budget=BUDGET, history=concluded.history)
+    made = studies.conclude(experiment(), dataset(), again, budget=BUDGET)
+    assert not trained
+    np.testing.assert_array_equal(made.outcome.metrics["r2"], concluded.outcome.metrics["r2"])
 
 
 def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     plain = execution.execute(experiment(), Line(), dataset(), seeds=[3, 4, 5, 6, 7])
     np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
-    ends_plain = studies.study(experiment(adjust=adjust.grid(learning_rate=[1e-5])), dataset(), budget=BUDGET)
-    assert ends_plain.best == Line() and ends_plain.plain is None
 
 
-def test_rounds_of_another_program_or_other_data_are_rerun(concluded, trained):
-    renamed = experiment(question="Another text?", algorithm=lambda *args: descent(*args))
-    studies.search(renamed, dataset(), budget=BUDGET, history=concluded.history)
-    assert not trained  # the same program, however it is written
+def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
+    grid = adjust.grid(learning_rate=[1e-2, 3e-1])
+    whole = studies.search(experiment(adjust=grid), dataset(), budget=BUDGET)
+    pretended.clear()
+    renamed = experiment(question="Another text?", algorithm=lambda *args: descent(*args), adjust=grid)
+    studies.search(renamed, dataset(), budget=BUDGET, history=whole.history)
+    assert not pretended  # the same program, however it is written
 
     other = dataset()
     other.train["targets"][0] += 1
-    changed = experiment(algorithm=functools.partial(descent, factor=2.0))
-    for of, data in ((changed, dataset()), (experiment(), other)):
+    changed = experiment(algorithm=functools.partial(descent, factor=2.0), adjust=grid)
+    for of, data in ((changed, dataset()), (experiment(adjust=grid), other)):
         with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
-            again = studies.search(of, data, budget=BUDGET, history=concluded.history)
-        assert len(trained) == 4 and again.history[0].scores != concluded.history[0].scores
-        trained.clear()
+            again = studies.search(of, data, budget=BUDGET, history=whole.history)
+        assert len(pretended) == 3 and len(again.history) == 2
+        digests = [{trial.digest for made in one.history for trial in made.trials} for one in (again, whole)]
+        assert not digests[0] & digests[1]
+        assert (again.history[0].scores != whole.history[0].scores) == (data is other)
+        pretended.clear()
 
 
 def test_study_follows_the_hypergradient():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))
-    conclusion = studies.study(slow, dataset(), budget=BUDGET._replace(rounds=5))
-    assert [made.trials[0].gradient is None for made in conclusion.history] == [True, *[False] * 4]
-    errors = [made.trials[0].metrics["mse"].mean() for made in conclusion.history]
-    assert errors[0] == errors[1] > errors[2] > errors[3] > errors[4]
+    found = studies.search(slow, dataset(), budget=BUDGET._replace(rounds=4))
+    assert [made.trials[0].gradient is None for made in found.history] == [True, *[False] * 3]
+    errors = [made.trials[0].metrics["mse"].mean() for made in found.history]
+    assert errors[0] == errors[1] > errors[2] > errors[3]
     # The derivative is that of the run: a step of one per cent changes the error by so much.
-    start = conclusion.history[1].trials[0]
+    start = found.history[1].trials[0]
     nearby = [Line(learning_rate=1e-3 * factor) for factor in (0.99, 1.01)]
     held_out = studies.data.development(dataset())
     down, up = (t.metrics["mse"].mean() for t in execution.execute_all(slow, nearby, held_out, seeds=range(3)))
@@ -270,9 +291,9 @@ def test_study_follows_the_hypergradient():
 def test_study_of_the_hypergradient_ends_where_a_run_diverges():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
-    conclusion = studies.study(steep, dataset(), budget=BUDGET)
-    assert [made.trials[0].diverged for made in conclusion.history] == [False, False, True]
-    assert conclusion.why == "nothing is left to try" and conclusion.best.learning_rate == 1e-3
+    found = studies.search(steep, dataset(), budget=BUDGET)
+    assert [made.trials[0].diverged for made in found.history] == [False, False, True]
+    assert found.why == "nothing is left to try" and found.best.learning_rate == 1e-3
 
 
 def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
@@ -287,10 +308,10 @@ def test_slope_of_another_metric_is_computed_anew():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
-    made = studies.study(of_error, dataset(), budget=BUDGET._replace(rounds=2))
+    made = studies.search(of_error, dataset(), budget=BUDGET._replace(rounds=2))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust"):
         again = studies.search(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
-    slopes = [conclusion.history[1].trials[0].gradient.learning_rate for conclusion in (made, again)]
+    slopes = [found.history[1].trials[0].gradient.learning_rate for found in (made, again)]
     assert (slopes[0] < 0).all() and (slopes[1] > 0).all()
 
 
@@ -368,13 +389,14 @@ def test_setting_of_more_epochs_can_be_chosen():
         ),
     ],
 )
-def test_study_ends(changes, budget, rounds, why):
-    claim = Claim(text="R2", metric="test/r2", at_least=0.9 if "adjust" in changes else 2.0)
-    conclusion = studies.study(experiment(claim=claim, **changes), dataset(), budget=budget)
-    assert len(conclusion.history) == rounds and conclusion.why == why
+def test_search_ends(pretended, changes, budget, rounds, why):
+    claim = Claim(text="R2", metric="test/r2", at_least=0.1) if "adjust" in changes else FAR
+    grid = adjust.grid(learning_rate=[1e-2, 3e-1])
+    found = studies.search(experiment(claim=claim, **{"adjust": grid, **changes}), dataset(), budget=budget)
+    assert len(found.history) == rounds and found.why == why
 
 
-def test_seconds_of_earlier_processes_count():
+def test_seconds_of_earlier_processes_count(pretended):
     made = studies.search(experiment(), dataset(), budget=BUDGET._replace(rounds=1))
     assert made.history[0].seconds > 0
     before = (made.history[0]._replace(seconds=3601.0),)
