@@ -10,6 +10,7 @@ import pytest
 from jaxresearch import losses, metrics, models, training
 from jaxresearch.algorithms import averaged, stopped
 from jaxresearch.data import DataCard, Dataset
+from jaxresearch.execution import compilation
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -56,6 +57,7 @@ class Task(NamedTuple):
     dataset: Dataset
 
 
+COMPILER_OPTIONS = compilation.compiler_options
 CLAIM = Claim(text="better than chance", metric="test/log_loss", at_most=1.0)
 CARD = DataCard(name="a", source="b", class_names=("x", "y", "z"), feature_shape=(2,))
 
@@ -73,6 +75,20 @@ def stopping(task):
     settings = Settings(learning_rate=0.1)
     experiment = Experiment(question="?", claim=CLAIM, hyperparameters=settings, source="b", algorithm=early)
     return task._replace(experiment=experiment, settings=settings)
+
+
+@pytest.fixture(scope="module")
+def unoptimized():
+    """Compiles runs as the tests compile all else, which takes a third of the time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compilation, "compiler_options", dict)
+        yield
+
+
+@pytest.fixture
+def optimized(monkeypatch):
+    """Compiles runs as users do."""
+    monkeypatch.setattr(compilation, "compiler_options", COMPILER_OPTIONS)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SEEDS = (0, 1)
 BAD = 10  # the example that the second run sees in its third step, and the first run later
 
@@ -68,7 +70,7 @@ def carried_out(declared, given, **options):
 
 
 @pytest.fixture(scope="module")
-def broken():
+def broken(unoptimized):
     """A run in which an example of the training part is no number."""
     return carried_out(LINE, dataset(bad=BAD))
 

@@ -11,12 +11,13 @@ import pytest
 from jaxresearch import data, execution, experiment, losses, metrics, models, sweeps, training
 from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import Streams
-from jaxresearch.execution import Keeping, Start
-from jaxresearch.execution.compilation import compiler_options
+from jaxresearch.execution import Keeping, Start, compilation
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
 
 SEEDS = (0, 4, 7)
 
@@ -29,19 +30,19 @@ def carried_out(task, *, seeds=SEEDS, **options):
 
 
 @pytest.fixture(scope="module")
-def plain(task):
+def plain(task, unoptimized):
     """The task without looks at validation data."""
     return carried_out(task)
 
 
 @pytest.fixture(scope="module")
-def looking(task):
+def looking(task, unoptimized):
     """The task, looked at after 8, 16, 24 and 30 steps."""
     return carried_out(task, evaluate_every=8)
 
 
 @pytest.fixture(scope="module")
-def stopped_early(stopping):
+def stopped_early(stopping, unoptimized):
     """Runs that stop early, looked at as often; their states are kept on the way."""
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
@@ -52,7 +53,9 @@ def whole(task, *, seed=0, evaluate_every=None):
     """Returns last state and history of a run as one function, compiled with the options that execution uses."""
     program = experiment.program(task.experiment, task.dataset, evaluate_every=evaluate_every)
     data = [task.dataset.train, *([task.dataset.validation] if evaluate_every else [])]
-    return jax.jit(program.run, compiler_options=compiler_options())(jax.random.key(seed), task.settings, *data)
+    return jax.jit(program.run, compiler_options=compilation.compiler_options())(
+        jax.random.key(seed), task.settings, *data
+    )
 
 
 def joined(seen, name="loss"):
@@ -79,6 +82,7 @@ def test_execute_equals_single_runs(task, looking):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), one, expected)
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("evaluate_every", [None, 8])
 def test_chunks_equal_the_whole_bit_for_bit(task, bits, evaluate_every):
     """A sweep of one run is the run itself."""
@@ -202,6 +206,7 @@ def test_early_stopping_evaluates_the_best_state(stopping, stopped_early, of_who
     np.testing.assert_allclose(again.metrics["log_loss"], outcome.state.best_value, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
     """The whole run takes its last steps all the same, and its outcome is that of the run that ended."""
     outcome, _ = carried_out(stopping, seeds=[0], evaluate_every=8)
@@ -234,10 +239,10 @@ def test_run_of_a_prime_number_of_steps_resumes(task, bits):
     task = task._replace(dataset=dataset, settings=dataclasses.replace(task.settings, epochs=101))
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
-    outcome, seen = carried_out(task, keeping=keeping)
+    outcome, seen = carried_out(task, seeds=[0], keeping=keeping)
     assert [*kept] == [*range(6, 97, 6)]  # not after the last chunk: the outcome follows
-    assert outcome.n_compilations == 4 and seen[-1].metrics["loss"].shape == (3, 5)
-    again, _ = carried_out(task, start=Start(60, kept[60]))
+    assert outcome.n_compilations == 4 and seen[-1].metrics["loss"].shape == (1, 5)
+    again, _ = carried_out(task, seeds=[0], start=Start(60, kept[60]))
     assert bits(again.state) == bits(outcome.state)
 
 
@@ -378,9 +383,9 @@ def test_execute_on_streams_resumes_bit_for_bit(task, bits):
     streamed = task._replace(experiment=of, dataset=task.dataset._replace(train=streams))
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
-    outcome, seen = carried_out(streamed, keeping=keeping, evaluate_every=0)
+    outcome, seen = carried_out(streamed, seeds=[0], keeping=keeping, evaluate_every=0)
     assert [progress.step for progress in seen if progress.validation] == [3, 6, 9]  # epochs of the first stream
-    again, _ = carried_out(streamed, evaluate_every=0, start=Start(4, kept[4]))
+    again, _ = carried_out(streamed, seeds=[0], evaluate_every=0, start=Start(4, kept[4]))
     assert bits(again.state) == bits(outcome.state) and bits(again.metrics) == bits(outcome.metrics)
 
 

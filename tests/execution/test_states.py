@@ -8,6 +8,8 @@ import pytest
 
 from jaxresearch import data, execution
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 @pytest.mark.parametrize("kind", ["task", "stopping"])
 def test_blank_state_is_that_of_execute(request, kind):
