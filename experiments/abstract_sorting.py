@@ -13,6 +13,7 @@ import dataclasses
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxresearch import data, losses, metrics, models, schedules, training
 from jaxresearch.experiment import Experiment
@@ -41,18 +42,25 @@ class AbstractSorting:
     n_layers: int = static(2, "encoder: number of blocks", at_least=1)
 
 
-def preprocess(collected):
-    """Returns definitions as ids of words; the vocabulary is that of the training part."""
-    data.require_columns(collected, "definition")
-    split = {name: [text.words(d) for d in part["inputs"]["definition"]] for name, part in collected.parts().items()}
-    vocabulary = text.fit_vocabulary(split["train"], n_most=N_WORDS)
-    names = (*vocabulary.tokens, "<unknown>", "<pad>")
-    parts = {}
-    for name, part in collected.parts().items():
-        ids = [text.encode(vocabulary, words) for words in split[name]]
-        parts[name] = {**part, "inputs": text.pad(ids, length=LENGTH, padding=len(names) - 1)}
-    card = dataclasses.replace(collected.card, vocabulary=names, feature_shape=(LENGTH,))
-    return collected._replace(card=card, **parts)
+def fit(train, card):
+    """Returns the words of the training part, the most frequent first, and which ids a bag of words counts."""
+    data.require_columns(train, card, "definition")
+    words = text.fit_vocabulary(map(text.words, train["inputs"]["definition"]), n_most=N_WORDS).tokens
+    is_counted = [word not in text.stop_words() for word in words]
+    return {"words": np.array(words), "is_counted": np.array([*is_counted, True, *[False] * (N_WORDS + 1 - len(words))])}
+
+
+def apply(fitted, part, *, training):
+    """Returns definitions as ids of words; the last id fills up, the one after the words stands for all others."""
+    vocabulary = text.Vocabulary(tuple(fitted["words"].tolist()))
+    ids = [text.encode(vocabulary, text.words(definition)) for definition in part["inputs"]["definition"]]
+    return {**part, "inputs": text.pad(ids, length=LENGTH, padding=N_WORDS + 1)}
+
+
+def describe(fitted, card):
+    """Returns the card with the names of the ids: as many in every fold, even if a fold has fewer words."""
+    unused = [f"<unused {i}>" for i in range(N_WORDS - len(fitted["words"]))]
+    return dataclasses.replace(card, vocabulary=(*fitted["words"].tolist(), "<unknown>", *unused, "<pad>"))
 
 
 def algorithm(h, card, plan, fitted):
@@ -67,7 +75,7 @@ def algorithm(h, card, plan, fitted):
     )
     is_bag = h.reader == "bag"
     return training.supervised(
-        bag_of_words(card) if is_bag else models.classifier(len(card.vocabulary), card.n_classes, sizes),
+        bag_of_words(card, fitted) if is_bag else models.classifier(len(card.vocabulary), card.n_classes, sizes),
         losses.softmax_cross_entropy_with_integer_labels,
         optimizer=schedules.adamw(
             h.learning_rate * (10 if is_bag else 1),  # a single layer needs longer steps: 0.921 without
@@ -81,9 +89,9 @@ def algorithm(h, card, plan, fitted):
     )
 
 
-def bag_of_words(card):
+def bag_of_words(card, fitted):
     """Returns a linear model: logits are sums over the words of a definition but stop words, whatever its length."""
-    counts = jnp.array([word not in text.stop_words() and word != "<pad>" for word in card.vocabulary], jnp.float32)
+    counts = jnp.asarray(fitted["is_counted"], jnp.float32)
 
     def init(key):
         return {"weights": jnp.zeros((len(card.vocabulary), card.n_classes)), "bias": jnp.zeros(card.n_classes)}, {}
@@ -101,6 +109,7 @@ experiment = Experiment(
     claim=Claim(text="a macro F1 of 0.95", metric="test/macro_f1", at_least=0.95),
     hyperparameters=AbstractSorting(),
     source="gene_ontology",
-    preprocess=preprocess,
+    task="classification",
+    preprocess=data.Preprocessor(fit, apply, describe=describe),
     algorithm=algorithm,
 )

@@ -39,31 +39,45 @@ class GeneOntology:
     n_heads: int = static(4, "attention heads", at_least=1)
 
 
-def preprocess(collected):
-    """Returns windows of one long text, each with the same text one token on; the encoding is that of the training part."""
-    data.require_columns(collected, "definition", "term")
-    tokeniser = tokeniser_of(collected)
-    names, (term, end, pad) = tokeniser.names, range(len(tokeniser.names))[-3:]
-    parts = {}
-    for name, part in collected.parts().items():
-        columns = [part["inputs"]["definition"], part["inputs"]["term"]]
-        stream = text.record_stream(tokeniser, columns, ends=(term, end))
-        parts[name] = text.next_token_windows(stream, length=CONTEXT, padding=pad, drop_last=name == "train")
-    card = dataclasses.replace(collected.card, class_names=names, vocabulary=names, feature_shape=(CONTEXT,))
-    return collected._replace(card=card, **parts)
+def fit(train, card):
+    """Returns the byte-pair encoding of the training part, and the bytes of its tokens."""
+    data.require_columns(train, card, "definition", "term")
+    corpus = [*train["inputs"]["definition"], *train["inputs"]["term"]]
+    tokeniser = text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=SPECIALS)
+    # The specials stand for two line ends and nothing, so that an n-gram model reads the same bytes.
+    n_bytes = np.array([*tokeniser.n_bytes[: -len(SPECIALS)], 1, 1, 0])
+    return {"tokeniser": np.array(tokeniser.saved), "n_bytes": n_bytes}
+
+
+def apply(fitted, part, *, training):
+    """Returns windows of one long text, each with the same text one token on."""
+    tokeniser = tokeniser_of(fitted)
+    term, end, pad = range(len(tokeniser.names))[-3:]
+    columns = [part["inputs"]["definition"], part["inputs"]["term"]]
+    stream = text.record_stream(tokeniser, columns, ends=(term, end))
+    return text.next_token_windows(stream, length=CONTEXT, padding=pad, drop_last=training)
+
+
+def describe(fitted, card):
+    """Returns the card with the tokens as classes."""
+    names = tokeniser_of(fitted).names
+    return dataclasses.replace(card, class_names=names, vocabulary=names)
+
+
+def tokeniser_of(fitted):
+    """Returns the fitted byte-pair encoding."""
+    return text.saved_tokeniser(fitted["tokeniser"].item(), specials=SPECIALS)
 
 
 def algorithm(h, card, plan, fitted):
     """Returns a decoder trained by AdamW and evaluated in bits per byte."""
     adamw = {"warmup": plan.n_steps // 20, "final": 0.01, "weight_decay": h.weight_decay, "b2": 0.99, "max_norm": 1.0}
-    # The specials stand for two line ends and nothing, so that an n-gram model reads the same bytes.
-    n_bytes = np.array([*text.n_bytes(card.vocabulary[: -len(SPECIALS)]), 1, 1, 0])
     per_token = {"log_loss": metrics.per_token(metrics.log_loss()), "accuracy": metrics.per_token(metrics.accuracy())}
     return training.supervised(
         models.decoder(len(card.vocabulary), models.TransformerSizes.of(h, context=CONTEXT)),
         losses.softmax_cross_entropy_with_integer_labels,
         optimizer=schedules.adamw(h.learning_rate, plan.n_steps, **adamw),
-        metrics={"bits_per_byte": metrics.bits_per_byte(n_bytes), **per_token},
+        metrics={"bits_per_byte": metrics.bits_per_byte(fitted["n_bytes"]), **per_token},
         estimator=plan.estimator,
         evaluation_batch=100,
     )
@@ -71,7 +85,7 @@ def algorithm(h, card, plan, fitted):
 
 def report(h, state, collected, dataset):
     """Returns ten texts of the first seed's model, and terms for definitions of the test part with their ROUGE-L."""
-    tokeniser, params = tokeniser_of(collected), jax.tree.map(lambda leaf: leaf[0], state.params)
+    tokeniser, params = tokeniser_of(dataset.fitted), jax.tree.map(lambda leaf: leaf[0], state.params)
     (term, end, _), sizes = range(len(tokeniser.names))[-3:], models.TransformerSizes.of(h, context=CONTEXT)
 
     def written(prompts, choose, n_new):
@@ -101,18 +115,12 @@ def report(h, state, collected, dataset):
     )
 
 
-def tokeniser_of(collected):
-    """Returns the byte-pair encoding learned on the training part."""
-    corpus = [*collected.train["inputs"]["definition"], *collected.train["inputs"]["term"]]
-    return text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=SPECIALS)
-
-
 experiment = Experiment(
     question="Does a small GPT learn the English of biology: to write definitions, and to name what they define?",
     claim=Claim(text="a tenth fewer bits per byte than 5-grams, 1.338", metric="test/bits_per_byte", at_most=1.2046),
     hyperparameters=GeneOntology(),
     source="gene_ontology",
-    preprocess=preprocess,
+    preprocess=data.Preprocessor(fit, apply, describe=describe),
     algorithm=algorithm,
     report=report,
 )

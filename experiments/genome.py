@@ -27,7 +27,6 @@ from jaxresearch.statistics import Claim
 LENGTH, K = 60, 3  # bases of a window and of a token
 VOCABULARY = (*dna.kmer_names(K), "mask")
 MASK = {"n_tokens": 4**K, "mask_token": len(VOCABULARY) - 1}
-SIZES = {"context": LENGTH // K, "positions": "learnt"}
 POOLING = "flatten"  # windows are cut around the junction: a place means the same in all of them
 
 
@@ -48,23 +47,35 @@ class Genome:
     n_heads: int = static(4, "attention heads", at_least=1)
 
 
-def collect(source, *, target=None):
-    """Returns labelled windows, or those of a genome to pre-train on."""
-    if source == "splice" or target is not None:  # data.load refuses a target of FASTA
-        return data.load(source, target=target)
+def collect(source, *, target=None, **reading):
+    """Returns labelled sequences, those of a table's column "sequence", or windows of a genome to pre-train on."""
+    if source == "splice" or target is not None:
+        return data.load(source, target=target, **reading)
     return dna.load_genome(source, length=LENGTH, stride=20)
 
 
-def preprocess(collected):
-    """Returns tokens; without labels, the test part asks for tokens that are hidden from it."""
-    card = dataclasses.replace(collected.card, feature_shape=(LENGTH // K,), vocabulary=VOCABULARY)
+def fit(train, card):
+    """Returns how many bases are read, those of the longest sequence, and whether there are classes."""
     if not card.class_names:
-        train, test = (dna.kmers(part["inputs"], k=K, stride=K) for part in (collected.train, collected.test))
-        hidden = text.masked_examples(jax.random.key(0), test, **MASK)
-        return data.Dataset({"inputs": train, "targets": train}, hidden, None, card)
-    parts = collected.parts()
-    tokens = {name: dna.encode(part["inputs"]["sequence"], k=K) for name, part in parts.items()}
-    return collected._replace(card=card, **{name: {**part, "inputs": tokens[name]} for name, part in parts.items()})
+        return {"length": np.array(LENGTH), "has_classes": np.array(False)}
+    data.require_columns(train, card, "sequence")
+    longest = max(map(len, train["inputs"]["sequence"]))
+    return {"length": np.array(-(-longest // K) * K), "has_classes": np.array(True)}
+
+
+def apply(fitted, part, *, training):
+    """Returns tokens; without classes, parts that are not trained on ask for tokens that are hidden from them."""
+    if fitted["has_classes"]:
+        length = int(fitted["length"])
+        sequences = [sequence[:length].ljust(length, "N") for sequence in part["inputs"]["sequence"]]
+        return {**part, "inputs": dna.encode(sequences, k=K)}
+    tokens = dna.kmers(part["inputs"], k=K, stride=K)
+    return {"inputs": tokens, "targets": tokens} if training else text.masked_examples(jax.random.key(0), tokens, **MASK)
+
+
+def describe(fitted, card):
+    """Returns the card with the names of the tokens."""
+    return dataclasses.replace(card, vocabulary=VOCABULARY)
 
 
 def algorithm(h, card, plan, fitted):
@@ -72,7 +83,7 @@ def algorithm(h, card, plan, fitted):
     options = {"warmup": plan.n_steps // 10, "weight_decay": h.weight_decay, "max_norm": 1.0}
     adamw = optax.chain(schedules.adamw(h.learning_rate, plan.n_steps, **options), schedules.scale_body(h.body_rate))
     if not card.class_names:
-        model = models.encoder(len(VOCABULARY), models.TransformerSizes.of(h, **SIZES))
+        model = models.encoder(len(VOCABULARY), sizes_of(h, card))
         return text.masked_pretraining(model, rate=h.masked_share, optimizer=adamw, estimator=plan.estimator, **MASK)
     recall, loss = metrics.recall(average=None), losses.softmax_cross_entropy_with_integer_labels
     of_class = {f"error_{name}": metrics.error(recall, class_index=k) for k, name in enumerate(card.class_names)}
@@ -80,9 +91,14 @@ def algorithm(h, card, plan, fitted):
     return training.supervised(ensemble(h, card), loss, metrics=of_all, optimizer=adamw, estimator=plan.estimator)
 
 
+def sizes_of(h, card):
+    """Returns the sizes of a network that reads all tokens of a sequence."""
+    return models.TransformerSizes.of(h, context=card.n_features, positions="learnt")
+
+
 def ensemble(h, card):
     """Returns the classifiers, from which tokens are hidden in training."""
-    sizes, mask = models.TransformerSizes.of(h, **SIZES), MASK["mask_token"]
+    sizes, mask = sizes_of(h, card), MASK["mask_token"]
     classifier = models.classifier(len(VOCABULARY), card.n_classes, sizes, pooling=POOLING)
     return models.ensemble(models.word_dropout(classifier, rate=h.masked_share, token=mask), n_members=h.n_members)
 
@@ -92,7 +108,7 @@ def report(h, state, collected, dataset):
     if not dataset.card.class_names:
         return "Pre-training: the errors are those of guessing hidden tokens, and no claim is about them."
     classify = jax.jit(ensemble(h, dataset.card).apply)
-    embed = jax.jit(models.embedder(len(VOCABULARY), models.TransformerSizes.of(h, **SIZES), pooling=POOLING).apply)
+    embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(h, dataset.card), pooling=POOLING).apply)
     found = []
     for run in range(len(state.params["embedding"])):
         params, (train, test, *_) = jax.tree.map(lambda leaf, run=run: leaf[run], state.params), dataset.of_run(run)
@@ -100,7 +116,7 @@ def report(h, state, collected, dataset):
         tokens, classes = test["inputs"][is_real], test["targets"][is_real]
         is_wrong = np.asarray(classify(params, {}, tokens)[0]).argmax(axis=-1) != classes
         vectors, _ = embed(jax.tree.map(lambda leaf: leaf[0], params), {}, tokens)  # by the first member
-        recovery = dna.class_recovery(jax.random.key(run), vectors, dna.kmer_bases(tokens, k=K), classes, n_classes=3)
+        recovery = dna.class_recovery(jax.random.key(run), vectors, dna.kmer_bases(tokens, k=K), classes, n_classes=dataset.card.n_classes)
         found.append((is_wrong[~dna.duplicates(tokens, train["inputs"])].mean(), *recovery))
     of_runs = [(np.mean(values), *statistics.bootstrap_interval(values)) for values in np.array(found).T]
     errors, embeddings, counts = ("{:.4f} ({:.4f} to {:.4f})".format(*numbers) for numbers in of_runs)
@@ -114,7 +130,7 @@ experiment = Experiment(
     hyperparameters=Genome(),
     source="splice",
     collect=collect,
-    preprocess=preprocess,
+    preprocess=data.Preprocessor(fit, apply, describe=describe),
     algorithm=algorithm,
     report=report,
 )

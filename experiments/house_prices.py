@@ -13,7 +13,7 @@ The source prints the update rule with a slip. With L = (y - theta x)^2 / 2 the 
 against it is theta <- theta + alpha x (y - theta x). The printed form, with a minus, climbs the loss and diverges.
 """
 
-import numpy as np
+import functools
 
 from jaxresearch import adjust, data, losses, metrics, models, training
 from jaxresearch.experiment import Experiment
@@ -31,25 +31,13 @@ class HousePrices:
     epochs: int = static(100, "passes over the data", at_least=1)
 
 
-def collect(source, *, target=None):
+def collect(source, *, target=None, **reading):
     """Returns the sales; for the line all of them in both parts, since it describes them and forecasts nothing."""
     if source != "ames:all":
-        return data.load(source, target=target)
+        return data.load(source, target=target, **reading)
     if target is not None:
         raise ValueError(f"target must be left out with ames:all, got {target!r}. Its target is the price.")
-    sales = data.load("ames")
-    parts = (sales.train, sales.test)
-    columns = {name: np.concatenate([part["inputs"][name] for part in parts]) for name in sales.train["inputs"]}
-    everything = {"inputs": columns, "targets": np.concatenate([part["targets"] for part in parts])}
-    return sales._replace(train=everything, test=everything)
-
-
-def preprocess(collected):
-    """Returns the sales with all columns encoded and prices standardised, fitted on the training part alone."""
-    encoded = data.encode_dataset(collected)
-    mean, scale = _scale(collected.train["targets"])
-    parts = {name: {**part, "targets": (part["targets"] - mean) / scale} for name, part in encoded.parts().items()}
-    return encoded._replace(**parts)
+    return data.in_sample(data.load("ames", **reading))
 
 
 def algorithm(h, card, plan, fitted):
@@ -68,15 +56,18 @@ def algorithm(h, card, plan, fitted):
         optimizer=training.gradient_descent(h.learning_rate),
         metrics={"r2": metrics.r2()},
         estimator=plan.estimator,
+        invert=functools.partial(data.standard.invert, fitted),
     )
 
 
 def report(h, state, collected, dataset):
     """Returns the line of the first seed in USD and square feet, whatever scaling was used inside."""
-    y_mean, y_scale = _scale(collected.train["targets"])
+    of_price = dataset.fitted["targets"]
+    y_mean, y_scale = of_price["mean"].item(), of_price["scale"].item()
     if h.features == "all":
         return f"{dataset.card.n_features} features; the standard deviation of the target is {y_scale:,.0f}"
-    x_mean, x_scale = _scale(collected.train["inputs"][h.features])
+    of_column = dataset.fitted["inputs"][h.features]
+    x_mean, x_scale = of_column["mean"].item(), of_column["scale"].item()
     layer = state.params["Dense_0"]
     bias, weight = float(layer["bias"][0, 0]), float(layer["kernel"][0, 0, 0])
     slope = weight * y_scale / x_scale
@@ -85,18 +76,13 @@ def report(h, state, collected, dataset):
     return f"price = {intercept:,.1f} USD + {slope:.3f} USD per {unit} x {h.features}"
 
 
-def _scale(values):
-    """Returns mean and standard deviation in float64."""
-    return np.mean(values, dtype=np.float64), np.std(values, dtype=np.float64)
-
-
 experiment = Experiment(
     question="What does a square foot of living area cost in Ames, Iowa?",
     claim=Claim(text="living area explains 49.95 % of the variance of prices", metric="test/r2", at_least=0.4995),
     hyperparameters=HousePrices(),
     source="ames:all",
+    task="regression",
     collect=collect,
-    preprocess=preprocess,
     algorithm=algorithm,
     report=report,
     # The loss of the line has curvature 1, so step sizes below 2 converge; with all columns they have to be smaller.

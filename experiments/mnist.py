@@ -52,6 +52,7 @@ experiment = Experiment(
     claim=Claim(text="98.04 % test accuracy", metric="test/accuracy", at_least=0.9804),
     hyperparameters=Mnist(),
     source="mnist",
+    task="classification",
     algorithm=algorithm,
     adjust=adjust.grid(learning_rate=[5e-4, 1e-3, 2e-3, 3e-3, 4e-3, 6e-3], schedule=["constant", "linear"]),
 )

@@ -5,11 +5,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from jaxresearch import data, gradients, sampling, training
 from jaxresearch.adjust import Adjust
-from jaxresearch.data import DataCard, Dataset
+from jaxresearch.data import DataCard, Dataset, Fitted, Preprocessor
 from jaxresearch.gradients import Batch, Metrics
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
@@ -23,14 +23,15 @@ class Experiment(Generic[H]):
 
     Each is a function, so that one can be exchanged without touching the others::
 
-        collect      (source, *, target=None) -> Dataset                     the only one that reads files
-        preprocess   (dataset) -> Dataset of arrays                          fitted on the training part alone
+        collect      (source, *, target=None, **reading) -> Dataset          the only one that reads files
+        preprocess   Preprocessor(fit, apply, invert, describe)              fitted on the training part alone
         algorithm    (hyperparameters, card, plan, fitted) -> Algorithm      may use swept values
         report       (hyperparameters, state, collected, dataset) -> text    what the trained models (an axis of seeds) say
         adjust       (history) -> Proposal or None                           what a study tries next: `jaxresearch.adjust`
 
     ``card`` describes shapes and classes of the data, ``plan`` says how many steps there are and how gradients are to be
-    estimated (``plan.estimator``), ``fitted`` is empty as yet.
+    estimated (``plan.estimator``), ``fitted`` holds the numbers that ``preprocess`` estimated on the training part.
+    ``reading`` is what the user asks of how data are read and divided, as `jaxresearch.data.load` takes it.
 
     Attributes:
         question: What is asked, in a sentence.
@@ -41,6 +42,8 @@ class Experiment(Generic[H]):
         source: Where the data comes from unless the user says otherwise, as for `jaxresearch.data.load`; None where the
             algorithm needs no data.
         target: The column to predict, where the source is a table.
+        task: What whole numbers as targets are: classes for classification, values for regression; where it is left out, the
+            data decide, and the user is shown how.
 
     Raises:
         ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs.
@@ -55,8 +58,9 @@ class Experiment(Generic[H]):
     algorithm: Callable[[H, DataCard, Plan, Any], Algorithm]
     source: str | None = None
     target: str | None = None
+    task: Literal["classification", "regression"] | None = None
     collect: Callable[..., Dataset] = data.load
-    preprocess: Callable[[Dataset], Dataset] = data.encode_dataset
+    preprocess: Preprocessor = data.standard
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
 
@@ -68,6 +72,10 @@ class Experiment(Generic[H]):
         for name in (length,) if self.source is None else ("batch_size", length):
             if name not in static:
                 raise ValueError(f"hyperparameters must have a static field {name!r}. Write: {name}: int = static(...)")
+
+    def prepare(self, collected: Dataset) -> Dataset:
+        """Returns collected data as the algorithm takes it, as `jaxresearch.data.prepare`."""
+        return data.prepare(self.preprocess, collected)
 
 
 def without_data(experiment: Experiment) -> Dataset:
@@ -170,6 +178,7 @@ def program(
     *,
     evaluate_every: int | None = None,
     estimator: EstimatorOf = gradients.plain,
+    fitted: Fitted | None = None,
 ) -> Program:
     """Returns the pure functions of an experiment for data like this.
 
@@ -178,6 +187,8 @@ def program(
         dataset: Preprocessed data; its card and the length of its training part count, its arrays do not.
         evaluate_every: As for `plan`.
         estimator: As for `plan`.
+        fitted: Numbers that were estimated on the training part; those of the dataset (of its first fold) unless given. Pass
+            traced arrays to make them an argument of what you compile.
 
     Returns:
         Functions without side effects; compile, vmap or differentiate them as you need.
@@ -210,11 +221,13 @@ def program(
         https://mlsys.org/Conferences/doc/2018/146.pdf
     """
 
+    known = data.numbers(dataset.of_run(0).fitted) if fitted is None else fitted
+
     def plan_for(hyperparameters: Any) -> Plan:
         return plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
 
     def algorithm(hyperparameters: Any) -> Algorithm:
-        made = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), {})
+        made = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), known)
         if not isinstance(made, Algorithm):
             raise ValueError(
                 f"algorithm must return an Algorithm, got {type(made).__name__}. Return training.supervised(...)."

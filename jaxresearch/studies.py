@@ -73,7 +73,8 @@ def study(
 
     Args:
         experiment: The stages, ``adjust`` among them.
-        dataset: Preprocessed data; its test part is read after the last round.
+        dataset: As collected; its test part is read after the last round. What is fitted is fitted anew to the training part
+            of the search and of the conclusion.
         budget: Rounds, seconds, seeds.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
@@ -87,7 +88,7 @@ def study(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.collect(house.source)
         >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=(3, 4, 5, 6, 7)))
         >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
         ('the validation interval supports the claim', '0.4995')
@@ -112,7 +113,7 @@ def search(
 
     Args:
         experiment: The stages, ``adjust`` among them.
-        dataset: Preprocessed data.
+        dataset: As collected.
         budget: Rounds, seconds, seeds; the seconds of the rounds on record count.
         history: Rounds that were made before, to go on from. Those that would not be made like this now (another program,
             data or another ``adjust``) and those after them are made again.
@@ -132,7 +133,7 @@ def search(
         >>> import dataclasses
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.collect(house.source)
         >>> slow = dataclasses.replace(house.hyperparameters, learning_rate=0.01)
         >>> poor = dataclasses.replace(house, hyperparameters=slow, adjust=adjust.grid(learning_rate=[0.5]))
         >>> searched = search(poor, dataset, budget=Budget())
@@ -142,7 +143,7 @@ def search(
     _require_fresh(budget)
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
-    development, every = _with_looks(data.development(dataset), looks)
+    development, every = _prepared(experiment, data.development(dataset), looks)
     before = _valid(experiment, history, development, budget, every)
     others = {trial.digest: trial._replace(gradient=None) for trial in known}
 
@@ -177,7 +178,7 @@ def conclude(
 
     Args:
         experiment: The stages.
-        dataset: Preprocessed data; its test part is read here.
+        dataset: As collected; its test part is read here.
         searched: What the rounds came to.
         budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
         looks: How runs look at validation data while they train; not at all unless given.
@@ -192,13 +193,13 @@ def conclude(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset, plain = house.preprocess(house.collect(house.source)), house.hyperparameters
+        >>> dataset, plain = house.collect(house.source), house.hyperparameters
         >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
         >>> made.outcome.metrics["r2"].shape, made.plain is None
         ((2,), True)
     """
     _require_fresh(budget)
-    dataset, every = _with_looks(dataset, looks)
+    dataset, every = _prepared(experiment, dataset, looks)
 
     def executed(setting: Any, what: str) -> Outcome:
         seeds, seen = budget.fresh_seeds, _named(observe, what)
@@ -328,11 +329,11 @@ def _differentiated(
     return trial._replace(gradient=gradient)
 
 
-def _with_looks(dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
-    """Returns the data with what runs look at carved from its training part, and how often they look."""
+def _prepared(experiment: Experiment, dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
+    """Returns prepared data, with what runs look at carved from its training part before, and how often they look."""
     if looks is None:
-        return dataset, None
-    return data.with_validation(dataset, fraction=looks.fraction), looks.every
+        return experiment.prepare(dataset), None
+    return experiment.prepare(data.with_validation(dataset, fraction=looks.fraction)), looks.every
 
 
 def _valid(

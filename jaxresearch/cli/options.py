@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from jaxresearch.data import Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
@@ -72,6 +73,20 @@ def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
     )
 
 
+def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of column and kind: ``age=number,zip=category``."""
+    pairs = [tuple(word.rsplit("=", 1)) for word in words[0].split(",") if word]
+    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
+        raise ValueError(f"expected COLUMN=KIND,..., got {wrong[0]!r}")
+    return tuple((name, kind) for name, kind in pairs)
+
+
+def _write_types(types: Sequence[Sequence[str]]) -> str:
+    """Returns pairs of column and kind as they are written on the command line."""
+    return ",".join(f"{name}={kind}" for name, kind in types)
+
+
+Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, _write_types)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
 Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]
 
@@ -114,6 +129,26 @@ class Options:
         metavar="SOURCE",
     )
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
+    types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave one out")
+    task: Literal["classification", "regression"] | None = _option(
+        None, "what whole numbers as targets are: classes or values; as the experiment declares, or as shown, by default"
+    )
+    test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE")
+    test_fraction: float | None = _option(
+        None, "fraction of the examples held out as the test part, where the data has none of its own", metavar="FRACTION"
+    )
+    split_seed: int = _option(0, "seed of the draw of the test part")
+    group: str | None = _option(
+        None, "column of groups: examples of one (a patient, a pupil) are never in two parts or folds", metavar="COLUMN"
+    )
+    time: str | None = _option(None, "column of times: the latest examples are held out", metavar="COLUMN")
+    contiguous: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False, "hold out the last examples in the order of the data, and make folds of stretches"
+    )
+    image_size: int | None = _option(None, "height and width that a folder of images is resized to", metavar="N")
+    stream: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False, "read examples from disk when a step needs them: for data that does not fit into memory"
+    )
     directory: Path | None = _option(None, "where to record; runs/NAME-TIME by default", metavar="DIR")
     smoke: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False, "take a few steps on a few examples, to check that everything works", commands=("run", "sweep")
@@ -136,6 +171,25 @@ class Options:
     def budget(self) -> Budget:
         """The budget of a study."""
         return Budget(self.rounds, self.seconds, self.seeds, self.fresh_seeds)
+
+    @property
+    def split(self) -> Split | None:
+        """How the user wants the data divided; None where nothing is asked for."""
+        rule = Split(fraction=self.test_fraction, seed=self.split_seed)
+        if self.group is not None:
+            rule = dataclasses.replace(rule, by="group", column=self.group)
+        elif self.time is not None:
+            rule = dataclasses.replace(rule, by="time", column=self.time)
+        elif self.contiguous:
+            rule = dataclasses.replace(rule, by="stretch")
+        return None if rule == Split(fraction=None) else rule
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What the user asks of how data are read, as `jaxresearch.data.load` takes it."""
+        asked = {"types": dict(self.types), "task": self.task, "test": self.test, "split": self.split}
+        asked |= {"image_size": self.image_size, "stream": self.stream}
+        return {name: value for name, value in asked.items() if value}
 
     @property
     def looks_every(self) -> int | None:
@@ -231,8 +285,15 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if not 0 < value < math.inf:
             raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
+    rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
+    if len(rules) > 1:
+        raise UsageError(f"{rules[0]} and {rules[1]} exclude each other, got both. Pass one rule of the split.")
+    if options.test_fraction is not None and not 0 < options.test_fraction < 1:
+        raise UsageError(f"test_fraction must be between 0 and 1, got {options.test_fraction:g}. Pass 0.2.")
+    if options.test is not None and options.test_fraction is not None:
+        raise UsageError("test and test_fraction exclude each other, got both. The rows of the second file are the test part.")
     if options.data is None:
-        for name in ("folds", "train_examples", "target"):
+        for name in ("folds", "train_examples", "target", *options.reading):
             if getattr(options, name):
                 raise UsageError(f"{name} must be left out, got {getattr(options, name)}: the experiment has no data.")
     if options.evaluate_every and options.validation is None:

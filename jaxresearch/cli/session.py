@@ -142,12 +142,12 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     for setting in (options.hyperparameters, *settings):
         check(setting)
     cipher = cipher_of(options)
-    loaded = load_data(experiment, options, cipher)
-    dataset = loaded.dataset if command == "run" else _development(loaded.dataset, options, settings)
+    loaded = load_data(experiment, options, cipher, to_choose=command != "run")
+    _require_plans(loaded.dataset, options, settings)
     job = Job(
         experiment=experiment,
         hyperparameters=options.hyperparameters,
-        dataset=dataset,
+        dataset=loaded.dataset,
         seeds=options.seeds,
         evaluate_every=options.looks_every,
         collected=loaded.collected,
@@ -156,7 +156,7 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
-    config = _config(name, options, dataset)
+    config = _config(name, options, loaded)
     directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
     if options.init_from is not None:
         try:
@@ -168,7 +168,19 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
 
 
-def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
+def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
+    """Raises where a setting does not fit the data; where some are held out to compare settings, that is said."""
+    try:
+        for setting in settings or (options.hyperparameters,):
+            experiments.plan(setting, dataset.n_train)
+    except ValueError as error:
+        if options.command == "run":
+            raise
+        held_out = "A part of the training data is held out to compare settings on."
+        raise UsageError(f"{error} {held_out}") from error
+
+
+def _config(name: str, options: Options, loaded: Loaded) -> dict[str, Any]:
     """Returns ``config.json``."""
     names = [option for option in names_of(options.command) if option not in ("directory", *_OF_STUDY)]
     asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
@@ -177,7 +189,8 @@ def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
         **asked,
         **{option: getattr(options, option) for option in names},
         "hyperparameters": dataclasses.asdict(options.hyperparameters),
-        "data_card": dataclasses.asdict(dataset.card),
+        "data_card": dataclasses.asdict(loaded.dataset.card),
+        "parts": {part: data.n_examples(held) for part, held in loaded.dataset.of_run(0).parts().items()},
     }
 
 
@@ -203,34 +216,48 @@ def shortened(options: Options) -> Options:
     )
 
 
-def load_data(experiment: Experiment, options: Options, cipher: Any) -> Loaded:
-    """Returns the data of a command, with the validation part of a run carved from each run's training part."""
+def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choose: bool = False) -> Loaded:
+    """Returns the data of a command: divided first, then fitted on what is trained on, then applied to every part.
+
+    Args:
+        experiment: What is asked.
+        options: Of the command.
+        cipher: Encrypts what is kept of the data.
+        to_choose: Whether settings are compared: then a share of the training part stands in place of the test part.
+    """
     start = time.perf_counter()
     everything = _collected(experiment, options, cipher)
     collected = _of_run(options, everything, 0)
-    dataset = _preprocessed(experiment, options, collected)
+    seen = _development(collected) if to_choose else collected
+    dataset = _prepared(experiment, options, _with_validation(options, seen))
     if options.folds:  # one at a time: of what was collected, no two folds are held at once but the first
         others = (_of_run(options, everything, place) for place in range(1, options.folds))
-        dataset = data.stacked([dataset, *(_preprocessed(experiment, options, other) for other in others)])
+        prepared = (_prepared(experiment, options, _with_validation(options, one)) for one in others)
+        dataset = data.stacked([dataset, *prepared])
     return Loaded(collected, dataset, time.perf_counter() - start)
 
 
 def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset:
-    """Returns what the experiment collects; a cipher is passed on, so that nothing decoded is kept in the clear."""
+    """Returns what the experiment collects; it is passed what the user asks of reading, and a cipher for what it keeps."""
     if options.data is None:
         return experiments.without_data(experiment)
-    takes_cipher = "cipher" in inspect.signature(experiment.collect).parameters
-    if cipher is not None and not takes_cipher and options.data.startswith("tfds:"):
-        raise UsageError(
-            f"collect must take cipher to read {options.data} with --encrypt-with, and this experiment's does not. "
-            "Write: collect(source, *, target=None, cipher=None), and pass it on to data.load."
-        )
-    more = {"cipher": cipher} if takes_cipher else {}
-    return experiment.collect(options.data, target=options.target, **more)
+    asked = options.reading | ({} if cipher is None else {"cipher": cipher})
+    known = inspect.signature(experiment.collect).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in () if takes_all else (name for name in [*asked] if name not in known):
+        if name != "cipher" or options.data.startswith("tfds:"):
+            raise UsageError(
+                f"collect must take {name} for what was asked, and this experiment's does not. Write: "
+                "collect(source, *, target=None, **reading), and pass reading on to data.load."
+            )
+        asked = {key: value for key, value in asked.items() if key != name}
+    if experiment.task is not None and "task" not in asked and (takes_all or "task" in known):
+        asked["task"] = experiment.task
+    return experiment.collect(options.data, target=options.target, **asked)
 
 
 def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
-    """Returns the data of one run as collected: its fold, its training examples, and the validation part of these."""
+    """Returns the data of one run as collected: its fold, and of these its training examples."""
     if options.folds:
         collected = data.fold(collected, place, n_folds=options.folds)
     n, n_all = options.train_examples, collected.n_train
@@ -238,7 +265,12 @@ def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
         raise UsageError(f"train_examples must be below {n_all}, got {n}. Leave it out to take all.")
     if n is not None:
         collected = collected._replace(train=data.sample(collected.train, n))
-    if options.command != "run" or options.validation is None:
+    return collected
+
+
+def _with_validation(options: Options, collected: Dataset) -> Dataset:
+    """Returns the data with the part that runs look at while they train, if any is asked for."""
+    if options.validation is None:
         return collected
     if options.validation == "own":
         if collected.validation is None:
@@ -250,12 +282,10 @@ def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
     return data.with_validation(collected, fraction=options.validation)
 
 
-def _preprocessed(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
-    """Returns the data of one run as it is trained on."""
-    if options.data is None:
-        return collected
-    dataset = experiment.preprocess(collected)
-    if not options.smoke:
+def _prepared(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
+    """Returns the data of one run as it is trained on; of a smoke run, a few examples."""
+    dataset = experiment.prepare(collected)
+    if not options.smoke or not dataset.train:
         return dataset
     n_train = _SMOKE_STEPS * (getattr(options.hyperparameters, "batch_size", 0) or dataset.n_train)
     limits = {"train": n_train, "validation": _SMOKE_TEST_EXAMPLES, "test": _SMOKE_TEST_EXAMPLES}
@@ -269,17 +299,6 @@ def _drawn(part: Any, n: int) -> Any:
     return data.sample(part, n)
 
 
-def _development(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> Dataset:
-    """Returns the data that settings are compared on: selection data in place of the test part, validation from the rest."""
-    development = data.development(dataset)
-    if options.validation == "own":  # without data: the algorithm makes its own
-        development = development._replace(validation=dataset.validation)
-    if isinstance(options.validation, float):
-        development = data.with_validation(development, fraction=options.validation)
-    try:
-        for setting in settings or (options.hyperparameters,):
-            experiments.plan(setting, development.n_train)
-    except ValueError as error:
-        held_out = "A part of the training data is held out to compare settings on."
-        raise UsageError(f"{error} {held_out}") from error
-    return development
+def _development(collected: Dataset) -> Dataset:
+    """Returns the data that settings are compared on, without the test part; an algorithm without data makes its own."""
+    return data.development(collected) if collected.train else collected

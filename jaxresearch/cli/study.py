@@ -57,7 +57,7 @@ def _searched(session: Session, shown: display.Display, received: list[int]) -> 
         return Search(file.history, file.why, file.best)
     searched = studies.search(
         session.job.experiment,
-        session.loaded.dataset,
+        session.loaded.collected,
         budget=session.options.budget,
         history=file.history,
         known=file.known,
@@ -91,9 +91,10 @@ def _looks(session: Session) -> Looks | None:
 
 def _final_job(session: Session, best: Any) -> Job:
     """Returns the final training: the chosen settings with fresh seeds, on all training data."""
-    dataset, looks = session.loaded.dataset, _looks(session)
+    collected, looks = session.loaded.collected, _looks(session)
     if looks is not None:
-        dataset = data.with_validation(dataset, fraction=looks.fraction)
+        collected = data.with_validation(collected, fraction=looks.fraction)
+    dataset = session.job.experiment.prepare(collected)
     return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=session.options.fresh_seeds)
 
 

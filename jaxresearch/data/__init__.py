@@ -1,35 +1,43 @@
 """Collecting and preprocessing: bundled sets, TFDS, the user's own files; NumPy arrays on the host.
 
-``load`` reads all sources, ``encode_dataset`` makes of them what a model takes.
+``load`` reads all sources, ``prepare`` makes of them what a model takes.
 """
 
 from jaxresearch.data.bundled import mnist
-from jaxresearch.data.dataset import DataCard, Dataset, check, digest, require_columns
-from jaxresearch.data.files.tables import encode, fit_encoder
-from jaxresearch.data.load import encode_dataset, load
+from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted, Split, check, digest, require_columns
+from jaxresearch.data.load import load
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
-from jaxresearch.data.splits import development, fold, sample, split, stacked, take, with_validation
+from jaxresearch.data.preprocess import Preprocessor, numbers, padded, prepare, standard
+from jaxresearch.data.rows import Rows
+from jaxresearch.data.splits import development, fold, in_sample, sample, split, stacked, take, with_validation
 
 __all__ = [
+    "Column",
     "DataCard",
     "Dataset",
+    "Fitted",
+    "Preprocessor",
+    "Rows",
+    "Split",
     "Streams",
     "map_arrays",
     "n_examples",
     "named_arrays",
+    "numbers",
+    "padded",
+    "prepare",
     "check",
     "development",
     "digest",
-    "encode",
-    "encode_dataset",
-    "fit_encoder",
     "fold",
+    "in_sample",
     "load",
     "mnist",
     "require_columns",
     "sample",
     "split",
     "stacked",
+    "standard",
     "take",
     "with_validation",
 ]

@@ -3,13 +3,62 @@
 import dataclasses
 import hashlib
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
 
 Columns = dict[str, np.ndarray]
+Fitted = dict[str, Any]  # nested dicts of NumPy arrays, of numbers or of words
+Kind = Literal["number", "category", "date", "text", "id"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table as it was read: part of the schema, which is shown and never guessed at in silence.
+
+    Attributes:
+        name: In the header.
+        kind: What its cells are: numbers and dates (days since 1970) are float64 with nan where missing; categories are
+            int32 indices of ``levels`` with -1 where missing; texts and ids are words with "" where missing.
+        levels: Of a category: its words over the whole table, sorted.
+        has_missing: Whether a cell of the table is missing.
+        note: How the cells were read, where that is not plain: a currency sign, a decimal comma.
+    """
+
+    name: str
+    kind: Kind
+    levels: tuple[str, ...] = ()
+    has_missing: bool = False
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """The rule by which a share of the examples is held out: for the test, for validation, or as a fold.
+
+    ===========  ===================================================================================================
+    ``by``       what is held out
+    ===========  ===================================================================================================
+    ``class``    examples drawn at random, class by class; of values, at random
+    ``random``   examples drawn at random
+    ``group``    whole groups (a patient, a pupil), drawn at random: examples of a group stay together
+    ``time``     the latest examples; examples of one time stay together
+    ``stretch``  the last examples in the order of the data
+    ===========  ===================================================================================================
+
+    Attributes:
+        by: One of the table.
+        column: Of the groups or times, where the source is a table.
+        fraction: Of the examples, above 0 and below 1; None where the source has a test part of its own.
+        seed: Of the draw.
+    """
+
+    by: Literal["class", "random", "group", "time", "stretch"] = "class"
+    column: str | None = None
+    fraction: float | None = 0.2
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +75,14 @@ class DataCard:
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
         feature_names: One for each column of a table; empty for images.
         vocabulary: One name for each token, where the inputs are tokens.
-        overlaps: Whether examples may hold parts of each other, as windows of one text do: folds would leak.
+        columns: The schema of a table: the kind of each column of the inputs.
+        target: The column to predict, where the source is a table.
+        split: How the test part was held out, and how validation data and folds are.
+        gap: How many of the next examples share content with an example, as overlapping windows of a text do; so many are
+            left out between two parts. 0 where examples stand on their own.
+        in_sample: Whether the test part is declared to be the training examples themselves: the results describe the data
+            and forecast nothing.
+        notes: What was done to the data while it was read, a line each.
 
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
@@ -41,7 +97,12 @@ class DataCard:
     feature_shape: tuple[int, ...] = ()
     feature_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
-    overlaps: bool = False
+    columns: tuple[Column, ...] = ()
+    target: Column | None = None
+    split: Split = Split(fraction=None)
+    gap: int = 0
+    in_sample: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -59,8 +120,10 @@ class DataCard:
 class Dataset(NamedTuple):
     """Training, test and (where the source has one) validation part, each ``{"inputs": ..., "targets": ...}``.
 
-    Targets are int32 classes ``(n,)`` or float32 values ``(n, outputs)``. The inputs of a table are a dict of columns
-    until `encode_dataset`. Where there are folds (`jaxresearch.data.stacked`), every array has a leading axis of them.
+    Targets are int32 classes ``(n,)`` or values ``(n, outputs)``, float64 until they are preprocessed. The inputs of a table
+    are a dict of columns until then. Parts divided by group or time have ``groups`` ``(n,)``, int32, as well. ``fitted`` is
+    what `jaxresearch.data.prepare` estimated on the training part. Where there are folds (`jaxresearch.data.stacked`), every
+    array has a leading axis of them, and ``fitted`` is a tuple.
     """
 
     train: Part
@@ -68,6 +131,7 @@ class Dataset(NamedTuple):
     validation: Part | None
     card: DataCard
     n_folds: int = 0
+    fitted: Any = {}
 
     @property
     def axis(self) -> int | None:
@@ -84,7 +148,7 @@ class Dataset(NamedTuple):
         if not self.n_folds:
             return self
         parts = {name: map_arrays(lambda array: array[place], part) for name, part in self.parts().items()}
-        return self._replace(**parts, n_folds=0)
+        return self._replace(**parts, n_folds=0, fitted=self.fitted[place])
 
     def parts(self) -> dict[str, Part]:
         """Returns the parts that there are, by name."""
@@ -131,11 +195,12 @@ def check(dataset: Dataset) -> None:
     _require_alike({name: part["inputs"] for name, part in dataset.parts().items()})
 
 
-def require_columns(dataset: Dataset, *names: str) -> None:
+def require_columns(part: Part, card: DataCard, *names: str) -> None:
     """Raises an error that names the column that an experiment needs and the data lacks.
 
     Args:
-        dataset: As collected.
+        part: As collected.
+        card: Names the data.
         *names: Columns of the inputs.
 
     Raises:
@@ -143,19 +208,16 @@ def require_columns(dataset: Dataset, *names: str) -> None:
 
     Example:
         >>> part = {"inputs": {"age": np.zeros(2)}, "targets": np.zeros(2)}
-        >>> require_columns(Dataset(part, part, None, DataCard(name="mine", source="memory")), "age", "height")
+        >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
         Traceback (most recent call last):
         ...
         ValueError: data must have the columns age, height; those of mine are age. Take other data, or name its columns so.
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
-    inputs = dataset.train["inputs"]
+    inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
     if not {*names} <= {*held}:
         named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
-        have = f"those of {dataset.card.name} are {named}" if held else f"{dataset.card.name} is no table"
+        have = f"those of {card.name} are {named}" if held else f"{card.name} is no table"
         raise ValueError(
             f"data must have the columns {', '.join(names)}; {have}. Take other data, or name its columns so."
         )

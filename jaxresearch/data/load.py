@@ -1,6 +1,5 @@
 """One door to all sources of data, and the step from what they hold to what a model takes."""
 
-import dataclasses
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ _TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
 def load(
-    source: str, *, target: str | None = None, cipher: Any = None, seed: int = 0, test_fraction: float = 0.2
+    source: str, *, target: str | None = None, cipher: Any = None, seed: int = 0, test_fraction: float = 0.2, task: str | None = None
 ) -> Dataset:
     """Returns the data of a source, checked.
 
@@ -68,61 +67,6 @@ def load(
     dataset = _read(source, target=target, cipher=cipher, seed=seed, test_fraction=test_fraction)
     check(dataset)
     return dataset
-
-
-def encode_dataset(dataset: Dataset) -> Dataset:
-    """Returns data as a model takes it: features ``(examples, ...)``, fitted on the training part alone.
-
-    ==============================  ===================================================================
-    inputs                          features
-    ==============================  ===================================================================
-    pixels, numbers of 8 bits       as they are; models scale them to 0 to 1 when they see them
-    a table                         imputed, standardised, one-hot: see `jaxresearch.data.encode`; float32
-    other numbers                   as they are, in float32
-    ==============================  ===================================================================
-
-    Args:
-        dataset: As loaded.
-
-    Returns:
-        The same data, with arrays as inputs.
-
-    Raises:
-        ValueError: If an input is not finite after it is encoded.
-
-    Example:
-        >>> images = {"inputs": np.full((2, 28, 28, 1), 255, np.uint8), "targets": np.array([0, 1], np.int32)}
-        >>> from jaxresearch.data import DataCard
-        >>> encode_dataset(Dataset(images, images, None, DataCard(name="a", source="b"))).train["inputs"].dtype
-        dtype('uint8')
-
-    References:
-        LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
-        https://doi.org/10.1007/3-540-49430-8_2
-    """
-    inputs = dataset.train["inputs"]
-    if isinstance(inputs, dict):
-        encoder = tables.fit_encoder(inputs)
-        names = tables.feature_names(encoder)
-        card = dataclasses.replace(dataset.card, feature_names=names, feature_shape=(len(names),))
-        encoded = _map_inputs(dataset, lambda columns: tables.encode(encoder, columns))._replace(card=card)
-        check(encoded)
-        return encoded
-    return _map_inputs(dataset, _floats)
-
-
-def _map_inputs(dataset: Dataset, fun: Callable[..., np.ndarray]) -> Dataset:
-    """Returns the dataset with a function applied to the inputs of each part."""
-
-    def of_part(part: Part) -> Part:
-        return {**part, "inputs": fun(part["inputs"])}
-
-    return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """Returns the values as float32; pixels as they are."""
-    return values if values.dtype == np.uint8 else values.astype(np.float32)
 
 
 def _read(source: str, *, target: str | None, cipher: Any, seed: int, test_fraction: float) -> Dataset:

@@ -1,38 +1,47 @@
 """Parts and folds of data: disjoint, complete, stratified, and the same for the same seed."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from jaxresearch.data.dataset import Dataset
+from jaxresearch.data.dataset import DataCard, Dataset, Split
 from jaxresearch.data.parts import Part, Streams, map_arrays, n_examples
 
 
-def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> tuple[Part, Part]:
-    """Returns the data in two parts: the rest, and a share drawn at random.
+By = Literal["class", "random", "group", "time", "stretch"]
 
-    Stratified, each class has its share to within one example (largest remainders), so that the sizes are exact. A class
-    with a single example stays in the rest.
+
+def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int = 0) -> tuple[Part, Part]:
+    """Returns the data in two parts: the rest, and a share that is held out.
+
+    By class, each class has its share to within one example (largest remainders), so that the sizes are exact; a class with a
+    single example stays in the rest. By group, whole groups are drawn until the share is as near to the fraction as they
+    allow. By time or stretch, the last examples are held out, and ``gap`` examples before them are in neither part.
 
     Args:
-        part: Inputs (an array, or a dict of columns) and targets.
-        fraction: Share of the second part, above 0 and below 1; it holds at least one example.
+        part: Inputs (an array, or a dict of columns) and targets; ``groups`` where the rule is by group or time.
+        fraction: Of the examples, above 0 and below 1; the share holds at least one.
         seed: Of the draw.
-        stratify: Whether to draw from each class on its own; only for classes, integers ``(n,)``;
-            values and sequences of tokens ``(n, length)`` are drawn from as a whole.
+        by: The rule, as in `jaxresearch.data.Split`. Classes are integers ``(n,)``; values and sequences of tokens
+            ``(n, length)`` are drawn from as a whole.
+        gap: Examples between the parts, where the data are in order.
 
     Returns:
         The rest and the share, each in the order of the data.
 
     Raises:
-        ValueError: If the fraction is out of range, there are fewer than two examples, or several streams of them.
+        ValueError: If the fraction is out of range, there are fewer than two examples or groups, or several streams of them.
 
     Example:
         >>> part = {"inputs": np.arange(10), "targets": np.array([0] * 8 + [1] * 2)}
         >>> rest, share = split(part, fraction=0.5, seed=0)
         >>> np.bincount(rest["targets"]).tolist(), np.bincount(share["targets"]).tolist()
         ([4, 1], [4, 1])
+        >>> rest, share = split(part | {"groups": np.arange(10) // 3}, fraction=0.3, seed=0, by="group")
+        >>> sorted({*rest["groups"].tolist()} & {*share["groups"].tolist()}), len(share["groups"])
+        ([], 3)
 
     References:
         Kohavi (1995), A study of cross-validation and bootstrap for accuracy estimation and model selection, IJCAI.
@@ -42,27 +51,75 @@ def split(part: Part, *, fraction: float, seed: int, stratify: bool = True) -> t
         raise ValueError(
             f"data of several streams cannot be split, got {', '.join(part)}. Declare the other parts in collect."
         )
-    n_all, targets = n_examples(part), part.get("targets")
+    n_all = n_examples(part)
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction must be between 0 and 1; got {fraction}. Pass 0.2 for a fifth.")
+        raise ValueError(f"fraction must be between 0 and 1, got {fraction}. Pass 0.2 for a fifth.")
     if n_all < 2:
-        raise ValueError(f"data must hold two examples or more to be split; got {n_all}. Give it more data.")
-    generator = np.random.default_rng(seed)
+        raise ValueError(f"data must hold two examples or more to be split, got {n_all}. Give it more data.")
     n_share = min(max(1, round(fraction * n_all)), n_all - 1)
+    if by in ("time", "stretch"):
+        return _last(part, n_share, gap)
+    in_share = np.zeros(n_all, bool)
+    generator = np.random.default_rng(seed)
+    if by == "group":
+        in_share[_whole_groups(part, n_share, generator)] = True
+    else:
+        in_share[_drawn(part, n_share, fraction, generator, stratify=by == "class")] = True
+    return take(part, ~in_share), take(part, in_share)
+
+
+def _drawn(
+    part: Part, n_share: int, fraction: float, generator: np.random.Generator, *, stratify: bool
+) -> np.ndarray:
+    """Returns indices of examples drawn at random, class by class where there are any."""
+    n_all, targets = n_examples(part), part.get("targets")
     groups = [] if targets is None else shuffled(targets, generator, stratify=stratify)
     if sum(len(group) - 1 for group in groups) < n_share:  # no targets, or classes of hardly more than one example
         groups = [generator.permutation(n_all)]
     sizes = _shares(groups, n_share, fraction)
-    in_share = np.zeros(n_all, bool)
-    in_share[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
-    return take(part, ~in_share), take(part, in_share)
+    return np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])
+
+
+def _whole_groups(part: Part, n_share: int, generator: np.random.Generator) -> np.ndarray:
+    """Returns which examples are in groups that are drawn whole, as many as come nearest to the share."""
+    groups, sizes = np.unique(_groups_of(part), return_counts=True)
+    if len(groups) < 2:
+        raise ValueError("data must hold two groups or more to be split by group, got 1. Name another column of groups.")
+    order = generator.permutation(len(groups))
+    total = np.cumsum(sizes[order])[:-1]  # one group stays in the rest
+    n_groups = int(np.argmin(np.abs(total - n_share))) + 1
+    return np.isin(part["groups"], groups[order[:n_groups]])
+
+
+def _last(part: Part, n_share: int, gap: int) -> tuple[Part, Part]:
+    """Returns the data before and after a border; examples of one group, such as a time, are on the same side of it."""
+    n_all = n_examples(part)
+    border = n_all - n_share
+    if "groups" in part:
+        starts = np.flatnonzero(np.diff(part["groups"])) + 1
+        if not len(starts):
+            raise ValueError("data must hold two times or more to be split by time, got 1. Name another column of times.")
+        border = int(starts[np.argmin(np.abs(starts - border))])
+    if border - gap < 1:
+        raise ValueError(
+            f"data must hold more examples than the {n_share} held out and the {gap} between the parts, got {n_all}. Hold out "
+            "fewer."
+        )
+    return take(part, slice(0, border - gap)), take(part, slice(border, n_all))
+
+
+def _groups_of(part: Part) -> np.ndarray:
+    """Returns the group of each example."""
+    if "groups" not in part:
+        raise ValueError("data must have groups to be divided by group, got none. Name their column with --group COLUMN.")
+    return part["groups"]
 
 
 def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:
     """Returns the data as one may see it while settings are chosen: the validation part stands where the test part stood.
 
     Args:
-        dataset: Preprocessed data. Its test part is left out of what is returned.
+        dataset: As collected: what is fitted to a training part is fitted after this. Its test part is left out of what is returned.
         fraction: Share of the training part to validate on, where the data has no validation part of its own.
         seed: Of that split.
 
@@ -85,7 +142,7 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
     """
     if dataset.validation is not None:
         return dataset._replace(test=dataset.validation, validation=None)
-    train, validation = split(dataset.train, fraction=fraction, seed=seed)
+    train, validation = _carved(dataset, fraction, seed)
     return dataset._replace(train=train, test=validation)
 
 
@@ -93,7 +150,8 @@ def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Data
     """Returns the data with a validation part carved from its training part, to look at while training.
 
     Args:
-        dataset: Its own validation part, if any, is left out. Of folds, each training part is divided on its own.
+        dataset: As collected; its own validation part, if any, is left out. Of folds, each training part is divided on its
+            own.
         fraction: Of the training part, above 0 and below 1.
         seed: Of the draw; another one than `development` uses.
 
@@ -117,8 +175,35 @@ def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Data
             with_validation(dataset.of_run(place), fraction=fraction, seed=seed) for place in range(dataset.n_folds)
         ]
         return stacked(carved)
-    train, validation = split(dataset.train, fraction=fraction, seed=seed)
+    train, validation = _carved(dataset, fraction, seed)
     return dataset._replace(train=train, validation=validation)
+
+
+def _carved(dataset: Dataset, fraction: float, seed: int) -> tuple[Part, Part]:
+    """Returns the training part without a share of it, and the share, by the rule that divided the data."""
+    card = dataset.card
+    return split(dataset.train, fraction=fraction, seed=seed, by=card.split.by, gap=card.gap)
+
+
+def in_sample(dataset: Dataset) -> Dataset:
+    """Returns the data with all examples in the training part, and the same ones as the test part: a description, no forecast.
+
+    Args:
+        dataset: As collected.
+
+    Returns:
+        The parts, one after another, and a card that declares it.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> train, test = ({"inputs": np.zeros(n), "targets": np.zeros(n)} for n in (4, 1))
+        >>> whole = in_sample(Dataset(train, test, None, DataCard(name="a", source="b")))
+        >>> len(whole.test["targets"]), whole.card.in_sample
+        (5, True)
+    """
+    whole = _joined(_distinct(list(dataset.parts().values())))
+    card = dataclasses.replace(dataset.card, in_sample=True, split=Split(fraction=None))
+    return dataset._replace(train=whole, test=whole, validation=None, card=card)
 
 
 def take(part: Part, index: np.ndarray | slice) -> Part:
@@ -166,11 +251,11 @@ def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: b
     return [generator.permutation(group) for group in groups]
 
 
-def _groups(part: Part, generator: np.random.Generator) -> list[np.ndarray]:
+def _groups(part: Part, generator: np.random.Generator, *, stratify: bool = True) -> list[np.ndarray]:
     """Returns the places of each class in a random order; of data without targets, all in one."""
     if "targets" not in part:
         return [generator.permutation(n_examples(part))]
-    return shuffled(np.asarray(part["targets"]), generator)
+    return shuffled(np.asarray(part["targets"]), generator, stratify=stratify)
 
 
 def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int]:
@@ -184,15 +269,14 @@ def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int
     return sizes.tolist()
 
 
-_LEARNT = ("vocabulary", "class_names", "feature_names")  # entries of a card that may come from a training part
-
-
 def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
     """Returns the data with one of its folds as the test part, and all others as the training part.
 
-    All parts that there are are put together and dealt out to the folds at random, class by class, so that folds and their
-    classes differ in size by one example at most. The order of the examples is kept. Parts that hold the same examples, all
-    of them in the same order, count once: else an example would be trained on and tested.
+    All parts that there are are put together and dealt out to the folds by the rule that divided the data: at random, class by
+    class, so that folds and their classes differ in size by one example at most; whole groups, the largest first; or stretches
+    in the order of the data, with the examples left out that share content with the test part. The order of the examples is
+    kept. Parts that hold the same examples, all of them in the same order, count once: else an example would be trained on
+    and tested.
 
     Args:
         dataset: As collected: what is fitted to a training part is fitted after this.
@@ -204,8 +288,8 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         The same examples, in two parts.
 
     Raises:
-        ValueError: If there are fewer than two folds or fewer examples than folds, no such fold, or the examples overlap,
-            as windows of one text do.
+        ValueError: If there are fewer than two folds or fewer examples (or groups) than folds, no such fold, or the data are
+            divided by time.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -219,28 +303,58 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
         https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
     """
-    if dataset.card.overlaps:
-        raise ValueError(
-            f"folds must be of examples that stand on their own; those of {dataset.card.name} are windows of one text, which "
-            "may overlap. Leave the folds out."
-        )
     whole = _joined(_distinct(list(dataset.parts().values())))
     n_all = n_examples(whole)
     if not 2 <= n_folds <= n_all:
         raise ValueError(f"folds must be from 2 to the {n_all} examples; got {n_folds}. Ask for 10.")
     if not 0 <= place < n_folds:
         raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
-    dealt = np.concatenate(_groups(whole, np.random.default_rng(seed)))
-    is_test = np.zeros(n_all, bool)
-    is_test[dealt[place::n_folds]] = True
-    return dataset._replace(train=take(whole, ~is_test), test=take(whole, is_test), validation=None)
+    is_test = _dealt(whole, dataset.card, n_folds, seed) == place
+    is_near = _within(is_test, dataset.card.gap)
+    return dataset._replace(train=take(whole, ~is_near), test=take(whole, is_test), validation=None)
+
+
+def _dealt(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray:
+    """Returns the fold of each example."""
+    generator, n_all, by = np.random.default_rng(seed), n_examples(whole), card.split.by
+    fold_of = np.zeros(n_all, int)
+    if by == "time":
+        raise ValueError(
+            f"data of {card.name} are divided by time, got folds: all but the last would train on what comes later. Leave the "
+            "folds out."
+        )
+    if by == "stretch" or card.gap:
+        return np.arange(n_all) * n_folds // n_all
+    if by == "group":
+        groups, group_of, sizes = np.unique(_groups_of(whole), return_inverse=True, return_counts=True)
+        if len(groups) < n_folds:
+            raise ValueError(f"folds must be at most the {len(groups)} groups, got {n_folds}. Ask for fewer.")
+        order, totals = generator.permutation(len(groups)), np.zeros(n_folds, int)
+        for group in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the smallest fold
+            smallest = int(np.argmin(totals))
+            fold_of[group_of == group], totals[smallest] = smallest, totals[smallest] + sizes[group]
+        return fold_of
+    dealt = np.concatenate(_groups(whole, generator, stratify=by == "class"))
+    fold_of[dealt] = np.arange(n_all) % n_folds
+    return fold_of
+
+
+def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
+    """Returns which examples are in a fold, or so near to it that they may share content with it."""
+    near = is_test.copy()
+    for distance in range(1, gap + 1):
+        near[distance:] |= is_test[:-distance]
+        near[:-distance] |= is_test[distance:]
+    return near
 
 
 def stacked(folded: Sequence[Dataset]) -> Dataset:
     """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
 
     Training parts are cut to the length of the shortest: by one example at most as `fold` gives them, by more where
-    preprocessing makes another number of rows of each. Shorter test parts are filled up with examples of weight 0.
+    preprocessing makes another number of rows of each. Shorter test parts are filled up with examples of weight 0. Where folds
+    differ in the width of an example, narrower ones are filled up with zeros; each keeps what is fitted to it, and the card
+    has the names of the widest.
 
     Args:
         folded: Preprocessed data of each fold.
@@ -249,8 +363,7 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
         Data of ``n_folds``.
 
     Raises:
-        ValueError: If the folds differ in the shape of an example, or in the vocabulary, classes or features that their
-            cards name: then one number means something else in each.
+        ValueError: If the folds differ in their classes, or in the number of axes of an example.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -263,30 +376,45 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
     References:
         Stone (1974), as for `fold`.
     """
-    shapes = {str(map_arrays(lambda leaf: np.shape(leaf)[1:], one.train)) for one in folded}
-    if len(shapes) > 1:
-        raise ValueError(
-            "folds must agree in the shape of an example once they are preprocessed; they do not: a category of the data may "
-            "be missing from a training part. Ask for fewer folds, or drop rare categories."
-        )
-    for name in _LEARNT:
-        named = [getattr(one.card, name) for one in folded]
-        other = next((place for place, names in enumerate(named) if names != named[0]), None)
-        if other is not None:
-            raise ValueError(
-                f"folds must agree in {name} once they are preprocessed; got another in fold {other} than in fold 0, learnt "
-                "from its own training part. Run seeds instead."
-            )
+    folded, fitted = _alike(folded), tuple(one.fitted for one in folded)
     n_train = min(n_examples(one.train) for one in folded)
     n_test = max(n_examples(one.test) for one in folded)
     train = [take(one.train, np.arange(n_train)) for one in folded]
     test = _filled([one.test for one in folded], n_test)
-    made = folded[0]._replace(train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded))
+    made = folded[0]._replace(train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded), fitted=fitted)
     looked = [one.validation for one in folded if one.validation is not None]
     if len(looked) < len(folded):
         return made
     n_looked = max(map(n_examples, looked))
     return made._replace(validation=_stack(_filled(looked, n_looked)))
+
+
+def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
+    """Returns the folds with examples and names of one shape: the widest; what a fold lacks is 0, or has no name."""
+    cards = [one.card for one in folded]
+    if any(card.class_names != cards[0].class_names and not card.vocabulary for card in cards):
+        raise ValueError("folds must agree in their classes, got others in one fold. Declare all classes in collect.")
+    longest = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
+    inputs = [one.train.get("inputs") for one in folded]
+    if all(isinstance(values, np.ndarray) for values in inputs):
+        shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in inputs), strict=True))
+        folded = [_widened(one, shape) for one in folded]
+        longest["feature_shape"] = shape
+    return [one._replace(card=dataclasses.replace(one.card, **longest)) for one in folded]
+
+
+_NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card that a preprocessor may fill in
+
+
+def _widened(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
+    """Returns data whose inputs have this shape, filled up with zeros."""
+
+    def of_part(part: Part) -> Part:
+        values = part["inputs"]
+        width = [(0, 0), *((0, size - own) for size, own in zip(shape, values.shape[1:], strict=True))]
+        return part if values.shape[1:] == shape else {**part, "inputs": np.pad(values, width)}
+
+    return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
 
 
 def sample(part: Part, n: int, *, seed: int = 0) -> Part:

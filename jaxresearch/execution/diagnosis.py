@@ -13,9 +13,10 @@ from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.execution.execute import Start
+from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
-from jaxresearch.training import State, step_inputs
+from jaxresearch.training import EstimatorOf, State, step_inputs
 
 _GRADIENT = "gradient "  # begins the names of the metrics that carry the arrays of a gradient
 
@@ -107,39 +108,46 @@ def diagnose(
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> dataset.train["inputs"][7, 0] = np.nan
         >>> diagnose(house, house.hyperparameters, dataset, seeds=[0], run=0, step=0).leaf
         "batch['inputs']"
     """
     check(hyperparameters)
-    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
-    plan, keys = program.plan(hyperparameters), sweeps.keys(seeds)
+
+    def program_of(fitted: Any, estimator: EstimatorOf = gradients.plain) -> experiments.Program:
+        made = {"evaluate_every": evaluate_every, "estimator": estimator, "fitted": fitted}
+        return experiments.program(experiment, dataset, **made)
+
+    keys, fitted, axis = sweeps.keys(seeds), fitted_of(dataset), dataset.axis
+    plan = program_of({}).plan(hyperparameters)
     data = {name: devices.place(part, n_runs=len(seeds), axis=dataset.axis) for name, part in dataset.parts().items()}
-    first = start or Start(0, CompiledFunction(sweeps.sweep(program.init, (0, None)))(keys, hyperparameters))
+
+    def init(key, hyperparameters, fitted):
+        return program_of(fitted).init(key, hyperparameters)
+
+    first = start or Start(0, CompiledFunction(sweeps.sweep(init, (0, None, axis)))(keys, hyperparameters, fitted))
     if step < first.step:
         raise ValueError(f"step must not lie before the start, {first.step}, got {step}. Begin with an earlier state.")
 
     def swept(fun: Callable[..., Any], part: str, made: int, state: State) -> Any:
-        over_runs = CompiledFunction(sweeps.sweep(fun, (0, None, 0, dataset.axis, None)))
-        return over_runs(keys, hyperparameters, state, data[part], np.int32(made))
+        over_runs = CompiledFunction(sweeps.sweep(fun, (0, None, axis, 0, axis, None)))
+        return over_runs(keys, hyperparameters, fitted, state, data[part], np.int32(made))
 
     def advanced(state: State, made: int, until: int) -> State:
         while made < until:
             every = plan.evaluate_every
             end = until if every is None else min(until, (made // every + 1) * every)
             n_steps = end - made
-            state, _ = swept(functools.partial(_advance, program, n_steps), "train", made, state)
+            state, _ = swept(functools.partial(_advance, program_of, n_steps), "train", made, state)
             if every is not None and end % every == 0:
-                state, _ = swept(program.look, "validation", end, state)
+                state, _ = swept(functools.partial(_look, program_of), "validation", end, state)
             made = end
         return state
 
-    probing = experiments.program(experiment, dataset, evaluate_every=evaluate_every, estimator=_telling_gradient)
-
-    def probe(key, hyperparameters, state, train, made):
+    def probe(key, hyperparameters, fitted, state, train, made):
         batch, step_key = step_inputs(key, train, made, batch_size=plan.batch_size)
-        after, metrics = probing.algorithm(hyperparameters).step(state, batch, step_key)
+        after, metrics = program_of(fitted, _telling_gradient).algorithm(hyperparameters).step(state, batch, step_key)
         gradient = {name: value for name, value in metrics.items() if name.startswith(_GRADIENT)}
         metrics = {name: value for name, value in metrics.items() if name not in gradient}
         gradient = {name.removeprefix(_GRADIENT): value for name, value in gradient.items()}
@@ -167,9 +175,14 @@ def _on_host(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
-def _advance(program: experiments.Program, n_steps: int, key, hyperparameters, state, train, step) -> Any:
+def _advance(program_of: Any, n_steps: int, key, hyperparameters, fitted, state, train, step) -> Any:
     """Returns the state so many steps later, and their metrics."""
-    return program.advance(key, hyperparameters, state, train, step, n_steps)
+    return program_of(fitted).advance(key, hyperparameters, state, train, step, n_steps)
+
+
+def _look(program_of: Any, key, hyperparameters, fitted, state, validation, step) -> Any:
+    """Returns the state after a look at the validation data, and its metrics."""
+    return program_of(fitted).look(key, hyperparameters, state, validation, step)
 
 
 def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:

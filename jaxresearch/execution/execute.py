@@ -273,16 +273,16 @@ class _Chunk(NamedTuple):
 def _chunks(runs: Runs, stages: Stages, start: Start) -> Iterator[_Chunk]:
     """Gives the chunks of runs side by side, one after another; each reuses the memory of the state before."""
     plan, dataset = runs.program.plan(runs.hyperparameters), runs.dataset
-    train = placed(runs, dataset.train)
+    train, given = placed(runs, dataset.train), (runs.keys, runs.hyperparameters, runs.fitted)
     validation = placed(runs, dataset.validation) if plan.evaluate_every else None
     can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
     step, state = start.step, start.state
     for end in (end for end in runs.ends if end > start.step):
         advance = stages.advances(end - step)
-        state, metrics = advance(runs.keys, runs.hyperparameters, state, train, np.int32(step))
+        state, metrics = advance(*given, state, train, np.int32(step))
         step, seen, is_done = end, {}, False
         if plan.evaluate_every and (step % plan.evaluate_every == 0 or step == plan.n_steps):
-            state, seen, done = stages.look(runs.keys, runs.hyperparameters, state, validation, np.int32(step))
+            state, seen, done = stages.look(*given, state, validation, np.int32(step))
             is_done = can_end and bool(np.asarray(done).all())
         yield _Chunk(step, state, metrics, seen, is_done)
         if is_done:
@@ -295,7 +295,7 @@ def _carry_out(
     """Returns the outcome of runs side by side."""
     stages, plan, n_runs = Stages(runs), runs.program.plan(runs.hyperparameters), len(runs.keys)
     per_epoch = runs.dataset.n_train // plan.batch_size if plan.batch_size else 0
-    fresh = jax.block_until_ready(stages.init(runs.keys, runs.hyperparameters))
+    fresh = jax.block_until_ready(stages.init(runs.keys, runs.hyperparameters, runs.fitted))
     first = start or Start(0, fresh)
     _require_end_of_chunk(first, runs.ends)
     state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
@@ -323,7 +323,7 @@ def _carry_out(
     for last in waiting:
         watch(last)
     if runs.algorithm.outcome is not Algorithm._field_defaults["outcome"]:
-        state = stages.outcome(runs.hyperparameters, state)
+        state = stages.outcome(runs.hyperparameters, runs.fitted, state)
     jax.block_until_ready(state)
     trained = training_seconds()
     keeping.end(step, state)
@@ -336,7 +336,8 @@ def _carry_out(
 def _evaluated(runs: Runs, stages: Stages, state: State) -> tuple[dict[str, np.ndarray], float]:
     """Returns the metrics of the test part, and the seconds it took without compiling."""
     began, compiled = time.perf_counter(), stages.seconds
-    metrics = stages.evaluate(runs.keys, runs.hyperparameters, state, placed(runs, runs.dataset.test))
+    given = (runs.keys, runs.hyperparameters, runs.fitted)
+    metrics = stages.evaluate(*given, state, placed(runs, runs.dataset.test))
     metrics = jax.tree.map(np.asarray, metrics)
     return metrics, time.perf_counter() - began - (stages.seconds - compiled)
 

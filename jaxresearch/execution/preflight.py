@@ -47,14 +47,15 @@ def preflight(
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
         >>> collected = house.collect(house.source)
-        >>> preflight(house, house.hyperparameters, house.preprocess(collected), seeds=[0], collected=collected)
+        >>> preflight(house, house.hyperparameters, house.prepare(collected), seeds=[0], collected=collected)
     """
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
-    program, plan, of_run = runs.program, runs.program.plan(hyperparameters), dataset.of_run(0)
+    plan, of_run = runs.program.plan(hyperparameters), dataset.of_run(0)
     key, parts = jax.random.key(0), jax.tree.map(jax.typeof, of_run.parts())
 
-    def whole(hyperparameters, parts):
+    def whole(hyperparameters, fitted, parts):
+        program = runs.program_of(fitted)
         algorithm, train = program.algorithm(hyperparameters), parts["train"]
         state = program.init(key, hyperparameters)
         if not jax.tree.leaves(state):
@@ -72,7 +73,11 @@ def preflight(
             raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
         return metrics
 
-    _require_claimed(experiment, jax.eval_shape(whole, hyperparameters, parts))
+    fitted = data.numbers(of_run.fitted)
+    traced, metrics = jax.make_jaxpr(whole, return_shape=True)(hyperparameters, fitted, parts)
+    _require_claimed(experiment, metrics)
+    if experiment.preprocess.has_units and "targets" in fitted:
+        _require_units(traced.jaxpr, (hyperparameters, fitted, parts))
     if experiment.report is not None and collected is not None:
         init = jax.jit(jax.vmap(program.init, (0, None)))
         state = init(sweeps.keys(seeds), hyperparameters)
@@ -91,6 +96,19 @@ def _require_same_state(before: Any, after: Any, name: str) -> None:
                 f"{name} must return a state shaped as init's; state{jax.tree_util.keystr(path)} changed from "
                 f"{old.dtype}{list(old.shape)} to {new.dtype}{list(new.shape)}. Keep its shape and type."
             )
+
+
+def _require_units(traced: Any, arguments: tuple[Any, Any, Any]) -> None:
+    """Raises where a run does not read how its targets were standardised: its metrics would be in other units."""
+    used = {id(variable) for equation in traced.eqns for variable in equation.invars}
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(arguments)]
+    names = [jax.tree_util.keystr(path) for path in paths]
+    of_targets = [v for name, v in zip(names, traced.invars, strict=True) if name.startswith("[1]['targets']")]
+    if not any(id(variable) in used for variable in of_targets):
+        raise ValueError(
+            "metrics must be in the target's own units, got those of standardised targets. Pass invert to the algorithm, as in "
+            "training.supervised(..., invert=functools.partial(data.standard.invert, fitted))."
+        )
 
 
 def _require_scalars(metrics: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxresearch import data
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
+from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 
@@ -75,7 +76,7 @@ def digests(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> first, again = (digests(house, [house.hyperparameters], dataset, seeds=[0]) for _ in range(2))
         >>> first == again != digests(house, [house.hyperparameters], dataset, seeds=[1])
         True
@@ -84,22 +85,23 @@ def digests(
         Mokhov, Mitchell and Peyton Jones (2018), Build systems a la carte, ICFP, section 4.2.2 (verifying traces).
         https://doi.org/10.1145/3236774
     """
-    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     key, of_run = jax.random.key(0), dataset.of_run(0)
     parts: dict[str, Any] = {"train": of_run.train, "test": of_run.test}
     if evaluate_every is not None:
         parts["validation"] = of_run.validation
 
-    def whole(key, hyperparameters, parts):
+    def whole(key, hyperparameters, fitted, parts):
+        program = experiments.program(experiment, dataset, evaluate_every=evaluate_every, fitted=fitted)
         state, _ = program.run(key, hyperparameters, parts["train"], parts.get("validation"))
         return program.evaluate(key, hyperparameters, state, parts["test"])
 
-    of_data = "".join(data.digest(getattr(dataset, name)) for name in parts)
-    types = jax.tree.map(jax.typeof, parts)
+    fitted = fitted_of(dataset)
+    of_data = "".join([*(data.digest(getattr(dataset, name)) for name in parts), data.digest(fitted)])
+    types, of_first = jax.tree.map(jax.typeof, parts), data.numbers(of_run.fitted)
     made: dict[int, str] = {}
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they are computed in
     for places in groups(settings):
-        lowered = jax.jit(whole).lower(key, settings[places[0]], types).as_text()
+        lowered = jax.jit(whole).lower(key, settings[places[0]], of_first, types).as_text()
         for place in places:
             numbers = np.array(jax.tree.leaves(settings[place]), exact).tolist()
             text = f"{lowered}{numbers}{list(seeds)}{of_data}"

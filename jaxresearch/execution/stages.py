@@ -1,14 +1,16 @@
 """Runs side by side as compiled functions, and the steps after which they are observed."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
-from jaxresearch import devices, sweeps
+from jaxresearch import data, devices, sweeps
 from jaxresearch import experiment as experiments
-from jaxresearch.data import Dataset
+from jaxresearch.data import Dataset, Fitted
 from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.experiment import Experiment, Program
 from jaxresearch.training import Algorithm
@@ -22,11 +24,13 @@ class Runs(NamedTuple):
     """Runs side by side, ready to be compiled: their program and what it is called with."""
 
     program: Program
+    program_of: Callable[[Fitted], Program]  # of traced numbers that were estimated on the training part
     algorithm: Algorithm  # of the first run: shows which of its functions are the plain ones
     hyperparameters: Any
     axis: int | None  # of the hyperparameters: 0 where each run has its own
     keys: Key[Array, " runs"]
     dataset: Dataset
+    fitted: Fitted  # of each fold, where there are any
     ends: tuple[int, ...]  # the steps after which they are observed
 
 
@@ -57,7 +61,7 @@ def runs_of(
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, 0)
         Traceback (most recent call last):
         ...
@@ -77,7 +81,32 @@ def runs_of(
         )
     plan = program.plan(hyperparameters)
     ends = chunk_ends(plan.n_steps, evaluate_every=plan.evaluate_every)
-    return Runs(program, algorithm, hyperparameters, axis, keys, dataset, ends)
+    program_of = functools.partial(_program_of, experiment, dataset, evaluate_every)
+    return Runs(program, program_of, algorithm, hyperparameters, axis, keys, dataset, fitted_of(dataset), ends)
+
+
+def fitted_of(dataset: Dataset) -> Fitted:
+    """Returns the numbers that were estimated on the training part; of folds, side by side.
+
+    Args:
+        dataset: Prepared data.
+
+    Returns:
+        Arrays in nested dicts; of folds, with a leading axis of them, narrower ones filled up with zeros.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> fitted_of(Dataset({}, {}, None, DataCard(name="a", source="b"), 2, ({"mean": 1.0}, {"mean": 2.0})))
+        {'mean': array([1., 2.])}
+    """
+    if not dataset.n_folds:
+        return data.numbers(dataset.fitted)
+    return data.map_arrays(lambda *arrays: np.stack(arrays), *data.padded([*map(data.numbers, dataset.fitted)]))
+
+
+def _program_of(experiment: Experiment, dataset: Dataset, evaluate_every: int | None, fitted: Fitted) -> Program:
+    """Returns the program of an experiment with these numbers."""
+    return experiments.program(experiment, dataset, evaluate_every=evaluate_every, fitted=fitted)
 
 
 def placed(runs: Runs, part: Any) -> Any:
@@ -93,7 +122,7 @@ def placed(runs: Runs, part: Any) -> Any:
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> runs = runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, None)
         >>> placed(runs, dataset.test)["targets"].shape
         (2930, 1)
@@ -121,33 +150,42 @@ class Stages:
     """The compiled functions of runs side by side; each is compiled when it is first called."""
 
     def __init__(self, runs: Runs):
-        program, axis, of_data = runs.program, runs.axis, runs.dataset.axis
+        axis, of_data = runs.axis, runs.dataset.axis
         self._runs, self.advances = runs, functools.cache(self._advance_by)
-        self.init = CompiledFunction(sweeps.sweep(program.init, (0, axis)))
-        self.look = CompiledFunction(sweeps.sweep(self._look, (0, axis, 0, of_data, None)), donate_argnums=(2,))
-        self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, 0)), donate_argnums=(1,))
-        self.evaluate = CompiledFunction(sweeps.sweep(program.evaluate, (0, axis, 0, of_data)))
+        self.init = CompiledFunction(sweeps.sweep(self._init, (0, axis, of_data)))
+        self.look = CompiledFunction(sweeps.sweep(self._look, (0, axis, of_data, 0, of_data, None)), donate_argnums=(3,))
+        self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
+        self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_data)))
         self._compiled: list[CompiledFunction] = [self.init, self.look, self.outcome, self.evaluate]
 
     def _advance_by(self, n_steps: int) -> CompiledFunction:
         """Returns the program of so many steps."""
 
-        def chunk(key, hyperparameters, state, data, step):
-            return self._runs.program.advance(key, hyperparameters, state, data, step, n_steps)
+        def chunk(key, hyperparameters, fitted, state, data, step):
+            return self._runs.program_of(fitted).advance(key, hyperparameters, state, data, step, n_steps)
 
-        axes = (0, self._runs.axis, 0, self._runs.dataset.axis, None)
-        compiled = CompiledFunction(sweeps.sweep(chunk, axes), donate_argnums=(2,))
+        axes = (0, self._runs.axis, self._runs.dataset.axis, 0, self._runs.dataset.axis, None)
+        compiled = CompiledFunction(sweeps.sweep(chunk, axes), donate_argnums=(3,))
         self._compiled.append(compiled)
         return compiled
 
-    def _look(self, key, hyperparameters, state, validation, step):
-        """Returns the state, its validation metrics and whether the run is done."""
-        state, metrics = self._runs.program.look(key, hyperparameters, state, validation, step)
-        return state, metrics, self._runs.program.algorithm(hyperparameters).done(state)
+    def _init(self, key, hyperparameters, fitted):
+        """Returns the state before the first step."""
+        return self._runs.program_of(fitted).init(key, hyperparameters)
 
-    def _outcome(self, hyperparameters, state):
+    def _look(self, key, hyperparameters, fitted, state, validation, step):
+        """Returns the state, its validation metrics and whether the run is done."""
+        program = self._runs.program_of(fitted)
+        state, metrics = program.look(key, hyperparameters, state, validation, step)
+        return state, metrics, program.algorithm(hyperparameters).done(state)
+
+    def _outcome(self, hyperparameters, fitted, state):
         """Returns the outcome of a run."""
-        return self._runs.program.algorithm(hyperparameters).outcome(state)
+        return self._runs.program_of(fitted).algorithm(hyperparameters).outcome(state)
+
+    def _evaluate(self, key, hyperparameters, fitted, state, data):
+        """Returns the metrics of an outcome."""
+        return self._runs.program_of(fitted).evaluate(key, hyperparameters, state, data)
 
     @property
     def seconds(self) -> float:

@@ -9,8 +9,9 @@ from jaxtyping import Array
 
 from jaxresearch import devices, hypergradients, sweeps
 from jaxresearch import experiment as experiments
-from jaxresearch.data import Dataset
+from jaxresearch.data import Dataset, Fitted
 from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.training import State
@@ -34,7 +35,7 @@ def blank_state(
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> blank_state(house, house.hyperparameters, dataset, n_runs=3).params["Dense_0"]["kernel"].shape
         (3, 1, 1)
     """
@@ -56,7 +57,7 @@ def predict(
         batch_size: Examples at a time.
 
     Returns:
-        ``(seeds, examples, outputs)``, in the unit of the model's outputs: logits, where there are classes.
+        ``(seeds, examples, outputs)``: values in the target's own units, or logits, where there are classes.
 
     Raises:
         ValueError: If the algorithm does not predict.
@@ -64,26 +65,30 @@ def predict(
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> import jax, numpy as np
         >>> state = jax.tree.map(lambda leaf: np.zeros(leaf.shape), blank_state(house, house.hyperparameters, dataset, n_runs=2))
         >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
         True
     """
-    predict_ = experiments.program(experiment, dataset).algorithm(hyperparameters).predict
-    if predict_ is None:
-        raise ValueError("algorithm must have predict to be asked for outputs; it has none. Give it one.")
 
     @jax.jit
-    def of_seed(state: State, inputs: Any) -> Array:
+    def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
+        predict_ = experiments.program(experiment, dataset, fitted=fitted).algorithm(hyperparameters).predict
+        if predict_ is None:
+            raise ValueError("algorithm must have predict to be asked for outputs; it has none. Give it one.")
+
         def of_example(inputs: Any) -> Array:
             return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
 
         return jax.lax.map(of_example, inputs, batch_size=batch_size)
 
-    n_runs = len(jax.tree.leaves(state)[0])
-    states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(n_runs)]
-    return np.stack([of_seed(one, dataset.of_run(i).test["inputs"]) for i, one in enumerate(states)])
+    def of_run(place: int) -> np.ndarray:
+        one, of_state = dataset.of_run(place), jax.tree.map(lambda leaf: leaf[place], state)
+        fitted = jax.tree.map(lambda leaf: leaf[place], fitted_of(dataset)) if dataset.n_folds else fitted_of(dataset)
+        return experiment.preprocess.invert(one.fitted, np.asarray(of_seed(fitted, of_state, one.test["inputs"])))
+
+    return np.stack([of_run(place) for place in range(len(jax.tree.leaves(state)[0]))])
 
 
 def differentiate(
@@ -117,7 +122,7 @@ def differentiate(
 
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> differentiate(house, house.hyperparameters, dataset, seeds=[0], metric="r2").learning_rate.shape
         (1,)
 
@@ -127,6 +132,8 @@ def differentiate(
     if not len(seeds):
         raise ValueError("seeds must hold at least one number, got none. Pass range(3).")
     check(hyperparameters)
+    if not isinstance(dataset.train.get("inputs"), np.ndarray | dict | jax.Array | None):
+        raise ValueError("data must be in memory to be differentiated through, got rows on disk. Leave out --stream.")
     program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     plan = program.plan(hyperparameters)
     unroll = hypergradients.unroll_of(program, metric=metric, look_every=plan.evaluate_every)

@@ -48,7 +48,7 @@ def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Un
     Example:
         >>> from jaxresearch import experiment, hypergradients, loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> unrolled = unroll_of(experiment.program(house, dataset), metric="r2")
         >>> hypergradient = hypergradients.forward(unrolled, n_steps=100)  # compile it with jax.jit, vmap it over seeds
 

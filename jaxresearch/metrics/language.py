@@ -6,6 +6,7 @@ A target below 0 marks a token that is not scored: padding, or the prompt. Weigh
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
@@ -54,7 +55,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
     0 bytes (the end of a document) adds its bits and no byte; nan if no byte is scored.
 
     Args:
-        n_bytes: Number of bytes of text of each token, 0 or more.
+        n_bytes: Number of bytes of text of each token, 0 or more; may be traced, and is not checked then.
 
     Returns:
         A metric of logits ``(batch, length, classes)`` and integer targets ``(batch, length)``; its value is a scalar, at
@@ -73,12 +74,12 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
         Gao et al. (2020), The Pile: an 800GB dataset of diverse text for language modeling, section 3.1.
         https://arxiv.org/abs/2101.00027
     """
-    n_bytes = np.asarray(n_bytes)
+    n_bytes = n_bytes if isinstance(n_bytes, jax.Array) else np.asarray(n_bytes)
     if n_bytes.ndim != 1 or n_bytes.dtype.kind not in "iu":
         raise ValueError(
             f"n_bytes must be integers of shape (classes,); got {n_bytes.dtype} {n_bytes.shape}. Pass one per token id."
         )
-    if np.any(n_bytes < 0):
+    if isinstance(n_bytes, np.ndarray) and np.any(n_bytes < 0):
         raise ValueError(f"n_bytes must be 0 or more; got {n_bytes.min()}. Pass 0 for a token without text.")
 
     def summarise(logits, targets, weights=None):

@@ -69,7 +69,7 @@ def record(
         >>> import tempfile
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
-        >>> dataset = house.preprocess(house.collect(house.source))
+        >>> dataset = house.prepare(house.collect(house.source))
         >>> directory = Path(tempfile.mkdtemp()) / "run"
         >>> recorded = record(house, house.hyperparameters, dataset, seeds=range(3), directory=directory)
         >>> recorded.result["claim"]["verdict"], sorted(path.name for path in directory.glob("*.json*"))

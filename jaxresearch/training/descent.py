@@ -1,12 +1,13 @@
 """Gradient-based algorithms: from a model and a loss, or from a loss_fn."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxresearch import gradients
 from jaxresearch.data.parts import n_examples
@@ -15,6 +16,25 @@ from jaxresearch.losses import weighted_mean
 from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf
+
+
+_AUGMENT = 2**31 - 1  # folded into a step's key: what augments must not draw what dropout does
+
+
+def _as_they_are(values: Array) -> Array:
+    """Returns outputs or targets unchanged: they are in their own units."""
+    return values
+
+
+def _inverted(metric: Metric, invert: Callable[[Array], Array]) -> Metric:
+    """Returns the metric of outputs and targets in the target's own units."""
+    if invert is _as_they_are:
+        return metric
+
+    def summarise(outputs, targets, weights=None):
+        return metric.summarise(invert(outputs), invert(targets), weights)
+
+    return dataclasses.replace(metric, summarise=summarise)
 
 
 class TrainState(NamedTuple):
@@ -33,6 +53,8 @@ def supervised(
     metrics: dict[str, Metric],
     train_metrics: dict[str, Metric] | None = None,
     estimator: EstimatorOf = gradients.plain,
+    invert: Callable[[Array], Array] = _as_they_are,
+    augment: Callable[[Key[Array, ""], Batch], Batch] | None = None,
     evaluation_batch: int = 1000,
 ) -> Algorithm:
     """Returns the algorithm that minimises the mean loss of a model over the training data.
@@ -44,6 +66,8 @@ def supervised(
         metrics: What `Algorithm.evaluate` computes, by name.
         train_metrics: What each step reports of its batch besides the loss.
         estimator: Makes the gradient estimator from the loss_fn; `Plan.estimator` in an experiment.
+        invert: Returns outputs and targets in the target's own units, in which ``metrics`` are computed; the loss is not.
+        augment: ``(key, batch) -> batch`` of the same shapes, applied to what each step sees: `jaxresearch.augmentations`.
         evaluation_batch: Examples that are evaluated at a time, 1 or more; fewer where outputs are large.
 
     Returns:
@@ -65,9 +89,22 @@ def supervised(
         True
     """
     loss_fn = mean_loss(model, loss, metrics=train_metrics)
-    return gradient_based(
-        model, loss_fn, optimizer=optimizer, metrics=metrics, estimator=estimator, evaluation_batch=evaluation_batch
+    algorithm = gradient_based(
+        model,
+        loss_fn,
+        optimizer=optimizer,
+        metrics=metrics,
+        estimator=estimator,
+        invert=invert,
+        evaluation_batch=evaluation_batch,
     )
+    if augment is None:
+        return algorithm
+
+    def step(state, batch, key):
+        return algorithm.step(state, augment(jax.random.fold_in(key, _AUGMENT), batch), key)
+
+    return algorithm._replace(step=step)
 
 
 def gradient_based(
@@ -77,6 +114,7 @@ def gradient_based(
     optimizer: optax.GradientTransformation,
     metrics: dict[str, Metric],
     estimator: EstimatorOf = gradients.plain,
+    invert: Callable[[Array], Array] = _as_they_are,
     evaluation_batch: int = 1000,
 ) -> Algorithm:
     r"""Returns the algorithm that follows the gradient of a loss_fn, and evaluates what the model then gives.
@@ -89,6 +127,7 @@ def gradient_based(
         optimizer: As in `supervised`.
         metrics: As in `supervised`.
         estimator: As in `supervised`.
+        invert: As in `supervised`.
         evaluation_batch: As in `supervised`.
 
     Returns:
@@ -133,7 +172,8 @@ def gradient_based(
 
     def evaluate(state, data, key):
         del key  # nothing is drawn
-        return _in_batches(lambda inputs: predict(state, inputs), data, metrics=metrics, batch_size=evaluation_batch)
+        of_own = {name: _inverted(metric, invert) for name, metric in metrics.items()}
+        return _in_batches(lambda inputs: predict(state, inputs), data, metrics=of_own, batch_size=evaluation_batch)
 
     return Algorithm(init, step, evaluate, predict)
 
@@ -219,7 +259,7 @@ def _in_batches(
         position = start + jnp.arange(batch_size)
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data)
         weights = (position < n_all) * batch.get("weights", jnp.ones(batch_size))
-        outputs = predict(batch["inputs"])
+        outputs = batch["outputs"] if "outputs" in batch else predict(batch["inputs"])
         return {name: metric.summarise(outputs, batch["targets"], weights) for name, metric in metrics.items()}
 
     stacked = jax.lax.map(summaries, jnp.arange(0, n_all, batch_size))

@@ -24,7 +24,7 @@ def example(request):
     experiment = loading.load(str(HERE / f"{request.param}.py"))
     if experiment.source is None:
         return experiment, experiments.without_data(experiment)
-    return experiment, experiment.preprocess(experiment.collect(experiment.source))
+    return experiment, experiment.prepare(experiment.collect(experiment.source))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def dataset():
     """Returns some hundred definitions as ids of words."""
     whole = data.load("gene_ontology")
     cut = {name: data.sample(part, n) for (name, part), n in zip(whole.parts().items(), (600, 60), strict=True)}
-    return SORTING.preprocess(whole._replace(**cut))
+    return SORTING.prepare(whole._replace(**cut))
 
 
 def test_a_bag_of_words_ignores_stop_words_order_and_padding(dataset):
@@ -73,4 +73,4 @@ def test_step_sizes_are_those_that_the_help_states(dataset):
 
 def test_other_data_is_refused_by_the_column_it_lacks():
     with pytest.raises(ValueError, match="^data must have the columns definition; those of splice are sequence"):
-        SORTING.preprocess(data.load("splice"))
+        SORTING.prepare(data.load("splice"))

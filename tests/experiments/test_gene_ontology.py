@@ -28,7 +28,7 @@ def few():
 @pytest.fixture(scope="module")
 def dataset(few):
     pytest.importorskip("tokenizers")
-    return GPT.preprocess(few)
+    return GPT.prepare(few)
 
 
 def entries(part):
@@ -75,4 +75,4 @@ def test_ngrams_reach_the_bits_that_the_experiment_compares_with():
 
 def test_other_data_is_refused_by_the_column_it_lacks():
     with pytest.raises(ValueError, match="^data must have the columns definition, term; those of splice are sequence"):
-        GPT.preprocess(data.load("splice"))
+        GPT.prepare(data.load("splice"))

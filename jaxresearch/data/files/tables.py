@@ -8,33 +8,13 @@ import io
 import lzma
 import zlib
 from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 
-from jaxresearch.data.dataset import Columns, DataCard, Dataset
+from jaxresearch.data.dataset import Column, Columns, DataCard, Dataset, Split
 from jaxresearch.data.splits import split
 
 _MISSING = frozenset(("", "na", "nan", "n/a", "null", "none", "?"))
 _MOST_INTEGER_CLASSES = 20
-
-
-class NumericEncoder(NamedTuple):
-    """How one column of numbers becomes a feature: missing ones take the median, then all are standardised."""
-
-    median: float
-    mean: float
-    scale: float
-    has_missing: bool
-
-
-class CategoryEncoder(NamedTuple):
-    """How one column of words becomes features: one for each category of the training part."""
-
-    categories: tuple[str, ...]
-
-
-Encoder = dict[str, NumericEncoder | CategoryEncoder]
 
 
 def load_table(path: Path, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
@@ -82,7 +62,9 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
     targets, class_names = _targets(columns.pop(target), target, path)
     if not columns:
         raise ValueError(f"{path} must hold a column besides the target {target!r}; it does not. Add features.")
-    train, test = split({"inputs": columns, "targets": targets}, fraction=test_fraction, seed=seed)
+    schema = tuple(_schema(name, values) for name, values in columns.items())
+    inputs = {column.name: _values(column, columns[column.name]) for column in schema}
+    train, test = split({"inputs": inputs, "targets": targets}, fraction=test_fraction, seed=seed)
     card = DataCard(
         name=path.stem,
         source=str(path),
@@ -90,84 +72,29 @@ def load_table(path: Path, *, target: str | None, seed: int, test_fraction: floa
         class_names=class_names,
         feature_shape=(len(columns),),
         feature_names=tuple(columns),
+        columns=schema,
+        split=Split(fraction=test_fraction, seed=seed),
     )
     return Dataset(train, test, None, card)
 
 
-def fit_encoder(columns: Columns) -> Encoder:
-    """Returns how to turn columns into features, learnt from the training part alone.
-
-    Args:
-        columns: Numbers (nan where missing) or words ("" where missing), all of the training part.
-
-    Returns:
-        An encoder for each column.
-
-    Example:
-        >>> fit_encoder({"colour": np.array(["red", "", "blue"])})
-        {'colour': CategoryEncoder(categories=('blue', 'red'))}
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.10.2 (why on the training
-        part alone). https://hastie.su.domains/ElemStatLearn/
-    """
-    return {name: _fit_column(values) for name, values in columns.items()}
+def _schema(name: str, values: np.ndarray) -> Column:
+    """Returns the kind of a column."""
+    if values.dtype.kind == "f":
+        return Column(name=name, kind="number", has_missing=bool(np.isnan(values).any()))
+    levels = np.unique(values[values != ""])
+    missing = bool((values == "").any())
+    if len(levels) > len(values) // 2 and len(levels) > 20:
+        return Column(name=name, kind="text", has_missing=missing)
+    return Column(name=name, kind="category", levels=tuple(levels.tolist()), has_missing=missing)
 
 
-def encode(encoder: Encoder, columns: Columns) -> np.ndarray:
-    """Returns columns as features: numbers imputed by the median and standardised, words one-hot.
-
-    ============================  ==============================================================================
-    cell                          features
-    ============================  ==============================================================================
-    a missing number              the training part's median; with a further 0 or 1 where that part had missing ones
-    a column without variation    0
-    a missing or unknown word     0 for every category
-    ============================  ==============================================================================
-
-    Args:
-        encoder: From `fit_encoder`.
-        columns: The same columns, of any part.
-
-    Returns:
-        Features ``(examples, features)``, float32, in the order of `feature_names`.
-
-    Example:
-        >>> columns = {"age": np.array([1.0, 3.0, np.nan]), "colour": np.array(["red", "blue", ""])}
-        >>> encode(fit_encoder(columns), columns).tolist()
-        [[-1.2247..., 0.0, 0.0, 1.0], [1.2247..., 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 9.6 (missing values).
-        https://hastie.su.domains/ElemStatLearn/
-    """
-    features = [_encode_column(encoder[name], values) for name, values in columns.items()]
-    return np.concatenate(features, axis=1).astype(np.float32)
-
-
-def feature_names(encoder: Encoder) -> tuple[str, ...]:
-    """Returns the name of each feature that `encode` makes.
-
-    Args:
-        encoder: From `fit_encoder`.
-
-    Returns:
-        ``column``, ``column is missing`` or ``column=category``.
-
-    Example:
-        >>> feature_names({"colour": CategoryEncoder(("blue", "red"))})
-        ('colour=blue', 'colour=red')
-
-    References:
-        Wickham (2014), Tidy data, J. Stat. Softw. 59(10). https://doi.org/10.18637/jss.v059.i10
-    """
-    names = []
-    for column, fitted in encoder.items():
-        if isinstance(fitted, CategoryEncoder):
-            names.extend(f"{column}={category}" for category in fitted.categories)
-        else:
-            names.extend([column, f"{column} is missing"] if fitted.has_missing else [column])
-    return tuple(names)
+def _values(column: Column, values: np.ndarray) -> np.ndarray:
+    """Returns the cells of a column as its kind has them."""
+    if column.kind != "category":
+        return values
+    levels = np.array(column.levels)
+    return np.where(values == "", -1, np.searchsorted(levels, values)).astype(np.int32)
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
@@ -195,30 +122,6 @@ def unpacked(raw: bytes, path: Path) -> bytes:
         return unpack(raw) if unpack else raw
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"{path} must be a whole {path.suffix} file; it is not ({error}). Copy it again.") from error
-
-
-def _fit_column(values: np.ndarray) -> NumericEncoder | CategoryEncoder:
-    """Returns the encoder of one column."""
-    if values.dtype.kind != "f":
-        return CategoryEncoder(tuple(sorted({str(value) for value in values} - {""})))
-    known = values[~np.isnan(values)]
-    median = float(np.median(known)) if len(known) else 0.0
-    filled = np.where(np.isnan(values), median, values)
-    # Each value is brought near 1 first, so that squares of large ones do not overflow.
-    largest = float(np.abs(filled).max(initial=0.0)) or 1.0
-    scale = float(np.std(filled / largest)) * largest
-    mean = float(np.mean(filled / largest)) * largest
-    is_constant = scale <= 1e-12 * largest  # what rounding leaves of a column without variation
-    return NumericEncoder(median, mean, 1.0 if is_constant else scale, len(known) < len(values))
-
-
-def _encode_column(fitted: NumericEncoder | CategoryEncoder, values: np.ndarray) -> np.ndarray:
-    """Returns the features of one column."""
-    if isinstance(fitted, CategoryEncoder):
-        return (values[:, None] == np.array(fitted.categories, dtype=str)[None]).reshape(len(values), -1)
-    missing = np.isnan(values)
-    standard = (np.where(missing, fitted.median, values) - fitted.mean) / fitted.scale
-    return np.stack([standard, missing], axis=1) if fitted.has_missing else standard[:, None]
 
 
 def _read_csv(raw: bytes, path: Path) -> Columns:
@@ -290,6 +193,6 @@ def _targets(values: np.ndarray, name: str, path: Path) -> tuple[np.ndarray, tup
     distinct, classes = np.unique(values, return_inverse=True)
     whole = is_number and bool(np.all(distinct == np.round(distinct)))
     if is_number and not (whole and len(distinct) <= _MOST_INTEGER_CLASSES):
-        return values.astype(np.float32)[:, None], ()
+        return values[:, None], ()
     names = tuple(str(int(value)) if is_number else str(value) for value in distinct)
     return classes.astype(np.int32), names

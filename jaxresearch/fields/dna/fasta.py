@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxresearch.data.bundled import read_bundled
-from jaxresearch.data.dataset import DataCard, Dataset, check
+from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.tables import unpacked
+from jaxresearch.data.splits import split
 from jaxresearch.fields.dna.bases import AMBIGUOUS, bases, windows
 
+_TEST_FRACTION = 0.1
 _CHROMOSOME_3 = "human_chr3_42-44mb.fa.xz"
 _SHA256 = "6c92e7ff10456b4f390b4b6aec2ad5aff3d190f2707bf705871e887349969399"
 CHROMOSOME_3 = DataCard(
@@ -145,9 +147,12 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         raise ValueError(
             f"{source} must hold bases A, C, G or T; it holds ambiguous letters alone. Give it another file."
         )
-    train, test = ({"inputs": part, "targets": part} for part in np.split(cut, [len(cut) * 9 // 10]))
+    gap = (length - 1) // stride  # so many of the next windows share bases with one
+    whole = {"inputs": cut, "targets": cut}
+    train, test = split(whole, fraction=_TEST_FRACTION, seed=0, by="stretch", gap=gap)
     card = CHROMOSOME_3 if is_bundled else fasta_card(source)
-    made = Dataset(train, test, None, dataclasses.replace(card, overlaps=stride < length))
+    rule = Split(by="stretch", fraction=_TEST_FRACTION)
+    made = Dataset(train, test, None, dataclasses.replace(card, gap=gap, split=rule))
     check(made)
     return made
 

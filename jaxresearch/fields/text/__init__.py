@@ -11,6 +11,7 @@ from jaxresearch.fields.text.tokenisers import (
     fit_bpe_tokeniser,
     fit_character_tokeniser,
     n_bytes,
+    saved_tokeniser,
 )
 from jaxresearch.fields.text.vocabulary import Vocabulary, bag_of_words, encode, fit_vocabulary
 
@@ -40,6 +41,7 @@ __all__ = [
     "rouge_l_comparison",
     "rouge_l_scores",
     "rouge_n",
+    "saved_tokeniser",
     "stop_words",
     "without_stop_words",
     "words",

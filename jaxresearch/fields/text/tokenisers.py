@@ -24,12 +24,14 @@ class Tokeniser(NamedTuple):
         n_bytes: Number of UTF-8 bytes that each id stands for, int32; 0 for specials.
         encode: ``(text) -> ids``.
         decode: ``(ids) -> text``.
+        saved: A learned byte-pair encoding as text, for `saved_tokeniser`; empty for the others.
     """
 
     names: tuple[str, ...]
     n_bytes: Int[np.ndarray, " tokens"]
     encode: Callable[[str], np.ndarray]
     decode: Callable[[Any], str]
+    saved: str = ""
 
 
 def byte_tokeniser(*, specials: Sequence[str] = ()) -> Tokeniser:
@@ -142,6 +144,33 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
         vocab_size=n_learnt, min_frequency=2, initial_alphabet=alphabet, special_tokens=[], show_progress=False
     )
     model.train_from_iterator(texts, trainer, length=len(texts))
+    return saved_tokeniser(model.to_str(), specials=specials)
+
+
+def saved_tokeniser(saved: str, *, specials: Sequence[str] = ()) -> Tokeniser:
+    """Returns a byte-pair encoding that was learned and saved as text; nothing is learned.
+
+    Args:
+        saved: `Tokeniser.saved` of one that `fit_bpe_tokeniser` learned.
+        specials: As they were then.
+
+    Returns:
+        The same tokeniser.
+
+    Raises:
+        ValueError: If tokenizers is not installed, or the text holds no byte-pair encoding.
+
+    Example:
+        >>> learned = fit_bpe_tokeniser(["zinc ion binding"] * 2, n_tokens=260)
+        >>> saved_tokeniser(learned.saved).encode("zinc ion").tolist() == learned.encode("zinc ion").tolist()
+        True
+    """
+    try:
+        model = _tokenizers().Tokenizer.from_str(saved)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever the library raises for a text of another kind
+        raise ValueError(f"saved must be a byte-pair encoding as text, got {saved[:20]!r} ({error}). Learn it again.") from error
     byte_of = _byte_of_letter()
     spelt = sorted(model.get_vocab(), key=model.token_to_id)
 
@@ -149,7 +178,8 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
         utf8(text)
         return np.array(model.encode(text, add_special_tokens=False).ids, np.int32)
 
-    return _tokeniser([bytes(byte_of[letter] for letter in token) for token in spelt], encode, specials)
+    pieces = [bytes(byte_of[letter] for letter in token) for token in spelt]
+    return _tokeniser(pieces, encode, specials)._replace(saved=saved)
 
 
 def _tokeniser(pieces: list[bytes], encode: Callable[[str], np.ndarray], specials: Sequence[str]) -> Tokeniser:

@@ -1,0 +1,377 @@
+"""Preprocessing as three functions: fitted on training examples alone, applied to any part, inverted for what a model gives.
+
+Whatever is estimated from data (means, categories that occur, a vocabulary) is estimated by ``fit``, which never sees an
+example that is not trained on. Column types, levels and class names are the schema; they are on the card.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
+from jaxresearch.data.parts import Part, map_arrays
+from jaxresearch.data.rows import Rows
+
+_FLOAT32_DIGITS = 4096  # a mean of more standard deviations than this leaves float32 too few digits for differences
+_PIECE = 4096  # rows that are read at a time from a source that stays on disk
+
+
+def _nothing(train: Part, card: DataCard) -> Fitted:
+    """Returns nothing: there is nothing to estimate."""
+    del train, card
+    return {}
+
+
+def _unchanged(fitted: Fitted, part: Part, *, training: bool) -> Part:
+    """Returns the part as it is."""
+    del fitted, training
+    return part
+
+
+def _outputs(fitted: Fitted, outputs: Any) -> Any:
+    """Returns the outputs as they are."""
+    del fitted
+    return outputs
+
+
+def _card(fitted: Fitted, card: DataCard) -> DataCard:
+    """Returns the card as it is."""
+    del fitted
+    return card
+
+
+class Preprocessor(NamedTuple):
+    """What stands between the data as collected and the arrays that a model takes.
+
+    ============  ============================================  ==========================================================
+    function      signature                                     contract
+    ============  ============================================  ==========================================================
+    ``fit``       ``(train, card) -> fitted``                   sees training examples alone; nested dicts of NumPy arrays,
+                                                                of numbers or of words, so that it can be saved
+    ``apply``     ``(fitted, part, *, training) -> part``       row by row; also of parts without targets
+    ``invert``    ``(fitted, outputs) -> outputs``              in the target's own units; NumPy in, NumPy out, and traced
+                                                                arrays of a compiled evaluation as well
+    ``describe``  ``(fitted, card) -> card``                    names of features or tokens; shapes are filled in
+    ============  ============================================  ==========================================================
+
+    A field that is left out changes nothing.
+
+    Example:
+        >>> def fit(train, card):
+        ...     return {"largest": np.abs(train["inputs"]).max()}
+        >>> def apply(fitted, part, *, training):
+        ...     return {**part, "inputs": part["inputs"] / fitted["largest"]}
+        >>> train, test = ({"inputs": np.array([[2.0], [size]]), "targets": np.array([0, 1])} for size in (4.0, 8.0))
+        >>> made = prepare(Preprocessor(fit, apply), Dataset(train, test, None, DataCard(name="mine", source="memory")))
+        >>> made.train["inputs"].tolist(), made.test["inputs"].tolist()
+        ([[0.5], [1.0]], [[0.5], [2.0]])
+    """
+
+    fit: Callable[[Part, DataCard], Fitted] = _nothing
+    apply: Callable[..., Part] = _unchanged
+    invert: Callable[[Fitted, Any], Any] = _outputs
+    describe: Callable[[Fitted, DataCard], DataCard] = _card
+
+    @property
+    def has_units(self) -> bool:
+        """Whether outputs have to be inverted to be in the target's own units."""
+        return self.invert is not _outputs
+
+
+def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
+    """Returns data as a model takes it: fitted on the training part alone, applied to every part.
+
+    Args:
+        preprocessor: Of the experiment.
+        dataset: As collected and divided; without data, it is returned as it is.
+
+    Returns:
+        The parts, ``fitted``, and a card with the shape of an example.
+
+    Raises:
+        ValueError: Whatever the preprocessor raises, or as `jaxresearch.data.check`.
+
+    Example:
+        >>> columns = {"age": np.array([1.0, 3.0]), "colour": np.array([0, 1], np.int32)}
+        >>> schema = (Column(name="age", kind="number"), Column(name="colour", kind="category", levels=("blue", "red")))
+        >>> part = {"inputs": columns, "targets": np.array([0, 1], np.int32)}
+        >>> card = DataCard(name="mine", source="memory", columns=schema, class_names=("a", "b"))
+        >>> made = prepare(standard, Dataset(part, part, None, card))
+        >>> made.card.feature_names, made.train["inputs"].tolist()
+        (('age', 'colour=blue', 'colour=red'), [[-1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    """
+    if not dataset.train:
+        return dataset
+    fitted = preprocessor.fit(dataset.train, dataset.card)
+    parts = {
+        name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()
+    }
+    card, inputs = preprocessor.describe(fitted, dataset.card), parts["train"].get("inputs")
+    if inputs is not None and not isinstance(inputs, dict):
+        card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]))
+    return dataset._replace(**parts, card=card, fitted=fitted)
+
+
+def numbers(fitted: Fitted) -> Fitted:
+    """Returns what is fitted without its words: what a compiled run can take as an argument.
+
+    Args:
+        fitted: From `Preprocessor.fit`.
+
+    Returns:
+        The same nested dicts, of arrays of numbers.
+
+    Example:
+        >>> numbers({"mean": np.array(2.0), "names": np.array(["a"]), "of": {"names": np.array(["b"])}})
+        {'mean': array(2.), 'of': {}}
+    """
+    kept = {name: numbers(entry) if isinstance(entry, dict) else np.asarray(entry) for name, entry in fitted.items()}
+    return {name: entry for name, entry in kept.items() if isinstance(entry, dict) or entry.dtype.kind in "biuf"}
+
+
+def padded(fitted: Sequence[Fitted]) -> list[Fitted]:
+    """Returns what is fitted to several folds with arrays of one shape: shorter ones are filled up with zeros.
+
+    Args:
+        fitted: `numbers` of each fold; the same names in each.
+
+    Returns:
+        The same, padded to the widest.
+
+    Example:
+        >>> [entry["counts"].tolist() for entry in padded([{"counts": np.array([1, 2])}, {"counts": np.array([3])}])]
+        [[1, 2], [3, 0]]
+    """
+
+    def widest(*arrays: Any) -> tuple[int, ...]:
+        return tuple(max(sizes) for sizes in zip(*(np.shape(array) for array in arrays), strict=True))
+
+    def filled(array: Any, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.asarray(array)
+        return np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)])
+
+    shapes = map_arrays(widest, *fitted)
+    return [map_arrays(filled, one, shapes) for one in fitted]
+
+
+def _fit_standard(train: Part, card: DataCard) -> Fitted:
+    """Returns what is estimated for features and targets."""
+    inputs, targets = train["inputs"], train.get("targets")
+    of_inputs = _fit_table(inputs, card.columns) if isinstance(inputs, dict) else _fit_array(inputs)
+    if targets is None or np.asarray(targets).dtype.kind != "f":
+        return {"inputs": of_inputs}
+    return {"inputs": of_inputs, "targets": _scale(np.asarray(targets, np.float64))}
+
+
+def _apply_standard(fitted: Fitted, part: Part, *, training: bool) -> Part:
+    """Returns features in float32, and values to predict in standard deviations."""
+    del training
+    inputs = part["inputs"]
+    made = {**part, "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs)}
+    if "targets" in fitted and "targets" in part:
+        of_targets = fitted["targets"]
+        made["targets"] = ((part["targets"] - of_targets["mean"]) / of_targets["scale"]).astype(np.float32)
+    return made
+
+
+def _invert_standard(fitted: Fitted, outputs: Any) -> Any:
+    """Returns predicted values in the target's own units; logits as they are.
+
+    In a compiled evaluation, which has float32, values whose mean is thousands of their standard deviations (seconds since
+    1970) are measured from that mean, so that their differences stay exact.
+    """
+    if "targets" not in fitted:
+        return outputs
+    mean, scale = fitted["targets"]["mean"], fitted["targets"]["scale"]
+    if isinstance(outputs, np.ndarray):
+        return np.asarray(outputs, np.float64) * scale + mean
+    return outputs * scale + mean * (abs(mean) <= _FLOAT32_DIGITS * scale)
+
+
+def _describe_standard(fitted: Fitted, card: DataCard) -> DataCard:
+    """Returns the card with the names of the features."""
+    del fitted
+    if not card.columns:
+        return card
+    return dataclasses.replace(card, feature_names=feature_names(card.columns))
+
+
+standard = Preprocessor(_fit_standard, _apply_standard, _invert_standard, _describe_standard)
+"""What an experiment takes unless it declares its own.
+
+==========================================  =========================================================================
+inputs                                      features
+==========================================  =========================================================================
+a table                                     numbers and dates: missing ones imputed by the median, then standardised;
+                                            categories one-hot, those that no training example has are all zero
+images of 8 bits (three axes or more)       as they are; models scale them to 0 to 1 when they see them
+a matrix of numbers (n, features)           each column standardised; of 8 bits, as a whole
+other numbers                               standardised as a whole
+==========================================  =========================================================================
+
+Values to predict are standardised in float64 and inverted, so that metrics and predictions are in the target's own units.
+
+References:
+    LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
+    https://doi.org/10.1007/3-540-49430-8_2
+    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.10.2 (why on the training part
+    alone), 9.6 (missing values). https://hastie.su.domains/ElemStatLearn/
+"""
+
+
+def feature_names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Returns the name of each feature that `standard` makes of a table.
+
+    Args:
+        columns: The schema.
+
+    Returns:
+        ``column``, ``column is missing`` or ``column=level``.
+
+    Example:
+        >>> feature_names([Column(name="age", kind="number", has_missing=True)])
+        ('age', 'age is missing')
+    """
+    names: list[str] = []
+    for column in columns:
+        if column.kind == "category":
+            names.extend(f"{column.name}={level}" for level in column.levels)
+        else:
+            names.extend([column.name, f"{column.name} is missing"] if column.has_missing else [column.name])
+    return tuple(names)
+
+
+def _fit_table(columns: dict[str, np.ndarray], schema: Sequence[Column]) -> Fitted:
+    """Returns the encoder of each column."""
+    _require_features(schema, n=len(next(iter(columns.values()), ())))
+    fitted: Fitted = {}
+    for column in schema:
+        values = columns[column.name]
+        if column.kind == "category":
+            counts = np.bincount(values[values >= 0], minlength=len(column.levels))
+            fitted[column.name] = {"is_known": counts > 0}
+        else:
+            known = values[~np.isnan(values)]
+            median = np.asarray(np.median(known) if len(known) else 0.0)
+            scale = _scale(np.where(np.isnan(values), median, values))
+            fitted[column.name] = {"median": median, **scale, "has_missing": np.asarray(column.has_missing)}
+    return fitted
+
+
+def _require_features(schema: Sequence[Column], *, n: int) -> None:
+    """Raises for a column that is no feature, and for features that would not fit into memory."""
+    if not schema:
+        raise ValueError("a table must have a column besides the target, got none. Give it one.")
+    for column in schema:
+        if column.kind in ("text", "id"):
+            what = "texts" if column.kind == "text" else "ids, different in (nearly) every row"
+            raise ValueError(
+                f"column {column.name!r} must be numbers, dates or categories to be a feature, got {what}. Leave it out with "
+                f"--types {column.name}=drop, or read it as --types {column.name}=category."
+            )
+    width = len(feature_names(schema))
+    size, memory = 4 * width * n, _memory()
+    if size > memory / 2:
+        widest = max(schema, key=lambda column: len(column.levels))
+        raise ValueError(
+            f"features must fit into half of the memory ({memory / 2e9:.1f} GB), got {n:,} examples of {width:,} features, "
+            f"{size / 1e9:.1f} GB; column {widest.name!r} alone has {len(widest.levels):,} levels. Leave it out with --types "
+            f"{widest.name}=drop."
+        )
+
+
+def _memory() -> float:
+    """Returns the bytes of memory of this machine; infinite where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def _scale(values: np.ndarray) -> Fitted:
+    """Returns mean and standard deviation of each column, in float64; 1 for a column without variation."""
+    # Each value is brought near 1 first, so that squares of large ones do not overflow.
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    largest = np.where(largest == 0, 1.0, largest)
+    mean = np.mean(values / largest, axis=0) * largest
+    deviation = np.sqrt(np.mean(((values - mean) / largest) ** 2, axis=0)) * largest
+    is_constant = deviation <= 1e-12 * largest  # what rounding leaves of a column without variation
+    return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
+
+
+def _features(fitted: Fitted, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the features of a table, float32."""
+    made = [_column(encoder, columns[name]) for name, encoder in fitted.items()]
+    return np.concatenate(made, axis=1, dtype=np.float32)
+
+
+def _column(encoder: Fitted, values: np.ndarray) -> np.ndarray:
+    """Returns the features of one column."""
+    if "is_known" in encoder:
+        levels = np.arange(len(encoder["is_known"]))
+        return ((values[:, None] == levels[None]) & encoder["is_known"][None]).astype(np.float32)
+    missing = np.isnan(values)
+    standard = (np.where(missing, encoder["median"], values) - encoder["mean"]) / encoder["scale"]
+    return np.stack([standard, missing], axis=1) if encoder["has_missing"] else standard[:, None]
+
+
+def _is_pixels(values: Any) -> bool:
+    """Returns whether an array holds images of 8 bits: a mask of zeros and ones does not."""
+    return values.dtype == np.uint8 and values.ndim > 2
+
+
+def _fit_array(values: Any) -> Fitted:
+    """Returns mean and scale of numbers: of each column of a matrix, else as a whole; nothing for images."""
+    if _is_pixels(values) and _largest(values) > 1:
+        return {}
+    by_column = values.ndim == 2 and values.dtype != np.uint8
+    if not isinstance(values, Rows):
+        wide = np.asarray(values, np.float64)
+        return _scale(wide if by_column else wide.reshape(-1))
+    return _scale_of_rows(values, by_column=by_column)
+
+
+def _largest(values: Any) -> Any:
+    """Returns the largest value of an array; of rows on disk, of as many as it takes to find one above 1."""
+    if not isinstance(values, Rows):
+        return values.max(initial=0)
+    largest = 0
+    for start in range(0, len(values), _PIECE):
+        largest = max(largest, values[start : start + _PIECE].read().max(initial=0))
+        if largest > 1:
+            break
+    return largest
+
+
+def _scale_of_rows(values: Rows, *, by_column: bool) -> Fitted:
+    """Returns mean and standard deviation of rows on disk, in two passes over pieces of them."""
+    axis = 0 if by_column else None
+
+    def mean_of(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
+        total, n = 0.0, 0
+        for start in range(0, len(values), _PIECE):
+            piece = np.asarray(values[start : start + _PIECE].read(), np.float64)
+            total, n = total + fun(piece).sum(axis=axis), n + (len(piece) if by_column else piece.size)
+        return total / n
+
+    mean = mean_of(lambda piece: piece)
+    deviation = np.sqrt(mean_of(lambda piece: (piece - mean) ** 2))
+    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
+
+
+def _array(fitted: Fitted, values: Any) -> Any:
+    """Returns numbers as float32, standardised where that was fitted; images as they are."""
+    if not fitted["inputs"]:
+        return values
+    mean, scale = fitted["inputs"]["mean"], fitted["inputs"]["scale"]
+
+    def standardised(rows: np.ndarray) -> np.ndarray:
+        return ((rows.astype(np.float64) - mean) / scale).astype(np.float32)
+
+    return values.mapped(standardised, np.float32) if isinstance(values, Rows) else standardised(values)
+
+
