@@ -8,12 +8,10 @@ model 0.911); expect 0.945 (0.940 to 0.950, two seeds), and terms for unseen def
 (0.091 to 0.143, in pairs) above that of the leading words. The report shows ten texts and ten terms that the model wrote.
 """
 
-import dataclasses
-
 import jax
 import numpy as np
 
-from jaxresearch import data, losses, metrics, models, schedules, training
+from jaxresearch import losses, metrics, models, schedules, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import text
 from jaxresearch.fields.text import decoding, ngrams
@@ -39,36 +37,6 @@ class GeneOntology:
     n_heads: int = static(4, "attention heads", at_least=1)
 
 
-def fit(train, card):
-    """Returns the byte-pair encoding of the training part, and the bytes of its tokens."""
-    data.require_columns(train, card, "definition", "term")
-    corpus = [*train["inputs"]["definition"], *train["inputs"]["term"]]
-    tokeniser = text.fit_bpe_tokeniser(corpus, n_tokens=N_TOKENS, specials=SPECIALS)
-    # The specials stand for two line ends and nothing, so that an n-gram model reads the same bytes.
-    n_bytes = np.array([*tokeniser.n_bytes[: -len(SPECIALS)], 1, 1, 0])
-    return {"tokeniser": np.array(tokeniser.saved), "n_bytes": n_bytes}
-
-
-def apply(fitted, part, *, training):
-    """Returns windows of one long text, each with the same text one token on."""
-    tokeniser = tokeniser_of(fitted)
-    term, end, pad = range(len(tokeniser.names))[-3:]
-    columns = [part["inputs"]["definition"], part["inputs"]["term"]]
-    stream = text.record_stream(tokeniser, columns, ends=(term, end))
-    return text.next_token_windows(stream, length=CONTEXT, padding=pad, drop_last=training)
-
-
-def describe(fitted, card):
-    """Returns the card with the tokens as classes."""
-    names = tokeniser_of(fitted).names
-    return dataclasses.replace(card, class_names=names, vocabulary=names)
-
-
-def tokeniser_of(fitted):
-    """Returns the fitted byte-pair encoding."""
-    return text.saved_tokeniser(fitted["tokeniser"].item(), specials=SPECIALS)
-
-
 def algorithm(h, card, plan, fitted):
     """Returns a decoder trained by AdamW and evaluated in bits per byte."""
     adamw = {"warmup": plan.n_steps // 20, "final": 0.01, "weight_decay": h.weight_decay, "b2": 0.99, "max_norm": 1.0}
@@ -85,7 +53,7 @@ def algorithm(h, card, plan, fitted):
 
 def report(h, state, collected, dataset):
     """Returns ten texts of the first seed's model, and terms for definitions of the test part with their ROUGE-L."""
-    tokeniser, params = tokeniser_of(dataset.fitted), jax.tree.map(lambda leaf: leaf[0], state.params)
+    tokeniser, params = text.fitted_tokeniser(dataset.fitted), jax.tree.map(lambda leaf: leaf[0], state.params)
     (term, end, _), sizes = range(len(tokeniser.names))[-3:], models.TransformerSizes.of(h, context=CONTEXT)
 
     def written(prompts, choose, n_new):
@@ -120,7 +88,7 @@ experiment = Experiment(
     claim=Claim(text="a tenth fewer bits per byte than 5-grams, 1.338", metric="test/bits_per_byte", at_most=1.2046),
     hyperparameters=GeneOntology(),
     source="gene_ontology",
-    preprocess=data.Preprocessor(fit, apply, describe=describe),
+    preprocess=text.record_windows(("definition", "term"), n_tokens=N_TOKENS, length=CONTEXT, specials=SPECIALS),
     algorithm=algorithm,
     report=report,
 )

@@ -12,8 +12,6 @@ Published errors in per cent for N / EI / IE (ten folds of 1,000 examples): KBAN
 3.07 over all (2.60 to 3.76), and no gain from pre-training, for which `--data` may be any FASTA file; README.md has the details.
 """
 
-import dataclasses
-
 import jax
 import numpy as np
 import optax
@@ -25,8 +23,8 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 LENGTH, K = 60, 3  # bases of a window and of a token
-VOCABULARY = (*dna.kmer_names(K), "mask")
-MASK = {"n_tokens": 4**K, "mask_token": len(VOCABULARY) - 1}
+N_TOKENS = 4**K + 2  # the last two stand for ambiguous bases and for what is hidden
+MASK = {"n_tokens": 4**K, "mask_token": N_TOKENS - 1}
 POOLING = "flatten"  # windows are cut around the junction: a place means the same in all of them
 
 
@@ -54,36 +52,12 @@ def collect(source, *, target=None, **reading):
     return dna.load_genome(source, length=LENGTH, stride=20)
 
 
-def fit(train, card):
-    """Returns how many bases are read, those of the longest sequence, and whether there are classes."""
-    if not card.class_names:
-        return {"length": np.array(LENGTH), "has_classes": np.array(False)}
-    data.require_columns(train, card, "sequence")
-    longest = max(map(len, train["inputs"]["sequence"]))
-    return {"length": np.array(-(-longest // K) * K), "has_classes": np.array(True)}
-
-
-def apply(fitted, part, *, training):
-    """Returns tokens; without classes, parts that are not trained on ask for tokens that are hidden from them."""
-    if fitted["has_classes"]:
-        length = int(fitted["length"])
-        sequences = [sequence[:length].ljust(length, "N") for sequence in part["inputs"]["sequence"]]
-        return {**part, "inputs": dna.encode(sequences, k=K)}
-    tokens = dna.kmers(part["inputs"], k=K, stride=K)
-    return {"inputs": tokens, "targets": tokens} if training else text.masked_examples(jax.random.key(0), tokens, **MASK)
-
-
-def describe(fitted, card):
-    """Returns the card with the names of the tokens."""
-    return dataclasses.replace(card, vocabulary=VOCABULARY)
-
-
 def algorithm(h, card, plan, fitted):
     """Returns an ensemble that classifies windows where there are classes, else an encoder that guesses hidden tokens."""
     options = {"warmup": plan.n_steps // 10, "weight_decay": h.weight_decay, "max_norm": 1.0}
     adamw = optax.chain(schedules.adamw(h.learning_rate, plan.n_steps, **options), schedules.scale_body(h.body_rate))
     if not card.class_names:
-        model = models.encoder(len(VOCABULARY), sizes_of(h, card))
+        model = models.encoder(N_TOKENS, sizes_of(h, card))
         return text.masked_pretraining(model, rate=h.masked_share, optimizer=adamw, estimator=plan.estimator, **MASK)
     recall, loss = metrics.recall(average=None), losses.softmax_cross_entropy_with_integer_labels
     of_class = {f"error_{name}": metrics.error(recall, class_index=k) for k, name in enumerate(card.class_names)}
@@ -99,7 +73,7 @@ def sizes_of(h, card):
 def ensemble(h, card):
     """Returns the classifiers, from which tokens are hidden in training."""
     sizes, mask = sizes_of(h, card), MASK["mask_token"]
-    classifier = models.classifier(len(VOCABULARY), card.n_classes, sizes, pooling=POOLING)
+    classifier = models.classifier(N_TOKENS, card.n_classes, sizes, pooling=POOLING)
     return models.ensemble(models.word_dropout(classifier, rate=h.masked_share, token=mask), n_members=h.n_members)
 
 
@@ -108,7 +82,7 @@ def report(h, state, collected, dataset):
     if not dataset.card.class_names:
         return "Pre-training: the errors are those of guessing hidden tokens, and no claim is about them."
     classify = jax.jit(ensemble(h, dataset.card).apply)
-    embed = jax.jit(models.embedder(len(VOCABULARY), sizes_of(h, dataset.card), pooling=POOLING).apply)
+    embed = jax.jit(models.embedder(N_TOKENS, sizes_of(h, dataset.card), pooling=POOLING).apply)
     found = []
     for run in range(len(state.params["embedding"])):
         params, (train, test, *_) = jax.tree.map(lambda leaf, run=run: leaf[run], state.params), dataset.of_run(run)
@@ -116,7 +90,9 @@ def report(h, state, collected, dataset):
         tokens, classes = test["inputs"][is_real], test["targets"][is_real]
         is_wrong = np.asarray(classify(params, {}, tokens)[0]).argmax(axis=-1) != classes
         vectors, _ = embed(jax.tree.map(lambda leaf: leaf[0], params), {}, tokens)  # by the first member
-        recovery = dna.class_recovery(jax.random.key(run), vectors, dna.kmer_bases(tokens, k=K), classes, n_classes=dataset.card.n_classes)
+        recovery = dna.class_recovery(
+            jax.random.key(run), vectors, dna.kmer_bases(tokens, k=K), classes, n_classes=dataset.card.n_classes
+        )
         found.append((is_wrong[~dna.duplicates(tokens, train["inputs"])].mean(), *recovery))
     of_runs = [(np.mean(values), *statistics.bootstrap_interval(values)) for values in np.array(found).T]
     errors, embeddings, counts = ("{:.4f} ({:.4f} to {:.4f})".format(*numbers) for numbers in of_runs)
@@ -130,7 +106,7 @@ experiment = Experiment(
     hyperparameters=Genome(),
     source="splice",
     collect=collect,
-    preprocess=data.Preprocessor(fit, apply, describe=describe),
+    preprocess=dna.kmer_tokens(K, hidden=lambda tokens: text.masked_examples(jax.random.key(0), tokens, **MASK)),
     algorithm=algorithm,
     report=report,
 )

@@ -220,7 +220,6 @@ def program(
         Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
         https://mlsys.org/Conferences/doc/2018/146.pdf
     """
-
     known = data.numbers(dataset.of_run(0).fitted) if fitted is None else fitted
 
     def plan_for(hyperparameters: Any) -> Plan:

@@ -9,7 +9,7 @@ import pytest
 
 from jaxresearch import adjust, execution, losses, metrics, models, studies, training
 from jaxresearch.algorithms import best_look, stopped
-from jaxresearch.data import DataCard, Dataset
+from jaxresearch.data import DataCard, Dataset, Preprocessor
 from jaxresearch.execution import compilation
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
@@ -42,6 +42,7 @@ def experiment(**changes):
         claim=Claim(text="R2", metric="test/r2", at_least=0.9),
         hyperparameters=Line(),
         source="",
+        preprocess=Preprocessor(),
         algorithm=descent,
         adjust=adjust.grid(learning_rate=[1e-2, 3e-1, 1e30]),
     )

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.reports import wording
+from jaxresearch.reports.schema import data_lines
 
 
 class Display:
@@ -68,6 +69,12 @@ def _scalars(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def console() -> Console:
     """Returns standard output as rich sees it."""
     return Console(file=sys.stdout, highlight=False, markup=False)  # a path or a class may be named in brackets
+
+
+def print_data(config: dict[str, Any]) -> None:
+    """Prints how the data were read and divided, before anything is trained."""
+    for name, line in data_lines(config["data_card"], config["parts"], n_folds=config.get("folds", 0)):
+        console().print(f"{name}: {wording.printable(line)}", soft_wrap=True)
 
 
 def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, ...] = ()) -> None:

@@ -6,13 +6,13 @@ import difflib
 import io
 import math
 import typing
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
+from jaxresearch.cli.spelling import Seeds, Types, Validation, seeds_text
 from jaxresearch.data import Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
@@ -34,61 +34,6 @@ def _option(
     """Returns a field of `Options`; further keywords are defaults of single commands."""
     metadata = {"default": default, "help": help, "commands": commands, "metavar": metavar, "defaults": defaults}
     return dataclasses.field(metadata=metadata)
-
-
-def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
-    """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
-    text = words[0]
-    try:
-        return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
-    except ValueError:
-        raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
-
-
-def seeds_text(seeds: int | Sequence[int]) -> str:
-    """Returns seeds as they are written on the command line: their number if they are 0, 1, 2, ..., else a list."""
-    if isinstance(seeds, int):
-        return str(seeds)
-    if list(seeds) == list(range(len(seeds))):
-        return str(len(seeds))
-    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
-
-
-def _read_validation(words: list[str]) -> float | str:
-    """Returns a fraction, or ``own``."""
-    try:
-        return words[0] if words[0] == "own" else float(words[0])
-    except ValueError:
-        raise ValueError(f"expected a fraction or own, got {words[0]!r}") from None
-
-
-def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
-    """Returns how a type is read from one word."""
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: [write(value)],
-    )
-
-
-def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
-    """Returns pairs of column and kind: ``age=number,zip=category``."""
-    pairs = [tuple(word.rsplit("=", 1)) for word in words[0].split(",") if word]
-    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
-        raise ValueError(f"expected COLUMN=KIND,..., got {wrong[0]!r}")
-    return tuple((name, kind) for name, kind in pairs)
-
-
-def _write_types(types: Sequence[Sequence[str]]) -> str:
-    """Returns pairs of column and kind as they are written on the command line."""
-    return ",".join(f"{name}={kind}" for name, kind in types)
-
-
-Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, _write_types)]
-Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
-Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,11 +76,14 @@ class Options:
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
     types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave one out")
     task: Literal["classification", "regression"] | None = _option(
-        None, "what whole numbers as targets are: classes or values; as the experiment declares, or as shown, by default"
+        None,
+        "what whole numbers as targets are: classes or values; as the experiment declares, or as shown, by default",
     )
     test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE")
     test_fraction: float | None = _option(
-        None, "fraction of the examples held out as the test part, where the data has none of its own", metavar="FRACTION"
+        None,
+        "fraction of the examples held out as the test part, where the data has none of its own",
+        metavar="FRACTION",
     )
     split_seed: int = _option(0, "seed of the draw of the test part")
     group: str | None = _option(
@@ -291,7 +239,9 @@ def _check(options: Options) -> None:
     if options.test_fraction is not None and not 0 < options.test_fraction < 1:
         raise UsageError(f"test_fraction must be between 0 and 1, got {options.test_fraction:g}. Pass 0.2.")
     if options.test is not None and options.test_fraction is not None:
-        raise UsageError("test and test_fraction exclude each other, got both. The rows of the second file are the test part.")
+        raise UsageError(
+            "test and test_fraction exclude each other, got both. The rows of the second file are the test part."
+        )
     if options.data is None:
         for name in ("folds", "train_examples", "target", *options.reading):
             if getattr(options, name):

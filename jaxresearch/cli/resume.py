@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxresearch import loading, records
-from jaxresearch.cli.options import UsageError, names_of, seeds_text, words_of_axes
+from jaxresearch.cli.options import UsageError, names_of, words_of_axes
 from jaxresearch.cli.session import one_line
+from jaxresearch.cli.spelling import seeds_text, types_text
 
-_SWITCHES = ("smoke", "track")  # are left out unless they are asked for
+_SWITCHES = ("smoke", "track", "contiguous", "stream", "types")  # are left out unless they are asked for
 
 
 def resume(path: Path) -> int:
@@ -70,6 +71,8 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     for name in ("seeds", "fresh_seeds"):
         if (seeds := given.pop(name, None)) is not None:
             given[name] = seeds_text(seeds)
+    if given.get("types"):
+        given["types"] = types_text(given["types"])
     if given.get("folds"):
         given["seeds"] = None  # as many as folds, and asked for with them
     given |= {name: None for name in _SWITCHES if not given.get(name)}

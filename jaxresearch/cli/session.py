@@ -16,6 +16,7 @@ import jax
 
 from jaxresearch import adjust, data, devices, loading, recording, records
 from jaxresearch import experiment as experiments
+from jaxresearch.cli import display
 from jaxresearch.cli.errors import CommandError
 from jaxresearch.cli.interrupts import interruptible
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
@@ -156,8 +157,10 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
-    config = _config(name, options, loaded)
+    config = _config(name, options, loaded.dataset)
     directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
+    if loaded.dataset.train:
+        display.print_data(config)
     if options.init_from is not None:
         try:
             with recording.guarded(directory):
@@ -180,7 +183,7 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
         raise UsageError(f"{error} {held_out}") from error
 
 
-def _config(name: str, options: Options, loaded: Loaded) -> dict[str, Any]:
+def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
     """Returns ``config.json``."""
     names = [option for option in names_of(options.command) if option not in ("directory", *_OF_STUDY)]
     asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
@@ -189,8 +192,8 @@ def _config(name: str, options: Options, loaded: Loaded) -> dict[str, Any]:
         **asked,
         **{option: getattr(options, option) for option in names},
         "hyperparameters": dataclasses.asdict(options.hyperparameters),
-        "data_card": dataclasses.asdict(loaded.dataset.card),
-        "parts": {part: data.n_examples(held) for part, held in loaded.dataset.of_run(0).parts().items()},
+        "data_card": dataclasses.asdict(dataset.card),
+        "parts": {part: data.n_examples(held) for part, held in dataset.of_run(0).parts().items()},
     }
 
 

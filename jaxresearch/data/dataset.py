@@ -251,8 +251,8 @@ def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
             )
 
 
-def digest(part: Part) -> str:
-    """Returns the SHA-256 of a part: names, types, shapes and values of its arrays.
+def digest(part: Part | Fitted) -> str:
+    """Returns the SHA-256 of a part, or of what was fitted: names, types, shapes and values of its arrays.
 
     Args:
         part: Preprocessed inputs and targets.
@@ -271,7 +271,7 @@ def digest(part: Part) -> str:
     for name, values in named_arrays(part):
         array = np.ascontiguousarray(values)
         sha256.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        sha256.update(array.data)
+        sha256.update(array.data if array.dtype.kind in "biuf" else array.tobytes())
     return sha256.hexdigest()
 
 

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
-from jaxresearch.data.dataset import Dataset, Part, check
+from jaxresearch.data.dataset import Dataset, check
 from jaxresearch.data.files import tables
 from jaxresearch.data.files.idx import load_idx_folder
 from jaxresearch.data.files.npz import load_npz
@@ -24,7 +22,13 @@ _TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
 def load(
-    source: str, *, target: str | None = None, cipher: Any = None, seed: int = 0, test_fraction: float = 0.2, task: str | None = None
+    source: str,
+    *,
+    target: str | None = None,
+    cipher: Any = None,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    task: str | None = None,
 ) -> Dataset:
     """Returns the data of a source, checked.
 

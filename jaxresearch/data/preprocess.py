@@ -5,6 +5,7 @@ example that is not trained on. Column types, levels and class names are the sch
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -106,9 +107,7 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
     if not dataset.train:
         return dataset
     fitted = preprocessor.fit(dataset.train, dataset.card)
-    parts = {
-        name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()
-    }
+    parts = {name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()}
     card, inputs = preprocessor.describe(fitted, dataset.card), parts["train"].get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
         card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]))
@@ -132,6 +131,62 @@ def numbers(fitted: Fitted) -> Fitted:
     return {name: entry for name, entry in kept.items() if isinstance(entry, dict) or entry.dtype.kind in "biuf"}
 
 
+def flat(fitted: Fitted) -> dict[str, np.ndarray]:
+    """Returns what is fitted as named arrays, to be saved; `nested` is its inverse.
+
+    Args:
+        fitted: From `Preprocessor.fit`.
+
+    Returns:
+        Arrays by their path, written as a JSON list.
+
+    Raises:
+        ValueError: If an array holds neither numbers nor words.
+
+    Example:
+        >>> flat({"inputs": {"age": np.array(2.0)}})
+        {'["inputs", "age"]': array(2.)}
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def add(path: list[str], entry: Any) -> None:
+        if isinstance(entry, dict):
+            for name, inner in entry.items():
+                add([*path, name], inner)
+            return
+        arrays[json.dumps(path)] = array = np.asarray(entry)
+        if array.dtype.kind not in "biufU":
+            raise ValueError(
+                f"fit must return arrays of numbers or words, got {array.dtype} at {'.'.join(path)}. Make it an array of such."
+            )
+
+    add([], fitted)
+    return arrays
+
+
+def nested(arrays: dict[str, np.ndarray]) -> Fitted:
+    """Returns what was fitted from its named arrays.
+
+    Args:
+        arrays: From `flat`.
+
+    Returns:
+        Nested dicts.
+
+    Example:
+        >>> nested(flat({"inputs": {"age": np.array(2.0)}}))
+        {'inputs': {'age': array(2.)}}
+    """
+    fitted: Fitted = {}
+    for name, array in arrays.items():
+        *path, last = json.loads(name)
+        inner = fitted
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = array
+    return fitted
+
+
 def padded(fitted: Sequence[Fitted]) -> list[Fitted]:
     """Returns what is fitted to several folds with arrays of one shape: shorter ones are filled up with zeros.
 
@@ -151,7 +206,9 @@ def padded(fitted: Sequence[Fitted]) -> list[Fitted]:
 
     def filled(array: Any, shape: tuple[int, ...]) -> np.ndarray:
         array = np.asarray(array)
-        return np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)])
+        return (
+            np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)]) if shape else array
+        )
 
     shapes = map_arrays(widest, *fitted)
     return [map_arrays(filled, one, shapes) for one in fitted]
@@ -170,7 +227,10 @@ def _apply_standard(fitted: Fitted, part: Part, *, training: bool) -> Part:
     """Returns features in float32, and values to predict in standard deviations."""
     del training
     inputs = part["inputs"]
-    made = {**part, "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs)}
+    made = {
+        **part,
+        "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs),
+    }
     if "targets" in fitted and "targets" in part:
         of_targets = fitted["targets"]
         made["targets"] = ((part["targets"] - of_targets["mean"]) / of_targets["scale"]).astype(np.float32)
@@ -292,12 +352,13 @@ def _memory() -> float:
 
 
 def _scale(values: np.ndarray) -> Fitted:
-    """Returns mean and standard deviation of each column, in float64; 1 for a column without variation."""
+    """Returns mean and standard deviation in float64, of each column of a matrix or of a vector; 1 where there is none."""
     # Each value is brought near 1 first, so that squares of large ones do not overflow.
-    largest = np.abs(values).max(axis=0, initial=0.0)
+    keep = {"axis": 0, "keepdims": values.ndim > 1}  # (1, columns): ranks are not promoted in compiled programs
+    largest = np.abs(values).max(**keep, initial=0.0)
     largest = np.where(largest == 0, 1.0, largest)
-    mean = np.mean(values / largest, axis=0) * largest
-    deviation = np.sqrt(np.mean(((values - mean) / largest) ** 2, axis=0)) * largest
+    mean = np.mean(values / largest, **keep) * largest
+    deviation = np.sqrt(np.mean(((values - mean) / largest) ** 2, **keep)) * largest
     is_constant = deviation <= 1e-12 * largest  # what rounding leaves of a column without variation
     return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
@@ -354,7 +415,10 @@ def _scale_of_rows(values: Rows, *, by_column: bool) -> Fitted:
         total, n = 0.0, 0
         for start in range(0, len(values), _PIECE):
             piece = np.asarray(values[start : start + _PIECE].read(), np.float64)
-            total, n = total + fun(piece).sum(axis=axis), n + (len(piece) if by_column else piece.size)
+            total, n = (
+                total + fun(piece).sum(axis=axis, keepdims=by_column),
+                n + (len(piece) if by_column else piece.size),
+            )
         return total / n
 
     mean = mean_of(lambda piece: piece)
@@ -373,5 +437,3 @@ def _array(fitted: Fitted, values: Any) -> Any:
         return ((rows.astype(np.float64) - mean) / scale).astype(np.float32)
 
     return values.mapped(standardised, np.float32) if isinstance(values, Rows) else standardised(values)
-
-

@@ -79,7 +79,7 @@ def preflight(
     if experiment.preprocess.has_units and "targets" in fitted:
         _require_units(traced.jaxpr, (hyperparameters, fitted, parts))
     if experiment.report is not None and collected is not None:
-        init = jax.jit(jax.vmap(program.init, (0, None)))
+        init = jax.jit(jax.vmap(runs.program.init, (0, None)))
         state = init(sweeps.keys(seeds), hyperparameters)
         experiment.report(hyperparameters, jax.device_get(state), _shortened(collected), _shortened(dataset))
 

@@ -153,7 +153,9 @@ class Stages:
         axis, of_data = runs.axis, runs.dataset.axis
         self._runs, self.advances = runs, functools.cache(self._advance_by)
         self.init = CompiledFunction(sweeps.sweep(self._init, (0, axis, of_data)))
-        self.look = CompiledFunction(sweeps.sweep(self._look, (0, axis, of_data, 0, of_data, None)), donate_argnums=(3,))
+        self.look = CompiledFunction(
+            sweeps.sweep(self._look, (0, axis, of_data, 0, of_data, None)), donate_argnums=(3,)
+        )
         self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
         self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_data)))
         self._compiled: list[CompiledFunction] = [self.init, self.look, self.outcome, self.evaluate]

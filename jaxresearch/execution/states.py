@@ -71,12 +71,12 @@ def predict(
         >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
         True
     """
+    if experiments.program(experiment, dataset).algorithm(hyperparameters).predict is None:
+        raise ValueError("algorithm must have predict to be asked for outputs, got none. Give it one.")
 
     @jax.jit
     def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
         predict_ = experiments.program(experiment, dataset, fitted=fitted).algorithm(hyperparameters).predict
-        if predict_ is None:
-            raise ValueError("algorithm must have predict to be asked for outputs; it has none. Give it one.")
 
         def of_example(inputs: Any) -> Array:
             return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxresearch import algorithms, execution, records
+from jaxresearch import algorithms, data, execution, records
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Keeping, Outcome, Progress, Start, diagnosis, provenance
 from jaxresearch.experiment import Experiment
@@ -18,6 +18,7 @@ from jaxresearch.records import Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
 
+FITTED = "fitted.npz"
 OnNonFinite = Literal["stop", "skip"]
 
 
@@ -61,6 +62,12 @@ class Job:
             evaluate_every=self.evaluate_every,
         )
         return found[0]
+
+    @functools.cached_property
+    def fitted(self) -> dict[str, np.ndarray]:
+        """What was estimated on the training part (of each fold), as named arrays."""
+        fitted = self.dataset.fitted
+        return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_folds else fitted)
 
     def preflight(self) -> None:
         """Raises what would fail in this job, as `jaxresearch.execution.preflight`."""
@@ -111,11 +118,14 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
     """
     if on_nonfinite == "skip":
         job = dataclasses.replace(job, experiment=_skipping(job.experiment))
+    if job.fitted:
+        directory.write_arrays(FITTED, job.fitted, cipher=recorder.cipher)
     checkpoints = Checkpoints(directory.path, cipher=recorder.cipher)
     like = execution.blank_state(
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
     )
-    with resumed(checkpoints, like, recorder, program=lambda: job.digest) as (start, keeping, seconds):
+    about = {"fitted": data.digest(job.fitted)}
+    with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as (start, keeping, seconds):
         step = start.step if start else 0
         directory.cut_metrics(step)
         recorder.tracked.begin(dataclasses.asdict(job.hyperparameters), step=step)
@@ -192,8 +202,15 @@ class _Observer:
 class _Saver:
     """Saves a state in the background once the last one is old enough, and at an interruption, to end the run."""
 
-    def __init__(self, checkpoints: Checkpoints, recorder: Recorder, program: Callable[[], str], seconds: float):
-        self._checkpoints, self._recorder, self._program = checkpoints, recorder, program
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        recorder: Recorder,
+        program: Callable[[], str],
+        seconds: float,
+        about: dict[str, Any],
+    ):
+        self._checkpoints, self._recorder, self._program, self._of_job = checkpoints, recorder, program, about
         self._start, self._last = time.monotonic() - seconds, time.monotonic()
         self._is_interrupted = False
 
@@ -215,11 +232,11 @@ class _Saver:
     def end(self, step: int, state: State) -> None:
         """Saves the outcome; its program may change afterwards, so that a mistake in its evaluation can be fixed."""
         self._checkpoints.wait()
-        self._checkpoints.write(step, state, about={"seconds": self._seconds(), "ended": True})
+        self._checkpoints.write(step, state, about={**self._of_job, "seconds": self._seconds(), "ended": True})
 
     def _about(self) -> dict[str, Any]:
         """Returns the entries of a manifest."""
-        return {"seconds": self._seconds(), "program": self._program()}
+        return {**self._of_job, "seconds": self._seconds(), "program": self._program()}
 
     def _seconds(self) -> float:
         """Returns the seconds of all processes of the run."""
@@ -228,7 +245,12 @@ class _Saver:
 
 @contextlib.contextmanager
 def resumed(
-    checkpoints: Checkpoints, like: State, recorder: Recorder, *, program: Callable[[], str]
+    checkpoints: Checkpoints,
+    like: State,
+    recorder: Recorder,
+    *,
+    program: Callable[[], str],
+    about: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Start | None, Keeping, float]]:
     """Gives the newest saved state (None at the start), how states are kept, and the seconds spent before.
 
@@ -237,7 +259,7 @@ def resumed(
     found = _restored(checkpoints, like, program)
     seconds = found.about.get("seconds", 0.0) if found else 0.0
     has_ended = bool(found and found.about.get("ended"))
-    saver = _Saver(checkpoints, recorder, program, seconds)
+    saver = _Saver(checkpoints, recorder, program, seconds, about or {})
     end = (lambda step, state: None) if has_ended else saver.end
     try:
         yield Start(found.step, found.state, has_ended) if found else None, Keeping(saver.due, saver.keep, end), seconds

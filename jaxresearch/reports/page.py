@@ -10,6 +10,7 @@ from jaxresearch.data import DataCard
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
+from jaxresearch.reports.schema import data_lines
 
 _MOST_WRONG = 12
 _MOST_DRAWN = 100  # rows or columns of a matrix
@@ -167,7 +168,8 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
     names = card["class_names"]
     kind = "tokens" if names and names == card.get("vocabulary") else "classes"
-    lines = [*named, (kind, len(names)), ("SHA-256", digests)]
+    read = data_lines(card, run.config["parts"], n_folds=run.config.get("folds", 0)) if "parts" in run.config else []
+    lines = [*named, *read, (kind, len(names)), ("SHA-256", digests)]
     return [(name, value) for name, value in lines if value]
 
 

@@ -17,7 +17,6 @@ from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf
 
-
 _AUGMENT = 2**31 - 1  # folded into a step's key: what augments must not draw what dropout does
 
 

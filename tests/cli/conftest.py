@@ -12,7 +12,7 @@ from jaxresearch.cli import session
 LINE = """
 import jax.numpy as jnp
 import optax
-from jaxresearch import adjust, algorithms, losses, metrics, models, training
+from jaxresearch import adjust, algorithms, data, losses, metrics, models, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -26,8 +26,9 @@ class Line:
 
 def algorithm(h, card, plan, fitted):
     return training.supervised(
-        models.linear(card.n_features, 1), losses.half_squared_error,
-        optimizer=training.gradient_descent(h.learning_rate), estimator=plan.estimator,
+        models.linear(card.n_features, 1), losses.half_squared_error, estimator=plan.estimator,
+        optimizer=training.gradient_descent(h.learning_rate),
+        invert=lambda outputs: data.standard.invert(fitted, outputs),
         metrics={"r2": metrics.r2(), "mse": metrics.mean_squared_error()},
     )
 

@@ -168,7 +168,7 @@ def test_a_report_that_fails_at_the_end_leaves_the_outcome_and_resume_finishes_w
     (folder / "line.csv").write_text("x,y\n" + "".join(f"{a},{3 * a + 0.5}\n" for a in x))
     done = here("run", "line.py", "--epochs", "2", "--directory", "out")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "too long (experiment file line.py, line 27)" in done.stderr
+    assert "too long (experiment file line.py, line 28)" in done.stderr
     assert not (folder / "out" / "result.json").exists()
     manifest = read(folder / "out" / "checkpoints" / "200" / "manifest.json")["manifest"]
     assert manifest["about"]["ended"] is True
@@ -329,7 +329,7 @@ def poisoned(edit, folder):
     """One training example, whose target makes the loss of a step infinite."""
     edit(WRONG)
     edit('source="line.csv"', 'source="line.npz"')
-    edit(', target="y"', "")
+    edit(', target="y"', ", preprocess=data.Preprocessor()")
     x = np.linspace(-1, 1, 200)[:, None]
     y = 3 * x + 0.5
     y_train = y.copy()

@@ -28,7 +28,7 @@ FAIL = "def report(h, state, collected, dataset):\n    return 1 / 0\n"
         ([(STEP,)], "metrics of a step must be scalars, got errors of shape (16,)"),
         ([("test/r2", "test/r3")], "claim must be about one of test/mse, test/r2, got 'test/r3'"),
         ([(VECTOR,)], "claim must be about a scalar metric (test/mse), got 'test/r2' of shape (3,)"),
-        ([(FAIL,)], "failed at line 25: 'return 1 / 0': ZeroDivisionError: division by zero"),
+        ([(FAIL,)], "failed at line 26: 'return 1 / 0': ZeroDivisionError: division by zero"),
     ],
 )
 def test_whatever_can_fail_is_one_line_before_training(here, edit, refused, changes, message):
@@ -152,7 +152,7 @@ def test_collect_gets_a_cipher_if_it_takes_one_and_refuses_tfds_otherwise(here, 
     words = ["run", "line.py", "--data", "tfds:mnist", "--target", "y", "--encrypt-with", "key"]
     refused(
         here(*words),
-        "collect must take cipher to read tfds:mnist with --encrypt-with, and this experiment's does not",
+        "collect must take cipher for what was asked, and this experiment's does not",
         kept=("line.py", "line.csv", "key"),
     )
     edit("target=None):", "target=None, cipher=None):\n    assert cipher is not None")

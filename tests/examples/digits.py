@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from jaxresearch.data import DataCard, Dataset
+from jaxresearch.data import DataCard, Dataset, Preprocessor
 
 
 def images():
@@ -12,7 +12,7 @@ def images():
     return (digits.images[..., None] / 16).astype(np.float32), digits.target.astype(np.int32)
 
 
-AS_IT_IS = {"source": "digits", "preprocess": lambda collected: collected}
+AS_IT_IS = {"source": "digits", "preprocess": Preprocessor()}
 
 
 def dataset(part, *, class_names=(), n_test=360):

@@ -22,7 +22,7 @@ def dataset():
 
 
 def test_a_bag_of_words_ignores_stop_words_order_and_padding(dataset):
-    algorithm = SORTING.algorithm(SORTING.hyperparameters, dataset.card, PLAN, {})
+    algorithm = SORTING.algorithm(SORTING.hyperparameters, dataset.card, PLAN, data.numbers(dataset.fitted))
     state = algorithm.init(jax.random.key(0))
     drawn = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape), state.params)
     known = {word: i for i, word in enumerate(dataset.card.vocabulary)}
@@ -40,7 +40,8 @@ def test_a_bag_of_words_ignores_stop_words_order_and_padding(dataset):
 def test_words_beyond_the_length_and_the_vocabulary_are_left_out(dataset):
     inputs, n_tokens = dataset.test["inputs"], len(dataset.card.vocabulary)
     assert inputs.shape == (60, 64) and inputs.dtype == np.int32 and inputs.max() == n_tokens - 1
-    assert dataset.card.vocabulary[-2:] == ("<unknown>", "<pad>") and (inputs == n_tokens - 2).any()
+    names, unknown = dataset.card.vocabulary, dataset.card.vocabulary.index("<unknown>")
+    assert names[-1] == "<pad>" and names[unknown + 1].startswith("<unused") and (inputs == unknown).any()
 
 
 @pytest.mark.long
@@ -62,7 +63,7 @@ def test_step_sizes_are_those_that_the_help_states(dataset):
         settings = dataclasses.replace(
             SORTING.hyperparameters, reader=reader, weight_decay=0.0, width=8, n_layers=1, dropout_rate=0.0
         )
-        algorithm = SORTING.algorithm(settings, dataset.card, PLAN, {})
+        algorithm = SORTING.algorithm(settings, dataset.card, PLAN, data.numbers(dataset.fitted))
         init, step = jax.jit(algorithm.init), jax.jit(algorithm.step)
         second, _ = step(init(jax.random.key(0)), batch, jax.random.key(1))  # the warm-up starts at a rate of 0
         third, _ = step(second, batch, jax.random.key(1))  # at the peak; of equal gradients, Adam makes one

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data, execution, loading, training
+from jaxresearch.fields import text
 from jaxresearch.fields.text import ngrams
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -36,7 +37,7 @@ def entries(part):
 
 
 def test_windows_hold_the_whole_text(dataset, few):
-    test, tokeniser = dataset.test, MODULE.tokeniser_of(few)
+    test, tokeniser = dataset.test, text.fitted_tokeniser(dataset.fitted)
     term, end, _ = range(len(dataset.card.vocabulary))[-3:]
     asked = test["targets"][test["targets"] >= 0]
     spelt = "".join({term: "\n", end: "\n"}.get(i) or tokeniser.decode([i]) for i in asked)
@@ -47,7 +48,7 @@ def test_windows_hold_the_whole_text(dataset, few):
 
 
 def test_bits_are_those_of_the_bytes_of_the_text(dataset, few):
-    algorithm = GPT.algorithm(GPT.hyperparameters, dataset.card, PLAN, {})
+    algorithm = GPT.algorithm(GPT.hyperparameters, dataset.card, PLAN, data.numbers(dataset.fitted))
     shapes = jax.eval_shape(algorithm.init, jax.random.key(0))
     even = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # all tokens are equally likely
     bits = jax.jit(algorithm.evaluate)(even, dataset.test, jax.random.key(1))["bits_per_byte"]

@@ -8,6 +8,7 @@ import io
 import lzma
 import zlib
 from pathlib import Path
+
 import numpy as np
 
 from jaxresearch.data.dataset import Column, Columns, DataCard, Dataset, Split

@@ -14,6 +14,7 @@ from jaxresearch.fields.dna.bases import (
 )
 from jaxresearch.fields.dna.clusters import class_recovery
 from jaxresearch.fields.dna.fasta import CHROMOSOME_3, chromosome_3, fasta_card, load_genome, read_fasta
+from jaxresearch.fields.dna.preprocess import kmer_tokens
 
 __all__ = [
     "CHROMOSOME_3",
@@ -26,6 +27,7 @@ __all__ = [
     "kmer_bases",
     "kmer_counts",
     "kmer_names",
+    "kmer_tokens",
     "kmers",
     "letters",
     "load_genome",

@@ -3,6 +3,7 @@
 from jaxresearch.fields.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
 from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining
 from jaxresearch.fields.text.masking import masked_examples, masked_tokens
+from jaxresearch.fields.text.preprocess import fitted_tokeniser, record_windows, word_ids
 from jaxresearch.fields.text.rouge import Rouge, fit_lead, lead, rouge_l, rouge_l_comparison, rouge_l_scores, rouge_n
 from jaxresearch.fields.text.sequences import next_token_windows, pad, record_stream
 from jaxresearch.fields.text.tokenisers import (
@@ -27,6 +28,7 @@ __all__ = [
     "fit_character_tokeniser",
     "fit_lead",
     "fit_vocabulary",
+    "fitted_tokeniser",
     "lead",
     "masked_examples",
     "masked_language_model",
@@ -37,6 +39,7 @@ __all__ = [
     "normalise",
     "pad",
     "record_stream",
+    "record_windows",
     "rouge_l",
     "rouge_l_comparison",
     "rouge_l_scores",
@@ -44,5 +47,6 @@ __all__ = [
     "saved_tokeniser",
     "stop_words",
     "without_stop_words",
+    "word_ids",
     "words",
 ]

@@ -170,7 +170,9 @@ def saved_tokeniser(saved: str, *, specials: Sequence[str] = ()) -> Tokeniser:
     except ValueError:
         raise
     except Exception as error:  # whatever the library raises for a text of another kind
-        raise ValueError(f"saved must be a byte-pair encoding as text, got {saved[:20]!r} ({error}). Learn it again.") from error
+        raise ValueError(
+            f"saved must be a byte-pair encoding as text, got {saved[:20]!r} ({error}). Learn it again."
+        ) from error
     byte_of = _byte_of_letter()
     spelt = sorted(model.get_vocab(), key=model.token_to_id)
 

@@ -1,0 +1,61 @@
+"""How values of several parts are written in one word of a command line: seeds, fractions, kinds of columns."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
+    """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
+    text = words[0]
+    try:
+        return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
+    except ValueError:
+        raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
+
+
+def seeds_text(seeds: int | Sequence[int]) -> str:
+    """Returns seeds as they are written on the command line: their number if they are 0, 1, 2, ..., else a list."""
+    if isinstance(seeds, int):
+        return str(seeds)
+    if list(seeds) == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def _read_validation(words: list[str]) -> float | str:
+    """Returns a fraction, or ``own``."""
+    try:
+        return words[0] if words[0] == "own" else float(words[0])
+    except ValueError:
+        raise ValueError(f"expected a fraction or own, got {words[0]!r}") from None
+
+
+def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
+    """Returns how a type is read from one word."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [write(value)],
+    )
+
+
+def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of column and kind: ``age=number,zip=category``."""
+    pairs = [tuple(word.rsplit("=", 1)) for word in words[0].split(",") if word]
+    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
+        raise ValueError(f"expected COLUMN=KIND,..., got {wrong[0]!r}")
+    return tuple((name, kind) for name, kind in pairs)
+
+
+def types_text(types: Sequence[Sequence[str]]) -> str:
+    """Returns pairs of column and kind as they are written on the command line."""
+    return ",".join(f"{name}={kind}" for name, kind in types)
+
+
+Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, types_text)]
+Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
+Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]

@@ -1,0 +1,82 @@
+"""What is shown of the data of a run: the sizes of its parts, the rule that divided them, and the kinds of the columns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_MOST = 8  # names of columns of one kind that are shown
+_PLURALS = {"category": "categories"}
+_RULES = {
+    "class": "drawn at random, class by class",
+    "random": "drawn at random",
+    "group": "whole groups of {column}, drawn at random",
+    "time": "the latest by {column}",
+    "stretch": "the last in the order of the data",
+}
+
+
+def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0) -> list[tuple[str, str]]:
+    """Returns what a user has to know of how data were read and divided, as pairs of a name and a line.
+
+    Args:
+        card: A `jaxresearch.data.DataCard`, as in ``config.json``.
+        parts: Number of examples of each part; of folds, of the first.
+        n_folds: Number of folds, 0 for none.
+
+    Returns:
+        Sizes, the rule of the split, the columns with their kinds, the target, and what was noted while reading.
+
+    Example:
+        >>> import dataclasses
+        >>> from jaxresearch.data import Column, DataCard, Split
+        >>> columns = (Column(name="age", kind="number"), Column(name="zip", kind="category", levels=("00501", "501")))
+        >>> card = DataCard(name="mine", source="mine.csv", columns=columns, split=Split(fraction=0.2))
+        >>> for name, line in data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}):
+        ...     print(name, "|", line)
+        data | mine: 80 training, 20 test examples
+        test part | 20 % of the examples, drawn at random, class by class (seed 0)
+        columns | 1 number (age); 1 category (zip: 2 levels)
+    """
+    sizes = ", ".join(f"{n:,} {'training' if name == 'train' else name}" for name, n in parts.items())
+    lines = [("data", f"{card['name']}: {sizes} examples{f' in each of {n_folds} folds' if n_folds else ''}")]
+    if card.get("in_sample"):
+        lines.append(("test part", "the training examples themselves: it describes them, and predicts nothing"))
+    elif n_folds or (card.get("split") or {}).get("fraction"):
+        lines.append(("folds" if n_folds else "test part", _rule(card["split"], n_folds)))
+    if columns := card.get("columns"):
+        lines.append(("columns", "; ".join(_of_kind(kind, columns) for kind in _kinds(columns))))
+    if target := card.get("target"):
+        kind = f"{len(card['class_names'])} classes" if card["class_names"] else "values"
+        lines.append(("target", f"{target['name']}: {kind}{_noted(target)}"))
+    return [*lines, *(("note", note) for note in card.get("notes") or ())]
+
+
+def _rule(split: dict[str, Any], n_folds: int) -> str:
+    """Returns the rule by which the test part or the folds were held out."""
+    rule = _RULES[split["by"]].format(column=split["column"])
+    seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
+    if n_folds:
+        return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
+    return f"{100 * split['fraction']:.3g} % of the examples, {rule}{seed}"
+
+
+def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the kinds that there are, in the order in which they come."""
+    return list(dict.fromkeys(column["kind"] for column in columns))
+
+
+def _of_kind(kind: str, columns: Sequence[dict[str, Any]]) -> str:
+    """Returns the columns of one kind, as many as can be read."""
+    of_kind = [column for column in columns if column["kind"] == kind]
+    plural = kind if len(of_kind) == 1 else _PLURALS.get(kind, f"{kind}s")
+    names = [f"{column['name']}{_levels(column)}{_noted(column)}" for column in of_kind[:_MOST]]
+    return f"{len(of_kind)} {plural} ({', '.join([*names, *['...'] * (len(of_kind) > _MOST)])})"
+
+
+def _levels(column: dict[str, Any]) -> str:
+    """Returns the number of levels of a category."""
+    return f": {len(column['levels'])} levels" if column["kind"] == "category" else ""
+
+
+def _noted(column: dict[str, Any]) -> str:
+    """Returns how a column was read, where that is not plain."""
+    return f" [{column['note']}]" if column["note"] else ""
