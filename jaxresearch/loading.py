@@ -23,7 +23,7 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
 
     Raises:
         FileNotFoundError: If there is no such file; the message holds the nearest name.
-        ValueError: If the file fails to run (the message holds its own line), or declares no `Experiment`.
+        ValueError: If the file fails to run (the message holds its own line), ends the process, or declares no `Experiment`.
 
     Example:
         >>> load("minst", directory=Path("nowhere"))
@@ -46,6 +46,11 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
     sys.path.insert(0, str(folder))  # modules beside the file can be imported
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise ValueError(
+            f"experiment file {path} must only declare an experiment, got a call of sys.exit. Put it below "
+            "if __name__ == '__main__':."
+        ) from error
     except Exception as error:
         raise ValueError(blame(error, name, directory=directory) or f"experiment file {path}: {error}") from error
     finally:

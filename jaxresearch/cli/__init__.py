@@ -95,6 +95,12 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exception(error.__cause__ or error)
         print(f"jaxresearch: {error}", file=sys.stderr)
         return error.code
+    except Exception as error:  # whatever ends a command is one line
+        if "--traceback" in given:
+            traceback.print_exception(error)
+        said = " ".join(str(error).split()) or "no reason given"
+        print(f"jaxresearch: {type(error).__name__}: {said} (pass --traceback to see where)", file=sys.stderr)
+        return 1
 
 
 def _carried_out(command: str, words: list[str]) -> int:

@@ -81,6 +81,7 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
     """
     configure()
     with one_line(name, code=2):
+        _require_backend()
         session = opened(command, name, words)
     with session.directory, one_line(name, code=1, directory=session.directory):
         try:
@@ -122,11 +123,24 @@ def configure() -> None:
     """Sets JAX up for a command: one CPU device per core, a compilation cache on disk. Both must precede any array."""
     devices.split_cpu()
     if not jax.config.values["jax_compilation_cache_dir"]:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
+        with contextlib.suppress(RuntimeError):  # no home folder: nothing compiled is kept
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
+
+
+def _require_backend() -> None:
+    """Raises where JAX is asked for a kind of device that this machine lacks."""
+    try:
+        jax.devices()
+    except Exception as error:  # JAX raises what its plugins raise, assertions among them
+        asked = jax.config.values["jax_platforms"]
+        raise UsageError(
+            f"JAX_PLATFORMS must name a kind of device of this machine, got {asked!r} ({type(error).__name__}: {str(error) or 'no reason given'}). Leave it "
+            "out, or install the JAX plugin of that device."
+        ) from error
 
 
 def opened(command: str, name: str, words: list[str]) -> Session:

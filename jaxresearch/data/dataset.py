@@ -271,8 +271,17 @@ def digest(part: Part | Fitted) -> str:
     for name, values in named_arrays(part):
         array = np.ascontiguousarray(values)
         sha256.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        sha256.update(array.data if array.dtype.kind in "biuf" else array.tobytes())
+        sha256.update(array.data if array.dtype.kind in "biufc" else _text_bytes(name, array))
     return sha256.hexdigest()
+
+
+def _text_bytes(name: str, array: np.ndarray) -> bytes:
+    """Returns words as bytes, each with its length; an array of other objects has none, since these may lie anywhere."""
+    if not all(isinstance(word, str) for word in array.flat):
+        raise ValueError(
+            f"{name} must hold numbers or words, got an array of {array.dtype}. Make it an array of one type."
+        )
+    return b"".join(len(word).to_bytes(8, "little") + word.encode() for word in map(str, array.flat))
 
 
 def _require_alike(inputs: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
 from jaxresearch.reports.schema import data_lines
 
 _MOST_WRONG = 12
+_MOST_PAIRS = 20  # of classes that are confused, where there are too many classes for a matrix
 _MOST_DRAWN = 100  # rows or columns of a matrix
 _PAGES = Path(__file__).parent / "pages"
 
@@ -46,6 +47,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         curves=_curves({"": run}),
         matrices=_matrices(run),
         confusion=_of_confusion(run, predicted) if "counts" in predicted else None,
+        confused=predicted.get("confused", []),
         wrong=predicted.get("wrong", []),
         missing=predicted["missing"],
     )
@@ -91,12 +93,7 @@ def of_predictions(
         card: The data card, which names the classes.
         images: The examples as collected, the same for all seeds, if they are images.
     """
-    n = card.n_classes
     chosen = logits.argmax(axis=-1)
-    pairs = targets * n + chosen
-    counts = np.stack(
-        [np.bincount(of_seed, minlength=n * n).reshape(n, n) for of_seed in map(np.extract, asked, pairs)]
-    )
     shifted = np.exp(logits[0] - logits[0].max(axis=-1, keepdims=True), dtype=np.float64)
     certain = (shifted / shifted.sum(axis=-1, keepdims=True)).max(axis=-1)
     of_wrong = np.flatnonzero((chosen[0] != targets[0]) & asked[0])
@@ -107,7 +104,23 @@ def of_predictions(
             taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
             said = f"example {place}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
             wrong.append({"uri": plots.image_uri(images[place]), "said": said})
-    return {"counts": counts.mean(axis=0), "class_names": card.class_names, "wrong": wrong, "missing": []}
+    counted = _counts(targets, chosen, asked, card.class_names)
+    return {**counted, "class_names": card.class_names, "wrong": wrong, "missing": []}
+
+
+def _counts(targets: np.ndarray, chosen: np.ndarray, asked: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns how often each class was taken for each, mean over seeds; of many classes, the pairs confused most."""
+    n, n_seeds = len(class_names), len(targets)
+    pairs, times = np.unique((targets.astype(np.int64) * n + chosen)[asked], return_counts=True)
+    if n <= _MOST_DRAWN:
+        counts = np.zeros(n * n)
+        counts[pairs] = times / n_seeds
+        return {"counts": counts.reshape(n, n)}
+    is_wrong = pairs // n != pairs % n
+    pairs, times = pairs[is_wrong], times[is_wrong] / n_seeds
+    worst = np.argsort(-times, kind="stable")[:_MOST_PAIRS]
+    rows = [(class_names[pairs[i] // n], class_names[pairs[i] % n], f"{times[i]:.1f}") for i in worst]
+    return {"confused": rows}
 
 
 def _rendered(name: str, **values: Any) -> str:
