@@ -86,6 +86,8 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
     with session.directory, one_line(name, code=1, directory=session.directory):
         try:
             with recording.guarded(session.directory), interruptible(grace=True) as received:
+                if session.loaded.dataset.train:
+                    display.print_data(_config(name, session.options, session.loaded.dataset))
                 work(session, received)
         except Interrupted:
             if session.directory.is_new and not session.directory.has_progress:
@@ -173,8 +175,6 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
     config = _config(name, options, loaded.dataset)
     directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
-    if loaded.dataset.train:
-        display.print_data(config)
     if options.init_from is not None:
         try:
             with recording.guarded(directory):
