@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxresearch.data.dataset import DataCard, Dataset, Split
 from jaxresearch.data.parts import Part, Streams, map_arrays, n_examples
+from jaxresearch.data.rows import Rows, joined, side_by_side
 
 
 By = Literal["class", "random", "group", "time", "stretch"]
@@ -68,9 +69,7 @@ def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int 
     return take(part, ~in_share), take(part, in_share)
 
 
-def _drawn(
-    part: Part, n_share: int, fraction: float, generator: np.random.Generator, *, stratify: bool
-) -> np.ndarray:
+def _drawn(part: Part, n_share: int, fraction: float, generator: np.random.Generator, *, stratify: bool) -> np.ndarray:
     """Returns indices of examples drawn at random, class by class where there are any."""
     n_all, targets = n_examples(part), part.get("targets")
     groups = [] if targets is None else shuffled(targets, generator, stratify=stratify)
@@ -84,7 +83,9 @@ def _whole_groups(part: Part, n_share: int, generator: np.random.Generator) -> n
     """Returns which examples are in groups that are drawn whole, as many as come nearest to the share."""
     groups, sizes = np.unique(_groups_of(part), return_counts=True)
     if len(groups) < 2:
-        raise ValueError("data must hold two groups or more to be split by group, got 1. Name another column of groups.")
+        raise ValueError(
+            "data must hold two groups or more to be split by group, got 1. Name another column of groups."
+        )
     order = generator.permutation(len(groups))
     total = np.cumsum(sizes[order])[:-1]  # one group stays in the rest
     n_groups = int(np.argmin(np.abs(total - n_share))) + 1
@@ -98,7 +99,9 @@ def _last(part: Part, n_share: int, gap: int) -> tuple[Part, Part]:
     if "groups" in part:
         starts = np.flatnonzero(np.diff(part["groups"])) + 1
         if not len(starts):
-            raise ValueError("data must hold two times or more to be split by time, got 1. Name another column of times.")
+            raise ValueError(
+                "data must hold two times or more to be split by time, got 1. Name another column of times."
+            )
         border = int(starts[np.argmin(np.abs(starts - border))])
     if border - gap < 1:
         raise ValueError(
@@ -111,7 +114,9 @@ def _last(part: Part, n_share: int, gap: int) -> tuple[Part, Part]:
 def _groups_of(part: Part) -> np.ndarray:
     """Returns the group of each example."""
     if "groups" not in part:
-        raise ValueError("data must have groups to be divided by group, got none. Name their column with --group COLUMN.")
+        raise ValueError(
+            "data must have groups to be divided by group, got none. Name their column with --group COLUMN."
+        )
     return part["groups"]
 
 
@@ -381,7 +386,9 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
     n_test = max(n_examples(one.test) for one in folded)
     train = [take(one.train, np.arange(n_train)) for one in folded]
     test = _filled([one.test for one in folded], n_test)
-    made = folded[0]._replace(train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded), fitted=fitted)
+    made = folded[0]._replace(
+        train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded), fitted=fitted
+    )
     looked = [one.validation for one in folded if one.validation is not None]
     if len(looked) < len(folded):
         return made
@@ -469,6 +476,8 @@ def _is_same(one: Any, other: Any) -> bool:
         return True
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
+    if isinstance(one, Rows) or isinstance(other, Rows):
+        return one.is_same(other) if isinstance(one, Rows) else other.is_same(one)
     if one.shape != other.shape:
         return False
     return bool(((one == other) | ((one != one) & (other != other))).all())  # nan is not even itself
@@ -476,7 +485,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _joined(parts: list[Part]) -> Part:
     """Returns parts one after another."""
-    return map_arrays(lambda *entries: np.concatenate(entries), *parts)
+    return map_arrays(joined, *parts)
 
 
 def _filled(parts: list[Part], n: int) -> list[Part]:
@@ -493,4 +502,4 @@ def _filled(parts: list[Part], n: int) -> list[Part]:
 
 def _stack(parts: list[Part]) -> Part:
     """Returns parts side by side."""
-    return map_arrays(lambda *leaves: np.stack(leaves), *parts)
+    return map_arrays(side_by_side, *parts)
