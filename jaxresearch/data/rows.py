@@ -49,11 +49,9 @@ class Rows:
         example: np.ndarray | None = None,
     ):
         self.source, self._index, self._mapped = source, index, tuple(mapped)
-        if example is None:
-            if not len(source):
-                raise ValueError("a source of rows must hold at least one example, got none. Leave its part out.")
-            example = self._read(np.zeros(1, np.int64))[0]
-        self._example = example
+        if example is None and not len(source):
+            raise ValueError("a source of rows must hold at least one example, got none. Leave its part out.")
+        self._example: np.ndarray = self._read(np.zeros(1, np.int64))[0] if example is None else example
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,6 +72,11 @@ class Rows:
     def nbytes(self) -> int:
         """Bytes of all examples, were they in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def flat(self) -> "Rows":
+        """The same examples on one axis."""
+        return Rows(self.source, index=self._places().reshape(-1), mapped=self._mapped, example=self._example)
 
     def __len__(self) -> int:
         return self.shape[0]

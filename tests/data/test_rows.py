@@ -128,7 +128,10 @@ def dataset(wrap):
 
 def arrays_of(made):
     """Returns every array of a dataset, read."""
-    read = lambda entry: entry.read() if isinstance(entry, Rows) else entry
+
+    def read(entry):
+        return entry.read() if isinstance(entry, Rows) else entry
+
     return {name: data.map_arrays(read, part) for name, part in made.parts().items()}
 
 
