@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
-from jaxresearch.data.rows import Rows
+from jaxresearch.data.rows import Rows, pieces
 
 Columns = dict[str, np.ndarray]
 Fitted = dict[str, Any]  # nested dicts of NumPy arrays, of numbers or of words
@@ -296,7 +296,7 @@ def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
     if values.dtype.kind != "f":
         return
     start, found, n_bad = 0, "", 0
-    for piece in values.pieces() if isinstance(values, Rows) else [values]:
+    for piece in pieces(values):
         bad = np.isinf(piece) if missing_allowed else ~np.isfinite(piece)
         if bad.any() and not found:
             first = np.unravel_index(np.argmax(bad), bad.shape)

@@ -5,6 +5,7 @@ example that is not trained on. Column types, levels and class names are the sch
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +14,9 @@ import numpy as np
 
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
 from jaxresearch.data.parts import Part, map_arrays
-from jaxresearch.data.rows import Rows
+from jaxresearch.data.rows import Rows, pieces
 
 _FLOAT32_DIGITS = 4096  # a mean of more standard deviations than this leaves float32 too few digits for differences
-_PIECE = 4096  # rows that are read at a time from a source that stays on disk
 
 
 def _nothing(train: Part, card: DataCard) -> Fitted:
@@ -106,9 +106,7 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
     if not dataset.train:
         return dataset
     fitted = preprocessor.fit(dataset.train, dataset.card)
-    parts = {
-        name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()
-    }
+    parts = {name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()}
     card, inputs = preprocessor.describe(fitted, dataset.card), parts["train"].get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
         card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]))
@@ -170,7 +168,10 @@ def _apply_standard(fitted: Fitted, part: Part, *, training: bool) -> Part:
     """Returns features in float32, and values to predict in standard deviations."""
     del training
     inputs = part["inputs"]
-    made = {**part, "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs)}
+    made = {
+        **part,
+        "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs),
+    }
     if "targets" in fitted and "targets" in part:
         of_targets = fitted["targets"]
         made["targets"] = ((part["targets"] - of_targets["mean"]) / of_targets["scale"]).astype(np.float32)
@@ -327,40 +328,33 @@ def _fit_array(values: Any) -> Fitted:
     """Returns mean and scale of numbers: of each column of a matrix, else as a whole; nothing for images."""
     if _is_pixels(values) and _largest(values) > 1:
         return {}
-    by_column = values.ndim == 2 and values.dtype != np.uint8
-    if not isinstance(values, Rows):
-        wide = np.asarray(values, np.float64)
-        return _scale(wide if by_column else wide.reshape(-1))
-    return _scale_of_rows(values, by_column=by_column)
+    return _scale_in_pieces(values, by_column=values.ndim == 2 and values.dtype != np.uint8)
 
 
 def _largest(values: Any) -> Any:
-    """Returns the largest value of an array; of rows on disk, of as many as it takes to find one above 1."""
-    if not isinstance(values, Rows):
-        return values.max(initial=0)
+    """Returns the largest value, or the first above 1 that is found."""
     largest = 0
-    for start in range(0, len(values), _PIECE):
-        largest = max(largest, values[start : start + _PIECE].read().max(initial=0))
+    for piece in pieces(values):
+        largest = max(largest, piece.max(initial=0))
         if largest > 1:
             break
     return largest
 
 
-def _scale_of_rows(values: Rows, *, by_column: bool) -> Fitted:
-    """Returns mean and standard deviation of rows on disk, in two passes over pieces of them."""
-    axis = 0 if by_column else None
+def _scale_in_pieces(values: Any, *, by_column: bool) -> Fitted:
+    """Returns mean and standard deviation in float64, summed piece by piece: rows on disk give the bits of those in memory."""
+    axis, n = (0, len(values)) if by_column else (None, math.prod(values.shape))
 
-    def mean_of(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
-        total, n = 0.0, 0
-        for start in range(0, len(values), _PIECE):
-            piece = np.asarray(values[start : start + _PIECE].read(), np.float64)
-            total, n = total + fun(piece).sum(axis=axis), n + (len(piece) if by_column else piece.size)
-        return total / n
+    def total(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
+        return sum(fun(np.asarray(piece, np.float64)).sum(axis=axis) for piece in pieces(values))
 
-    mean = mean_of(lambda piece: piece)
-    deviation = np.sqrt(mean_of(lambda piece: (piece - mean) ** 2))
-    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
+    # Squares of large numbers must not overflow; those of other types than float64 cannot.
+    largest = max((np.abs(piece).max() for piece in pieces(values)), default=0.0) if values.dtype == np.float64 else 1.0
+    unit = np.exp2(np.frexp(max(largest, 1.0))[1] - 1)  # a power of two, by which dividing is exact
+    mean = np.asarray(total(lambda piece: piece / unit) / n * unit)
+    deviation = np.sqrt(total(lambda piece: ((piece - mean) / unit) ** 2) / n) * unit
+    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)  # what rounding leaves
+    return {"mean": mean, "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
 
 def _array(fitted: Fitted, values: Any) -> Any:
@@ -373,5 +367,3 @@ def _array(fitted: Fitted, values: Any) -> Any:
         return ((rows.astype(np.float64) - mean) / scale).astype(np.float32)
 
     return values.mapped(standardised, np.float32) if isinstance(values, Rows) else standardised(values)
-
-

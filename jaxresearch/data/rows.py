@@ -101,10 +101,7 @@ class Rows:
 
     def pieces(self) -> Iterator[np.ndarray]:
         """Gives all examples in order, some megabytes at a time."""
-        places = self._places().reshape(-1)
-        length = max(1, _PIECE_BYTES * len(places) // max(self.nbytes, 1))
-        for start in range(0, len(places), length):
-            yield self._read(places[start : start + length])
+        yield from pieces(self.flat)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -145,6 +142,25 @@ class Rows:
         for fun in self._mapped:
             rows = fun(rows)
         return rows
+
+
+def pieces(values: Any) -> Iterator[np.ndarray]:
+    """Gives all examples in order, some megabytes at a time; of an array, as many at a time as of the same rows on disk.
+
+    Args:
+        values: An array or `Rows`.
+
+    Returns:
+        Arrays of examples.
+
+    Example:
+        >>> [piece.shape for piece in pieces(np.zeros((5, 2**20)))]
+        [(2, 1048576), (2, 1048576), (1, 1048576)]
+    """
+    length = max(1, _PIECE_BYTES // max(1, math.prod(values.shape[1:]) * values.dtype.itemsize))
+    for start in range(0, len(values), length):
+        piece = values[start : start + length]
+        yield piece.read() if isinstance(piece, Rows) else piece
 
 
 def read_rows(source: Any, places: np.ndarray) -> np.ndarray:

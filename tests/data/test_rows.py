@@ -176,3 +176,30 @@ def test_folds_know_the_same_rows_in_two_parts():
     for test in (dict(part), again, {**part, "inputs": VALUES}):
         made = data.fold(Dataset(part, test, None, DataCard(name="a", source="b")), 0, n_folds=4)
         assert len(made.train["targets"]) == 15
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u1", "i4"])
+@pytest.mark.parametrize("shape", [(4,), (5, 3)])
+def test_what_is_fitted_to_rows_is_fitted_to_arrays_bit_for_bit(monkeypatch, dtype, shape):
+    monkeypatch.setattr("jaxresearch.data.rows._PIECE_BYTES", 1000)
+    values = (np.random.default_rng(0).normal(size=(500, *shape)) * 40 + 100).astype(dtype)
+    part = {"inputs": values, "targets": np.arange(500, dtype=np.int32) % 2}
+    card = DataCard(name="a", source="b", class_names=("x", "y"))
+    made, expected = (
+        data.prepare(data.standard, Dataset(one, one, None, card))
+        for one in ({**part, "inputs": Rows(Bulk(values))}, part)
+    )
+    for name, fitted in expected.fitted["inputs"].items():
+        assert np.asarray(made.fitted["inputs"][name]).tobytes() == np.asarray(fitted).tobytes()
+    assert made.train["inputs"].read().tobytes() == expected.train["inputs"].tobytes()
+    if "mean" in expected.fitted["inputs"]:
+        axis = 0 if values.ndim == 2 and dtype != "u1" else None
+        np.testing.assert_allclose(expected.fitted["inputs"]["mean"], values.mean(axis, np.float64), rtol=1e-13)
+        np.testing.assert_allclose(expected.fitted["inputs"]["scale"], values.std(axis, np.float64), rtol=1e-13)
+
+
+def test_rows_of_one_value_and_of_huge_ones_are_fitted():
+    part = {"inputs": Rows(Bulk(np.array([[1e300, 3.1], [-1e300, 3.1], [0, 3.1]]))), "targets": np.zeros(3, np.int32)}
+    card = DataCard(name="a", source="b", class_names=("x", "y"))
+    made = data.prepare(data.standard, Dataset(part, part, None, card)).train["inputs"].read()
+    np.testing.assert_allclose(made, [[1.5**0.5, 0], [-(1.5**0.5), 0], [0, 0]], rtol=1e-6, atol=1e-12)
