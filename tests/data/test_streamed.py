@@ -429,7 +429,8 @@ KILLED = CHILD + textwrap.dedent(
 
 def child(program, *words):
     """Starts a process that trains."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    # The allocator returns large blocks at once: what it keeps else varies by tens of megabytes from process to process.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "MALLOC_MMAP_THRESHOLD_": "1000000"}
     command = [sys.executable, "-c", program, *map(str, words)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -459,7 +460,7 @@ def save_large(path, n, width, dtype=np.uint8):
 
 @pytest.mark.long
 def test_memory_does_not_grow_with_the_data(tmp_path):
-    """Files of 50, 200 and 800 MB: resident memory grows by what indices and targets take, and the allocator keeps."""
+    """Files of 50, 200 and 800 MB: resident memory grows by what indices and targets take alone."""
     peaks = []
     for n in (3125, 12_500, 50_000):
         path = tmp_path / f"{n}.npz"
@@ -471,8 +472,8 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
         peaks.append(int(out))
         path.unlink()
     assert size > 800e6
-    # What differs by 16 times is a few hundred kilobytes of indices and targets; the rest is what the allocator keeps.
-    assert max(peaks[1:]) - peaks[0] < 60e6, peaks
+    # What grows by 16 times is indices and targets, a few hundred kilobytes. Processes differ by as much.
+    assert max(peaks) - min(peaks) < 5e6, peaks
     print(f"peaks of resident memory: {peaks}")
 
 
