@@ -20,7 +20,9 @@ Layout = Literal["vmap", "map", "devices"]
 _GROUP_BYTES = 2 * 2**20  # total size of the states vmapped on one CPU core; benchmarks/README.md has the measurement
 
 
-def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices") -> Callable[..., Any]:
+def sweep(
+    fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices", n_bytes: int = 0
+) -> Callable[..., Any]:
     """Returns ``fun`` mapped over a leading axis of its arguments: `jax.vmap` that also uses every device.
 
     =========  ========================================================  ==========================================
@@ -47,6 +49,8 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
         in_axes: As in `jax.vmap`: 0 for the arguments (or leaves) with a leading axis of runs, None for those that all
             runs share.
         layout: One of the table.
+        n_bytes: Counts with the arguments of a run where runs are grouped by size; below 0, so much of them does not. So a
+            run whose data come in pieces is grouped, and hence computed, as one that holds them all.
 
     Returns:
         A function whose outputs all have the leading axis. Compile it with `jax.jit`.
@@ -79,8 +83,8 @@ def sweep(fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "device
         shared = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is None]
         n_devices = min(devices.available(), n_runs) if layout == "devices" else 1
         if n_devices > 1:
-            return _over_devices(one_run, mapped, shared, n_runs, n_devices)
-        return _over_runs(one_run, mapped, shared, layout)
+            return _over_devices(one_run, mapped, shared, n_runs, n_devices, n_bytes)
+        return _over_runs(one_run, mapped, shared, layout, n_bytes)
 
     return swept
 
@@ -223,7 +227,7 @@ def _n_runs(leaves: list, axes: list[int | None]) -> int:
     return lengths.pop()[0]
 
 
-def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) -> Any:
+def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout, n_bytes: int) -> Any:
     """Returns the outputs of the runs of one device."""
     n_runs = mapped[0].shape[0]
     if n_runs == 1:  # a batch axis of length one costs XLA its fast matrix products
@@ -233,7 +237,7 @@ def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout) ->
         types = [jax.typeof(leaf) for leaf in mapped]
         first = [jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype, weak_type=kind.weak_type) for kind in types]
         jaxpr, made = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
-        n_at_once = _group(n_runs, max(_n_bytes(first), _carried(jaxpr.jaxpr)))
+        n_at_once = _group(n_runs, max(_n_bytes(first) + n_bytes, _carried(jaxpr.jaxpr)))
         one_run = _from_jaxpr(jaxpr, jax.tree.structure(made))  # traced once, for its size and for the sweep
     if n_at_once == n_runs:
         return jax.vmap(one_run, in_axes=(0, None))(mapped, shared)
@@ -272,14 +276,14 @@ def _n_bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_devices: int) -> Any:
+def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_devices: int, n_bytes: int) -> Any:
     """Returns the outputs of all runs, in equal parts, one per device; the last run is repeated to fill the parts."""
     n_each = -(-n_runs // n_devices)
     index = jnp.minimum(jnp.arange(n_each * n_devices), n_runs - 1)
     if index.shape[0] != n_runs:
         mapped = [leaf[index] for leaf in mapped]
     run_part = jax.shard_map(
-        lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices"),
+        lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices", n_bytes),
         mesh=devices.mesh_of(n_devices),
         in_specs=(PartitionSpec(devices.AXIS), PartitionSpec()),
         out_specs=PartitionSpec(devices.AXIS),

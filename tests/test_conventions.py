@@ -38,6 +38,7 @@ def _public():
 PUBLIC = _public()
 FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
 CORE = (
+    "augmentations",
     "losses",
     "metrics",
     "statistics",
@@ -129,7 +130,7 @@ def test_only_models_imports_flax():
 # The house from top to bottom (README, "The house"): a file imports files of its own room or of rooms above it.
 HOUSE = (
     ("interruption", "sampling", "statistics", "losses", "metrics", "clustering", "models", "data", "hyperparameters"),
-    ("devices", "gradients", "schedules"),
+    ("devices", "gradients", "schedules", "augmentations"),
     ("training",),
     ("algorithms",),
     ("sweeps", "hypergradients"),

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
+from jaxresearch.data.rows import Rows, pieces
 
 Columns = dict[str, np.ndarray]
 Fitted = dict[str, Any]  # nested dicts of NumPy arrays, of numbers or of words
@@ -254,6 +255,8 @@ def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
 def digest(part: Part | Fitted) -> str:
     """Returns the SHA-256 of a part, or of what was fitted: names, types, shapes and values of its arrays.
 
+    Rows on disk have their `Rows.digest`.
+
     Args:
         part: Preprocessed inputs and targets.
 
@@ -269,9 +272,12 @@ def digest(part: Part | Fitted) -> str:
     """
     sha256 = hashlib.sha256()
     for name, values in named_arrays(part):
-        array = np.ascontiguousarray(values)
+        array = values if isinstance(values, Rows) else np.ascontiguousarray(values)
         sha256.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        sha256.update(array.data if array.dtype.kind in "biufc" else _text_bytes(name, array))
+        if isinstance(array, Rows):
+            sha256.update(array.digest.encode())
+        else:
+            sha256.update(array.data if array.dtype.kind in "biufc" else _text_bytes(name, array))
     return sha256.hexdigest()
 
 
@@ -299,16 +305,20 @@ def _require_alike(inputs: dict[str, Any]) -> None:
             )
 
 
-def _require_finite(name: str, values: np.ndarray, *, missing_allowed: bool) -> None:
+def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
     """Raises at the first number that is not finite."""
     if values.dtype.kind != "f":
         return
-    bad = np.isinf(values) if missing_allowed else ~np.isfinite(values)
-    if bad.any():
-        first = np.unravel_index(np.argmax(bad), bad.shape)
+    start, found, n_bad = 0, "", 0
+    for piece in pieces(values):
+        bad = np.isinf(piece) if missing_allowed else ~np.isfinite(piece)
+        if bad.any() and not found:
+            first = np.unravel_index(np.argmax(bad), bad.shape)
+            found = f"{piece[first]} at example {start + first[0]}"
+        start, n_bad = start + len(piece), n_bad + int(bad.sum())
+    if found:
         raise ValueError(
-            f"{name} must be finite; got {values[first]} at example {first[0]} ({bad.sum()} such values in all). "
-            "Correct them or drop their examples."
+            f"{name} must be finite; got {found} ({n_bad} such values in all). Correct them or drop their examples."
         )
 
 

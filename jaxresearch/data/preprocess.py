@@ -6,6 +6,7 @@ example that is not trained on. Column types, levels and class names are the sch
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,10 +15,9 @@ import numpy as np
 
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
 from jaxresearch.data.parts import Part, map_arrays
-from jaxresearch.data.rows import Rows
+from jaxresearch.data.rows import Rows, pieces
 
 _FLOAT32_DIGITS = 4096  # a mean of more standard deviations than this leaves float32 too few digits for differences
-_PIECE = 4096  # rows that are read at a time from a source that stays on disk
 
 
 def _nothing(train: Part, card: DataCard) -> Fitted:
@@ -388,43 +388,34 @@ def _fit_array(values: Any) -> Fitted:
     """Returns mean and scale of numbers: of each column of a matrix, else as a whole; nothing for images."""
     if _is_pixels(values) and _largest(values) > 1:
         return {}
-    by_column = values.ndim == 2 and values.dtype != np.uint8
-    if not isinstance(values, Rows):
-        wide = np.asarray(values, np.float64)
-        return _scale(wide if by_column else wide.reshape(-1))
-    return _scale_of_rows(values, by_column=by_column)
+    return _scale_in_pieces(values, by_column=values.ndim == 2 and values.dtype != np.uint8)
 
 
 def _largest(values: Any) -> Any:
-    """Returns the largest value of an array; of rows on disk, of as many as it takes to find one above 1."""
-    if not isinstance(values, Rows):
-        return values.max(initial=0)
+    """Returns the largest value, or the first above 1 that is found."""
     largest = 0
-    for start in range(0, len(values), _PIECE):
-        largest = max(largest, values[start : start + _PIECE].read().max(initial=0))
+    for piece in pieces(values):
+        largest = max(largest, piece.max(initial=0))
         if largest > 1:
             break
     return largest
 
 
-def _scale_of_rows(values: Rows, *, by_column: bool) -> Fitted:
-    """Returns mean and standard deviation of rows on disk, in two passes over pieces of them."""
-    axis = 0 if by_column else None
+def _scale_in_pieces(values: Any, *, by_column: bool) -> Fitted:
+    """Returns mean and standard deviation in float64, summed piece by piece: rows on disk give the bits of those in memory."""
+    axis, n = (0, len(values)) if by_column else (None, math.prod(values.shape))
 
-    def mean_of(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
-        total, n = 0.0, 0
-        for start in range(0, len(values), _PIECE):
-            piece = np.asarray(values[start : start + _PIECE].read(), np.float64)
-            total, n = (
-                total + fun(piece).sum(axis=axis, keepdims=by_column),
-                n + (len(piece) if by_column else piece.size),
-            )
-        return total / n
+    def total(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
+        made = (fun(np.asarray(piece, np.float64)) for piece in pieces(values))
+        return sum(piece.sum(axis=axis, keepdims=by_column) for piece in made)
 
-    mean = mean_of(lambda piece: piece)
-    deviation = np.sqrt(mean_of(lambda piece: (piece - mean) ** 2))
-    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
+    # Squares of large numbers must not overflow; those of other types than float64 cannot.
+    largest = max((np.abs(piece).max() for piece in pieces(values)), default=0.0) if values.dtype == np.float64 else 1.0
+    unit = np.exp2(np.frexp(max(largest, 1.0))[1] - 1)  # a power of two, by which dividing is exact
+    mean = np.asarray(total(lambda piece: piece / unit) / n * unit)
+    deviation = np.sqrt(total(lambda piece: ((piece - mean) / unit) ** 2) / n) * unit
+    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)  # what rounding leaves
+    return {"mean": mean, "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
 
 def _array(fitted: Fitted, values: Any) -> Any:

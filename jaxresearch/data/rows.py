@@ -1,21 +1,38 @@
 """Examples that stay on disk until a step asks for them."""
 
-from collections.abc import Callable, Sequence
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+_PIECE_BYTES = 2**24  # read at a time where all examples are passed over
 
 
 class Rows:
     """A part's inputs that need not fit into memory: a source of examples, and which of them, in which order.
 
     A source has ``__len__`` and ``__getitem__`` of an integer, as those of Grain, ArrayRecord and TensorFlow Datasets have.
-    One that has ``read(indices) -> array`` as well is asked for many examples at once. Slices, masks and arrays of indices give
-    other `Rows`, without reading; so parts are split, sampled and folded as those in memory.
+    One that has ``read(indices) -> array`` as well is asked for many examples at once. Several threads may ask at a time.
+    Slices, masks and arrays of indices give other `Rows`, without reading; so parts are split, sampled and folded as those in
+    memory.
+
+    A source may have a ``digest``, a text that changes with its content; without one, all examples are read to digest a part.
+
+    Args:
+        source: Of examples of one shape and type.
+        index: Which examples; all of them unless given. One with several axes gives as many to the whole.
+        mapped: Applied to an array of examples when they are read, row by row.
+        example: Shape and type of an example; the first one is read unless given.
 
     Attributes:
         shape: Number of examples, and the shape of one.
         dtype: Of an example.
+
+    Raises:
+        ValueError: If the source is empty.
 
     Example:
         >>> rows = Rows([np.array([3.0, 4.0]), np.array([5.0, 6.0])])
@@ -32,46 +49,233 @@ class Rows:
         example: np.ndarray | None = None,
     ):
         self.source, self._index, self._mapped = source, index, tuple(mapped)
-        self._example = self._read(np.zeros(1, np.int64))[0] if example is None else example
+        if example is None and not len(source):
+            raise ValueError("a source of rows must hold at least one example, got none. Leave its part out.")
+        self._example: np.ndarray = self._read(np.zeros(1, np.int64))[0] if example is None else example
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of examples, and the shape of one."""
-        return (len(self), *self._example.shape)
+        return (*((len(self.source),) if self._index is None else self._index.shape), *self._example.shape)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return 1 + self._example.ndim
+        return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
         """Type of an entry."""
         return self._example.dtype
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all examples, were they in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def flat(self) -> "Rows":
+        """The same examples on one axis."""
+        return Rows(self.source, index=self._places().reshape(-1), mapped=self._mapped, example=self._example)
+
     def __len__(self) -> int:
-        return len(self.source) if self._index is None else len(self._index)
+        return self.shape[0]
+
+    def __array__(self, *args: Any, **options: Any) -> np.ndarray:
+        del args, options
+        raise ValueError("rows on disk must be read in pieces, got a call for an array of all. Leave out --stream.")
 
     def __getitem__(self, index: Any) -> "Rows":
-        whole = np.arange(len(self.source)) if self._index is None else self._index
-        return Rows(self.source, index=whole[index], mapped=self._mapped, example=self._example)
+        return Rows(self.source, index=self._places()[index], mapped=self._mapped, example=self._example)
 
     def mapped(self, fun: Callable[[np.ndarray], np.ndarray], dtype: Any = None) -> "Rows":
         """Returns the same examples with a function applied, row by row, when they are read."""
         del dtype
-        return Rows(self.source, index=self._index, mapped=(*self._mapped, fun))
+        example = fun(self._example[None])[0]
+        return Rows(self.source, index=self._index, mapped=(*self._mapped, fun), example=example)
 
-    def read(self, index: np.ndarray | None = None) -> np.ndarray:
+    def read(self, index: Any = None) -> np.ndarray:
         """Returns examples as an array: those at an index, or all."""
-        chosen = np.arange(len(self)) if index is None else np.asarray(index)
-        return self._read(chosen if self._index is None else self._index[chosen])
+        places = self._places() if index is None else self._places()[np.asarray(index)]
+        return self._read(places.reshape(-1)).reshape(*places.shape, *self._example.shape)
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Gives all examples in order, some megabytes at a time."""
+        yield from pieces(self.flat)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the examples: of the source's own digest and which of them, or else of their content."""
+        sha256, known = hashlib.sha256(), [getattr(one, "digest", None) for one in (self.source, *self._mapped)]
+        if all(isinstance(text, str) for text in known):
+            sha256.update(f"{known} {self.dtype.str} {self.shape};".encode())
+            sha256.update(np.ascontiguousarray(self._places(), np.int64).data)
+        else:
+            for piece in self.pieces():
+                sha256.update(np.ascontiguousarray(piece).data)
+        return sha256.hexdigest()
+
+    def is_same(self, other: Any) -> bool:
+        """Returns whether another array or other rows hold the same; missing numbers are the same as missing ones."""
+        if self is other:
+            return True
+        if self.shape != other.shape:
+            return False
+        if isinstance(other, Rows) and (self.source, self._mapped) == (other.source, other._mapped):
+            if np.array_equal(self._places(), other._places()):
+                return True
+        start = 0
+        for piece in self.pieces():
+            place = np.arange(start, start := start + len(piece))
+            theirs = other.read(place) if isinstance(other, Rows) else other[place]
+            if not ((piece == theirs) | ((piece != piece) & (theirs != theirs))).all():
+                return False
+        return True
+
+    def _places(self) -> np.ndarray:
+        """Returns the places of the examples in the source."""
+        return np.arange(len(self.source)) if self._index is None else self._index
 
     def _read(self, places: np.ndarray) -> np.ndarray:
         """Returns the examples at these places of the source."""
-        if hasattr(self.source, "read"):
-            rows = self.source.read(places)
-        else:
-            rows = np.stack([np.asarray(self.source[int(place)]) for place in places])
+        rows = read_rows(self.source, places)
         for fun in self._mapped:
             rows = fun(rows)
         return rows
+
+
+def pieces(values: Any) -> Iterator[np.ndarray]:
+    """Gives all examples in order, some megabytes at a time; of an array, as many at a time as of the same rows on disk.
+
+    Args:
+        values: An array or `Rows`.
+
+    Returns:
+        Arrays of examples.
+
+    Example:
+        >>> [piece.shape for piece in pieces(np.zeros((5, 2**20)))]
+        [(2, 1048576), (2, 1048576), (1, 1048576)]
+    """
+    length = max(1, _PIECE_BYTES // max(1, math.prod(values.shape[1:]) * values.dtype.itemsize))
+    for start in range(0, len(values), length):
+        piece = values[start : start + length]
+        yield piece.read() if isinstance(piece, Rows) else piece
+
+
+def read_rows(source: Any, places: np.ndarray) -> np.ndarray:
+    """Returns examples of a source.
+
+    Args:
+        source: As for `Rows`, or an array.
+        places: Which, one or more.
+
+    Returns:
+        An array with a leading axis of examples.
+
+    Raises:
+        ValueError: If the examples differ in shape.
+
+    Example:
+        >>> read_rows([np.zeros(3), np.ones(3)], np.array([1])).tolist()
+        [[1.0, 1.0, 1.0]]
+    """
+    if isinstance(source, np.ndarray):
+        return source[places]
+    if hasattr(source, "read"):
+        return source.read(places)
+    examples = [np.asarray(source[int(place)]) for place in places]
+    shapes = {example.shape for example in examples}
+    if len(shapes) > 1:
+        raise ValueError(f"examples of a source must be of one shape, got {sorted(shapes)}. Resize them first.")
+    return np.stack(examples)
+
+
+class Joined:
+    """Several `Rows` or arrays as one source, one after another.
+
+    Args:
+        parts: With examples of one shape and type.
+
+    Raises:
+        ValueError: If their examples differ in shape or type.
+
+    Example:
+        >>> joined = Joined([Rows([np.zeros(2)]), np.ones((3, 2))])
+        >>> len(joined), joined.read(np.array([3, 0])).tolist()
+        (4, [[1.0, 1.0], [0.0, 0.0]])
+    """
+
+    def __init__(self, parts: Sequence[Any]):
+        kinds = {(part.dtype.str, part.shape[1:]) for part in parts}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"rows that are joined must be of one shape and type, got {sorted(kinds)}. Save them alike."
+            )
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """Returns the examples at these places."""
+        owners = np.searchsorted(self._ends, places, side="right")
+        rows = np.empty((len(places), *self._parts[0].shape[1:]), self._parts[0].dtype)
+        for owner in np.unique(owners):
+            part, is_own = self._parts[owner], owners == owner
+            own = places[is_own] - (self._ends[owner] - len(part))
+            rows[is_own] = part.read(own) if isinstance(part, Rows) else part[own]
+        return rows
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the digests of the parts."""
+        arrays = (part if isinstance(part, Rows) else np.ascontiguousarray(part) for part in self._parts)
+        texts = (one.digest if isinstance(one, Rows) else hashlib.sha256(one.data).hexdigest() for one in arrays)
+        return hashlib.sha256(" ".join(texts).encode()).hexdigest()
+
+
+def joined(*entries: Any) -> Any:
+    """Returns arrays or rows one after another; rows stay on disk.
+
+    Args:
+        *entries: With examples of one shape and type.
+
+    Returns:
+        An array, or `Rows` where one of the entries is.
+
+    Raises:
+        ValueError: As `Joined`.
+
+    Example:
+        >>> joined(np.zeros(2), np.ones(1)).tolist(), joined(Rows([np.zeros(2)]), np.ones((3, 2))).shape
+        ([0.0, 0.0, 1.0], (4, 2))
+    """
+    if not any(isinstance(entry, Rows) for entry in entries):
+        return np.concatenate(entries)
+    filled = [entry for entry in entries if len(entry)]
+    return Rows(Joined(filled))
+
+
+def side_by_side(*entries: Any) -> Any:
+    """Returns arrays or rows of one length on a new leading axis, as those of folds; rows stay on disk.
+
+    Args:
+        *entries: Of one shape and type.
+
+    Returns:
+        An array, or `Rows` where one of the entries is.
+
+    Raises:
+        ValueError: As `Joined`.
+
+    Example:
+        >>> folds = side_by_side(Rows([np.zeros(2)]), Rows([np.ones(2)]))
+        >>> folds.shape, folds[1].read().tolist()
+        ((2, 1, 2), [[1.0, 1.0]])
+    """
+    if not any(isinstance(entry, Rows) for entry in entries):
+        return np.stack(entries)
+    whole = joined(*entries)
+    return whole[np.arange(len(whole)).reshape(len(entries), -1)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxresearch.data.dataset import DataCard, Dataset, Split
 from jaxresearch.data.parts import Part, Streams, map_arrays, n_examples
+from jaxresearch.data.rows import Rows, joined, side_by_side
 
 By = Literal["class", "random", "group", "time", "stretch"]
 
@@ -475,6 +476,8 @@ def _is_same(one: Any, other: Any) -> bool:
         return True
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
+    if isinstance(one, Rows) or isinstance(other, Rows):
+        return one.is_same(other) if isinstance(one, Rows) else other.is_same(one)
     if one.shape != other.shape:
         return False
     return bool(((one == other) | ((one != one) & (other != other))).all())  # nan is not even itself
@@ -482,7 +485,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _joined(parts: list[Part]) -> Part:
     """Returns parts one after another."""
-    return map_arrays(lambda *entries: np.concatenate(entries), *parts)
+    return map_arrays(joined, *parts)
 
 
 def _filled(parts: list[Part], n: int) -> list[Part]:
@@ -499,4 +502,4 @@ def _filled(parts: list[Part], n: int) -> list[Part]:
 
 def _stack(parts: list[Part]) -> Part:
     """Returns parts side by side."""
-    return map_arrays(lambda *leaves: np.stack(leaves), *parts)
+    return map_arrays(side_by_side, *parts)

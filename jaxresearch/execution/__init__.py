@@ -2,10 +2,12 @@
 
 from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
 from jaxresearch.execution.preflight import preflight
+from jaxresearch.execution.reading import Feed
 from jaxresearch.execution.stages import chunk_ends
 from jaxresearch.execution.states import blank_state, differentiate, predict
 
 __all__ = [
+    "Feed",
     "Keeping",
     "Outcome",
     "Progress",

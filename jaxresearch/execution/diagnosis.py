@@ -1,23 +1,26 @@
 """Where a run stopped being finite: the step, the first bad array, and the inputs of that step."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxresearch import devices, gradients, sweeps
-from jaxresearch import experiment as experiments
+from jaxresearch import gradients, sweeps
 from jaxresearch.data import Dataset
+from jaxresearch.execution import reading
 from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.execution.execute import Start
-from jaxresearch.execution.stages import fitted_of
+from jaxresearch.execution.feeding import Evaluation, advancing
+from jaxresearch.execution.reading import Feed, is_on_disk
+from jaxresearch.execution.stages import Runs, Stages, placed, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
-from jaxresearch.training import EstimatorOf, State, step_inputs
+from jaxresearch.training import State, step_inputs
 
+_FEED = Feed()
 _GRADIENT = "gradient "  # begins the names of the metrics that carry the arrays of a gradient
 
 
@@ -84,6 +87,7 @@ def diagnose(
     step: int,
     evaluate_every: int | None = None,
     start: Start | None = None,
+    feed: Feed = _FEED,
 ) -> Diagnosis:
     """Returns what was wrong in a step of one run, by repeating the steps before it.
 
@@ -96,6 +100,7 @@ def diagnose(
         step: Steps made before the one with a metric that was not finite.
         evaluate_every: As in `jaxresearch.execution.execute`; the looks before the step are repeated too.
         start: Where to begin, as from a checkpoint; at the beginning of the run unless given.
+        feed: How parts that stay on disk are read.
 
     Returns:
         The step and its first array that is not finite, in the order batch, state, gradient (where the algorithm uses the
@@ -114,52 +119,15 @@ def diagnose(
         "batch['inputs']"
     """
     check(hyperparameters)
-
-    def program_of(fitted: Any, estimator: EstimatorOf = gradients.plain) -> experiments.Program:
-        made = {"evaluate_every": evaluate_every, "estimator": estimator, "fitted": fitted}
-        return experiments.program(experiment, dataset, **made)
-
-    keys, fitted, axis = sweeps.keys(seeds), fitted_of(dataset), dataset.axis
-    plan = program_of({}).plan(hyperparameters)
-    data = {name: devices.place(part, n_runs=len(seeds), axis=dataset.axis) for name, part in dataset.parts().items()}
-
-    def init(key, hyperparameters, fitted):
-        return program_of(fitted).init(key, hyperparameters)
-
-    first = start or Start(0, CompiledFunction(sweeps.sweep(init, (0, None, axis)))(keys, hyperparameters, fitted))
+    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    stages, given = Stages(runs), (runs.keys, hyperparameters, runs.fitted)
+    first = start or Start(0, stages.init(*given))
     if step < first.step:
         raise ValueError(f"step must not lie before the start, {first.step}, got {step}. Begin with an earlier state.")
-
-    def swept(fun: Callable[..., Any], part: str, made: int, state: State) -> Any:
-        over_runs = CompiledFunction(sweeps.sweep(fun, (0, None, axis, 0, axis, None)))
-        return over_runs(keys, hyperparameters, fitted, state, data[part], np.int32(made))
-
-    def advanced(state: State, made: int, until: int) -> State:
-        while made < until:
-            every = plan.evaluate_every
-            end = until if every is None else min(until, (made // every + 1) * every)
-            n_steps = end - made
-            state, _ = swept(functools.partial(_advance, program_of, n_steps), "train", made, state)
-            if every is not None and end % every == 0:
-                state, _ = swept(functools.partial(_look, program_of), "validation", end, state)
-            made = end
-        return state
-
-    def probe(key, hyperparameters, fitted, state, train, made):
-        batch, step_key = step_inputs(key, train, made, batch_size=plan.batch_size)
-        after, metrics = program_of(fitted, _telling_gradient).algorithm(hyperparameters).step(state, batch, step_key)
-        gradient = {name: value for name, value in metrics.items() if name.startswith(_GRADIENT)}
-        metrics = {name: value for name, value in metrics.items() if name not in gradient}
-        gradient = {name.removeprefix(_GRADIENT): value for name, value in gradient.items()}
-        return {"batch": batch, "state": state, "gradient": gradient, "metrics": metrics, "new state": after}, (
-            jax.random.key_data(step_key)
-        )
-
-    state, made, found = first.state, first.step, None
+    state, made, found = jax.tree.map(jnp.copy, first.state), first.step, None
     for now in range(max(step - 1, first.step), step + 1):
-        state = advanced(state, made, now)
-        made = now
-        looked, key = jax.tree.map(lambda leaf: _on_host(leaf[run]), swept(probe, "train", now, state))
+        state, made = _advanced(runs, stages, state, made, now, feed), now
+        looked, key = jax.tree.map(lambda leaf: _on_host(leaf[run]), _probed(runs, state, now))
         found = Diagnosis(now, _first_bad(looked), {"state": looked["state"], "batch": looked["batch"], "key": key})
         if found.leaf and not found.leaf.startswith("new state"):
             return found
@@ -169,20 +137,54 @@ def diagnose(
     return found
 
 
+def _advanced(runs: Runs, stages: Stages, state: State, made: int, until: int, feed: Feed) -> State:
+    """Returns the state of all runs some steps later, after the looks on the way."""
+    if made == until:
+        return state
+    every = runs.program.plan(runs.hyperparameters).evaluate_every
+    ends = [*range((made // every + 1) * every, until, every), until] if every else [until]
+    with advancing(runs, stages, made, ends, feed) as advance:
+        for end in ends:
+            state, _ = advance(state, made, end)
+            if every and end % every == 0:
+                state, *_ = Evaluation(runs, stages, runs.dataset.validation, feed).look(state, end)
+            made = end
+    return state
+
+
+def _probed(runs: Runs, state: State, step: int) -> Any:
+    """Returns the arrays of a step of all runs, in the order in which they are computed, and the numbers of its key."""
+    dataset, batch_size = runs.dataset, runs.program.plan(runs.hyperparameters).batch_size
+    on_disk, axis = is_on_disk(dataset.train), dataset.axis
+    read_keys, places = reading.places_of(runs.keys, axis=axis)
+    if on_disk:
+        (read,) = reading.batches(read_keys, dataset.train, [1], step, axis=axis, batch_size=batch_size)
+        with ThreadPoolExecutor(1) as threads:
+            train = read(threads).batches
+    else:
+        train = placed(runs, dataset.train)
+
+    def probe(key, hyperparameters, fitted, state, train, place, step):
+        batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=batch_size)
+        batch = jax.tree.map(lambda leaf: leaf[place, 0], train) if on_disk else batch
+        algorithm = runs.program_of(fitted, _telling_gradient).algorithm(hyperparameters)
+        after, metrics = algorithm.step(state, batch, step_key)
+        gradient = {name: value for name, value in metrics.items() if name.startswith(_GRADIENT)}
+        metrics = {name: value for name, value in metrics.items() if name not in gradient}
+        gradient = {name.removeprefix(_GRADIENT): value for name, value in gradient.items()}
+        return {"batch": batch, "state": state, "gradient": gradient, "metrics": metrics, "new state": after}, (
+            jax.random.key_data(step_key)
+        )
+
+    axes = (0, runs.axis, axis, 0, None if on_disk else axis, 0, None)
+    over_runs = CompiledFunction(sweeps.sweep(probe, axes))
+    return over_runs(runs.keys, runs.hyperparameters, runs.fitted, state, train, places, np.int32(step))
+
+
 def _on_host(leaf: Any) -> np.ndarray:
     """Returns an array on the host, a typed key as its numbers."""
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-
-
-def _advance(program_of: Any, n_steps: int, key, hyperparameters, fitted, state, train, step) -> Any:
-    """Returns the state so many steps later, and their metrics."""
-    return program_of(fitted).advance(key, hyperparameters, state, train, step, n_steps)
-
-
-def _look(program_of: Any, key, hyperparameters, fitted, state, validation, step) -> Any:
-    """Returns the state after a look at the validation data, and its metrics."""
-    return program_of(fitted).look(key, hyperparameters, state, validation, step)
 
 
 def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:

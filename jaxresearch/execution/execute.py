@@ -3,9 +3,10 @@
 It neither prints nor writes; whoever calls sees each chunk through ``observe``.
 """
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,9 @@ from jaxresearch import sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
-from jaxresearch.execution.stages import Runs, Stages, placed, runs_of
+from jaxresearch.execution.feeding import Evaluation, advancing
+from jaxresearch.execution.reading import Feed
+from jaxresearch.execution.stages import Runs, Stages, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Metrics
 from jaxresearch.hyperparameters import check
@@ -45,6 +48,7 @@ class Keeping(NamedTuple):
 
 
 _NOTHING_KEPT = Keeping(lambda: False, lambda step, state: None)
+_FEED = Feed()
 
 
 class Progress(NamedTuple):
@@ -93,6 +97,7 @@ def execute(
     observe: Callable[[Progress], None] = lambda progress: None,
     start: Start | None = None,
     keeping: Keeping = _NOTHING_KEPT,
+    feed: Feed = _FEED,
 ) -> Outcome:
     """Returns the outcome of an experiment for several seeds, trained side by side.
 
@@ -105,6 +110,7 @@ def execute(
         observe: Called after each chunk of steps, while the next one is already under way.
         start: Where to resume, as from a checkpoint; at step 0 of the seeds unless given.
         keeping: Which states are kept, as `Keeping` says.
+        feed: How parts that stay on disk (`jaxresearch.data.Rows`) are read.
 
     Returns:
         State and metrics of all seeds, and where the time went. A resumed run reproduces the uninterrupted one bit for bit.
@@ -143,7 +149,7 @@ def execute(
         raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}, got {len(seeds)}. Pass one for each.")
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
-    return _carry_out(runs, observe, start, keeping)
+    return _carry_out(runs, observe, start, keeping, feed)
 
 
 def execute_all(
@@ -156,6 +162,7 @@ def execute_all(
     observe: Callable[[Progress], None] = lambda progress: None,
     start: Start | None = None,
     keeping: Keeping = _NOTHING_KEPT,
+    feed: Feed = _FEED,
 ) -> list[Trial]:
     """Returns the metrics of several settings, every one of them with every seed.
 
@@ -171,6 +178,7 @@ def execute_all(
         observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
         start: As in `execute`, for settings of one group.
         keeping: As in `execute`, for settings of one group.
+        feed: As in `execute`. Settings of a group share what is read for a seed.
 
     Returns:
         One trial per setting, in their order.
@@ -209,7 +217,7 @@ def execute_all(
         stacked = jax.tree.map(functools.partial(_repeated, n=len(seeds)), *chosen)
         keys = jnp.tile(sweeps.keys(seeds), len(chosen))
         runs = runs_of(experiment, stacked, 0, keys, dataset, evaluate_every)
-        of_group = _trials(chosen, runs, len(seeds), observe, start, keeping)
+        of_group = _trials(chosen, runs, len(seeds), observe, start, keeping, feed)
         trials |= dict(zip(places, of_group, strict=True))
     return [trials[place] for place in range(len(settings))]
 
@@ -226,6 +234,7 @@ def _trials(
     observe: Callable[[Progress], None],
     start: Start | None,
     keeping: Keeping,
+    feed: Feed,
 ) -> list[Trial]:
     """Returns the trials of settings that differ in leaves alone, made by one program."""
     last: dict[str, np.ndarray] = {}
@@ -234,7 +243,7 @@ def _trials(
         last.update({name: values[:, -1] for name, values in progress.metrics.items()})
         observe(progress)
 
-    outcome = _carry_out(runs, watch, start, keeping)
+    outcome = _carry_out(runs, watch, start, keeping, feed)
     shape = (len(settings), n_seeds)
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
     # Where runs may be done early, steps that others make after that tell nothing of their outcome.
@@ -261,36 +270,37 @@ def _require_seeds(seeds: Sequence[int]) -> None:
 
 
 class _Chunk(NamedTuple):
-    """What came out of a chunk of steps; arrays may still be under way."""
+    """What came out of a chunk of steps, its metrics in pieces; arrays may still be under way."""
 
     step: int
     state: State
-    metrics: Metrics
+    metrics: list[Metrics]
     validation: Metrics
     is_done: bool
 
 
-def _chunks(runs: Runs, stages: Stages, start: Start) -> Iterator[_Chunk]:
+def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_Chunk, None, None]:
     """Gives the chunks of runs side by side, one after another; each reuses the memory of the state before."""
-    plan, dataset = runs.program.plan(runs.hyperparameters), runs.dataset
-    train, given = placed(runs, dataset.train), (runs.keys, runs.hyperparameters, runs.fitted)
-    validation = placed(runs, dataset.validation) if plan.evaluate_every else None
+    plan = runs.program.plan(runs.hyperparameters)
+    every = plan.evaluate_every or plan.n_steps
+    validation = Evaluation(runs, stages, runs.dataset.validation, feed) if plan.evaluate_every else None
     can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
     step, state = start.step, start.state
-    for end in (end for end in runs.ends if end > start.step):
-        advance = stages.advances(end - step)
-        state, metrics = advance(*given, state, train, np.int32(step))
-        step, seen, is_done = end, {}, False
-        if plan.evaluate_every and (step % plan.evaluate_every == 0 or step == plan.n_steps):
-            state, seen, done = stages.look(*given, state, validation, np.int32(step))
-            is_done = can_end and bool(np.asarray(done).all())
-        yield _Chunk(step, state, metrics, seen, is_done)
-        if is_done:
-            return
+    ends = [end for end in runs.ends if end > step]
+    with advancing(runs, stages, step, ends, feed) as advance:
+        for end in ends:
+            state, metrics = advance(state, step, end)
+            step, seen, is_done = end, {}, False
+            if validation is not None and (step % every == 0 or step == plan.n_steps):
+                state, seen, done = validation.look(state, step)
+                is_done = can_end and bool(np.asarray(done).all())
+            yield _Chunk(step, state, metrics, seen, is_done)
+            if is_done:
+                return
 
 
 def _carry_out(
-    runs: Runs, observe: Callable[[Progress], None], start: Start | None = None, keeping: Keeping = _NOTHING_KEPT
+    runs: Runs, observe: Callable[[Progress], None], start: Start | None, keeping: Keeping, feed: Feed
 ) -> Outcome:
     """Returns the outcome of runs side by side."""
     stages, plan, n_runs = Stages(runs), runs.program.plan(runs.hyperparameters), len(runs.keys)
@@ -306,20 +316,22 @@ def _carry_out(
         return time.perf_counter() - began - (stages.seconds - compiled)
 
     def watch(chunk: _Chunk) -> None:
-        values, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
+        pieces, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
+        values = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
         made = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
         observe(Progress(*made, stages.seconds, stages.n_compilations, validation=seen))
 
     step, waiting = first.step, []
-    for chunk in () if first.ended else _chunks(runs, stages, first):
-        step, state = chunk.step, chunk.state
-        waiting.append(chunk)
-        is_kept = not chunk.is_done and step < plan.n_steps and keeping.due()
-        while len(waiting) > (not is_kept):
-            watch(waiting.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
-        if is_kept:
-            keeping.keep(step, state)
+    with contextlib.closing(_chunks(runs, stages, first, feed)) as chunks:
+        for chunk in () if first.ended else chunks:
+            step, state = chunk.step, chunk.state
+            waiting.append(chunk)
+            is_kept = not chunk.is_done and step < plan.n_steps and keeping.due()
+            while len(waiting) > (not is_kept):
+                watch(waiting.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
+            if is_kept:
+                keeping.keep(step, state)
     for last in waiting:
         watch(last)
     if runs.algorithm.outcome is not Algorithm._field_defaults["outcome"]:
@@ -327,17 +339,16 @@ def _carry_out(
     jax.block_until_ready(state)
     trained = training_seconds()
     keeping.end(step, state)
-    metrics, evaluated = _evaluated(runs, stages, state)
+    metrics, evaluated = _evaluated(runs, stages, state, feed)
     seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
     speed = (step - first.step) * plan.batch_size * n_runs / trained
     return Outcome(state, metrics, seconds, speed, stages.n_compilations, first.step, step)
 
 
-def _evaluated(runs: Runs, stages: Stages, state: State) -> tuple[dict[str, np.ndarray], float]:
+def _evaluated(runs: Runs, stages: Stages, state: State, feed: Feed) -> tuple[dict[str, np.ndarray], float]:
     """Returns the metrics of the test part, and the seconds it took without compiling."""
     began, compiled = time.perf_counter(), stages.seconds
-    given = (runs.keys, runs.hyperparameters, runs.fitted)
-    metrics = stages.evaluate(*given, state, placed(runs, runs.dataset.test))
+    metrics = Evaluation(runs, stages, runs.dataset.test, feed).evaluate(state)
     metrics = jax.tree.map(np.asarray, metrics)
     return metrics, time.perf_counter() - began - (stages.seconds - compiled)
 

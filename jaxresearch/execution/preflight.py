@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxresearch import data, sweeps
 from jaxresearch.data import Dataset
+from jaxresearch.execution.feeding import require_outputs
+from jaxresearch.execution.reading import blank, is_on_disk
 from jaxresearch.execution.stages import runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
@@ -52,7 +54,10 @@ def preflight(
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
     plan, of_run = runs.program.plan(hyperparameters), dataset.of_run(0)
-    key, parts = jax.random.key(0), jax.tree.map(jax.typeof, of_run.parts())
+    key, parts = jax.random.key(0), blank(of_run.parts())
+    on_disk = {name for name, part in of_run.parts().items() if name != "train" and is_on_disk(part)}
+    for name in on_disk:
+        require_outputs(runs.algorithm, of_run.parts()[name])
 
     def whole(hyperparameters, fitted, parts):
         program = runs.program_of(fitted)
@@ -65,10 +70,12 @@ def preflight(
         _require_same_state(state, after, "step")
         _require_scalars(of_step)
         if evaluate_every is not None:
-            observed, _ = program.look(key, hyperparameters, state, parts["validation"], 0)
+            validation = _seen(algorithm, state, parts["validation"], is_on_disk="validation" in on_disk)
+            observed, _ = _evaluated("validation", program.look, key, hyperparameters, state, validation, 0)
             _require_same_state(state, observed, "observe")
         _require_same_state(state, algorithm.outcome(state), "outcome")
-        metrics = program.evaluate(key, hyperparameters, state, parts["test"])
+        test = _seen(algorithm, algorithm.outcome(state), parts["test"], is_on_disk="test" in on_disk)
+        metrics = _evaluated("test", program.evaluate, key, hyperparameters, state, test)
         if not isinstance(metrics, dict):
             raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
         return metrics
@@ -82,6 +89,27 @@ def preflight(
         init = jax.jit(jax.vmap(runs.program.init, (0, None)))
         state = init(sweeps.keys(seeds), hyperparameters)
         experiment.report(hyperparameters, jax.device_get(state), _shortened(collected), _shortened(dataset))
+
+
+def _seen(algorithm: Any, state: Any, part: Any, *, is_on_disk: bool) -> Any:
+    """Returns what a state is evaluated on: of a part on disk, outputs in place of inputs."""
+    if not is_on_disk:
+        return part
+    others = {name: entry for name, entry in part.items() if name != "inputs"}
+    return {**others, "outputs": algorithm.predict(state, part["inputs"])}
+
+
+def _evaluated(name: str, fun: Any, key: Any, hyperparameters: Any, state: Any, part: Any, *step: int) -> Any:
+    """Returns what a look or an evaluation gives; raises where it needs inputs that are on disk."""
+    try:
+        return fun(key, hyperparameters, state, part, *step)
+    except KeyError as error:
+        if error.args == ("inputs",) and "outputs" in part:
+            raise ValueError(
+                f"evaluate must take outputs in place of inputs where the {name} part is on disk, got one that reads inputs. "
+                "Read that part into memory."
+            ) from error
+        raise
 
 
 def _require_same_state(before: Any, after: Any, name: str) -> None:

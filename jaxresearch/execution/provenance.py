@@ -10,6 +10,7 @@ import numpy as np
 from jaxresearch import data
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
+from jaxresearch.execution.reading import blank
 from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
@@ -97,7 +98,7 @@ def digests(
 
     fitted = fitted_of(dataset)
     of_data = "".join([*(data.digest(getattr(dataset, name)) for name in parts), data.digest(fitted)])
-    types, of_first = jax.tree.map(jax.typeof, parts), data.numbers(of_run.fitted)
+    types, of_first = blank(parts), data.numbers(of_run.fitted)
     made: dict[int, str] = {}
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they are computed in
     for places in groups(settings):

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxresearch import data, devices, sweeps
+from jaxresearch import data, devices, gradients, sweeps, training
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset, Fitted
 from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.experiment import Experiment, Program
-from jaxresearch.training import Algorithm
+from jaxresearch.training import Algorithm, EstimatorOf
 
 _CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
 
@@ -24,7 +24,7 @@ class Runs(NamedTuple):
     """Runs side by side, ready to be compiled: their program and what it is called with."""
 
     program: Program
-    program_of: Callable[[Fitted], Program]  # of traced numbers that were estimated on the training part
+    program_of: Callable[..., Program]  # of traced numbers that were estimated on the training part
     algorithm: Algorithm  # of the first run: shows which of its functions are the plain ones
     hyperparameters: Any
     axis: int | None  # of the hyperparameters: 0 where each run has its own
@@ -104,9 +104,15 @@ def fitted_of(dataset: Dataset) -> Fitted:
     return data.map_arrays(lambda *arrays: np.stack(arrays), *data.padded([*map(data.numbers, dataset.fitted)]))
 
 
-def _program_of(experiment: Experiment, dataset: Dataset, evaluate_every: int | None, fitted: Fitted) -> Program:
+def _program_of(
+    experiment: Experiment,
+    dataset: Dataset,
+    evaluate_every: int | None,
+    fitted: Fitted,
+    estimator: EstimatorOf = gradients.plain,
+) -> Program:
     """Returns the program of an experiment with these numbers."""
-    return experiments.program(experiment, dataset, evaluate_every=evaluate_every, fitted=fitted)
+    return experiments.program(experiment, dataset, evaluate_every=evaluate_every, estimator=estimator, fitted=fitted)
 
 
 def placed(runs: Runs, part: Any) -> Any:
@@ -159,6 +165,11 @@ class Stages:
         self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
         self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_data)))
         self._compiled: list[CompiledFunction] = [self.init, self.look, self.outcome, self.evaluate]
+        # Of data on disk; n_bytes is what `sweeps.sweep` takes.
+        self.advances_over = functools.cache(self._advance_over)
+        self.predicts = functools.cache(self._predict)
+        self.looks_over = functools.cache(self._look_over)
+        self.evaluates_over = functools.cache(self._evaluate_over)
 
     def _advance_by(self, n_steps: int) -> CompiledFunction:
         """Returns the program of so many steps."""
@@ -166,8 +177,52 @@ class Stages:
         def chunk(key, hyperparameters, fitted, state, data, step):
             return self._runs.program_of(fitted).advance(key, hyperparameters, state, data, step, n_steps)
 
-        axes = (0, self._runs.axis, self._runs.dataset.axis, 0, self._runs.dataset.axis, None)
-        compiled = CompiledFunction(sweeps.sweep(chunk, axes), donate_argnums=(3,))
+        return self._compile(chunk, (self._runs.dataset.axis, None), donate_argnums=(3,))
+
+    def _advance_over(self, n_steps: int, n_bytes: int) -> CompiledFunction:
+        """Returns the program of so many steps over batches that all runs share, each at its place among them."""
+
+        def piece(key, hyperparameters, fitted, state, batches, place, step):
+            algorithm = self._runs.program_of(fitted).algorithm(hyperparameters)
+            return training.advance_over(key, state, batches, step, place, algorithm=algorithm)
+
+        del n_steps  # one program for each number of steps
+        return self._compile(piece, (None, 0, None), donate_argnums=(3,), n_bytes=n_bytes)
+
+    def _predict(self, n_examples: int, n_bytes: int) -> CompiledFunction:
+        """Returns the program that predicts for so many examples at a time."""
+        del n_examples  # one program for each
+
+        def predict(key, hyperparameters, fitted, state, inputs):
+            del key
+            outputs_of = self._runs.program_of(fitted).algorithm(hyperparameters).predict
+            assert outputs_of is not None  # or the part was refused
+            return outputs_of(state, inputs)
+
+        return self._compile(predict, (self._runs.dataset.axis,), n_bytes=n_bytes)
+
+    def _look_over(self, n_bytes: int) -> CompiledFunction:
+        """Returns the program of a look at outputs for the validation data."""
+
+        def look(key, hyperparameters, fitted, state, outputs, others, step):
+            return self._look(key, hyperparameters, fitted, state, {**others, "outputs": outputs}, step)
+
+        return self._compile(look, (0, self._runs.dataset.axis, None), donate_argnums=(3,), n_bytes=n_bytes)
+
+    def _evaluate_over(self, n_bytes: int) -> CompiledFunction:
+        """Returns the program that evaluates outputs."""
+
+        def evaluate(key, hyperparameters, fitted, state, outputs, others):
+            return self._evaluate(key, hyperparameters, fitted, state, {**others, "outputs": outputs})
+
+        return self._compile(evaluate, (0, self._runs.dataset.axis), n_bytes=n_bytes)
+
+    def _compile(
+        self, fun: Callable[..., Any], axes: tuple, *, donate_argnums: tuple[int, ...] = (), n_bytes: int = 0
+    ) -> CompiledFunction:
+        """Returns the compiled function of key, hyperparameters, fitted, state and whatever has these axes."""
+        all_axes = (0, self._runs.axis, self._runs.dataset.axis, 0, *axes)
+        compiled = CompiledFunction(sweeps.sweep(fun, all_axes, n_bytes=n_bytes), donate_argnums=donate_argnums)
         self._compiled.append(compiled)
         return compiled
 

@@ -1,16 +1,19 @@
 """What is made of the states of trained runs: their shapes, predictions, and derivatives of what they came to."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
-from jaxresearch import devices, hypergradients, sweeps
+from jaxresearch import data, devices, hypergradients, sweeps
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset, Fitted
+from jaxresearch.execution import reading
 from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.reading import is_on_disk
 from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
@@ -86,7 +89,15 @@ def predict(
     def of_run(place: int) -> np.ndarray:
         one, of_state = dataset.of_run(place), jax.tree.map(lambda leaf: leaf[place], state)
         fitted = jax.tree.map(lambda leaf: leaf[place], fitted_of(dataset)) if dataset.n_folds else fitted_of(dataset)
-        return experiment.preprocess.invert(one.fitted, np.asarray(of_seed(fitted, of_state, one.test["inputs"])))
+        inputs = one.test["inputs"]
+        if not is_on_disk({"inputs": inputs}):
+            return experiment.preprocess.invert(one.fitted, np.asarray(of_seed(fitted, of_state, inputs)))
+        n_all = data.n_examples({"inputs": inputs})
+        starts = range(0, n_all, batch_size)
+        index = [np.minimum(start + np.arange(batch_size), n_all - 1) for start in starts]  # one program for all pieces
+        with ThreadPoolExecutor(1) as threads:
+            outputs = [np.asarray(of_seed(fitted, of_state, reading.read(inputs, places, threads))) for places in index]
+        return experiment.preprocess.invert(one.fitted, np.concatenate(outputs)[:n_all])
 
     return np.stack([of_run(place) for place in range(len(jax.tree.leaves(state)[0]))])
 
@@ -132,7 +143,7 @@ def differentiate(
     if not len(seeds):
         raise ValueError("seeds must hold at least one number, got none. Pass range(3).")
     check(hyperparameters)
-    if not isinstance(dataset.train.get("inputs"), np.ndarray | dict | jax.Array | None):
+    if any(is_on_disk(part) for part in dataset.parts().values()):
         raise ValueError("data must be in memory to be differentiated through, got rows on disk. Leave out --stream.")
     program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     plan = program.plan(hyperparameters)

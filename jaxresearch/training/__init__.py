@@ -6,7 +6,7 @@ or let `jaxresearch.sweeps` and the command line do it.
 
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf, Plan, State, plan_of
 from jaxresearch.training.descent import TrainState, gradient_based, gradient_descent, mean_loss, supervised
-from jaxresearch.training.runs import advance, evaluate, init, look, run, step_inputs
+from jaxresearch.training.runs import advance, advance_over, evaluate, init, look, run, step_inputs
 
 __all__ = [
     "Algorithm",
@@ -15,6 +15,7 @@ __all__ = [
     "State",
     "TrainState",
     "advance",
+    "advance_over",
     "evaluate",
     "gradient_based",
     "gradient_descent",

@@ -1,5 +1,6 @@
 """A run as pure functions: its start, its steps, its looks at validation data, and all of it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -82,12 +83,87 @@ def advance(
     """
     if n_steps < 1:
         raise ValueError(f"n_steps must be 1 or more, got {n_steps}. Pass at least one epoch and one batch.")
-    streams = _streams(key)
+    order = _streams(key).order
+
+    def batch_at(step: Array) -> Batch:
+        return sampling.batch_of(order, data, step, batch_size=batch_size)
+
+    return _advanced(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
+
+
+def advance_over(
+    key: Key[Array, ""],
+    state: State,
+    batches: Batch,
+    step: int | Int[ArrayLike, ""],
+    place: int | Int[ArrayLike, ""] = 0,
+    *,
+    algorithm: Algorithm,
+) -> tuple[State, Metrics]:
+    """Returns the state after a step on each of the given batches, and the metrics of these steps.
+
+    With the batches that `step_inputs` gives for these steps, it is `advance`, bit for bit: data that do not fit into memory
+    are read by the host, and brought some steps at a time.
+
+    Args:
+        key: The key of the run, the same at every call.
+        state: Where to resume.
+        batches: Arrays ``(runs, steps, batch, ...)``. Runs side by side that see the same batches share them.
+        step: Steps made before; unbatched under `jax.vmap`.
+        place: Which of the runs of the batches this one is.
+        algorithm: What is trained.
+
+    Returns:
+        As `advance`.
+
+    Raises:
+        ValueError: If there is no batch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def step(state, batch, key):
+        ...     return state + batch["inputs"].sum(), {"sum": state}
+        >>> adding = Algorithm(lambda key: jnp.zeros(()), step, lambda state, data, key: {})
+        >>> batches = {"inputs": jnp.ones((1, 3, 4))}
+        >>> state, history = advance_over(jax.random.key(0), jnp.zeros(()), batches, 0, algorithm=adding)
+        >>> float(state), history["sum"].tolist()
+        (12.0, [0.0, 4.0, 8.0])
+
+    References:
+        Bottou, Curtis and Nocedal (2018), as in `advance`.
+    """
+    shapes = [jnp.shape(leaf)[:3] for leaf in jax.tree.leaves(batches)]
+    if not shapes:
+        raise ValueError("batches must hold arrays, got none. Call advance for an algorithm without data.")
+    n_steps, first = shapes[0][1], jnp.asarray(step, jnp.int32)
+
+    def examples(leaf: Array, step: Array) -> Array:
+        # One gather from examples in a row, as from resident data: so XLA makes the same program of what follows.
+        size = leaf.shape[2]
+        indices = (place * n_steps + step - first) * size + jnp.arange(size)
+        return jnp.reshape(leaf, (-1, *leaf.shape[3:])).at[indices].get(mode="promise_in_bounds")
+
+    def batch_at(step: Array) -> Batch:
+        return jax.tree.map(lambda leaf: examples(jnp.asarray(leaf), step), batches)
+
+    return _advanced(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
+
+
+def _advanced(
+    key: Key[Array, ""],
+    state: State,
+    step: int | Int[ArrayLike, ""],
+    batch_at: Callable[[Array], Batch],
+    *,
+    algorithm: Algorithm,
+    n_steps: int,
+) -> tuple[State, Metrics]:
+    """Returns the state so many steps later, and the metrics of these steps, each on the batch that a function gives for it."""
+    of_steps = _streams(key).step
 
     def body(carry: tuple[Array, State], _) -> tuple[tuple[Array, State], Any]:
         step, state = carry
-        batch = sampling.batch_of(streams.order, data, step, batch_size=batch_size)
-        state, metrics = algorithm.step(state, batch, jax.random.fold_in(streams.step, step))
+        state, metrics = algorithm.step(state, batch_at(step), jax.random.fold_in(of_steps, step))
         return (step + 1, jax.tree.map(_strong, state)), metrics
 
     (_, state), history = jax.lax.scan(body, (jnp.asarray(step, jnp.int32), state), length=n_steps)

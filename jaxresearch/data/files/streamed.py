@@ -1,0 +1,340 @@
+"""Data that stays on disk: arrays of ``.npy`` and ``.npz`` files and sets of TensorFlow Datasets, read row by row.
+
+Rows are read with seek and read, never mapped into memory: the pages of a map count as memory of the process, so that it
+would grow with the data.
+"""
+
+import dataclasses
+import hashlib
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxresearch.data.dataset import DataCard, Dataset, Part
+from jaxresearch.data.files import tfds as sets
+from jaxresearch.data.rows import Rows
+from jaxresearch.data.splits import split
+
+_INPUTS = ("images", "x", "X", "inputs", "data")
+_TARGETS = ("labels", "y", "Y", "targets", "target", "label")
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and lengths of name and extra field
+
+
+class ArrayOnDisk:
+    """An array in a ``.npy`` file, or an uncompressed member of a ``.npz`` file, as a source of `jaxresearch.data.Rows`.
+
+    Args:
+        path: The file.
+        member: Name of the array, where the file holds several.
+        digest: Of the file, where it is known: then rows are digested without being read.
+
+    Attributes:
+        shape: Of the array.
+        dtype: Of an entry.
+        digest: Text that changes with the content; None where none was given.
+
+    Raises:
+        ValueError: If there is no such array, or it is compressed, cut off, empty, in Fortran's order or not of numbers.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.npz"
+        >>> np.savez(path, x=np.arange(6.0).reshape(3, 2))
+        >>> source = ArrayOnDisk(path, member="x")
+        >>> len(source), source.read(np.array([2, 0])).tolist()
+        (3, [[4.0, 5.0], [0.0, 1.0]])
+
+    References:
+        NumPy documentation, the NPY format. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+        PKWARE (2022), .ZIP file format specification, 4.3.7 (local file header).
+        https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+    """
+
+    def __init__(self, path: Path, *, member: str | None = None, digest: str | None = None):
+        self._path, self._name = path, f"{path}" if member is None else f"{member} of {path}"
+        self.digest = None if digest is None else f"{digest} {member}"
+        with open(path, "rb") as file:
+            start, size = (0, path.stat().st_size) if member is None else _member(file, member, self._name)
+            file.seek(start)
+            self.shape, self.dtype = _header(file, self._name)
+            self._start = file.tell()
+        self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        if self._start + self.shape[0] * self._row_bytes != start + size:
+            raise ValueError(f"{self._name} must be a whole array, got one that is cut off. Save it again.")
+        self._version = self._versioned()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self.read(np.array([place]))[0]
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """Returns the rows at these places; those that follow one another in the file are read at once."""
+        rows = np.empty((len(places), *self.shape[1:]), self.dtype)
+        into = rows.reshape(len(places), -1).view(np.uint8)
+        borders = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+        with open(self._path, "rb", buffering=0) as file:
+            for begin, end in zip(borders[:-1], borders[1:], strict=True):
+                file.seek(self._start + int(places[begin]) * self._row_bytes)
+                self._fill(file, into[begin:end].reshape(-1))
+        if self._versioned() != self._version:
+            raise ValueError(f"{self._name} must stay as it is while it is read, got another file. Start again.")
+        return rows.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def _fill(self, file: Any, into: np.ndarray) -> None:
+        """Reads until an array of bytes is full."""
+        n_read = 0
+        while n_read < len(into):
+            n_more = file.readinto(into[n_read:].data)
+            if not n_more:
+                raise ValueError(f"{self._name} must be a whole array, got one that is cut off. Save it again.")
+            n_read += n_more
+
+    def _versioned(self) -> tuple[int, int]:
+        """Returns what changes where the file is written anew."""
+        status = self._path.stat()
+        return status.st_size, status.st_mtime_ns
+
+
+def load_streamed(path: Path, *, seed: int, test_fraction: float) -> Dataset:
+    """Returns the data of an ``.npz`` file, with inputs that stay on disk.
+
+    The arrays are named as for `jaxresearch.data.files.npz.load_npz`, and have to be saved uncompressed, as `numpy.savez` does.
+    Targets are read into memory. The file is read once for its SHA-256.
+
+    Args:
+        path: The file; nothing in it is executed.
+        seed: Of the split, where one is made.
+        test_fraction: Share of the test part, where one is made.
+
+    Returns:
+        Inputs as `jaxresearch.data.Rows`, grey images of 8 bits with an axis of one channel; integer targets as int32 classes,
+        others as values ``(n, outputs)``.
+
+    Raises:
+        ValueError: If an array is compressed or damaged, or has a name that is not understood.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.npz"
+        >>> np.savez(path, x=np.zeros((10, 3)), y=np.arange(10) % 2)
+        >>> dataset = load_streamed(path, seed=0, test_fraction=0.2)
+        >>> type(dataset.train["inputs"]).__name__, dataset.train["inputs"].shape, dataset.test["targets"].tolist()
+        ('Rows', (8, 3), [0, 1])
+
+    References:
+        As for `ArrayOnDisk`.
+    """
+    digest = _digest(path)
+    names = _names(path)
+    parts = {part: _part(path, names, part, digest) for part in ("train", "val", "test")}
+    if parts["train"] is None:
+        parts["train"] = _part(path, names, "", digest)
+    if names:
+        raise ValueError(
+            f"{path} must hold x_train and y_train (x_val, x_test), or x and y; got {', '.join(names)}. Rename the arrays, or "
+            "leave them out."
+        )
+    train = parts["train"]
+    if train is None:
+        raise ValueError(f"{path} must hold x_train and y_train, or x and y; got none of them. Rename its arrays.")
+    test = parts["test"]
+    if test is None:
+        train, test = split(train, fraction=test_fraction, seed=seed)
+    is_classes = train["targets"].dtype.kind == "i"
+    n_classes = int(train["targets"].max(initial=0)) + 1 if is_classes else 0
+    card = DataCard(
+        name=path.stem,
+        source=str(path),
+        sha256=((path.name, digest),),
+        class_names=tuple(str(label) for label in range(n_classes)),
+        feature_shape=train["inputs"].shape[1:],
+    )
+    return Dataset(train, test, parts["val"], card)
+
+
+class SetOnDisk:
+    """The inputs of a prepared part of a set of TensorFlow Datasets, decoded when they are read: a source of rows.
+
+    Args:
+        source: From ``as_data_source`` of its builder.
+        decode: Returns the inputs of an example.
+        digest: Of the files of the part.
+
+    Attributes:
+        digest: Text that changes with the content.
+
+    Example:
+        >>> source = SetOnDisk([{"x": 1.0}, {"x": 2.0}], lambda example: np.array([example["x"]]), "of its files")
+        >>> len(source), source[1].tolist()
+        (2, [2.0])
+
+    References:
+        TensorFlow Datasets, data sources. https://www.tensorflow.org/datasets/data_source
+    """
+
+    def __init__(self, source: Sequence[Any], decode: Callable[[Any], np.ndarray], digest: str):
+        self._source, self._decode, self.digest = source, decode, digest
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self._decode(self._source[place])
+
+
+def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: str | None = None) -> Dataset:
+    """Returns a classification set of TensorFlow Datasets with inputs that stay on disk, decoded when they are read.
+
+    A set that is not prepared is prepared first, as `jaxresearch.data.files.tfds.load_tfds` does; no decoded array is kept.
+    Labels are read into memory. The files are read once for their SHA-256, which changes where a set is prepared anew.
+
+    Args:
+        name: As for `jaxresearch.data.files.tfds.load_tfds`.
+        seed: Of the split, where the set has no test part.
+        test_fraction: Share of the test part, where one is split off.
+        data_dir: Where TFDS keeps its sets; its own default unless given.
+
+    Returns:
+        Inputs as `jaxresearch.data.Rows`, and labels in memory.
+
+    Raises:
+        ValueError: As `jaxresearch.data.files.tfds.load_tfds`.
+
+    Example:
+        >>> load_streamed_tfds("no_such_set", seed=0, test_fraction=0.2)
+        Traceback (most recent call last):
+        ...
+        ValueError: tfds:NAME must be a set of TensorFlow Datasets; got 'no_such_set' ...
+
+    References:
+        TensorFlow Datasets, as for `SetOnDisk`.
+    """
+    builder = sets._builder(name, data_dir)
+    sets._prepare(builder, name)
+    keys = builder.info.supervised_keys
+    if keys is None or len(keys) != 2:
+        raise ValueError(f"tfds:{name} must be a classification set; it names no inputs and labels. Choose another.")
+    parts: dict[str, Part] = {}
+    digests: list[tuple[str, str]] = []
+    for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
+        files = [Path(file) for file in builder.info.splits[part].filepaths]
+        of_files = [(file.name, _digest(file)) for file in files]
+        digests += of_files
+        parts[part] = _part_of_set(builder, part, *keys, digest=f"{of_files} {keys[0]}")
+    if "train" not in parts:
+        raise ValueError(f"tfds:{name} must have a part 'train', got {', '.join(builder.info.splits)}. Choose another.")
+    if "test" not in parts:
+        parts["train"], parts["test"] = split(parts["train"], fraction=test_fraction, seed=seed)
+    card = sets._card(builder, name)
+    fields = {"sha256": tuple(digests), "feature_shape": parts["train"]["inputs"].shape[1:]}
+    return Dataset(parts["train"], parts["test"], parts.get("validation"), dataclasses.replace(card, **fields))
+
+
+def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: str) -> Part:
+    """Returns a part of a set: rows, and labels in memory."""
+    import tensorflow_datasets as tfds  # imported late: seconds
+
+    def decoded(example: Any) -> np.ndarray:
+        return sets._features(example[inputs] if isinstance(inputs, str) else example)
+
+    is_table = not isinstance(inputs, str) or hasattr(builder.info.features[inputs], "keys")
+    undecoded = {} if is_table else {inputs: tfds.decode.SkipDecoding()}
+    labels = builder.as_data_source(split=part, decoders=undecoded)
+    targets = np.asarray([labels[place][label] for place in range(len(labels))], np.int32)
+    return {"inputs": Rows(SetOnDisk(builder.as_data_source(split=part), decoded, digest)), "targets": targets}
+
+
+def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
+    """Returns where the bytes of an uncompressed member of a zip archive begin, and how many there are."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            info = archive.getinfo(f"{member}.npy")
+    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name} must be an array of a whole .npz file; it is not ({error}). Save it again."
+        ) from error
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        raise ValueError(f"{name} must be uncompressed to be streamed, got a compressed array. Save it with np.savez.")
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        raise ValueError(f"{name} must be an array of a whole .npz file; its header is damaged. Save it again.")
+    _, n_name, n_extra = _LOCAL_HEADER.unpack(header)
+    return info.header_offset + _LOCAL_HEADER.size + n_name + n_extra, info.file_size
+
+
+def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns shape and type of an array in NumPy's format, whose header begins here."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_fortran, dtype = reads[version](file)
+    except (ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{name} must be an array in NumPy's format; it is not ({error}). Save it again.") from error
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers to be streamed, got {dtype}. Convert it first.")
+    if is_fortran and len(shape) > 1:
+        raise ValueError(f"{name} must be in C order to be streamed, got Fortran's. Save np.ascontiguousarray of it.")
+    if not shape or 0 in shape:
+        raise ValueError(f"{name} must hold at least one example, got shape {shape}. Leave it out.")
+    return shape, dtype
+
+
+def _names(path: Path) -> list[str]:
+    """Returns the names of the arrays of a ``.npz`` file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} must be a whole .npz file; it is not ({error}). Save it again.") from error
+
+
+def _part(path: Path, names: list[str], part: str, digest: str) -> Part | None:
+    """Returns the part of this name, and takes its arrays from the names; None if it is not there."""
+    spelt = [[f"{part}_{stem}", f"{stem}_{part}"] if part else [stem] for stem in (*_INPUTS, *_TARGETS)]
+    found = [
+        next((name for spellings in stems for name in spellings if name in names), "")
+        for stems in (spelt[: len(_INPUTS)], spelt[len(_INPUTS) :])
+    ]
+    if not all(found):
+        return None
+    for name in found:
+        names.remove(name)
+    inputs, targets = (ArrayOnDisk(path, member=name, digest=digest) for name in found)
+    if len(inputs.shape) < 2:
+        raise ValueError(f"{path} must hold inputs (n, ...), got {found[0]} of shape {inputs.shape}. Reshape it.")
+    if len(inputs) != len(targets):
+        raise ValueError(
+            f"{path} must hold as many targets as inputs, got {len(targets)} and {len(inputs)}. Give each input one target."
+        )
+    if inputs.dtype == np.uint8 and len(inputs.shape) == 3:
+        inputs.shape = (*inputs.shape, 1)  # grey images
+    return {"inputs": Rows(inputs), "targets": _targets(targets, f"{found[1]} of {path}")}
+
+
+def _targets(source: ArrayOnDisk, name: str) -> np.ndarray:
+    """Returns classes as int32 ``(n,)``, values as float64 ``(n, outputs)``."""
+    targets = source.read(np.arange(len(source)))
+    if targets.dtype.kind == "f":
+        values = targets.astype(np.float64)
+        return values[:, None] if values.ndim == 1 else values
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise ValueError(f"{name} must hold one class per example, got shape {targets.shape}. Reshape it.")
+    classes = targets.astype(np.int32)
+    if (classes != targets).any():
+        raise ValueError(f"{name} must hold classes below 2**31, got {targets.max()}. Number the classes from 0.")
+    return classes
+
+
+def _digest(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

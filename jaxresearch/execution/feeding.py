@@ -1,0 +1,187 @@
+"""Runs whose data stay on disk: advanced over batches that are read ahead, evaluated on outputs computed in pieces.
+
+Runs with data in memory pass through the same doors. Both give the same numbers, bit for bit: which examples a step sees is
+computed in one place, and what follows is the same program.
+"""
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxresearch import devices
+from jaxresearch.data import Streams, named_arrays
+from jaxresearch.execution import reading
+from jaxresearch.execution.reading import Feed, Piece, is_on_disk
+from jaxresearch.execution.stages import Runs, Stages, placed
+from jaxresearch.gradients import Metrics
+from jaxresearch.training import Algorithm, State
+
+_EXAMPLES = 1000  # that are evaluated at a time, as those of `training.supervised`
+_PLACE_BYTES = 4  # of the place that a run has among the batches
+
+Advance = Callable[[State, int, int], tuple[State, list[Metrics]]]
+
+
+@contextlib.contextmanager
+def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
+    """Gives what makes the steps of runs side by side, one chunk after another.
+
+    Args:
+        runs: Side by side.
+        stages: Their compiled functions.
+        step: Where the first chunk begins.
+        ends: Of the chunks.
+        feed: How data on disk are read.
+
+    Returns:
+        ``(state, step, end) -> (state, metrics)``, with the metrics of each piece of the chunk.
+
+    Example:
+        >>> from jaxresearch import loading, sweeps
+        >>> from jaxresearch.execution.stages import runs_of
+        >>> house = loading.load("house_prices")
+        >>> runs = runs_of(house, house.hyperparameters, None, sweeps.keys([0]), house.prepare(house.collect(house.source)), None)
+        >>> stages, given = Stages(runs), (runs.keys, runs.hyperparameters, runs.fitted)
+        >>> with advancing(runs, stages, 0, [2], Feed()) as advance:
+        ...     _, metrics = advance(stages.init(*given), 0, 2)
+        >>> [values["loss"].shape for values in metrics]
+        [(1, 2)]
+    """
+    train, given = runs.dataset.train, (runs.keys, runs.hyperparameters, runs.fitted)
+    if is_on_disk(train):
+        with _fed(runs, stages, step, ends, feed) as fed:
+            yield fed
+        return
+    whole = placed(runs, train)
+
+    def advance(state: State, step: int, end: int) -> tuple[State, list[Metrics]]:
+        state, metrics = stages.advances(end - step)(*given, state, whole, np.int32(step))
+        return state, [metrics]
+
+    yield advance
+
+
+@contextlib.contextmanager
+def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
+    """Gives what makes steps on batches that are read ahead."""
+    train, axis, given = runs.dataset.train, runs.dataset.axis, (runs.keys, runs.hyperparameters, runs.fitted)
+    batch_size = runs.program.plan(runs.hyperparameters).batch_size
+    keys, places = reading.places_of(runs.keys, axis=axis)
+    most = reading.longest_piece(train, axis=axis, n_keys=len(keys), batch_size=batch_size, feed=feed)
+    chunks = itertools.pairwise([step, *ends])
+    lengths = [n for start, end in chunks for n in reading.piece_lengths(end - start, most=most)]
+    # Grouped as runs that hold their data, whatever the size of a piece.
+    n_bytes = reading.n_bytes_of_run(train, axis=axis) - _PLACE_BYTES
+    running: list[Any] = []
+
+    def brought(read: Callable[[ThreadPoolExecutor], Piece], threads: ThreadPoolExecutor) -> Piece:
+        piece = read(threads)
+        return piece._replace(batches=jax.block_until_ready(devices.place(piece.batches, n_runs=len(places))))
+
+    reads = reading.batches(keys, train, lengths, step, axis=axis, batch_size=batch_size) if lengths else ()
+    jobs = (functools.partial(brought, read) for read in reads)
+    with contextlib.closing(reading.ahead(jobs, n_workers=feed.n_workers)) as pieces:
+
+        def advance(state: State, step: int, end: int) -> tuple[State, list[Metrics]]:
+            made = []
+            while step < end:
+                piece = next(pieces)
+                jax.block_until_ready(running)  # so that batches do not pile up on the device
+                over = stages.advances_over(piece.n_steps, n_bytes)
+                state, metrics = over(*given, state, piece.batches, places, np.int32(step))
+                running[:] = [metrics] if metrics else []
+                jax.block_until_ready(() if metrics else state)
+                made.append(metrics)
+                step += piece.n_steps
+            return state, made
+
+        yield advance
+
+
+class Evaluation:
+    """A part that states are evaluated on: on the devices, or on disk and read each time."""
+
+    def __init__(self, runs: Runs, stages: Stages, part: Any, feed: Feed):
+        self._runs, self._stages, self._feed, self._part = runs, stages, feed, part
+        self._given = (runs.keys, runs.hyperparameters, runs.fitted)
+        self._on_disk = is_on_disk(part)
+        if self._on_disk:
+            require_outputs(runs.algorithm, part)
+        held = {name: entry for name, entry in part.items() if name != "inputs"} if self._on_disk else part
+        self._held = placed(runs, held)
+
+    def look(self, state: State, step: int) -> tuple[State, Metrics, Any]:
+        """Returns the state that has observed its metrics, these, and which runs are done."""
+        if not self._on_disk:
+            return self._stages.look(*self._given, state, self._held, np.int32(step))
+        outputs = self._outputs(state)
+        look = self._stages.looks_over(self._spared(outputs))
+        return look(*self._given, state, outputs, self._held, np.int32(step))
+
+    def evaluate(self, state: State) -> Metrics:
+        """Returns the metrics of outcomes."""
+        if not self._on_disk:
+            return self._stages.evaluate(*self._given, state, self._held)
+        outputs = self._outputs(state)
+        return self._stages.evaluates_over(self._spared(outputs))(*self._given, state, outputs, self._held)
+
+    def _spared(self, held: Any) -> int:
+        """Returns the bytes that a run with data in memory holds more than one that holds these arrays."""
+        whole = reading.n_bytes_of_run(self._part, axis=self._runs.dataset.axis)
+        others = reading.n_bytes_of_run(self._held, axis=self._runs.dataset.axis)
+        return whole - others - reading.n_bytes_of_run(dict(enumerate(jax.tree.leaves(held))), axis=0)
+
+    def _outputs(self, state: State) -> Any:
+        """Returns what the algorithm predicts for the whole part, ``(runs, examples, ...)``."""
+        inputs, axis, n_runs = {"inputs": self._part["inputs"]}, self._runs.dataset.axis, len(self._runs.keys)
+        n_all = next(entry.shape[0 if axis is None else 1] for _, entry in named_arrays(inputs))
+        size = min(_EXAMPLES, n_all)
+
+        def brought(start: int, threads: ThreadPoolExecutor) -> Any:
+            index = np.minimum(start + np.arange(size), n_all - 1)
+            piece = reading.read(inputs, index if axis is None else (slice(None), index), threads)["inputs"]
+            return jax.block_until_ready(devices.place(piece, n_runs=n_runs, axis=axis))
+
+        jobs = (functools.partial(brought, start) for start in range(0, n_all, size))
+        made: list[Any] = []
+        with contextlib.closing(reading.ahead(jobs, n_workers=self._feed.n_workers)) as pieces:
+            for piece in pieces:
+                jax.block_until_ready(made[-1:])
+                n_bytes = reading.n_bytes_of_run(self._part, axis=axis) - reading.n_bytes_of_run({"": piece}, axis=axis)
+                made.append(self._stages.predicts(size, n_bytes)(*self._given, state, piece))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :n_all], *made)
+
+
+def require_outputs(algorithm: Algorithm, part: Any) -> None:
+    """Raises where an algorithm cannot be evaluated on a part that stays on disk.
+
+    Args:
+        algorithm: What is trained.
+        part: To be evaluated on; some of its arrays are on disk.
+
+    Raises:
+        ValueError: If the algorithm does not predict, or something else than inputs is on disk.
+
+    Example:
+        >>> blind = Algorithm(lambda key: 0, lambda s, b, k: (s, {}), lambda s, d, k: {})
+        >>> require_outputs(blind, {"inputs": None})
+        Traceback (most recent call last):
+        ...
+        ValueError: algorithm must have predict to be evaluated on rows on disk, got none. Read that part into memory.
+    """
+    if algorithm.predict is None:
+        raise ValueError(
+            "algorithm must have predict to be evaluated on rows on disk, got none. Read that part into memory."
+        )
+    others = [] if isinstance(part, Streams) else [name for name, entry in part.items() if is_on_disk({name: entry})]
+    if others != ["inputs"] and others or isinstance(part, Streams):
+        raise ValueError(
+            f"rows on disk must be the inputs of a part to evaluate, got {', '.join(others or part)}. Read them into memory."
+        )

@@ -1,0 +1,323 @@
+"""Batches and pieces of parts that stay on disk: which rows they hold, and threads that read them ahead of the device."""
+
+import collections
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxresearch import data, training
+from jaxresearch.data import Rows, Streams
+
+T = TypeVar("T")
+_JOBS = 4  # reads of a piece that each worker makes: so that little is copied at a time
+
+
+class Feed(NamedTuple):
+    """How a part that stays on disk is read. Neither number changes a result.
+
+    Attributes:
+        piece_bytes: Of the batches that are brought to the device at a time, of all seeds; at least a step of them. One piece is
+            trained on while the next one is read.
+        n_workers: Threads that read, 1 or more. They ask the source at the same time.
+    """
+
+    piece_bytes: int = 2**26
+    n_workers: int = 4
+
+
+class Piece(NamedTuple):
+    """Batches of some steps: arrays ``(seeds, steps, batch, ...)``; of folds, those of each run."""
+
+    step: int
+    n_steps: int
+    batches: Any
+
+
+def is_on_disk(part: Any) -> bool:
+    """Tells whether a part of the data has rows that stay on disk.
+
+    Args:
+        part: Nested dicts of arrays.
+
+    Returns:
+        False for data in memory, and for none.
+
+    Example:
+        >>> is_on_disk({"inputs": Rows([np.zeros(2)])}), is_on_disk({"inputs": np.zeros((1, 2))}), is_on_disk({})
+        (True, False, False)
+    """
+    return any(isinstance(entry, Rows) for _, entry in data.named_arrays(part or {}))
+
+
+def blank(part: Any) -> Any:
+    """Returns the shapes and types that arrays of a part have on a device, whether they are on disk or in memory.
+
+    Args:
+        part: Nested dicts of arrays.
+
+    Returns:
+        The same structure, with `jax.ShapeDtypeStruct` for rows and the types of JAX for arrays.
+
+    Example:
+        >>> blank({"inputs": Rows([np.zeros(2)])})["inputs"].shape
+        (1, 2)
+    """
+
+    def of_leaf(leaf: Any) -> Any:
+        is_rows = isinstance(leaf, Rows)
+        return jax.ShapeDtypeStruct(leaf.shape, _device_type(leaf)) if is_rows else jax.typeof(leaf)
+
+    return jax.tree.map(of_leaf, part)
+
+
+def n_bytes_of_run(part: Any, *, axis: int | None) -> int:
+    """Returns the bytes that the data of one run take on a device; 0 where all runs share them.
+
+    Args:
+        part: Nested dicts of arrays.
+        axis: 0 where there is a leading axis of runs.
+
+    Returns:
+        Bytes.
+
+    Example:
+        >>> n_bytes_of_run({"inputs": np.zeros((3, 5, 2), np.float32)}, axis=0), n_bytes_of_run({}, axis=None)
+        (40, 0)
+    """
+    if axis is None:
+        return 0
+    leaves = [leaf for _, leaf in data.named_arrays(part)]
+    return sum(math.prod(leaf.shape[1:]) * _device_type(leaf).itemsize for leaf in leaves)
+
+
+def places_of(keys: Key[Array, " runs"], *, axis: int | None) -> tuple[Key[Array, " distinct"], np.ndarray]:
+    """Returns the keys whose batches are read, and which of them is that of each run.
+
+    Args:
+        keys: One per run.
+        axis: 0 where each run has data of its own: then none share a batch.
+
+    Returns:
+        Distinct keys, and an index into them for each run.
+
+    Example:
+        >>> from jaxresearch import sweeps
+        >>> distinct, places = places_of(sweeps.keys([5, 3, 5]), axis=None)
+        >>> len(distinct), (places[0] == places[2]).item()
+        (2, True)
+    """
+    numbers, impl = np.asarray(jax.random.key_data(keys)), jax.random.key_impl(keys)
+    if axis is None:
+        numbers, places = np.unique(numbers, axis=0, return_inverse=True)
+    else:
+        places = np.arange(len(numbers))
+    with _host():
+        return jax.random.wrap_key_data(jnp.asarray(numbers), impl=impl), places.reshape(-1).astype(np.int32)
+
+
+def piece_lengths(n_steps: int, *, most: int) -> list[int]:
+    """Returns the lengths of the pieces of a chunk of steps: equal ones, so that one program serves them, where they can be.
+
+    Args:
+        n_steps: Of the chunk.
+        most: Of a piece.
+
+    Returns:
+        Lengths that add up to the chunk.
+
+    Example:
+        >>> piece_lengths(12, most=5), piece_lengths(13, most=5), piece_lengths(3, most=5)
+        ([4, 4, 4], [5, 5, 3], [3])
+    """
+    fewest = -(-n_steps // most)
+    equal = [parts for parts in range(fewest, 2 * fewest + 1) if n_steps % parts == 0]
+    length = n_steps // equal[0] if equal else -(-n_steps // fewest)
+    return [min(length, n_steps - start) for start in range(0, n_steps, length)]
+
+
+def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int, feed: Feed) -> int:
+    """Returns the steps whose batches fit into a piece, 1 or more.
+
+    Args:
+        part: Nested dicts of arrays.
+        axis: 0 where there is a leading axis of runs.
+        n_keys: Runs that see batches of their own.
+        batch_size: Examples per step, of each stream.
+        feed: How large a piece is.
+
+    Returns:
+        Number of steps.
+
+    Raises:
+        ValueError: If a number of the feed is not positive.
+
+    Example:
+        >>> part = {"inputs": np.zeros((100, 5), np.float32)}
+        >>> longest_piece(part, axis=None, n_keys=2, batch_size=10, feed=Feed(piece_bytes=1000))
+        2
+    """
+    for name, value in feed._asdict().items():
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}. Leave it out for {Feed._field_defaults[name]}.")
+    skipped = 1 if axis is None else 2
+    leaves = [leaf for _, leaf in data.named_arrays(part)]
+    per_example = sum(math.prod(leaf.shape[skipped:]) * leaf.dtype.itemsize for leaf in leaves)
+    return max(1, feed.piece_bytes // max(1, n_keys * batch_size * per_example))
+
+
+def batches(
+    keys: Key[Array, " distinct"], part: Any, lengths: Sequence[int], step: int, *, axis: int | None, batch_size: int
+) -> Iterator[Callable[[ThreadPoolExecutor], Piece]]:
+    """Gives functions that read the batches of the next steps, one piece each.
+
+    Which examples a step sees is what `jaxresearch.training.step_inputs` says, computed on the host.
+
+    Args:
+        keys: From `places_of`.
+        part: Nested dicts of arrays, of which some are on disk.
+        lengths: Steps of each piece.
+        step: Steps made before.
+        axis: 0 where part has a leading axis of runs.
+        batch_size: Examples per step, of each stream.
+
+    Returns:
+        Functions of the threads that read.
+
+    Example:
+        >>> from jaxresearch import sweeps
+        >>> part = {"inputs": Rows([np.full(2, i) for i in range(6)])}
+        >>> keys, _ = places_of(sweeps.keys([0, 1]), axis=None)
+        >>> with ThreadPoolExecutor(1) as threads:
+        ...     made = [read(threads) for read in batches(keys, part, [2, 1], 0, axis=None, batch_size=3)]
+        >>> [(piece.step, piece.batches["inputs"].shape) for piece in made]
+        [(0, (2, 2, 3, 2)), (2, (2, 1, 3, 2))]
+    """
+    longest = max(lengths)
+    indices_of = _indices(_lengths(part, 0 if axis is None else 1), longest, batch_size)
+    for n_steps in lengths:
+        yield functools.partial(_read_batches, indices_of, keys, part, axis, step, n_steps)
+        step += n_steps
+
+
+def ahead(jobs: Iterable[Callable[[ThreadPoolExecutor], T]], *, n_workers: int) -> Generator[T, None, None]:
+    """Gives what jobs return, in order; the next one is under way in a thread meanwhile. What a job raises is raised here.
+
+    Args:
+        jobs: Functions of the threads that they may use.
+        n_workers: Number of these.
+
+    Returns:
+        One result for each job.
+
+    Example:
+        >>> list(ahead([lambda threads: 1, lambda threads: 2], n_workers=1))
+        [1, 2]
+    """
+    waiting: collections.deque[Future[T]] = collections.deque()
+    with ThreadPoolExecutor(n_workers, "reading") as workers, ThreadPoolExecutor(1, "feeding") as thread:
+        try:
+            for job in jobs:
+                waiting.append(thread.submit(job, workers))
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for job in waiting:
+                job.cancel()
+
+
+def read(part: Any, where: Any, threads: ThreadPoolExecutor) -> Any:
+    """Returns the examples of a part at an index as arrays in memory.
+
+    Args:
+        part: Nested dicts of arrays.
+        where: Anything that indexes the leading axes.
+        threads: Read rows that are on disk.
+
+    Returns:
+        The same structure.
+
+    Example:
+        >>> with ThreadPoolExecutor(2) as threads:
+        ...     read({"inputs": Rows([np.zeros(1), np.ones(1)])}, np.array([[1, 0]]), threads)["inputs"].shape
+        (1, 2, 1)
+    """
+    return data.map_arrays(lambda entry: _read(entry[where], threads), part)
+
+
+def _read(rows: Any, threads: ThreadPoolExecutor) -> np.ndarray:
+    """Returns rows as an array; each thread reads some of them."""
+    if not isinstance(rows, Rows):
+        return np.asarray(rows)
+    flat = rows.flat
+    whole = np.empty(flat.shape, flat.dtype)
+    n_jobs = _JOBS * threads._max_workers
+    bounds = np.linspace(0, len(flat), min(n_jobs, len(flat)) + 1).astype(int)
+
+    def job(start: int, end: int) -> None:
+        whole[start:end] = flat[start:end].read()
+
+    list(threads.map(job, bounds[:-1], bounds[1:]))
+    return whole.reshape(rows.shape)
+
+
+def _read_batches(
+    indices_of: Callable[..., Any], keys: Any, part: Any, axis: int | None, step: int, n_steps: int, threads: Any
+) -> Piece:
+    """Returns the batches of some steps."""
+    with _host():
+        indices = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :n_steps], indices_of(keys, np.int32(step)))
+    run = np.arange(len(keys))[:, None, None]
+
+    def gathered(part: Any, indices: dict[str, Any]) -> Any:
+        if isinstance(part, Streams):
+            return {name: gathered(entry, indices[name]) for name, entry in part.items()}
+        chosen = indices["index"]
+        return read(part, chosen if axis is None else (run, chosen), threads)
+
+    return Piece(step, n_steps, gathered(part, indices))
+
+
+def _lengths(part: Any, axis: int) -> Any:
+    """Returns the number of examples; of streams, that of each by its name."""
+    if isinstance(part, Streams):
+        return tuple((name, _lengths(entry, axis)) for name, entry in part.items())
+    return next(entry.shape[axis] for _, entry in data.named_arrays(part))
+
+
+@functools.cache
+def _indices(lengths: Any, n_steps: int, batch_size: int) -> Callable[..., Any]:
+    """Returns the compiled function of keys and a step that gives the indices of the examples of the steps from there on."""
+
+    def numbered(lengths: Any) -> Any:
+        if isinstance(lengths, tuple):
+            return Streams({name: numbered(length) for name, length in lengths})
+        return {"index": jnp.arange(lengths, dtype=jnp.int32)}
+
+    def of_step(key: Any, step: Any) -> Any:
+        return training.step_inputs(key, numbered(lengths), step, batch_size=batch_size)[0]
+
+    over_steps = jax.vmap(of_step, (None, 0))
+    return jax.jit(lambda keys, step: jax.vmap(over_steps, (0, None))(keys, step + jnp.arange(n_steps)))
+
+
+def _host() -> Any:
+    """Returns the context in which arrays are computed on the host, where JAX has it: an accelerator is busy with steps."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
+
+
+def _device_type(leaf: Any) -> np.dtype:
+    """Returns the type of an entry on a device."""
+    return jax.dtypes.canonicalize_dtype(leaf.dtype)
