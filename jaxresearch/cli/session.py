@@ -138,10 +138,10 @@ def _require_backend() -> None:
     try:
         jax.devices()
     except Exception as error:  # JAX raises what its plugins raise, assertions among them
-        asked = jax.config.values["jax_platforms"]
+        asked, reason = jax.config.values["jax_platforms"], f"{type(error).__name__}: {str(error) or 'no reason given'}"
         raise UsageError(
-            f"JAX_PLATFORMS must name a kind of device of this machine, got {asked!r} ({type(error).__name__}: {str(error) or 'no reason given'}). Leave it "
-            "out, or install the JAX plugin of that device."
+            f"JAX_PLATFORMS must name a kind of device of this machine, got {asked!r} ({reason}). Leave it out, or install the "
+            "JAX plugin of that device."
         ) from error
 
 

@@ -5,11 +5,12 @@
 
 from jaxresearch.data.bundled import mnist
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted, Split, check, digest, require_columns
+from jaxresearch.data.folds import fold, in_sample, stacked
 from jaxresearch.data.load import load
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.rows import Rows
-from jaxresearch.data.splits import development, fold, in_sample, sample, split, stacked, take, with_validation
+from jaxresearch.data.splits import development, sample, split, take, with_validation
 
 __all__ = [
     "Column",

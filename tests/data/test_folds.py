@@ -1,13 +1,13 @@
 """Folds: disjoint, complete, stratified, preprocessed by their own training part, and one program for all."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import DataCard, Dataset
-from jaxresearch.data import splits as folds
+from jaxresearch.data import DataCard, Dataset, folds
+from jaxresearch.execution import stages
 
 
 def dataset(n=53, n_classes=3):
@@ -69,14 +69,38 @@ def encoded(one):
     return one._replace(**{name: {**part, "inputs": part["inputs"]["place"]} for name, part in one.parts().items()})
 
 
-def test_fold_refuses_windows_of_one_text():
+def test_folds_of_windows_share_no_content():
     windows = np.arange(40).reshape(10, 4)
     part = {"inputs": windows, "targets": windows}
     assert len(data.fold(Dataset(part, part, None, DataCard(name="a", source="b")), 0, n_folds=2).train["inputs"]) == 5
-    with pytest.raises(
-        ValueError, match="folds must be of examples that stand on their own; those of a are windows of one"
-    ):
-        data.fold(Dataset(part, part, None, DataCard(name="a", source="b", overlaps=True)), 0, n_folds=2)
+    overlapping = Dataset(part, part, None, DataCard(name="a", source="b", gap=2))
+    for place in range(2):
+        made = data.fold(overlapping, place, n_folds=2)
+        distance = np.abs(made.train["inputs"][:, None, 0] - made.test["inputs"][None, :, 0])
+        assert len(made.train["inputs"]) == 3 and distance.min() == 12  # windows start 4 apart: two are left out
+
+
+def test_folds_keep_groups_whole_and_of_like_size():
+    groups = np.repeat(np.arange(9), [30, 20, 10, 10, 10, 5, 5, 5, 5]).astype(np.int32)
+    part = {"inputs": np.arange(100), "targets": np.arange(100) % 2, "groups": groups}
+    by_group = DataCard(name="a", source="b", split=data.Split(by="group"))
+    dataset = Dataset(part, data.take(part, slice(0, 0)), None, by_group)
+    made = [data.fold(dataset, place, n_folds=4) for place in range(4)]
+    for one in made:
+        assert not {*one.train["groups"].tolist()} & {*one.test["groups"].tolist()}
+    assert sorted(i for one in made for i in one.test["inputs"].tolist()) == [*range(100)]
+    assert [len(one.test["inputs"]) for one in made] in ([30, 20, 25, 25], [30, 25, 25, 20], [30, 25, 20, 25])
+
+
+@pytest.mark.raises
+def test_fold_refuses_times_and_too_few_groups():
+    part = {"inputs": np.arange(6), "targets": np.arange(6) % 2, "groups": np.arange(6) // 3}
+    of = {by: DataCard(name="a", source="b", split=data.Split(by=by)) for by in ("time", "group")}
+    empty = data.take(part, slice(0, 0))
+    with pytest.raises(ValueError, match="data of a are divided by time, got folds: all but the last would train"):
+        data.fold(Dataset(part, empty, None, of["time"]), 0, n_folds=2)
+    with pytest.raises(ValueError, match="folds must be at most the 2 groups, got 3. Ask for fewer."):
+        data.fold(Dataset(part, empty, None, of["group"]), 0, n_folds=3)
 
 
 def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():
@@ -96,14 +120,11 @@ def test_stacked_has_no_weights_where_all_folds_are_of_one_size():
     assert "weights" not in data.stacked(folded).test
 
 
-@pytest.mark.parametrize("carved_first", [True, False])
-def test_folds_have_validation_parts_of_their_own(carved_first):
-    """Carved from each fold's training part, before folds are stacked or after."""
+def test_folds_have_validation_parts_of_their_own():
     folded = [encoded(data.fold(dataset(), place, n_folds=5)) for place in range(5)]
-    if carved_first:
-        both = data.stacked([data.with_validation(one, fraction=0.25) for one in folded])
-    else:
-        both = data.with_validation(data.stacked(folded), fraction=0.25)
+    both = data.stacked([data.with_validation(one, fraction=0.25) for one in folded])
+    with pytest.raises(ValueError, match="validation data must be carved before folds are stacked, got folds"):
+        data.with_validation(both, fraction=0.25)
     assert both.n_folds == 5 and both.axis == 0
     n_trained = []
     for place, one in enumerate(folded):
@@ -125,11 +146,27 @@ def test_folds_have_validation_parts_of_their_own(carved_first):
     assert len(set(n_trained)) == 1
 
 
-def test_stacked_refuses_folds_whose_examples_differ():
+def test_stacked_fills_narrower_examples_up_with_zeros():
     one = encoded(data.fold(dataset(), 0, n_folds=10))
-    wide = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2))})
-    with pytest.raises(ValueError, match="folds must agree in the shape"):
-        data.stacked([one, wide])
+    columns = [
+        one._replace(**{n: {**p, "inputs": np.ones((len(p["targets"]), k))} for n, p in one.parts().items()})
+        for k in (1, 2)
+    ]
+    names = [replace(made.card, feature_names=tuple("ab"[:k])) for made, k in zip(columns, (1, 2), strict=True)]
+    fitted = ({"mean": np.ones(1)}, {"mean": np.ones(2)})
+    made = data.stacked([c._replace(card=n, fitted=f) for c, n, f in zip(columns, names, fitted, strict=True)])
+    assert made.train["inputs"][0, 0].tolist() == [1, 0] and made.train["inputs"][1, 0].tolist() == [1, 1]
+    assert made.card.feature_names == ("a", "b") and made.card.feature_shape == (2,)
+    assert made.of_run(0).fitted is fitted[0]
+    assert stages.fitted_of(made)["mean"].tolist() == [[1, 0], [1, 1]]
+
+
+@pytest.mark.raises
+def test_stacked_refuses_folds_that_differ_in_their_axes():
+    one = encoded(data.fold(dataset(), 0, n_folds=10))
+    square = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2, 2))})
+    with pytest.raises(ValueError, match="folds must agree in the number of axes of an example, got 0 and 2"):
+        data.stacked([one, square])
 
 
 def test_fold_counts_parts_that_are_the_same_examples_once():
@@ -145,17 +182,12 @@ def test_fold_counts_parts_that_are_the_same_examples_once():
     assert len(made.train["targets"]) + len(made.test["targets"]) == 8
 
 
-@pytest.mark.parametrize("name", ["vocabulary", "class_names", "feature_names"])
-def test_stacked_refuses_folds_that_learnt_other_names(name):
-    folded = [encoded(data.fold(dataset(), place, n_folds=3)) for place in range(3)]
-    cards = [
-        dataclasses.replace(one.card, **{name: names})
-        for one, names in zip(folded, (("a", "b"), ("a", "b"), ("b", "a")), strict=True)
-    ]
-    with pytest.raises(
-        ValueError, match=f"folds must agree in {name} .* in fold 2 than in fold 0.* Run seeds instead."
-    ):
-        data.stacked([one._replace(card=card) for one, card in zip(folded, cards, strict=True)])
+@pytest.mark.raises
+def test_stacked_refuses_folds_of_other_classes():
+    folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(2)]
+    other = folded[1]._replace(card=replace(folded[1].card, class_names=("x",)))
+    with pytest.raises(ValueError, match="folds must agree in their classes, got others in one fold"):
+        data.stacked([folded[0], other])
 
 
 def test_sample_draws_exactly_so_many_also_where_classes_are_small():
@@ -184,7 +216,7 @@ def test_sample_draws_so_many_by_class_in_their_order():
     assert (np.abs(np.bincount(drawn["targets"]) - shares) <= 1).all()
     assert data.sample(part, 1000) is part
     with pytest.raises(ValueError, match="number of examples must be 1 or more; got 0"):
-        folds.sample(part, 0)
+        data.sample(part, 0)
 
 
 @pytest.mark.parametrize("n", [16, 17])

@@ -33,7 +33,7 @@ def test_mnist_loads_without_tensorflow_or_jax():
 
 
 def test_encoded_images_stay_pixels_and_models_see_shares_of_white():
-    dataset = data.encode_dataset(data.load("mnist"))
+    dataset = data.prepare(data.standard, data.load("mnist"))
     assert dataset.train["inputs"].dtype == np.uint8, "a quarter of the memory of float32"
     assert dataset.train["inputs"].shape == (60_000, 28, 28, 1) and dataset.card.n_features == 784
     seen = models.function(lambda key: 0.0, lambda params, inputs: inputs)

@@ -145,8 +145,8 @@ def arrays_of(made):
         lambda given: data.fold(given, 1, n_folds=3),
         lambda given: data.stacked([data.fold(given, place, n_folds=3) for place in range(3)]),
         lambda given: data.stacked([data.fold(given, place, n_folds=3) for place in range(3)]).of_run(2),
-        lambda given: data.with_validation(
-            data.stacked([data.fold(given, place, n_folds=3) for place in range(3)]), fraction=0.2
+        lambda given: data.stacked(
+            [data.with_validation(data.fold(given, place, n_folds=3), fraction=0.2) for place in range(3)]
         ),
     ],
 )
@@ -194,8 +194,12 @@ def test_what_is_fitted_to_rows_is_fitted_to_arrays_bit_for_bit(monkeypatch, dty
     assert made.train["inputs"].read().tobytes() == expected.train["inputs"].tobytes()
     if "mean" in expected.fitted["inputs"]:
         axis = 0 if values.ndim == 2 and dtype != "u1" else None
-        np.testing.assert_allclose(expected.fitted["inputs"]["mean"], values.mean(axis, np.float64), rtol=1e-13)
-        np.testing.assert_allclose(expected.fitted["inputs"]["scale"], values.std(axis, np.float64), rtol=1e-13)
+        np.testing.assert_allclose(
+            np.squeeze(expected.fitted["inputs"]["mean"]), values.mean(axis, np.float64), rtol=1e-13
+        )
+        np.testing.assert_allclose(
+            np.squeeze(expected.fitted["inputs"]["scale"]), values.std(axis, np.float64), rtol=1e-13
+        )
 
 
 def test_rows_of_one_value_and_of_huge_ones_are_fitted():

@@ -50,7 +50,7 @@ def test_split_of_token_sequences_is_plain_and_keeps_each_whole(length):
     rest, share = data.split(_part(tokens), fraction=0.25, seed=0)
     assert rest["targets"].shape == (30, length) and share["targets"].shape == (10, length)
     assert np.array_equal(tokens[share["inputs"]["index"]], share["targets"])
-    plain = data.split(_part(tokens), fraction=0.25, seed=0, stratify=False)[1]
+    plain = data.split(_part(tokens), fraction=0.25, seed=0, by="random")[1]
     assert np.array_equal(plain["targets"], share["targets"])
 
 
@@ -62,13 +62,13 @@ def test_split_gives_both_parts_an_example():
 @pytest.mark.raises
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 20])
 def test_split_refuses_a_fraction_out_of_range(fraction):
-    with pytest.raises(ValueError, match=f"fraction must be between 0 and 1; got {fraction}"):
+    with pytest.raises(ValueError, match=f"fraction must be between 0 and 1, got {fraction}"):
         data.split(_part([0, 1]), fraction=fraction, seed=0)
 
 
 @pytest.mark.raises
 def test_split_refuses_a_single_example():
-    with pytest.raises(ValueError, match="data must hold two examples or more to be split; got 1"):
+    with pytest.raises(ValueError, match="data must hold two examples or more to be split, got 1"):
         data.split(_part([0]), fraction=0.5, seed=0)
 
 
@@ -128,7 +128,7 @@ def test_with_validation_refuses_what_cannot_be_carved():
     empty = Dataset({}, {}, {}, DataCard(name="a", source="b"))
     with pytest.raises(ValueError, match="validation must be left out without data, got a fraction"):
         data.with_validation(empty, fraction=0.1)
-    with pytest.raises(ValueError, match="fraction must be between 0 and 1; got 1.5"):
+    with pytest.raises(ValueError, match="fraction must be between 0 and 1, got 1.5"):
         data.with_validation(_dataset(), fraction=1.5)
 
 
@@ -136,3 +136,76 @@ def test_split_of_classes_of_one_example_each_holds_its_fraction():
     rest, share = data.split({"inputs": np.arange(10), "targets": np.arange(10)}, fraction=0.2, seed=0)
     assert (len(rest["targets"]), len(share["targets"])) == (8, 2)
     assert sorted([*rest["inputs"], *share["inputs"]]) == list(range(10))
+
+
+def _grouped(n_groups=12, size=10):
+    groups = np.repeat(np.arange(n_groups), size).astype(np.int32)
+    return {"inputs": np.arange(n_groups * size), "targets": np.arange(n_groups * size) % 2, "groups": groups}
+
+
+def test_split_by_group_keeps_groups_whole():
+    rest, share = data.split(_grouped(), fraction=0.25, seed=3, by="group")
+    assert not {*rest["groups"].tolist()} & {*share["groups"].tolist()} and len(share["groups"]) == 30
+    assert sorted([*rest["inputs"], *share["inputs"]]) == [*range(120)]
+    other = data.split(_grouped(), fraction=0.25, seed=4, by="group")[1]
+    assert {*other["groups"].tolist()} != {*share["groups"].tolist()}
+
+
+def test_split_by_group_holds_out_one_group_at_least_and_never_all():
+    for fraction in (0.01, 0.99):
+        rest, share = data.split(_grouped(3), fraction=fraction, seed=0, by="group")
+        assert len(rest["groups"]) and len(share["groups"])
+
+
+@pytest.mark.raises
+def test_split_by_group_refuses_what_has_none():
+    with pytest.raises(ValueError, match="data must have groups to be divided by group, got none. Name their column"):
+        data.split(_part([0, 1, 0]), fraction=0.5, seed=0, by="group")
+    with pytest.raises(ValueError, match="data must hold two groups or more to be split by group, got 1"):
+        data.split(_grouped(1), fraction=0.5, seed=0, by="group")
+
+
+def test_split_by_time_holds_out_the_latest_and_divides_no_time():
+    rest, share = data.split(_grouped(), fraction=0.22, seed=0, by="time")
+    assert share["inputs"].tolist() == [*range(90, 120)] and rest["groups"].max() < share["groups"].min()
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_split_by_stretch_leaves_out_what_shares_content(gap):
+    part = {"inputs": np.arange(100), "targets": np.arange(100) % 2}
+    rest, share = data.split(part, fraction=0.1, seed=0, by="stretch", gap=gap)
+    assert share["inputs"].tolist() == [*range(90, 100)] and rest["inputs"].tolist() == [*range(90 - gap)]
+
+
+@pytest.mark.raises
+def test_split_by_stretch_refuses_a_gap_that_leaves_nothing():
+    part = {"inputs": np.arange(4), "targets": np.arange(4) % 2}
+    with pytest.raises(
+        ValueError, match="data must hold more examples than the 2 held out and the 2 between the parts"
+    ):
+        data.split(part, fraction=0.5, seed=0, by="stretch", gap=2)
+
+
+@pytest.mark.parametrize("by", ["group", "time", "stretch"])
+def test_validation_and_selection_data_follow_the_rule_of_the_split(by):
+    card = DataCard(name="a", source="b", split=data.Split(by=by), gap=2 if by == "stretch" else 0)
+    whole = _grouped()
+    dataset = Dataset(whole, data.take(whole, slice(0, 1)), None, card)
+    chosen = data.development(dataset, fraction=0.2)
+    carved = data.with_validation(chosen, fraction=0.2)
+    parts = [carved.train, carved.validation, carved.test]
+    if by != "stretch":
+        groups = [{*part["groups"].tolist()} for part in parts]
+        assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
+    if by != "group":
+        assert (
+            parts[0]["inputs"].max() < parts[1]["inputs"].min() <= parts[1]["inputs"].max() < parts[2]["inputs"].min()
+        )
+    if by == "stretch":
+        assert parts[1]["inputs"].min() - parts[0]["inputs"].max() == 3
+
+
+def test_in_sample_data_is_declared():
+    dataset = _dataset()
+    whole = data.in_sample(dataset)
+    assert whole.card.in_sample and _indices(whole.train) == _indices(whole.test) == [*range(120)]

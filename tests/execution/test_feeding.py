@@ -91,9 +91,10 @@ def test_runs_that_stop_early_are_fed(stopping, bits):
     assert bits(made) == bits(expected)
 
 
-def folded(dataset):
+def folded(dataset, carve=False):
     """Returns three folds, each prepared on its own."""
     wholes = [data.fold(dataset, place, n_folds=3) for place in range(3)]
+    wholes = [data.with_validation(one, fraction=0.2) for one in wholes] if carve else wholes
     return data.stacked([data.prepare(data.standard, one) for one in wholes])
 
 
@@ -109,11 +110,8 @@ def test_folds_are_fed_rows_of_their_own(task, bits, feed, n):
     settings = dataclasses.replace(task.settings, batch_size=16 if n < 1000 else 4000)
     task = task._replace(settings=settings)
     dataset = task.dataset._replace(**parts, validation=None)
-    made, expected = folded(on_disk(dataset)), folded(dataset)
-    options = {"evaluate_every": None, "feed": feed}
-    if n < 1000:
-        made, expected = (data.with_validation(one, fraction=0.2) for one in (made, expected))
-        options["evaluate_every"] = 8
+    made, expected = folded(on_disk(dataset), n < 1000), folded(dataset, n < 1000)
+    options = {"evaluate_every": 8 if n < 1000 else None, "feed": feed}
     assert isinstance(made.train["inputs"], Rows)
     if made.fitted:  # means of rows are summed in pieces, so what is fitted may differ in the last digit
         made = made._replace(fitted=expected.fitted)
