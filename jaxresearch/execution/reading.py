@@ -26,11 +26,12 @@ class Feed(NamedTuple):
     Attributes:
         piece_bytes: Of the batches that are brought to the device at a time, of all seeds; at least a step of them. One piece is
             trained on while the next one is read.
-        n_workers: Threads that read, 1 or more. They ask the source at the same time.
+        n_workers: Threads that read, 1 or more. They ask the source at the same time: more than one helps where the disk is slow
+            or examples are decoded by code that leaves the interpreter free, and hinders where neither is so.
     """
 
     piece_bytes: int = 2**26
-    n_workers: int = 4
+    n_workers: int = 1
 
 
 class Piece(NamedTuple):

@@ -368,3 +368,26 @@ def test_a_fed_algorithm_needs_no_targets(bits, task):
     part = {"inputs": task.dataset.train["inputs"]}
     dataset = Dataset(part, part, None, task.dataset.card)
     assert bits(carried_out(task, on_disk(dataset))) == bits(carried_out(task, dataset))
+
+
+def test_folds_on_disk_pass_preflight_digests_diagnosis_and_prediction(task, bits):
+    values = task.dataset.train["inputs"].copy()
+    values[5] = np.nan
+    train = {**task.dataset.train, "inputs": values}
+    whole = task.dataset._replace(train=train, validation=None)
+    made, expected = (
+        data.stacked([data.fold(one, place, n_folds=3) for place in range(3)]) for one in (on_disk(whole), whole)
+    )
+    checked(task, made)
+    digests = [provenance.digests(task.experiment, [task.settings], one, seeds=SEEDS) for one in (made, expected)]
+    assert len(digests[0][0]) == 64 and digests[0] != digests[1]
+    steps = carried_out(task, made)[2]
+    run, step, _ = diagnosis.first_nonfinite({"loss": steps})
+    found, other = (
+        diagnosis.diagnose(task.experiment, task.settings, one, seeds=SEEDS, run=run, step=step)
+        for one in (made, expected)
+    )
+    assert found.leaf == other.leaf == "batch['inputs']" and bits(found.inputs["batch"]) == bits(other.inputs["batch"])
+    state = carried_out(task, expected)[0]
+    outputs = [execution.predict(task.experiment, task.settings, one, state) for one in (made, expected)]
+    np.testing.assert_allclose(*outputs, rtol=1e-6, atol=1e-6)  # the pieces are compiled apart

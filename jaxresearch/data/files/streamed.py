@@ -4,7 +4,6 @@ Rows are read with seek and read, never mapped into memory: the pages of a map c
 would grow with the data.
 """
 
-import dataclasses
 import hashlib
 import struct
 import zipfile
@@ -113,7 +112,7 @@ def load_streamed(path: Path, *, seed: int, test_fraction: float) -> Dataset:
         test_fraction: Share of the test part, where one is made.
 
     Returns:
-        Inputs as `jaxresearch.data.Rows`, grey images of 8 bits with an axis of one channel; integer targets as int32 classes,
+        Inputs as `jaxresearch.data.Rows`, grey ``images`` with an axis of one channel; integer targets as int32 classes,
         others as values ``(n, outputs)``.
 
     Raises:
@@ -210,7 +209,7 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
         >>> load_streamed_tfds("no_such_set", seed=0, test_fraction=0.2)
         Traceback (most recent call last):
         ...
-        ValueError: tfds:NAME must be a set of TensorFlow Datasets; got 'no_such_set' ...
+        ValueError: tfds:NAME must be a set of TensorFlow Datasets... got 'no_such_set' ...
 
     References:
         TensorFlow Datasets, as for `SetOnDisk`.
@@ -219,7 +218,7 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
     sets._prepare(builder, name)
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2:
-        raise ValueError(f"tfds:{name} must be a classification set; it names no inputs and labels. Choose another.")
+        raise ValueError(f"tfds:{name} must name inputs and labels, got {keys}. Choose another set.")
     parts: dict[str, Part] = {}
     digests: list[tuple[str, str]] = []
     for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
@@ -231,9 +230,8 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
         raise ValueError(f"tfds:{name} must have a part 'train', got {', '.join(builder.info.splits)}. Choose another.")
     if "test" not in parts:
         parts["train"], parts["test"] = split(parts["train"], fraction=test_fraction, seed=seed)
-    card = sets._card(builder, name)
-    fields = {"sha256": tuple(digests), "feature_shape": parts["train"]["inputs"].shape[1:]}
-    return Dataset(parts["train"], parts["test"], parts.get("validation"), dataclasses.replace(card, **fields))
+    card = _card_of_set(builder, *keys, sha256=tuple(digests), feature_shape=parts["train"]["inputs"].shape[1:])
+    return Dataset(parts["train"], parts["test"], parts.get("validation"), card)
 
 
 def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: str) -> Part:
@@ -241,13 +239,31 @@ def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: st
     import tensorflow_datasets as tfds  # imported late: seconds
 
     def decoded(example: Any) -> np.ndarray:
-        return sets._features(example[inputs] if isinstance(inputs, str) else example)
+        values = example[inputs] if isinstance(inputs, str) else example
+        if isinstance(values, dict):
+            return np.array([values[name] for name in sorted(values)], np.float32)
+        return np.asarray(values)
 
     is_table = not isinstance(inputs, str) or hasattr(builder.info.features[inputs], "keys")
     undecoded = {} if is_table else {inputs: tfds.decode.SkipDecoding()}
     labels = builder.as_data_source(split=part, decoders=undecoded)
     targets = np.asarray([labels[place][label] for place in range(len(labels))], np.int32)
     return {"inputs": Rows(SetOnDisk(builder.as_data_source(split=part), decoded, digest)), "targets": targets}
+
+
+def _card_of_set(builder: Any, inputs: Any, label: str, **fields: Any) -> DataCard:
+    """Returns what TFDS knows of a set."""
+    info = builder.info
+    columns = getattr(info.features[inputs], "keys", tuple) if isinstance(inputs, str) else tuple
+    return DataCard(
+        name=builder.name,
+        source=f"tfds:{info.full_name}",
+        licence=(info.redistribution_info.license if info.redistribution_info else "") or "",
+        citation=" ".join((info.citation or "").split()),
+        class_names=tuple(info.features[label].names),
+        feature_names=tuple(sorted(columns())),
+        **fields,
+    )
 
 
 def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
@@ -313,7 +329,7 @@ def _part(path: Path, names: list[str], part: str, digest: str) -> Part | None:
         raise ValueError(
             f"{path} must hold as many targets as inputs, got {len(targets)} and {len(inputs)}. Give each input one target."
         )
-    if inputs.dtype == np.uint8 and len(inputs.shape) == 3:
+    if len(inputs.shape) == 3 and "images" in found[0]:
         inputs.shape = (*inputs.shape, 1)  # grey images
     return {"inputs": Rows(inputs), "targets": _targets(targets, f"{found[1]} of {path}")}
 
