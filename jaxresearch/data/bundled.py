@@ -2,16 +2,18 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset, require_digests
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import Column, DataCard, Dataset, Split, require_digests
 from jaxresearch.data.files import tables
 from jaxresearch.data.files.idx import load_idx_folder
 from jaxresearch.data.files.tables import unpacked
-from jaxresearch.data.splits import split
+from jaxresearch.data.files.targets import classes_of
 
 
 def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
@@ -39,7 +41,7 @@ def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
     raw = (resources.files("jaxresearch.data") / "archives" / folder / name).read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     if digest != sha256:
-        raise ValueError(f"{name} must have SHA-256 {sha256}; got {digest}. The archive was altered: install it again.")
+        raise ValueError(f"{name} must have SHA-256 {sha256}, got {digest}. The archive was altered: install it again.")
     return unpacked(raw, Path(name))
 
 
@@ -47,51 +49,55 @@ _AMES = "ames_housing.csv.xz"
 _AMES_SHA256 = "5bdf5515c29cb3ec93b37ff52c27278e191032c39a34f982b061ceb0c4bc7a6d"
 
 
-def ames(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+def ames(*, types: Mapping[str, str] | None = None) -> Collected:
     """Returns 2,930 house sales: 13 columns, areas in square feet; the target is the price in USD.
 
     Args:
-        seed: Of the split.
-        test_fraction: Share of the test part.
+        types: Kinds of columns, as `jaxresearch.data.load` takes them.
 
     Returns:
-        Inputs as a dict of columns, targets ``(n, 1)`` float32.
+        Inputs as a dict of columns, targets ``(n, 1)`` float64, not yet divided.
 
     Raises:
         ValueError: If the file is not the original one, by its SHA-256.
 
     Example:
-        >>> sales = ames()
-        >>> len(sales.train["targets"]), len(sales.test["targets"]), len(sales.train["inputs"])
-        (2344, 586, 13)
+        >>> sales = ames().parts["train"]
+        >>> len(sales["targets"]), len(sales["inputs"])
+        (2930, 13)
 
     References:
         De Cock (2011), Ames, Iowa: alternative to the Boston housing data as an end of semester regression project, J.
         Stat. Educ. 19(3). https://doi.org/10.1080/10691898.2011.11889627
     """
-    with resources.as_file(resources.files("jaxresearch.data") / "archives" / "ames" / _AMES) as path:
-        dataset = tables.load_table(path, target="Sale_Price", seed=seed, test_fraction=test_fraction)
-    require_digests(dataset, {_AMES: _AMES_SHA256})
-    card = dataclasses.replace(
-        dataset.card,
-        name="ames",
+    return _table(
+        "ames",
+        _AMES,
+        _AMES_SHA256,
+        target="Sale_Price",
+        types=types,
         source="bundled; the data set ames of the R package modeldata",
         licence="MIT",
         citation="De Cock (2011), J. Stat. Educ. 19(3), doi:10.1080/10691898.2011.11889627",
     )
-    return dataset._replace(card=card)
+
+
+def _table(
+    name: str, file: str, sha256: str, *, target: str, types: Mapping[str, str] | None = None, **described: str
+) -> Collected:
+    """Returns a bundled table, if it is the original one."""
+    with resources.as_file(resources.files("jaxresearch.data") / "archives" / name / file) as path:
+        parts, card = tables.load_table(path, target=target, types=types)
+    require_digests(card, {file: sha256})
+    return Collected(parts, dataclasses.replace(card, name=name, **described))
 
 
 _SPLICE = "splice_junctions.csv.xz"
 _SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62bd"
 
 
-def splice(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
+def splice() -> Collected:
     """Returns 3,190 windows of 60 letters of DNA; the target is the border in the middle: EI, IE or none (N).
-
-    Args:
-        seed: Of the split, which keeps the shares of the classes.
-        test_fraction: Share of the test part.
 
     Returns:
         Inputs ``{"sequence": ...}``, words of 60 letters (`jaxresearch.fields.dna.bases` makes numbers of them); classes.
@@ -101,50 +107,44 @@ def splice(*, seed: int = 0, test_fraction: float = 0.2) -> Dataset:
 
     Example:
         >>> junctions = splice()
-        >>> junctions.card.class_names, len(junctions.train["targets"]), len(junctions.test["targets"])
-        (('EI', 'IE', 'N'), 2552, 638)
+        >>> junctions.card.class_names, len(junctions.parts["train"]["targets"])
+        (('EI', 'IE', 'N'), 3190)
 
     References:
         Noordewier, Towell and Shavlik (1991), Training knowledge-based neural networks to recognize genes in DNA
         sequences, NIPS 3. UCI Machine Learning Repository. https://archive.ics.uci.edu
     """
-    with resources.as_file(resources.files("jaxresearch.data") / "archives" / "splice" / _SPLICE) as path:
-        dataset = tables.load_table(path, target="label", seed=seed, test_fraction=test_fraction)
-    require_digests(dataset, {_SPLICE: _SPLICE_SHA256})
-    card = dataclasses.replace(
-        dataset.card,
-        name="splice",
+    return _table(
+        "splice",
+        _SPLICE,
+        _SPLICE_SHA256,
+        target="label",
         source="bundled; UCI Molecular Biology (Splice-junction Gene Sequences)",
         licence="CC BY 4.0",
         citation="Noordewier, Towell and Shavlik (1991), NIPS 3; UCI Machine Learning Repository",
     )
-    return dataset._replace(card=card)
 
 
 _GENE_ONTOLOGY = "go_definitions.tsv.xz"
 _GENE_ONTOLOGY_SHA256 = "0f4eb71e26d03e09388fc44900d93fdb3e366eebaa2b4a198d9fecd5efb0aab1"
 
 
-def gene_ontology(*, seed: int = 0, test_fraction: float = 0.1) -> Dataset:
+def gene_ontology() -> Collected:
     """Returns 35,140 terms with their definitions; the target is the branch: process, component or function.
 
     Words are kept in arrays of `numpy.dtypes.StringDType`: 9 MB, where the longest definition would make 210 MB of
     letters in rows of equal length.
 
-    Args:
-        seed: Of the split, which keeps the shares of the branches.
-        test_fraction: Share of the test part.
-
     Returns:
-        Inputs ``{"id": ..., "term": ..., "definition": ...}``; classes BP, CC, MF.
+        Inputs ``{"id": ..., "term": ..., "definition": ...}``; classes BP, CC, MF. A tenth is held out by default.
 
     Raises:
         ValueError: If the file is not the original one, by its SHA-256.
 
     Example:
         >>> terms = gene_ontology()
-        >>> terms.train["inputs"]["term"][0], terms.card.class_names, len(terms.test["targets"])
-        ('mitochondrion inheritance', ('BP', 'CC', 'MF'), 3514)
+        >>> terms.parts["train"]["inputs"]["term"][0], terms.card.class_names, terms.card.split.fraction
+        ('mitochondrion inheritance', ('BP', 'CC', 'MF'), 0.1)
 
     References:
         Ashburner et al. (2000), Gene Ontology: tool for the unification of biology, Nature Genetics 25.
@@ -152,22 +152,23 @@ def gene_ontology(*, seed: int = 0, test_fraction: float = 0.1) -> Dataset:
     """
     lines = read_bundled("gene_ontology", _GENE_ONTOLOGY, sha256=_GENE_ONTOLOGY_SHA256).decode().splitlines()[1:]
     identifiers, branches, terms, definitions = zip(*(line.split("\t") for line in lines), strict=True)
-    class_names, targets = np.unique(branches, return_inverse=True)
+    targets = classes_of(np.array(branches), name="branch", task=None)
     columns = {"id": identifiers, "term": terms, "definition": definitions}
     inputs = {name: np.array(words, dtype=np.dtypes.StringDType()) for name, words in columns.items()}
-    whole = {"inputs": inputs, "targets": targets.astype(np.int32)}
-    train, test = split(whole, fraction=test_fraction, seed=seed)
     card = DataCard(
         name="gene_ontology",
         source="bundled; Gene Ontology, release 2022-07-01, http://geneontology.org",
         licence="CC BY 4.0",
         citation="Ashburner et al. (2000), Nature Genetics 25, doi:10.1038/75556; Gene Ontology Consortium, release 2022-07-01",
         sha256=((_GENE_ONTOLOGY, _GENE_ONTOLOGY_SHA256),),
-        class_names=tuple(class_names.tolist()),
+        class_names=targets.class_names,
         feature_shape=(len(columns),),
         feature_names=tuple(columns),
+        columns=tuple(Column(name=name, kind="id" if name == "id" else "text") for name in columns),
+        target=targets.column,
+        split=Split(fraction=0.1),
     )
-    return Dataset(train, test, None, card)
+    return Collected({"train": {"inputs": inputs, "targets": targets.values}}, card)
 
 
 _MNIST_SHA256 = {
@@ -207,13 +208,13 @@ def mnist(directory: Path | None = None) -> Dataset:
 
 def _verified(folder: Path) -> Dataset:
     """Returns the data of the four archives, if they are the original ones."""
-    dataset = load_idx_folder(folder)
-    require_digests(dataset, _MNIST_SHA256)
+    parts, card = load_idx_folder(folder)
+    require_digests(card, _MNIST_SHA256)
     card = dataclasses.replace(
-        dataset.card,
+        card,
         name="mnist",
         source="bundled; http://yann.lecun.com/exdb/mnist/",
         licence="CC BY-SA 3.0",
         citation="LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11), doi:10.1109/5.726791",
     )
-    return dataset._replace(card=card)
+    return Dataset(parts["train"], parts["test"], None, card)

@@ -173,7 +173,7 @@ def check(dataset: Dataset) -> None:
         >>> check(Dataset(part, part, None, DataCard(name="mine", source="memory", class_names=("a", "b"))))
         Traceback (most recent call last):
         ...
-        ValueError: labels of the train part must be from 0 to 1; got 5 at example 1. Correct it or drop the example.
+        ValueError: labels of the train part must be from 0 to 1, got 5 at example 1. Correct it or drop the example.
 
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
@@ -184,12 +184,12 @@ def check(dataset: Dataset) -> None:
         for column, values in columns.items():
             if len(values) != n_examples:
                 raise ValueError(
-                    f"inputs and targets of the {name} part must be equally many; got {len(values)} and {n_examples}. "
+                    f"inputs and targets of the {name} part must be equally many, got {len(values)} and {n_examples}. "
                     "Give each input one target."
                 )
             _require_finite(f"{column} of the {name} part", values, missing_allowed=isinstance(part["inputs"], dict))
         if not n_examples:
-            raise ValueError(f"the {name} part must hold at least one example; got none. Give it more data.")
+            raise ValueError(f"the {name} part must hold at least one example, got none. Give it more data.")
         _require_finite(f"targets of the {name} part", part["targets"], missing_allowed=False)
         if dataset.card.class_names:
             _require_classes(name, part["targets"], dataset.card.n_classes)
@@ -224,31 +224,29 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         )
 
 
-def require_digests(dataset: Dataset, digests: dict[str, str]) -> None:
+def require_digests(card: DataCard, digests: dict[str, str]) -> None:
     """Raises an error that names the file, where one that was read is not the original.
 
     Args:
-        dataset: Its card holds the SHA-256 of what was read.
+        card: Holds the SHA-256 of what was read.
         digests: The SHA-256 of the originals, by file name.
 
     Raises:
         ValueError: If a digest differs.
 
     Example:
-        >>> part = {"inputs": np.zeros((1, 1)), "targets": np.zeros((1, 1))}
-        >>> card = DataCard(name="a", source="b", sha256=(("a.csv", "12"),))
-        >>> require_digests(Dataset(part, part, None, card), {"a.csv": "34"})
+        >>> require_digests(DataCard(name="a", source="b", sha256=(("a.csv", "12"),)), {"a.csv": "34"})
         Traceback (most recent call last):
         ...
-        ValueError: a.csv must have SHA-256 34; got 12. The archive was altered: install it again.
+        ValueError: a.csv must have SHA-256 34, got 12. The archive was altered: install it again.
 
     References:
         NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
-    for name, digest in dataset.card.sha256:
+    for name, digest in card.sha256:
         if digest != digests.get(name):
             raise ValueError(
-                f"{name} must have SHA-256 {digests.get(name)}; got {digest}. The archive was altered: install it again."
+                f"{name} must have SHA-256 {digests.get(name)}, got {digest}. The archive was altered: install it again."
             )
 
 
@@ -300,7 +298,7 @@ def _require_alike(inputs: dict[str, Any]) -> None:
     for name, kind in kinds.items():
         if kind != kinds.get("train"):
             raise ValueError(
-                f"examples of the {name} part must be like those of the train part, {kinds.get('train')}; got {kind}. "
+                f"examples of the {name} part must be like those of the train part, {kinds.get('train')}, got {kind}. "
                 "Save all parts alike."
             )
 
@@ -328,6 +326,6 @@ def _require_classes(name: str, labels: np.ndarray, n_classes: int) -> None:
     if bad.any():
         first = np.unravel_index(np.argmax(bad), bad.shape)
         raise ValueError(
-            f"labels of the {name} part must be from 0 to {n_classes - 1}; got {labels[first]} at example {first[0]}. "
+            f"labels of the {name} part must be from 0 to {n_classes - 1}, got {labels[first]} at example {first[0]}. "
             "Correct it or drop the example."
         )

@@ -1,36 +1,56 @@
-"""One door to all sources of data, and the step from what they hold to what a model takes."""
+"""One door to all sources of data: read by the reader of their kind, divided by one rule, checked."""
 
+import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
-from jaxresearch.data.dataset import Dataset, check
-from jaxresearch.data.files import tables
-from jaxresearch.data.files.idx import load_idx_folder
-from jaxresearch.data.files.npz import load_npz
-from jaxresearch.data.files.tfds import load_tfds
+import numpy as np
 
-_BUNDLED: dict[str, Callable[[], Dataset]] = {
+from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import DataCard, Dataset, Split, check
+from jaxresearch.data.files.idx import load_idx_folder
+from jaxresearch.data.files.images import is_image_folder, load_images
+from jaxresearch.data.files.npz import load_npz
+from jaxresearch.data.files.streamed import load_streamed_tfds
+from jaxresearch.data.files.tables import TABLES, is_table, load_table
+from jaxresearch.data.files.targets import Task, unseen_note
+from jaxresearch.data.files.tfds import load_tfds
+from jaxresearch.data.overlap import require_disjoint
+from jaxresearch.data.parts import Part
+from jaxresearch.data.splits import split as split_part
+from jaxresearch.data.splits import take
+
+
+def _mnist() -> Collected:
+    """Returns MNIST as the other bundled sets are."""
+    dataset = mnist()
+    return Collected({"train": dataset.train, "test": dataset.test}, dataset.card)
+
+
+_BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
     "gene_ontology": gene_ontology,
-    "mnist": mnist,
+    "mnist": _mnist,
     "splice": splice,
 }
-_TABLES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 
 
 def load(
     source: str,
     *,
     target: str | None = None,
+    types: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    split: Split | None = None,
+    test: str | None = None,
+    image_size: int | None = None,
     cipher: Any = None,
-    seed: int = 0,
-    test_fraction: float = 0.2,
-    task: str | None = None,
+    stream: bool = False,
 ) -> Dataset:
-    """Returns the data of a source, checked.
+    """Returns the data of a source, divided and checked. How everything was read is on the card.
 
     =====================  =============================================================================
     source                 what it is
@@ -40,24 +60,31 @@ def load(
     ``gene_ontology``      the same: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
-    a path to ``.csv``     a table, packed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
-    a path to ``.parquet`` a table, with the extra ``tables``
-    a folder               the four IDX files of MNIST's layout, gzipped or not
+    a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``; packed (``.gz``,
+                           ``.xz``) or not; ``target`` names the column to predict
+    a folder               the four IDX files of MNIST's layout, gzipped or not; or folders of images by class
     =====================  =============================================================================
 
     Args:
         source: One of the table.
         target: The column to predict, where the source is a table.
+        types: Kinds of columns of a table: number, category, date, text, id, or drop to leave one out.
+        task: What whole numbers as targets are: classes for classification, values for regression; decided by how many
+            differ, and noted on the card, unless given.
+        split: The rule by which a test part is held out, where the source has none; without a fraction, the source's own: a
+            fifth, a tenth of ``gene_ontology``. Its column of groups or times is no input.
+        test: A second table with the same columns, which is the test part.
+        image_size: Height and width that a folder of images is resized to.
         cipher: Encrypts what is kept of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; in the
             clear unless given.
-        seed: Of the split, where the source has no test part of its own.
-        test_fraction: Share of the test part, where one is split off.
+        stream: Whether examples stay on disk until a step needs them.
 
     Returns:
         The parts and the card.
 
     Raises:
-        ValueError: If the source is unknown (with the nearest name), damaged, or holds data that cannot be trained on.
+        ValueError: If the source is unknown (with the nearest name), damaged, ambiguous, or holds data that cannot be trained
+            on; if an option does not go with it.
         OSError: If it is missing or cannot be read.
 
     Example:
@@ -68,28 +95,212 @@ def load(
     References:
         Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
-    dataset = _read(source, target=target, cipher=cipher, seed=seed, test_fraction=test_fraction)
+    if target is not None and not is_table(source) and not source.startswith("tfds:"):
+        raise ValueError(_misplaced("target", target, source))
+    kind = _kind(source)
+    asked = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
+    _require_fitting(source, kind, {name: value for name, value in asked.items() if value})
+    reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
+    reading |= {"cipher": cipher, "stream": stream}
+    collected = _read(source, kind, reading)
+    _require_task(collected.card, task)
+    dataset = divide(collected, split)
     check(dataset)
-    return dataset
+    if kind == "bundled":
+        return dataset
+    return require_disjoint(dataset, is_drawn=dataset.card.split.fraction is not None)
 
 
-def _read(source: str, *, target: str | None, cipher: Any, seed: int, test_fraction: float) -> Dataset:
-    """Returns the data of a source, not yet checked."""
-    if target is not None and not source.endswith(_TABLES):
-        raise ValueError(f"target must come with a table; got {target!r} for {source}. Leave it out.")
+_OPTIONS = {
+    "bundled": (),
+    "tfds": ("target", "types", "stream"),
+    "npz": ("stream",),
+    "table": ("target", "types", "test"),
+    "images": ("image_size",),
+    "idx": (),
+}
+_NEEDS = {
+    "target": f"a table ({TABLES}; or tfds:NAME)",
+    "types": f"a table ({TABLES}; or tfds:NAME)",
+    "test": f"a table ({TABLES})",
+    "image_size": "a folder of images",
+    "stream": "an .npz file or tfds:NAME",
+}
+
+
+def _require_fitting(source: str, kind: str, asked: Mapping[str, Any]) -> None:
+    """Raises for an option that does not go with the source."""
+    allowed = (*_OPTIONS[kind], *(("types",) if source == "ames" else ()))
+    for name, value in asked.items():
+        if name not in allowed:
+            raise ValueError(_misplaced(name, value, source))
+
+
+def _misplaced(name: str, value: Any, source: str) -> str:
+    """Returns the message for an option that does not go with the source."""
+    shown = "" if value is True else f"{value!r} for "
+    return f"{name} must come with {_NEEDS[name]}, got {shown}{source}. Leave it out."
+
+
+def _require_task(card: DataCard, task: Task | None) -> None:
+    """Raises where the targets are not what the task says."""
+    if task == "regression" and card.class_names:
+        raise ValueError(f"targets of {card.name} must be numbers for regression, got classes. Leave --task out.")
+    if task == "classification" and not card.class_names:
+        raise ValueError(f"targets of {card.name} must be classes for classification, got values. Leave --task out.")
+
+
+def _kind(source: str) -> str:
+    """Returns what a source is, by its name and by what is there."""
     if source in _BUNDLED:
-        return _BUNDLED[source]()
+        return "bundled"
     if source.startswith("tfds:"):
-        return load_tfds(source.removeprefix("tfds:"), seed=seed, test_fraction=test_fraction, cipher=cipher)
+        return "tfds"
     path = Path(source)
     if path.is_dir():
+        return "images" if is_image_folder(path) else "idx"
+    if not path.is_file():
+        near = difflib.get_close_matches(source, _BUNDLED, n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Bundled: {', '.join(_BUNDLED)}."
+        raise FileNotFoundError(
+            f"data must be a bundled name, tfds:NAME or a path that exists, got {source!r}. {advice}"
+        )
+    if path.suffix.lower() == ".npz":
+        return "npz"
+    if is_table(source):
+        return "table"
+    raise ValueError(
+        f"data must be .npz, a table ({TABLES}), or a folder of images or IDX files, got {source}. Convert it first."
+    )
+
+
+def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
+    """Returns the parts of a source as it has them."""
+    path = Path(source)
+    if kind == "bundled":
+        return ames(types=reading["types"]) if source == "ames" else _BUNDLED[source]()
+    if kind == "tfds" and reading["stream"]:
+        if reading["target"] or reading["types"]:
+            raise ValueError(f"target and types must be left out with stream, got {source}. Leave --stream out.")
+        return load_streamed_tfds(source.removeprefix("tfds:"))
+    if kind == "tfds":
+        chosen = {name: reading[name] for name in ("target", "types", "task", "cipher")}
+        return load_tfds(source.removeprefix("tfds:"), **chosen)
+    if kind == "npz":
+        return load_npz(path, task=reading["task"], stream=reading["stream"])
+    if kind == "images":
+        return load_images(path, image_size=reading["image_size"])
+    if kind == "idx":
         return load_idx_folder(path)
-    if path.is_file():
-        if path.suffix == ".npz":
-            return load_npz(path, seed=seed, test_fraction=test_fraction)
-        if path.name.endswith(_TABLES):
-            return tables.load_table(path, target=target, seed=seed, test_fraction=test_fraction)
-        raise ValueError(f"data must be .npz, .csv, .parquet or a folder of IDX files; got {source}. Convert it first.")
-    near = difflib.get_close_matches(source, _BUNDLED, n=1)
-    advice = f"Did you mean {near[0]!r}?" if near else f"Bundled: {', '.join(_BUNDLED)}."
-    raise FileNotFoundError(f"data must be a bundled name, tfds:NAME or a path that exists; got {source!r}. {advice}")
+    test = reading["test"] and Path(reading["test"])
+    if test is not None and not is_table(str(test)):
+        raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")
+    return load_table(path, target=reading["target"], types=reading["types"], task=reading["task"], test=test)
+
+
+def divide(collected: Collected, rule: Split | None) -> Dataset:
+    """Returns the parts of a source, its test part held out by a rule where it has none.
+
+    Args:
+        collected: As read.
+        rule: Of the user; without a fraction, that of the source is taken.
+
+    Returns:
+        Parts, and a card with the rule that was applied. Where it is by group or time, that column is no input any more:
+        ``groups`` are its distinct values, numbered in their order; by time, examples are in the order of their times.
+
+    Raises:
+        ValueError: If the source has a test part and the rule has a fraction or a seed, or a column of the rule is not there.
+
+    Example:
+        >>> part = {"inputs": np.zeros((10, 1)), "targets": np.arange(10) % 2}
+        >>> made = divide(Collected({"train": part}, DataCard(name="mine", source="memory", split=Split())), Split(by="stretch"))
+        >>> made.test["targets"].tolist(), made.card.split.by
+        ([0, 1], 'stretch')
+    """
+    parts, card = collected
+    rule = rule or card.split
+    if "test" in parts and (rule.fraction is not None or rule.seed):
+        raise ValueError(
+            f"{card.name} has a test part of its own, got {'a fraction' if rule.fraction is not None else 'a seed'} of a split. "
+            "Leave --test-fraction and --split-seed out."
+        )
+    if rule.by in ("group", "time"):
+        parts, card = _grouped(parts, card, rule)
+    if "test" in parts:
+        card = dataclasses.replace(card, split=dataclasses.replace(rule, fraction=None))
+        return Dataset(parts["train"], parts["test"], parts.get("validation"), card)
+    fraction = card.split.fraction if rule.fraction is None else rule.fraction
+    rule = dataclasses.replace(rule, fraction=0.2 if fraction is None else fraction)
+    train, test = split_part(parts["train"], fraction=rule.fraction or 0.2, seed=rule.seed, by=rule.by, gap=card.gap)
+    notes = (*card.notes, *_unseen(train, test, card))
+    return Dataset(train, test, parts.get("validation"), dataclasses.replace(card, split=rule, notes=notes))
+
+
+def _unseen(train: Part, test: Part, card: DataCard) -> tuple[str, ...]:
+    """Returns a line on classes that are in the test part alone."""
+    return unseen_note([train["targets"], test["targets"]], card.class_names)
+
+
+def _grouped(parts: dict[str, Part], card: DataCard, rule: Split) -> tuple[dict[str, Part], DataCard]:
+    """Returns the parts with groups in place of the column that has them."""
+    name = rule.column or ""
+    column = next((one for one in card.columns if one.name == name), None)
+    if column is None:
+        near = difflib.get_close_matches(name, [one.name for one in card.columns], n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else "Name one of its columns."
+        what = "no table" if not card.columns else f"{name!r}"
+        raise ValueError(f"{rule.by} must be a column of {card.name} besides the target, got {what}. {advice}")
+    if rule.by == "time" and column.kind not in ("number", "date"):
+        raise ValueError(
+            f"time must be a column of dates or numbers, got {name}, a column of kind {column.kind}. Name another."
+        )
+    if len(card.columns) == 1:
+        raise ValueError(f"{card.name} must hold a column besides {name!r} and the target, got none. Add features.")
+    values = {part: held["inputs"][name] for part, held in parts.items()}
+    for part, of_part in values.items():
+        _require_known(of_part, name, part)
+    distinct = np.unique(np.concatenate(list(values.values())))
+    made = {part: _with_groups(held, name, distinct, is_time=rule.by == "time") for part, held in parts.items()}
+    columns = tuple(one for one in card.columns if one.name != name)
+    named = tuple(one.name for one in columns)
+    notes = (*card.notes, *_shared(made, name, rule))
+    return made, dataclasses.replace(
+        card, columns=columns, feature_names=named, feature_shape=(len(named),), notes=notes
+    )
+
+
+def _require_known(values: np.ndarray, name: str, part: str) -> None:
+    """Raises where a group or time is missing."""
+    missing = (
+        values == "" if values.dtype.kind in "UT" else values < 0 if values.dtype.kind == "i" else np.isnan(values)
+    )
+    if missing.any():
+        raise ValueError(
+            f"column {name} must be there in every row to divide by, got none in row {int(np.argmax(missing)) + 1} of the {part} "
+            f"part ({int(missing.sum()):,} such rows). Fill it in or drop the row."
+        )
+
+
+def _with_groups(part: Part, name: str, distinct: np.ndarray, *, is_time: bool) -> Part:
+    """Returns a part with the number of each example's group; in the order of times where it is one."""
+    groups = np.searchsorted(distinct, part["inputs"][name]).astype(np.int32)
+    inputs = {column: values for column, values in part["inputs"].items() if column != name}
+    made = {**part, "inputs": inputs, "groups": groups}
+    return take(made, np.argsort(groups, kind="stable")) if is_time else made
+
+
+def _shared(parts: Mapping[str, Part], name: str, rule: Split) -> list[str]:
+    """Returns a line on earlier times in a part that is not trained on; raises for groups that are in two parts."""
+    notes = []
+    for part, held in parts.items():
+        if part == "train":
+            continue
+        if rule.by == "group" and (shared := np.intersect1d(parts["train"]["groups"], held["groups"])).size:
+            raise ValueError(
+                f"groups of {name} must be in one part, got {len(shared):,} in the train part and in the {part} part. Move their "
+                "examples to one of them."
+            )
+        if rule.by == "time" and held["groups"].min() < parts["train"]["groups"].max():
+            notes.append(f"the {part} part has earlier times of {name} than the last of the train part")
+    return notes

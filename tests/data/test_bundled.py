@@ -24,7 +24,7 @@ def test_splice_has_its_card_and_its_classes():
 
 
 def test_splice_borders_stand_where_they_should():
-    junctions = bundled.splice()
+    junctions = data.load("splice")
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])
     targets = junctions.train["targets"]
     # An intron begins with GT and ends with AG, but for few: letters 31, 32 of EI and 29, 30 of IE.
@@ -32,11 +32,27 @@ def test_splice_borders_stand_where_they_should():
     assert np.mean(np.all(made[targets == 1, 28:30] == [0, 2], axis=1)) > 0.97
 
 
-@pytest.mark.parametrize("load", [bundled.splice, bundled.gene_ontology])
-def test_a_split_is_a_function_of_its_seed(load):
-    first, again, other = (data.digest({"targets": load(seed=seed).test["targets"]}) for seed in (1, 1, 2))
+@pytest.mark.parametrize("name", ["splice", "gene_ontology"])
+def test_a_split_is_a_function_of_its_seed(name):
+    def tested(seed):
+        return data.load(name, split=data.Split(fraction=None, seed=seed)).test["targets"]
+
+    first, again, other = (data.digest({"targets": tested(seed)}) for seed in (1, 1, 2))
     assert first == again != other
-    assert len(load(test_fraction=0.5).test["targets"]) == len(load(test_fraction=0.5).train["targets"])
+
+
+def test_bundled_data_are_divided_by_the_rule_of_the_user():
+    half = data.load("splice", split=data.Split(fraction=0.5))
+    assert len(half.test["targets"]) == 1595 and half.card.split.fraction == 0.5
+    sales = data.load("ames", split=data.Split(by="group", column="Neighborhood", fraction=None))
+    assert not {*sales.train["groups"].tolist()} & {*sales.test["groups"].tolist()}
+    assert sales.card.split == data.Split(by="group", column="Neighborhood", fraction=0.2)
+    assert "Neighborhood" not in sales.train["inputs"] and "Neighborhood" not in sales.card.feature_names
+    with pytest.raises(ValueError, match="mnist has a test part of its own, got a fraction of a split"):
+        data.load("mnist", split=data.Split(fraction=0.5))
+    with pytest.raises(ValueError, match="mnist has a test part of its own, got a seed of a split"):
+        data.load("mnist", split=data.Split(fraction=None, seed=3))
+    assert data.load("mnist", split=data.Split(by="stretch", fraction=None)).card.split.by == "stretch"
 
 
 def test_gene_ontology_has_its_card_and_its_branches():
@@ -57,12 +73,12 @@ def test_gene_ontology_has_its_card_and_its_branches():
 def test_an_altered_file_is_refused(monkeypatch):
     monkeypatch.setattr(bundled, "_SPLICE_SHA256", "0" * 64)
     monkeypatch.setattr(bundled, "_GENE_ONTOLOGY_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=r"splice_junctions.csv.xz must have SHA-256 0+; got d7597c2c"):
+    with pytest.raises(ValueError, match=r"splice_junctions.csv.xz must have SHA-256 0+, got d7597c2c"):
         bundled.splice()
-    with pytest.raises(ValueError, match=r"go_definitions.tsv.xz must have SHA-256 0+; got 0f4eb71e"):
+    with pytest.raises(ValueError, match=r"go_definitions.tsv.xz must have SHA-256 0+, got 0f4eb71e"):
         bundled.gene_ontology()
 
 
 def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():
-    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12; got b73dc8b9.*install it again"):
+    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*install it again"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.data import DataCard, Dataset, folds
+from jaxresearch.data import DataCard, Dataset
 from jaxresearch.execution import stages
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import Column, DataCard, Split
+from jaxresearch.data.files.targets import divided, unseen_note
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _PARTS = {"train": "train", "test": "t10k"}
@@ -41,16 +43,16 @@ def parse_idx(content: bytes, *, name: str) -> np.ndarray:
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
         raise ValueError(
-            f"{name} must be an IDX file; it starts with {content[:4].hex() or 'nothing'}. Download it again."
+            f"{name} must be an IDX file, got {content[:4].hex() or 'nothing'} at its start. Download it again."
         )
     dtype, n_axes = np.dtype(_DTYPES[content[2]]), content[3]
     if len(content) < 4 + 4 * n_axes:
-        raise ValueError(f"{name} must hold a header of {4 + 4 * n_axes} bytes; got {len(content)}. Download it again.")
+        raise ValueError(f"{name} must hold a header of {4 + 4 * n_axes} bytes, got {len(content)}. Download it again.")
     shape = struct.unpack_from(f">{n_axes}I", content, 4)
     expected = 4 + 4 * n_axes + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         raise ValueError(
-            f"{name} must hold {expected} bytes for its shape {shape}; got {len(content)}. Download it again."
+            f"{name} must hold {expected} bytes for its shape {shape}, got {len(content)}. Download it again."
         )
     values = np.frombuffer(content, dtype, offset=4 + 4 * n_axes).reshape(shape)
     return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
@@ -81,17 +83,19 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     """
     raw = path.read_bytes()
     if not raw:
-        raise ValueError(f"{path} must not be empty; it holds no bytes. Download it again.")
+        raise ValueError(f"{path} must not be empty, got no bytes. Download it again.")
     digest = hashlib.sha256(raw).hexdigest()
     if raw[:2] != b"\x1f\x8b":
         return raw, digest
     try:
         return gzip.decompress(raw), digest
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} must be a whole gzip file; it is damaged ({error}). Download it again.") from error
+        raise ValueError(
+            f"{path} must be a whole gzip file, got a damaged one ({error}). Download it again."
+        ) from error
 
 
-def load_idx_folder(folder: Path) -> Dataset:
+def load_idx_folder(folder: Path) -> Collected:
     """Returns the data of a folder with the four files of MNIST's layout, gzipped or not.
 
     Args:
@@ -111,7 +115,7 @@ def load_idx_folder(folder: Path) -> Dataset:
         >>> for part in ("train", "t10k"):
         ...     _ = (folder / f"{part}-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, *[0, 0, 0, 2] * 3, *range(8)]))
         ...     _ = (folder / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]))
-        >>> load_idx_folder(folder).train["inputs"].shape
+        >>> load_idx_folder(folder).parts["train"]["inputs"].shape
         (2, 2, 2, 1)
 
     References:
@@ -124,18 +128,26 @@ def load_idx_folder(folder: Path) -> Dataset:
             content, digest = read_bytes(path)
             values = parse_idx(content, name=str(path))
             if values.ndim != n_axes:
-                raise ValueError(f"{path} must have {n_axes} axes; got shape {values.shape}. Is it another file?")
-            parts.setdefault(part, {})[key] = values[..., None] if n_axes == 3 else values.astype(np.int32)
+                raise ValueError(f"{path} must have {n_axes} axes, got shape {values.shape}. Name the right file.")
+            parts.setdefault(part, {})[key] = values[..., None] if n_axes == 3 else values
             digests.append((path.name, digest))
-    n_classes = int(parts["train"]["targets"].max(initial=0)) + 1
+    labels = [part["targets"] for part in parts.values()]
+    distinct, classes = np.unique(np.concatenate(labels), return_inverse=True)
+    of_parts = divided(classes.astype(np.int32), [len(values) for values in labels])
+    for part, values in zip(parts.values(), of_parts, strict=True):
+        part["targets"] = values
+    names = tuple(f"{label:g}" for label in distinct.tolist())
     card = DataCard(
-        name=folder.name,
+        name=folder.resolve().name,
         source=str(folder),
         sha256=tuple(digests),
-        class_names=tuple(str(label) for label in range(n_classes)),
+        class_names=names,
         feature_shape=parts["train"]["inputs"].shape[1:],
+        target=Column(name="labels", kind="category", levels=names, note="labels of the files: classes"),
+        split=Split(fraction=None),
+        notes=unseen_note(of_parts, names),
     )
-    return Dataset(parts["train"], parts["test"], None, card)
+    return Collected(parts, card)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -144,4 +156,4 @@ def _find(folder: Path, name: str) -> Path:
     for spelling in (f"{name}.gz", name, f"{dotted}.gz", dotted):
         if (folder / spelling).is_file():
             return folder / spelling
-    raise FileNotFoundError(f"data folder {folder} must hold {name} or {name}.gz; it does not. Name the right folder.")
+    raise FileNotFoundError(f"data folder {folder} must hold {name} or {name}.gz, got neither. Name the right folder.")

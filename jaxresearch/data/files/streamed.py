@@ -13,13 +13,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset, Part
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import DataCard, Part, Split
 from jaxresearch.data.files import tfds as sets
 from jaxresearch.data.rows import Rows
-from jaxresearch.data.splits import split
 
-_INPUTS = ("images", "x", "X", "inputs", "data")
-_TARGETS = ("labels", "y", "Y", "targets", "target", "label")
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and lengths of name and extra field
 
 
@@ -100,63 +98,6 @@ class ArrayOnDisk:
         return status.st_size, status.st_mtime_ns
 
 
-def load_streamed(path: Path, *, seed: int, test_fraction: float) -> Dataset:
-    """Returns the data of an ``.npz`` file, with inputs that stay on disk.
-
-    The arrays are named as for `jaxresearch.data.files.npz.load_npz`, and have to be saved uncompressed, as `numpy.savez` does.
-    Targets are read into memory. The file is read once for its SHA-256.
-
-    Args:
-        path: The file; nothing in it is executed.
-        seed: Of the split, where one is made.
-        test_fraction: Share of the test part, where one is made.
-
-    Returns:
-        Inputs as `jaxresearch.data.Rows`, grey ``images`` with an axis of one channel; integer targets as int32 classes,
-        others as values ``(n, outputs)``.
-
-    Raises:
-        ValueError: If an array is compressed or damaged, or has a name that is not understood.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "mine.npz"
-        >>> np.savez(path, x=np.zeros((10, 3)), y=np.arange(10) % 2)
-        >>> dataset = load_streamed(path, seed=0, test_fraction=0.2)
-        >>> type(dataset.train["inputs"]).__name__, dataset.train["inputs"].shape, dataset.test["targets"].tolist()
-        ('Rows', (8, 3), [0, 1])
-
-    References:
-        As for `ArrayOnDisk`.
-    """
-    digest = _digest(path)
-    names = _names(path)
-    parts = {part: _part(path, names, part, digest) for part in ("train", "val", "test")}
-    if parts["train"] is None:
-        parts["train"] = _part(path, names, "", digest)
-    if names:
-        raise ValueError(
-            f"{path} must hold x_train and y_train (x_val, x_test), or x and y; got {', '.join(names)}. Rename the arrays, or "
-            "leave them out."
-        )
-    train = parts["train"]
-    if train is None:
-        raise ValueError(f"{path} must hold x_train and y_train, or x and y; got none of them. Rename its arrays.")
-    test = parts["test"]
-    if test is None:
-        train, test = split(train, fraction=test_fraction, seed=seed)
-    is_classes = train["targets"].dtype.kind == "i"
-    n_classes = int(train["targets"].max(initial=0)) + 1 if is_classes else 0
-    card = DataCard(
-        name=path.stem,
-        source=str(path),
-        sha256=((path.name, digest),),
-        class_names=tuple(str(label) for label in range(n_classes)),
-        feature_shape=train["inputs"].shape[1:],
-    )
-    return Dataset(train, test, parts["val"], card)
-
-
 class SetOnDisk:
     """The inputs of a prepared part of a set of TensorFlow Datasets, decoded when they are read: a source of rows.
 
@@ -187,7 +128,7 @@ class SetOnDisk:
         return self._decode(self._source[place])
 
 
-def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: str | None = None) -> Dataset:
+def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
     """Returns a classification set of TensorFlow Datasets with inputs that stay on disk, decoded when they are read.
 
     A set that is not prepared is prepared first, as `jaxresearch.data.files.tfds.load_tfds` does; no decoded array is kept.
@@ -195,8 +136,6 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
 
     Args:
         name: As for `jaxresearch.data.files.tfds.load_tfds`.
-        seed: Of the split, where the set has no test part.
-        test_fraction: Share of the test part, where one is split off.
         data_dir: Where TFDS keeps its sets; its own default unless given.
 
     Returns:
@@ -206,7 +145,7 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
         ValueError: As `jaxresearch.data.files.tfds.load_tfds`.
 
     Example:
-        >>> load_streamed_tfds("no_such_set", seed=0, test_fraction=0.2)
+        >>> load_streamed_tfds("no_such_set")
         Traceback (most recent call last):
         ...
         ValueError: tfds:NAME must be a set of TensorFlow Datasets... got 'no_such_set' ...
@@ -219,6 +158,8 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2:
         raise ValueError(f"tfds:{name} must name inputs and labels, got {keys}. Choose another set.")
+    if not hasattr(builder.info.features[keys[1]], "names"):
+        raise ValueError(f"tfds:{name} must have classes to be streamed, got values in {keys[1]}. Leave --stream out.")
     parts: dict[str, Part] = {}
     digests: list[tuple[str, str]] = []
     for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
@@ -228,10 +169,9 @@ def load_streamed_tfds(name: str, *, seed: int, test_fraction: float, data_dir: 
         parts[part] = _part_of_set(builder, part, *keys, digest=f"{of_files} {keys[0]}")
     if "train" not in parts:
         raise ValueError(f"tfds:{name} must have a part 'train', got {', '.join(builder.info.splits)}. Choose another.")
-    if "test" not in parts:
-        parts["train"], parts["test"] = split(parts["train"], fraction=test_fraction, seed=seed)
-    card = _card_of_set(builder, *keys, sha256=tuple(digests), feature_shape=parts["train"]["inputs"].shape[1:])
-    return Dataset(parts["train"], parts["test"], parts.get("validation"), card)
+    rule = Split(fraction=None) if "test" in parts else Split()
+    shape = parts["train"]["inputs"].shape[1:]
+    return Collected(parts, _card_of_set(builder, *keys, sha256=tuple(digests), feature_shape=shape, split=rule))
 
 
 def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: str) -> Part:
@@ -300,54 +240,6 @@ def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
     if not shape or 0 in shape:
         raise ValueError(f"{name} must hold at least one example, got shape {shape}. Leave it out.")
     return shape, dtype
-
-
-def _names(path: Path) -> list[str]:
-    """Returns the names of the arrays of a ``.npz`` file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} must be a whole .npz file; it is not ({error}). Save it again.") from error
-
-
-def _part(path: Path, names: list[str], part: str, digest: str) -> Part | None:
-    """Returns the part of this name, and takes its arrays from the names; None if it is not there."""
-    spelt = [[f"{part}_{stem}", f"{stem}_{part}"] if part else [stem] for stem in (*_INPUTS, *_TARGETS)]
-    found = [
-        next((name for spellings in stems for name in spellings if name in names), "")
-        for stems in (spelt[: len(_INPUTS)], spelt[len(_INPUTS) :])
-    ]
-    if not all(found):
-        return None
-    for name in found:
-        names.remove(name)
-    inputs, targets = (ArrayOnDisk(path, member=name, digest=digest) for name in found)
-    if len(inputs.shape) < 2:
-        raise ValueError(f"{path} must hold inputs (n, ...), got {found[0]} of shape {inputs.shape}. Reshape it.")
-    if len(inputs) != len(targets):
-        raise ValueError(
-            f"{path} must hold as many targets as inputs, got {len(targets)} and {len(inputs)}. Give each input one target."
-        )
-    if len(inputs.shape) == 3 and "images" in found[0]:
-        inputs.shape = (*inputs.shape, 1)  # grey images
-    return {"inputs": Rows(inputs), "targets": _targets(targets, f"{found[1]} of {path}")}
-
-
-def _targets(source: ArrayOnDisk, name: str) -> np.ndarray:
-    """Returns classes as int32 ``(n,)``, values as float64 ``(n, outputs)``."""
-    targets = source.read(np.arange(len(source)))
-    if targets.dtype.kind == "f":
-        values = targets.astype(np.float64)
-        return values[:, None] if values.ndim == 1 else values
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim != 1:
-        raise ValueError(f"{name} must hold one class per example, got shape {targets.shape}. Reshape it.")
-    classes = targets.astype(np.int32)
-    if (classes != targets).any():
-        raise ValueError(f"{name} must hold classes below 2**31, got {targets.max()}. Number the classes from 0.")
-    return classes
 
 
 def _digest(path: Path) -> str:

@@ -1,101 +1,306 @@
-"""The user's own tables: read column by column, cleaned by functions that are fitted on the training part alone."""
+"""The user's own tables: every column has a kind that is shown, and nothing is guessed at in silence."""
 
-import csv
+import dataclasses
 import difflib
 import gzip
 import hashlib
-import io
 import lzma
+import re
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch.data.dataset import Column, Columns, DataCard, Dataset, Split
-from jaxresearch.data.splits import split
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import DataCard, Split
+from jaxresearch.data.files.cells import Cells, cells_of
+from jaxresearch.data.files.columns import read_columns
+from jaxresearch.data.files.delimited import read_delimited
+from jaxresearch.data.files.sheets import read_sheet
+from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, targets_of, unseen_note
+from jaxresearch.data.files.words import Read, Rows, joined_notes
 
-_MISSING = frozenset(("", "na", "nan", "n/a", "null", "none", "?"))
-_MOST_INTEGER_CLASSES = 20
+TABLES = ".csv, .tsv, .xlsx or .parquet, packed (.gz, .xz) or not"
+_TABLE = re.compile(r".*\.(csv|tsv|xlsx|parquet)(\.gz|\.xz)?", re.IGNORECASE)
 
 
-def load_table(path: Path, *, target: str | None, seed: int, test_fraction: float) -> Dataset:
-    r"""Returns the data of a ``.csv``, ``.csv.gz``, ``.csv.xz`` or ``.parquet`` file, split by class if there are any.
+def is_table(source: str) -> bool:
+    """Returns whether a file is a table, by its name.
 
-    ========================================  ===========================================
-    target column                             what it becomes
-    ========================================  ===========================================
-    words, or yes and no                      classes, in the order of their names
-    whole numbers, at most 20 different ones  classes, in their order
-    other numbers                             values to predict, float32 ``(n, 1)``
-    ========================================  ===========================================
+    Args:
+        source: A path.
+
+    Returns:
+        True for all kinds of tables, in upper or lower case.
+
+    Example:
+        >>> is_table("DATA.CSV"), is_table("mine.tsv.gz"), is_table("mine.npz")
+        (True, True, False)
+    """
+    return _TABLE.fullmatch(Path(source).name) is not None
+
+
+class Table(NamedTuple):
+    """The columns of a file, or of two files one after the other.
+
+    Attributes:
+        columns: Cells of text, or typed values: float64, or ``datetime64``.
+        lengths: Rows of each file.
+        separator: Of the cells; empty where there is none.
+        sha256: Pairs of file name and digest.
+        notes: On how the files were read.
+    """
+
+    columns: Mapping[str, Cells | np.ndarray]
+    lengths: tuple[int, ...]
+    separator: str = ""
+    sha256: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_table(
+    path: Path,
+    *,
+    target: str | None,
+    types: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    test: Path | None = None,
+) -> Collected:
+    r"""Returns the data of a table.
 
     Args:
         path: The file. Cells that are empty, NA, NaN, N/A, null, None or ? are missing.
-        target: The column to predict.
-        seed: Of the split.
-        test_fraction: Share of the test part.
+        target: The column to predict, as `jaxresearch.data.files.targets.targets_of` reads it.
+        types: Kinds of columns, as `jaxresearch.data.files.columns.read_columns` takes them.
+        task: What whole numbers as targets are.
+        test: A second table with the same columns, whose rows are the test part.
 
     Returns:
-        Inputs as a dict of columns (float64 with nan, or words with "" where missing), to be encoded.
+        Inputs as a dict of columns, not yet preprocessed; the test part where there is a second table.
 
     Raises:
-        ValueError: If the file is damaged or empty, the column is not there, or a target is missing.
+        ValueError: If a file is damaged or empty, a column is not there or ambiguous, or a target is missing.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "mine.csv"
         >>> _ = path.write_text("age,colour,kind\n" + "3,red,a\n4,,b\n" * 5)
-        >>> data = load_table(path, target="kind", seed=0, test_fraction=0.2)
-        >>> data.card.class_names, list(data.train["inputs"]), len(data.train["targets"])
-        (('a', 'b'), ['age', 'colour'], 8)
+        >>> parts, card = load_table(path, target="kind")
+        >>> card.class_names, [column.kind for column in card.columns], len(parts["train"]["targets"])
+        (('a', 'b'), ['number', 'category'], 10)
 
     References:
         Shafranovich (2005), Common format and MIME type for CSV files, RFC 4180. https://www.rfc-editor.org/rfc/rfc4180
     """
+    table = _read(path) if test is None else _joined(_read(path), _read(test), path, test)
+    if target is None or target not in table.columns:
+        near = difflib.get_close_matches(target or "", table.columns, n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(table.columns)}."
+        raise ValueError(f"target must be a column of {path}, got {target!r}. {advice} Name it with --target.")
+    card = DataCard(name=table_name(path), source=str(path), sha256=table.sha256, notes=table.notes)
+    rows = Rows(table.lengths[0], str(test or ""))
+    read = read_columns(table.columns, types, rows, separator=table.separator)
+    is_asked = (types or {}).get(target) == "number"
+    targets = read_target(read[target], table.columns[target], name=target, task=task, rows=rows, is_asked=is_asked)
+    return collected_of(read, targets, lengths=table.lengths, card=card)
+
+
+def table_name(path: Path) -> str:
+    """Returns a short name for a table.
+
+    Args:
+        path: Its file.
+
+    Returns:
+        The name without the endings of its kind.
+
+    Example:
+        >>> table_name(Path("data/mine.v2.csv.gz"))
+        'mine.v2'
+    """
+    return re.sub(r"\.(csv|tsv|xlsx|parquet)(\.gz|\.xz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: Rows, is_asked: bool = False) -> Targets:
+    """Returns the column to predict as classes or values.
+
+    Args:
+        read: As it was read.
+        cells: As they stand in the file.
+        name: Of the column.
+        task: What the user or the experiment says.
+        rows: Names the rows.
+        is_asked: Whether the user says that the column holds numbers.
+
+    Returns:
+        Targets.
+
+    Raises:
+        ValueError: If one is missing, or they are neither classes nor numbers.
+
+    Example:
+        >>> from jaxresearch.data.dataset import Column
+        >>> read = Read(Column(name="k", kind="number"), np.array([0.5, 2.0]))
+        >>> read_target(read, read.values, name="k", task=None, rows=Rows(2)).values.tolist()
+        [[0.5], [2.0]]
+    """
+    column = read.column
+    if column is None and read.reason == "as asked":
+        raise ValueError(f"target {name} must be read to be predicted, got {name}=drop in types. Leave that out.")
+    values = np.full(rows.n_first, np.nan) if column is None else read.values
+    kind = "number" if column is None else column.kind
+    missing = values < 0 if kind == "category" else np.isnan(values) if kind in ("number", "date") else values == ""
+    _require_there(missing, cells, name, rows)
+    if kind == "number":
+        return targets_of(values, name=name, task=task, is_asked=is_asked)
+    if kind == "date":
+        raise ValueError(f"target {name} must be numbers or words, got dates. Choose another column, or write numbers.")
+    levels, note = (column.levels, column.note) if column else ((), "")
+    words = np.array(levels, np.dtypes.StringDType())[values] if kind == "category" else values
+    if task == "regression":
+        first = next(row for row, word in enumerate(words) if not _is_number(word))
+        raise ValueError(
+            f"target {name} must be numbers, got {words[first]!r} in {rows.name(first)}. Correct it, pass --task classification, "
+            "or choose another experiment."
+        )
+    made = classes_of(words, name=name, task=task)
+    return made._replace(column=dataclasses.replace(made.column, note=joined_notes(made.column.note, note)))
+
+
+def _is_number(word: str) -> bool:
+    """Returns whether a word is written as a number."""
+    return re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", word) is not None
+
+
+def _require_there(missing: np.ndarray, cells: Any, name: str, rows: Rows) -> None:
+    """Raises where a target is missing."""
+    if missing.any():
+        row = int(np.argmax(missing))
+        word = cells.words[cells.codes[row]] if isinstance(cells, Cells) else ""
+        read_as = f" ({word!r}); --types {name}=category keeps that word" if word else ""
+        raise ValueError(
+            f"target {name} must be there in every row, got none in {rows.name(row)} ({int(missing.sum()):,} such rows in all). "
+            f"Fill it in or drop the row{read_as}."
+        )
+
+
+def collected_of(
+    read: Mapping[str, Read],
+    targets: Targets,
+    *,
+    lengths: Sequence[int],
+    card: DataCard,
+    names: Sequence[str] = ("train", "test"),
+) -> Collected:
+    """Returns the parts of a table, and a card with its schema.
+
+    Args:
+        read: Every column, the target among them.
+        targets: Of all rows.
+        lengths: Rows of each part.
+        card: With its source.
+        names: Of the parts, in that order.
+
+    Returns:
+        Parts and card.
+
+    Raises:
+        ValueError: If there is no column besides the target.
+
+    Example:
+        >>> from jaxresearch.data.dataset import Column
+        >>> read = {"age": Read(Column(name="age", kind="number"), np.array([3.0, 4.0]))}
+        >>> made = targets_of(np.array([1, 2]), name="k", task=None)
+        >>> card = DataCard(name="mine", source="memory")
+        >>> collected_of(read, made, lengths=[2], card=card).card.feature_names
+        ('age',)
+    """
+    target, notes = targets.column.name, list(card.notes)
+    notes += [
+        f"column {name or '(without a name)'} is left out: {one.reason}" for name, one in read.items() if not one.column
+    ]
+    kept = {name: one for name, one in read.items() if one.column and name != target}
+    if not kept:
+        raise ValueError(f"{card.source} must hold a column besides the target {target!r}, got none. Add features.")
+    of_parts = divided(targets.values, lengths)
+    columns = {name: divided(one.values, lengths) for name, one in kept.items()}
+    parts = {
+        part: {"inputs": {name: values[place] for name, values in columns.items()}, "targets": of_parts[place]}
+        for place, part in enumerate(names[: len(lengths)])
+    }
+    schema = tuple(one.column for one in kept.values() if one.column)
+    made = dataclasses.replace(
+        card,
+        class_names=targets.class_names,
+        feature_shape=(len(schema),),
+        feature_names=tuple(kept),
+        columns=schema,
+        target=targets.column,
+        split=Split(fraction=None) if "test" in parts else Split(),
+        notes=(*notes, *unseen_note(of_parts, targets.class_names)),
+    )
+    return Collected(parts, made)
+
+
+def _read(path: Path) -> Table:
+    """Returns the columns of one file."""
     raw = path.read_bytes()
     if not raw:
-        raise ValueError(f"{path} must not be empty; it holds no bytes. Give it a header and rows.")
-    columns = _read_parquet(raw, path) if path.suffix == ".parquet" else _read_csv(unpacked(raw, path), path)
-    if target is None or target not in columns:
-        near = difflib.get_close_matches(target or "", columns, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
-        raise ValueError(f"target must be a column of {path}; got {target!r}. {advice} Name it with --target.")
-    targets, class_names = _targets(columns.pop(target), target, path)
-    if not columns:
-        raise ValueError(f"{path} must hold a column besides the target {target!r}; it does not. Add features.")
-    schema = tuple(_schema(name, values) for name, values in columns.items())
-    inputs = {column.name: _values(column, columns[column.name]) for column in schema}
-    train, test = split({"inputs": inputs, "targets": targets}, fraction=test_fraction, seed=seed)
-    card = DataCard(
-        name=path.stem,
-        source=str(path),
-        sha256=((path.name, hashlib.sha256(raw).hexdigest()),),
-        class_names=class_names,
-        feature_shape=(len(columns),),
-        feature_names=tuple(columns),
-        columns=schema,
-        split=Split(fraction=test_fraction, seed=seed),
+        raise ValueError(f"{path} must not be empty, got no bytes. Give it a header and rows.")
+    kind = _TABLE.fullmatch(path.name)
+    content, digest = unpacked(raw, path), ((path.name, hashlib.sha256(raw).hexdigest()),)
+    if kind and kind[1].lower() in ("xlsx", "parquet"):
+        columns, notes = read_sheet(content, path, kind=kind[1].lower())
+        return Table(columns, (_length(columns),), "", digest, notes)
+    cells, separator = read_delimited(content, path)
+    columns = {name: cells_of(column) for name, column in cells.items()}
+    notes = () if separator == "," or len(columns) == 1 else (f"cells of {path.name} are between {_named(separator)}",)
+    return Table(columns, (_length(columns),), separator, digest, notes)
+
+
+def _named(separator: str) -> str:
+    """Returns the name of a separator."""
+    return {";": "semicolons", "\t": "tabs", "|": "bars"}[separator]
+
+
+def _length(columns: Mapping[str, Cells | np.ndarray]) -> int:
+    """Returns the number of rows."""
+    return next((len(one.codes) if isinstance(one, Cells) else len(one) for one in columns.values()), 0)
+
+
+def _joined(first: Table, second: Table, path: Path, test: Path) -> Table:
+    """Returns two tables one after the other."""
+    missing, extra = [*first.columns.keys() - second.columns.keys()], [*second.columns.keys() - first.columns.keys()]
+    if missing or extra:
+        lacks = f"no column {sorted(missing)[0]!r}" if missing else f"a column {sorted(extra)[0]!r} more"
+        raise ValueError(f"{test} must have the columns of {path}, got {lacks}. Give both the same columns.")
+    columns = {name: _appended(cells, second.columns[name], name, test) for name, cells in first.columns.items()}
+    separator = first.separator if first.separator == second.separator else ""
+    notes = tuple(dict.fromkeys((*first.notes, *second.notes)))
+    return Table(columns, first.lengths + second.lengths, separator, first.sha256 + second.sha256, notes)
+
+
+def _appended(first: Cells | np.ndarray, second: Cells | np.ndarray, name: str, test: Path) -> Cells | np.ndarray:
+    """Returns the cells of a column in two tables."""
+    if isinstance(first, Cells) and isinstance(second, Cells) and first.is_typed == second.is_typed:
+        places = {word: place for place, word in enumerate(first.words)}
+        known = np.array([places.setdefault(word, len(places)) for word in second.words], np.int64)
+        return Cells(tuple(places), np.concatenate([first.codes, known[second.codes]]), first.is_typed)
+    kinds = [_kind(first), _kind(second)]
+    if kinds[0] == kinds[1] and not isinstance(first, Cells) and not isinstance(second, Cells):
+        return np.concatenate([first, second])
+    raise ValueError(
+        f"column {name} must be of one kind in both tables, got {kinds[0]} and in {test} {kinds[1]}. Save both alike."
     )
-    return Dataset(train, test, None, card)
 
 
-def _schema(name: str, values: np.ndarray) -> Column:
-    """Returns the kind of a column."""
-    if values.dtype.kind == "f":
-        return Column(name=name, kind="number", has_missing=bool(np.isnan(values).any()))
-    levels = np.unique(values[values != ""])
-    missing = bool((values == "").any())
-    if len(levels) > len(values) // 2 and len(levels) > 20:
-        return Column(name=name, kind="text", has_missing=missing)
-    return Column(name=name, kind="category", levels=tuple(levels.tolist()), has_missing=missing)
-
-
-def _values(column: Column, values: np.ndarray) -> np.ndarray:
-    """Returns the cells of a column as its kind has them."""
-    if column.kind != "category":
-        return values
-    levels = np.array(column.levels)
-    return np.where(values == "", -1, np.searchsorted(levels, values)).astype(np.int32)
+def _kind(cells: Cells | np.ndarray) -> str:
+    """Returns what a file says of a column."""
+    if isinstance(cells, Cells):
+        return "words" if cells.is_typed else "text"
+    return "dates" if cells.dtype.kind == "M" else "numbers"
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
@@ -118,82 +323,10 @@ def unpacked(raw: bytes, path: Path) -> bytes:
     References:
         Deutsch (1996), GZIP file format specification, RFC 1952. https://www.rfc-editor.org/rfc/rfc1952
     """
-    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix)
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix.lower())
     try:
         return unpack(raw) if unpack else raw
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} must be a whole {path.suffix} file; it is not ({error}). Copy it again.") from error
-
-
-def _read_csv(raw: bytes, path: Path) -> Columns:
-    """Returns the columns of a CSV file."""
-    try:
-        rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be UTF-8 text; it is not at byte {error.start}. Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise ValueError(f"{path} must be a whole CSV file; it is not ({error}). Check its quotes.") from error
-    header, *body = [row for row in rows if row] or [[]]
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if doubled:
-        raise ValueError(f"{path} must name each column once; got {doubled[0]!r} twice. Rename one.")
-    if not body:
-        raise ValueError(f"{path} must hold rows below its header; it holds none. Give it data.")
-    for number, row in enumerate(rows, start=1):
-        if row and len(row) != len(header):
-            raise ValueError(
-                f"{path} must have {len(header)} cells in every row; got {len(row)} in line {number}. Mend that line."
-            )
-    return {name: _column(list(cells), name, path) for name, *cells in zip(header, *body, strict=True)}
-
-
-def _read_parquet(raw: bytes, path: Path) -> Columns:
-    """Returns the columns of a Parquet file."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
         raise ValueError(
-            f'{path} must be read by pyarrow, which is not installed. Run: pip install "jaxresearch[tables]"'
+            f"{path} must be a whole {path.suffix} file, got a damaged one ({error}). Copy it again."
         ) from error
-    try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(raw))
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path} must be a whole Parquet file; it is not ({error}). Save it again.") from error
-    if not table.num_rows:
-        raise ValueError(f"{path} must hold rows; it holds none. Give it data.")
-    cells = {
-        name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names
-    }
-    return {name: _column(column, name, path) for name, column in cells.items()}
-
-
-def _column(cells: list[str], name: str, path: Path) -> np.ndarray:
-    """Returns the cells as numbers, nan where missing, if all that are there are numbers; else as words."""
-    stripped = ["" if cell.strip().lower() in _MISSING else cell.strip() for cell in cells]
-    try:
-        numbers = np.array([float(cell) if cell else np.nan for cell in stripped])
-    except ValueError:
-        return np.array(stripped)
-    if np.isinf(numbers).any():
-        row = int(np.argmax(np.isinf(numbers))) + 1
-        raise ValueError(f"column {name!r} of {path} must be finite; got {cells[row - 1]} in row {row}. Correct it.")
-    return numbers
-
-
-def _targets(values: np.ndarray, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns the targets, and the names of the classes if they are classes."""
-    is_number = values.dtype.kind == "f"
-    missing = np.isnan(values) if is_number else values == ""
-    if missing.any():
-        row = int(np.argmax(missing)) + 1
-        raise ValueError(
-            f"target {name!r} of {path} must be there in every row; it is missing in row {row} "
-            f"({missing.sum()} such rows in all). Fill it in or drop the row."
-        )
-    distinct, classes = np.unique(values, return_inverse=True)
-    whole = is_number and bool(np.all(distinct == np.round(distinct)))
-    if is_number and not (whole and len(distinct) <= _MOST_INTEGER_CLASSES):
-        return values[:, None], ()
-    names = tuple(str(int(value)) if is_number else str(value) for value in distinct)
-    return classes.astype(np.int32), names

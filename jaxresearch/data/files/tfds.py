@@ -5,68 +5,104 @@ import hashlib
 import importlib.util
 import io
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset, Part
-from jaxresearch.data.splits import split
+from jaxresearch.data import memory
+from jaxresearch.data.collected import Collected
+from jaxresearch.data.dataset import Column, DataCard, Split
+from jaxresearch.data.files.cells import Cells, cells_of
+from jaxresearch.data.files.columns import read_columns
+from jaxresearch.data.files.examples import decode, names_of, parts_of, roles_of
+from jaxresearch.data.files.tables import collected_of
+from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, joined_labels, targets_of, unseen_note
+from jaxresearch.data.files.words import Rows
+from jaxresearch.data.parts import Part
 
 _MANIFEST = "manifest.json"
 _PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
+_STREAM = "Pass --stream to read examples as they are needed."
+Manifest = dict[str, Any]
 
 
 def load_tfds(
-    name: str, *, seed: int, test_fraction: float, data_dir: str | None = None, cipher: Any = None
-) -> Dataset:
-    """Returns a classification set of TensorFlow Datasets: images, or a table of numbers.
+    name: str,
+    *,
+    target: str | None = None,
+    types: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    data_dir: str | None = None,
+    cipher: Any = None,
+) -> Collected:
+    """Returns a set of TensorFlow Datasets: images, arrays, or a table, whose columns are read as those of any table.
 
     A prepared set is read through ``as_data_source``, which needs no TensorFlow; preparing one needs the extra ``tfds``
     and, unless its archives lie in the package as MNIST's do, a network. The decoded arrays are kept in
     ``$JAXRESEARCH_CACHE`` (``~/.cache/jaxresearch``) under the set's version, with their SHA-256 digests, which are
-    verified whenever they are read. With a cipher, no decoded array touches the disk in the clear, and the arrays have a
-    folder of their own; what TFDS itself prepared, and arrays kept without a cipher before, stay as they are.
+    verified whenever they are read. A set that was prepared anew is decoded anew. With a cipher, no decoded array touches the
+    disk in the clear, and the arrays have a folder of their own; what TFDS itself prepared, and arrays kept without a cipher
+    before, stay as they are.
 
     Args:
         name: As ``mnist`` or ``fashion_mnist``, with or without version and configuration.
-        seed: Of the split, where the set has no test part.
-        test_fraction: Share of the test part, where one is split off.
+        target: The feature to predict; that which the set declares unless given.
+        types: Kinds of columns, where the set is a table.
+        task: What whole numbers as targets are.
         data_dir: Where TFDS keeps its sets; its own default unless given.
         cipher: Encrypts the decoded arrays that are kept, as `jaxresearch.records.encryption.Cipher`; None keeps them in
             the clear.
 
     Returns:
-        Memory-mapped inputs and labels; arrays in memory where they are kept encrypted.
+        Memory-mapped inputs; arrays in memory where they are kept encrypted, and of tables.
 
     Raises:
-        ValueError: If the set is unknown, not for classification, or not prepared while TensorFlow is missing; if its kept
-            arrays were altered, or encrypted with another key.
+        ValueError: If the set is unknown, has no parts or features to learn from, or is not prepared while TensorFlow is
+            missing; if its kept arrays were altered, or encrypted with another key.
 
     Example:
-        >>> load_tfds("no_such_set", seed=0, test_fraction=0.2)
+        >>> load_tfds("no_such_set")
         Traceback (most recent call last):
         ...
-        ValueError: tfds:NAME must be a set of TensorFlow Datasets; got 'no_such_set' ...
+        ValueError: tfds:NAME must be a set of TensorFlow Datasets, got 'no_such_set' ...
 
     References:
         TensorFlow Datasets, a collection of ready-to-use datasets. https://www.tensorflow.org/datasets
     """
     builder = _builder(name, data_dir)
-    of_set = builder.info.full_name.replace("/", "-")
+    of_set = builder.info.full_name.replace("/", "-") + (f"-{_safe(target)}" if target else "")
     folder = _cache() / "tfds" / (of_set if cipher is None else f"{of_set}-sealed")
-    if not (folder / (_MANIFEST if cipher is None else _part(_MANIFEST, 0))).is_file():
+    manifest = _manifest(folder, cipher)
+    if manifest is None or _fingerprint(builder) not in (None, manifest.get("fingerprint")):
         _prepare(builder, name)
-        _store(folder, _decoded(builder, name), _card(builder, name), cipher)
-    parts, card = _stored(folder, cipher)
-    if "test" not in parts:
-        parts["train"], parts["test"] = split(parts["train"], fraction=test_fraction, seed=seed)
-    return Dataset(parts["train"], parts["test"], parts.get("validation"), card)
+        manifest = _kept(builder, name, target, folder, cipher)
+    parts = _stored(folder, manifest, cipher)
+    return _collected(parts, manifest, types=types, task=task)
+
+
+def _safe(target: str) -> str:
+    """Returns the name of a feature as part of the name of a folder."""
+    return hashlib.sha256(target.encode()).hexdigest()[:8]
+
+
+def _fingerprint(builder: Any) -> str | None:
+    """Returns a digest of what TFDS prepared: names, sizes and times of its files, and what it says of the set."""
+    folder = Path(builder.data_dir)
+    info = folder / "dataset_info.json"
+    if not info.is_file():
+        return None
+    sha256 = hashlib.sha256(info.read_bytes())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        sha256.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns};".encode())
+    return sha256.hexdigest()
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
@@ -78,7 +114,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"tfds:NAME must be a set of TensorFlow Datasets; got {name!r} ({reason}). Check its name."
+            f"tfds:NAME must be a set of TensorFlow Datasets, got {name!r} ({reason}). Check its name."
         ) from error
 
 
@@ -106,101 +142,191 @@ def _prepare(builder: Any, name: str) -> None:
             ) from error
 
 
-def _decoded(builder: Any, name: str) -> dict[str, Part]:
-    """Returns every part of a set as arrays."""
-    if builder.info.supervised_keys is None or len(builder.info.supervised_keys) != 2:
-        raise ValueError(f"tfds:{name} must be a classification set; it names no inputs and labels. Choose another.")
-    inputs, label = builder.info.supervised_keys
-    parts = {}
-    for part in builder.info.splits:
-        if part not in ("train", "validation", "test"):
-            continue
-        source = builder.as_data_source(split=part)
-        examples = [source[i] for i in range(len(source))]
-        values = [_features(example[inputs] if isinstance(inputs, str) else example) for example in examples]
-        if len({value.shape for value in values}) > 1:
-            raise ValueError(
-                f"tfds:{name} must hold inputs of one shape; its images differ in size. Resize them first."
-            )
-        targets = np.asarray([example[label] for example in examples], np.int32)
-        parts[part] = {"inputs": np.stack(values), "targets": targets}
-    return parts
-
-
-def _features(value: Any) -> np.ndarray:
-    """Returns the inputs of one example: an image as it is, or the numbers of a table in the order of their names."""
-    if isinstance(value, dict):
-        return np.array([value[name] for name in sorted(value)], np.float32)
-    return np.asarray(value)
-
-
-def _card(builder: Any, name: str) -> DataCard:
-    """Returns what TFDS knows of a set."""
+def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any) -> Manifest:
+    """Decodes a set beside the folder's place, puts it there in one move, and returns its manifest."""
     info = builder.info
-    inputs, label = info.supervised_keys
-    columns = getattr(info.features[inputs], "keys", tuple) if isinstance(inputs, str) else tuple
-    return DataCard(
-        name=builder.name,
-        source=f"tfds:{info.full_name}",
-        licence=(info.redistribution_info.license if info.redistribution_info else "") or "",
-        citation=" ".join(info.citation.split()),
-        class_names=tuple(info.features[label].names),
-        feature_names=tuple(sorted(columns())),
-    )
-
-
-def _cache() -> Path:
-    """Returns the folder of decoded sets."""
-    named = os.environ.get("JAXRESEARCH_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "jaxresearch"
-
-
-def _store(folder: Path, parts: dict[str, Part], card: DataCard, cipher: Any = None) -> None:
-    """Writes the arrays and their digests beside the folder's place, then puts them there in one move."""
+    roles = roles_of(info, target=target, name=name)
+    named, notes = parts_of(list(info.splits), name=name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=folder.parent))
-
-    def put(name: str, content: bytes) -> None:
-        for file, written in _files(name, content, of=folder.name, cipher=cipher):
-            (new / file).write_bytes(written)
-
     try:
-        digests = {}
-        for part, arrays in parts.items():
-            for key, values in arrays.items():
-                name, content = f"{part}-{key}.npy", _npy(values)
-                digests[name] = hashlib.sha256(content).hexdigest()
-                put(name, content)
-        shape = parts["train"]["inputs"].shape[1:]
-        card = dataclasses.replace(card, sha256=tuple(digests.items()), feature_shape=shape)
-        put(_MANIFEST, json.dumps(dataclasses.asdict(card), indent=2).encode())
+        written = []
+        for part, split in named.items():
+            source = builder.as_data_source(split=split)
+            written += _written(new, part, source, roles=roles, name=name, of=folder.name, cipher=cipher)
+        manifest = {
+            "name": builder.name,
+            "source": f"tfds:{info.full_name}",
+            "licence": (info.redistribution_info.license if info.redistribution_info else "") or "",
+            "citation": " ".join((info.citation or "").split()),
+            "notes": notes,
+            "label": roles.label[-1],
+            "class_names": names_of(info, roles.label),
+            "levels": {column: names_of(info, leaf) for column, leaf in roles.columns.items()},
+            "arrays": written,
+            "fingerprint": _fingerprint(builder),
+        }
+        _put(new, _MANIFEST, json.dumps(manifest, indent=2).encode(), of=folder.name, cipher=cipher)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    return json.loads(json.dumps(manifest))
 
 
-def _stored(folder: Path, cipher: Any = None) -> tuple[dict[str, Part], DataCard]:
-    """Returns the arrays of a folder after verifying their digests, which are those of the clear arrays, and the card."""
+def _written(
+    folder: Path, part: str, source: Any, *, roles: Any, name: str, of: str, cipher: Any
+) -> list[dict[str, str]]:
+    """Writes the arrays of a part and returns what the manifest says of each; without a cipher, straight to disk."""
+    columns = list(roles.columns)
+
+    def file_of(key: str) -> str:
+        column = key.removeprefix("inputs.")
+        return f"{part}-inputs-{columns.index(column)}.npy" if column != key else f"{part}-{key}.npy"
+
+    def allocate(key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        memory.require_room(math.prod(shape) * np.dtype(dtype).itemsize, of=f"tfds:{name}", remedy=_STREAM)
+        if cipher is None and not key.startswith("inputs."):
+            return np.lib.format.open_memmap(folder / file_of(key), mode="w+", dtype=dtype, shape=shape)
+        return np.empty(shape, dtype)
+
+    decoded = decode(source, roles, name=name, allocate=allocate)
+    inputs = decoded["inputs"]
+    arrays = {f"inputs.{column}": values for column, values in inputs.items()} if columns else {"inputs": inputs}
+    written = []
+    for key, values in {**arrays, "targets": decoded["targets"]}.items():
+        file = file_of(key)
+        if isinstance(values, np.memmap):
+            values.flush()
+            digest = _digest(folder / file)
+        else:
+            content = _npy(values)
+            digest = hashlib.sha256(content).hexdigest()
+            _put(folder, file, content, of=of, cipher=cipher)
+        written.append({"part": part, "key": key, "file": file, "sha256": digest})
+    return written
+
+
+def _put(folder: Path, name: str, content: bytes, *, of: str, cipher: Any) -> None:
+    """Writes a file, in encrypted parts where there is a cipher."""
+    for file, written in _files(name, content, of=of, cipher=cipher):
+        (folder / file).write_bytes(written)
+
+
+def _cache() -> Path:
+    """Returns the folder of decoded sets."""
+    named, base = os.environ.get("JAXRESEARCH_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named)
+    try:
+        return Path(base or Path.home() / ".cache") / "jaxresearch"
+    except RuntimeError as error:
+        raise ValueError(
+            "the cache must have a folder, got no home directory. Set JAXRESEARCH_CACHE to a folder."
+        ) from error
+
+
+def _manifest(folder: Path, cipher: Any) -> Manifest | None:
+    """Returns what is written about kept arrays; None where there are none, or they are of an older form."""
+    if not (folder / (_MANIFEST if cipher is None else _part(_MANIFEST, 0))).is_file():
+        return None
     text = (folder / _MANIFEST).read_bytes() if cipher is None else _opened(folder, _MANIFEST, cipher)
     manifest = json.loads(text)
-    named = ("class_names", "feature_shape", "feature_names", "vocabulary")
-    tuples = {name: tuple(manifest.get(name, ())) for name in named}
-    digests = tuple((name, digest) for name, digest in manifest["sha256"])
+    return manifest if "arrays" in manifest else None
+
+
+def _stored(folder: Path, manifest: Manifest, cipher: Any) -> dict[str, Part]:
+    """Returns the arrays of a folder after verifying their digests, which are those of the clear arrays."""
     parts: dict[str, Part] = {}
-    for name, digest in digests:
-        array = _array(folder, name, digest, cipher)
-        part, key = name.removesuffix(".npy").split("-")
-        parts.setdefault(part, {})[key] = array
-    return parts, DataCard(**{**manifest, **tuples, "sha256": digests})
+    for entry in manifest["arrays"]:
+        array = _array(folder, entry["file"], entry["sha256"], cipher)
+        part, column = parts.setdefault(entry["part"], {}), entry["key"].removeprefix("inputs.")
+        if column == entry["key"]:
+            part[column] = array
+        else:
+            part.setdefault("inputs", {})[column] = array
+    return parts
+
+
+def _collected(
+    parts: dict[str, Part], manifest: Manifest, *, types: Mapping[str, str] | None, task: Task | None
+) -> Collected:
+    """Returns parts and card: of a table, with columns as those of any table."""
+    label, class_names = manifest["label"], tuple(manifest["class_names"])
+    labels, lengths = [part["targets"] for part in parts.values()], [len(part["targets"]) for part in parts.values()]
+    targets = _targets(joined_labels(labels), label, class_names, task)
+    sha256 = tuple((entry["file"], entry["sha256"]) for entry in manifest["arrays"])
+    named = {name: manifest[name] for name in ("name", "source", "licence", "citation")}
+    card = DataCard(**named, sha256=sha256, notes=tuple(manifest["notes"]))
+    if not isinstance(parts["train"]["inputs"], dict):
+        return _of_arrays(parts, targets, card, types)
+    columns = {
+        name: _cells(np.concatenate([part["inputs"][name] for part in parts.values()]), manifest["levels"][name])
+        for name in parts["train"]["inputs"]
+    }
+    asked = {name: "category" for name, names in manifest["levels"].items() if names} | dict(types or {})
+    read = read_columns(columns, asked, Rows(sum(lengths)))
+    return collected_of(read, targets, lengths=lengths, card=card, names=list(parts))
+
+
+def _of_arrays(parts: dict[str, Part], targets: Targets, card: DataCard, types: Mapping[str, str] | None) -> Collected:
+    """Returns parts and card of images and other arrays."""
+    if types:
+        raise ValueError(f"types must come with a table, got {card.source} of arrays. Leave them out.")
+    of_parts = divided(targets.values, [len(part["targets"]) for part in parts.values()])
+    made = {
+        part: {"inputs": arrays["inputs"], "targets": values}
+        for (part, arrays), values in zip(parts.items(), of_parts, strict=True)
+    }
+    card = dataclasses.replace(
+        card,
+        class_names=targets.class_names,
+        feature_shape=parts["train"]["inputs"].shape[1:],
+        target=targets.column,
+        split=Split(fraction=None) if "test" in parts else Split(),
+        notes=(*card.notes, *unseen_note(of_parts, targets.class_names)),
+    )
+    return Collected(made, card)
+
+
+def _targets(labels: np.ndarray, name: str, class_names: tuple[str, ...], task: Task | None) -> Targets:
+    """Returns labels as classes or values."""
+    if class_names:
+        if task == "regression":
+            raise ValueError(
+                f"target {name} must be numbers, got the classes {', '.join(class_names[:5])}. Choose another set."
+            )
+        column = Column(name=name, kind="category", levels=class_names, note="labels of the set: classes")
+        return Targets(labels.astype(np.int32), column)
+    if labels.dtype.kind == "U":
+        return classes_of(labels, name=name, task=task)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        row = int(np.argmax(~np.isfinite(labels).reshape(len(labels), -1).all(axis=1)))
+        raise ValueError(f"target {name} must be finite, got {labels[row]} at example {row}. Choose another target.")
+    return targets_of(labels, name=name, task=task)
+
+
+def _cells(values: np.ndarray, names: list[str]) -> Cells | np.ndarray:
+    """Returns a column as the reader of tables takes it."""
+    if names:
+        return cells_of((names[code] if code >= 0 else "" for code in values.tolist()), is_typed=True)
+    if values.dtype.kind == "b":
+        return cells_of(("true" if value else "false" for value in values.tolist()), is_typed=True)
+    if values.dtype.kind == "U" or (
+        values.dtype.kind in "iu" and np.abs(values.astype(np.float64)).max(initial=0) >= 2.0**53
+    ):
+        return cells_of(map(str, values.tolist()), is_typed=True)
+    return values.astype(np.float64)
 
 
 def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
     """Returns an array after verifying its digest: memory-mapped, or in memory where it is encrypted."""
     path, content = folder / name, b"" if cipher is None else _opened(folder, name, cipher)
-    if path.parent != folder or digest != (_digest(path) if cipher is None else hashlib.sha256(content).hexdigest()):
-        raise ValueError(f"{path} must have SHA-256 {digest}; it was altered. Delete {folder} to decode the set again.")
+    found = _digest(path) if cipher is None else hashlib.sha256(content).hexdigest()
+    if path.parent != folder or digest != found:
+        raise ValueError(
+            f"{path} must have SHA-256 {digest}, got {found}: it was altered. Delete {folder} to decode it anew."
+        )
     if cipher is None:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     return np.load(io.BytesIO(content), allow_pickle=False)

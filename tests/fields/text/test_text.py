@@ -329,8 +329,8 @@ def test_fit_bpe_tokeniser_joins_what_the_plain_loop_joins():
 @pytest.mark.long
 def test_fit_bpe_tokeniser_learns_the_same_in_every_process():
     script = (
-        "import hashlib; from jaxresearch.fields import text; from jaxresearch.data.bundled import gene_ontology; "
-        "corpus = gene_ontology().test['inputs']['definition'].tolist(); "
+        "import hashlib; from jaxresearch.fields import text; from jaxresearch import data; "
+        "corpus = data.load('gene_ontology').test['inputs']['definition'].tolist(); "
         "names = text.fit_bpe_tokeniser(corpus, n_tokens=1500).names; "
         "print(len(names), hashlib.sha256('\\n'.join(names).encode()).hexdigest())"
     )

@@ -1,0 +1,228 @@
+"""The kinds of a table's columns: found by rules that a reader can follow, shown, and set with ``--types``."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxresearch.data.dataset import Column
+from jaxresearch.data.files.cells import (
+    Cells,
+    Numbers,
+    cells_of,
+    days_of,
+    decimal_mark,
+    is_iso,
+    is_missing,
+    numbers_of,
+    other_form,
+)
+from jaxresearch.data.files.numeric import Form, fitting, number_or_id, read_numbers
+from jaxresearch.data.files.words import Read, Rows, missing_note, read_words
+
+KINDS = ("number", "category", "date", "text", "id", "drop")
+_UNNAMED = re.compile(r"|unnamed(: ?\d+.*)?|__index_level_\d+__|__unnamed__\d+", re.IGNORECASE)
+
+
+def read_columns(
+    columns: Mapping[str, Cells | np.ndarray], types: Mapping[str, str] | None, rows: Rows, *, separator: str = ","
+) -> dict[str, Read]:
+    """Returns the columns of a table with the kinds that they are given.
+
+    ====================  =============================================================================================
+    kind                  cells
+    ====================  =============================================================================================
+    number                all are numbers, written alike; no two texts mean one number
+    date                  all are YYYY-MM-DD, with or without a time
+    category              words that repeat; numbers with leading zeros; booleans
+    text                  words that differ in (nearly) every row, with spaces or long
+    id                    words that differ in (nearly) every row, short; numbers that all differ, under the name of an id
+    ====================  =============================================================================================
+
+    Args:
+        columns: Words, or typed values: float64 with nan, dates in days under a dtype of ``datetime64``.
+        types: Kinds that the user gives, by column.
+        rows: Names the rows.
+        separator: Of the cells of the file; a comma between them leaves quoted commas to thousands.
+
+    Returns:
+        What each column is read as.
+
+    Raises:
+        ValueError: If a column is ambiguous, or a cell is not of the kind of its column: with the row and the remedy.
+
+    Example:
+        >>> read = read_columns({"age": cells_of(["3", "4"]), "zip": cells_of(["0150", "0250"])}, None, Rows(2))
+        >>> [one.column.kind for one in read.values()]
+        ['number', 'category']
+    """
+    types = dict(types or {})
+    _require_types(types, columns)
+    words = {name: cells for name, cells in columns.items() if isinstance(cells, Cells) and not cells.is_typed}
+    numbers = {name: numbers_of(cells) for name, cells in words.items()}
+    free = {name: one for name, one in numbers.items() if types.get(name, "number") == "number"}
+    mark, points, _ = decimal_mark(free)
+    form = Form(mark, is_known=separator == "," or mark == "," or bool(points))
+    return {name: _read(name, cells, types.get(name), numbers.get(name), form, rows) for name, cells in columns.items()}
+
+
+def _require_types(types: Mapping[str, str], columns: Iterable[str]) -> None:
+    """Raises for a kind or a column that does not exist."""
+    for name, kind in types.items():
+        if name not in columns:
+            raise ValueError(f"types must name columns of the table, got {name!r}. {_nearest(name, list(columns))}")
+        if kind not in KINDS:
+            raise ValueError(f"types must be {', '.join(KINDS)}, got {name}={kind}. {_nearest(kind, KINDS)}")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Returns advice: the nearest name, or the first ones."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return (
+        f"Did you mean {near[0]!r}?"
+        if near
+        else f"There are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}."
+    )
+
+
+def _read(name: str, cells: Any, kind: str | None, numbers: Numbers | None, form: Form, rows: Rows) -> Read:
+    """Returns a column as it is read."""
+    if kind == "drop":
+        return Read(None, None, "as asked")
+    if _UNNAMED.fullmatch(name) and kind is None:
+        return _unnamed(name, cells)
+    if not isinstance(cells, Cells):
+        return _typed(name, cells, kind, rows)
+    if all(map(is_missing, cells.words)) and kind is None:
+        return Read(None, None, "all of its cells are missing")
+    if kind in ("category", "text", "id"):
+        return read_words(name, cells, kind, keeps_all=True)
+    if kind == "number":
+        return read_numbers(name, cells, numbers or numbers_of(cells), form=form, rows=rows, is_asked=True)
+    if kind == "date":
+        return _date(name, cells, rows)
+    return _guessed(name, cells, numbers, form, rows)
+
+
+def _guessed(name: str, cells: Cells, numbers: Numbers | None, form: Form, rows: Rows) -> Read:
+    """Returns a column whose kind its cells decide."""
+    counts, present = cells.counts, np.array([not is_missing(word) for word in cells.words])
+    n_present = int(counts[present].sum())
+
+    def has_most(of_form: Sequence[bool]) -> bool:
+        return 2 * int(counts[np.asarray(of_form) & present].sum()) >= n_present
+
+    if numbers is not None and has_most(fits := fitting(numbers, form)):
+        _require_all(name, cells, fits, "numbers", rows)
+        return read_numbers(name, cells, numbers, form=form, rows=rows)
+    if has_most(fits := [is_iso(word) for word in cells.words]):
+        _require_all(name, cells, fits, "dates", rows)
+        return _date(name, cells, rows)
+    forms = [other_form(word) for word in cells.words]
+    if numbers is not None and has_most([bool(one) for one in forms]):
+        _refuse_form(name, cells, forms, rows)
+    return read_words(name, cells)
+
+
+def _require_all(name: str, cells: Cells, fits: Sequence[bool], what: str, rows: Rows) -> None:
+    """Raises where some cells are of a kind and others are words."""
+    odd = [place for place, word in enumerate(cells.words) if not (fits[place] or is_missing(word))]
+    if odd:
+        n_present = sum(int(n) for n, word in zip(cells.counts, cells.words, strict=True) if not is_missing(word))
+        n_odd = int(cells.counts[odd].sum())
+        raise ValueError(
+            f"column {name} must be {what} or words, got {n_present - n_odd:,} of {n_present:,} cells as {what} and "
+            f"{cells.words[odd[0]]!r} in {rows.name(cells.row_of(odd[0]))}. Correct it, or pass --types {name}=category."
+        )
+
+
+def _refuse_form(name: str, cells: Cells, forms: Sequence[str], rows: Rows) -> None:
+    """Raises for a column of dates or numbers in a form that is not read."""
+    place = next(place for place, form in enumerate(forms) if form)
+    right = {"dates": "as YYYY-MM-DD", "times": "as seconds or hours"}.get(forms[place], "as 1234.5 and -1234.5")
+    raise ValueError(
+        f"column {name} must be written {right}, got {cells.words[place]!r} in {rows.name(cells.row_of(place))}. Rewrite it, "
+        f"or pass --types {name}=drop or {name}=category."
+    )
+
+
+def _date(name: str, cells: Cells, rows: Rows) -> Read:
+    """Returns a column of dates, in days since 1970."""
+    of_word = np.full(len(cells.words), np.nan)
+    zones = set()
+    for place, word in enumerate(cells.words):
+        if is_missing(word):
+            continue
+        try:
+            if not is_iso(word):
+                raise ValueError("it is not written as YYYY-MM-DD")
+            of_word[place] = days_of(word)
+        except ValueError as error:
+            raise ValueError(
+                f"column {name} must be dates written as YYYY-MM-DD, got {word!r} in {rows.name(cells.row_of(place))} "
+                f"({error}). Correct it, or pass --types {name}=category."
+            ) from error
+        zones.add(bool(re.search(r":.*([+-].*|Z)$", word)))
+    if len(zones) > 1:
+        raise ValueError(
+            f"column {name} must have a time zone in all cells or in none, got both. Write all alike, or pass "
+            f"--types {name}=drop."
+        )
+    values = of_word[cells.codes]
+    has_missing = bool(np.isnan(values).any())
+    return Read(Column(name=name, kind="date", has_missing=has_missing, note=missing_note(cells)), values)
+
+
+def _unnamed(name: str, cells: Any) -> Read:
+    """Returns that a column without a name is left out, if it counts the rows; raises for any other."""
+    values = cells
+    if isinstance(cells, Cells):
+        is_whole = all(re.fullmatch(r"[0-9]{1,15}", word) for word in cells.words)
+        values = np.array([float(word) for word in cells.words])[cells.codes] if is_whole else np.zeros(0)
+    n = len(cells.codes) if isinstance(cells, Cells) else len(cells)
+    if values.dtype.kind == "f" and len(values) == n and counts_rows(values):
+        return Read(None, None, "it counts the rows")
+    what = f"one under {name!r} that does not count the rows" if name else "one that does not count the rows"
+    remedy = f"Name it, or leave it out with --types '{name}=drop'." if name else "Name it in the header, or delete it."
+    raise ValueError(f"every column must have a name, got {what}. {remedy}")
+
+
+def counts_rows(values: np.ndarray) -> bool:
+    """Returns whether numbers count the rows, from 0 or 1, in any order.
+
+    Args:
+        values: One for each row.
+
+    Returns:
+        Whether each number of the count occurs once.
+
+    Example:
+        >>> counts_rows(np.array([2.0, 1.0, 3.0])), counts_rows(np.array([1.0, 3.0]))
+        (True, False)
+    """
+    ordered = np.sort(values)
+    return len(values) > 0 and any(np.array_equal(ordered, np.arange(len(values)) + start) for start in (0, 1))
+
+
+def _typed(name: str, values: np.ndarray, kind: str | None, rows: Rows) -> Read:
+    """Returns a column whose file gives it a type: numbers or dates."""
+    is_date = values.dtype.kind == "M"
+    if is_date:
+        missing = np.isnat(values)
+        values = np.where(missing, np.nan, values.astype("datetime64[us]").astype(np.int64) / 86_400e6)
+    if kind in ("category", "text", "id"):
+        words = ("" if np.isnan(value) else np.format_float_positional(value, trim="-") for value in values)
+        return read_words(name, cells_of(words), kind, keeps_all=True)
+    if kind == "date" and not is_date:
+        raise ValueError(f"column {name} must be dates to be read as such, got numbers. Leave it out of --types.")
+    if np.isinf(values).any():
+        row = int(np.argmax(np.isinf(values)))
+        raise ValueError(f"column {name} must be finite, got {values[row]} in {rows.name(row)}. Correct it.")
+    has_missing = bool(np.isnan(values).any())
+    if kind is None and has_missing and np.isnan(values).all():
+        return Read(None, None, "all of its cells are missing")
+    if is_date and kind != "number":
+        return Read(Column(name=name, kind="date", has_missing=has_missing), values)
+    return number_or_id(name, values, [], is_asked=kind == "number")
