@@ -166,7 +166,10 @@ def mixup(n_classes: int, *, alpha: float | Float[Array, ""] = 0.2) -> Augmentat
         raise ValueError(f"alpha must be above 0, got {alpha}. Leave mixup out to mix nothing.")
 
     def augment(key: Key[Array, ""], batch: Batch) -> Batch:
-        inputs, targets = from_pixels(jnp.asarray(batch["inputs"])), _probabilities(batch["targets"], n_classes)
+        inputs, targets = (
+            jnp.asarray(from_pixels(jnp.asarray(batch["inputs"]))),
+            _probabilities(batch["targets"], n_classes),
+        )
         of_partner, of_share = jax.random.split(key)
         partner = jax.random.permutation(of_partner, len(inputs))
         share = jax.random.beta(of_share, alpha, alpha, (len(inputs),), jnp.float32)

@@ -71,8 +71,8 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     for name in ("seeds", "fresh_seeds"):
         if (seeds := given.pop(name, None)) is not None:
             given[name] = seeds_text(seeds)
-    if given.get("types"):
-        given["types"] = types_text(given["types"])
+    if (types := given.get("types")) is not None:
+        given["types"] = types_text(types)
     if given.get("folds"):
         given["seeds"] = None  # as many as folds, and asked for with them
     given |= {name: None for name in _SWITCHES if not given.get(name)}

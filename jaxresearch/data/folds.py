@@ -140,13 +140,14 @@ def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
     if any(card.class_names != cards[0].class_names and not card.vocabulary for card in cards):
         raise ValueError("folds must agree in their classes, got others in one fold. Declare all classes in collect.")
     longest = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
-    inputs = [one.train.get("inputs") for one in folded]
-    axes = [np.ndim(values) - 1 for values in inputs if isinstance(values, np.ndarray)]
+    held = [one.train.get("inputs") for one in folded]
+    inputs = [values for values in held if isinstance(values, np.ndarray)]
+    axes = [values.ndim - 1 for values in inputs]
     if len({*axes}) > 1:
         raise ValueError(
             f"folds must agree in the number of axes of an example, got {min(axes)} and {max(axes)}. Prepare them alike."
         )
-    if all(isinstance(values, np.ndarray) for values in inputs):
+    if len(inputs) == len(folded):
         shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in inputs), strict=True))
         folded = [_widened(one, shape) for one in folded]
         longest["feature_shape"] = shape

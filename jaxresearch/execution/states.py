@@ -80,6 +80,7 @@ def predict(
     @jax.jit
     def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
         predict_ = experiments.program(experiment, dataset, fitted=fitted).algorithm(hyperparameters).predict
+        assert predict_ is not None  # checked above, whatever is fitted
 
         def of_example(inputs: Any) -> Array:
             return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
