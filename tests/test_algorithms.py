@@ -284,6 +284,7 @@ def test_states_have_no_aliases(name):
             assert len(set(places)) == len(places)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["averaged", "stopped(averaged(skipping))"])
 def test_transformations_change_no_bit_of_training(name):
     """With the options that execution compiles runs with."""
@@ -375,6 +376,7 @@ def test_skipping_without_a_loss_watches_the_state(key):
     assert float(state) == 1.0 and float(values["skipped"]) == 1.0
 
 
+@pytest.mark.long
 def test_skipping_changes_no_bit_where_all_is_finite():
     batch = {name: jnp.asarray(values[:8]) for name, values in TRAIN.items()}
     start = descent().init(jax.random.key(0))

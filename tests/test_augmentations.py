@@ -28,6 +28,7 @@ def reused():
         yield
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("reused")
 @pytest.mark.parametrize("name", ALL)
 def test_an_augmentation_is_the_same_compiled_and_vmapped(key, name):
@@ -173,6 +174,7 @@ def classifier(augment=None, *, loss=losses.softmax_cross_entropy_with_integer_l
     )
 
 
+@pytest.mark.long
 def test_supervised_augments_steps_alone(key):
     seen = []
 
@@ -194,6 +196,7 @@ def test_supervised_augments_steps_alone(key):
     assert len(seen) == 1
 
 
+@pytest.mark.long
 def test_an_augmented_run_learns_under_vmapped_seeds():
     """A bright square at one of four places, mixed up and flipped up to the place."""
     generator = np.random.default_rng(1)

@@ -268,6 +268,7 @@ def test_agreement_without_points_is_nan(ours, theirs):
     assert np.isnan(ours(np.zeros(0, np.int32), np.zeros(0, np.int32), n_labels=2, n_clusters=2))
 
 
+@pytest.mark.long
 def test_agreement_under_jit_and_vmap_equals_eager_calls():
     pairs = [drawn_groups(seed, 60) for seed in range(4)]
     labels, clusters = (jnp.stack(group) for group in zip(*pairs, strict=True))

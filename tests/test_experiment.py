@@ -80,6 +80,7 @@ def bits(tree):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
+@pytest.mark.long
 def test_program_in_pieces_equals_the_whole_bit_for_bit():
     """With looks at validation data on the way, which decide its outcome."""
     program, h = experiment.program(DECLARED, DATASET, evaluate_every=3), Settings()

@@ -248,6 +248,7 @@ def test_evolution_takes_one_as_the_unit_of_zero():
     assert abs(float(gradient["b"]) - 3) < 3 * spread and abs(float(gradient["a"]) - 30) < 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_segments", [1, 2])
 def test_loss_of_evolution_is_that_of_the_same_run(key, exact, n_segments):
     unroll, train, validation = network()
@@ -300,6 +301,7 @@ def program(request):
     return experiments.program(experiment, dataset, evaluate_every=7 if request.param else None), part
 
 
+@pytest.mark.long
 def test_unroll_of_an_experiment_differentiates_its_run(program, key):
     """Its metric at the end, through all steps and looks: the derivative of the run as one function."""
     of, part = program

@@ -214,6 +214,7 @@ def test_weighted_mean_leaves_out_what_has_no_weight_and_no_loss():
         assert by_weight.tolist() == [(1 - 2.5) / 4, (3 - 2.5) / 4, 0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.raises  # differences are taken with arrays of NumPy
 def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
     values, weights = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0]]), jnp.array([1.0, 0.0, 0.5])
@@ -228,6 +229,7 @@ def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
 MASKED = jnp.array([0.5, -jnp.inf, 1.5, 0.0])  # a class that is masked out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smoothing", [None, 0.0], ids=["plain", "swept to zero"])
 def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_minus_infinity(smoothing):
     options = {} if smoothing is None else {"label_smoothing": jnp.float32(smoothing)}
@@ -246,6 +248,7 @@ def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_mi
         np.testing.assert_allclose(loss(MASKED, targets, **options), expected[0], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.raises  # differences are taken with arrays of NumPy
 def test_soft_cross_entropy_has_the_right_derivatives_at_a_probability_of_zero():
     with jax.enable_x64(True):

@@ -107,6 +107,7 @@ def concluded():
     return studies.study(experiment(), dataset(), budget=BUDGET)
 
 
+@pytest.mark.long
 def test_study_raises_a_poor_setting(concluded):
     assert concluded.best.learning_rate == 3e-1 and len(concluded.history) == 2
     assert concluded.why == "the validation interval supports the claim, also as that of the best of 4"
@@ -223,6 +224,7 @@ def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
         pretended.clear()
 
 
+@pytest.mark.long
 def test_study_concludes_with_the_best_states_of_its_runs():
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-3]))  # the plain setting
     conclusion = studies.study(of, dataset(), budget=BUDGET, looks=Looks(0.2, every=10))
@@ -274,6 +276,7 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
         pretended.clear()
 
 
+@pytest.mark.long
 def test_study_follows_the_hypergradient():
     claim = Claim(text="error", metric="test/mse", at_most=1e-3)
     slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))

@@ -178,6 +178,7 @@ def _require_close(batched, single):
     all_close(state.params, single[0].params, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_validation_loss_is_differentiable_through_the_run(looking):
     """Forward and reverse mode agree with each other and with a difference in float64."""
     plan = Plan(16, 10, evaluate_every=5)
@@ -339,6 +340,7 @@ def test_run_on_streams_resumes_bit_for_bit(key):
     assert history["validation/state"].shape == (3,)  # after 3, 6 and 7 steps
 
 
+@pytest.mark.long
 def test_step_inputs_are_what_a_step_receives(key):
     state = training.init(key, algorithm=WATCHING)
     _, history = training.advance(key, state, STREAMS, 4, algorithm=WATCHING, batch_size=2, n_steps=3)
@@ -400,6 +402,7 @@ def outputs():
     return jax.jit(lambda key: MODEL.apply(*MODEL.init(key), TRAIN["inputs"])[0])(jax.random.key(0))
 
 
+@pytest.mark.long
 def test_evaluate_does_not_depend_on_the_batch_size(outputs):
     chosen = {"accuracy": metrics.accuracy(), "f1": metrics.f1(average="macro"), "log_loss": metrics.log_loss()}
     expected = {name: metric(outputs, TRAIN["targets"]) for name, metric in chosen.items()}

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.wheel
 @pytest.mark.parametrize("is_lent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lent", "installed"])
 def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_lent):

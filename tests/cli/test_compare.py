@@ -25,6 +25,7 @@ def runs(command, tmp_path_factory):
     return made
 
 
+@pytest.mark.long
 def test_runs_are_compared_in_pairs_of_the_same_seed(compare, runs):
     done = compare(*runs)
     assert done.returncode == 0, done.stderr

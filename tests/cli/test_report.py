@@ -37,6 +37,7 @@ class _Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
+@pytest.mark.long
 def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run):
     text = (run / "report.html").read_text()
     result, config = (json.loads((run / name).read_text()) for name in ("result.json", "config.json"))
@@ -82,6 +83,7 @@ def pages(command, run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("name", ["report.html", "compare.html", "notebook.html"])

@@ -26,6 +26,7 @@ def folded(command, tmp_path_factory):
     return folder / "run", words
 
 
+@pytest.mark.long
 def test_report_shows_the_test_parts_of_a_run_over_folds(folded):
     run = records.read_run(folded[0])
     predicted = _predicted(run)

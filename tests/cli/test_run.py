@@ -70,6 +70,7 @@ def test_a_run_writes_all_that_the_design_lists(folder):
     assert [path.name for path in (folder / "out").glob(".*")] == [".lock"]
 
 
+@pytest.mark.long
 def test_seeds_are_those_that_were_named(here, folder):
     done = here("run", "line.py", "--seeds", "7,3", "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -93,6 +94,7 @@ def test_a_single_seed_has_no_interval(here):
     assert "single seed" in here("run", "line.py", *SHORT, "--seeds", "3,").stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "looks"),
     [
@@ -133,6 +135,7 @@ def stopped(edit):
     )
 
 
+@pytest.mark.long
 def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edit, folder):
     stopped(edit)
     words = ["--seeds", "3", "--validation", "0.25", "--epochs", "200", "--learning-rate", "0.3"]
@@ -192,6 +195,7 @@ def algorithm(h, card, plan, fitted):
 """
 
 
+@pytest.mark.long
 def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
     edit(MATRIX)
     done = here("run", "line.py", "--seeds", "3", "--validation", "0.2", "--directory", "out")
@@ -223,7 +227,7 @@ def test_a_run_about_something_else_does_not_decide_the_claim(changed, because):
 def _idx_folder(folder, n_train=64, n_test=20):
     folder.mkdir()
     for prefix, n in (("train", n_train), ("t10k", n_test)):
-        images = np.random.default_rng(0).integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        images = np.random.default_rng(n).integers(0, 256, (n, 28, 28)).astype(np.uint8)
         header = struct.pack(">BBBB3I", 0, 0, 8, 3, n, 28, 28)
         (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
         labels = (np.arange(n) % 10).astype(np.uint8)
@@ -235,7 +239,7 @@ def _idx_folder(folder, n_train=64, n_test=20):
 def _npz(path, **changes):
     arrays = {}
     for part, n in (("train", 80), ("val", 8), ("test", 20)):
-        arrays[f"{part}_images"] = np.random.default_rng(0).integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        arrays[f"{part}_images"] = np.random.default_rng(n).integers(0, 256, (n, 28, 28)).astype(np.uint8)
         arrays[f"{part}_labels"] = (np.arange(n) % 2).astype(np.uint8)[:, None]
     np.savez(path, **{**arrays, **changes})
     return path
@@ -339,7 +343,7 @@ def poisoned(edit, folder):
     y = 3 * x + 0.5
     y_train = y.copy()
     y_train[11] = 77
-    np.savez(folder / "line.npz", x_train=x, y_train=y_train, x_test=x, y_test=y)
+    np.savez(folder / "line.npz", x_train=x, y_train=y_train, x_test=x + 1e-3, y_test=y + 3e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_diagnosis(here, poisoned, folder):
@@ -446,6 +450,7 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(edit, folder, signall
     assert not (folder / "out").exists()
 
 
+@pytest.mark.long
 def test_progress_on_a_terminal_is_a_bar(folder):
     """On a terminal: bar, metrics of both parts, examples per second, time left."""
     leader, follower = pty.openpty()

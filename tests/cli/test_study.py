@@ -43,6 +43,7 @@ def interrupted(folder, until, signalled, *words):
     return first.returncode, complaint
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signalled", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, signalled):
     directory = folder / "out"
@@ -84,6 +85,7 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     assert ended.returncode == 2 and "the study in out has ended. Read its study.md" in ended.stderr
 
 
+@pytest.mark.long
 def test_the_final_training_is_resumed_from_its_own_state(here, interrupted_here, folder):
     words = ["study", "line.py", *SHORT, "--epochs", "20", "--directory", "out"]
     n_chunks = (
@@ -100,6 +102,7 @@ def test_the_final_training_is_resumed_from_its_own_state(here, interrupted_here
     assert read(folder / "whole" / "result.json")["metrics"] == read(folder / "out" / "result.json")["metrics"]
 
 
+@pytest.mark.long
 def test_chosen_settings_stay_chosen_once_the_test_part_may_have_been_read(here, edit, folder):
     words = [*SHORT, "--epochs", "5", "--directory", "out"]
     done = here("study", "line.py", *words)
@@ -123,6 +126,7 @@ def test_chosen_settings_stay_chosen_once_the_test_part_may_have_been_read(here,
     assert not (folder / "out" / "result.json").exists()
 
 
+@pytest.mark.long
 def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder):
     words = ["--rounds", "1", "--seeds", "2", "--fresh-seeds", "8,9", "--train-examples", "123", "--validation", "0.2"]
     done = here("study", "line.py", *words, "--epochs", "5", "--directory", "out")

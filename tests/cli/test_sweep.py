@@ -22,6 +22,7 @@ def rows_of(directory):
     return list(csv.DictReader((directory / "sweep.csv").read_text().splitlines()))
 
 
+@pytest.mark.long
 def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     done = here("sweep", "line.py", *WORDS, "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -42,6 +43,7 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     }
 
 
+@pytest.mark.long
 def test_settings_may_look_at_validation_data_of_their_own(here, edit, folder):
     edit("    return training.supervised(", "    made = training.supervised(")
     edit(
@@ -62,6 +64,7 @@ def whole(here, folder):
     return folder / "whole"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_chunks", [3, 23, 39])  # in the first group, in the second, after the last
 def test_an_interrupted_sweep_resumes_bit_for_bit(here, interrupted_here, whole, folder, n_chunks):
     directory, words = folder / "out", ["sweep", "line.py", *GROUPS, "--directory", "out"]
@@ -107,6 +110,7 @@ def test_development_data_holds_nothing_of_the_test_part():
     assert data.development(dataset._replace(validation=own)).test is own
 
 
+@pytest.mark.long
 def test_a_killed_sweep_resumes_bit_for_bit(here, folder):
     words = ["sweep", "line.py", *GROUPS, "--epochs", "4000", "--save-every", "0", "--directory", "out"]
     with subprocess.Popen(

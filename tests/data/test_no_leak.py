@@ -106,7 +106,7 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("validation", [[], ["--validation", "0.2"]], ids=["", "looks"])
-@pytest.mark.parametrize("command", ["run", "folds", "few", "sweep", "study"])
+@pytest.mark.parametrize("command", ["run", "folds", "few", "sweep", pytest.param("study", marks=pytest.mark.long)])
 def test_fit_sees_training_examples_alone(watched, command, validation, rule):
     experiment, calls = watched
     more = {"folds": ["--folds", "3"], "few": ["--train-examples", "60"], "sweep": ["--learning-rate", "0.1,0.2"]}

@@ -220,6 +220,7 @@ def resident(dataset):
     return dataset._replace(**read)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_run_streamed_from_npz_is_the_resident_one(tmp_path, feed):
     path = tmp_path / "mine.npz"

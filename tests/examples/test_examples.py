@@ -57,6 +57,7 @@ def test_example_supports_its_claim(example, outcome):
     assert statistics.verdict(statistics.t_interval(values), experiment.claim) == "supported", values
 
 
+@pytest.mark.long
 def test_jitted_step_equals_the_eager_one(example):
     experiment, dataset = example
     algorithm = experiments.program(experiment, dataset).algorithm(experiment.hyperparameters)
@@ -67,6 +68,7 @@ def test_jitted_step_equals_the_eager_one(example):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4), eager[1], jitted[1])
 
 
+@pytest.mark.long
 def test_whole_run_is_a_function(example):
     experiment, dataset = example
     program, h = experiments.program(experiment, dataset), short(experiment)
@@ -78,6 +80,7 @@ def test_whole_run_is_a_function(example):
     assert all(np.isfinite(values).all() for values in history.values())
 
 
+@pytest.mark.long
 def test_sweep_compares_rates(example):
     experiment, dataset = example
     settings = adjust.combinations(short(experiment), {"learning_rate": [1e-4, 1e-3]})
@@ -86,6 +89,7 @@ def test_sweep_compares_rates(example):
     assert slow.metrics[name].shape == (2,) and not (slow.metrics[name] == fast.metrics[name]).any()
 
 
+@pytest.mark.long
 def test_record_resumes_bit_for_bit(example, tmp_path):
     experiment, dataset = example
     h, looks = short(experiment), itertools.count()

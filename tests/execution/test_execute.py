@@ -206,6 +206,7 @@ def test_early_stopping_evaluates_the_best_state(stopping, stopped_early, of_who
     np.testing.assert_allclose(again.metrics["log_loss"], outcome.state.best_value, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("optimized")
 def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
     """The whole run takes its last steps all the same, and its outcome is that of the run that ended."""

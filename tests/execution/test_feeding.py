@@ -64,6 +64,7 @@ def test_a_fed_run_is_the_resident_one_bit_for_bit(task, resident, bits, feed):
         assert bits(made) == bits(expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [(3,), (3, 3), (5, 3, 5, 1)])
 def test_seeds_that_repeat_are_fed_alike(task, bits, seeds):
     made = carried_out(task, on_disk(task.dataset), seeds=seeds, feed=Feed(2000, 2))
@@ -84,6 +85,7 @@ def test_an_evaluation_in_pieces_is_the_resident_one(task, bits):
     assert bits(carried_out(task, on_disk(dataset))) == bits(carried_out(task, dataset))
 
 
+@pytest.mark.long
 def test_runs_that_stop_early_are_fed(stopping, bits):
     made, expected = (
         carried_out(stopping, given, evaluate_every=8) for given in (on_disk(stopping.dataset), stopping.dataset)
@@ -98,6 +100,7 @@ def folded(dataset, carve=False):
     return data.stacked([data.prepare(data.standard, one) for one in wholes])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("feed", [Feed(3000, 2), Feed()])
 @pytest.mark.parametrize("n", [160, 60_000])
 def test_folds_are_fed_rows_of_their_own(task, bits, feed, n):
@@ -118,6 +121,7 @@ def test_folds_are_fed_rows_of_their_own(task, bits, feed, n):
     assert bits(carried_out(task, made, **options)) == bits(carried_out(task, expected, **options))
 
 
+@pytest.mark.long
 def test_settings_share_what_is_read_for_a_seed(task, bits):
     settings = [dataclasses.replace(task.settings, learning_rate=rate) for rate in (0.01, 0.03, 0.1)]
 
@@ -131,6 +135,7 @@ def test_settings_share_what_is_read_for_a_seed(task, bits):
     assert given.train["inputs"].source.n_read == 30 * 16 * 3, "once for each seed, not for each setting"
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_whole_one(task, resident, bits):
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
@@ -165,6 +170,7 @@ def streams_task(task):
     return task._replace(experiment=experiment, dataset=task.dataset._replace(train=train, validation=None))
 
 
+@pytest.mark.long
 def test_streams_are_fed_each_in_its_order(task, bits):
     task = streams_task(task)
     labelled, unlabelled = task.dataset.train["labelled"], task.dataset.train["unlabelled"]["inputs"]
@@ -176,6 +182,7 @@ def test_streams_are_fed_each_in_its_order(task, bits):
     assert bits(made) == bits(carried_out(task, task.dataset))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hidden", [(32,), (512, 512)])
 def test_networks_on_pixels_are_fed(task, bits, hidden):
     def algorithm(h, card, plan, fitted):
@@ -322,6 +329,7 @@ def test_an_algorithm_without_data_is_not_fed():
     assert not reading.is_on_disk({}) and not reading.is_on_disk(None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("evaluate_every", [None, 8])
 def test_diagnose_reads_the_batch_of_the_step(task, evaluate_every):
     inputs = task.dataset.train["inputs"].copy()
@@ -370,6 +378,7 @@ def test_a_fed_algorithm_needs_no_targets(bits, task):
     assert bits(carried_out(task, on_disk(dataset))) == bits(carried_out(task, dataset))
 
 
+@pytest.mark.long
 def test_folds_on_disk_pass_preflight_digests_diagnosis_and_prediction(task, bits):
     values = task.dataset.train["inputs"].copy()
     values[5] = np.nan

@@ -47,6 +47,7 @@ def test_predict_refuses_an_algorithm_that_does_not(task):
         execution.predict(dataclasses.replace(task.experiment, algorithm=algorithm), *task[1:], None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["task", "stopping"])
 def test_differentiate_is_the_slope_of_the_outcome(request, kind):
     """Of the metrics of the test part, while the looks see the validation part; against a difference of runs in float32."""

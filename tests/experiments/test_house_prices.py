@@ -56,6 +56,7 @@ def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales
     assert "<svg" in shown and "0.4995 to 0.4995" in shown
 
 
+@pytest.mark.long
 def test_all_columns_explain_more_of_sales_held_out(run, tmp_path):
     words = "--data ames --features all --learning-rate 0.1 --epochs 500".split()
     done = run(tmp_path / "run", *words)

@@ -1,5 +1,6 @@
 """Encrypted states: nothing of the arrays is on the disk in the clear, and only the key decrypts them."""
 
+import hashlib
 import json
 import os
 
@@ -7,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch.data import DataCard
 from jaxresearch.data.files import tfds as kept
 from jaxresearch.records import CheckpointError, Checkpoints
 from jaxresearch.records.encryption import Cipher, DecryptionError, read_key
@@ -72,16 +72,28 @@ def encrypted(tmp_path, monkeypatch):
     folder, cipher = tmp_path / "flowers-1.0.0-sealed", Cipher(os.urandom(32))
     inputs = np.frombuffer(b"a secret flower!" * 64, np.uint8).reshape(64, 16)
     part = {"inputs": inputs, "targets": np.zeros(64, np.int32)}
-    kept._store(
-        folder, {"train": part, "test": part}, DataCard(name="flowers", source="b", class_names=("rosa",)), cipher
-    )
+    folder.mkdir()
+    entries = []
+    for name in ("train", "test"):
+        for key, values in part.items():
+            file, content = f"{name}-{key}.npy", kept._npy(values)
+            kept._put(folder, file, content, of=folder.name, cipher=cipher)
+            entries.append({"part": name, "key": key, "file": file, "sha256": hashlib.sha256(content).hexdigest()})
+    manifest = json.dumps({"class_names": ["rosa"], "arrays": entries}).encode()
+    kept._put(folder, "manifest.json", manifest, of=folder.name, cipher=cipher)
     return folder, cipher, part
+
+
+def stored(folder, cipher):
+    """Returns the parts and the manifest of a kept set."""
+    manifest = kept._manifest(folder, cipher)
+    return kept._stored(folder, manifest, cipher), manifest
 
 
 def test_an_encrypted_set_comes_back_and_is_nowhere_in_the_clear(encrypted):
     folder, cipher, part = encrypted
-    parts, card = kept._stored(folder, cipher)
-    assert card.class_names == ("rosa",) and card.feature_shape == (16,)
+    parts, manifest = stored(folder, cipher)
+    assert manifest["class_names"] == ["rosa"]
     for name in ("train", "test"):
         for key, values in part.items():
             np.testing.assert_array_equal(parts[name][key], values)
@@ -103,30 +115,30 @@ def test_every_byte_of_an_encrypted_set_counts(encrypted):
                 ValueError,
                 match=f"{path.name} could not be decrypted: it was altered, or encrypted with another key. Pass",
             ):
-                kept._stored(folder, cipher)
+                stored(folder, cipher)
         path.write_bytes(whole)
-    kept._stored(folder, cipher)
+    stored(folder, cipher)
 
 
 def test_an_encrypted_set_is_bound_to_its_key_its_name_and_all_its_parts(encrypted):
     folder, cipher, _ = encrypted
     with pytest.raises(ValueError, match="manifest.json-0.sealed could not be decrypted") as caught:
-        kept._stored(folder, Cipher(os.urandom(32)))
+        stored(folder, Cipher(os.urandom(32)))
     assert "\n" not in str(caught.value)
     other = folder.rename(folder.with_name("roses-1.0.0-sealed"))
     with pytest.raises(ValueError, match="manifest.json-0.sealed could not be decrypted"):
-        kept._stored(other, cipher)
+        stored(other, cipher)
     other.rename(folder)
     first, second, last = (folder / f"train-inputs.npy-{number}.sealed" for number in range(3))
     one, two, three = (path.read_bytes() for path in (first, second, last))
     first.write_bytes(two), second.write_bytes(one)
     with pytest.raises(ValueError, match="train-inputs.npy-0.sealed could not be decrypted"):
-        kept._stored(folder, cipher)
+        stored(folder, cipher)
     first.write_bytes(one), second.write_bytes(two), last.unlink()
-    with pytest.raises(ValueError, match="train-inputs.npy must have SHA-256 .*; it was altered. Delete"):
-        kept._stored(folder, cipher)
+    with pytest.raises(ValueError, match="train-inputs.npy must have SHA-256 .*, got .*Delete"):
+        stored(folder, cipher)
     last.write_bytes(three)
-    kept._stored(folder, cipher)
+    stored(folder, cipher)
 
 
 def test_a_key_file_is_checked(tmp_path):

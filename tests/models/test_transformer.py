@@ -320,6 +320,7 @@ def test_a_classifier_by_place_weighs_the_vector_of_each_place(padding):
     np.testing.assert_allclose(vectors @ kernel + bias, logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["classifier", "by place"])
 def test_the_first_loss_of_a_classifier_is_the_logarithm_of_the_classes(kind):
     model = of_kind(kind, sized(width=128))
@@ -424,6 +425,7 @@ def test_a_decoder_is_swept_over_seeds():
     np.testing.assert_allclose(swept[1], jax.jit(run)(jax.random.key(1), data), rtol=1e-4)
 
 
+@pytest.mark.long
 @each_kind
 def test_the_number_of_parameters_is_that_of_its_formula(kind):
     for positions, tied, n_kv, hidden, biases in itertools.product(

@@ -34,6 +34,7 @@ def test_a_classifier_begins_with_all_of_an_encoder_but_the_head(tied):
     assert model_state == {} and np.any(drawn["embedding"] != params["embedding"])
 
 
+@pytest.mark.long
 def test_an_embedder_leaves_the_head_of_a_classifier_aside():
     pretrained, _ = CLASSIFIER.init(jax.random.key(7))
     embedder = models.embedder(5, SIZES)

@@ -102,6 +102,7 @@ def test_record_of_what_has_ended_reads_it_back(dataset, tmp_path):
     assert again.result == first.result
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("experiment", [EXPERIMENT, STOPPED], ids=["plain", "stopped"])
 @pytest.mark.parametrize("n_chunks", [1, 4])
 def test_record_resumes_bit_for_bit(dataset, tmp_path, experiment, n_chunks):
@@ -124,6 +125,7 @@ def test_record_resumes_bit_for_bit(dataset, tmp_path, experiment, n_chunks):
     assert_same_states(tmp_path / "cut", tmp_path / "whole", experiment, dataset)
 
 
+@pytest.mark.long
 def test_record_gives_the_best_step_of_each_seed(dataset, tmp_path):
     recorded = record(tmp_path, dataset, STOPPED, evaluate_every=7)
     looks = np.array([line["validation/log_loss"] for line in recorded.lines if "validation/log_loss" in line])
@@ -257,6 +259,7 @@ def marked(dataset):
     return dataset._replace(train=train)
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_is_explained(marked, tmp_path):
     message = (
         r"loss of seed [05] is not finite in step ([1-5]); the first bad array is metrics\['loss'\] in step \1, whose inputs "
@@ -270,6 +273,7 @@ def test_a_loss_that_is_not_finite_is_explained(marked, tmp_path):
     assert caught.value.metric == "loss" and caught.value.step < 5
 
 
+@pytest.mark.long
 def test_skipped_steps_are_events_of_each_seed(marked, tmp_path):
     recorded = record(tmp_path, marked, POISONED, on_nonfinite="skip", save_every=0)
     events = recorded.result["nonfinite"]
@@ -278,6 +282,7 @@ def test_skipped_steps_are_events_of_each_seed(marked, tmp_path):
     assert recorded.result["metrics"]["test/accuracy"]["mean"] > 0.4
 
 
+@pytest.mark.long
 def test_a_run_starts_from_the_first_seed_of_another(dataset, tmp_path):
     first = record(tmp_path / "first", dataset)
     still = dataclasses.replace(EXPERIMENT, hyperparameters=Settings(learning_rate=1e-30, epochs=1))

@@ -75,7 +75,7 @@ def test_read_fasta_refuses_in_one_line(tmp_path, content, message):
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: raw[:9], lambda raw: b"no" + raw[2:]])
 def test_read_fasta_refuses_a_damaged_file(tmp_path, suffix, pack, damage):
     path = _written(tmp_path / f"mine.fa{suffix}", damage(pack(b">x\n" + b"ACGT" * 99)))
-    with pytest.raises(ValueError, match=rf"mine.fa{suffix} must be a whole {suffix} file; it is not"):
+    with pytest.raises(ValueError, match=rf"mine.fa{suffix} must be a whole {suffix} file, got a damaged one"):
         dna.read_fasta(path)
 
 
@@ -85,7 +85,7 @@ def test_chromosome_3_is_the_original(monkeypatch):
     # Its own module, whichever of two that the collection of doctests may have made;
     # unwrapped, as the type checker puts another module's function around it.
     monkeypatch.setitem(inspect.unwrap(dna.chromosome_3).__globals__, "_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=r"human_chr3_42-44mb.fa.xz must have SHA-256 0+; got 6c92e7ff"):
+    with pytest.raises(ValueError, match=r"human_chr3_42-44mb.fa.xz must have SHA-256 0+, got 6c92e7ff"):
         dna.chromosome_3()
 
 
@@ -266,8 +266,32 @@ def test_records_shorter_than_a_window_are_left_out(tmp_path):
     letters = "".join(np.random.default_rng(0).choice(list("ACGT"), size=300))
     (tmp_path / "my.fa").write_text(f">short\nACGT\n>long\n{letters}\n>last\n{letters[:59]}\n")
     made = dna.load_genome(tmp_path / "my.fa", length=60, stride=20)
-    windows = np.concatenate([made.train["inputs"], made.test["inputs"]])
-    np.testing.assert_array_equal(windows, dna.windows(dna.bases(letters), length=60, stride=20))
+    windows = dna.windows(dna.bases(letters), length=60, stride=20)
+    np.testing.assert_array_equal(made.train["inputs"], windows[:10])
+    np.testing.assert_array_equal(made.test["inputs"], windows[12:])  # the two between share bases with it
+
+
+@pytest.mark.parametrize("stride", [7, 20, 60])
+def test_no_window_of_a_held_out_part_shares_a_base_with_training(tmp_path, stride):
+    (tmp_path / "my.fa").write_text(">one\n" + "".join(np.random.default_rng(0).choice(list("ACGT"), size=4000)) + "\n")
+    made = dna.load_genome(tmp_path / "my.fa", length=60, stride=stride)
+    carved = data.with_validation(made, fraction=0.1)
+    starts = {
+        window.tobytes(): i * stride
+        for i, window in enumerate(dna.windows(bases_of(tmp_path), length=60, stride=stride))
+    }
+    last, *others = (
+        [starts[row.tobytes()] for row in part["inputs"]] for part in (carved.train, carved.validation, carved.test)
+    )
+    for part in others:
+        assert min(part) >= max(last) + 60
+        last = part
+
+
+def bases_of(folder):
+    """Returns the bases of the only record of a file."""
+    (sequence,) = dna.read_fasta(folder / "my.fa").values()
+    return dna.bases(sequence)
 
 
 def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
@@ -281,6 +305,7 @@ def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
     assert bundled.licence and bundled.citation
 
 
+@pytest.mark.long
 def test_class_recovery_is_k_means_of_embeddings_and_of_counts(key):
     generator = np.random.default_rng(0)
     classes = np.arange(60) % 3

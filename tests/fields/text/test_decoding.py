@@ -137,6 +137,7 @@ def test_complete_equals_prompt_by_prompt(changes):
     np.testing.assert_array_equal(jax.jit(complete)(params), expected)
 
 
+@pytest.mark.long
 def test_complete_may_go_past_the_context_with_rotary_positions_only():
     def complete(sizes):
         options = {"n_tokens": 11, "sizes": sizes, "n_new": 9, "choose": GREEDY}

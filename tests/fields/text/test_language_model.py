@@ -70,6 +70,7 @@ def test_masked_language_model_refuses_an_array_as_maskable(key):
         loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, key, maskable=lambda tokens: tokens[0] > 0)
 
 
+@pytest.mark.long
 def test_masked_pretraining_learns_to_guess_hidden_tokens(key):
     """Each token follows from its neighbour, so that hidden ones can be guessed."""
     sizes = models.TransformerSizes(context=12, width=16, n_layers=1, n_heads=2)
