@@ -7,12 +7,12 @@ example that is not trained on. Column types, levels and class names are the sch
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxresearch.data import memory
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
 from jaxresearch.data.parts import Part, map_arrays
 from jaxresearch.data.rows import Rows, pieces
@@ -333,22 +333,14 @@ def _require_features(schema: Sequence[Column], *, n: int) -> None:
                 f"--types {column.name}=drop, or read it as --types {column.name}=category."
             )
     width = len(feature_names(schema))
-    size, memory = 4 * width * n, _memory()
-    if size > memory / 2:
+    size, room = 4 * width * n, memory.of_machine()
+    if size > room / 2:
         widest = max(schema, key=lambda column: len(column.levels))
         raise ValueError(
-            f"features must fit into half of the memory ({memory / 2e9:.1f} GB), got {n:,} examples of {width:,} features, "
+            f"features must fit into half of the memory ({room / 2e9:.1f} GB), got {n:,} examples of {width:,} features, "
             f"{size / 1e9:.1f} GB; column {widest.name!r} alone has {len(widest.levels):,} levels. Leave it out with --types "
             f"{widest.name}=drop."
         )
-
-
-def _memory() -> float:
-    """Returns the bytes of memory of this machine; infinite where it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
 
 
 def _scale(values: np.ndarray) -> Fitted:
