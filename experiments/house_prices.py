@@ -62,11 +62,11 @@ def algorithm(h, card, plan, fitted):
 
 def report(h, state, collected, dataset):
     """Returns the line of the first seed in USD and square feet, whatever scaling was used inside."""
-    of_price = dataset.fitted["targets"]
+    of_price = dataset.of_run(0).fitted["targets"]
     y_mean, y_scale = of_price["mean"].item(), of_price["scale"].item()
     if h.features == "all":
         return f"{dataset.card.n_features} features; the standard deviation of the target is {y_scale:,.0f}"
-    of_column = dataset.fitted["inputs"][h.features]
+    of_column = dataset.of_run(0).fitted["inputs"][h.features]
     x_mean, x_scale = of_column["mean"].item(), of_column["scale"].item()
     layer = state.params["Dense_0"]
     bias, weight = float(layer["bias"][0, 0]), float(layer["kernel"][0, 0, 0])

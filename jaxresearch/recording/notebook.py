@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxresearch import records
-from jaxresearch.data import Dataset
+from jaxresearch.data import Dataset, n_examples
 from jaxresearch.execution import Progress
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording.initial import start_from
@@ -41,7 +41,7 @@ def record(
     Args:
         experiment: What is asked.
         hyperparameters: The settings, the same for all seeds.
-        dataset: Preprocessed data.
+        dataset: Prepared data: `jaxresearch.experiment.Experiment.prepare` makes it of what was collected.
         seeds: One run for each.
         directory: Where to record; new, empty, or that of this run.
         collected: The data as collected, for the experiment's report, which is left out unless given.
@@ -98,6 +98,7 @@ def record(
         "track": list(track),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "data_card": dataclasses.asdict(dataset.card),
+        "parts": {part: n_examples(held) for part, held in dataset.of_run(0).parts().items()},
     }
     job.preflight()
     try:

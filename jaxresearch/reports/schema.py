@@ -29,7 +29,7 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
         >>> import dataclasses
         >>> from jaxresearch.data import Column, DataCard, Split
         >>> columns = (Column(name="age", kind="number"), Column(name="zip", kind="category", levels=("00501", "501")))
-        >>> card = DataCard(name="mine", source="mine.csv", columns=columns, split=Split(fraction=0.2))
+        >>> card = DataCard(name="mine", source="mine.csv", columns=columns, class_names=("a", "b"), split=Split(fraction=0.2))
         >>> for name, line in data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}):
         ...     print(name, "|", line)
         data | mine: 80 training, 20 test examples
@@ -41,7 +41,7 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
     if card.get("in_sample"):
         lines.append(("test part", "the training examples themselves: it describes them, and predicts nothing"))
     elif n_folds or (card.get("split") or {}).get("fraction"):
-        lines.append(("folds" if n_folds else "test part", _rule(card["split"], n_folds)))
+        lines.append(("folds" if n_folds else "test part", _rule(card, n_folds)))
     if columns := card.get("columns"):
         lines.append(("columns", "; ".join(_of_kind(kind, columns) for kind in _kinds(columns))))
     if target := card.get("target"):
@@ -50,9 +50,11 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
     return [*lines, *(("note", note) for note in card.get("notes") or ())]
 
 
-def _rule(split: dict[str, Any], n_folds: int) -> str:
-    """Returns the rule by which the test part or the folds were held out."""
-    rule = _RULES[split["by"]].format(column=split["column"])
+def _rule(card: dict[str, Any], n_folds: int) -> str:
+    """Returns the rule by which the test part or the folds were held out; values are drawn as a whole."""
+    split = card["split"]
+    by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
+    rule = _RULES[by].format(column=split["column"])
     seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"

@@ -140,6 +140,12 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
         ("run", ["--seeds", "3", "--smoke", "--target", "kind", "--encrypt-with", "key"]),
         ("run", ["--seeds", "7,", "--validation", "0.1", "--evaluate-every", "30"]),
         ("run", ["--seeds", "3,8", "--validation", "own"]),
+        ("run", ["--types", "age=number,zip=category,a=b=drop", "--task", "regression", "--group", "patient"]),
+        (
+            "sweep",
+            ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--contiguous", "--stream"],
+        ),
+        ("study", ["--time", "day", "--test", "later.csv", "--image-size", "32"]),
         (
             "sweep",
             ["--seeds", "4,9", "--widths", "16,8x8", "--learning-rate", "1e-4:1e-2:log:3", "--validation", "0.2"],

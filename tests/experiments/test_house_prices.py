@@ -177,3 +177,17 @@ def test_the_rule_as_the_source_prints_it_diverges_where_the_right_one_converges
         printed = printed - 0.5 * np.mean(x * (y - printed * x))
     assert right == pytest.approx(np.corrcoef(x, y)[0, 1], rel=1e-12)
     assert abs(printed) > 1e15
+
+
+@pytest.mark.long
+def test_folds_of_all_columns_agree_though_one_lacks_a_category(run, tmp_path):
+    words = "--data ames --features all --learning-rate 0.1 --epochs 50 --folds 10".split()
+    done = run(tmp_path / "run", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    values = result["metrics"]["test/r2"]["values"]
+    assert len(values) == 10 and min(values) > 0.6
+    assert "folds: 10, drawn at random\n" in done.stdout and "2 categories (" in done.stdout
+    with np.load(tmp_path / "run" / "fitted.npz") as fitted:  # each fold has scales of its own
+        means = {float(fitted[name].squeeze()) for name in fitted.files if '"targets", "mean"' in name}
+    assert len(means) == 10
