@@ -22,7 +22,7 @@ class MainJob(NamedTuple):
 def main_job(*, n_examples: int = 60_000, **settings: Any) -> MainJob:
     """Returns the main job on the first examples, with some settings of its own."""
     mnist = loading.load("mnist")
-    dataset = data.encode_dataset(data.load("mnist"))
+    dataset = data.prepare(data.standard, data.load("mnist"))
     dataset = dataset._replace(train=data.take(dataset.train, slice(n_examples)))
     hyperparameters = dataclasses.replace(mnist.hyperparameters, **settings)
     return MainJob(hyperparameters, dataset, experiment.program(mnist, dataset))

@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from jaxresearch import data, records
+from jaxresearch import records
 from jaxresearch.cli.options import seeds_text
 from jaxresearch.cli.session import Session
 from jaxresearch.experiment import Experiment
@@ -73,14 +73,13 @@ def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[st
 
 def _selection(session: Session) -> str:
     """Returns what settings were compared on."""
-    has_own = session.loaded.dataset.validation is not None
+    has_own = session.loaded.collected.validation is not None
     return "the data's own validation part" if has_own else "data held out of the training part"
 
 
 def _unread(session: Session) -> str:
     """Returns what is known of the test part while settings are compared."""
-    dataset = session.loaded.dataset
-    if data.digest(dataset.train) == data.digest(dataset.test):
+    if session.loaded.collected.card.in_sample:
         return "holds the training examples: it describes them, and predicts nothing"
     return "was not read"
 

@@ -30,7 +30,7 @@ def outcome_of(directory):
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     config = json.loads((directory / "config.json").read_text())["hyperparameters"]
     settings = type(mnist.hyperparameters)(**{**config, "hidden": tuple(config["hidden"])})
-    like = execution.blank_state(mnist, settings, data.encode_dataset(data.load("mnist")), n_runs=4)
+    like = execution.blank_state(mnist, settings, data.prepare(data.standard, data.load("mnist")), n_runs=4)
     restored = Checkpoints(directory).restore(like)
     metrics = json.loads((directory / "result.json").read_text())["metrics"]
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def mnist():
-    return loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    return loading.load("mnist", directory=EXPERIMENTS), data.prepare(data.standard, data.load("mnist"))
 
 
 def test_plain_settings_refute_the_claim(mnist):

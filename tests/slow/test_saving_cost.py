@@ -21,7 +21,7 @@ def test_saving_costs_under_three_percent_of_the_main_job(tmp_path):
     It is counted, not the difference of two runs: on a shared machine neighbouring seconds of one run differ by a quarter, ten
     times the cost in question. Unless asked for, a state is saved once a minute.
     """
-    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.prepare(data.standard, data.load("mnist"))
     checkpoints, asked, ended, still = records.Checkpoints(tmp_path), [], [], []
 
     def due():
@@ -61,6 +61,6 @@ def test_looking_for_non_finite_metrics_costs_under_a_percent():
     for _ in range(1000):
         assert diagnosis.first_nonfinite(metrics) is None
     looking = (time.perf_counter() - start) / 1000
-    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.encode_dataset(data.load("mnist"))
+    mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.prepare(data.standard, data.load("mnist"))
     outcome = execution.execute(mnist, mnist.hyperparameters, dataset, seeds=range(10))
     assert looking / (outcome.seconds["train"] / 15) < 0.01
