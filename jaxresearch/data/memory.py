@@ -19,7 +19,7 @@ def of_machine() -> float:
         return float("inf")
 
 
-def require_room(size: float, *, of: str, remedy: str) -> None:
+def require_room(size: int | float, *, of: str, remedy: str) -> None:
     """Raises an error before data are read that do not fit into memory.
 
     Args:

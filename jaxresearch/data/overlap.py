@@ -1,15 +1,15 @@
 """Examples that are in two parts: what was trained on must not be tested."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from jaxresearch.data.dataset import Dataset
 from jaxresearch.data.parts import Part, named_arrays
-from jaxresearch.data.rows import Rows
+from jaxresearch.data.rows import Rows, pieces
 
-_PIECE = 8192  # rows that are hashed at a time, so that data on disk stay there
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -107,10 +107,10 @@ def _hashes(array: Any, seed: int) -> np.ndarray:
     if array.dtype.kind not in "biufM":
         words = np.array([hash(word) for word in array.tolist()], np.int64)
         return _mixed(words.view(np.uint64) + np.uint64(seed))
-    width = -(-(array[:1].nbytes if array.dtype.kind == "u" else 8 * array[:1].size) // 8)
+    n_entries = math.prod(array.shape[1:])
+    width = -(-n_entries * array.dtype.itemsize // 8) if array.dtype.kind == "u" else n_entries
     weights = np.random.default_rng(seed).integers(2**63, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    pieces = [array[start : start + _PIECE] for start in range(0, len(array), _PIECE)]
-    return np.concatenate([_mixed(_words(piece)) @ weights for piece in pieces] or [np.zeros(0, np.uint64)])
+    return np.concatenate([_mixed(_words(piece)) @ weights for piece in pieces(array)] or [np.zeros(0, np.uint64)])
 
 
 def _words(rows: np.ndarray) -> np.ndarray:

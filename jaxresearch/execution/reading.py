@@ -267,7 +267,7 @@ def _read(rows: Any, threads: ThreadPoolExecutor) -> np.ndarray:
     def job(start: int, end: int) -> None:
         whole[start:end] = flat[start:end].read()
 
-    list(threads.map(job, bounds[:-1], bounds[1:]))
+    list(threads.map(job, bounds[:-1].tolist(), bounds[1:].tolist()))
     return whole.reshape(rows.shape)
 
 
