@@ -49,6 +49,10 @@ def collect(source, *, target=None, **reading):
     """Returns labelled sequences, those of a table's column "sequence", or windows of a genome to pre-train on."""
     if source == "splice" or target is not None:
         return data.load(source, target=target, **reading)
+    if reading:
+        raise ValueError(
+            f"{', '.join(reading)} must be left out with a genome, got {source}. Its last tenth is the test part."
+        )
     return dna.load_genome(source, length=LENGTH, stride=20)
 
 

@@ -70,7 +70,8 @@ class Options:
     )
     data: str | None = _option(
         None,
-        "bundled name, tfds:NAME, .npz, .csv, .parquet, a folder of IDX files, or what the experiment reads itself",
+        "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, or what the "
+        "experiment reads itself",
         metavar="SOURCE",
     )
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
@@ -176,6 +177,8 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
         See ``jaxresearch run mnist --help``.
     """
     _refuse_clash(experiment)
+    if sum(word.split("=", 1)[0] == "--types" for word in words) > 1:
+        raise UsageError("types must be given once, got it twice. Write all kinds in one: --types age=number,id=drop")
     axes: dict[str, list[Any]] = {}
     if command == "sweep":
         words, axes = _without_axes(experiment, words)

@@ -185,6 +185,12 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
 
 
+def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
+    """Returns the number of examples of each part; what settings are compared on stands in place of the test part."""
+    sizes = {part: data.n_examples(held) for part, held in dataset.of_run(0).parts().items()}
+    return sizes if command == "run" else {{"test": "selection"}.get(part, part): n for part, n in sizes.items()}
+
+
 def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
     """Raises where a setting does not fit the data; where some are held out to compare settings, that is said."""
     try:
@@ -207,7 +213,7 @@ def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
         **{option: getattr(options, option) for option in names},
         "hyperparameters": dataclasses.asdict(options.hyperparameters),
         "data_card": dataclasses.asdict(dataset.card),
-        "parts": {part: data.n_examples(held) for part, held in dataset.of_run(0).parts().items()},
+        "parts": _sizes(options.command, dataset),
     }
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset, Split
+from jaxresearch.data.dataset import DataCard, Dataset
 from jaxresearch.data.parts import Part, map_arrays, n_examples
 from jaxresearch.data.rows import Rows, joined, side_by_side
 from jaxresearch.data.splits import by_class, groups_of, take
+
+_LEAST = 0.9  # of the longest training part, that the shortest has
 
 
 def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
@@ -54,7 +56,8 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
     is_test = _dealt(whole, dataset.card, n_folds, seed) == place
     is_near = _within(is_test, dataset.card.gap)
-    return dataset._replace(train=take(whole, ~is_near), test=take(whole, is_test), validation=None)
+    card = dataclasses.replace(dataset.card, in_sample=False)  # whatever the test part was, this one is held out
+    return dataset._replace(train=take(whole, ~is_near), test=take(whole, is_test), validation=None, card=card)
 
 
 def _dealt(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray:
@@ -94,10 +97,10 @@ def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
 def stacked(folded: Sequence[Dataset]) -> Dataset:
     """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
 
-    Training parts are cut to the length of the shortest: by one example at most as `fold` gives them, by more where
-    preprocessing makes another number of rows of each. Shorter test parts are filled up with examples of weight 0. Where folds
-    differ in the width of an example, narrower ones are filled up with zeros; each keeps what is fitted to it, and the card
-    has the names of the widest.
+    Training parts are cut to the length of the shortest: by one example at most as `fold` deals single examples, by up to a
+    tenth, drawn at random, where it deals groups or preprocessing makes another number of rows of each. Shorter test parts are
+    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with zeros;
+    each keeps what is fitted to it, and the card has the names of the widest.
 
     Args:
         folded: Preprocessed data of each fold.
@@ -106,7 +109,8 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
         Data of ``n_folds``.
 
     Raises:
-        ValueError: If the folds differ in their classes, or in the number of axes of an example.
+        ValueError: If the folds differ in their classes, in the number of axes of an example, or by more than a tenth in the
+            length of their training parts.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -120,9 +124,15 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
         Stone (1974), as for `fold`.
     """
     folded, fitted = _alike(folded), tuple(one.fitted for one in folded)
-    n_train = min(n_examples(one.train) for one in folded)
+    lengths = [n_examples(one.train) for one in folded]
+    n_train = min(lengths)
+    if n_train < _LEAST * max(lengths):
+        raise ValueError(
+            f"training parts of folds must be of like size to be trained side by side, got {n_train:,} to {max(lengths):,} "
+            "examples. Ask for other folds, or divide the largest group."
+        )
     n_test = max(n_examples(one.test) for one in folded)
-    train = [take(one.train, np.arange(n_train)) for one in folded]
+    train = [take(one.train, _kept(own, n_train)) for one, own in zip(folded, lengths, strict=True)]
     test = _filled([one.test for one in folded], n_test)
     made = folded[0]._replace(
         train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded), fitted=fitted
@@ -132,6 +142,13 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
         return made
     n_looked = max(map(n_examples, looked))
     return made._replace(validation=_stack(_filled(looked, n_looked)))
+
+
+def _kept(n: int, n_kept: int) -> np.ndarray:
+    """Returns which examples stay where a few have to go: all but the last, or but some drawn at random."""
+    if n - n_kept <= 1:
+        return np.arange(n_kept)
+    return np.sort(np.random.default_rng(0).permutation(n)[:n_kept])
 
 
 def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
@@ -185,7 +202,8 @@ def in_sample(dataset: Dataset) -> Dataset:
         (5, True)
     """
     whole = _joined(_distinct(list(dataset.parts().values())))
-    card = dataclasses.replace(dataset.card, in_sample=True, split=Split(fraction=None))
+    rule = dataclasses.replace(dataset.card.split, fraction=None)
+    card = dataclasses.replace(dataset.card, in_sample=True, split=rule)
     return dataset._replace(train=whole, test=whole, validation=None, card=card)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,8 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
     if kind == "idx":
         return load_idx_folder(path)
     test = reading["test"] and Path(reading["test"])
+    if test is not None and not test.is_file():
+        raise FileNotFoundError(f"test must be the path of a table, got {test}, which does not exist. Correct it.")
     if test is not None and not is_table(str(test)):
         raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")
     return load_table(path, target=reading["target"], types=reading["types"], task=reading["task"], test=test)
@@ -293,14 +296,16 @@ def _with_groups(part: Part, name: str, distinct: np.ndarray, *, is_time: bool) 
 def _shared(parts: Mapping[str, Part], name: str, rule: Split) -> list[str]:
     """Returns a line on earlier times in a part that is not trained on; raises for groups that are in two parts."""
     notes = []
+    for one, other in itertools.combinations(parts, 2):
+        shared = np.intersect1d(parts[one]["groups"], parts[other]["groups"])
+        if rule.by == "group" and shared.size:
+            raise ValueError(
+                f"groups of {name} must be in one part, got {len(shared):,} in the {one} part and in the {other} part. Move "
+                "their examples to one of them."
+            )
     for part, held in parts.items():
         if part == "train":
             continue
-        if rule.by == "group" and (shared := np.intersect1d(parts["train"]["groups"], held["groups"])).size:
-            raise ValueError(
-                f"groups of {name} must be in one part, got {len(shared):,} in the train part and in the {part} part. Move their "
-                "examples to one of them."
-            )
         if rule.by == "time" and held["groups"].min() < parts["train"]["groups"].max():
             notes.append(f"the {part} part has earlier times of {name} than the last of the train part")
     return notes

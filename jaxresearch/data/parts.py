@@ -59,7 +59,7 @@ def named_arrays(part: Any, *, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, part
         return
     for key, entry in sorted(part.items()):
-        yield from named_arrays(entry, name=f"{name}.{key}" if name else key)
+        yield from named_arrays(entry, name=f"{name}.{key}" if name else str(key))
 
 
 def n_examples(data: Any) -> int:

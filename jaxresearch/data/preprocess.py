@@ -17,6 +17,7 @@ from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
 from jaxresearch.data.parts import Part, map_arrays
 from jaxresearch.data.rows import Rows, pieces
 
+_EMPTY = ""  # in the path of a dict that holds nothing
 _FLOAT32_DIGITS = 4096  # a mean of more standard deviations than this leaves float32 too few digits for differences
 
 
@@ -153,8 +154,11 @@ def flat(fitted: Fitted) -> dict[str, np.ndarray]:
         if isinstance(entry, dict):
             for name, inner in entry.items():
                 add([*path, name], inner)
+            if not entry and path:
+                arrays[json.dumps([*path, _EMPTY])] = np.zeros(0)
             return
-        arrays[json.dumps(path)] = array = np.asarray(entry)
+        array = np.asarray(entry)
+        arrays[json.dumps(path)] = array = np.array(array.tolist()) if array.dtype.kind == "T" else array
         if array.dtype.kind not in "biufU":
             raise ValueError(
                 f"fit must return arrays of numbers or words, got {array.dtype} at {'.'.join(path)}. Make it an array of such."
@@ -183,7 +187,8 @@ def nested(arrays: dict[str, np.ndarray]) -> Fitted:
         inner = fitted
         for part in path:
             inner = inner.setdefault(part, {})
-        inner[last] = array
+        if last != _EMPTY:
+            inner[last] = array
     return fitted
 
 
@@ -402,12 +407,15 @@ def _scale_in_pieces(values: Any, *, by_column: bool) -> Fitted:
         return sum(piece.sum(axis=axis, keepdims=by_column) for piece in made)
 
     # Squares of large numbers must not overflow; those of other types than float64 cannot.
-    largest = max((np.abs(piece).max() for piece in pieces(values)), default=0.0) if values.dtype == np.float64 else 1.0
+    wide = ((piece.min(axis, keepdims=by_column), piece.max(axis, keepdims=by_column)) for piece in pieces(values))
+    lows, highs = zip(*wide, strict=True)
+    low, high = np.asarray(np.min(lows, axis=0), np.float64), np.asarray(np.max(highs, axis=0), np.float64)
+    largest = np.maximum(np.abs(low), np.abs(high)).max()
     unit = np.exp2(np.frexp(max(largest, 1.0))[1] - 1)  # a power of two, by which dividing is exact
     mean = np.asarray(total(lambda piece: piece / unit) / n * unit)
     deviation = np.sqrt(total(lambda piece: ((piece - mean) / unit) ** 2) / n) * unit
-    is_constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)  # what rounding leaves
-    return {"mean": mean, "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
+    is_constant = (low == high) | (deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300))  # what rounding leaves
+    return {"mean": np.where(low == high, low, mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
 
 def _array(fitted: Fitted, values: Any) -> Any:

@@ -44,7 +44,7 @@ class Rows:
         self,
         source: Any,
         *,
-        index: np.ndarray | None = None,
+        index: Any = None,
         mapped: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
         example: np.ndarray | None = None,
     ):
@@ -121,7 +121,7 @@ class Rows:
             return True
         if self.shape != other.shape:
             return False
-        if isinstance(other, Rows) and (self.source, self._mapped) == (other.source, other._mapped):
+        if isinstance(other, Rows) and self.source is other.source and self._mapped == other._mapped:
             if np.array_equal(self._places(), other._places()):
                 return True
         start = 0

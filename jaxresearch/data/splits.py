@@ -1,5 +1,6 @@
 """Parts of data: disjoint, complete, by the rule that is asked for, and the same for the same seed."""
 
+import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -157,9 +158,12 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
         brought out only at the end). https://hastie.su.domains/ElemStatLearn/
     """
     if dataset.validation is not None:
-        return dataset._replace(test=dataset.validation, validation=None)
+        card = dataclasses.replace(dataset.card, in_sample=False)
+        return dataset._replace(test=dataset.validation, validation=None, card=card)
     train, validation = _carved(dataset, fraction, seed)
-    return dataset._replace(train=train, test=validation)
+    rule = dataclasses.replace(dataset.card.split, fraction=fraction, seed=seed)
+    card = dataclasses.replace(dataset.card, in_sample=False, split=rule)
+    return dataset._replace(train=train, test=validation, card=card)
 
 
 def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Dataset:

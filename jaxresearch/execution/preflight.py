@@ -80,6 +80,7 @@ def preflight(
             raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
         return metrics
 
+    data.flat(of_run.fitted)  # has to be saved
     fitted = data.numbers(of_run.fitted)
     traced, metrics = jax.make_jaxpr(whole, return_shape=True)(hyperparameters, fitted, parts)
     _require_claimed(experiment, metrics)

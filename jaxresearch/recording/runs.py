@@ -118,14 +118,14 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
     """
     if on_nonfinite == "skip":
         job = dataclasses.replace(job, experiment=_skipping(job.experiment))
-    if job.fitted:
-        directory.write_arrays(FITTED, job.fitted, cipher=recorder.cipher)
     checkpoints = Checkpoints(directory.path, cipher=recorder.cipher)
     like = execution.blank_state(
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
     )
     about = {"fitted": data.digest(job.fitted)}
     with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as (start, keeping, seconds):
+        if job.fitted:
+            directory.write_arrays(FITTED, job.fitted, cipher=recorder.cipher)
         step = start.step if start else 0
         directory.cut_metrics(step)
         recorder.tracked.begin(dataclasses.asdict(job.hyperparameters), step=step)
@@ -257,6 +257,11 @@ def resumed(
     A state that is being written in the background is waited for at the end of the block.
     """
     found = _restored(checkpoints, like, program)
+    if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
+        raise ValueError(
+            f"what is fitted to the training part has changed since step {found.step} of {checkpoints.folder.parent}: its data, "
+            "or its preprocessing. Restore them, or name another --directory."
+        )
     seconds = found.about.get("seconds", 0.0) if found else 0.0
     has_ended = bool(found and found.about.get("ended"))
     saver = _Saver(checkpoints, recorder, program, seconds, about or {})

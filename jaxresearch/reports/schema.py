@@ -41,7 +41,8 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
     if card.get("in_sample"):
         lines.append(("test part", "the training examples themselves: it describes them, and predicts nothing"))
     elif n_folds or (card.get("split") or {}).get("fraction"):
-        lines.append(("folds" if n_folds else "test part", _rule(card, n_folds)))
+        part = "selection part" if "selection" in parts else "test part"
+        lines.append(("folds" if n_folds else part, _rule(card, parts, n_folds)))
     if columns := card.get("columns"):
         lines.append(("columns", "; ".join(_of_kind(kind, columns) for kind in _kinds(columns))))
     if target := card.get("target"):
@@ -50,15 +51,17 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
     return [*lines, *(("note", note) for note in card.get("notes") or ())]
 
 
-def _rule(card: dict[str, Any], n_folds: int) -> str:
-    """Returns the rule by which the test part or the folds were held out; values are drawn as a whole."""
+def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
+    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole."""
     split = card["split"]
     by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
     rule = _RULES[by].format(column=split["column"])
     seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
-    return f"{100 * split['fraction']:.3g} % of the examples, {rule}{seed}"
+    of = "training examples" if "selection" in parts else "examples"
+    held_out = parts["selection" if "selection" in parts else "test"]
+    return f"{100 * held_out / sum(parts.values()):.3g} % of the {of}, {rule}{seed}"
 
 
 def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:

@@ -227,3 +227,35 @@ def test_stacked_keeps_the_weights_of_examples(n):
     folded = [data.fold(whole, place, n_folds=4) for place in range(4)]
     for place, weights in enumerate(data.stacked(folded).test["weights"]):
         np.testing.assert_array_equal(weights[weights > 0], folded[place].test["weights"])
+
+
+def _of_groups(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    part = {"inputs": np.arange(len(groups)), "targets": np.arange(len(groups)) % 2, "groups": groups}
+    card = DataCard(name="a", source="b", class_names=("x", "y"), split=data.Split(by="group", column="g"))
+    return Dataset(part, data.take(part, slice(0, 0)), None, card)
+
+
+def test_in_sample_data_keeps_its_rule_and_its_folds_are_held_out():
+    whole = data.in_sample(_of_groups([10] * 6))
+    for place in range(3):
+        made = data.fold(whole, place, n_folds=3)
+        assert not {*made.train["groups"].tolist()} & {*made.test["groups"].tolist()} and not made.card.in_sample
+    chosen = data.development(whole, fraction=0.3)
+    assert not {*chosen.train["groups"].tolist()} & {*chosen.test["groups"].tolist()}
+    assert not chosen.card.in_sample and chosen.card.split.fraction == 0.3
+
+
+@pytest.mark.raises
+def test_stacked_refuses_training_parts_of_very_different_sizes():
+    folded = [data.fold(_of_groups([1000, 20, 20, 20]), place, n_folds=3) for place in range(3)]
+    with pytest.raises(ValueError, match="training parts of folds must be of like size .* got 60 to 1,0.0 examples"):
+        data.stacked(folded)
+
+
+def test_what_stacked_leaves_out_of_longer_folds_is_drawn_at_random():
+    folded = [data.fold(_of_groups([52, 50, 48]), place, n_folds=3) for place in range(3)]
+    kept = data.stacked(folded).train["inputs"]
+    assert kept.shape == (3, 98)
+    left_out = {*folded[2].train["inputs"].tolist()} - {*kept[2].tolist()}
+    assert len(left_out) == 4 and left_out != {*folded[2].train["inputs"][-4:].tolist()}

@@ -1,6 +1,7 @@
 """The standard preprocessing of tables: fitted on the training part alone, also where that lacks what others have."""
 
 import numpy as np
+import pytest
 
 from jaxresearch import data
 from jaxresearch.data import Column, DataCard, Dataset
@@ -53,3 +54,19 @@ def test_values_beyond_float32_are_standardised_in_float64(tmp_path):
     made = data.prepare(data.standard, dataset)
     np.testing.assert_allclose(made.train["inputs"].std(axis=0), 1, rtol=1e-5)
     np.testing.assert_allclose(made.train["inputs"][:, 0], made.train["targets"][:, 0], atol=1e-5)
+
+
+def test_a_column_of_one_value_is_constant_however_long_it_is():
+    inputs = np.stack([np.random.default_rng(0).normal(size=300_000), np.full(300_000, 0.1)], axis=1)
+    part = {"inputs": inputs, "targets": np.zeros(300_000, np.int32)}
+    test = {"inputs": np.array([[0.0, 0.2]]), "targets": np.zeros(1, np.int32)}
+    made = data.prepare(data.standard, Dataset(part, test, None, DataCard(name="a", source="b", class_names=("x",))))
+    assert np.all(made.train["inputs"][:, 1] == 0) and abs(made.test["inputs"][0, 1]) < 1
+
+
+def test_what_is_fitted_is_saved_whatever_it_holds():
+    fitted = {"words": np.array(["a", "bc"], np.dtypes.StringDType()), "inputs": {}, "of": {"mean": np.array(2.0)}}
+    back = data.nested(data.flat(fitted))
+    assert back["inputs"] == {} and back["words"].tolist() == ["a", "bc"] and back["of"]["mean"] == 2
+    with pytest.raises(ValueError, match="fit must return arrays of numbers or words, got object at of.model"):
+        data.flat({"of": {"model": np.array([object()])}})

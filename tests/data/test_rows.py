@@ -207,3 +207,8 @@ def test_rows_of_one_value_and_of_huge_ones_are_fitted():
     card = DataCard(name="a", source="b", class_names=("x", "y"))
     made = data.prepare(data.standard, Dataset(part, part, None, card)).train["inputs"].read()
     np.testing.assert_allclose(made, [[1.5**0.5, 0], [-(1.5**0.5), 0], [0, 0]], rtol=1e-6, atol=1e-12)
+
+
+def test_rows_of_lists_are_told_apart():
+    one, other = (Rows([np.zeros(2) + shift, np.ones(2)]) for shift in (0, 3))
+    assert one.is_same(Rows([np.zeros(2), np.ones(2)])) and not one.is_same(other)

@@ -190,20 +190,22 @@ def _unnamed(name: str, cells: Any) -> Read:
 
 
 def counts_rows(values: np.ndarray) -> bool:
-    """Returns whether numbers count the rows, from 0 or 1, in any order.
+    """Returns whether numbers count the rows, from 0 or 1, in any order; those of a second table may count anew.
 
     Args:
         values: One for each row.
 
     Returns:
-        Whether each number of the count occurs once.
+        Whether each number of the count occurs once, or once in each of two tables.
 
     Example:
         >>> counts_rows(np.array([2.0, 1.0, 3.0])), counts_rows(np.array([1.0, 3.0]))
         (True, False)
     """
-    ordered = np.sort(values)
-    return len(values) > 0 and any(np.array_equal(ordered, np.arange(len(values)) + start) for start in (0, 1))
+    found, times = np.unique(values, return_counts=True)
+    if not len(found) or found[0] not in (0, 1) or not np.array_equal(found, np.arange(len(found)) + found[0]):
+        return False
+    return bool(times.max() == 1) or bool(times.max() == 2 and (np.diff(times) <= 0).all())
 
 
 def _typed(name: str, values: np.ndarray, kind: str | None, rows: Rows) -> Read:

@@ -154,7 +154,9 @@ def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: R
     missing = values < 0 if kind == "category" else np.isnan(values) if kind in ("number", "date") else values == ""
     _require_there(missing, cells, name, rows)
     if kind == "number":
-        return targets_of(values, name=name, task=task, is_asked=is_asked)
+        made = targets_of(values, name=name, task=task, is_asked=is_asked)
+        note = "" if column is None else column.note
+        return made._replace(column=dataclasses.replace(made.column, note=joined_notes(made.column.note, note)))
     if kind == "date":
         raise ValueError(f"target {name} must be numbers or words, got dates. Choose another column, or write numbers.")
     levels, note = (column.levels, column.note) if column else ((), "")

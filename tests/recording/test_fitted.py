@@ -1,0 +1,43 @@
+"""What preprocessing fitted is kept beside the run, and a run that ended is not evaluated with other scales."""
+
+import numpy as np
+import pytest
+
+from jaxresearch import data, loading, recording, records
+from jaxresearch.recording import Job, Recorder
+
+
+@pytest.fixture
+def job():
+    """Returns the line of house prices, a few steps long."""
+    house = loading.load("house_prices")
+    dataset = house.prepare(house.collect(house.source))
+    return Job(experiment=house, hyperparameters=house.hyperparameters, dataset=dataset, seeds=(0, 1))
+
+
+def trained(job, path):
+    """Trains a job, or finishes it."""
+    with records.open_directory(path, {"experiment": "house"}, {}) as directory:
+        return recording.train(directory, job, Recorder())
+
+
+def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job, tmp_path):
+    outcome = trained(job, tmp_path / "run").outcome
+    with np.load(tmp_path / "run" / recording.FITTED) as arrays:
+        before = {name: arrays[name] for name in arrays.files}
+    again = trained(job, tmp_path / "run").outcome
+    assert again.resumed_from == outcome.step and (again.metrics["r2"] == outcome.metrics["r2"]).all()
+    other = {**job.dataset.fitted, "targets": {"mean": np.zeros((1, 1)), "scale": np.ones((1, 1))}}
+    changed = Job(
+        experiment=job.experiment,
+        hyperparameters=job.hyperparameters,
+        dataset=job.dataset._replace(fitted=other),
+        seeds=job.seeds,
+    )
+    with pytest.raises(
+        ValueError, match="what is fitted to the training part has changed since step 100 of .*run: its data"
+    ):
+        trained(changed, tmp_path / "run")
+    with np.load(tmp_path / "run" / recording.FITTED) as arrays:  # the record is that of the weights that are kept
+        assert all((arrays[name] == before[name]).all() for name in arrays.files)
+    assert data.digest(job.fitted) != data.digest(changed.fitted)
