@@ -132,7 +132,7 @@ class Rows:
                 return False
         return True
 
-    def _places(self) -> np.ndarray:
+    def _places(self) -> Any:
         """Returns the places of the examples in the source."""
         return np.arange(len(self.source)) if self._index is None else self._index
 
