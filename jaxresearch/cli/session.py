@@ -175,14 +175,14 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
     config = _config(name, options, loaded.dataset)
     directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
-    if options.init_from is not None:
-        try:
-            with recording.guarded(directory):
+    try:
+        with recording.guarded(directory):
+            if options.init_from is not None:
                 job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
-        except BaseException:
-            directory.close()
-            raise
-    return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
+            return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
+    except BaseException:
+        directory.close()
+        raise
 
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
