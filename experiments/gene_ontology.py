@@ -53,10 +53,8 @@ def algorithm(h, card, plan, fitted):
 
 def report(h, state, collected, dataset):
     """Returns ten texts of the first seed's model, and terms for definitions of the test part with their ROUGE-L."""
-    tokeniser, params = (
-        text.fitted_tokeniser(dataset.of_run(0).fitted),
-        jax.tree.map(lambda leaf: leaf[0], state.params),
-    )
+    tokeniser = text.fitted_tokeniser(dataset.of_run(0).fitted)
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
     (term, end, _), sizes = range(len(tokeniser.names))[-3:], models.TransformerSizes.of(h, context=CONTEXT)
 
     def written(prompts, choose, n_new):

@@ -43,7 +43,7 @@ class Session(NamedTuple):
     """A command that is ready to train.
 
     ``declared`` is the experiment as its file declares it, ``job`` what is trained (of a sweep or study: the plain settings on
-    the data that settings are compared on), ``settings`` are those of a sweep.
+    the data that settings are compared on), ``settings`` are those of a sweep, ``config`` holds what ``config.json`` does.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Session(NamedTuple):
     settings: tuple[Any, ...]
     tracked: records.Tracking
     directory: records.RunDirectory
+    config: dict[str, Any]
 
     @property
     def path(self) -> Path:
@@ -87,7 +88,7 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
         try:
             with recording.guarded(session.directory), interruptible(grace=True) as received:
                 if session.loaded.dataset.train:
-                    display.print_data(_config(name, session.options, session.loaded.dataset))
+                    display.print_data(session.config)
                 work(session, received)
         except Interrupted:
             if session.directory.is_new and not session.directory.has_progress:
@@ -179,7 +180,7 @@ def opened(command: str, name: str, words: list[str]) -> Session:
         with recording.guarded(directory):
             if options.init_from is not None:
                 job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
-            return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory)
+            return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory, config)
     except BaseException:
         directory.close()
         raise

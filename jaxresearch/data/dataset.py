@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -277,6 +278,27 @@ def digest(part: Part | Fitted) -> str:
         else:
             sha256.update(array.data if array.dtype.kind in "biufc" else _text_bytes(name, array))
     return sha256.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, which is read in pieces.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> import os
+        >>> file_digest(Path(os.devnull))[:8]
+        'e3b0c442'
+
+    References:
+        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text_bytes(name: str, array: np.ndarray) -> bytes:

@@ -17,11 +17,10 @@ _LEAST = 0.9  # of the longest training part, that the shortest has
 def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
     """Returns the data with one of its folds as the test part, and all others as the training part.
 
-    All parts that there are are put together and dealt out to the folds by the rule that divided the data: at random, class by
-    class, so that folds and their classes differ in size by one example at most; whole groups, the largest first; or stretches
-    in the order of the data, with the examples left out that share content with the test part. The order of the examples is
-    kept. Parts that hold the same examples, all of them in the same order, count once: else an example would be trained on
-    and tested.
+    All parts are joined and dealt out to the folds by the rule that divided the data: at random, class by class, so that folds
+    and their classes differ in size by one example at most; whole groups, the largest first; or stretches in the order of the
+    data, with the examples left out that share content with the test part. The order of the examples is kept. Parts that hold
+    the same examples, all of them in the same order, count once: else an example would be trained on and tested.
 
     Args:
         dataset: As collected: what is fitted to a training part is fitted after this.

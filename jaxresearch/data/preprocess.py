@@ -427,4 +427,4 @@ def _array(fitted: Fitted, values: Any) -> Any:
     def standardised(rows: np.ndarray) -> np.ndarray:
         return ((rows.astype(np.float64) - mean) / scale).astype(np.float32)
 
-    return values.mapped(standardised, np.float32) if isinstance(values, Rows) else standardised(values)
+    return values.mapped(standardised) if isinstance(values, Rows) else standardised(values)

@@ -88,9 +88,8 @@ class Rows:
     def __getitem__(self, index: Any) -> "Rows":
         return Rows(self.source, index=self._places()[index], mapped=self._mapped, example=self._example)
 
-    def mapped(self, fun: Callable[[np.ndarray], np.ndarray], dtype: Any = None) -> "Rows":
+    def mapped(self, fun: Callable[[np.ndarray], np.ndarray]) -> "Rows":
         """Returns the same examples with a function applied, row by row, when they are read."""
-        del dtype
         example = fun(self._example[None])[0]
         return Rows(self.source, index=self._index, mapped=(*self._mapped, fun), example=example)
 

@@ -178,7 +178,7 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
 
     axes = (0, runs.axis, axis, 0, None if on_disk else axis, 0, None)
     over_runs = CompiledFunction(sweeps.sweep(probe, axes))
-    return over_runs(runs.keys, runs.hyperparameters, runs.fitted, state, train, places, np.int32(step))
+    return over_runs(*runs.given, state, train, places, np.int32(step))
 
 
 def _on_host(leaf: Any) -> np.ndarray:

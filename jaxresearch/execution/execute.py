@@ -305,7 +305,7 @@ def _carry_out(
     """Returns the outcome of runs side by side."""
     stages, plan, n_runs = Stages(runs), runs.program.plan(runs.hyperparameters), len(runs.keys)
     per_epoch = runs.dataset.n_train // plan.batch_size if plan.batch_size else 0
-    fresh = jax.block_until_ready(stages.init(runs.keys, runs.hyperparameters, runs.fitted))
+    fresh = jax.block_until_ready(stages.init(*runs.given))
     first = start or Start(0, fresh)
     _require_end_of_chunk(first, runs.ends)
     state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)

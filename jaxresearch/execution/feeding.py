@@ -48,13 +48,13 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
         >>> from jaxresearch.execution.stages import runs_of
         >>> house = loading.load("house_prices")
         >>> runs = runs_of(house, house.hyperparameters, None, sweeps.keys([0]), house.prepare(house.collect(house.source)), None)
-        >>> stages, given = Stages(runs), (runs.keys, runs.hyperparameters, runs.fitted)
+        >>> stages = Stages(runs)
         >>> with advancing(runs, stages, 0, [2], Feed()) as advance:
-        ...     _, metrics = advance(stages.init(*given), 0, 2)
+        ...     _, metrics = advance(stages.init(*runs.given), 0, 2)
         >>> [values["loss"].shape for values in metrics]
         [(1, 2)]
     """
-    train, given = runs.dataset.train, (runs.keys, runs.hyperparameters, runs.fitted)
+    train = runs.dataset.train
     if is_on_disk(train):
         with _fed(runs, stages, step, ends, feed) as fed:
             yield fed
@@ -62,7 +62,7 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
     whole = placed(runs, train)
 
     def advance(state: State, step: int, end: int) -> tuple[State, list[Metrics]]:
-        state, metrics = stages.advances(end - step)(*given, state, whole, np.int32(step))
+        state, metrics = stages.advances(end - step)(*runs.given, state, whole, np.int32(step))
         return state, [metrics]
 
     yield advance
@@ -71,7 +71,7 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
 @contextlib.contextmanager
 def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
     """Gives what makes steps on batches that are read ahead."""
-    train, axis, given = runs.dataset.train, runs.dataset.axis, (runs.keys, runs.hyperparameters, runs.fitted)
+    train, axis = runs.dataset.train, runs.dataset.axis
     batch_size = runs.program.plan(runs.hyperparameters).batch_size
     keys, places = reading.places_of(runs.keys, axis=axis)
     most = reading.longest_piece(train, axis=axis, n_keys=len(keys), batch_size=batch_size, feed=feed)
@@ -95,7 +95,7 @@ def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed)
                 piece = next(pieces)
                 jax.block_until_ready(running)  # so that batches do not pile up on the device
                 over = stages.advances_over(piece.n_steps, n_bytes)
-                state, metrics = over(*given, state, piece.batches, places, np.int32(step))
+                state, metrics = over(*runs.given, state, piece.batches, places, np.int32(step))
                 running[:] = [metrics] if metrics else []
                 jax.block_until_ready(() if metrics else state)
                 made.append(metrics)
@@ -110,7 +110,6 @@ class Evaluation:
 
     def __init__(self, runs: Runs, stages: Stages, part: Any, feed: Feed):
         self._runs, self._stages, self._feed, self._part = runs, stages, feed, part
-        self._given = (runs.keys, runs.hyperparameters, runs.fitted)
         self._on_disk = is_on_disk(part)
         if self._on_disk:
             require_outputs(runs.algorithm, part)
@@ -120,17 +119,17 @@ class Evaluation:
     def look(self, state: State, step: int) -> tuple[State, Metrics, Any]:
         """Returns the state that has observed its metrics, these, and which runs are done."""
         if not self._on_disk:
-            return self._stages.look(*self._given, state, self._held, np.int32(step))
+            return self._stages.look(*self._runs.given, state, self._held, np.int32(step))
         outputs = self._outputs(state)
         look = self._stages.looks_over(self._spared(outputs))
-        return look(*self._given, state, outputs, self._held, np.int32(step))
+        return look(*self._runs.given, state, outputs, self._held, np.int32(step))
 
     def evaluate(self, state: State) -> Metrics:
         """Returns the metrics of outcomes."""
         if not self._on_disk:
-            return self._stages.evaluate(*self._given, state, self._held)
+            return self._stages.evaluate(*self._runs.given, state, self._held)
         outputs = self._outputs(state)
-        return self._stages.evaluates_over(self._spared(outputs))(*self._given, state, outputs, self._held)
+        return self._stages.evaluates_over(self._spared(outputs))(*self._runs.given, state, outputs, self._held)
 
     def _spared(self, held: Any) -> int:
         """Returns the bytes that a run with data in memory holds more than one that holds these arrays."""
@@ -155,7 +154,7 @@ class Evaluation:
             for piece in pieces:
                 jax.block_until_ready(made[-1:])
                 n_bytes = reading.n_bytes_of_run(self._part, axis=axis) - reading.n_bytes_of_run({"": piece}, axis=axis)
-                made.append(self._stages.predicts(size, n_bytes)(*self._given, state, piece))
+                made.append(self._stages.predicts(size, n_bytes)(*self._runs.given, state, piece))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :n_all], *made)
 
 

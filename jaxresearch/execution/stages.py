@@ -33,6 +33,11 @@ class Runs(NamedTuple):
     fitted: Fitted  # of each fold, where there are any
     ends: tuple[int, ...]  # the steps after which they are observed
 
+    @property
+    def given(self) -> tuple[Key[Array, " runs"], Any, Fitted]:
+        """What each function of a run takes first: keys, hyperparameters and what was fitted."""
+        return self.keys, self.hyperparameters, self.fitted
+
 
 def runs_of(
     experiment: Experiment,

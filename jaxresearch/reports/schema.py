@@ -65,7 +65,7 @@ def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
 
 
 def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns the kinds that there are, in the order in which they come."""
+    """Returns the kinds of the columns, each once, in the order of the columns."""
     return list(dict.fromkeys(column["kind"] for column in columns))
 
 

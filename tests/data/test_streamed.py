@@ -230,7 +230,7 @@ def test_a_run_streamed_from_npz_is_the_resident_one(tmp_path, feed):
 
 
 class Records:
-    """Examples of an ArrayRecord file, decoded one by one: all that a source of one's own needs."""
+    """Examples of an ArrayRecord file, decoded one by one: all that a custom source needs."""
 
     def __init__(self, path):
         from array_record.python.array_record_data_source import ArrayRecordDataSource

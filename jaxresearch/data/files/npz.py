@@ -1,7 +1,6 @@
 """The user's own arrays: `.npz` files in MedMNIST's layout, or with plain names."""
 
 import difflib
-import hashlib
 import math
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ import numpy as np
 
 from jaxresearch.data import memory
 from jaxresearch.data.collected import Collected
-from jaxresearch.data.dataset import DataCard, Split
+from jaxresearch.data.dataset import DataCard, Split, file_digest
 from jaxresearch.data.files.streamed import ArrayOnDisk
 from jaxresearch.data.files.targets import Task, classes_of, divided, joined_labels, targets_of, unseen_note
 from jaxresearch.data.rows import Rows
@@ -72,7 +71,7 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
         memory.require_room(
             sum(sizes.values()), of=str(path), remedy="Pass --stream to read examples as they are needed."
         )
-        arrays, digest = _arrays(path), digest_of(path)
+        arrays, digest = _arrays(path), file_digest(path)
     inputs = {part: _inputs(arrays[pair.inputs], pair.inputs, path) for part, pair in pairs.items()}
     labels = [_labels(arrays, pair, path) for pair in pairs.values()]
     name, lengths = pairs["train"].targets, [len(values) for values in labels]
@@ -94,27 +93,6 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
         notes=unseen_note(of_parts, made.class_names),
     )
     return Collected(parts, card)
-
-
-def digest_of(path: Path) -> str:
-    """Returns the SHA-256 of a file, which is read in pieces.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Example:
-        >>> import os
-        >>> digest_of(Path(os.devnull))[:8]
-        'e3b0c442'
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def pairs_of(names: Iterable[str], path: Path) -> dict[str, Pair]:
@@ -190,7 +168,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _on_disk(path: Path, pairs: dict[str, Pair]) -> tuple[dict[str, Any], str]:
     """Returns inputs that stay on disk and targets that do not, by name, and the digest of the file."""
     arrays: dict[str, Any] = {}
-    digest = digest_of(path)
+    digest = file_digest(path)
     for pair in pairs.values():
         inputs, targets = (ArrayOnDisk(path, member=name, digest=digest) for name in pair)
         if len(inputs.shape) == 3 and "images" in pair.inputs:

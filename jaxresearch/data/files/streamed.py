@@ -4,7 +4,6 @@ Rows are read with seek and read, never mapped into memory: the pages of a map c
 would grow with the data.
 """
 
-import hashlib
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxresearch.data.collected import Collected
-from jaxresearch.data.dataset import DataCard, Part, Split
+from jaxresearch.data.dataset import DataCard, Part, Split, file_digest
 from jaxresearch.data.files import tfds as sets
 from jaxresearch.data.rows import Rows
 
@@ -164,7 +163,7 @@ def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
     digests: list[tuple[str, str]] = []
     for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
         files = [Path(file) for file in builder.info.splits[part].filepaths]
-        of_files = [(file.name, _digest(file)) for file in files]
+        of_files = [(file.name, file_digest(file)) for file in files]
         digests += of_files
         parts[part] = _part_of_set(builder, part, *keys, digest=f"{of_files} {keys[0]}")
     if "train" not in parts:
@@ -196,10 +195,7 @@ def _card_of_set(builder: Any, inputs: Any, label: str, **fields: Any) -> DataCa
     info = builder.info
     columns = getattr(info.features[inputs], "keys", tuple) if isinstance(inputs, str) else tuple
     return DataCard(
-        name=builder.name,
-        source=f"tfds:{info.full_name}",
-        licence=(info.redistribution_info.license if info.redistribution_info else "") or "",
-        citation=" ".join((info.citation or "").split()),
+        **sets._origin(builder),
         class_names=tuple(info.features[label].names),
         feature_names=tuple(sorted(columns())),
         **fields,
@@ -240,9 +236,3 @@ def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
     if not shape or 0 in shape:
         raise ValueError(f"{name} must hold at least one example, got shape {shape}. Leave it out.")
     return shape, dtype
-
-
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxresearch.data import memory
 from jaxresearch.data.collected import Collected
-from jaxresearch.data.dataset import Column, DataCard, Split
+from jaxresearch.data.dataset import Column, DataCard, Split, file_digest
 from jaxresearch.data.files.cells import Cells, cells_of
 from jaxresearch.data.files.columns import read_columns
 from jaxresearch.data.files.examples import decode, names_of, parts_of, roles_of
@@ -142,6 +142,17 @@ def _prepare(builder: Any, name: str) -> None:
             ) from error
 
 
+def _origin(builder: Any) -> dict[str, str]:
+    """Returns what TFDS knows of where a set comes from, as a card names it."""
+    info = builder.info
+    return {
+        "name": builder.name,
+        "source": f"tfds:{info.full_name}",
+        "licence": (info.redistribution_info.license if info.redistribution_info else "") or "",
+        "citation": " ".join((info.citation or "").split()),
+    }
+
+
 def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any) -> Manifest:
     """Decodes a set beside the folder's place, puts it there in one move, and returns its manifest."""
     info = builder.info
@@ -155,10 +166,7 @@ def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any
             source = builder.as_data_source(split=split)
             written += _written(new, part, source, roles=roles, name=name, of=folder.name, cipher=cipher)
         manifest = {
-            "name": builder.name,
-            "source": f"tfds:{info.full_name}",
-            "licence": (info.redistribution_info.license if info.redistribution_info else "") or "",
-            "citation": " ".join((info.citation or "").split()),
+            **_origin(builder),
             "notes": notes,
             "label": roles.label[-1],
             "class_names": names_of(info, roles.label),
@@ -198,7 +206,7 @@ def _written(
         file = file_of(key)
         if isinstance(values, np.memmap):
             values.flush()
-            digest = _digest(folder / file)
+            digest = file_digest(folder / file)
         else:
             content = _npy(values)
             digest = hashlib.sha256(content).hexdigest()
@@ -322,7 +330,7 @@ def _cells(values: np.ndarray, names: list[str]) -> Cells | np.ndarray:
 def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
     """Returns an array after verifying its digest: memory-mapped, or in memory where it is encrypted."""
     path, content = folder / name, b"" if cipher is None else _opened(folder, name, cipher)
-    found = _digest(path) if cipher is None else hashlib.sha256(content).hexdigest()
+    found = file_digest(path) if cipher is None else hashlib.sha256(content).hexdigest()
     if path.parent != folder or digest != found:
         raise ValueError(
             f"{path} must have SHA-256 {digest}, got {found}: it was altered. Delete {folder} to decode it anew."
@@ -366,9 +374,3 @@ def _npy(values: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, values, allow_pickle=False)
     return file.getvalue()
-
-
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

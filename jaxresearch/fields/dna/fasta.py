@@ -1,13 +1,12 @@
 """Genomes from FASTA files, read completely or refused with one line."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from jaxresearch.data.bundled import read_bundled
-from jaxresearch.data.dataset import DataCard, Dataset, Split, check
+from jaxresearch.data.dataset import DataCard, Dataset, Split, check, file_digest
 from jaxresearch.data.files.tables import unpacked
 from jaxresearch.data.splits import split
 from jaxresearch.fields.dna.bases import AMBIGUOUS, bases, windows
@@ -82,9 +81,7 @@ def fasta_card(path: str | Path) -> DataCard:
         ('mine', 'fa1c7530')
     """
     path = Path(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataCard(name=path.stem, source=str(path), sha256=((path.name, digest),))
+    return DataCard(name=path.stem, source=str(path), sha256=((path.name, file_digest(path)),))
 
 
 def chromosome_3() -> dict[str, str]:
