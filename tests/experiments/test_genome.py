@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import records
+from jaxresearch import data, loading, records
 
 pytestmark = pytest.mark.long
 
@@ -195,3 +195,11 @@ def test_a_whole_run_does_not_start_from_a_smoke_run(command, pretrained, tmp_pa
     done = command("run", "genome", "--seeds", 1, "--init-from", pretrained, "--directory", tmp_path / "run")
     assert done.returncode == 2 and "of a smoke run. Run it without --smoke." in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_genome_refuses_what_it_would_ignore_and_takes_a_cipher(tmp_path):
+    genome = loading.load("genome", directory=Path(__file__).parents[2] / "experiments")
+    (tmp_path / "my.fa").write_text(">one\n" + "ACGTTGCA" * 100 + "\n")
+    assert genome.collect(str(tmp_path / "my.fa"), cipher=object()).n_train
+    with pytest.raises(ValueError, match="split, stream must be left out with a genome"):
+        genome.collect(str(tmp_path / "my.fa"), stream=True, split=data.Split(by="stretch"))
