@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 KEPT := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: install mnist format lint types test test-long test-slow test-typed test-tfds faults bench check clean help
+.PHONY: install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator bench check clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -68,6 +68,9 @@ test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorF
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
+
+accelerator: $(VENV)/.installed ## what holds, and how fast it is, on the GPU or TPU of this machine: ten minutes at most
+	$(BIN)/python -m benchmarks.accelerator $(ACCELERATOR)
 
 bench: .venv-bench/.installed ## the same work by the peers and by us, in pairs; BENCH='--case NAME --pairs N'
 	.venv-bench/bin/python -m benchmarks $(BENCH)

@@ -50,7 +50,7 @@ def command(*words: str, cache: str | None = None) -> Program:
 
 def peers(seeds: int) -> dict[str, Program]:
     """Returns the peers' programs for the main job."""
-    data, count = str(_mnist_file()), str(seeds)
+    data, count = str(mnist_file()), str(seeds)
     keras = python("keras_mnist", data, "--seeds", count)
     return {
         "Keras on TensorFlow": Program("Keras on TensorFlow", keras, {"KERAS_BACKEND": "tensorflow"}),
@@ -143,7 +143,7 @@ def start_up(pairs: int) -> Iterator[Row]:
 
 def decoder(pairs: int) -> Iterator[Row]:
     """Compares a small transformer that learns to write with PyTorch's: tokens a second, and the losses it ends at."""
-    text = str(_text_file())
+    text = str(text_file())
     ours, peer = (Program(name, python(name, text)) for name in ("decoder", "torch_decoder"))
     try:
         measured = in_turn(ours, peer, pairs=pairs)
@@ -200,7 +200,7 @@ def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
     return tuple(figures[name] for figures in measured)
 
 
-def _text_file() -> Path:
+def text_file() -> Path:
     """Returns the definitions of the gene ontology as characters by number, the last tenth kept for validation."""
 
     def arrays():
@@ -214,7 +214,7 @@ def _text_file() -> Path:
     return _made_once("jaxresearch-bench-definitions.npz", arrays)
 
 
-def _mnist_file() -> Path:
+def mnist_file() -> Path:
     """Returns the file that Keras would have downloaded, made from the bundled archives."""
 
     def arrays():

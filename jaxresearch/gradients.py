@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from jaxresearch import devices
@@ -23,7 +23,6 @@ ModelState = PyTree[Array]
 Batch = dict[str, Any]
 Metrics = dict[str, Any]  # arrays
 LossFn = Callable[..., tuple[Float[Array, ""], tuple[Metrics, ModelState]]]
-_PARTS = "parts"
 GradientEstimator = Callable[..., tuple[Params, Metrics, ModelState]]
 
 
@@ -163,11 +162,11 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         raise ValueError(
             f"n_devices must be between 1 and the number of devices, {n_all}; got {n}. Leave it out to use all."
         )
-    mesh = jax.make_mesh((n,), (_PARTS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:n])
+    mesh = devices.mesh_of(n)  # the one that `devices.place` lays arrays out on
 
     def of_part(params, model_state, part, key):
         part, weight = _weighed(part)
-        own_key = jax.random.fold_in(key, jax.lax.axis_index(_PARTS))
+        own_key = jax.random.fold_in(key, jax.lax.axis_index(devices.AXIS))
         gradient, metrics, model_state = estimator(params, model_state, part, own_key)
 
         def weighted(leaf):
@@ -175,7 +174,7 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
 
         # One vector: arrays that are summed over devices one by one wait for each other each time.
         vector, unravel = ravel_pytree((jax.tree.map(weighted, (gradient, metrics)), weight))
-        sums, total = unravel(jax.lax.psum(vector, _PARTS))
+        sums, total = unravel(jax.lax.psum(vector, devices.AXIS))
         means = jax.tree.map(lambda s: s / total, sums)
         mean_gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], gradient)
         return mean_gradient, means[1], jax.tree.map(_joined, model_state)
@@ -188,7 +187,7 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
             )
         for leaf in jax.tree.leaves(batch):
             _require_divides(leaf, n, "n_devices")
-        specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(_PARTS), PartitionSpec())
+        specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(devices.AXIS), PartitionSpec())
         # All outputs are replicated, but JAX cannot infer that through the carry of a scan.
         split = jax.shard_map(of_part, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         return split(params, model_state, batch, key)
@@ -261,9 +260,13 @@ def _weighted(leaf: Array, weight: Array) -> Array:
 def _joined(leaf: Array) -> Array:
     """Returns one leaf of the model states of all parts."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        words = jnp.where(jax.lax.axis_index(_PARTS) == 0, jax.random.key_data(leaf), 0)
-        return jax.random.wrap_key_data(jax.lax.psum(words, _PARTS), impl=jax.random.key_impl(leaf))
-    return jax.lax.pmean(leaf, _PARTS) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jax.lax.pmax(leaf, _PARTS)
+        words = jnp.where(jax.lax.axis_index(devices.AXIS) == 0, jax.random.key_data(leaf), 0)
+        return jax.random.wrap_key_data(jax.lax.psum(words, devices.AXIS), impl=jax.random.key_impl(leaf))
+    return (
+        jax.lax.pmean(leaf, devices.AXIS)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        else jax.lax.pmax(leaf, devices.AXIS)
+    )
 
 
 def _cut(leaf: Array, n_parts: int) -> Array:

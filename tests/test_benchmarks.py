@@ -1,6 +1,9 @@
 """The harness of the benchmarks: a peer that fails is told in its row, and figures are read from real processes."""
 
 import importlib
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,7 +71,7 @@ WRITES = 'print(\'{"step_ms": %s, "tokens_per_second": %s, "train_loss": 2.5, "v
 
 def test_decoder_tells_tokens_a_second_and_the_losses_of_both_sides(cases, monkeypatch, tmp_path):
     code = {"decoder": WRITES % (20, 300), "torch_decoder": WRITES % (40, 200)}
-    monkeypatch.setattr(cases, "_text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
     monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
     speed, *losses = cases.decoder(2)
     assert speed.values == (1.5, 1.5) and speed.holds and speed.note == "40 / 20 ms a step"
@@ -77,7 +80,33 @@ def test_decoder_tells_tokens_a_second_and_the_losses_of_both_sides(cases, monke
 
 def test_decoder_tells_a_peer_that_fails(cases, monkeypatch, tmp_path):
     code = {"decoder": WRITES % (20, 300), "torch_decoder": "raise SystemExit(3)"}
-    monkeypatch.setattr(cases, "_text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
     monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
     (row,) = cases.decoder(1)
     assert row.holds is None and "exit code 3" in row.note
+
+
+@pytest.mark.long
+def test_the_look_at_an_accelerator_says_where_there_is_none_and_keeps_its_promises(tmp_path):
+    """The script that is taken to a GPU, as it runs without one: a few steps of everything."""
+    out = tmp_path / "seen.json"
+    words = [sys.executable, "-m", "benchmarks.accelerator", "--part", "promises", "--out", str(out)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("no accelerator is here")
+    record = json.loads(out.read_text())
+    assert record["smoke"] and len(record["rows"]) == 12
+    assert {row["holds"] for row in record["rows"]} == {True, None}  # None: a figure
+
+
+def test_a_promise_that_breaks_is_told_and_fails_the_look(cases, monkeypatch, tmp_path):
+    from benchmarks import accelerator
+
+    def broken(smoke, platform):
+        yield accelerator.Seen("promises", "two and two are five", False, "4")
+
+    monkeypatch.setattr(accelerator, "PARTS", {"promises": broken})
+    monkeypatch.setattr(sys, "argv", ["accelerator", "--out", str(tmp_path / "seen.json")])
+    assert accelerator.main() == 1
+    assert json.loads((tmp_path / "seen.json").read_text())["rows"][0]["what"] == "two and two are five"

@@ -14,12 +14,22 @@ import optax
 from jaxresearch import devices, gradients, losses, models, training
 from jaxresearch.execution.compilation import compiler_options
 
-CONTEXT, BATCH, WARM_UP, CHUNK = 64, 12, 100, 100
+WARM_UP = 100
+SIZES = {  # layers, heads, width, context, batch, characters in the table of vectors (0: those of the text), rate
+    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's setting for a CPU
+    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its setting for a GPU
+    "gpt2": (12, 12, 768, 1024, 16, 50_304, 6e-4),  # GPT-2 small, 124 million parameters
+}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("data")
 parser.add_argument("--steps", type=int, default=2000)
+parser.add_argument("--chunk", type=int, default=100)
+parser.add_argument("--size", choices=tuple(SIZES), default="cpu")
+parser.add_argument("--bfloat16", action="store_true")
 arguments = parser.parse_args()
+LAYERS, HEADS, WIDTH, CONTEXT, BATCH, N_TOKENS, RATE = SIZES[arguments.size]
+CHUNK = arguments.chunk
 
 
 def windows(stream):
@@ -29,16 +39,27 @@ def windows(stream):
     return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
 
 
-n_devices = math.gcd(BATCH, devices.split_cpu())  # a batch is split over the cores, in equal parts
+devices.split_cpu()
+n_devices = math.gcd(BATCH, devices.available())  # a batch is split over the devices, in equal parts
 with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
-    n_tokens = int(file["n_tokens"])
+    n_tokens = N_TOKENS or int(file["n_tokens"])
 
-sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
+sizes = models.TransformerSizes(
+    context=CONTEXT,
+    width=WIDTH,
+    n_layers=LAYERS,
+    n_heads=HEADS,
+    positions="learnt",
+    biases=False,
+    bfloat16=arguments.bfloat16,
+)
 model = models.decoder(n_tokens, sizes)
 loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
 optimizer = optax.adamw(
-    optax.warmup_cosine_decay_schedule(1e-3 / (WARM_UP + 1), 1e-3, WARM_UP, arguments.steps, 1e-4),
+    optax.warmup_cosine_decay_schedule(
+        RATE / (WARM_UP + 1), RATE, WARM_UP, max(arguments.steps, WARM_UP + 1), RATE / 10
+    ),
     b2=0.99,
     weight_decay=0.1,
     mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
@@ -46,8 +67,9 @@ optimizer = optax.adamw(
 
 
 def estimator(loss_fn):
-    """Returns the gradient estimator: a part of the batch on each core, clipped."""
-    return gradients.clipped(gradients.sharded(gradients.plain(loss_fn), n_devices=n_devices), max_norm=1.0)
+    """Returns the gradient estimator: a part of the batch on each core, if there are several, clipped."""
+    plain = gradients.plain(loss_fn)
+    return gradients.clipped(gradients.sharded(plain, n_devices=n_devices) if n_devices > 1 else plain, max_norm=1.0)
 
 
 algorithm = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}, estimator=estimator)
@@ -60,7 +82,7 @@ def chunk(key, state, data, step):
 
 def held_out_loss(state, data):
     """Returns the mean cross entropy over some of the validation's stretches, in nats."""
-    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, 100, CONTEXT), data)
+    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, 20, CONTEXT), data)
     return jax.lax.map(lambda batch: loss_fn(state.params, state.model_state, batch, None)[0], batches).mean()
 
 
@@ -78,13 +100,14 @@ for step in range(0, arguments.steps // CHUNK * CHUNK, CHUNK):
     taken.append(time.perf_counter() - began)
     seen.extend(history["loss"].tolist())
 
-held_out = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2000]), validation)
+held_out = jax.tree.map(lambda leaf: jnp.asarray(leaf[: min(2000, len(leaf) // 20 * 20)]), validation)
 seconds = statistics.median(taken) / CHUNK
 print(
     json.dumps(
         {
             "step_ms": seconds * 1e3,
             "tokens_per_second": BATCH * CONTEXT / seconds,
+            "n_parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "train_loss": statistics.fmean(seen[-100:]),
             "validation_loss": float(jax.jit(held_out_loss)(state, held_out)),
             "compile_seconds": compile_seconds,

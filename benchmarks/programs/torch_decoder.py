@@ -11,16 +11,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-LAYERS, HEADS, WIDTH, CONTEXT, BATCH, WARM_UP, CHUNK = 4, 4, 128, 64, 12, 100, 100
+WARM_UP = 100
+SIZES = {  # layers, heads, width, context, batch, characters in the table of vectors (0: those of the text), rate
+    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's setting for a CPU
+    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its setting for a GPU
+    "gpt2": (12, 12, 768, 1024, 16, 50_304, 6e-4),  # GPT-2 small, 124 million parameters
+}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("data")
 parser.add_argument("--steps", type=int, default=2000)
+parser.add_argument("--chunk", type=int, default=100)
+parser.add_argument("--size", choices=tuple(SIZES), default="cpu")
+parser.add_argument("--bfloat16", action="store_true")
+parser.add_argument("--device", default="cpu")
+parser.add_argument("--compiled", action="store_true", help="by torch.compile")
 arguments = parser.parse_args()
+LAYERS, HEADS, WIDTH, CONTEXT, BATCH, N_TOKENS, RATE = SIZES[arguments.size]
+CHUNK = arguments.chunk
+torch.set_float32_matmul_precision("high")  # as XLA has it on a GPU; a CPU is not affected
 
 with np.load(arguments.data) as file:
-    train, validation = (torch.from_numpy(file[part].astype(np.int64)) for part in ("train", "validation"))
-    n_tokens = int(file["n_tokens"])
+    train, validation = (
+        torch.from_numpy(file[part].astype(np.int64)).to(arguments.device) for part in ("train", "validation")
+    )
+    n_tokens = N_TOKENS or int(file["n_tokens"])
 
 
 class Normalised(nn.Module):
@@ -70,18 +85,18 @@ class Decoder(nn.Module):
 
     def forward(self, tokens):
         """Returns the logits of the next character at every place."""
-        x = self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        x = self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
         return functional.linear(self.norm(x), self.embedding.weight)
 
 
 def learning_rate(step):
-    """Returns the rate of a step: a linear rise, then a cosine from 1e-3 to 1e-4."""
+    """Returns the rate of a step: a linear rise, then a cosine to a tenth."""
     if step < WARM_UP:
-        return 1e-3 * (step + 1) / (WARM_UP + 1)
+        return RATE * (step + 1) / (WARM_UP + 1)
     fallen = (step - WARM_UP) / max(arguments.steps - WARM_UP, 1)
-    return 1e-4 + 0.5 * (1 + math.cos(math.pi * min(fallen, 1))) * 9e-4
+    return RATE * (0.1 + 0.45 * (1 + math.cos(math.pi * min(fallen, 1))))
 
 
 def windows(stream, starts):
@@ -92,13 +107,21 @@ def windows(stream, starts):
     )
 
 
-def loss_of(inputs, targets):
+def loss_of(inputs, targets, predict):
     """Returns the mean cross entropy of the next characters, in nats."""
-    return functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    with torch.autocast(arguments.device.split(":")[0], torch.bfloat16, enabled=arguments.bfloat16):
+        return functional.cross_entropy(predict(inputs).flatten(0, 1), targets.flatten())
+
+
+def wait():
+    """Waits for the work that a GPU was given."""
+    if arguments.device != "cpu":
+        torch.cuda.synchronize()
 
 
 torch.manual_seed(0)
-model = Decoder()
+model = Decoder().to(arguments.device)
+predict = torch.compile(model) if arguments.compiled else model
 matrices, vectors = ([p for p in model.parameters() if (p.dim() > 1) is wide] for wide in (True, False))
 groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
 optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
@@ -106,21 +129,24 @@ optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
 losses, taken = [], []
 for step in range(arguments.steps):
     if step % CHUNK == 0:
+        wait()
         began = time.perf_counter()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step)
-    loss = loss_of(*windows(train, torch.randint(len(train) - CONTEXT, (BATCH,))))
+    loss = loss_of(*windows(train, torch.randint(len(train) - CONTEXT, (BATCH,))), predict)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    losses.append(loss.item())
+    losses.append(loss.detach())
     if step % CHUNK == CHUNK - 1:
+        wait()
         taken.append(time.perf_counter() - began)
 
+losses = [loss.item() for loss in losses]
 with torch.no_grad():
     starts = torch.arange(0, len(validation) - CONTEXT, CONTEXT)[:2000]
-    held_out = statistics.fmean(loss_of(*windows(validation, part)).item() for part in starts.split(100))
+    held_out = statistics.fmean(loss_of(*windows(validation, part), model).item() for part in starts.split(20))
 seconds = statistics.median(taken) / CHUNK
 print(
     json.dumps(

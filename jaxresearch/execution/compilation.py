@@ -92,12 +92,7 @@ def compiler_options() -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    # The last is the default, for programs of the tests, which are compiled without it.
-    return {
-        "xla_cpu_prefer_vector_width": 512,
-        "xla_backend_optimization_level": 2,
-        "xla_cpu_use_fusion_emitters": True,
-    }
+    return {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
 
 
 def _signature(names: tuple[str, ...], args: tuple) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """The Linen modules of a transformer: embedding, blocks of attention and a two-layer network, and what ends them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxresearch.models.attention import attention, rotation
@@ -136,19 +138,19 @@ class Transformer(nn.Module):
         if self.n_rows:
             places, seen, start = self._cached(tokens, real)
         else:
-            places, seen = _places_and_seen(tokens, real, self.causal)
+            places, seen = _places_and_seen(tokens, real)
+        causal = self.causal and start is None  # with a cache, what is seen says it
         tokens = tokens if real is None else jnp.where(real, tokens, 0)  # no one sees it; it may be in no vocabulary
-        # Taken first, rounded then: the gradients of a token seen often add up in float32.
-        x = embedding.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False).astype(dtype)
+        x = _taken(embedding, tokens, dtype)
         if sizes.positions == "learnt":
-            x = x + self.param("positions", init, (sizes.context, sizes.width))[places].astype(dtype)
+            x = x + _taken(self.param("positions", init, (sizes.context, sizes.width)), places, dtype)
             turn = lambda vectors: vectors  # noqa: E731
         else:
             turn = rotation(places, sizes.head_width, dtype)
         x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
         kind = nn.remat(Block) if sizes.remat else Block
         for layer in range(sizes.n_layers):
-            x = kind(sizes, not train, turn, name=f"block_{layer}")(x, seen, start)
+            x = kind(sizes, not train, turn, causal, name=f"block_{layer}")(x, seen, start)
         x = nn.LayerNorm(use_bias=sizes.biases, name="norm")(x.astype(jnp.float32))
         if self.end == "tokens":
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
@@ -181,6 +183,7 @@ class Block(nn.Module):
     sizes: TransformerSizes
     deterministic: bool
     turn: Callable[[Array], Array]
+    causal: bool
 
     @nn.compact
     def __call__(self, x, seen, start):
@@ -209,7 +212,7 @@ class Block(nn.Module):
         queries, keys = self.turn(queries), self.turn(keys)
         if start is not None:
             keys, values = self._cached("keys", keys, start), self._cached("values", values, start)
-        mixed = attention(queries, keys, values, seen)
+        mixed = attention(queries, keys, values, seen, causal=self.causal)
         x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
         normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_network")(x).astype(dtype)
         inner = nn.gelu(dense(normed, hidden, small, "network_in"))
@@ -220,6 +223,30 @@ class Block(nn.Module):
         kept = self.variable("cache", name, jnp.zeros, (new.shape[0], self.sizes.context, *new.shape[2:]), new.dtype)
         kept.value = jax.lax.dynamic_update_slice(kept.value, new, (0, start, 0, 0))
         return kept.value
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _taken(
+    embedding: Float[Array, "n_rows width"], numbers: Int[Array, "*places"], dtype: DTypeLike
+) -> Float[Array, "*places width"]:
+    """Returns the rows of a table by number; nan for a number that has none."""
+    taken = embedding.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return taken.astype(dtype)  # rounded last: the gradients of a row taken often add up in float32
+
+
+@_taken.defjvp
+def _taken_jvp(dtype, primals, tangents):
+    """Returns the rows and their tangent, which is linear: its transpose is the gradient of the table.
+
+    A GPU adds the gradients of equal rows in whatever order its threads come to them, so that no two runs would be the
+    same; there the gradient is a product with the numbers as ones and zeros.
+    """
+    (embedding, numbers), (tangent, _) = primals, tangents
+    taken = _taken(embedding, numbers, dtype)
+    if jax.default_backend() != "gpu":
+        return taken, _taken(tangent, numbers, dtype)
+    ones = jax.nn.one_hot(numbers, len(embedding), dtype=dtype)
+    return taken, jnp.dot(ones, tangent.astype(dtype), precision="highest")
 
 
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
@@ -251,12 +278,9 @@ def _by_place(
 
 
 def _places_and_seen(
-    tokens: Int[Array, "batch length"], real: Bool[Array, "batch length"] | None, causal: bool
-) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch_or_1 length_or_1 length"] | None]:
-    """Returns the place of each token, and which tokens it sees; None where it sees them all."""
-    length = tokens.shape[1]
-    past = jnp.tril(jnp.ones((length, length), bool))[None] if causal else None
+    tokens: Int[Array, "batch length"], real: Bool[Array, "batch length"] | None
+) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch 1 length"] | None]:
+    """Returns the place of each token, and which tokens are no padding; None where there is none."""
     if real is None:
-        return jnp.arange(length)[None], past
-    places = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
-    return places, real[:, None, :] if past is None else real[:, None, :] & past
+        return jnp.arange(tokens.shape[1])[None], None
+    return jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0), real[:, None, :]
