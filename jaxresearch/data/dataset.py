@@ -25,15 +25,20 @@ class Column:
         kind: What its cells are: numbers and dates (days since 1970) are float64 with nan where missing; categories are
             int32 indices of ``levels`` with -1 where missing; texts and ids are words with "" where missing.
         levels: Of a category: its words over the whole table, sorted.
-        has_missing: Whether a cell of the table is missing.
+        n_missing: Number of its cells that are missing, over the whole table.
         note: How the cells were read, where that is not plain: a currency sign, a decimal comma.
     """
 
     name: str
     kind: Kind
     levels: tuple[str, ...] = ()
-    has_missing: bool = False
+    n_missing: int = 0
     note: str = ""
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether a cell of the table is missing."""
+        return self.n_missing > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

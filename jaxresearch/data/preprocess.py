@@ -257,11 +257,14 @@ def _invert_standard(fitted: Fitted, outputs: Any) -> Any:
 
 
 def _describe_standard(fitted: Fitted, card: DataCard) -> DataCard:
-    """Returns the card with the names of the features."""
-    del fitted
+    """Returns the card with the names of the features, and a line on levels that no training example has."""
     if not card.columns:
         return card
-    return dataclasses.replace(card, feature_names=feature_names(card.columns))
+    known = {column: fitted["inputs"][column.name]["is_known"] for column in card.columns if column.kind == "category"}
+    unseen = [f"{one.name} ({(~seen).sum():,} of {seen.size:,})" for one, seen in known.items() if not seen.all()]
+    line = f"levels that no training example has are encoded as unknown: {', '.join(unseen)}"
+    notes = (*card.notes, line) if unseen else card.notes
+    return dataclasses.replace(card, feature_names=feature_names(card.columns), notes=notes)
 
 
 standard = Preprocessor(_fit_standard, _apply_standard, _invert_standard, _describe_standard)
@@ -297,7 +300,7 @@ def feature_names(columns: Sequence[Column]) -> tuple[str, ...]:
         ``column``, ``column is missing`` or ``column=level``.
 
     Example:
-        >>> feature_names([Column(name="age", kind="number", has_missing=True)])
+        >>> feature_names([Column(name="age", kind="number", n_missing=1)])
         ('age', 'age is missing')
     """
     names: list[str] = []

@@ -297,7 +297,7 @@ def test_excel_is_read_with_its_types_and_its_sheet_is_named(tmp_path):
     assert [column.kind for column in dataset.card.columns] == ["number", "category", "category"]
     assert dataset.train["inputs"]["age"].tolist() == [float(20 + i) for i in range(32)]
     assert dataset.card.columns[1].levels == ("00501",) and dataset.card.columns[2].levels == ("false", "true")
-    assert dataset.card.notes == ("the first of 2 sheets was read, 's1'",)
+    assert dataset.card.notes == ("the first of 2 sheets of mine.xlsx was read, 's1'",)
 
 
 @pytest.mark.raises

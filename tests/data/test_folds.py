@@ -161,6 +161,12 @@ def test_stacked_fills_narrower_examples_up_with_zeros():
     assert stages.fitted_of(made)["mean"].tolist() == [[1, 0], [1, 1]]
 
 
+def test_stacked_keeps_the_notes_of_all_folds():
+    one = encoded(data.fold(dataset(), 0, n_folds=10))
+    folded = [one._replace(card=replace(one.card, notes=notes)) for notes in (("same", "first"), ("same",))]
+    assert data.stacked(folded).card.notes == ("same", "fold 0: first")
+
+
 @pytest.mark.raises
 def test_stacked_refuses_folds_that_differ_in_their_axes():
     one = encoded(data.fold(dataset(), 0, n_folds=10))
