@@ -85,6 +85,7 @@ class DataCard:
         columns: The schema of a table: the kind of each column of the inputs.
         target: The column to predict, where the source is a table.
         split: How the test part was held out, and how validation data and folds are.
+        padding: What fills up the examples of a fold that are shorter than those of another.
         gap: How many of the next examples share content with an example, as overlapping windows of a text do; so many are
             left out between two parts. 0 where examples stand on their own.
         in_sample: Whether the test part is declared to be the training examples themselves: the results describe the data
@@ -107,6 +108,7 @@ class DataCard:
     columns: tuple[Column, ...] = ()
     target: Column | None = None
     split: Split = Split(fraction=None)
+    padding: int = 0
     gap: int = 0
     in_sample: bool = False
     notes: tuple[str, ...] = ()

@@ -98,8 +98,8 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
 
     Training parts are cut to the length of the shortest: by one example at most as `fold` deals single examples, by up to a
     tenth, drawn at random, where it deals groups or preprocessing makes another number of rows of each. Shorter test parts are
-    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with zeros;
-    each keeps what is fitted to it. The card has the names of the widest, and the notes of all.
+    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with the
+    ``padding`` of the card; each keeps what is fitted to it. The card has the names of the widest, and the notes of all.
 
     Args:
         folded: Preprocessed data of each fold.
@@ -182,14 +182,14 @@ _NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card tha
 
 
 def _widened(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
-    """Returns data whose inputs have this shape, filled up with zeros."""
+    """Returns data whose inputs have this shape, filled up with the padding of the card."""
 
     def of_part(part: Part) -> Part:
         values = part["inputs"]
         if values.shape[1:] == shape:
             return part
         width = [(0, 0), *((0, size - own) for size, own in zip(shape, values.shape[1:], strict=True))]
-        return {**part, "inputs": np.pad(values, width)}
+        return {**part, "inputs": np.pad(values, width, constant_values=dataset.card.padding)}
 
     return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
 
