@@ -182,6 +182,18 @@ def test_stacked_keeps_the_notes_of_all_folds():
     assert data.stacked(folded).card.notes == ("same", "fold 0: first")
 
 
+def test_folds_name_the_classes_that_each_of_them_lacks():
+    """A class of a single example is tested in one fold, which alone has not trained on it, whatever the test part held."""
+    part = {"inputs": np.arange(24.0)[:, None], "targets": np.array([2] + [0, 1] * 11 + [0], np.int32)}
+    card = DataCard(name="a", source="b", class_names=("x", "y", "z"))
+    for test in (data.take(part, slice(0, 12)), data.take(part, slice(12, 24))):
+        train = data.take(part, slice(12, 24)) if test["targets"][0] == 2 else data.take(part, slice(0, 12))
+        folded = [data.fold(Dataset(train, test, None, card), place, n_folds=4) for place in range(4)]
+        (place,) = [place for place, one in enumerate(folded) if 2 in one.test["targets"]]
+        made = data.stacked([data.prepare(data.standard, one) for one in folded])
+        assert made.card.notes == (f"fold {place}: no training example is of class 'z'",)
+
+
 @pytest.mark.raises
 def test_stacked_refuses_folds_that_differ_in_their_axes():
     one = encoded(data.fold(dataset(), 0, n_folds=10))
