@@ -54,7 +54,10 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
 
 
 def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
-    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole."""
+    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole.
+
+    The fraction is the one asked for: parts may have been cut since, to so many training examples or by a smoke run.
+    """
     split = card["split"]
     by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
     rule = _RULES[by].format(column=split["column"])
@@ -62,8 +65,7 @@ def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
     of = "training examples" if "selection" in parts else "examples"
-    held_out = parts["selection" if "selection" in parts else "test"]
-    return f"{100 * held_out / sum(parts.values()):.3g} % of the {of}, {rule}{seed}"
+    return f"{100 * split['fraction']:.3g} % of the {of}, {rule}{seed}"
 
 
 def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxresearch.data import Column, DataCard
+from jaxresearch.data import Column, DataCard, Split
 from jaxresearch.reports.schema import data_lines
 
 
@@ -18,3 +18,10 @@ def test_data_lines_of_an_older_record_have_no_count():
     column = {"name": "age", "kind": "number", "levels": [], "has_missing": True, "note": ""}
     card = {**dataclasses.asdict(DataCard(name="mine", source="mine.csv")), "columns": [column]}
     assert [name for name, _ in data_lines(card, {"train": 80, "test": 20})] == ["data", "columns"]
+
+
+def test_data_lines_give_the_fraction_that_was_asked_for():
+    """Of 40 examples 8 were held out, and the others cut to 10."""
+    card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
+    lines = dict(data_lines(dataclasses.asdict(card), {"train": 10, "test": 8}))
+    assert lines["test part"] == "20 % of the examples, the last in the order of the data"
