@@ -239,6 +239,10 @@ def _check(options: Options) -> None:
     rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
     if len(rules) > 1:
         raise UsageError(f"{rules[0]} and {rules[1]} exclude each other, got both. Pass one rule of the split.")
+    if options.split_seed and (options.time is not None or options.contiguous):
+        raise UsageError(
+            f"split_seed and {rules[0]} exclude each other, got both. The last examples are held out, none is drawn."
+        )
     if options.test_fraction is not None and not 0 < options.test_fraction < 1:
         raise UsageError(f"test_fraction must be between 0 and 1, got {options.test_fraction:g}. Pass 0.2.")
     if options.test is not None and options.test_fraction is not None:

@@ -25,15 +25,20 @@ class Column:
         kind: What its cells are: numbers and dates (days since 1970) are float64 with nan where missing; categories are
             int32 indices of ``levels`` with -1 where missing; texts and ids are words with "" where missing.
         levels: Of a category: its words over the whole table, sorted.
-        has_missing: Whether a cell of the table is missing.
+        n_missing: Number of its cells that are missing, over the whole table.
         note: How the cells were read, where that is not plain: a currency sign, a decimal comma.
     """
 
     name: str
     kind: Kind
     levels: tuple[str, ...] = ()
-    has_missing: bool = False
+    n_missing: int = 0
     note: str = ""
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether a cell of the table is missing."""
+        return self.n_missing > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ class DataCard:
         columns: The schema of a table: the kind of each column of the inputs.
         target: The column to predict, where the source is a table.
         split: How the test part was held out, and how validation data and folds are.
+        padding: What fills up the examples of a fold that are shorter than those of another.
         gap: How many of the next examples share content with an example, as overlapping windows of a text do; so many are
             left out between two parts. 0 where examples stand on their own.
         in_sample: Whether the test part is declared to be the training examples themselves: the results describe the data
@@ -102,6 +108,7 @@ class DataCard:
     columns: tuple[Column, ...] = ()
     target: Column | None = None
     split: Split = Split(fraction=None)
+    padding: int = 0
     gap: int = 0
     in_sample: bool = False
     notes: tuple[str, ...] = ()

@@ -98,8 +98,8 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
 
     Training parts are cut to the length of the shortest: by one example at most as `fold` deals single examples, by up to a
     tenth, drawn at random, where it deals groups or preprocessing makes another number of rows of each. Shorter test parts are
-    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with zeros;
-    each keeps what is fitted to it, and the card has the names of the widest.
+    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with the
+    ``padding`` of the card; each keeps what is fitted to it. The card has the names of the widest, and the notes of all.
 
     Args:
         folded: Preprocessed data of each fold.
@@ -151,11 +151,12 @@ def _kept(n: int, n_kept: int) -> np.ndarray:
 
 
 def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
-    """Returns the folds with examples and names of one shape: the widest; what a fold lacks is 0, or has no name."""
+    """Returns the folds with examples and names of one shape, the widest; what a fold lacks is filled up, or has no name."""
     cards = [one.card for one in folded]
     if any(card.class_names != cards[0].class_names and not card.vocabulary for card in cards):
         raise ValueError("folds must agree in their classes, got others in one fold. Declare all classes in collect.")
-    longest = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
+    longest: dict[str, Any] = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
+    longest["notes"] = _notes(cards)
     held = [one.train.get("inputs") for one in folded]
     inputs = [values for values in held if isinstance(values, np.ndarray)]
     axes = [values.ndim - 1 for values in inputs]
@@ -170,16 +171,25 @@ def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
     return [one._replace(card=dataclasses.replace(one.card, **longest)) for one in folded]
 
 
+def _notes(cards: Sequence[DataCard]) -> tuple[str, ...]:
+    """Returns the notes on all folds, then those on single ones."""
+    of_all = [note for note in cards[0].notes if all(note in card.notes for card in cards)]
+    others = ((place, note) for place, card in enumerate(cards) for note in card.notes if note not in of_all)
+    return (*of_all, *(f"fold {place}: {note}" for place, note in others))
+
+
 _NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card that a preprocessor may fill in
 
 
 def _widened(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
-    """Returns data whose inputs have this shape, filled up with zeros."""
+    """Returns data whose inputs have this shape, filled up with the padding of the card."""
 
     def of_part(part: Part) -> Part:
         values = part["inputs"]
+        if values.shape[1:] == shape:
+            return part
         width = [(0, 0), *((0, size - own) for size, own in zip(shape, values.shape[1:], strict=True))]
-        return part if values.shape[1:] == shape else {**part, "inputs": np.pad(values, width)}
+        return {**part, "inputs": np.pad(values, width, constant_values=dataset.card.padding)}
 
     return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
 

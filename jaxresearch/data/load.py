@@ -17,7 +17,7 @@ from jaxresearch.data.files.images import is_image_folder, load_images
 from jaxresearch.data.files.npz import load_npz
 from jaxresearch.data.files.streamed import load_streamed_tfds
 from jaxresearch.data.files.tables import TABLES, is_table, load_table
-from jaxresearch.data.files.targets import Task, unseen_note
+from jaxresearch.data.files.targets import Task
 from jaxresearch.data.files.tfds import load_tfds
 from jaxresearch.data.overlap import require_disjoint
 from jaxresearch.data.parts import Part
@@ -236,13 +236,7 @@ def divide(collected: Collected, rule: Split | None) -> Dataset:
     fraction = card.split.fraction if rule.fraction is None else rule.fraction
     rule = dataclasses.replace(rule, fraction=0.2 if fraction is None else fraction)
     train, test = split_part(parts["train"], fraction=rule.fraction or 0.2, seed=rule.seed, by=rule.by, gap=card.gap)
-    notes = (*card.notes, *_unseen(train, test, card))
-    return Dataset(train, test, parts.get("validation"), dataclasses.replace(card, split=rule, notes=notes))
-
-
-def _unseen(train: Part, test: Part, card: DataCard) -> tuple[str, ...]:
-    """Returns a line on classes that are in the test part alone."""
-    return unseen_note([train["targets"], test["targets"]], card.class_names)
+    return Dataset(train, test, parts.get("validation"), dataclasses.replace(card, split=rule))
 
 
 def _grouped(parts: dict[str, Part], card: DataCard, rule: Split) -> tuple[dict[str, Part], DataCard]:

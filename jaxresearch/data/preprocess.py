@@ -91,7 +91,7 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
         dataset: As collected and divided; without data, it is returned as it is.
 
     Returns:
-        The parts, ``fitted``, and a card with the shape of an example.
+        The parts, ``fitted``, and a card with the shape of an example, and a line on classes that no training example has.
 
     Raises:
         ValueError: Whatever the preprocessor raises, or as `jaxresearch.data.check`.
@@ -109,10 +109,21 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
         return dataset
     fitted = preprocessor.fit(dataset.train, dataset.card)
     parts = {name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()}
-    card, inputs = preprocessor.describe(fitted, dataset.card), parts["train"].get("inputs")
+    card = dataclasses.replace(dataset.card, notes=(*dataset.card.notes, *_unseen_classes(dataset)))
+    card, inputs = preprocessor.describe(fitted, card), parts["train"].get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
         card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]))
     return dataset._replace(**parts, card=card, fitted=fitted)
+
+
+def _unseen_classes(dataset: Dataset) -> tuple[str, ...]:
+    """Returns a line on classes that no training example has; none where there are no classes."""
+    targets = {name: part["targets"] for name, part in dataset.parts().items() if "targets" in part}
+    if not dataset.card.class_names or "train" not in targets:
+        return ()
+    unseen = np.setdiff1d(np.concatenate([np.unique(of_part) for of_part in targets.values()]), targets["train"])
+    named = ", ".join(repr(dataset.card.class_names[label]) for label in unseen[:5]) + ", ..." * (len(unseen) > 5)
+    return (f"no training example is of class {named}",) if len(unseen) else ()
 
 
 def numbers(fitted: Fitted) -> Fitted:
@@ -257,11 +268,14 @@ def _invert_standard(fitted: Fitted, outputs: Any) -> Any:
 
 
 def _describe_standard(fitted: Fitted, card: DataCard) -> DataCard:
-    """Returns the card with the names of the features."""
-    del fitted
+    """Returns the card with the names of the features, and a line on levels that no training example has."""
     if not card.columns:
         return card
-    return dataclasses.replace(card, feature_names=feature_names(card.columns))
+    known = {column: fitted["inputs"][column.name]["is_known"] for column in card.columns if column.kind == "category"}
+    unseen = [f"{one.name} ({(~seen).sum():,} of {seen.size:,})" for one, seen in known.items() if not seen.all()]
+    line = f"levels that no training example has are encoded as unknown: {', '.join(unseen)}"
+    notes = (*card.notes, line) if unseen else card.notes
+    return dataclasses.replace(card, feature_names=feature_names(card.columns), notes=notes)
 
 
 standard = Preprocessor(_fit_standard, _apply_standard, _invert_standard, _describe_standard)
@@ -297,7 +311,7 @@ def feature_names(columns: Sequence[Column]) -> tuple[str, ...]:
         ``column``, ``column is missing`` or ``column=level``.
 
     Example:
-        >>> feature_names([Column(name="age", kind="number", has_missing=True)])
+        >>> feature_names([Column(name="age", kind="number", n_missing=1)])
         ('age', 'age is missing')
     """
     names: list[str] = []

@@ -158,7 +158,8 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
         brought out only at the end). https://hastie.su.domains/ElemStatLearn/
     """
     if dataset.validation is not None:
-        card = dataclasses.replace(dataset.card, in_sample=False)
+        rule = dataclasses.replace(dataset.card.split, fraction=None)
+        card = dataclasses.replace(dataset.card, in_sample=False, split=rule)
         return dataset._replace(test=dataset.validation, validation=None, card=card)
     train, validation = _carved(dataset, fraction, seed)
     rule = dataclasses.replace(dataset.card.split, fraction=fraction, seed=seed)

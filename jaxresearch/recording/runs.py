@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxresearch import algorithms, data, execution, records
@@ -318,7 +319,9 @@ def _explained(
         evaluate_every=job.evaluate_every,
         start=start,
     )
-    name = directory.write_arrays("nonfinite.npz", found.inputs, cipher=cipher)
+    paths = jax.tree_util.tree_leaves_with_path(found.inputs)
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in paths}
+    name = directory.write_arrays("nonfinite.npz", named, cipher=cipher)
     bad = f"the first bad array is {found.leaf}" if found.leaf else "no array is bad when the step is rerun alone"
     message = (
         f"{error.metric} of seed {job.seeds[error.run]} is not finite in step {error.step + 1:,}; {bad} in step "

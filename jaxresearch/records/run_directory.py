@@ -7,10 +7,10 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxresearch.records.files import (
@@ -134,9 +134,8 @@ class RunDirectory:
         """Writes one file, whole or not at all."""
         write_file(self.path / name, text.encode())
 
-    def write_arrays(self, name: str, tree: Any, *, cipher: Any = None) -> str:
-        """Writes the arrays of a tree by their paths and returns the file's name: .npz, or .npz.sealed with a cipher."""
-        named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    def write_arrays(self, name: str, named: Mapping[str, Any], *, cipher: Any = None) -> str:
+        """Writes arrays by their names and returns the file's name: .npz, or .npz.sealed with a cipher."""
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **named)
         if cipher is None:

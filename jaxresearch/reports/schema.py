@@ -23,7 +23,7 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
         n_folds: Number of folds, 0 for none.
 
     Returns:
-        Sizes, the rule of the split, the columns with their kinds, the target, and what was noted while reading.
+        Sizes, the rule of the split, the columns with their kinds and missing cells, the target, and what was noted.
 
     Example:
         >>> import dataclasses
@@ -45,6 +45,8 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
         lines.append(("folds" if n_folds else part, _rule(card, parts, n_folds)))
     if columns := card.get("columns"):
         lines.append(("columns", "; ".join(_of_kind(kind, columns) for kind in _kinds(columns))))
+    if missing := {one["name"]: one["n_missing"] for one in card.get("columns") or () if one.get("n_missing")}:
+        lines.append(("missing cells", _counts(missing)))
     if target := card.get("target"):
         kind = f"{len(card['class_names'])} classes" if card["class_names"] else "values"
         lines.append(("target", f"{target['name']}: {kind}{_noted(target)}"))
@@ -52,7 +54,10 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
 
 
 def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
-    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole."""
+    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole.
+
+    The fraction is the one asked for: parts may have been cut since, to so many training examples or by a smoke run.
+    """
     split = card["split"]
     by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
     rule = _RULES[by].format(column=split["column"])
@@ -60,8 +65,7 @@ def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
     of = "training examples" if "selection" in parts else "examples"
-    held_out = parts["selection" if "selection" in parts else "test"]
-    return f"{100 * held_out / sum(parts.values()):.3g} % of the {of}, {rule}{seed}"
+    return f"{100 * split['fraction']:.3g} % of the {of}, {rule}{seed}"
 
 
 def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:
@@ -75,6 +79,13 @@ def _of_kind(kind: str, columns: Sequence[dict[str, Any]]) -> str:
     plural = kind if len(of_kind) == 1 else _PLURALS.get(kind, f"{kind}s")
     names = [f"{column['name']}{_levels(column)}{_noted(column)}" for column in of_kind[:_MOST]]
     return f"{len(of_kind)} {plural} ({', '.join([*names, *['...'] * (len(of_kind) > _MOST)])})"
+
+
+def _counts(missing: dict[str, int]) -> str:
+    """Returns the number of missing cells of each column, those with most of them first."""
+    names = sorted(missing, key=lambda name: -missing[name])
+    shown = [f"{missing[name]:,} of {name}" for name in names[:_MOST]]
+    return ", ".join([*shown, *[f"and {len(names) - _MOST} columns more"] * (len(names) > _MOST)])
 
 
 def _levels(column: dict[str, Any]) -> str:

@@ -88,6 +88,8 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
             "seeds and folds exclude each other, got both. Run i of --folds 10 has seed i.",
         ),
         (["--seeds=10", "--folds=10"], "seeds and folds exclude each other, got both"),
+        (["--split-seed", "3", "--time", "day"], "split_seed and time exclude each other, got both. The last examples"),
+        (["--contiguous", "--split-seed", "3"], "split_seed and contiguous exclude each other, got both. The last"),
         (["--save-every", "inf"], "save_every must be 0 or more seconds and finite, got inf. Pass 60."),
         (["--learning-rat", "1"], "run has no option --learning-rat. Did you mean --learning-rate?"),
         (["--learning-rate"], "Missing value for argument '--learning-rate'"),
@@ -143,8 +145,9 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
         ("run", ["--types", "age=number,zip=category,a=b=drop", "--task", "regression", "--group", "patient"]),
         (
             "sweep",
-            ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--contiguous", "--stream"],
+            ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--stream"],
         ),
+        ("run", ["--contiguous", "--folds", "4"]),
         ("study", ["--time", "day", "--test", "later.csv", "--image-size", "32"]),
         (
             "sweep",

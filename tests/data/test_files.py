@@ -102,7 +102,7 @@ def test_images_and_labels_that_differ_in_number_are_refused(tmp_path):
 def test_a_test_label_that_training_never_saw_is_noted(tmp_path):
     _fashion(tmp_path, "")
     (tmp_path / NAMES[3]).write_bytes(_idx(np.full(10, 11, np.uint8)))
-    card = data.load(str(tmp_path)).card
+    card = data.prepare(data.standard, data.load(str(tmp_path))).card
     assert card.n_classes == 11 and card.class_names[-1] == "11"
     assert card.notes == ("no training example is of class '11'",)
 
@@ -297,7 +297,7 @@ def test_excel_is_read_with_its_types_and_its_sheet_is_named(tmp_path):
     assert [column.kind for column in dataset.card.columns] == ["number", "category", "category"]
     assert dataset.train["inputs"]["age"].tolist() == [float(20 + i) for i in range(32)]
     assert dataset.card.columns[1].levels == ("00501",) and dataset.card.columns[2].levels == ("false", "true")
-    assert dataset.card.notes == ("the first of 2 sheets was read, 's1'",)
+    assert dataset.card.notes == ("the first of 2 sheets of mine.xlsx was read, 's1'",)
 
 
 @pytest.mark.raises

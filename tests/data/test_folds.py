@@ -8,6 +8,7 @@ import pytest
 from jaxresearch import data
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.execution import stages
+from jaxresearch.fields import dna
 
 
 def dataset(n=53, n_classes=3):
@@ -159,6 +160,38 @@ def test_stacked_fills_narrower_examples_up_with_zeros():
     assert made.card.feature_names == ("a", "b") and made.card.feature_shape == (2,)
     assert made.of_run(0).fitted is fitted[0]
     assert stages.fitted_of(made)["mean"].tolist() == [[1, 0], [1, 1]]
+
+
+def test_stacked_fills_shorter_sequences_up_as_their_preprocessor_does():
+    """Two folds of DNA, whose longest training sequences have two tokens and one; AAA is token 0, NNN token 64."""
+    sequences = np.array(["ACGTAC", "ACG", "AAA", "AAA"], np.dtypes.StringDType())
+    part = {"inputs": {"sequence": sequences}, "targets": np.zeros(4, np.int32)}
+    card = DataCard(name="a", source="b", class_names=("x",), split=data.Split(by="stretch"))
+    whole = Dataset(part, data.take(part, slice(0, 0)), None, card)
+    folded = [data.prepare(dna.kmer_tokens(3), data.fold(whole, place, n_folds=2)) for place in range(2)]
+    assert [one.train["inputs"].shape[1] for one in folded] == [1, 2]
+    made = data.stacked(folded)
+    assert made.train["inputs"].tolist() == [[[0, 64], [0, 64]], [[6, 49], [6, 64]]]
+    assert made.test["inputs"].tolist() == [[[6, 64], [6, 64]], [[0, 64], [0, 64]]]
+    assert made.card.vocabulary[64] == "NNN"
+
+
+def test_stacked_keeps_the_notes_of_all_folds():
+    one = encoded(data.fold(dataset(), 0, n_folds=10))
+    folded = [one._replace(card=replace(one.card, notes=notes)) for notes in (("same", "first"), ("same",))]
+    assert data.stacked(folded).card.notes == ("same", "fold 0: first")
+
+
+def test_folds_name_the_classes_that_each_of_them_lacks():
+    """A class of a single example is tested in one fold, which alone has not trained on it, whatever the test part held."""
+    part = {"inputs": np.arange(24.0)[:, None], "targets": np.array([2] + [0, 1] * 11 + [0], np.int32)}
+    card = DataCard(name="a", source="b", class_names=("x", "y", "z"))
+    for test in (data.take(part, slice(0, 12)), data.take(part, slice(12, 24))):
+        train = data.take(part, slice(12, 24)) if test["targets"][0] == 2 else data.take(part, slice(0, 12))
+        folded = [data.fold(Dataset(train, test, None, card), place, n_folds=4) for place in range(4)]
+        (place,) = [place for place, one in enumerate(folded) if 2 in one.test["targets"]]
+        made = data.stacked([data.prepare(data.standard, one) for one in folded])
+        assert made.card.notes == (f"fold {place}: no training example is of class 'z'",)
 
 
 @pytest.mark.raises

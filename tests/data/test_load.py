@@ -86,6 +86,9 @@ def test_a_second_table_is_the_test_part_with_one_schema(tmp_path):
     second = table(tmp_path / "b.csv", [("ab"[i % 2], i + 100, ("green", "")[i % 2]) for i in range(6)], "k,x,c")
     dataset = data.load(first, target="k", test=second)
     assert dataset.card.columns[0].levels == ("blue", "green", "red") and dataset.card.columns[0].has_missing
+    assert dataset.card.columns[0].n_missing == 3
+    (note,) = data.prepare(data.standard, dataset).card.notes
+    assert note == "levels that no training example has are encoded as unknown: c (1 of 3)"
     assert dataset.test["inputs"]["c"].tolist() == [1, -1] * 3 and dataset.test["inputs"]["x"][0] == 100
     assert dataset.card.split == data.Split(fraction=None) and [name for name, _ in dataset.card.sha256] == [
         "a.csv",
@@ -126,7 +129,8 @@ def test_classes_of_one_row_each_leave_a_test_part(tmp_path):
     path = table(tmp_path / "a.csv", [(i, f"c{i}") for i in range(10)], "x,k")
     dataset = data.load(path, target="k")
     assert (len(dataset.train["targets"]), len(dataset.test["targets"])) == (8, 2)
-    assert dataset.card.notes[0].startswith("no training example is of class 'c")
+    notes = data.prepare(data.standard, dataset).card.notes
+    assert notes[0].startswith("no training example is of class 'c")
 
 
 @pytest.mark.raises

@@ -32,8 +32,8 @@ def test_a_table_is_standardised_on_the_training_part_alone(tmp_path):
 def test_what_training_never_saw_is_finite_and_unknown():
     schema = (
         Column(name="flat", kind="number"),
-        Column(name="empty", kind="number", has_missing=True),
-        Column(name="word", kind="category", levels=("a", "b", "c"), has_missing=True),
+        Column(name="empty", kind="number", n_missing=1),
+        Column(name="word", kind="category", levels=("a", "b", "c"), n_missing=1),
     )
 
     def part(flat, empty, word):

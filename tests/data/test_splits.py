@@ -209,3 +209,10 @@ def test_in_sample_data_is_declared():
     dataset = _dataset()
     whole = data.in_sample(dataset)
     assert whole.card.in_sample and _indices(whole.train) == _indices(whole.test) == [*range(120)]
+
+
+def test_development_on_the_data_s_own_validation_part_names_no_fraction():
+    parts = [{"inputs": np.arange(4) + start, "targets": np.zeros(4, np.int32)} for start in (0, 4, 8)]
+    card = data.DataCard(name="a", source="b", class_names=("x",), split=data.Split(fraction=0.3))
+    made = data.development(data.Dataset(parts[0], parts[1], parts[2], card))
+    assert made.test is parts[2] and made.card.split.fraction is None

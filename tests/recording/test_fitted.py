@@ -25,6 +25,7 @@ def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job
     outcome = trained(job, tmp_path / "run").outcome
     with np.load(tmp_path / "run" / recording.FITTED) as arrays:
         before = {name: arrays[name] for name in arrays.files}
+    assert data.digest(data.nested(before)) == data.digest(job.dataset.fitted)
     again = trained(job, tmp_path / "run").outcome
     assert again.resumed_from == outcome.step and (again.metrics["r2"] == outcome.metrics["r2"]).all()
     other = {**job.dataset.fitted, "targets": {"mean": np.zeros((1, 1)), "scale": np.ones((1, 1))}}

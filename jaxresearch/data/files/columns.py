@@ -171,8 +171,8 @@ def _date(name: str, cells: Cells, rows: Rows) -> Read:
             f"--types {name}=drop."
         )
     values = of_word[cells.codes]
-    has_missing = bool(np.isnan(values).any())
-    return Read(Column(name=name, kind="date", has_missing=has_missing, note=missing_note(cells)), values)
+    n_missing = int(np.isnan(values).sum())
+    return Read(Column(name=name, kind="date", n_missing=n_missing, note=missing_note(cells)), values)
 
 
 def _unnamed(name: str, cells: Any) -> Read:
@@ -222,9 +222,9 @@ def _typed(name: str, values: np.ndarray, kind: str | None, rows: Rows) -> Read:
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
         raise ValueError(f"column {name} must be finite, got {values[row]} in {rows.name(row)}. Correct it.")
-    has_missing = bool(np.isnan(values).any())
-    if kind is None and has_missing and np.isnan(values).all():
+    n_missing = int(np.isnan(values).sum())
+    if kind is None and n_missing == len(values) > 0:
         return Read(None, None, "all of its cells are missing")
     if is_date and kind != "number":
-        return Read(Column(name=name, kind="date", has_missing=has_missing), values)
+        return Read(Column(name=name, kind="date", n_missing=n_missing), values)
     return number_or_id(name, values, [], is_asked=kind == "number")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import Column, DataCard, Split
-from jaxresearch.data.files.targets import divided, unseen_note
+from jaxresearch.data.files.targets import divided
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _PARTS = {"train": "train", "test": "t10k"}
@@ -145,7 +145,6 @@ def load_idx_folder(folder: Path) -> Collected:
         feature_shape=parts["train"]["inputs"].shape[1:],
         target=Column(name="labels", kind="category", levels=names, note="labels of the files: classes"),
         split=Split(fraction=None),
-        notes=unseen_note(of_parts, names),
     )
     return Collected(parts, card)
 

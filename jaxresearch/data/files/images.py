@@ -11,7 +11,6 @@ import numpy as np
 from jaxresearch.data import memory
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import Column, DataCard, Split
-from jaxresearch.data.files.targets import unseen_note
 from jaxresearch.data.parts import Part
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
@@ -88,7 +87,6 @@ def load_images(folder: Path, *, image_size: int | None = None) -> Collected:
     names = sorted({image.label for image in everything})
     sha256 = hashlib.sha256()
     parts = {part: _part(images, names, (width, height), is_grey, sha256) for part, images in found.items()}
-    targets = [part["targets"] for part in parts.values()]
     card = DataCard(
         name=folder.resolve().name,
         source=str(folder),
@@ -97,7 +95,7 @@ def load_images(folder: Path, *, image_size: int | None = None) -> Collected:
         feature_shape=(height, width, 1 if is_grey else 3),
         target=Column(name="class", kind="category", levels=tuple(names), note="names of folders: classes"),
         split=Split(fraction=None) if "test" in parts else Split(),
-        notes=(*_notes(everything, (width, height), is_grey), *unseen_note(targets, names)),
+        notes=tuple(_notes(everything, (width, height), is_grey)),
     )
     return Collected(parts, card)
 

@@ -14,7 +14,7 @@ from jaxresearch.data import memory
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Split, file_digest
 from jaxresearch.data.files.streamed import ArrayOnDisk
-from jaxresearch.data.files.targets import Task, classes_of, divided, joined_labels, targets_of, unseen_note
+from jaxresearch.data.files.targets import Task, classes_of, divided, joined_labels, targets_of
 from jaxresearch.data.rows import Rows
 
 _INPUTS = ("images", "x", "X", "inputs", "data")
@@ -90,7 +90,6 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
         feature_shape=parts["train"]["inputs"].shape[1:],
         target=made.column,
         split=Split(fraction=None) if "test" in parts else Split(),
-        notes=unseen_note(of_parts, made.class_names),
     )
     return Collected(parts, card)
 

@@ -176,5 +176,5 @@ def number_or_id(
         cells = words or cells_of("" if np.isnan(value) else f"{value:.0f}" for value in values)
         return read_words(name, cells, "id", note="whole numbers that all differ, under the name of an id")
     repeated = "named like an id, but its numbers repeat: read as numbers" if is_id else ""
-    has_missing = len(known) < len(values)
-    return Read(Column(name=name, kind="number", has_missing=has_missing, note=joined_notes(*notes, repeated)), values)
+    n_missing = len(values) - len(known)
+    return Read(Column(name=name, kind="number", n_missing=n_missing, note=joined_notes(*notes, repeated)), values)

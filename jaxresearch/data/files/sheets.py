@@ -53,7 +53,8 @@ def read_sheet(raw: bytes, path: Path, *, kind: str) -> tuple[dict[str, Cells | 
     try:
         if kind == "xlsx":
             sheets = fastexcel.read_excel(raw).sheet_names
-            notes = (f"the first of {len(sheets)} sheets was read, {sheets[0]!r}",) if len(sheets) > 1 else ()
+            line = f"the first of {len(sheets)} sheets of {path.name} was read, {sheets[0]!r}"
+            notes = (line,) if len(sheets) > 1 else ()
             frame = polars.read_excel(
                 io.BytesIO(raw), engine="calamine", sheet_name=sheets[0], infer_schema_length=None
             )

@@ -19,7 +19,7 @@ from jaxresearch.data.files.cells import Cells, cells_of
 from jaxresearch.data.files.columns import read_columns
 from jaxresearch.data.files.delimited import read_delimited
 from jaxresearch.data.files.sheets import read_sheet
-from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, targets_of, unseen_note
+from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, targets_of
 from jaxresearch.data.files.words import Read, Rows, joined_notes
 
 TABLES = ".csv, .tsv, .xlsx or .parquet, packed (.gz, .xz) or not"
@@ -241,7 +241,7 @@ def collected_of(
         columns=schema,
         target=targets.column,
         split=Split(fraction=None) if "test" in parts else Split(),
-        notes=(*notes, *unseen_note(of_parts, targets.class_names)),
+        notes=tuple(notes),
     )
     return Collected(parts, made)
 

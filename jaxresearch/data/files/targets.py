@@ -200,28 +200,3 @@ def divided(values: Any, lengths: Sequence[int]) -> list[Any]:
         [[0, 1], [2]]
     """
     return np.split(values, np.cumsum(lengths)[:-1])
-
-
-def unseen_note(targets: Sequence[np.ndarray], class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns a line on classes that no training example has.
-
-    Args:
-        targets: Of the parts, the training part first.
-        class_names: One for each class.
-
-    Returns:
-        One line, or none.
-
-    Example:
-        >>> unseen_note([np.array([0]), np.array([1])], ["a", "b"])
-        ("no training example is of class 'b'",)
-    """
-    if not class_names:
-        return ()
-    seen = np.unique(targets[0])
-    others = np.unique(np.concatenate(targets[1:])) if len(targets) > 1 else seen
-    unseen = [class_names[label] for label in np.setdiff1d(others, seen)]
-    if not unseen:
-        return ()
-    named = ", ".join(map(repr, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
-    return (f"no training example is of class {named}",)

@@ -23,7 +23,7 @@ from jaxresearch.data.files.cells import Cells, cells_of
 from jaxresearch.data.files.columns import read_columns
 from jaxresearch.data.files.examples import decode, names_of, parts_of, roles_of
 from jaxresearch.data.files.tables import collected_of
-from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, joined_labels, targets_of, unseen_note
+from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, joined_labels, targets_of
 from jaxresearch.data.files.words import Rows
 from jaxresearch.data.parts import Part
 
@@ -292,7 +292,7 @@ def _of_arrays(parts: dict[str, Part], targets: Targets, card: DataCard, types: 
         feature_shape=parts["train"]["inputs"].shape[1:],
         target=targets.column,
         split=Split(fraction=None) if "test" in parts else Split(),
-        notes=(*card.notes, *unseen_note(of_parts, targets.class_names)),
+        notes=card.notes,
     )
     return Collected(made, card)
 

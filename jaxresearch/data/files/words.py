@@ -59,16 +59,16 @@ def read_words(name: str, cells: Cells, kind: Any = None, *, note: str = "", kee
     missing = np.array([word == "" if keeps_all else is_missing(word) for word in cells.words], bool)
     present = [place for place in range(len(cells.words)) if not missing[place]]
     kind = kind or _kind_of_words(cells, present)
-    has_missing = len(present) < len(cells.words)
+    n_missing = int(cells.counts[missing].sum())
     note = joined_notes(note, "" if keeps_all else missing_note(cells), _doubt(cells, present))
     if kind == "category":
         levels = sorted(cells.words[place] for place in present)
         place_of = {level: place for place, level in enumerate(levels)}
         of_word = np.array([place_of.get(word, -1) for word in cells.words], np.int32)
-        made = Column(name=name, kind=kind, levels=tuple(levels), has_missing=has_missing, note=note)
+        made = Column(name=name, kind=kind, levels=tuple(levels), n_missing=n_missing, note=note)
         return Read(made, of_word[cells.codes])
     of_words = np.array(["" if gone else word for word, gone in zip(cells.words, missing, strict=True)], _WORDS)
-    return Read(Column(name=name, kind=kind, has_missing=has_missing, note=note), of_words[cells.codes])
+    return Read(Column(name=name, kind=kind, n_missing=n_missing, note=note), of_words[cells.codes])
 
 
 _WORDS = np.dtypes.StringDType()

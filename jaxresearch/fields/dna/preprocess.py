@@ -18,8 +18,8 @@ def kmer_tokens(
     ====================  =====================================================================================
     data                  what it becomes
     ====================  =====================================================================================
-    a table, classes      tokens of the column; as many as the longest sequence of the training part has, shorter
-                          ones filled up with N, longer ones cut
+    a table, classes      tokens of the column; as many as the longest sequence of the training part has (of folds, as
+                          the longest of all), shorter ones filled up with N, longer ones cut
     bases, no classes     tokens that are their own targets; parts that are not trained on ask for hidden ones
     ====================  =====================================================================================
 
@@ -58,6 +58,6 @@ def kmer_tokens(
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         del fitted
-        return dataclasses.replace(card, vocabulary=names)
+        return dataclasses.replace(card, vocabulary=names, padding=names.index("N" * k))
 
     return Preprocessor(fit, apply, describe=describe)

@@ -1,0 +1,27 @@
+"""What a user is shown of how data were read."""
+
+import dataclasses
+
+from jaxresearch.data import Column, DataCard, Split
+from jaxresearch.reports.schema import data_lines
+
+
+def test_data_lines_count_the_missing_cells_of_each_column():
+    columns = tuple(Column(name=f"c{i}", kind="number", n_missing=1000 * i) for i in range(11))
+    card = DataCard(name="mine", source="mine.csv", columns=columns, class_names=("a", "b"))
+    lines = dict(data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}))
+    assert lines["missing cells"].startswith("10,000 of c10, 9,000 of c9,")
+    assert lines["missing cells"].endswith("3,000 of c3, and 2 columns more")
+
+
+def test_data_lines_of_an_older_record_have_no_count():
+    column = {"name": "age", "kind": "number", "levels": [], "has_missing": True, "note": ""}
+    card = {**dataclasses.asdict(DataCard(name="mine", source="mine.csv")), "columns": [column]}
+    assert [name for name, _ in data_lines(card, {"train": 80, "test": 20})] == ["data", "columns"]
+
+
+def test_data_lines_give_the_fraction_that_was_asked_for():
+    """Of 40 examples 8 were held out, and the others cut to 10."""
+    card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
+    lines = dict(data_lines(dataclasses.asdict(card), {"train": 10, "test": 8}))
+    assert lines["test part"] == "20 % of the examples, the last in the order of the data"
