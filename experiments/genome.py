@@ -106,7 +106,7 @@ def report(h, state, collected, dataset):
 
 experiment = Experiment(
     question="Does a small BERT find splice junctions better than the networks of 1992, and does pre-training help?",
-    claim=Claim(text="at most 3.5 % errors in ten folds", metric="test/error", at_most=0.035, n_folds=10),
+    claim=Claim(text="at most 3.5 % errors in ten folds", metric="test/error", about="new examples", at_most=0.035, n_folds=10),
     hyperparameters=Genome(),
     source="splice",
     collect=collect,

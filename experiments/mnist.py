@@ -49,7 +49,7 @@ def algorithm(h, card, plan, fitted):
 
 experiment = Experiment(
     question="Does a 784-128-10 network reach 98.04 % test accuracy on MNIST in five epochs of Adam?",
-    claim=Claim(text="98.04 % test accuracy", metric="test/accuracy", at_least=0.9804),
+    claim=Claim(text="98.04 % test accuracy", metric="test/accuracy", about="these examples", at_least=0.9804),
     hyperparameters=Mnist(),
     source="mnist",
     task="classification",

@@ -207,7 +207,7 @@ def program(
         >>> def algorithm(h, card, plan, fitted):
         ...     return training.supervised(models.linear(card.n_features, 1), losses.half_squared_error,
         ...                                optimizer=training.gradient_descent(0.3), metrics={"r2": metrics.r2()})
-        >>> claim = Claim(text="R2", metric="test/r2", at_least=0.9)
+        >>> claim = Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9)
         >>> experiment = Experiment(question="A line?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
         >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
         >>> part = {"inputs": x, "targets": 2 * x}

@@ -59,7 +59,7 @@ def counting(h, card, plan, fitted):
     )
 
 
-CLAIM = Claim(text="half", metric="test/accuracy", at_least=0.5)
+CLAIM = Claim(text="half", metric="test/accuracy", about="these examples", at_least=0.5)
 DECLARED = Experiment(question="Classes?", claim=CLAIM, hyperparameters=Settings(), source="none", algorithm=algorithm)
 COUNTING = Experiment(question="A sum?", claim=CLAIM, hyperparameters=Steps(), algorithm=counting)
 

@@ -295,7 +295,7 @@ def program(request):
 
     x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
     part = {"inputs": x, "targets": 2 * x}
-    claim = Claim(text="", metric="test/mse", at_most=1.0)
+    claim = Claim(text="", metric="test/mse", about="these examples", at_most=1.0)
     experiment = Experiment(question="?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
     dataset = Dataset(part, part, part, DataCard(name="line", source=""))
     return experiments.program(experiment, dataset, evaluate_every=7 if request.param else None), part

@@ -28,7 +28,7 @@ def algorithm(h, card, plan, fitted):
                                optimizer=training.gradient_descent(0.3), metrics={{"r2": metrics.r2()}})
 
 
-experiment = Experiment(question="A line?", claim=Claim(text="R2", metric="test/r2", at_least={bound}),
+experiment = Experiment(question="A line?", claim=Claim(text="R2", metric="test/r2", about="these examples", at_least={bound}),
                         hyperparameters=Line(), algorithm=algorithm)
 """
 

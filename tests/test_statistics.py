@@ -11,8 +11,8 @@ import scipy.stats
 from jaxresearch import statistics
 from jaxresearch.statistics import Claim
 
-AT_LEAST = Claim(text="high", metric="test/accuracy", at_least=0.9)
-AT_MOST = Claim(text="low", metric="test/error", at_most=0.1)
+AT_LEAST = Claim(text="high", metric="test/accuracy", about="these examples", at_least=0.9)
+AT_MOST = Claim(text="low", metric="test/error", about="these examples", at_most=0.1)
 
 
 def test_mean_and_standard_deviation_equal_the_closed_form():
@@ -74,7 +74,10 @@ def test_seeds_that_are_alike_decide_a_claim(others):
     values = [0.4995362] * 9 + [others]
     for low, high in (statistics.summary(values)["ci95"], statistics.t_interval(values, confidence=1 - 1e-9)):
         assert 0.49953 < low <= np.mean(values) <= high < 0.49954
-        assert statistics.verdict((low, high), Claim(text="", metric="test/r2", at_least=0.4995)) == "supported"
+        assert (
+            statistics.verdict((low, high), Claim(text="", metric="test/r2", about="these examples", at_least=0.4995))
+            == "supported"
+        )
 
 
 def test_bootstrap_interval_of_equal_values_is_a_point():
@@ -94,18 +97,26 @@ def test_a_diverged_seed_is_not_dropped(fun):
     assert math.isnan(fun([1.0, math.inf]))
 
 
-def test_paired_difference_takes_seeds_out():
+def test_difference_takes_seeds_out():
     seeds = np.random.default_rng(0).normal(size=10) * 100
-    difference = statistics.paired_difference(seeds + 1 + np.linspace(-0.1, 0.1, 10), seeds)
+    difference = statistics.difference(seeds + 1 + np.linspace(-0.1, 0.1, 10), seeds)
     assert math.isclose(difference.mean, 1.0, rel_tol=1e-9)
     assert 0.9 < difference.low < 1.0 < difference.high < 1.1
 
 
 def test_summary_is_ready_for_json():
     summary = statistics.summary([0.5, math.nan])
-    assert summary == {"values": [0.5, None], "mean": None, "standard_deviation": None, "ci95": [None, None]}
-    low, high = statistics.summary([0.5, 0.6, 0.7])["ci95"]
-    assert 0.5 <= low < 0.6 < high <= 0.7
+    missing = [None, None]
+    undefined = {
+        "mean": None,
+        "standard_deviation": None,
+        "ci95": missing,
+        "over": "seeds",
+        "intervals": {"seeds": missing},
+    }
+    assert summary == {"values": [0.5, None], **undefined}
+    values = [0.5, 0.6, 0.7]
+    np.testing.assert_allclose(statistics.summary(values)["ci95"], statistics.t_interval(values), rtol=1e-12)
 
 
 @pytest.mark.parametrize("values", [[0.5, 0.6, 0.7], [0.5], [0.5, math.nan], [1, 1, 1]])
@@ -127,7 +138,8 @@ def test_summary_of_a_matrix_has_its_shape_and_intervals_of_student():
     assert np.shape(summary["values"]) == (5, 2, 3) and np.shape(summary["ci95"]) == (2, 2, 3)
     assert summary["mean"][1][2] is summary["ci95"][0][1][2] is summary["values"][0][1][2] is None
     np.testing.assert_allclose(summary["mean"][0], values[:, 0].mean(axis=0))
-    assert tuple(end[0][1] for end in summary["ci95"]) == statistics.t_interval(values[:, 0, 1])
+    ends = [end[0][1] for end in summary["ci95"]]
+    np.testing.assert_allclose(ends, statistics.t_interval(values[:, 0, 1]), rtol=1e-12)
 
 
 @pytest.mark.raises
@@ -166,7 +178,7 @@ def test_verdict_follows_its_table(interval, claim, expected):
 @pytest.mark.parametrize("bounds", [{}, {"at_least": 0.1, "at_most": 0.2}])
 def test_a_claim_has_one_bound(bounds):
     with pytest.raises(ValueError, match="claim must have exactly one of at_least and at_most; got"):
-        Claim(text="", metric="", **bounds)
+        Claim(text="", metric="", about="these examples", **bounds)
 
 
 @pytest.mark.raises
@@ -177,9 +189,9 @@ def test_values_are_a_list_of_numbers(values):
 
 
 @pytest.mark.raises
-def test_paired_difference_refuses_other_seeds():
+def test_difference_refuses_other_seeds():
     with pytest.raises(ValueError, match="others must hold one value for each of the 3 seeds; got 2"):
-        statistics.paired_difference([1, 2, 3], [1, 2])
+        statistics.difference([1, 2, 3], [1, 2])
 
 
 @pytest.mark.raises
@@ -189,3 +201,134 @@ def test_confidence_is_a_share(confidence):
         statistics.bootstrap_interval([1.0, 2.0], confidence=confidence)
     with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         statistics.t_interval([1.0, 2.0], confidence=confidence)
+
+
+def table(n=6, m=40, seed=0):
+    """Returns values of runs and influences of examples, from a table of seeds and examples with effects of both."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(n, 1)) * 0.3 + generator.normal(size=(1, m)) + generator.normal(size=(n, m)) * 0.5
+    return x.mean(1), x - x.mean(1, keepdims=True), x
+
+
+def test_errors_are_those_of_a_two_way_analysis_of_variance():
+    values, influences, x = table()
+    n, m = x.shape
+    of_seeds, of_examples = m * x.mean(1).var(ddof=1), n * x.mean(0).var(ddof=1)  # mean squares
+    rest = x - x.mean(1, keepdims=True) - x.mean(0, keepdims=True) + x.mean()
+    of_rest = (rest**2).sum() / ((n - 1) * (m - 1))
+    found = statistics.error(values, influences, over="seeds and examples")
+    squared = (of_seeds + of_examples - of_rest) / (
+        n * m
+    )  # the moments of a model with both effects and their interaction
+    assert min(of_seeds, of_examples) > of_rest
+    np.testing.assert_allclose(found.standard**2, squared, rtol=1e-12)
+    parts = (of_seeds**2 / (n - 1), of_examples**2 / (m - 1), of_rest**2 / ((n - 1) * (m - 1)))
+    np.testing.assert_allclose(found.freedom, (squared * n * m) ** 2 / sum(parts), rtol=1e-12)
+    np.testing.assert_allclose(statistics.error(values, over="seeds").standard, scipy.stats.sem(values), rtol=1e-12)
+    by_example = scipy.stats.sem(x.mean(0))
+    np.testing.assert_allclose(statistics.error(values, influences, over="examples").standard, by_example, rtol=1e-12)
+
+
+def test_without_effect_of_the_seed_the_larger_part_counts():
+    values, influences, x = table()
+    alike = x - values[:, None]  # every seed has the same mean
+    found = statistics.error(alike.mean(1), alike, over="seeds and examples")
+    np.testing.assert_allclose(found.standard, scipy.stats.sem(x.mean(0)), rtol=1e-9)
+    assert found.freedom == x.shape[1] - 1 and influences.shape == x.shape
+
+
+def test_groups_are_drawn_together():
+    values, influences, x = table(m=40)
+    groups = np.repeat(np.arange(8), 5)
+    by_group = x.reshape(len(x), 8, 5).mean(2)  # groups of one size: the mean of means
+    expected = statistics.error(by_group.mean(1), by_group - by_group.mean(1, keepdims=True), over="seeds and examples")
+    found = statistics.error(values, influences, over="seeds and examples", groups=groups)
+    np.testing.assert_allclose([*found], [*expected], rtol=1e-12)
+    twice = statistics.error(
+        values, np.repeat(influences, 2, 1), over="examples", groups=np.repeat(np.arange(40), 2)
+    )  # every example stands twice: that tells nothing new
+    np.testing.assert_allclose(twice.standard, statistics.error(values, influences, over="examples").standard)
+
+
+def test_an_entry_of_any_shape_has_the_interval_it_has_alone():
+    values, influences, _ = table()
+    both, of_both = np.stack([values, 2 * values], 1), np.stack([influences, 2 * influences], 2)
+    low, high = statistics.interval(both, of_both, over="seeds and examples")
+    alone = statistics.interval(values, influences, over="seeds and examples")
+    np.testing.assert_allclose([low, high], np.outer(alone, [1, 2]), rtol=1e-12)
+
+
+def test_a_proportion_has_wilsons_interval():
+    hits = np.array([[1.0] * 47 + [0.0] * 3])
+    low, high = statistics.interval(hits.mean(1), hits - hits.mean(), over="examples")
+    n, p = 50, 0.94
+    t = scipy.stats.t.ppf(0.975, n - 1)
+    n_effective = p * (1 - p) / (hits.var(ddof=1) / n)
+    for end in (low, high):  # Wilson's ends are where |p - end| is t standard errors of a proportion that is end
+        assert math.isclose((p - end) ** 2, t**2 * end * (1 - end) / n_effective, rel_tol=1e-9)
+    perfect = np.ones((5, 200))
+    low, high = statistics.interval(perfect.mean(1), perfect * 0, over="seeds and examples")
+    assert 0.97 < low < 0.99 and high == 1.0  # 200 hits of 200 do not tell that there are no misses
+    assert statistics.summary([0.9], np.zeros((1, 50)))["over"] == "examples"
+
+
+def test_intervals_over_folds_and_splits_are_those_of_nadeau_and_bengio():
+    values = np.random.default_rng(0).normal(size=10)
+    folds, splits = statistics.error(values, over="folds"), statistics.error(values, over="splits", ratio=1 / 9)
+    np.testing.assert_allclose(folds.standard**2, values.var(ddof=1) * (1 / 10 + 1 / 9), rtol=1e-12)
+    np.testing.assert_allclose([*folds], [*splits], rtol=1e-12)
+    with pytest.raises(ValueError, match="ratio must be given over splits, got none"):
+        statistics.error(values, over="splits")
+
+
+def test_what_seeds_and_examples_share_is_taken_out_of_a_difference():
+    values, influences, _ = table()
+    generator = np.random.default_rng(1)
+    more, of_more = generator.normal(0.1, 0.01, len(values)), generator.normal(0, 0.05, influences.shape)
+    of_more -= of_more.mean(1, keepdims=True)
+    found = statistics.difference(values + more, values, influences + of_more, influences, over="seeds and examples")
+    assert found.low < 0.1 < found.high and found.high - found.low < 0.05 and found.p < 1e-3
+    t = scipy.stats.ttest_rel(values + more, values)
+    plain = statistics.difference(values + more, values)
+    np.testing.assert_allclose([plain.p, plain.low], [t.pvalue, t.confidence_interval().low], rtol=1e-9)
+
+
+def test_a_seed_that_diverged_makes_everything_undefined():
+    values, influences, _ = table()
+    values[2] = np.nan
+    for over in ("seeds", "seeds and examples", "folds"):
+        assert np.isnan(statistics.interval(values, influences, over=over)).all()
+    found = statistics.difference(values, np.zeros_like(values))
+    assert math.isnan(found.mean) and math.isnan(found.p)
+    assert statistics.summary(values, influences)["intervals"] == {
+        "seeds": [None] * 2,
+        "seeds and examples": [None] * 2,
+    }
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects():
+    p_values = np.random.default_rng(0).uniform(0, 0.1, 12)
+    adjusted = statistics.holm([*p_values, math.nan])
+    assert math.isnan(adjusted[-1])
+    rejected, alive = set(), sorted(range(12), key=lambda place: p_values[place])
+    for rank, place in enumerate(alive):
+        if p_values[place] > 0.05 / (12 - rank):
+            break
+        rejected.add(place)
+    assert {place for place in range(12) if adjusted[place] <= 0.05} == rejected and 0 < len(rejected) < 12
+
+
+@pytest.mark.raises
+def test_influences_have_to_fit():
+    with pytest.raises(ValueError, match=r"influences must be \(runs, examples, ...\) for values \(2,\); got \(3, 4\)"):
+        statistics.error([1, 2], np.zeros((3, 4)), over="examples")
+    with pytest.raises(ValueError, match="influences must be given where examples vary, got none"):
+        statistics.error([1, 2], over="examples")
+
+
+@pytest.mark.raises
+def test_a_claim_says_what_it_is_about():
+    with pytest.raises(ValueError, match="about must be 'these examples', 'new examples' or 'seeds', got 'all'"):
+        Claim(text="", metric="test/r2", about="all", at_least=0.1)
+    assert statistics.decided_by("these examples", ("seeds", "seeds and examples")) == "seeds"
+    assert statistics.decided_by("new examples", ("folds",)) == "folds"

@@ -7,14 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import adjust, execution, losses, metrics, models, studies, training
+from jaxresearch import adjust, execution, losses, metrics, models, statistics, studies, training
 from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import DataCard, Dataset, Preprocessor
 from jaxresearch.execution import compilation
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
-from jaxresearch.studies import Budget, Looks
+from jaxresearch.studies import Budget, Looks, conclusion
+from jaxresearch.studies.rounds import _finished
 
 
 @hyperparameters
@@ -39,7 +40,7 @@ def experiment(**changes):
     """Returns an experiment that a study raises above its claim."""
     plain = Experiment(
         question="A line?",
-        claim=Claim(text="R2", metric="test/r2", at_least=0.9),
+        claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9),
         hyperparameters=Line(),
         source="",
         preprocess=Preprocessor(),
@@ -59,10 +60,12 @@ def dataset(test_factor=2.0):
     return Dataset(part(160, 2.0), part(40, test_factor), None, DataCard(name="line", source="", feature_shape=(1,)))
 
 
-BUDGET = Budget(seeds=(0, 1, 2), fresh_seeds=(3, 4, 5, 6, 7))
+BUDGET = Budget(seeds=(0, 1, 2), fresh_seeds=tuple(range(3, 13)))
 
 
-FAR = Claim(text="R2", metric="test/r2", at_least=2.0)  # so that a strategy is asked until it has nothing left
+FAR = Claim(
+    text="R2", metric="test/r2", about="these examples", at_least=2.0
+)  # so that a strategy is asked until it has nothing left
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,10 +113,13 @@ def concluded():
 @pytest.mark.long
 def test_study_raises_a_poor_setting(concluded):
     assert concluded.best.learning_rate == 3e-1 and len(concluded.history) == 2
-    assert concluded.why == "the validation interval supports the claim, also as that of the best of 4"
+    assert concluded.why.startswith(
+        "the validation interval supports the claim, also as that of the best of 4; the best "
+    )
+    assert concluded.why.endswith("validation r2 with 10 other seeds, so they are kept")
     assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
     assert concluded.history[1].scores[2] == -np.inf
-    assert concluded.outcome.metrics["r2"].shape == (5,) and concluded.outcome.metrics["r2"].min() > 0.9
+    assert concluded.outcome.metrics["r2"].shape == (10,) and concluded.outcome.metrics["r2"].min() > 0.9
 
 
 def test_adjust_cannot_reach_the_test_part():
@@ -153,8 +159,12 @@ def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
         return all_(experiment, settings, given, **kwargs)
 
     def watched_one(experiment, setting, given, *, seeds, **kwargs):
+        if list(seeds) == [*range(13, 23)]:  # the confirmation, with seeds that chose nothing
+            order.append("confirmation")
+            assert not np.isin(given.test["inputs"], whole.test["inputs"]).any()
+            return one(experiment, setting, given, seeds=seeds, **kwargs)
         order.append("test")
-        assert list(seeds) == [3, 4, 5, 6, 7]  # those of the rounds were 0 to 2
+        assert list(seeds) == [*range(3, 13)]  # those of the rounds were 0 to 2
         np.testing.assert_array_equal(given.test["inputs"], whole.test["inputs"])
         np.testing.assert_array_equal(given.train["inputs"], whole.train["inputs"])  # all of it, trained anew
         return one(experiment, setting, given, seeds=seeds, **kwargs)
@@ -162,7 +172,8 @@ def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
     monkeypatch.setattr(execution, "execute_all", watched_all)
     monkeypatch.setattr(execution, "execute", watched_one)
     studies.study(experiment(), whole, budget=BUDGET)
-    assert order == ["rounds", "rounds", "test", "test"]  # the chosen setting, and the plain one to compare it with
+    # The chosen setting, and the plain one to compare it with, twice.
+    assert order == ["rounds", "rounds", "confirmation", "confirmation", "test", "test"]
 
 
 def rows(part):
@@ -194,9 +205,11 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
 
     monkeypatch.setattr(execution, "execute_all", watched(execution.execute_all, "rounds"))
     monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: None, "test"))
+    monkeypatch.setattr(conclusion, "gain", lambda *args: statistics.Difference(1.0, 0.5, 1.5))
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
     studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
-    assert [name for name, _ in seen] == ["rounds", "rounds", "test", "test"]
+    assert [name for name, _ in seen] == ["rounds", "rounds", "test", "test", "test", "test"]
+    seen[2:4] = [("confirmation", given) for _, given in seen[2:4]]
     for name, given in seen:
         parts = {part: rows(values) for part, values in given.parts().items()}
         every = set.union(*parts.values())
@@ -251,7 +264,7 @@ def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
 
 
 def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
-    plain = execution.execute(experiment(), Line(), dataset(), seeds=[3, 4, 5, 6, 7])
+    plain = execution.execute(experiment(), Line(), dataset(), seeds=[*range(3, 13)])
     np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
 
 
@@ -278,7 +291,7 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
 
 @pytest.mark.long
 def test_study_follows_the_hypergradient():
-    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    claim = Claim(text="error", metric="test/mse", about="these examples", at_most=1e-3)
     slow = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=1.0))
     found = studies.search(slow, dataset(), budget=BUDGET._replace(rounds=4))
     assert [made.trials[0].gradient is None for made in found.history] == [True, *[False] * 3]
@@ -294,7 +307,7 @@ def test_study_follows_the_hypergradient():
 
 
 def test_study_of_the_hypergradient_ends_where_a_run_diverges():
-    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    claim = Claim(text="error", metric="test/mse", about="these examples", at_most=1e-3)
     steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
     found = studies.search(steep, dataset(), budget=BUDGET)
     assert [made.trials[0].diverged for made in found.history] == [False, False, True]
@@ -310,7 +323,7 @@ def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trai
 
 
 def test_slope_of_another_metric_is_computed_anew():
-    claim = Claim(text="error", metric="test/mse", at_most=1e-3)
+    claim = Claim(text="error", metric="test/mse", about="these examples", at_most=1e-3)
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
     made = studies.search(of_error, dataset(), budget=BUDGET._replace(rounds=2))
@@ -322,26 +335,32 @@ def test_slope_of_another_metric_is_computed_anew():
 
 def test_study_seldom_ends_on_the_luck_of_the_best_of_many():
     """Twelve settings of three seeds, all equally good and as good as the bound: an end by the best of them is luck."""
-    generator, bound = np.random.default_rng(0), Claim(text="R2", metric="test/r2", at_least=0.0)
+    generator, bound = (
+        np.random.default_rng(0),
+        Claim(text="R2", metric="test/r2", about="these examples", at_least=0.0),
+    )
     lucky = 0
     for _ in range(400):
         trials = tuple(adjust.Trial(Line(), {"r2": generator.normal(size=3)}, False, None, str(i)) for i in range(12))
         noise = experiment(claim=bound)
         made = adjust.Round("noise", trials, tuple(studies.score(noise, trial) for trial in trials))
-        lucky += studies._finished(noise, (made,), BUDGET) is not None
+        lucky += _finished(noise, (made,), BUDGET) is not None
     assert lucky / 400 < 0.05  # the plain interval of the best would end 40 % of them or more
 
 
 def test_study_seldom_ends_on_the_luck_of_many_rounds():
     """Ten rounds of one setting each, as good as the bound."""
-    generator, noise = np.random.default_rng(0), experiment(claim=Claim(text="R2", metric="test/r2", at_least=0.0))
+    generator, noise = (
+        np.random.default_rng(0),
+        experiment(claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.0)),
+    )
     budget, lucky = BUDGET._replace(rounds=11), 0
     for number in range(400):
         history = ()
         for place in range(10):
             trial = adjust.Trial(Line(), {"r2": generator.normal(size=3)}, False, None, f"{number} {place}")
             history = (*history, adjust.Round("noise", (trial,), (studies.score(noise, trial),)))
-            if studies._finished(noise, history, budget) is not None:
+            if _finished(noise, history, budget) is not None:
                 lucky += 1
                 break
     assert lucky / 400 < 0.05
@@ -395,7 +414,7 @@ def test_setting_of_more_epochs_can_be_chosen():
     ],
 )
 def test_search_ends(pretended, changes, budget, rounds, why):
-    claim = Claim(text="R2", metric="test/r2", at_least=0.1) if "adjust" in changes else FAR
+    claim = Claim(text="R2", metric="test/r2", about="these examples", at_least=0.1) if "adjust" in changes else FAR
     grid = adjust.grid(learning_rate=[1e-2, 3e-1])
     found = studies.search(experiment(claim=claim, **{"adjust": grid, **changes}), dataset(), budget=budget)
     assert len(found.history) == rounds and found.why == why
@@ -410,7 +429,7 @@ def test_seconds_of_earlier_processes_count(pretended):
 
 
 def test_score_of_a_claim_from_above_is_negated():
-    below = experiment(claim=Claim(text="R2", metric="test/r2", at_most=0.1))
+    below = experiment(claim=Claim(text="R2", metric="test/r2", about="these examples", at_most=0.1))
     trial = adjust.Trial(Line(), {"r2": np.array([0.5, 0.7])}, False)
     assert studies.score(below, trial) == pytest.approx(-0.6)
     assert studies.score(experiment(), trial) == pytest.approx(0.6)
@@ -437,7 +456,7 @@ class Steps:
 def test_study_compares_runs_of_as_many_steps(pretended):
     """Where hyperparameters count steps in place of epochs, a setting of fewer steps cannot be chosen."""
     for bounds, best in ({"at_least": 9.0}, 40), ({"at_most": 0.0}, 20):
-        claim = Claim(text="R2", metric="test/r2", **bounds)
+        claim = Claim(text="R2", metric="test/r2", about="these examples", **bounds)
         of = experiment(hyperparameters=Steps(), adjust=adjust.grid(n_steps=[4, 40]), claim=claim)
         found = studies.search(of, dataset(), budget=BUDGET)
         shorter = found.history[1].scores[0] > found.history[0].scores[0]

@@ -1,5 +1,6 @@
-"""``jaxresearch compare DIR DIR... [--page FILE]``: several runs side by side, on the terminal and as a page."""
+"""``jaxresearch compare DIR DIR... [--margin X] [--page FILE]``: several runs side by side, on the terminal and as a page."""
 
+import math
 from pathlib import Path
 
 from rich.table import Column, Table
@@ -8,18 +9,17 @@ from jaxresearch import records
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import one_line
-from jaxresearch.reports.comparison import FIGURE_HEADINGS
 from jaxresearch.reports.comparison import compare as compare_runs
 
 _FEWEST = 2
-_PAGE = "--page"
+_PAGE, _MARGIN = "--page", "--margin"
 
 
 def compare(words: list[str]) -> int:
     """Carries out ``jaxresearch compare WORDS...``; returns the exit code."""
     with one_line(words[0], code=2):
-        paths, file = _parsed(words)
-        compared = compare_runs(tuple(records.read_run(path) for path in paths))
+        paths, file, margin = _parsed(words)
+        compared = compare_runs(tuple(records.read_run(path) for path in paths), margin=margin)
         if file is not None:
             from jaxresearch.reports.page import comparison_page
 
@@ -27,31 +27,47 @@ def compare(words: list[str]) -> int:
     console = display.console()
     if compared.different:
         console.print(_table("settings that differ", ("run", *compared.different), compared.settings))
-    for name, rows in compared.figures.items():
-        console.print(_table(name, FIGURE_HEADINGS, rows))
+    for name, figure in compared.figures.items():
+        console.print(_table(name, *figure))
+    console.print("p: of no difference, adjusted for all differences of its table (Holm)", soft_wrap=True)
     if file is not None:
         console.print(f"page: {file}", soft_wrap=True)
     return 0
 
 
-def _parsed(words: list[str]) -> tuple[list[Path], Path | None]:
-    """Returns the directories, and the file of the page if one was asked for."""
-    rest, file = list(words), None
-    if _PAGE in rest:
-        at = rest.index(_PAGE)
-        if len(rest) <= at + 1:
-            raise UsageError(f"{_PAGE} must name a file, got none. Write: {_PAGE} compare.html")
-        file = Path(rest[at + 1])
-        if not file.parent.is_dir():
-            raise UsageError(f"{_PAGE} must name a file in an existing folder, got {file}. Create the folder first.")
-        del rest[at : at + 2]
+def _parsed(words: list[str]) -> tuple[list[Path], Path | None, float | None]:
+    """Returns the directories, the file of the page if one was asked for, and the margin if one was given."""
+    rest = list(words)
+    file, margin = _taken(rest, _PAGE, "a file", "compare.html"), _taken(rest, _MARGIN, "a number", "0.002")
+    if file is not None and not Path(file).parent.is_dir():
+        raise UsageError(f"{_PAGE} must name a file in an existing folder, got {file}. Create the folder first.")
+    try:
+        bound = None if margin is None else float(margin)
+    except ValueError:
+        bound = math.nan
+    if bound is not None and not 0 < bound < math.inf:
+        raise UsageError(
+            f"{_MARGIN} must be a number above 0, in the unit of the metrics, got {margin}. Write: {_MARGIN} 0.002"
+        )
     unknown = [word for word in rest if word.startswith("-")]
     if unknown:
-        raise UsageError(f"compare has no option {unknown[0]}, only {_PAGE} FILE. Leave it out.")
+        raise UsageError(f"compare has no option {unknown[0]}, only {_PAGE} FILE and {_MARGIN} X. Leave it out.")
     paths = [Path(word) for word in rest]
     if len({path.resolve() for path in paths}) < max(_FEWEST, len(paths)):
         raise UsageError(f"compare needs two or more different directories, got {' '.join(rest)}.")
-    return paths, file
+    return paths, None if file is None else Path(file), bound
+
+
+def _taken(rest: list[str], option: str, what: str, example: str) -> str | None:
+    """Returns the value of an option, and takes both out of the words; None where it is not among them."""
+    if option not in rest:
+        return None
+    at = rest.index(option)
+    if len(rest) <= at + 1:
+        raise UsageError(f"{option} must name {what}, got none. Write: {option} {example}")
+    value = rest[at + 1]
+    del rest[at : at + 2]
+    return value
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:

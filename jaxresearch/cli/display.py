@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxresearch import statistics
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import data_lines
@@ -57,7 +58,7 @@ class Display:
 
 def _means(part: str, metrics: dict[str, np.ndarray]) -> list[str]:
     """Returns the mean of each metric over all runs and steps, as one text; none without metrics."""
-    means = [f"{name} {wording.number(float(np.mean(values)))}" for name, values in metrics.items()]
+    means = [f"{name} {statistics.number_text(float(np.mean(values)))}" for name, values in metrics.items()]
     return [f"{part} {', '.join(means)}"] if means else []
 
 
@@ -81,7 +82,7 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
     """Prints the metrics, the experiment's report, the verdict, where the time went, and the directory."""
     out = console()
     table = Table(title=result["question"], title_justify="left", title_style="bold")
-    for heading in ("metric", "mean", "95 % interval", "n"):
+    for heading in wording.metric_headings(result):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for row in wording.metric_rows(result, class_names):
         table.add_row(*row)

@@ -50,7 +50,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         "",
         *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         *_markdown(
-            ("metric", "mean", "95 % interval", "n"),
+            wording.metric_headings(result),
             wording.metric_rows(result, session.job.dataset.card.class_names),
         ),
     ]

@@ -1,12 +1,13 @@
 """``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import data, execution, recording, records, statistics, studies
+from jaxresearch import data, execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.run import undecided
@@ -15,6 +16,7 @@ from jaxresearch.cli.story import round_lines, story
 from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording import Job
+from jaxresearch.recording.influences import groups_of_test
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion, Looks, Search
 
@@ -65,6 +67,14 @@ def _searched(session: Session, shown: display.Display, received: list[int]) -> 
         observe=_interrupting(shown.show, received),
         on_trials=file.add,
         on_round=file.keep,
+    )
+    searched = studies.confirm(
+        session.job.experiment,
+        session.loaded.collected,
+        searched,
+        budget=session.options.budget,
+        looks=_looks(session),
+        observe=_interrupting(shown.show, received),
     )
     file.close(*searched)  # from here on the test part is read: nothing is adjusted any more
     return searched
@@ -136,8 +146,10 @@ def _gain(session: Session, conclusion: Conclusion) -> dict[str, Any] | None:
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
     if not np.isfinite(pair).all():
         return None
-    difference = statistics.paired_difference(*pair)
-    return {"metric": f"test/{metric}", "mean": difference.mean, "ci95": [difference.low, difference.high]}
+    groups = groups_of_test(session.job.dataset)
+    found = studies.gain(conclusion.outcome, conclusion.plain, metric, groups=groups)
+    ci95, p = [found.low, found.high], None if math.isnan(found.p) else found.p
+    return {"metric": f"test/{metric}", "mean": found.mean, "ci95": ci95, "over": found.over, "p": p}
 
 
 def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> None:

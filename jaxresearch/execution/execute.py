@@ -74,6 +74,7 @@ class Progress(NamedTuple):
 class Outcome(NamedTuple):
     """The result, with a leading axis of seeds: the outcome of each run, and the evaluation metrics by name.
 
+    ``influences`` holds, for the metrics that have them, those of the test examples: ``(seeds, examples, ...)``.
     ``seconds`` separates compiling, training and evaluating; ``examples_per_second`` counts the examples of all seeds;
     ``resumed_from`` is the step that this process began with, ``step`` the one it ended with.
     """
@@ -85,6 +86,7 @@ class Outcome(NamedTuple):
     n_compilations: int
     resumed_from: int = 0
     step: int = 0
+    influences: dict[str, np.ndarray] = {}
 
 
 def execute(
@@ -131,7 +133,7 @@ def execute(
         >>> def algorithm(h, card, plan, fitted):
         ...     return training.supervised(models.linear(card.n_features, 1), losses.half_squared_error,
         ...                                optimizer=training.gradient_descent(0.3), metrics={"r2": metrics.r2()})
-        >>> claim = Claim(text="R2", metric="test/r2", at_least=0.9)
+        >>> claim = Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9)
         >>> experiment = Experiment(question="A line?", claim=claim, hyperparameters=Line(), algorithm=algorithm)
         >>> x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
         >>> part = {"inputs": x, "targets": 2 * x}
@@ -149,7 +151,7 @@ def execute(
         raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}, got {len(seeds)}. Pass one for each.")
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
-    return _carry_out(runs, observe, start, keeping, feed)
+    return _carry_out(runs, observe, start, keeping, feed, with_influences=True)
 
 
 def execute_all(
@@ -300,7 +302,13 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
 
 
 def _carry_out(
-    runs: Runs, observe: Callable[[Progress], None], start: Start | None, keeping: Keeping, feed: Feed
+    runs: Runs,
+    observe: Callable[[Progress], None],
+    start: Start | None,
+    keeping: Keeping,
+    feed: Feed,
+    *,
+    with_influences: bool = False,
 ) -> Outcome:
     """Returns the outcome of runs side by side."""
     stages, plan, n_runs = Stages(runs), runs.program.plan(runs.hyperparameters), len(runs.keys)
@@ -339,18 +347,21 @@ def _carry_out(
     jax.block_until_ready(state)
     trained = training_seconds()
     keeping.end(step, state)
-    metrics, evaluated = _evaluated(runs, stages, state, feed)
+    metrics, influences, evaluated = _evaluated(runs, stages, state, feed, with_influences)
     seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
     speed = (step - first.step) * plan.batch_size * n_runs / trained
-    return Outcome(state, metrics, seconds, speed, stages.n_compilations, first.step, step)
+    return Outcome(state, metrics, seconds, speed, stages.n_compilations, first.step, step, influences)
 
 
-def _evaluated(runs: Runs, stages: Stages, state: State, feed: Feed) -> tuple[dict[str, np.ndarray], float]:
-    """Returns the metrics of the test part, and the seconds it took without compiling."""
+def _evaluated(
+    runs: Runs, stages: Stages, state: State, feed: Feed, with_influences: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
+    """Returns the metrics of the test part, the influences of its examples, and the seconds it took without compiling."""
     began, compiled = time.perf_counter(), stages.seconds
-    metrics = Evaluation(runs, stages, runs.dataset.test, feed).evaluate(state)
-    metrics = jax.tree.map(np.asarray, metrics)
-    return metrics, time.perf_counter() - began - (stages.seconds - compiled)
+    evaluation = Evaluation(runs, stages, runs.dataset.test, feed)
+    made = evaluation.examine(state) if with_influences else (evaluation.evaluate(state), {})
+    metrics, influences = jax.tree.map(np.asarray, made)
+    return metrics, influences, time.perf_counter() - began - (stages.seconds - compiled)
 
 
 def _require_end_of_chunk(start: Start, ends: Sequence[int]) -> None:

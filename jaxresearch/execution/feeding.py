@@ -131,6 +131,13 @@ class Evaluation:
         outputs = self._outputs(state)
         return self._stages.evaluates_over(self._spared(outputs))(*self._runs.given, state, outputs, self._held)
 
+    def examine(self, state: State) -> tuple[Metrics, Metrics]:
+        """Returns the metrics of outcomes, and the influence of each example on them."""
+        if not self._on_disk:
+            return self._stages.examine(*self._runs.given, state, self._held)
+        outputs = self._outputs(state)
+        return self._stages.examines_over(self._spared(outputs))(*self._runs.given, state, outputs, self._held)
+
     def _spared(self, held: Any) -> int:
         """Returns the bytes that a run with data in memory holds more than one that holds these arrays."""
         whole = reading.n_bytes_of_run(self._part, axis=self._runs.dataset.axis)

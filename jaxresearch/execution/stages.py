@@ -12,6 +12,7 @@ from jaxresearch import data, devices, gradients, sweeps, training
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset, Fitted
 from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.influences import examined
 from jaxresearch.experiment import Experiment, Program
 from jaxresearch.training import Algorithm, EstimatorOf
 
@@ -169,12 +170,15 @@ class Stages:
         )
         self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
         self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_data)))
-        self._compiled: list[CompiledFunction] = [self.init, self.look, self.outcome, self.evaluate]
+        self.examine = CompiledFunction(sweeps.sweep(self._examine, (0, axis, of_data, 0, of_data)))
+        stages = [self.init, self.look, self.outcome, self.evaluate, self.examine]
+        self._compiled: list[CompiledFunction] = stages
         # Of data on disk; n_bytes is what `sweeps.sweep` takes.
         self.advances_over = functools.cache(self._advance_over)
         self.predicts = functools.cache(self._predict)
         self.looks_over = functools.cache(self._look_over)
         self.evaluates_over = functools.cache(self._evaluate_over)
+        self.examines_over = functools.cache(self._examine_over)
 
     def _advance_by(self, n_steps: int) -> CompiledFunction:
         """Returns the program of so many steps."""
@@ -222,6 +226,14 @@ class Stages:
 
         return self._compile(evaluate, (0, self._runs.dataset.axis), n_bytes=n_bytes)
 
+    def _examine_over(self, n_bytes: int) -> CompiledFunction:
+        """Returns the program that evaluates outputs, with the influences of examples."""
+
+        def examine(key, hyperparameters, fitted, state, outputs, others):
+            return self._examine(key, hyperparameters, fitted, state, {**others, "outputs": outputs})
+
+        return self._compile(examine, (0, self._runs.dataset.axis), n_bytes=n_bytes)
+
     def _compile(
         self, fun: Callable[..., Any], axes: tuple, *, donate_argnums: tuple[int, ...] = (), n_bytes: int = 0
     ) -> CompiledFunction:
@@ -248,6 +260,10 @@ class Stages:
     def _evaluate(self, key, hyperparameters, fitted, state, data):
         """Returns the metrics of an outcome."""
         return self._runs.program_of(fitted).evaluate(key, hyperparameters, state, data)
+
+    def _examine(self, key, hyperparameters, fitted, state, data):
+        """Returns the metrics of an outcome, and the influences of examples on them."""
+        return examined(functools.partial(self._evaluate, key, hyperparameters, fitted, state), data)
 
     @property
     def seconds(self) -> float:

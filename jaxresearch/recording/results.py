@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, statistics
+from jaxresearch import algorithms, data, statistics
 from jaxresearch import experiment as experiments
+from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
+from jaxresearch.recording.influences import counted, groups_of_test, influences_of
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
 
@@ -36,11 +38,10 @@ def result_of(
     Raises:
         Exception: Whatever the experiment's report raises.
     """
-    outcome, n_folds = trained.outcome, job.dataset.n_folds
-    metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
-    claim = job.experiment.claim
+    outcome, n_folds, claim = trained.outcome, job.dataset.n_folds, job.experiment.claim
+    metrics, counts = _summaries(job, outcome), counted(job.dataset)
     undecided = undecided or _of_other_folds(claim, n_folds)
-    verdict, because = _verdict(claim, metrics[claim.metric], undecided, "folds" if n_folds else "seeds")
+    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts)
     plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
     return {
         "experiment": Path(name).stem,
@@ -48,7 +49,9 @@ def result_of(
         "seeds": list(job.seeds),
         "n_folds": n_folds,
         "metrics": metrics,
-        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
+        **counts,
+        "examples": data.digest(held) if (held := influences_of(job.dataset, job.seeds, outcome)) else None,
+        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because + _changed(job)},
         "steps": outcome.step,
         "steps_per_epoch": job.dataset.n_train // plan.batch_size if plan.batch_size else None,
         "best_step": _best_steps(outcome, plan.evaluate_every),
@@ -83,22 +86,48 @@ def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
     return None if claimed == actual else f"the claim is about {claimed}, this run about {actual}"
 
 
-def _verdict(claim: Claim, summary: dict[str, Any], undecided: str | None, runs: str) -> tuple[statistics.Verdict, str]:
+def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Returns the summary of each metric of the test part."""
+    claim, n_folds, groups = job.experiment.claim, job.dataset.n_folds, groups_of_test(job.dataset)
+    made = {}
+    for name, values in outcome.metrics.items():
+        about = claim.about if name == claim.evaluated else None
+        influences, runs = (None, "folds") if n_folds else (outcome.influences.get(name), "seeds")
+        made[f"test/{name}"] = statistics.summary(values, influences, groups=groups, runs=runs, about=about)
+    return made
+
+
+def _changed(job: Job) -> str:
+    """Returns the settings of a run that the experiment's file declares otherwise, as the end of a sentence."""
+    declared = vars(job.experiment.hyperparameters)
+    changed = [f"{name} {value}" for name, value in vars(job.hyperparameters).items() if value != declared[name]]
+    return f"; with {', '.join(changed)}" if changed else ""
+
+
+def _verdict(
+    claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any]
+) -> tuple[statistics.Verdict, str]:
     """Returns the verdict on the claim, and why in a few words."""
-    n, (low, high) = len(summary["values"]), summary["ci95"]
+    n, over = len(summary["values"]), statistics.decided_by(claim.about, tuple(summary["intervals"]))
     if undecided is not None:
         return "undecided", undecided
+    if summary["mean"] is None:
+        n_missing = sum(value is None for value in summary["values"])
+        return "undecided", f"it is undefined for {n_missing} of {n} runs"
     if n == 1:
-        return "undecided", "a single seed has no interval"
-    if low is None:
-        return "undecided", "a seed diverged"
-    mean, *ends = map(_number, (summary["mean"], low, high))
-    because = f"mean {mean}, 95 % interval {' to '.join(ends)} over {n} {runs}"
+        return "undecided", "a single seed decides nothing"
+    if over is None:
+        return (
+            "undecided",
+            "the claim is about new examples, and evaluate gives this metric without regard to their weights",
+        )
+    mean, *ends = map(statistics.number_text, (summary["mean"], *summary["intervals"][over]))
+    because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}"
+    if summary["standard_deviation"] == 0 and over == "seeds":
+        because = f"{mean} with every one of {n} seeds"
+    elif len(set(summary["intervals"][over])) == 1:
+        return "undecided", f"{mean} with every one of {n} seeds, and no example tells how far others may be from it"
     if n < statistics.FEWEST_SEEDS:
         return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
+    low, high = summary["intervals"][over]
     return statistics.verdict((low, high), claim), because
-
-
-def _number(value: float) -> str:
-    """Returns a number with four decimals, or four significant digits if it is large."""
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"

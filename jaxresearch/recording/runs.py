@@ -15,6 +15,7 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Keeping, Outcome, Progress, Start, diagnosis, provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
+from jaxresearch.recording.influences import EXAMPLES, influences_of
 from jaxresearch.records import Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
@@ -146,6 +147,8 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
             checkpoints.wait()
             saved = _restored(checkpoints, like, lambda: job.digest)
             raise _explained(directory, job, recorder.cipher, error, saved) from None
+    if held := influences_of(job.dataset, job.seeds, outcome):
+        directory.write_arrays(EXAMPLES, held, cipher=recorder.cipher)
     return Trained(outcome, observer.events)
 
 

@@ -1,11 +1,12 @@
 """A run or study that has ended, read back from its directory."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch import statistics
+from jaxresearch import data, statistics
 from jaxresearch.records.commands import resume_command
 from jaxresearch.records.files import read_checksummed, read_json
 from jaxresearch.records.run_directory import command_of, read_metrics
@@ -75,7 +76,7 @@ class Recorded(NamedTuple):
         return {seed: step for seed, step in zip(self.seeds, steps, strict=True) if step is not None}
 
     def values(self, metric: str, *index: int) -> dict[int, float]:
-        """Returns a metric of the result by seed, without seeds that diverged.
+        """Returns a metric of the result by seed; nan for a seed that diverged.
 
         Args:
             metric: Its name, as ``"test/accuracy"``.
@@ -85,9 +86,25 @@ class Recorded(NamedTuple):
         for seed, value in zip(self.seeds, self.result["metrics"][metric]["values"], strict=True):
             for place in index:
                 value = value[place]
-            if value is not None:
-                entries[seed] = value
+            entries[seed] = math.nan if value is None else value
         return entries
+
+    def examples(self) -> dict[str, np.ndarray]:
+        """Returns what ``examples.npz`` holds, verified: the influences of test examples, ``(seeds, examples)``, by metric.
+
+        Nothing of a record that has none, or an encrypted one.
+
+        Raises:
+            ValueError: If the file is not the one that the run wrote.
+        """
+        path, digest = self.path / "examples.npz", self.result.get("examples")
+        if digest is None or not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as file:
+            held = {name: file[name] for name in file.files}
+        if data.digest(held) != digest:
+            raise ValueError(f"{path} must be as the run wrote it; its SHA-256 is another. Restore it, or delete it.")
+        return held
 
     def curves(self) -> dict[str, Curve]:
         """Returns the learning curve of each scalar metric by name, as ``train/loss`` or ``validation/loss``.

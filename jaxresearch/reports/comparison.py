@@ -1,6 +1,8 @@
 """Several runs side by side: the settings that differ, each metric, and differences paired by seed or fold."""
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxresearch import statistics
@@ -8,7 +10,12 @@ from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
 from jaxresearch.reports.wording import Entry
 
-FIGURE_HEADINGS = ("run", "mean", "95 % interval", "n", "difference from the first", "95 % interval", "pairs")
+
+class Figure(NamedTuple):
+    """A scalar metric, or one entry of a vector metric, as a table of text with a row per run."""
+
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
 class Comparison(NamedTuple):
@@ -20,15 +27,19 @@ class Comparison(NamedTuple):
     runs: tuple[Recorded, ...]
     different: tuple[str, ...]
     settings: list[tuple[str, ...]]
-    figures: dict[str, list[tuple[str, ...]]]
+    figures: dict[str, Figure]
     notes: tuple[str, ...]
 
 
-def compare(runs: tuple[Recorded, ...]) -> Comparison:
+def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
     """Returns the comparison of two or more runs.
+
+    Differences are paired by seed, and by example where both runs kept the influences of theirs. A seed that diverged makes its
+    differences undefined.
 
     Args:
         runs: The others are compared with the first.
+        margin: The largest difference that is of no account: one whose interval lies within is called equivalent.
 
     Raises:
         ValueError: If the runs differ in data or folds, some are smoke runs, or they have no metric in common.
@@ -40,7 +51,7 @@ def compare(runs: tuple[Recorded, ...]) -> Comparison:
     settings = [
         (str(run.path), *(str(one.get(name, "")) for name in different)) for run, one in zip(runs, chosen, strict=True)
     ]
-    return Comparison(runs, different, settings, _figures(runs), tuple(_notes(runs)))
+    return Comparison(runs, different, settings, _figures(runs, margin), tuple(_notes(runs)))
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
@@ -105,32 +116,100 @@ def _notes(runs: tuple[Recorded, ...]) -> Iterator[str]:
             yield f"{metric} is not compared: a matrix of {wording.shape_text(shapes[0] or ())}, recorded in result.json"
 
 
-def _figures(runs: tuple[Recorded, ...]) -> dict[str, list[tuple[str, ...]]]:
-    """Returns the rows of each scalar that all runs report, entries of vectors among them, by name."""
+def _figures(runs: tuple[Recorded, ...], margin: float | None) -> dict[str, Figure]:
+    """Returns the table of each scalar that all runs report, entries of vectors among them, by name."""
     shared = _shared(runs)
     of_runs = [{entry.name: entry for entry in wording.entries(run.result, run.class_names)} for run in runs]
+    examples = {run.path: run.examples() for run in runs}
     return {
-        name: _rows(entry, [(run, of_run[name].summary) for run, of_run in zip(runs, of_runs, strict=True)])
+        name: _figure(
+            entry, [(run, of_run[name].summary) for run, of_run in zip(runs, of_runs, strict=True)], examples, margin
+        )
         for name, entry in of_runs[0].items()
         if entry.metric in shared
     }
 
 
-def _rows(entry: Entry, runs: list[tuple[Recorded, dict[str, Any]]]) -> list[tuple[str, ...]]:
-    """Returns the rows of one scalar: each run with its summary, and its difference from the first."""
-    rows, first = [], runs[0][0].values(entry.metric, *entry.place)
-    for place, (run, summary) in enumerate(runs):
-        of_run = run.values(entry.metric, *entry.place)
-        difference = _difference(of_run, first) if place else ("", "", "")
-        rows.append((str(run.path), *wording.summary_row(summary), *difference))
-    return rows
+def _figure(
+    entry: Entry, runs: list[tuple[Recorded, dict[str, Any]]], examples: dict[Path, Any], margin: float | None
+) -> Figure:
+    """Returns the table of one scalar: each run with its summary, and its difference from the first."""
+    differences = [_difference(entry, runs[0][0], run, examples) for run, _ in runs[1:]]
+    adjusted = statistics.holm([found.p for found, _ in differences if found is not None])
+    overs = [[*wording.intervals_of(summary)][-1] for _, summary in runs]
+    is_one = len(set(overs)) == 1
+    interval = f"95 % interval over {_over(overs[0], runs[0][0])}" if is_one else "95 % interval"
+    named = {found.over for found, _ in differences if found is not None}
+    paired = f"95 % interval, paired by {_PAIRED[named.pop()]}" if len(named) == 1 else "95 % interval, paired"
+    headings = ("run", "mean", interval, "n", "difference from the first", paired, "p (Holm)")
+    rows, p_values = [], iter(adjusted)
+    for place, ((run, summary), over) in enumerate(zip(runs, overs, strict=True)):
+        mean, ends, n = wording.summary_row(summary, over)
+        shown = ends if is_one or not ends else f"{ends} (over {_over(over, run)})"
+        found, n_pairs = differences[place - 1] if place else (None, 0)
+        rows.append((str(run.path), mean, shown, n, *(_texts(found, n_pairs, n, p_values) if place else ("",) * 3)))
+    if margin is None:
+        return Figure(headings, rows)
+    within = ["", *(_within(found, margin) for found, _ in differences)]
+    return Figure((*headings, f"within {margin:g}"), [(*row, word) for row, word in zip(rows, within, strict=True)])
 
 
-def _difference(values: dict[int, Any], first: dict[int, Any]) -> tuple[str, str, str]:
-    """Returns the mean difference paired by seed, its interval and the number of pairs."""
-    common = [seed for seed in first if seed in values]
-    if not common:
+_PAIRED = {"seeds": "seed", "seeds and examples": "seed and example", "folds": "fold", "splits": "split"}
+
+
+def _over(over: str, run: Recorded) -> str:
+    """Returns what an interval is over, in a word or two."""
+    return "folds" if run.result.get("n_folds") else over
+
+
+def _texts(
+    found: statistics.Difference | None, n_pairs: int, n: str, adjusted: Iterator[float]
+) -> tuple[str, str, str]:
+    """Returns a difference, its interval and its adjusted p-value; of fewer pairs than the run has seeds, their number too."""
+    if found is None:
         return "no seed in common", "", ""
-    difference = statistics.paired_difference([values[seed] for seed in common], [first[seed] for seed in common])
-    ends = f"{difference.low:+.4f} to {difference.high:+.4f}" if len(common) > 1 else "single seed"
-    return f"{difference.mean:+.4f}", ends, str(len(common))
+    p = next(adjusted)
+    if math.isnan(found.mean):
+        return "undefined", "a seed diverged", ""
+    ends = f"{found.low:+.4f} to {found.high:+.4f}"
+    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else ends
+    few = "" if str(n_pairs) == n else f" ({n_pairs} pairs)"
+    return f"{found.mean:+.4f}{few}", ends, "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def _within(found: statistics.Difference | None, margin: float) -> str:
+    """Returns whether a difference is of no account."""
+    if found is None or math.isnan(found.low):
+        return ""
+    if -margin <= found.low and found.high <= margin:
+        return "equivalent"
+    return "different" if found.low > margin or found.high < -margin else "undecided"
+
+
+def _difference(
+    entry: Entry, first: Recorded, run: Recorded, examples: dict[Path, Any]
+) -> tuple[statistics.Difference | None, int]:
+    """Returns the mean difference of a run from the first and the number of pairs; None without a seed in common.
+
+    It is over seeds and examples where both runs kept their influences and there are seeds enough, else over seeds.
+    """
+    of_first, of_run = (one.values(entry.metric, *entry.place) for one in (first, run))
+    common = [seed for seed in of_first if seed in of_run]
+    if not common:
+        return None, 0
+    values = [[one[seed] for seed in common] for one in (of_run, of_first)]
+    if first.result.get("n_folds"):
+        return statistics.difference(*values, over="folds"), len(common)
+    held = [] if entry.place else [_influences(examples[one.path], entry.metric, common) for one in (run, first)]
+    if len(common) < 2 or len(held) < 2 or any(one is None for one in held) or held[0].shape != held[1].shape:
+        return statistics.difference(*values), len(common)
+    groups = examples[first.path].get("groups")
+    return statistics.difference(*values, *held, over="seeds and examples", groups=groups), len(common)
+
+
+def _influences(held: dict[str, Any], metric: str, seeds: list[int]) -> Any:
+    """Returns the influences of examples on a metric for these seeds, ``(seeds, examples)``; None where they were not kept."""
+    if metric not in held:
+        return None
+    places = {seed: place for place, seed in enumerate(held["seeds"].tolist())}
+    return held[metric][[places[seed] for seed in seeds]]

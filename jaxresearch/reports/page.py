@@ -9,7 +9,7 @@ import numpy as np
 from jaxresearch.data import DataCard
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
-from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
+from jaxresearch.reports.comparison import Comparison
 from jaxresearch.reports.schema import data_lines
 
 _MOST_WRONG = 12
@@ -37,6 +37,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
     return _rendered(
         "report.html",
         result=run.result,
+        metric_headings=wording.metric_headings(run.result),
         metrics=wording.metric_rows(run.result, run.class_names),
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
@@ -59,7 +60,6 @@ def comparison_page(comparison: Comparison) -> str:
     return _rendered(
         "compare.html",
         comparison=comparison,
-        headings=FIGURE_HEADINGS,
         best=[(path, line) for path, run in runs.items() if (line := wording.best_line(run.result))],
         curves=_curves(runs),
         data=_of_card(comparison.runs[0]),
@@ -74,11 +74,10 @@ def show(run: Recorded) -> Html:
         >>> from jaxresearch import records
         >>> show(records.read_run("runs/mnist"))  # doctest: +SKIP
     """
-    metrics, best = wording.metric_rows(run.result, run.class_names), wording.best_line(run.result)
+    headings, rows = wording.metric_headings(run.result), wording.metric_rows(run.result, run.class_names)
+    shown, best = {"metric_headings": headings, "metrics": rows}, wording.best_line(run.result)
     curves, matrices = _curves({"": run}), _matrices(run)
-    return Html(
-        _rendered("result.html", result=run.result, metrics=metrics, best=best, curves=curves, matrices=matrices)
-    )
+    return Html(_rendered("result.html", **shown, result=run.result, best=best, curves=curves, matrices=matrices))
 
 
 def of_predictions(

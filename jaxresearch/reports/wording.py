@@ -39,19 +39,16 @@ def printable(text: str) -> str:
     )
 
 
-def number(value: int | float) -> str:
-    """Returns a number to four decimals, or to four significant digits where it is large."""
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
-
-
 def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
     """Returns a mean to four decimals."""
-    return missing if mean is None else number(mean)
+    return missing if mean is None else statistics.number_text(mean)
 
 
 def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
     """Returns an interval to four decimals."""
-    return missing if low is None or high is None else f"{number(low)} to {number(high)}"
+    return (
+        missing if low is None or high is None else f"{statistics.number_text(low)} to {statistics.number_text(high)}"
+    )
 
 
 def shape_of(summary: dict[str, Any]) -> tuple[int, ...]:
@@ -72,15 +69,52 @@ def entries(result: dict[str, Any], class_names: Sequence[str] = ()) -> Iterator
             yield Entry(metric, metric, (), summary)
         elif len(shape) == 1:
             for i, name in enumerate(_names(shape[0], class_names)):
-                low, high = summary["ci95"]
+                ends = {over: [end[i] for end in pair] for over, pair in intervals_of(summary).items()}
                 values = [value[i] for value in summary["values"]]
-                of_entry = {"values": values, "mean": summary["mean"][i], "ci95": [low[i], high[i]]}
+                of_entry = {"values": values, "mean": summary["mean"][i], "intervals": ends}
                 yield Entry(f"{metric}[{name}]", metric, (i,), of_entry)
 
 
+def intervals_of(summary: dict[str, Any]) -> dict[str, list[Any]]:
+    """Returns the intervals of a metric by what they are over; records of version 0.1 have one, over seeds (or folds)."""
+    return summary.get("intervals") or {"seeds": summary["ci95"]}
+
+
+def metric_headings(result: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the headings of `metric_rows`: what each interval is over stands above it."""
+    n_runs, counts = len(result["seeds"]), {name: result.get(name) for name in ("n_groups",)}
+    runs = "folds" if result.get("n_folds") else "seeds"
+    texts = [
+        statistics.over_text(
+            runs if over == "seeds" else over, n_runs, n_examples=result.get("n_examples", 0), **counts
+        )
+        for over in _overs(result)
+    ]
+    return "metric", "mean", *(f"95 % interval {text}" for text in texts)
+
+
 def metric_rows(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[tuple[str, ...]]:
-    """Returns name, mean, 95 % interval and number of seeds of each of the `entries` of a result."""
-    return [(entry.name, *summary_row(entry.summary)) for entry in entries(result, class_names)]
+    """Returns the name, the mean and the 95 % intervals of each of the `entries` of a result."""
+    overs = _overs(result)
+    return [
+        (entry.name, mean_text(entry.summary["mean"]), *(_interval_of(entry.summary, over) for over in overs))
+        for entry in entries(result, class_names)
+    ]
+
+
+def _overs(result: dict[str, Any]) -> list[str]:
+    """Returns what the intervals of any metric of a result are over."""
+    return list(dict.fromkeys(over for summary in result["metrics"].values() for over in intervals_of(summary)))
+
+
+def _interval_of(summary: dict[str, Any], over: str) -> str:
+    """Returns one interval of a scalar; in its place, why there is none."""
+    if len(summary["values"]) == 1 and over == "seeds":
+        return "single seed"
+    if summary["mean"] is None:
+        return "undefined"
+    low, high = intervals_of(summary).get(over, (None, None))
+    return "no spread" if low == high and low is not None else interval_text(low, high)
 
 
 def matrix_tables(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[MatrixTable]:
@@ -107,11 +141,9 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def summary_row(summary: dict[str, Any]) -> tuple[str, str, str]:
-    """Returns the mean, the 95 % interval and the number of seeds of a scalar."""
-    missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
-    interval = interval_text(*summary["ci95"], missing=missing)
-    return mean_text(summary["mean"]), interval, str(len(summary["values"]))
+def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
+    """Returns the mean, one 95 % interval and the number of runs of a scalar."""
+    return mean_text(summary["mean"]), _interval_of(summary, over), str(len(summary["values"]))
 
 
 def verdict_line(result: dict[str, Any]) -> str:
@@ -123,7 +155,8 @@ def verdict_line(result: dict[str, Any]) -> str:
 def gain_line(gain: dict[str, Any]) -> str:
     """Returns the gain over the plain settings with its interval."""
     mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
-    return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, paired by seed)"
+    paired = "paired by seed and example" if gain.get("over") == "seeds and examples" else "paired by seed"
+    return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, {paired})"
 
 
 def seconds_line(result: dict[str, Any]) -> str:

@@ -254,6 +254,7 @@ def _in_batches(
     n_all = n_examples(data)
     batch_size = min(batch_size, n_all)
 
+    @jax.checkpoint  # a derivative in the weights of examples makes the outputs anew, instead of keeping all of them
     def summaries(start: Int[Array, ""]) -> dict[str, Any]:
         position = start + jnp.arange(batch_size)
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data)

@@ -35,7 +35,7 @@ def algorithm(h, card, plan, fitted):
 report = None
 
 experiment = Experiment(
-    question="Is it a line?", claim=Claim(text="R2 of 0.9", metric="test/r2", at_least=0.9),
+    question="Is it a line?", claim=Claim(text="R2 of 0.9", metric="test/r2", about="these examples", at_least=0.9),
     hyperparameters=Line(), source="line.csv", target="y", algorithm=algorithm, report=report,
     adjust=adjust.grid(learning_rate=[0.05, 0.2]),
 )

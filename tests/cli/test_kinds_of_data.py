@@ -76,7 +76,7 @@ def report(h, state, collected, dataset):
     return json.dumps(execution.predict(experiment, h, dataset, state)[..., 0].tolist())
 
 experiment = Experiment(
-    question="What is it worth?", claim=Claim(text="to 1,000 USD", metric="test/rmse", at_most=1000.0),
+    question="What is it worth?", claim=Claim(text="to 1,000 USD", metric="test/rmse", about="these examples", at_most=1000.0),
     hyperparameters=Values(), source="sales.csv", target="price", algorithm=algorithm, report=report,
     adjust=adjust.grid(learning_rate=[1e-29]),
 )

@@ -74,7 +74,7 @@ def watched(request, tmp_path):
     path.write_text("row,x,note,patient,at,kind\n" + "\n".join(rows) + "\n")
     experiment = Experiment(
         question="Which kind?",
-        claim=Claim(text="any", metric="test/accuracy", at_least=0.1),
+        claim=Claim(text="any", metric="test/accuracy", about="these examples", at_least=0.1),
         hyperparameters=Sizes(),
         source=str(path),
         target="kind",

@@ -196,7 +196,7 @@ def classify(h, card, plan, fitted):
     )
 
 
-CLAIM = Claim(text="it learns", metric="test/accuracy", at_least=0.1)
+CLAIM = Claim(text="it learns", metric="test/accuracy", about="these examples", at_least=0.1)
 TASK = Experiment(question="?", claim=CLAIM, hyperparameters=Settings(), source="b", algorithm=classify)
 
 
@@ -392,7 +392,7 @@ CHILD = textwrap.dedent(
             return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]) * 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
-    claim = Claim(text="a", metric="test/accuracy", at_least=0.0)
+    claim = Claim(text="a", metric="test/accuracy", about="these examples", at_least=0.0)
     task = Experiment(question="?", claim=claim, hyperparameters=Settings(), source="b", algorithm=algorithm)
     dataset = task.prepare(data.load(str(Path(sys.argv[1])), stream=True))
     data.check(dataset)

@@ -49,7 +49,7 @@ def algorithm(h, card, plan, fitted):
 
 experiment = Experiment(
     question="Does a denoising diffusion model predict the noise in digits better than no model?",
-    claim=Claim(text="less than half of the noise is left", metric="test/error", at_most=0.5),
+    claim=Claim(text="less than half of the noise is left", metric="test/error", about="these examples", at_most=0.5),
     hyperparameters=Diffusion(),
     **digits.UNLABELLED,
     algorithm=algorithm,

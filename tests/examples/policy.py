@@ -47,7 +47,7 @@ def algorithm(h, card, plan, fitted):
 
 experiment = Experiment(
     question="Does gradient through the dynamics teach a policy to keep a pendulum upright?",
-    claim=Claim(text="a cost below 0.3", metric="test/cost", at_most=0.3),
+    claim=Claim(text="a cost below 0.3", metric="test/cost", about="seeds", at_most=0.3),
     hyperparameters=Policy(),
     algorithm=algorithm,
 )

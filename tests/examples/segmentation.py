@@ -49,7 +49,9 @@ def algorithm(h, card, plan, fitted):
 
 experiment = Experiment(
     question="Does a small convolutional network tell the digit, its frame and the background apart?",
-    claim=Claim(text="a mean intersection over union of 0.8", metric="test/mean_iou", at_least=0.8),
+    claim=Claim(
+        text="a mean intersection over union of 0.8", metric="test/mean_iou", about="new examples", at_least=0.8
+    ),
     hyperparameters=Segmentation(),
     collect=collect,
     **digits.AS_IT_IS,

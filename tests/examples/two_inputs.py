@@ -51,7 +51,7 @@ def algorithm(h, card, plan, fitted):
 
 experiment = Experiment(
     question="Do two images show the same digit?",
-    claim=Claim(text="85 % of pairs", metric="test/accuracy", at_least=0.85),
+    claim=Claim(text="85 % of pairs", metric="test/accuracy", about="new examples", at_least=0.85),
     hyperparameters=TwoInputs(),
     collect=collect,
     **digits.AS_IT_IS,

@@ -58,7 +58,7 @@ class Task(NamedTuple):
 
 
 COMPILER_OPTIONS = compilation.compiler_options
-CLAIM = Claim(text="better than chance", metric="test/log_loss", at_most=1.0)
+CLAIM = Claim(text="better than chance", metric="test/log_loss", about="these examples", at_most=1.0)
 CARD = DataCard(name="a", source="b", class_names=("x", "y", "z"), feature_shape=(2,))
 
 

@@ -42,7 +42,7 @@ def descent(h, card, plan, fitted):
 
 LINE = Experiment(
     question="A line?",
-    claim=Claim(text="R2", metric="test/r2", at_least=0.9),
+    claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9),
     hyperparameters=Line(),
     source="",
     algorithm=descent,

@@ -309,7 +309,10 @@ def _counting(h, card, plan, fitted):
 
 
 COUNTING = Experiment(
-    question="?", claim=Claim(text="", metric="test/value", at_most=1.0), hyperparameters=Script(), algorithm=_counting
+    question="?",
+    claim=Claim(text="", metric="test/value", about="these examples", at_most=1.0),
+    hyperparameters=Script(),
+    algorithm=_counting,
 )
 
 
@@ -338,7 +341,8 @@ def test_sweep_from_the_last_step_is_evaluated(task, plain, bits):
     for params, diverged in ((outcome.state.params, False), (broken, True)):
         start = Start(30, outcome.state._replace(params=params))
         (trial,) = execution.execute_all(task.experiment, [task.settings], task.dataset, seeds=SEEDS, start=start)
-        assert bits(trial.metrics["log_loss"][0]) == bits(outcome.metrics["log_loss"][0])
+        # Another program, which gives influences as well, made the outcome's: the last digit may differ.
+        np.testing.assert_allclose(trial.metrics["log_loss"][0], outcome.metrics["log_loss"][0], rtol=1e-6)
         assert trial.diverged == diverged
 
 

@@ -55,7 +55,7 @@ def experiment_of(*, claim="test/mean", report=None, transform=lambda algorithm:
 
     return Experiment(
         question="?",
-        claim=Claim(text="", metric=claim, at_least=0.0),
+        claim=Claim(text="", metric=claim, about="these examples", at_least=0.0),
         hyperparameters=Settings(),
         source="b",
         algorithm=algorithm,

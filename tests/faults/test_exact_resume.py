@@ -67,7 +67,7 @@ def algorithm(h, card, plan, fitted):
 
 EXPERIMENT = Experiment(
     question="Bit for bit?",
-    claim=Claim(text="accuracy", metric="test/accuracy", at_least=0.5),
+    claim=Claim(text="accuracy", metric="test/accuracy", about="these examples", at_least=0.5),
     hyperparameters=Settings(),
     source="",
     algorithm=algorithm,

@@ -39,7 +39,7 @@ def supervised(h, card, plan, fitted):
 
 EXPERIMENT = Experiment(
     question="Which side?",
-    claim=Claim(text="accuracy of 0.5", metric="test/accuracy", at_least=0.5),
+    claim=Claim(text="accuracy of 0.5", metric="test/accuracy", about="these examples", at_least=0.5),
     hyperparameters=Settings(),
     algorithm=supervised,
     source="",
@@ -83,7 +83,9 @@ def test_record_writes_a_directory_and_returns_its_record(dataset, tmp_path):
     recorded = record(tmp_path / "run", dataset, observe=seen.append)
     assert recorded.path == tmp_path / "run" and recorded.result["seeds"] == [0, 5]
     assert recorded.config["experiment"] == "notebook" and recorded.environment["seeds"] == [0, 5]
-    assert recorded.result["claim"]["because"].endswith("over 2 seeds; fewer than 5 seeds decide nothing")
+    assert recorded.result["claim"]["because"].endswith(
+        "over 2 seeds, these 30 test examples; fewer than 5 seeds decide nothing"
+    )
     assert (recorded.result["steps"], recorded.result["steps_per_epoch"]) == (30, 5)
     looks = [line for line in recorded.lines if "validation/log_loss" in line]
     assert [line["step"] for line in looks] == [5, 10, 15, 20, 25, 30]

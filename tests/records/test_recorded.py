@@ -25,15 +25,16 @@ def directory(tmp_path):
     return run.path
 
 
-def test_values_are_by_seed_without_the_one_that_diverged(directory):
+def test_values_are_by_seed_and_one_that_diverged_is_not_a_number(directory):
     run = records.read_run(directory)
-    assert run.values("test/r2") == {0: 0.9, 2: 0.8}
+    assert run.values("test/r2") == pytest.approx({0: 0.9, 1: math.nan, 2: 0.8}, nan_ok=True)
     assert run.hyperparameters == {"rate": 0.1} and run.command == ["jaxresearch", "run", "line"]
 
 
 def test_read_run_takes_the_settings_and_seeds_of_a_study(directory):
     run = _read_with(directory, seeds=[3, 4, 5], hyperparameters={"rate": 0.2})
-    assert run.values("test/r2") == {3: 0.9, 5: 0.8} and run.hyperparameters == {"rate": 0.2}
+    assert run.values("test/r2") == pytest.approx({3: 0.9, 4: math.nan, 5: 0.8}, nan_ok=True)
+    assert run.hyperparameters == {"rate": 0.2}
 
 
 def _read_with(directory, **entries):
@@ -46,7 +47,11 @@ def _read_with(directory, **entries):
 
 def test_a_record_with_a_number_of_seeds_is_still_read(directory):
     run = _read_with(directory, seeds=None, n_seeds=3)
-    assert run.seeds == (0, 1, 2) and run.values("test/r2") == {0: 0.9, 2: 0.8} and run.best_steps == {}
+    assert (
+        run.seeds == (0, 1, 2)
+        and run.values("test/r2") == pytest.approx({0: 0.9, 1: math.nan, 2: 0.8}, nan_ok=True)
+        and run.best_steps == {}
+    )
     with pytest.raises(ValueError, match="result.json must be that of a run; it holds no seeds"):
         _read_with(directory, seeds=None, n_seeds=None)
 
@@ -55,7 +60,7 @@ def test_values_of_a_vector_and_a_matrix_are_by_entry(directory):
     vector, matrix = np.array([[1.0, 2], [3, math.nan], [5, 6]]), np.arange(12.0).reshape(3, 2, 2)
     metrics = {"test/recall": statistics.summary(vector), "test/confusion": statistics.summary(matrix)}
     run = _read_with(directory, metrics=metrics)
-    assert run.values("test/recall", 1) == {0: 2.0, 2: 6.0}
+    assert run.values("test/recall", 1) == pytest.approx({0: 2.0, 1: math.nan, 2: 6.0}, nan_ok=True)
     assert run.values("test/confusion", 1, 0) == {0: 2.0, 1: 6.0, 2: 10.0}
 
 

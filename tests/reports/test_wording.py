@@ -40,10 +40,11 @@ def test_a_vector_metric_has_a_row_for_each_entry():
     result = _result(error=[0.1, 0.1], recall=[[0.5, 1.0], [0.5, np.nan]], confusion=np.ones((2, 2, 2)))
     rows = wording.metric_rows(result, ("cat", "dog"))
     assert rows == [
-        ("test/error", "0.1000", "0.1000 to 0.1000", "2"),
-        ("test/recall[cat]", "0.5000", "0.5000 to 0.5000", "2"),
-        ("test/recall[dog]", "not finite", "a seed diverged", "2"),
+        ("test/error", "0.1000", "no spread"),
+        ("test/recall[cat]", "0.5000", "no spread"),
+        ("test/recall[dog]", "not finite", "undefined"),
     ]
+    assert wording.metric_headings(result) == ("metric", "mean", "95 % interval over 2 seeds")
     for names in ((), ("one", "of", "three")):
         assert [row[0] for row in wording.metric_rows(result, names)][1:] == ["test/recall[0]", "test/recall[1]"]
 

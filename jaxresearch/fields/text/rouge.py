@@ -129,10 +129,10 @@ def rouge_l_comparison(candidates: Collection[str], references: Collection[str],
 
     Example:
         >>> rouge_l_comparison(["zinc ion", "iron"], ["Zinc ion", "Iron"], baseline=["a zinc", "a iron"])
-        'ROUGE-L 1.000, baseline 0.583, difference +0.417 (95 % interval over texts +0.333 to +0.500, paired)'
+        'ROUGE-L 1.000, baseline 0.583, difference +0.417 (95 % interval over texts -0.642 to +1.476, paired)'
     """
     ours, simple = (rouge_l_scores(texts, references) for texts in (candidates, baseline))
-    gain = statistics.paired_difference(ours, simple)
+    gain = statistics.difference(ours, simple)
     interval = f"95 % interval over texts {gain.low:+.3f} to {gain.high:+.3f}, paired"
     return f"ROUGE-L {ours.mean():.3f}, baseline {simple.mean():.3f}, difference {gain.mean:+.3f} ({interval})"
 

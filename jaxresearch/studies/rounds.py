@@ -1,100 +1,18 @@
-"""The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until the claim is decided.
-
-While it adjusts, a study sees training and validation data alone. The test part is read once, after the last adjustment,
-by the best setting trained anew on all training data with fresh seeds; that decides the claim.
-"""
+"""The rounds of a study: proposed, trained, scored, until nothing is left to gain or to try."""
 
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxresearch import adjust, data, execution, statistics
 from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
-from jaxresearch.execution import Outcome, Progress, provenance
+from jaxresearch.execution import Progress, provenance
 from jaxresearch.experiment import Experiment
-
-_PLAIN = "the plain settings"  # what every study begins with
-
-
-class Budget(NamedTuple):
-    """What a study may use: rounds, seconds of adjusting, the seeds of each round, fresh seeds for the end."""
-
-    rounds: int = 10
-    seconds: int | float = 3600.0
-    seeds: tuple[int, ...] = (0, 1, 2)
-    fresh_seeds: tuple[int, ...] = tuple(range(3, 13))
-
-
-class Looks(NamedTuple):
-    """How the runs of a study look at validation data: the fraction carved for it, and how often (0: once per epoch).
-
-    A study carves the data that it selects on first, and this from the rest.
-    """
-
-    fraction: float
-    every: int = 0
-
-
-class Conclusion(NamedTuple):
-    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part.
-
-    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that what the study gained can be told in
-    pairs; None where they were chosen.
-    """
-
-    history: History
-    why: str
-    best: Any
-    outcome: Outcome
-    plain: Outcome | None
-
-
-class Search(NamedTuple):
-    """What the rounds of a study came to: all of them, why no further one is made, and the chosen setting."""
-
-    history: History
-    why: str
-    best: Any
-
-
-def study(
-    experiment: Experiment,
-    dataset: Dataset,
-    *,
-    budget: Budget,
-    looks: Looks | None = None,
-    observe: Callable[[Progress], None] = lambda progress: None,
-) -> Conclusion:
-    """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
-
-    Args:
-        experiment: The stages, ``adjust`` among them.
-        dataset: As collected; its test part is read after the last round. What is fitted is fitted anew to the training part
-            of the search and of the conclusion.
-        budget: Rounds, seconds, seeds.
-        looks: How runs look at validation data while they train; not at all unless given.
-        observe: Called after each chunk of steps.
-
-    Returns:
-        The rounds, the chosen setting and its outcome with fresh seeds.
-
-    Raises:
-        ValueError: If the experiment has no ``adjust``, a fresh seed is not fresh, or as `jaxresearch.execution.execute_all`.
-
-    Example:
-        >>> from jaxresearch.loading import load
-        >>> house = load("house_prices")
-        >>> dataset = house.collect(house.source)
-        >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=(3, 4, 5, 6, 7)))
-        >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
-        ('the validation interval supports the claim', '0.4995')
-    """
-    searched = search(experiment, dataset, budget=budget, looks=looks, observe=observe)
-    return conclude(experiment, dataset, searched, budget=budget, looks=looks, observe=observe)
+from jaxresearch.studies.plan import PLAIN, Budget, Looks, Search, named, prepared, require_fresh
 
 
 def search(
@@ -140,74 +58,29 @@ def search(
         >>> [made.why for made in searched.history], searched.best.learning_rate > 0.01
         (['the plain settings', 'a grid over learning_rate'], True)
     """
-    _require_fresh(budget)
+    require_fresh(budget)
     if experiment.adjust is None:
         raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
-    development, every = _prepared(experiment, data.development(dataset), looks)
+    development, every = prepared(experiment, data.development(dataset), looks)
     before = _valid(experiment, history, development, budget, every)
     others = {trial.digest: trial._replace(gradient=None) for trial in known}
 
     def extended(history: History, proposal: Proposal) -> History:
         trials = others | _known((*before, *history), proposal.differentiate)
-        seen = _named(observe, f"round {len(history) + 1}")
+        seen = named(observe, f"round {len(history) + 1}")
         history = (*history, _round(experiment, proposal, trials, (development, every), budget, seen, on_trials))
         on_round(history)
         return history
 
     history = _held(experiment, before, history)
     if not history:
-        history = extended((), Proposal((experiment.hyperparameters,), _PLAIN))
+        history = extended((), Proposal((experiment.hyperparameters,), PLAIN))
     while (why := _finished(experiment, history, budget)) is None:
         proposal = experiment.adjust(history)
         if proposal is None or not proposal.settings:
             break
         history = extended(history, proposal)
     return Search(history, why or "nothing is left to try", best_of(experiment, history))
-
-
-def conclude(
-    experiment: Experiment,
-    dataset: Dataset,
-    searched: Search,
-    *,
-    budget: Budget,
-    looks: Looks | None = None,
-    observe: Callable[[Progress], None] = lambda progress: None,
-) -> Conclusion:
-    """Returns the conclusion: the best setting and the plain ones, trained on all training data, on the test part.
-
-    Args:
-        experiment: The stages.
-        dataset: As collected; its test part is read here.
-        searched: What the rounds came to.
-        budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
-        looks: How runs look at validation data while they train; not at all unless given.
-        observe: Called after each chunk of steps.
-
-    Returns:
-        The rounds, the chosen setting and its outcome.
-
-    Raises:
-        ValueError: If a fresh seed is not fresh, or as `jaxresearch.execution.execute`.
-
-    Example:
-        >>> from jaxresearch.loading import load
-        >>> house = load("house_prices")
-        >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
-        >>> made.outcome.metrics["r2"].shape, made.plain is None
-        ((2,), True)
-    """
-    _require_fresh(budget)
-    dataset, every = _prepared(experiment, dataset, looks)
-
-    def executed(setting: Any, what: str) -> Outcome:
-        seeds, seen = budget.fresh_seeds, _named(observe, what)
-        return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=seen)
-
-    outcome, is_plain = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
-    plain = None if is_plain else executed(experiment.hyperparameters, _PLAIN)
-    return Conclusion(*searched, outcome, plain)
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
@@ -250,12 +123,6 @@ def best_of(experiment: Experiment, history: History) -> Any:
     return _best(experiment, history).hyperparameters
 
 
-def _require_fresh(budget: Budget) -> None:
-    """Raises where a fresh seed is one of those that settings are chosen with."""
-    if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
-        raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
-
-
 def _best(experiment: Experiment, history: History) -> Trial:
     """Returns the trial that scored best of those trained for no fewer epochs than the plain settings."""
     tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
@@ -266,11 +133,6 @@ def _best(experiment: Experiment, history: History) -> Trial:
 def _length(hyperparameters: Any) -> int:
     """Returns how long runs with these hyperparameters are, in epochs or in steps."""
     return hyperparameters.n_steps if hasattr(hyperparameters, "n_steps") else hyperparameters.epochs
-
-
-def _named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
-    """Returns the observer that is told what is trained as well."""
-    return lambda progress: observe(progress._replace(what=what))
 
 
 def _round(
@@ -329,13 +191,6 @@ def _differentiated(
     return trial._replace(gradient=gradient)
 
 
-def _prepared(experiment: Experiment, dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
-    """Returns prepared data, with what runs look at carved from its training part before, and how often they look."""
-    if looks is None:
-        return experiment.prepare(dataset), None
-    return experiment.prepare(data.with_validation(dataset, fraction=looks.fraction)), looks.every
-
-
 def _valid(
     experiment: Experiment, history: History, development: Dataset, budget: Budget, every: int | None
 ) -> History:
@@ -370,7 +225,7 @@ def _held(experiment: Experiment, valid: History, recorded: History) -> History:
 def _proposed(experiment: Experiment, made: Round, history: History) -> bool:
     """Returns whether a round is what the strategy tries after this history."""
     assert experiment.adjust is not None  # `study` has seen to it
-    plain = Proposal((experiment.hyperparameters,), _PLAIN)
+    plain = Proposal((experiment.hyperparameters,), PLAIN)
     proposal = experiment.adjust(history) if history else plain
     if proposal is None:
         return False

@@ -1,0 +1,84 @@
+"""What each example contributes to each metric of an outcome: the derivative of the metric in the example's weight."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import partial_eval
+from jaxtyping import Array, Float
+
+from jaxresearch.data import Streams, n_examples
+from jaxresearch.gradients import Batch, Metrics
+
+_MOST_ENTRIES = 128  # of vectors and matrices together, whose influences are computed; scalars always are
+
+Influences = dict[str, Float[Array, "examples *entries"]]
+
+
+def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics, Influences]:
+    r"""Returns metrics, and the influence of each example on those that depend on the weights of examples.
+
+    .. math:: \text{influence}_j = m \, w_j \, \partial \text{metric} / \partial w_j
+
+    with the weights :math:`w` of the examples, of which :math:`m` are not zero; of a mean it is the example's value less the
+    mean. A metric that does not depend on the weights, is no float, or has no reverse-mode derivative, has none.
+
+    Args:
+        evaluate: ``(data) -> metrics``; honours ``data["weights"]``.
+        data: A part to evaluate on; weights of 1 unless it has others.
+
+    Returns:
+        Metrics, and arrays ``(examples, ...)`` by name of the metric. Vectors and matrices are left out where they have more
+        than 128 entries in all.
+
+    Example:
+        >>> data = {"targets": jnp.array([1.0, 2.0, 6.0])}
+        >>> mean = lambda data: {"mean": jnp.average(data["targets"], weights=data["weights"])}
+        >>> metrics, influences = examined(mean, data)
+        >>> float(metrics["mean"]), [round(value, 3) for value in influences["mean"].tolist()]
+        (3.0, [-2.0, -1.0, 3.0])
+
+    References:
+        Efron (1982), The jackknife, the bootstrap and other resampling plans, section 6.3 (the infinitesimal jackknife).
+    """
+    if not data or isinstance(data, Streams):
+        return evaluate(data), {}
+    weights = jnp.asarray(data.get("weights", jnp.ones(n_examples(data))), jnp.float32)
+
+    def weighed(weights: Array) -> Metrics:
+        return evaluate({**data, "weights": weights})
+
+    names = _dependent(weighed, weights)
+
+    def chosen(weights: Array) -> tuple[Metrics, Metrics]:
+        metrics = weighed(weights)
+        return {name: metrics[name] for name in names}, metrics
+
+    def slopes(pull: Callable[[Metrics], tuple[Array]], values: Metrics, name: str) -> Array:
+        value, zeros = values[name], jax.tree.map(jnp.zeros_like, values)
+        units = jnp.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
+        (made,) = jax.vmap(lambda unit: pull({**zeros, name: unit}))(units)
+        return made.T.reshape(len(weights), *value.shape)
+
+    try:
+        values, pull, metrics = jax.vjp(chosen, weights, has_aux=True)
+        found = {name: slopes(pull, values, name) for name in names}
+    except (TypeError, ValueError, NotImplementedError):  # JAX says so of a loop of unknown length, for one
+        return weighed(weights), {}
+    scale = weights * (weights != 0).sum()
+    return metrics, {name: jax.vmap(jnp.multiply)(scale, slope) for name, slope in found.items()}
+
+
+def _dependent(evaluate: Callable[[Array], Metrics], weights: Array) -> list[str]:
+    """Returns the metrics that depend on the weights and whose influences are computed: all scalars, few other entries."""
+    closed, shapes = jax.make_jaxpr(evaluate, return_shape=True)(weights)
+    leaves, treedef = jax.tree.flatten(shapes)
+    used = []
+    for place in range(len(leaves)):
+        _, inputs = partial_eval.dce_jaxpr(closed.jaxpr, [place == other for other in range(len(leaves))])
+        used.append(bool(inputs[-1]))
+    is_used = jax.tree.unflatten(treedef, used)
+    floats = [name for name, shape in shapes.items() if jnp.issubdtype(shape.dtype, jnp.floating) and is_used[name]]
+    n_entries = sum(int(np.prod(shapes[name].shape)) for name in floats if shapes[name].shape)
+    return [name for name in floats if not shapes[name].shape or n_entries <= _MOST_ENTRIES]

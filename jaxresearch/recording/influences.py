@@ -1,0 +1,60 @@
+"""``examples.npz``: how much each test example contributes to each metric, so that runs can be compared example by example."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxresearch import data
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Outcome
+
+EXAMPLES = "examples.npz"
+
+
+def influences_of(dataset: Dataset, seeds: Sequence[int], outcome: Outcome) -> dict[str, np.ndarray]:
+    """Returns what ``examples.npz`` holds.
+
+    Args:
+        dataset: What was evaluated on, with an axis of folds where there are any.
+        seeds: One per run.
+        outcome: Of the runs.
+
+    Returns:
+        By the name of each scalar metric the influences of the test examples, ``(runs, examples)``; ``rows``, the place of each
+        in the test part; ``seeds``; and ``groups`` where examples come in groups. Nothing where no metric has influences.
+    """
+    scalars = {f"test/{name}": values for name, values in outcome.influences.items() if np.ndim(values) == 2}
+    if not scalars:
+        return {}
+    n_all = next(iter(scalars.values())).shape[1]
+    named = {**scalars, "rows": np.arange(n_all), "seeds": np.asarray(seeds, np.int64)}
+    groups = groups_of_test(dataset)
+    return named if groups is None else {**named, "groups": groups}
+
+
+def counted(dataset: Dataset) -> dict[str, Any]:
+    """Returns how many test examples there are, and in how many groups they come.
+
+    Args:
+        dataset: What is evaluated on.
+
+    Returns:
+        ``{"n_examples", "n_groups"}``; of folds, the examples of all of them; None for groups where each example is alone.
+    """
+    test = dataset.test
+    if not test or isinstance(test, data.Streams):
+        return {"n_examples": 0, "n_groups": None}
+    groups, weights = groups_of_test(dataset), test.get("weights")  # folds are filled up by examples of weight 0
+    n_counted = data.n_examples(test) if weights is None else int(np.count_nonzero(weights))
+    return {"n_examples": n_counted, "n_groups": None if groups is None else int(groups.max()) + 1}
+
+
+def groups_of_test(dataset: Dataset) -> np.ndarray | None:
+    """Returns the number of the group of each test example, 0 and up, where they come in groups; None for folds.
+
+    Args:
+        dataset: What is evaluated on.
+    """
+    groups = None if dataset.n_folds or not dataset.test else dataset.test.get("groups")
+    return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)

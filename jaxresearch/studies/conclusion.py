@@ -1,0 +1,177 @@
+"""How a study ends: the best settings are confirmed with other seeds, and the test part is read once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxresearch import data, execution, statistics
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Outcome, Progress
+from jaxresearch.experiment import Experiment
+from jaxresearch.statistics import Difference
+from jaxresearch.studies.plan import PLAIN, Budget, Conclusion, Looks, Search, named, prepared, require_fresh
+from jaxresearch.studies.rounds import search
+
+
+def study(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    budget: Budget,
+    looks: Looks | None = None,
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> Conclusion:
+    """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
+
+    Args:
+        experiment: The stages, ``adjust`` among them.
+        dataset: As collected; its test part is read after the last round. What is fitted is fitted anew to the training part
+            of the search and of the conclusion.
+        budget: Rounds, seconds, seeds.
+        looks: How runs look at validation data while they train; not at all unless given.
+        observe: Called after each chunk of steps.
+
+    Returns:
+        The rounds, the chosen setting and its outcome with fresh seeds.
+
+    Raises:
+        ValueError: If the experiment has no ``adjust``, a fresh seed is not fresh, or as `jaxresearch.execution.execute_all`.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> house = load("house_prices")
+        >>> dataset = house.collect(house.source)
+        >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=(3, 4, 5, 6, 7)))
+        >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
+        ('the validation interval supports the claim', '0.4995')
+    """
+    searched = search(experiment, dataset, budget=budget, looks=looks, observe=observe)
+    searched = confirm(experiment, dataset, searched, budget=budget, looks=looks, observe=observe)
+    return conclude(experiment, dataset, searched, budget=budget, looks=looks, observe=observe)
+
+
+def confirm(
+    experiment: Experiment,
+    dataset: Dataset,
+    searched: Search,
+    *,
+    budget: Budget,
+    looks: Looks | None = None,
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> Search:
+    """Returns the search with its best settings if they beat the plain ones again, with seeds that chose nothing.
+
+    Else the plain settings are kept.
+
+    The best of many looks better than it is, since the luck of its seeds chose it too. Other seeds do not have that luck, and
+    one comparison needs no correction: settings that change nothing are kept in one of forty studies, however many were tried.
+
+    Args:
+        experiment: The stages.
+        dataset: As collected; its test part is not read.
+        searched: What the rounds came to.
+        budget: As many seeds are taken as there are fresh ones, five at least: those after the largest of all.
+        looks: How runs look at validation data while they train; not at all unless given.
+        observe: Called after each chunk of steps.
+
+    Returns:
+        The same rounds, the settings that are kept, and why.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> house = load("house_prices")
+        >>> dataset, plain = house.collect(house.source), house.hyperparameters
+        >>> confirm(house, dataset, Search((), "asked for", plain), budget=Budget()).why
+        'asked for'
+    """
+    plain, best = experiment.hyperparameters, searched.best
+    if best == plain:
+        return searched
+    development, every = prepared(experiment, data.development(dataset), looks)
+    first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), statistics.FEWEST_SEEDS)
+    seeds = tuple(range(first, first + n_seeds))
+
+    def executed(setting: Any, what: str) -> Outcome:
+        seen = named(observe, f"confirmation, {what}")
+        return execution.execute(experiment, setting, development, seeds=seeds, evaluate_every=every, observe=seen)
+
+    metric = experiment.claim.evaluated
+    found = gain(executed(best, "the best settings"), executed(plain, PLAIN), metric)
+    is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0  # False if a seed diverged
+    seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
+    kept = "they are kept" if is_better else "the plain settings are kept"
+    why = f"{searched.why}; the best settings against the plain ones: {seen}, so {kept}"
+    return Search(searched.history, why, best if is_better else plain)
+
+
+def conclude(
+    experiment: Experiment,
+    dataset: Dataset,
+    searched: Search,
+    *,
+    budget: Budget,
+    looks: Looks | None = None,
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> Conclusion:
+    """Returns the conclusion: the best setting and the plain ones, trained on all training data, on the test part.
+
+    Args:
+        experiment: The stages.
+        dataset: As collected; its test part is read here.
+        searched: What the rounds came to.
+        budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
+        looks: How runs look at validation data while they train; not at all unless given.
+        observe: Called after each chunk of steps.
+
+    Returns:
+        The rounds, the chosen setting and its outcome.
+
+    Raises:
+        ValueError: If a fresh seed is not fresh, or as `jaxresearch.execution.execute`.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> house = load("house_prices")
+        >>> dataset, plain = house.collect(house.source), house.hyperparameters
+        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
+        >>> made.outcome.metrics["r2"].shape, made.plain is None
+        ((2,), True)
+    """
+    require_fresh(budget)
+    dataset, every = prepared(experiment, dataset, looks)
+
+    def executed(setting: Any, what: str) -> Outcome:
+        seeds, seen = budget.fresh_seeds, named(observe, what)
+        return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=seen)
+
+    outcome, is_plain = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
+    plain = None if is_plain else executed(experiment.hyperparameters, PLAIN)
+    return Conclusion(*searched, outcome, plain)
+
+
+def gain(chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | None = None) -> Difference:
+    """Returns what settings gain over others with the same seeds on the same examples, in the unit of the metric.
+
+    Args:
+        chosen: Outcome of the settings.
+        plain: Outcome of the others.
+        metric: A scalar.
+        groups: Of the examples, as for `jaxresearch.statistics.error`.
+
+    Returns:
+        The difference, over seeds and examples where the influences of these are known, else over seeds.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> house = load("house_prices")
+        >>> dataset, plain = house.collect(house.source), house.hyperparameters
+        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
+        >>> gain(made.outcome, made.outcome, "r2").mean
+        0.0
+    """
+    pair = (chosen.metrics[metric], plain.metrics[metric])
+    held = [one.influences.get(metric) for one in (chosen, plain)]
+    if any(one is None for one in held) or len(pair[0]) < 2:
+        return statistics.difference(*pair)
+    return statistics.difference(*pair, *held, over="seeds and examples", groups=groups)

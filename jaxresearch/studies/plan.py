@@ -1,0 +1,71 @@
+"""What a study may use, what it came to, and what all of its parts do to data."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxresearch import data
+from jaxresearch.adjust import History
+from jaxresearch.data import Dataset
+from jaxresearch.execution import Outcome, Progress
+from jaxresearch.experiment import Experiment
+
+PLAIN = "the plain settings"  # what every study begins with
+
+
+class Budget(NamedTuple):
+    """What a study may use: rounds, seconds of adjusting, the seeds of each round, fresh seeds for the end."""
+
+    rounds: int = 10
+    seconds: int | float = 3600.0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fresh_seeds: tuple[int, ...] = tuple(range(3, 13))
+
+
+class Looks(NamedTuple):
+    """How the runs of a study look at validation data: the fraction carved for it, and how often (0: once per epoch).
+
+    A study carves the data that it selects on first, and this from the rest.
+    """
+
+    fraction: float
+    every: int = 0
+
+
+class Search(NamedTuple):
+    """What the rounds of a study came to: all of them, why no further one is made, and the chosen setting."""
+
+    history: History
+    why: str
+    best: Any
+
+
+class Conclusion(NamedTuple):
+    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part.
+
+    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that what the study gained can be told in
+    pairs; None where they were chosen.
+    """
+
+    history: History
+    why: str
+    best: Any
+    outcome: Outcome
+    plain: Outcome | None
+
+
+def require_fresh(budget: Budget) -> None:
+    """Raises where a fresh seed is one of those that settings are chosen with."""
+    if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
+        raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+
+
+def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
+    """Returns the observer that is told what is trained as well."""
+    return lambda progress: observe(progress._replace(what=what))
+
+
+def prepared(experiment: Experiment, dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
+    """Returns prepared data, with what runs look at carved from its training part before, and how often they look."""
+    if looks is None:
+        return experiment.prepare(dataset), None
+    return experiment.prepare(data.with_validation(dataset, fraction=looks.fraction)), looks.every
