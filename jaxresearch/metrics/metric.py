@@ -17,8 +17,9 @@ class Metric:
     ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
     batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric runs all three.
 
-    The value is differentiable in the weights: weight times derivative is the influence of an example. The derivative is
-    0 where the weight is 0.
+    A metric is a function of the weights, and its value is differentiable in them: the derivative is finite wherever the value
+    is, and weight times derivative is the influence of an example on the value. Standard errors are made of influences, so a metric
+    of your own must be differentiable too. The derivative is 0 where the weight is 0, as it is for padding.
 
     Example:
         >>> import jax.numpy as jnp
@@ -96,7 +97,7 @@ def masked(weights: Array, values: Array) -> Array:
     """Returns the product of weights and values, 0 where the weight is 0 even if the value is not finite.
 
     Args:
-        weights: At least 0.
+        weights: At least 0, or nan.
         values: Any; often nan where the data is padded.
 
     Returns:
@@ -107,7 +108,8 @@ def masked(weights: Array, values: Array) -> Array:
         [0.0, 6.0]
     """
     # Both selections are needed: without the inner one, the derivative in a weight of 0 is 0 * nan.
-    return jnp.where(weights > 0, weights * jnp.where(weights > 0, values, 0), 0.0)
+    counts = weights != 0  # so that a weight that is nan gives nan
+    return jnp.where(counts, weights * jnp.where(counts, values, 0), 0.0)
 
 
 def checked_weights(
@@ -118,11 +120,11 @@ def checked_weights(
     Args:
         predictions: Logits ``(batch, ..., classes)``, or values ``(batch, ...)``.
         targets: Classes ``(batch, ...)``, or values of the shape of the predictions.
-        weights: One per example, at least 0, or None.
+        weights: One per example, at least 0 (one below 0 becomes nan), or None.
         expected: The shape that the targets must have; only the metric knows whether they are classes or values.
 
     Returns:
-        Weights ``(batch,)``, float32.
+        Weights ``(batch,)``, float32 or wider.
 
     Raises:
         ValueError: If a shape does not fit.
@@ -143,4 +145,5 @@ def checked_weights(
             f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight per example."
         )
     # A constant 0 where the weight is 0: padding has no influence, so that no derivative in it may be left.
-    return jnp.where(weights == 0, 0.0, weights.astype(jnp.float32))
+    weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    return jnp.where(weights == 0, 0.0, jnp.where(weights < 0, jnp.nan, weights))
