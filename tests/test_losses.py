@@ -66,6 +66,17 @@ def test_log_cosh_loss_of_a_huge_error_is_its_size(error):
     assert value == np.float32(abs(error)) and gradient == np.sign(error)
 
 
+def test_huber_loss_learns_from_the_smallest_errors():
+    errors = jnp.array([1e-30, -1e-9, 1e-4, 0.9, 1.0, -1.0, 7.0, -jnp.inf, jnp.inf], jnp.float32)
+    expected = np.clip(errors, -1, 1)
+    for mode in (jax.jacrev, jax.jacfwd):
+        derivative = np.diag(mode(lambda x: losses.huber_loss(x, jnp.zeros(9)))(errors))
+        np.testing.assert_array_equal(derivative, expected)
+    by_delta = jax.vmap(jax.grad(lambda delta, x: losses.huber_loss(x, jnp.zeros(()), delta=delta)), (None, 0))
+    np.testing.assert_allclose(by_delta(1.0, errors), np.maximum(np.abs(errors) - 1, 0))
+    assert jnp.isnan(losses.huber_loss(jnp.array(jnp.nan), jnp.zeros(())))
+
+
 def test_huber_loss_takes_a_swept_delta():
     swept = jax.vmap(lambda delta: losses.huber_loss(jnp.array(3.0), jnp.array(0.0), delta=delta))(
         jnp.array([1.0, 2.0])
@@ -264,6 +275,43 @@ def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
     for options in ({}, {"label_smoothing": 0.1}):
         assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(1), **options) == jnp.inf
     assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(0), label_smoothing=0.1) == jnp.inf
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7, -3e38])
+def test_cross_entropies_do_not_depend_on_what_is_added_to_all_logits(offset, smoothing):
+    offset = np.float32(offset)
+    logits = jnp.array([0.0, 4.0, -2.0]) * (offset > -1e38) + offset  # multiples of what float32 counts in at 1e7
+    options = {"label_smoothing": smoothing}
+    for loss, target in (
+        (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0])),
+        (losses.softmax_cross_entropy_with_integer_labels, jnp.int32(1)),
+    ):
+        value, gradient = jax.value_and_grad(loss)(logits, target, **options)
+        centred = jax.value_and_grad(loss)(logits - offset, target, **options)
+        np.testing.assert_allclose(value, centred[0], rtol=1e-6)
+        np.testing.assert_allclose(gradient, centred[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("logits", [[0.0, jnp.inf, 1.0], [jnp.inf] * 3, [-jnp.inf] * 3, [0.0, jnp.nan, 0.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropies_of_logits_without_probabilities_are_nan(logits, smoothing):
+    options = {"label_smoothing": smoothing}
+    for label in range(3):
+        soft = jax.nn.one_hot(label, 3)
+        assert jnp.isnan(losses.softmax_cross_entropy(jnp.array(logits), soft, **options))
+        hard = losses.softmax_cross_entropy_with_integer_labels(jnp.array(logits), jnp.int32(label), **options)
+        assert jnp.isnan(hard)
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
+def test_cross_entropies_of_an_impossible_label_have_the_limit_of_the_derivatives(mode):
+    limit = np.array([*jax.nn.softmax(MASKED)]) - np.array([0, 1, 0, 0])
+    for loss, target in (
+        (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0, 0.0])),
+        (losses.softmax_cross_entropy_with_integer_labels, jnp.int32(1)),
+    ):
+        np.testing.assert_allclose(mode(lambda z, loss=loss, target=target: loss(z, target))(MASKED), limit, atol=1e-7)
 
 
 @pytest.mark.parametrize(
