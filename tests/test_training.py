@@ -502,6 +502,7 @@ def test_supervised_functions_have_the_signatures_of_the_seam():
         ["state", "metrics"],
         ["state"],
         ["state"],
+        ["params", "model_state"],
     ]
 
 

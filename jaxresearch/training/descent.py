@@ -157,8 +157,7 @@ def gradient_based(
         )
     gradient_of = estimator(loss_fn)
 
-    def init(key):
-        params, model_state = model.init(key)
+    def start(params, model_state):
         return TrainState(params, model_state, optimizer.init(params))
 
     def step(state, batch, key):
@@ -174,7 +173,7 @@ def gradient_based(
         of_own = {name: _inverted(metric, invert) for name, metric in metrics.items()}
         return _in_batches(lambda inputs: predict(state, inputs), data, metrics=of_own, batch_size=evaluation_batch)
 
-    return Algorithm(init, step, evaluate, predict)
+    return Algorithm(lambda key: start(*model.init(key)), step, evaluate, predict, start=start)
 
 
 def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Metric] | None = None) -> LossFn:
