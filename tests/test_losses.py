@@ -389,6 +389,42 @@ def test_weighted_mean_refuses_weights_of_another_shape():
         losses.weighted_mean(jnp.ones(3), jnp.ones(2))
 
 
+HARD, SOFT = np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]] * 0.9 + 0.1 / 3
+EDGES = {
+    "squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
+    "half_squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
+    "huber_loss": (np.array([0.0, 1e-4, 0.999, -1.001, 1e4]), np.zeros(5)),
+    "log_cosh_loss": (np.array([0.0, 1e-4, 0.999, -1.001, 1e4]), np.zeros(5)),
+    "sigmoid_cross_entropy": (np.array([0.0, 15.0, -15.0, 700.0, -700.0]), np.array([0.3, 1.0, 0.0, 0.0, 1.0])),
+    "softmax_cross_entropy": (np.array([[0, 0, 0], [9, 0, 15], [0, 300, 0], [1e4, 1e4 + 1, 0]], float), SOFT),
+    "softmax_cross_entropy_with_integer_labels": (
+        np.array([[0, 0, 0], [9, 0, 15], [0, 300, 0], [1e4, 1e4 + 1, 0]], float),
+        HARD,
+    ),
+}
+
+
+@pytest.mark.raises  # arrays of NumPy
+@pytest.mark.parametrize("name", EDGES)
+def test_derivatives_of_losses_equal_differences_at_the_edges_too(name):
+    assert {name for name, thing in vars(losses).items() if inspect.isfunction(thing) and name[0] != "_"} == {
+        *EDGES,
+        "weighted_mean",
+    }
+    step, loss = 1e-5, getattr(losses, name)
+    with jax.enable_x64(True):
+        predictions, targets = EDGES[name]
+        gradient = np.asarray(jax.grad(lambda x: jnp.sum(loss(x, targets)))(jnp.asarray(predictions)))
+        expected = np.zeros_like(predictions)
+        for place in np.ndindex(predictions.shape):
+            moved = np.zeros_like(predictions)
+            moved[place] = step
+            ends = [np.asarray(loss(jnp.asarray(predictions + end), targets)) for end in (moved, -moved)]
+            expected[place] = np.sum(ends[0] - ends[1]) / (2 * step)
+    # Values of up to 1e8 in float64, over 2e-5; curvature adds some step**2.
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_every_loss_has_the_signature_of_a_loss():
     for name, loss in inspect.getmembers(losses, inspect.isfunction):
         if name.startswith("_") or loss.__module__ != losses.__name__ or name == "weighted_mean":

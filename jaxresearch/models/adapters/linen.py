@@ -75,7 +75,7 @@ _OTHERS = 2**31 - 2  # folded into the key: other streams must not draw what dro
 
 
 def _evaluated(
-    module: nn.Module, variables: dict[str, Any], inputs: Array | np.ndarray, options: dict[str, bool]
+    module: nn.Module, variables: dict[str, Any], inputs: Array | np.ndarray, options: dict[str, Any]
 ) -> Any:
     """Returns the outputs without a key."""
     try:

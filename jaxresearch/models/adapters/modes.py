@@ -26,7 +26,7 @@ def flags_of(module: Any) -> tuple[str, ...]:
     return tuple(name for name in flags if name != "deterministic" or "inference" not in flags)
 
 
-def mode(flags: tuple[str, ...], *, train: bool) -> dict[str, bool]:
+def mode(flags: tuple[str, ...], *, train: bool) -> dict[str, Any]:
     """Returns the flags as arguments of a call: ``deterministic`` and its like are the opposite of ``train``.
 
     Args:
