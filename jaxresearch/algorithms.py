@@ -71,8 +71,7 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
     if isinstance(decay, int | float) and not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}. Pass 0.999 to average over 1,000 steps.")
 
-    def init(key):
-        inner = algorithm.init(key)
+    def begun(inner):
         return Averaged(inner, jax.tree.map(jnp.copy, _averageable(inner)))
 
     def step(state, batch, key):
@@ -88,13 +87,14 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
         return algorithm.predict(seen(state), inputs)
 
     return Algorithm(
-        init,
+        lambda key: begun(algorithm.init(key)),
         step,
         lambda state, data, key: algorithm.evaluate(seen(state), data, key),
         predict if algorithm.predict is not None else None,
         _unless_plain(algorithm, "observe", lambda s, metrics: s._replace(inner=algorithm.observe(s.inner, metrics))),
         _unless_plain(algorithm, "done", lambda state: algorithm.done(state.inner)),
         lambda state: state._replace(inner=algorithm.outcome(seen(state))),
+        _begun_from(algorithm, begun),
     )
 
 
@@ -138,8 +138,7 @@ def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = 
         )
     worst = -jnp.inf if higher else jnp.inf
 
-    def init(key):
-        inner = algorithm.init(key)
+    def begun(inner):
         zero = jnp.zeros((), jnp.int32)
         return Stopped(
             inner, jax.tree.map(jnp.copy, inner), jnp.asarray(worst, jnp.result_type(float)), zero, jnp.copy(zero)
@@ -171,13 +170,14 @@ def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = 
         return algorithm.predict(state.inner, inputs)
 
     return Algorithm(
-        init,
+        lambda key: begun(algorithm.init(key)),
         step,
         lambda state, data, key: algorithm.evaluate(state.inner, data, key),
         predict if algorithm.predict is not None else None,
         observe,
         done,
         outcome,
+        _begun_from(algorithm, begun),
     )
 
 
@@ -218,22 +218,25 @@ def skipping(algorithm: Algorithm) -> Algorithm:
     return algorithm._replace(step=step)
 
 
-def warm_started(algorithm: Algorithm, params: PyTree) -> Algorithm:
-    """Returns the algorithm whose initial parameters are those of another where they have the same name.
+def warm_started(algorithm: Algorithm, initial: PyTree) -> Algorithm:
+    """Returns the algorithm that starts with the parameters and batch statistics of another where they have the same name.
 
     The first part of the state that has ``params`` gets them, as by `jaxresearch.models.warm_started`, and so does every copy of
-    that part (an average, the best state so far). The state of the optimizer stays that of fresh parameters.
+    that part (an average, the best state so far). The optimizer starts from these parameters too (`Algorithm.start`). That of
+    an algorithm of your own which has no ``start`` keeps the state it had for fresh parameters: right for Adam or momentum, whose
+    state is 0 then, wrong for one that holds a copy of the parameters.
 
     Args:
         algorithm: What is trained.
-        params: Parameters of the other algorithm, as its state holds them.
+        initial: State of the other algorithm, such as the outcome of its run, whose first part with ``params`` is taken; or the
+            parameters alone, where the model has no batch statistics. ``TrainState(params, {}, ())`` leaves the statistics fresh.
 
     Returns:
         The algorithm with another ``init``.
 
     Raises:
-        ValueError: When the state is drawn: if it has no ``params``, an array of the same name has another shape, or none has
-            the same name.
+        ValueError: When the state is drawn: if it has no ``params``, an array of the same name has another shape, none has
+            the same name, only parameters came for a model with batch statistics, or ``start`` makes another state than ``init``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -245,12 +248,22 @@ def warm_started(algorithm: Algorithm, params: PyTree) -> Algorithm:
         >>> float(state.inner.params["Dense_0"]["kernel"][0, 0]), float(state.average[0].params["Dense_0"]["kernel"][0, 0])
         (3.0, 3.0)
     """
+    given = _first_part(initial)
+    params, model_state = (initial, None) if given is None else (given.params, getattr(given, "model_state", {}))
 
     def init(key):
         state = algorithm.init(key)
-        fresh = params_of(state)
-        started, _ = models.warm_started(models.Model(lambda _: (fresh, {}), _no_outputs), params).init(key)
-        return _with_params(state, started)
+        fresh = params_of(state), getattr(_first_part(state), "model_state", {})
+        model = models.warm_started(models.Model(lambda _: fresh, _no_outputs), params, model_state)
+        started = jax.tree.map(jnp.copy, model.init(key))
+        if algorithm.start is None:
+            return _with_part(state, *started)
+        whole = algorithm.start(*started)
+        if jax.tree.structure(whole) != jax.tree.structure(state):
+            raise ValueError(
+                "start of an algorithm must make a state as init does, got another structure. Change both, or pass start=None."
+            )
+        return whole
 
     return algorithm._replace(init=init)
 
@@ -272,8 +285,7 @@ def params_of(state: State) -> PyTree:
         >>> params_of([TrainState({"w": 1.0}, {}, ()), TrainState({"w": 2.0}, {}, ())])
         {'w': 1.0}
     """
-    parts = (node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node))
-    first = next(parts, None)
+    first = _first_part(state)
     if first is None:
         raise ValueError(
             "the state of an algorithm must have params to start from others, got none. Keep them in a TrainState."
@@ -298,17 +310,30 @@ def best_look(state: State) -> Int[Array, "..."] | None:
     return next((node.best_look for node in nodes if isinstance(node, Stopped)), None)
 
 
-def _with_params(state: State, params: PyTree[Array]) -> State:
-    """Returns a state whose first part with ``params`` has these, and so has every copy of that part."""
+def _begun_from(algorithm: Algorithm, begun: Callable[[State], State]) -> Callable[..., State] | None:
+    """Returns the ``start`` of an algorithm whose state is made from that of another; None where that one has none."""
+    start = algorithm.start
+    return None if start is None else lambda params, model_state: begun(start(params, model_state))
+
+
+def _first_part(state: State) -> Any:
+    """Returns the first part of a state that has ``params``, or None."""
+    return next((node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node)), None)
+
+
+def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) -> State:
+    """Returns a state whose first part with ``params`` has these and this model state, and so has every copy of that part."""
     if isinstance(state, Stopped):
-        return state._replace(inner=_with_params(state.inner, params), best=_with_params(state.best, params))
+        inner, best = (_with_part(kept, params, model_state) for kept in (state.inner, state.best))
+        return state._replace(inner=inner, best=best)
     if isinstance(state, Averaged):
-        first, *others = state.average
-        copied = first._replace(params=_floats(jax.tree.map(jnp.copy, params)))
-        return state._replace(inner=_with_params(state.inner, params), average=[copied, *others])
+        copied = _Part(_floats(jax.tree.map(jnp.copy, params)), _floats(jax.tree.map(jnp.copy, model_state)))
+        return state._replace(inner=_with_part(state.inner, params, model_state), average=[copied, *state.average[1:]])
     nodes, structure = jax.tree.flatten(state, is_leaf=_has_params)
     place = next(i for i, node in enumerate(nodes) if _has_params(node))
-    nodes[place] = nodes[place]._replace(params=jax.tree.map(jnp.copy, params))
+    values = {"params": params, "model_state": model_state}
+    part = {name: jax.tree.map(jnp.copy, value) for name, value in values.items() if hasattr(nodes[place], name)}
+    nodes[place] = nodes[place]._replace(**part)
     return jax.tree.unflatten(structure, nodes)
 
 

@@ -231,7 +231,9 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
 
     def clipping(params, model_state, batch, key):
         gradient, metrics, model_state = estimator(params, model_state, batch, key)
-        squared = optax.tree.norm(gradient, squared=True)
+        # In float32 or wider: squares of float16 overflow from 256 on, and an infinite norm would scale all to 0.
+        wide = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), gradient)
+        squared = optax.tree.norm(wide, squared=True)
         # Both branches of a `where` are differentiated: the root and the quotient get harmless values where unused.
         norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
         scale = jnp.where(norm > max_norm, max_norm / jnp.where(norm > max_norm, norm, 1.0), 1.0)

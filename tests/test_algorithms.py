@@ -466,6 +466,83 @@ def test_warm_started_starts_the_first_of_two_networks():
         assert bits(second) == bits(fresh[1]) and bits(average.average[1].params) == bits(fresh[1].params)
 
 
+WARM = {
+    "plain": lambda algorithm: algorithm,
+    "averaged": lambda algorithm: averaged(algorithm, decay=0.9),
+    "stopped(averaged(skipping))": lambda algorithm: stopped(
+        averaged(skipping(algorithm), decay=0.9), metric="log_loss", patience=2
+    ),
+}
+
+
+@pytest.mark.parametrize("wrap", WARM.values(), ids=WARM)
+@pytest.mark.parametrize("has_start", [True, False])
+def test_warm_started_evaluates_as_what_it_starts_from(wrap, has_start):
+    plain = descent()
+    trained, _ = run(plain)
+    algorithm = wrap(plain if has_start else plain._replace(start=None))
+    state = jax.jit(warm_started(algorithm, trained).init)(jax.random.key(5))
+    data, key = {name: jnp.asarray(leaf) for name, leaf in VALIDATION.items()}, jax.random.key(6)
+    expected = plain.evaluate(trained, data, key)["log_loss"]
+    assert expected != plain.evaluate(plain.init(jax.random.key(5)), data, key)["log_loss"]
+    for seen in (state, algorithm.outcome(state)):
+        np.testing.assert_allclose(algorithm.evaluate(seen, data, key)["log_loss"], expected, rtol=1e-6)
+    for leaf, fresh in zip(jax.tree.leaves(state), jax.tree.leaves(algorithm.init(jax.random.key(5))), strict=True):
+        assert leaf.shape == fresh.shape and leaf.dtype == fresh.dtype
+
+
+def test_warm_started_takes_the_outcome_of_other_transformations():
+    early = stopped(averaged(descent(), decay=0.9), metric="log_loss", patience=2)
+    trained, _ = run(early, VALIDATION)
+    outcome = early.outcome(trained)
+    state = warm_started(descent(), outcome).init(jax.random.key(5))
+    assert bits(state.params) == bits(outcome.inner.inner.params)
+    assert bits(state.model_state) == bits(outcome.inner.inner.model_state)
+
+
+@pytest.mark.parametrize("wrap", WARM.values(), ids=WARM)
+def test_warm_started_optimizers_start_from_the_same_parameters(wrap):
+    """Schedule-free SGD, lookahead and an average of parameters each hold a copy of these."""
+    rules = {
+        "schedule-free": optax.contrib.schedule_free_sgd(0.1),
+        "ema of parameters": optax.chain(optax.sgd(0.1), _anchored()),
+    }
+    for name, optimizer in rules.items():
+        plain = training.supervised(
+            models.linear(2, 2), losses.softmax_cross_entropy_with_integer_labels, optimizer=optimizer, metrics={}
+        )
+        given = jax.tree.map(lambda leaf: leaf + 7, plain.init(jax.random.key(1)).params)
+        state = warm_started(wrap(plain), given).init(jax.random.key(0))
+        part = next(node for node in jax.tree.leaves(state, is_leaf=_is_train_state) if _is_train_state(node))
+        assert (
+            bits(part.opt_state)
+            == bits(optimizer.init(given))
+            != bits(optimizer.init(plain.init(jax.random.key(0)).params))
+        )
+        assert bits(part.params) == bits(given), name
+
+
+def _is_train_state(node):
+    return isinstance(node, TrainState)
+
+
+def _anchored():
+    """Returns a rule that holds on to where it started."""
+    return optax.GradientTransformation(lambda params: params, lambda updates, state, params=None: (updates, state))
+
+
+def test_warm_started_refuses_parameters_without_their_statistics():
+    with pytest.raises(ValueError, match="must come with these; got parameters alone. Pass its whole state"):
+        warm_started(descent(), descent().init(jax.random.key(1)).params).init(jax.random.key(0))
+
+
+def test_warm_started_refuses_a_start_of_another_state():
+    plain = descent(model=models.linear(2, 2))
+    counted = plain._replace(init=lambda key: (plain.init(key), 0))
+    with pytest.raises(ValueError, match="start of an algorithm must make a state as init does, got another structure"):
+        warm_started(counted, plain.init(jax.random.key(1))).init(jax.random.key(0))
+
+
 def test_averaged_leaves_integers_of_params_alone():
     def step(state, batch, key):
         params = {"w": state.params["w"] + 1, "count": state.params["count"] + 1}

@@ -249,6 +249,18 @@ def test_clipped_leaves_a_zero_gradient_alone(problem, key):
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.all(leaf == 0)), gradient))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_clipped_measures_16_bits_in_float32(key, dtype):
+    def bowl(params, model_state, batch, key):
+        return jnp.sum(params.astype(jnp.float32) ** 2) / 2, ({}, model_state)
+
+    gradient, metrics, _ = gradients.clipped(gradients.plain(bowl), max_norm=1.0)(
+        jnp.array([300, 400], dtype), {}, {}, key
+    )
+    assert metrics["gradient_norm"] == 500 and gradient.dtype == dtype
+    np.testing.assert_allclose(gradient.astype(jnp.float32), [0.6, 0.8], rtol=1e-2)  # 8 bits of bfloat16
+
+
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
 def test_clipped_has_finite_derivatives_at_a_zero_gradient(key, mode):
     def bowl(params, model_state, batch, key):

@@ -66,6 +66,17 @@ def test_log_cosh_loss_of_a_huge_error_is_its_size(error):
     assert value == np.float32(abs(error)) and gradient == np.sign(error)
 
 
+def test_huber_loss_learns_from_the_smallest_errors():
+    errors = jnp.array([1e-30, -1e-9, 1e-4, 0.9, 1.0, -1.0, 7.0, -jnp.inf, jnp.inf], jnp.float32)
+    expected = np.clip(errors, -1, 1)
+    for mode in (jax.jacrev, jax.jacfwd):
+        derivative = np.diag(mode(lambda x: losses.huber_loss(x, jnp.zeros(9)))(errors))
+        np.testing.assert_array_equal(derivative, expected)
+    by_delta = jax.vmap(jax.grad(lambda delta, x: losses.huber_loss(x, jnp.zeros(()), delta=delta)), (None, 0))
+    np.testing.assert_allclose(by_delta(1.0, errors), np.maximum(np.abs(errors) - 1, 0))
+    assert jnp.isnan(losses.huber_loss(jnp.array(jnp.nan), jnp.zeros(())))
+
+
 def test_huber_loss_takes_a_swept_delta():
     swept = jax.vmap(lambda delta: losses.huber_loss(jnp.array(3.0), jnp.array(0.0), delta=delta))(
         jnp.array([1.0, 2.0])
@@ -266,6 +277,43 @@ def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
     assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(0), label_smoothing=0.1) == jnp.inf
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7, -3e38])
+def test_cross_entropies_do_not_depend_on_what_is_added_to_all_logits(offset, smoothing):
+    offset = np.float32(offset)
+    logits = jnp.array([0.0, 4.0, -2.0]) * (offset > -1e38) + offset  # multiples of what float32 counts in at 1e7
+    options = {"label_smoothing": smoothing}
+    for loss, target in (
+        (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0])),
+        (losses.softmax_cross_entropy_with_integer_labels, jnp.int32(1)),
+    ):
+        value, gradient = jax.value_and_grad(loss)(logits, target, **options)
+        centred = jax.value_and_grad(loss)(logits - offset, target, **options)
+        np.testing.assert_allclose(value, centred[0], rtol=1e-6)
+        np.testing.assert_allclose(gradient, centred[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("logits", [[0.0, jnp.inf, 1.0], [jnp.inf] * 3, [-jnp.inf] * 3, [0.0, jnp.nan, 0.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropies_of_logits_without_probabilities_are_nan(logits, smoothing):
+    options = {"label_smoothing": smoothing}
+    for label in range(3):
+        soft = jax.nn.one_hot(label, 3)
+        assert jnp.isnan(losses.softmax_cross_entropy(jnp.array(logits), soft, **options))
+        hard = losses.softmax_cross_entropy_with_integer_labels(jnp.array(logits), jnp.int32(label), **options)
+        assert jnp.isnan(hard)
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
+def test_cross_entropies_of_an_impossible_label_have_the_limit_of_the_derivatives(mode):
+    limit = np.array([*jax.nn.softmax(MASKED)]) - np.array([0, 1, 0, 0])
+    for loss, target in (
+        (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0, 0.0])),
+        (losses.softmax_cross_entropy_with_integer_labels, jnp.int32(1)),
+    ):
+        np.testing.assert_allclose(mode(lambda z, loss=loss, target=target: loss(z, target))(MASKED), limit, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("logit", "target", "value", "slope"),
     [(jnp.inf, 1.0, 0, 0), (-jnp.inf, 0.0, 0, 0), (jnp.inf, 0.0, jnp.inf, 1), (-jnp.inf, 1.0, jnp.inf, -1)],
@@ -339,6 +387,42 @@ def test_weighted_mean_refuses_weights_of_another_shape():
         ValueError, match=r"weights must have the shape of the leading axes of the losses, \(3,\); got \(2,\)"
     ):
         losses.weighted_mean(jnp.ones(3), jnp.ones(2))
+
+
+HARD, SOFT = np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]] * 0.9 + 0.1 / 3
+EDGES = {
+    "squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
+    "half_squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
+    "huber_loss": (np.array([0.0, 1e-4, 0.999, -1.001, 1e4]), np.zeros(5)),
+    "log_cosh_loss": (np.array([0.0, 1e-4, 0.999, -1.001, 1e4]), np.zeros(5)),
+    "sigmoid_cross_entropy": (np.array([0.0, 15.0, -15.0, 700.0, -700.0]), np.array([0.3, 1.0, 0.0, 0.0, 1.0])),
+    "softmax_cross_entropy": (np.array([[0, 0, 0], [9, 0, 15], [0, 300, 0], [1e4, 1e4 + 1, 0]], float), SOFT),
+    "softmax_cross_entropy_with_integer_labels": (
+        np.array([[0, 0, 0], [9, 0, 15], [0, 300, 0], [1e4, 1e4 + 1, 0]], float),
+        HARD,
+    ),
+}
+
+
+@pytest.mark.raises  # arrays of NumPy
+@pytest.mark.parametrize("name", EDGES)
+def test_derivatives_of_losses_equal_differences_at_the_edges_too(name):
+    assert {name for name, thing in vars(losses).items() if inspect.isfunction(thing) and name[0] != "_"} == {
+        *EDGES,
+        "weighted_mean",
+    }
+    step, loss = 1e-5, getattr(losses, name)
+    with jax.enable_x64(True):
+        predictions, targets = EDGES[name]
+        gradient = np.asarray(jax.grad(lambda x: jnp.sum(loss(x, targets)))(jnp.asarray(predictions)))
+        expected = np.zeros_like(predictions)
+        for place in np.ndindex(predictions.shape):
+            moved = np.zeros_like(predictions)
+            moved[place] = step
+            ends = [np.asarray(loss(jnp.asarray(predictions + end), targets)) for end in (moved, -moved)]
+            expected[place] = np.sum(ends[0] - ends[1]) / (2 * step)
+    # Values of up to 1e8 in float64, over 2e-5; curvature adds some step**2.
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_every_loss_has_the_signature_of_a_loss():

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from jaxresearch import metrics
+from jaxresearch.metrics.classes import _log_odds
 
 CLASSIFICATION = {
     "accuracy": metrics.accuracy(),
@@ -133,10 +135,142 @@ def test_roc_auc_is_a_share_of_ordered_pairs():
     np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-6)
 
 
-@pytest.mark.long
-def test_roc_auc_without_a_class_is_nan():
-    assert np.isnan(metrics.roc_auc()(jnp.zeros((3, 2)), jnp.zeros(3, jnp.int32)))
-    assert np.isnan(metrics.roc_auc()(_classes(30, 3)[0], jnp.arange(30) % 2))
+MACRO = {
+    "precision": metrics.precision(),
+    "recall": metrics.recall(),
+    "f1": metrics.f1(),
+    "roc_auc": metrics.roc_auc(),
+}
+
+
+@pytest.mark.parametrize("name", MACRO)
+@pytest.mark.parametrize(
+    ("labels", "n_classes"),
+    [
+        pytest.param([1, 2, 1, 2], 3, id="labels 1 and 2"),
+        pytest.param([7, 100, 7, 100], 101, id="ids 7 and 100"),
+        pytest.param([*range(26), *range(26)], 27, id="27 classes, 26 of them used"),
+        pytest.param([0, 2, 3, 0, 2, 3], 4, id="a fold without a class"),
+    ],
+)
+def test_a_perfect_classifier_scores_1_whatever_classes_are_absent(name, labels, n_classes):
+    targets = jnp.array(labels)
+    assert MACRO[name](9 * jax.nn.one_hot(targets, n_classes), targets) == 1.0
+    # A class whose examples all weigh 0 is absent too.
+    weights = (targets != targets[0]).astype(jnp.float32)
+    value = MACRO[name](9 * jax.nn.one_hot(targets, n_classes), targets, weights)
+    assert value == 1.0 or (name == "roc_auc" and len(set(labels)) == 2 and np.isnan(value))
+
+
+@pytest.mark.parametrize("metric", [metrics.precision, metrics.recall, metrics.f1])
+def test_a_class_that_does_not_occur_is_nan_by_itself_and_left_out_of_macro(metric):
+    logits = jnp.array([[2.0, 0, 0, 0], [2.0, 0, 0, 0], [0, 3.0, 0, 0]])  # predicts 0, 0, 1
+    targets = jnp.array([0, 0, 2])  # 1 is predicted alone and 2 a target alone: they count 0
+    np.testing.assert_array_equal(metric(average=None)(logits, targets), [1, 0, 0, np.nan])
+    np.testing.assert_allclose(metric(average="macro")(logits, targets), 1 / 3, rtol=1e-6)
+    absent = jnp.zeros(3, jnp.int32)
+    assert np.isnan(metric(average="binary")(jnp.array([[1.0, 0.0]] * 3), absent))
+
+
+def test_roc_auc_leaves_out_a_class_without_an_area():
+    logits, targets = _classes(30, 3)[0], jnp.arange(30) % 2
+    scores = _log_odds(logits)
+    areas = [metrics.roc_auc()(jnp.stack([0 * s, s], 1), (targets == k) + 0) for k, s in enumerate(scores.T[:2])]
+    np.testing.assert_allclose(metrics.roc_auc()(logits, targets), np.mean(areas), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3])
+def test_roc_auc_without_any_area_is_nan(n_classes):
+    assert np.isnan(metrics.roc_auc()(jnp.zeros((3, n_classes)), jnp.zeros(3, jnp.int32)))
+
+
+def test_roc_auc_does_not_saturate():
+    """Every positive outranks every negative, by log odds that float32 probabilities round to 1."""
+    margins = jnp.linspace(18.0, 500.0, 40)
+    logits = jnp.stack([margins, 0 * margins, 0 * margins - 1], 1)
+    targets = (margins < 250).astype(jnp.int32)
+    assert metrics.roc_auc()(logits, targets) == 1.0
+    assert metrics.roc_auc()(logits + 4096, targets) == 1.0
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 40.0, 1000.0])
+def test_log_odds_keep_their_digits(n_classes, scale):
+    logits = np.random.default_rng(0).normal(size=(50, n_classes)).astype(np.float32) * np.float32(scale)
+    logits[0], logits[1, 1:] = 1.0, -np.inf
+    found = np.asarray(_log_odds(jnp.asarray(logits)), np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = [logsumexp(np.delete(logits.astype(np.float64), k, axis=1), axis=1) for k in range(n_classes)]
+        expected = logits - np.stack(rest, 1)
+    # Differences of float32 of this size; near 0 also of the logarithms of two probabilities of about a half.
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * max(scale, 0.7))
+    shuffled = np.random.default_rng(1).permutation(n_classes)
+    np.testing.assert_array_equal(_log_odds(jnp.asarray(logits[:, shuffled])), found[:, shuffled])
+
+
+@pytest.mark.parametrize("margin", [0.0, 5.0, 17.0, 40.0, 80.0])
+@pytest.mark.parametrize("offset", [0.0, 4096.0])
+def test_scores_of_probabilities_keep_their_digits(margin, offset):
+    logits, target = jnp.array([[margin, 0.0, 0.0]]) + offset, jnp.array([0])
+    odds = 2 * np.exp(-margin)  # against the target
+    np.testing.assert_allclose(metrics.log_loss()(logits, target), np.log1p(odds), rtol=1e-5)
+    share = odds / (1 + odds)
+    brier = metrics.brier_score()(logits, target)
+    np.testing.assert_allclose(brier, share**2 * 1.5, rtol=1e-5, atol=1e-37)  # below it float32 has no digits
+    np.testing.assert_allclose(metrics.log_loss()(logits, jnp.array([1])), np.log1p(odds) + margin, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*CLASSIFICATION])
+def test_logits_of_minus_infinity_are_probabilities_of_zero(name):
+    logits, targets, weights = _classes()
+    masked = logits.at[:, 0].set(jnp.where(targets == 0, logits[:, 0], -jnp.inf))
+    small = logits.at[:, 0].set(jnp.where(targets == 0, logits[:, 0], -90.0))
+    value, expected = (CLASSIFICATION[name](z, targets, weights) for z in (masked, small))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*CLASSIFICATION])
+@pytest.mark.parametrize("row", [[0.0, jnp.inf, 0.0, 0.0], [-jnp.inf] * 4, [jnp.inf] * 4])
+def test_logits_without_probabilities_give_nan(name, row):
+    logits, targets, weights = _classes()
+    assert np.all(np.isnan(CLASSIFICATION[name](logits.at[3].set(jnp.array(row)), targets, weights)))
+
+
+def test_log_loss_of_an_impossible_target_is_infinite():
+    assert metrics.log_loss()(jnp.array([[0.0, -jnp.inf], [0.0, 0.0]]), jnp.array([1, 0])) == jnp.inf
+    assert metrics.log_loss()(jnp.array([[0.0, -jnp.inf]]), jnp.array([0])) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", [*CLASSIFICATION])
+def test_logits_of_16_bits_are_scored_in_float32(name, dtype):
+    logits, targets, weights = _classes()
+    narrow = logits.astype(dtype)
+    value, expected = (CLASSIFICATION[name](z, targets, weights) for z in (narrow, narrow.astype(jnp.float32)))
+    np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+@pytest.mark.parametrize("place", ["predictions", "targets"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_value_that_is_no_number_gives_nan(name, place, constant):
+    predictions, targets, weights = _values()
+    targets = jnp.full_like(targets, 2.0) if constant else targets
+    broken = {"predictions": predictions, "targets": targets}
+    broken[place] = broken[place].at[5].set(jnp.nan)
+    assert np.isnan(REGRESSION[name](**broken, weights=weights))
+    masked = weights.at[5].set(0)
+    expected = REGRESSION[name](predictions, targets, masked)
+    np.testing.assert_allclose(REGRESSION[name](**broken, weights=masked), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32, jnp.float16, jnp.bfloat16])
+def test_values_of_any_dtype_are_scored_in_float32(name, dtype):
+    scale = 50_000 if dtype == jnp.int32 else 100
+    predictions, targets = (jnp.asarray([0, 1, 1, 0]) * scale, jnp.asarray([1, 0, 1, 1]) * scale)
+    expected = REGRESSION[name](predictions.astype(jnp.float32), targets.astype(jnp.float32))
+    np.testing.assert_allclose(REGRESSION[name](predictions.astype(dtype), targets.astype(dtype)), expected, rtol=1e-6)
 
 
 def test_expected_calibration_error_equals_a_loop():

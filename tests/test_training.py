@@ -447,6 +447,45 @@ def test_mean_loss_masks_padded_examples():
     all_close(of_padded, of_real, rtol=1e-6, atol=1e-7)  # sums in another order
 
 
+def _mean_of(loss, outputs, targets, **batch):
+    """Returns the mean loss of outputs as they are."""
+    loss_fn = training.mean_loss(models.function(lambda key: {}, lambda params, inputs: inputs), loss)
+    return loss_fn({}, {}, {"inputs": outputs, "targets": targets, **batch}, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "shape"),
+    [((4, 1), (4,), "(4, 4)"), ((4,), (4, 1), "(4, 4)"), ((4, 3), (4, 3), "()"), ((4, 3), (4, 3), "(3,)")],
+)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_mean_loss_refuses_a_loss_that_is_not_of_single_examples(outputs, targets, shape, is_weighted):
+    axis = {"()": (0, 1), "(3,)": 0}.get(shape, ())
+    weights = {"weights": jnp.ones(4)} if is_weighted else {}
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError) as raised:
+        _mean_of(lambda a, b: ((a - b) ** 2).mean(axis), jnp.ones(outputs), jnp.ones(targets), **weights)
+    assert str(raised.value) == (
+        f"loss must give one value for each of 4 examples, (4,) or with axes of outputs behind; got {shape} for outputs "
+        f"{outputs} and targets {targets}. Give both the same shape, and leave the mean to the algorithm."
+    )
+
+
+def test_mean_loss_refuses_a_batch_that_is_broadcast_over_as_many_outputs():
+    """Four examples of four outputs fit targets (4,), but as columns; eight examples would not."""
+    message = (
+        r"^loss must give values of single examples, whatever the size of the batch; for 8 in place of 4 it raised: "
+    )
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=message):
+        _mean_of(lambda a, b: (a - b) ** 2, jnp.ones((4, 4)), jnp.ones(4))
+
+
+def test_mean_loss_averages_axes_of_outputs():
+    outputs, targets = jnp.arange(12.0).reshape(4, 3), jnp.zeros((4, 3))
+    weights = jnp.array([1.0, 2.0, 0.0, 1.0])
+    for loss in (losses.squared_error, lambda a, b: losses.squared_error(a, b).mean(axis=1)):
+        found = _mean_of(loss, outputs, targets, weights=weights)
+        np.testing.assert_allclose(found, np.average(np.mean(outputs**2, axis=1), weights=weights), rtol=1e-6)
+
+
 def test_state_holds_arrays_alone():
     state = training.init(jax.random.key(0), algorithm=descent(0.1))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
@@ -463,6 +502,7 @@ def test_supervised_functions_have_the_signatures_of_the_seam():
         ["state", "metrics"],
         ["state"],
         ["state"],
+        ["params", "model_state"],
     ]
 
 

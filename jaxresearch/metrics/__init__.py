@@ -8,10 +8,13 @@ masks padding, and values are differentiable in the weights. In all of them:
 case                                        value
 ==========================================  =======================================================================
 a target outside the classes                nan: it must not count as another class (unless its weight is 0)
-a nan among the logits                      nan: a run that diverged must not score (unless its weight is 0)
+a nan or plus infinity among the logits,    nan: a run that diverged must not score (unless its weight is 0)
+or minus infinity for all classes
+minus infinity for some classes             their probability is 0
+a weight that is nan or below 0             nan
 no examples, or all weights 0               nan
 0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
-a class without examples                    counts as 0 in macro averages, as in scikit-learn with all ``labels``
+a class neither target nor predicted        nan by itself, left out of macro averages, as in scikit-learn
 more than 2**24 examples                    counts are float32 and no longer exact
 ==========================================  =======================================================================
 """

@@ -5,10 +5,17 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
-from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
-from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
+from jaxresearch.metrics.metric import (
+    Metric,
+    checked_weights,
+    has_probabilities,
+    masked,
+    mean_of_defined,
+    negative_log_likelihood,
+    summed,
+)
 
 Average = Literal["binary", "micro", "macro", "weighted"]
 
@@ -79,8 +86,9 @@ def precision(*, average: Average | None = "macro") -> Metric:
     .. math:: P_k = TP_k / (TP_k + FP_k)
 
     Args:
-        average: ``"binary"`` for class 1 of two, ``"micro"`` over all examples, ``"macro"`` for the mean over classes,
-            ``"weighted"`` for the mean weighted by the examples of each class, None for one value per class.
+        average: ``"binary"`` for class 1 of two, ``"micro"`` over all examples, ``"macro"`` for the mean over the classes that
+            are targets or predicted, ``"weighted"`` for the mean weighted by the examples of each class, None for one value
+            per class.
 
     Returns:
         A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
@@ -145,12 +153,13 @@ def roc_auc() -> Metric:
 
     .. math:: P(s_+ > s_-) + P(s_+ = s_-) / 2
 
-    Two classes are ranked by the difference of their logits. Three or more are each compared with the rest, by their
-    probabilities, and averaged evenly; nan where a class has no example, or has all of them. The summary holds every
-    score, since ranks do not add.
+    Two classes are ranked by the difference of their logits. Three or more are each compared with the rest, by their log odds
+    :math:`z_k - \log \sum_{j \ne k} e^{z_j}`: of the order of their probabilities, which float32 rounds to 1 from log odds of
+    17 on. Their areas are averaged evenly. A class that has no example, or has all of them, has no area and is left out. The
+    summary holds every score, since ranks do not add.
 
     Returns:
-        A metric of logits and integer targets; its value is a scalar.
+        A metric of logits and integer targets; its value is a scalar, nan if no class has an area.
 
     Example:
         >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.2, 0.8]]))
@@ -163,21 +172,17 @@ def roc_auc() -> Metric:
     """
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        logits, weights = _checked(logits, targets, weights)
         if logits.shape[-1] == 2:
-            scores = (logits[:, 1] - logits[:, 0])[:, None]
-            positive = (targets == 1)[:, None]
-        else:
-            scores = jax.nn.log_softmax(logits)
-            positive = targets[:, None] == jnp.arange(logits.shape[-1])[None]
-        return scores, positive, jnp.where(_is_known(logits, targets, weights), weights, jnp.nan)
+            return (logits[:, 1] - logits[:, 0])[:, None], (targets == 1)[:, None], weights
+        return _log_odds(logits), targets[:, None] == jnp.arange(logits.shape[-1])[None], weights
 
     def merge(summaries):
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), summaries)
 
     def compute(summary):
-        scores, positive, weights = summary
-        return jnp.mean(jax.vmap(_area, in_axes=(1, 1, None))(scores, positive, weights))
+        areas, has_area = jax.vmap(_area, in_axes=(1, 1, None))(*summary)
+        return mean_of_defined(areas, has_area)
 
     return Metric(summarise, merge, compute)
 
@@ -187,6 +192,8 @@ def log_loss() -> Metric:
 
     .. math:: -\sum_i w_i \log p_{i y_i} / \sum_i w_i
 
+    It keeps its digits where all targets are nearly certain; infinite if a target has a probability of 0.
+
     Returns:
         A metric of logits and integer targets; its value is a scalar, at least 0.
 
@@ -194,7 +201,7 @@ def log_loss() -> Metric:
         >>> round(float(log_loss()(jnp.zeros((2, 10)), jnp.array([3, 4]))), 4)
         2.3026
     """
-    return _mean_over_examples(softmax_cross_entropy_with_integer_labels)
+    return _mean_over_examples(negative_log_likelihood)
 
 
 def brier_score() -> Metric:
@@ -218,7 +225,9 @@ def brier_score() -> Metric:
 
     def scores(logits, targets):
         is_target = targets[:, None] == jnp.arange(logits.shape[-1])[None]
-        total = jnp.sum((jax.nn.softmax(logits) - is_target) ** 2, axis=-1)
+        others = jnp.where(is_target, 0, jax.nn.softmax(logits))
+        # Not 1 - p of the target: in float32 that is 0 for a target at log odds above 17.
+        total = jnp.sum(others**2, axis=-1) + jnp.sum(others, axis=-1) ** 2
         return total / 2 if logits.shape[-1] == 2 else total
 
     return _mean_over_examples(scores)
@@ -251,9 +260,8 @@ def expected_calibration_error(*, n_bins: int = 15) -> Metric:
         raise ValueError(f"n_bins must be 1 or more; got {n_bins}. The usual number is 15.")
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
-        confidence = jnp.max(jax.nn.softmax(logits), axis=-1)
-        hit = jnp.where(_is_known(logits, targets, weights), jnp.argmax(logits, -1) == targets, jnp.nan)
+        logits, weights = _checked(logits, targets, weights)
+        confidence, hit = jnp.max(jax.nn.softmax(logits), axis=-1), jnp.argmax(logits, -1) == targets
         place = jnp.clip(jnp.ceil(confidence * n_bins).astype(jnp.int32) - 1, 0, n_bins - 1)
         in_bin = (place[:, None] == jnp.arange(n_bins)[None]) * weights[:, None]
         return jnp.sum(in_bin, axis=0), jnp.sum(masked(in_bin, (hit - confidence)[:, None]), axis=0)
@@ -269,9 +277,8 @@ def _mean_over_examples(per_example: Callable[[Array, Array], Array]) -> Metric:
     """Returns the weighted mean of a value of each example."""
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
-        values = jnp.where(_is_known(logits, targets, weights), per_example(logits, targets), jnp.nan)
-        return jnp.sum(masked(weights, values)), jnp.sum(weights)
+        logits, weights = _checked(logits, targets, weights)
+        return jnp.sum(masked(weights, per_example(logits, targets))), jnp.sum(weights)
 
     return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
 
@@ -280,17 +287,15 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
     """Returns a value computed from the confusion matrix."""
 
     def summarise(logits, targets, weights=None):
-        weights = _checked_weights(logits, targets, weights)
+        logits, weights = _checked(logits, targets, weights)
         classes = jnp.arange(logits.shape[-1])[None]
-        rows = jnp.where(targets[:, None] == classes, weights[:, None], 0.0)
+        rows = masked(weights[:, None], (targets[:, None] == classes).astype(weights.dtype))
         columns = (jnp.argmax(logits, -1)[:, None] == classes).astype(weights.dtype)
-        n_unknown = jnp.sum(~_is_known(logits, targets, weights))
         # Highest precision: counts must be exact on accelerators that round the factors of a product.
-        return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST), n_unknown
+        return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST)
 
-    def compute(summary):
-        matrix, n_unknown = summary
-        return jnp.where((n_unknown == 0) & (jnp.sum(matrix) > 0), of_matrix(matrix), jnp.nan)
+    def compute(matrix):
+        return jnp.where(jnp.sum(matrix) > 0, of_matrix(matrix), jnp.nan)
 
     return Metric(summarise, summed, compute)
 
@@ -311,27 +316,47 @@ def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tup
             counts = tuple(jnp.sum(count) for count in counts)
         above, below = fraction(*counts)
         each = jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0.0)
-        if average == "binary":
-            return each[1]
+        occurs = counts[1] + counts[2] > 0
         if average == "weighted":
             return jnp.sum(each * counts[2]) / jnp.sum(counts[2])
-        return jnp.mean(each) if average == "macro" else each
+        if average == "macro":
+            return mean_of_defined(each, occurs)
+        each = jnp.where(occurs, each, jnp.nan)
+        return each[1] if average == "binary" else each
 
     return _from_confusion(of_matrix)
 
 
-def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n"]) -> Float[Array, ""]:
-    """Returns the weighted fraction of pairs in which the positive has the higher score; ties count half."""
+def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n"]) -> tuple[Array, Array]:
+    """Returns the weighted fraction of pairs in which the positive has the higher score, ties half, and if there are any."""
     order = jnp.argsort(scores)
     scores, wins = scores[order], jnp.where(positive, weights, 0.0)[order]
     losses = jnp.where(positive, 0.0, weights)[order]
     below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(losses)])
     first, last = (jnp.searchsorted(scores, scores, side=side) for side in ("left", "right"))
-    return jnp.sum(wins * (below[first] + below[last]) / 2) / (jnp.sum(wins) * jnp.sum(losses))
+    n_pairs = jnp.sum(wins) * jnp.sum(losses)
+    has_pairs = n_pairs != 0  # nan counts: it must be seen
+    return jnp.sum(wins * (below[first] + below[last]) / 2) / jnp.where(has_pairs, n_pairs, 1), has_pairs
 
 
-def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, " batch"]:
-    """Returns the weights, after checking that logits and classes came, not predicted classes or one-hot targets."""
+def _log_odds(logits: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
+    """Returns the log odds of each class against the rest, at any margin; the same whatever the order of the classes."""
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    odds_against = jnp.sort(logits, axis=-1)[:, :-1]  # of the likeliest class
+    second = jnp.max(odds_against, axis=-1, keepdims=True, initial=-jnp.inf)
+    second = jnp.where(jnp.isfinite(second), second, 0)
+    against = second + jnp.log(jnp.sum(jnp.exp(odds_against - second), axis=-1, keepdims=True))
+    log_total = jnp.logaddexp(0, against)
+    # Of other classes the probability is at most a half, and 1 - p keeps its digits.
+    probability = jnp.minimum(jnp.exp(logits - log_total), 0.5)
+    return jnp.where(logits == 0, -against, logits - log_total - jnp.log1p(-probability))
+
+
+def _checked(logits: Array, targets: Array, weights: Array | None) -> tuple[Array, Float[Array, " batch"]]:
+    """Returns logits and weights, after checking that logits and classes came, not predicted classes or one-hot targets.
+
+    Logits are float32 or wider. An example counts nan whose target is no class, or whose logits give no probabilities.
+    """
     if logits.ndim != 2:
         raise ValueError(
             f"predictions must have shape (batch, classes); got {logits.shape}. "
@@ -339,11 +364,9 @@ def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Fl
         )
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(f"targets must be integers; got {targets.dtype}. Pass integer classes, not one-hot.")
-    return checked_weights(logits, targets, weights, expected=logits.shape[:1])
-
-
-def _is_known(logits: Array, targets: Integer[Array, " batch"], weights: Array) -> Array:
-    """Returns where the target is one of the classes and all logits are numbers, or the weight is 0."""
+    weights = checked_weights(logits, targets, weights, expected=logits.shape[:1])
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     # Compared with each class, not with their number, which may not fit into the dtype of the targets.
-    exists = jnp.any(targets[:, None] == jnp.arange(logits.shape[-1])[None], axis=-1)
-    return (exists & ~jnp.any(jnp.isnan(logits), axis=-1)) | (weights == 0)
+    is_class = jnp.any(targets[:, None] == jnp.arange(logits.shape[-1])[None], axis=-1)
+    is_known = is_class & has_probabilities(logits)
+    return logits, jnp.where(is_known | (weights == 0), weights, jnp.nan)

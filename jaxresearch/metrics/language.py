@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
-from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
+from jaxresearch.metrics.metric import Metric, checked_weights, masked, negative_log_likelihood, summed
 
 
 def per_token(metric: Metric) -> Metric:
@@ -89,7 +88,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
                 f"n_bytes must have one entry for each of {logits.shape[-1]} classes; got {len(n_bytes)}. "
                 "Pass those of the vocabulary that the model was trained on."
             )
-        nats = softmax_cross_entropy_with_integer_labels(logits, targets)
+        nats = negative_log_likelihood(logits, targets)
         sizes = jnp.asarray(n_bytes, jnp.float32)[jnp.clip(targets, 0, len(n_bytes) - 1)]
         return jnp.sum(masked(weights, nats)), jnp.sum(masked(weights, sizes))
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Integer, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Metric:
     ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
     batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric runs all three.
 
-    The value is differentiable in the weights: weight times derivative is the influence of an example. The derivative is
-    0 where the weight is 0.
+    A metric is a function of the weights, and its value is differentiable in them: weight times derivative is the influence
+    of an example on the value. Standard errors are made of influences, so a metric of your own must be differentiable too. The
+    derivative is 0 where the weight is 0, as it is for padding.
 
     Example:
         >>> import jax.numpy as jnp
@@ -96,7 +97,7 @@ def masked(weights: Array, values: Array) -> Array:
     """Returns the product of weights and values, 0 where the weight is 0 even if the value is not finite.
 
     Args:
-        weights: At least 0.
+        weights: At least 0, or nan.
         values: Any; often nan where the data is padded.
 
     Returns:
@@ -107,7 +108,72 @@ def masked(weights: Array, values: Array) -> Array:
         [0.0, 6.0]
     """
     # Both selections are needed: without the inner one, the derivative in a weight of 0 is 0 * nan.
-    return jnp.where(weights > 0, weights * jnp.where(weights > 0, values, 0), 0.0)
+    counts = weights != 0  # so that a weight that is nan gives nan
+    return jnp.where(counts, weights * jnp.where(counts, values, 0), 0.0)
+
+
+def mean_of_defined(values: Float[Array, " classes"], is_defined: Array) -> Float[Array, ""]:
+    """Returns the mean over the classes for which a value is defined, nan if there is none.
+
+    Args:
+        values: One per class; those that are not defined are ignored, derivatives included.
+        is_defined: Truth values ``(classes,)``.
+
+    Returns:
+        Their mean, each class weighing the same.
+
+    Example:
+        >>> float(mean_of_defined(jnp.array([1.0, jnp.nan, 0.5]), jnp.array([True, False, True])))
+        0.75
+    """
+    # 0 / 0 is the nan, so that no derivative passes through it where some class is defined.
+    return jnp.sum(jnp.where(is_defined, values, 0.0)) / jnp.sum(is_defined)
+
+
+def has_probabilities(logits: Float[Array, "*batch classes"]) -> Array:
+    """Returns where logits have a softmax: not where one is nan or plus infinity, nor where all are minus infinity.
+
+    Args:
+        logits: Of classes, on the last axis.
+
+    Returns:
+        Truth values ``(*batch,)``.
+
+    Example:
+        >>> has_probabilities(jnp.array([[0.0, -jnp.inf], [0.0, jnp.nan], [0.0, jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
+        [True, False, False, False]
+    """
+    return jnp.isfinite(jnp.max(logits, axis=-1))
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "*batch classes"], targets: Integer[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    r"""Returns the cross entropy of each target, in nats, with all its digits at any margin.
+
+    .. math:: \log(1 + e^{-m}), \quad m = z_y - \log \sum_{k \ne y} e^{z_k}
+
+    `jaxresearch.losses.softmax_cross_entropy_with_integer_labels` is its faster form for training, which float32 rounds to
+    multiples of the last digit of the largest logit.
+
+    Args:
+        logits: Of classes, on the last axis.
+        targets: Classes.
+
+    Returns:
+        One value per target, at least 0; nan for a target that is no class, and for logits without probabilities.
+
+    Example:
+        >>> print(negative_log_likelihood(jnp.array([[1000.0, 1025.0]]), jnp.array([1])))
+        [1.3887944e-11]
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    # Classes are numbered in int32, not in the dtype of the targets: a byte wraps around at 256.
+    is_target = targets[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    own = jnp.sum(jnp.where(is_target, logits, 0), axis=-1)
+    others = jax.nn.logsumexp(jnp.where(is_target, -jnp.inf, logits), axis=-1)
+    return jnp.where(jnp.any(is_target, axis=-1), jax.nn.softplus(others - own), jnp.nan)
 
 
 def checked_weights(
@@ -118,11 +184,11 @@ def checked_weights(
     Args:
         predictions: Logits ``(batch, ..., classes)``, or values ``(batch, ...)``.
         targets: Classes ``(batch, ...)``, or values of the shape of the predictions.
-        weights: One per example, at least 0, or None.
+        weights: One per example, at least 0 (one below 0 becomes nan), or None.
         expected: The shape that the targets must have; only the metric knows whether they are classes or values.
 
     Returns:
-        Weights ``(batch,)``, float32.
+        Weights ``(batch,)``, float32 or wider.
 
     Raises:
         ValueError: If a shape does not fit.
@@ -143,4 +209,5 @@ def checked_weights(
             f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight per example."
         )
     # A constant 0 where the weight is 0: padding has no influence, so that no derivative in it may be left.
-    return jnp.where(weights == 0, 0.0, weights.astype(jnp.float32))
+    weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    return jnp.where(weights == 0, 0.0, jnp.where(weights < 0, jnp.nan, weights))

@@ -1,4 +1,8 @@
-"""Metrics of values: predictions against targets of the same shape."""
+"""Metrics of values: predictions against targets of the same shape, any real numbers.
+
+A nan among predictions or targets gives nan (unless its weight is 0), and so does a sum of weights of 0. Values are computed in
+float32 or wider, whatever the dtypes.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -65,7 +69,7 @@ def r2() -> Metric:
     .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
 
     Targets that are all equal give 1 if every prediction equals them, else 0, as in scikit-learn. Several outputs are
-    averaged evenly.
+    averaged evenly. A target or prediction that is nan gives nan, unless its weight is 0.
 
     Returns:
         A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
@@ -82,7 +86,7 @@ def r2() -> Metric:
 
     def summarise(predictions, targets, weights=None):
         weights = checked_weights(predictions, targets, weights, expected=predictions.shape)[:, None]
-        predictions, targets = (values.reshape(values.shape[0], -1) for values in (predictions, targets))
+        predictions, targets = (_as_floats(values).reshape(values.shape[0], -1) for values in (predictions, targets))
         total = jnp.sum(weights)
         mean = jnp.sum(masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
         spread = jnp.sum(masked(weights, (targets - mean[None]) ** 2), axis=0)
@@ -104,7 +108,8 @@ def r2() -> Metric:
         total, _, spread, residual, low, high = summary
         varies = high > low
         explained = 1 - residual / jnp.where(varies, spread, 1)
-        each = jnp.where(varies, explained, jnp.where(residual == 0, 1.0, 0.0))
+        constant = jnp.where(residual == 0, 1.0, jnp.where(jnp.isfinite(residual), 0.0, jnp.nan))
+        each = jnp.where(varies, explained, constant)
         return jnp.where(total > 0, jnp.mean(each), jnp.nan)
 
     return Metric(summarise, merge, compute)
@@ -115,7 +120,12 @@ def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
 
     def summarise(predictions, targets, weights=None):
         weights = checked_weights(predictions, targets, weights, expected=predictions.shape)
-        values = of_error(predictions - targets).reshape(weights.shape[0], -1)
+        values = of_error(_as_floats(predictions) - _as_floats(targets)).reshape(weights.shape[0], -1)
         return jnp.sum(masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
 
     return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
+
+
+def _as_floats(values: Array) -> Array:
+    """Returns values in float32 or wider: differences of whole numbers wrap around, and squares of 16 bits overflow."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -9,7 +9,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxresearch.metrics.metric import Metric, checked_weights, masked, summed
+from jaxresearch.metrics.metric import Metric, checked_weights, has_probabilities, masked, mean_of_defined, summed
 
 
 def intersection_over_union(*, average: Literal["macro"] | None = "macro") -> Metric:
@@ -22,15 +22,15 @@ def intersection_over_union(*, average: Literal["macro"] | None = "macro") -> Me
     ==========================================  ===================================================================
     case                                        value
     ==========================================  ===================================================================
-    a class neither predicted nor present       0, which counts in the macro average; as in scikit-learn with
-                                                ``zero_division=0``
+    a class neither predicted nor present       nan; the macro average leaves it out, as in scikit-learn
     a target below 0                            the pixel is not scored, and its logits are ignored
-    a target above the classes, a nan logit     nan (unless the weight of the image is 0)
+    a target above the classes, a logit that    nan (unless the weight of the image is 0)
+    is nan or plus infinity
     no scored pixel, or all weights 0           nan
     ==========================================  ===================================================================
 
     Args:
-        average: ``"macro"`` for the mean over classes, None for one value per class.
+        average: ``"macro"`` for the mean over the classes that are predicted or present, None for one value per class.
 
     Returns:
         A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
@@ -91,15 +91,15 @@ def _overlap(average: str | None, fraction: Callable[[Array, Array, Array], tupl
         counts = (
             jnp.sum(pixels, axis=(1, 2), dtype=jnp.float32) for pixels in (present & predicted, predicted, present)
         )
-        is_unknown = is_scored & (jnp.any(jnp.isnan(logits), -1) | ~jnp.any(present, -1))
+        is_unknown = is_scored & ~(has_probabilities(logits) & jnp.any(present, -1))
         n_unknown = jnp.sum(jnp.any(is_unknown, axis=(1, 2)) & (weights > 0))
         return *(jnp.sum(masked(weights[:, None], count), axis=0) for count in counts), n_unknown
 
     def compute(summary):
         hits, predicted, present, n_unknown = summary
         above, below = fraction(hits, predicted, present)
-        each = jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0.0)
-        value = each if average is None else jnp.mean(each)
+        each = jnp.where(below > 0, above / jnp.where(below > 0, below, 1), jnp.nan)
+        value = each if average is None else mean_of_defined(each, below > 0)
         return jnp.where((n_unknown == 0) & (jnp.sum(present) > 0), value, jnp.nan)
 
     return Metric(summarise, summed, compute)

@@ -12,22 +12,23 @@ from jaxtyping import Array
 from jaxresearch.models.model import Model, require_sizes
 
 
-def warm_started(model: Model, pretrained: Any) -> Model:
-    """Returns the model with its initial parameters taken from another where these have the same name.
+def warm_started(model: Model, pretrained: Any, model_state: Any = None) -> Model:
+    """Returns the model with its initial parameters and batch statistics taken from another where these have the same name.
 
     Other parameters of that model (its head) are left out, and those it lacks are drawn as usual. All members of an `ensemble` of
-    such models start alike: then each shared array lacks the axis of members.
+    such models start alike: then each shared array lacks the axis of members. Random keys in the state stay the model's own.
 
     Args:
         model: The model to start.
         pretrained: Parameters of the other model, as its state holds them.
+        model_state: Its state; ``{}`` to start with fresh batch statistics. May be left out where the model has none.
 
     Returns:
         The model with a different ``init``.
 
     Raises:
         ValueError: When drawn: if an array of the same name has another shape (a vocabulary of another size, other classes,
-            a wider model), or none has the same name.
+            a wider model), none has the same name, or the model has batch statistics and ``model_state`` is left out.
 
     Example:
         >>> from jaxresearch import models
@@ -42,21 +43,34 @@ def warm_started(model: Model, pretrained: Any) -> Model:
         https://arxiv.org/abs/1810.04805
     """
     named = dict(jax.tree_util.tree_leaves_with_path(pretrained))
+    statistics = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(model_state) if not _is_key(leaf)}
 
     def init(key):
-        params, model_state = model.init(key)
+        params, own_state = model.init(key)
         shared = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path in named}
         if not shared:
             names = ", ".join(jax.tree_util.keystr(path) for path in list(named)[:3])
             raise ValueError(f"pre-trained parameters must share a name with the model's; got {names}. Pass its own.")
+        if model_state is None and any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(own_state)):
+            raise ValueError(
+                "pre-trained parameters of a model with batch statistics must come with these; got parameters alone. "
+                "Pass its whole state, or {} as model_state to start with fresh ones."
+            )
         members = _members([(leaf.shape, named[path].shape) for path, leaf in shared.items()])
 
-        def begun(path: Any, fresh: Array) -> Array:
-            return _begun(path, fresh, named[path], len(members)) if path in named else fresh
+        def begun(arrays: dict[Any, Any], fresh: Any) -> Any:
+            return jax.tree_util.tree_map_with_path(
+                lambda path, leaf: _begun(path, leaf, arrays[path], len(members)) if path in arrays else leaf, fresh
+            )
 
-        return jax.tree_util.tree_map_with_path(begun, params), model_state
+        return begun(named, params), begun(statistics, own_state)
 
     return Model(init, model.apply)
+
+
+def _is_key(leaf: Any) -> bool:
+    """Returns whether an array holds random keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _members(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, ...]:

@@ -46,6 +46,8 @@ class Algorithm(NamedTuple):
     ``done``      ``(state) -> bool``                          a runner may end once all of its runs are done
     ``outcome``   ``(state) -> state``                         what is evaluated at the end, predicts and is kept; applied
                                                                twice, it changes nothing more
+    ``start``     ``(params, model_state) -> state``           as ``init``, with given parameters in place of drawn ones; None
+                                                               where they are not all that is drawn
     ============  ===========================================  ============================================================
 
     `supervised` and `gradient_based` make the ones most experiments need; write others directly. Transformations in
@@ -69,6 +71,7 @@ class Algorithm(NamedTuple):
     observe: Callable[[State, Metrics], State] = _unmoved
     done: Callable[[State], Bool[Array, ""]] = _never_done
     outcome: Callable[[State], State] = _last
+    start: Callable[[PyTree[Array], PyTree[Array]], State] | None = None
 
 
 class Plan(NamedTuple):

@@ -60,7 +60,7 @@ def supervised(
 
     Args:
         model: Gives outputs for ``inputs``.
-        loss: ``(outputs, targets) -> loss per example``.
+        loss: ``(outputs, targets) -> loss per example``, as in `mean_loss`.
         optimizer: Any Optax transformation; build it from the run's own arguments, so that its numbers can be swept.
         metrics: What `Algorithm.evaluate` computes, by name.
         train_metrics: What each step reports of its batch besides the loss.
@@ -73,7 +73,7 @@ def supervised(
         An algorithm whose state is a `TrainState`. Its steps report ``loss``, the train metrics and those of the estimator.
 
     Raises:
-        ValueError: If ``evaluation_batch`` is not positive.
+        ValueError: If ``evaluation_batch`` is not positive; when trained, if the loss gives anything but values per example.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -157,8 +157,7 @@ def gradient_based(
         )
     gradient_of = estimator(loss_fn)
 
-    def init(key):
-        params, model_state = model.init(key)
+    def start(params, model_state):
         return TrainState(params, model_state, optimizer.init(params))
 
     def step(state, batch, key):
@@ -174,7 +173,7 @@ def gradient_based(
         of_own = {name: _inverted(metric, invert) for name, metric in metrics.items()}
         return _in_batches(lambda inputs: predict(state, inputs), data, metrics=of_own, batch_size=evaluation_batch)
 
-    return Algorithm(init, step, evaluate, predict)
+    return Algorithm(lambda key: start(*model.init(key)), step, evaluate, predict, start=start)
 
 
 def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Metric] | None = None) -> LossFn:
@@ -184,12 +183,18 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
 
     Args:
         model: Gives outputs for ``batch["inputs"]``.
-        loss: ``(outputs, targets) -> loss per example``, for ``batch["targets"]``.
+        loss: ``(outputs, targets) -> loss per example``, for ``batch["targets"]``: of shape ``(batch,)``, or with trailing axes
+            (outputs, tokens) that do not depend on the size of the batch and are averaged. Another loss, such as one of pairs
+            of examples, belongs into a loss_fn of its own.
         metrics: Further metrics of each training batch by name.
 
     Returns:
         ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``. Where the batch carries ``weights``, the
         mean is weighted by them.
+
+    Raises:
+        ValueError: When called, if the loss has another shape: a mean, or a matrix of all pairs, which broadcasting
+            ``(batch, 1)`` against ``(batch,)`` makes.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -212,9 +217,34 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
         outputs, model_state = model.apply(params, model_state, batch["inputs"], key)
         targets, weights = jnp.asarray(batch["targets"]), batch.get("weights")
         values = {name: metric(outputs, targets, weights) for name, metric in metrics.items()}
-        return weighted_mean(loss(outputs, targets), weights), (values, model_state)
+        return weighted_mean(_per_example(loss, outputs, targets), weights), (values, model_state)
 
     return loss_fn
+
+
+def _per_example(loss: Callable[..., Array], outputs: Any, targets: Array) -> Array:
+    """Returns the losses, after checking that they are of single examples."""
+    losses, n = loss(outputs, targets), len(targets)
+    shape, doubled = jnp.shape(losses), None
+    if shape[:1] == (n,):
+        # Of the shape for one size of batch alone, a matrix of pairs looks like n outputs of each example.
+        twice = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((2 * n, *leaf.shape[1:]), leaf.dtype), (outputs, targets)
+        )
+        try:
+            doubled = jax.eval_shape(loss, *twice).shape
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"loss must give values of single examples, whatever the size of the batch; for {2 * n} in place of {n} it "
+                f"raised: {str(error).splitlines()[0]}. Compare outputs and targets of the same shape."
+            ) from error
+    if doubled != (2 * n, *shape[1:]):
+        raise ValueError(
+            f"loss must give one value for each of {n} examples, ({n},) or with axes of outputs behind; got {shape} for outputs "
+            f"{jax.tree.map(jnp.shape, outputs)} and targets {targets.shape}. "
+            "Give both the same shape, and leave the mean to the algorithm."
+        )
+    return losses
 
 
 def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientTransformation:

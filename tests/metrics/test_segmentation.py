@@ -33,7 +33,7 @@ def _loop(name, logits, targets, weights):
                 present[target] += weight
     union = predicted + present - hits
     above, below = (hits, union) if name == "iou" else (2 * hits, predicted + present)
-    return np.array([a / b if b > 0 else 0.0 for a, b in zip(above, below, strict=True)])
+    return np.array([a / b if b > 0 else np.nan for a, b in zip(above, below, strict=True)])
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -53,20 +53,22 @@ def test_overlap_equals_scikit_learn(n_present):
     logits, targets, _ = _images(n_present=n_present)
     logits = logits.at[..., n_present + 1 :].set(-10.0)  # with two classes present, the fourth is not predicted either
     flat = np.asarray(targets).ravel(), np.asarray(jnp.argmax(logits, -1)).ravel()
-    for average in (None, "macro"):
-        options = {"labels": range(N_CLASSES), "average": average, "zero_division": 0}
-        for name, peer in (("iou", jaccard_score), ("dice", f1_score)):
-            np.testing.assert_allclose(
-                BOTH[name](average=average)(logits, targets), peer(*flat, **options), rtol=1e-6, err_msg=name
-            )
+    occurs = np.isin(range(N_CLASSES), flat)
+    for name, peer in (("iou", jaccard_score), ("dice", f1_score)):
+        each = peer(*flat, labels=range(N_CLASSES), average=None, zero_division=0)
+        np.testing.assert_allclose(
+            BOTH[name](average=None)(logits, targets), np.where(occurs, each, np.nan), rtol=1e-6, err_msg=name
+        )
+        # Asked for no labels, it leaves out those that do not occur.
+        np.testing.assert_allclose(BOTH[name]()(logits, targets), peer(*flat, average="macro"), rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_class_neither_predicted_nor_present_is_zero(name):
+def test_a_class_neither_predicted_nor_present_is_left_out(name):
     targets = jnp.asarray(np.arange(8).reshape(1, 2, 4) % 2)
     logits = 5 * jax.nn.one_hot(targets, 3)
-    assert BOTH[name](average=None)(logits, targets).tolist() == [1.0, 1.0, 0.0]
-    np.testing.assert_allclose(BOTH[name]()(logits, targets), 2 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(BOTH[name](average=None)(logits, targets), [1.0, 1.0, np.nan])
+    assert BOTH[name]()(logits, targets) == 1.0
 
 
 @pytest.mark.parametrize("name", BOTH)

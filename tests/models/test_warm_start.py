@@ -52,13 +52,36 @@ def test_any_model_may_begin_with_another():
     same(params["Dense_2"], deeper.init(jax.random.key(0))[0]["Dense_2"])
 
 
-def test_the_model_keeps_its_state_and_what_it_computes():
+def test_batch_statistics_begin_where_the_parameters_do():
+    model = models.mlp(4, (8,), 3, batch_norm=True)
+    pretrained, statistics = jax.tree.map(lambda leaf: leaf + 1, model.init(jax.random.key(7)))
+    warm = models.warm_started(model, pretrained, statistics)
+    params, model_state = warm.init(jax.random.key(0))
+    same(params, pretrained)
+    same(model_state, statistics)
+    assert warm.apply is model.apply
+    _, fresh = models.warm_started(model, pretrained, {}).init(jax.random.key(0))
+    same(fresh, model.init(jax.random.key(0))[1])
+    both = models.warm_started(models.ensemble(model, n_members=3), pretrained, statistics).init(jax.random.key(0))
+    same(jax.tree.map(lambda leaf: leaf[2], both), (pretrained, statistics))
+
+
+def test_parameters_without_their_batch_statistics_are_refused():
     model = models.mlp(4, (8,), 3, batch_norm=True)
     pretrained, _ = model.init(jax.random.key(7))
-    warm = models.warm_started(model, pretrained)
-    params, model_state = warm.init(jax.random.key(0))
-    same(model_state, model.init(jax.random.key(0))[1])
-    assert warm.apply is model.apply
+    message = (
+        r"^pre-trained parameters of a model with batch statistics must come with these; got parameters alone\. "
+        r"Pass its whole state, or \{\} as model_state to start with fresh ones\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        models.warm_started(model, pretrained).init(jax.random.key(0))
+
+
+def test_random_keys_of_a_state_stay_the_models_own():
+    model = models.Model(lambda key: ({"w": jnp.zeros(2)}, {"key": key, "count": jnp.int32(0)}), lambda *_: None)
+    other = {"key": jax.random.key(7), "count": jnp.int32(5)}
+    _, model_state = models.warm_started(model, {"w": jnp.ones(2)}, other).init(jax.random.key(0))
+    assert model_state["count"] == 5 and model_state["key"] == jax.random.key(0)
 
 
 def test_arrays_of_numpy_and_of_other_precision_become_those_of_the_model():

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
+from jaxresearch.models.adapters.modes import flags_of, mode
 from jaxresearch.models.model import Model, from_pixels
 
 
@@ -16,7 +17,9 @@ def equinox(make: Callable[..., Any]) -> Model:
 
     The module sees one example at a time, as Equinox modules do: it is called as ``module(x, key=key)``, or as
     ``module(x, state, key=key)`` where ``make`` returns ``(module, state)`` (`equinox.nn.make_with_state`), with the
-    batch axis named ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters.
+    batch axis named ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters. It learns whether it trains by
+    `equinox.nn.inference_mode`, and by any of the flags ``train``, ``training``, ``is_training``, ``deterministic`` and
+    ``inference`` that its ``__call__`` takes.
 
     Args:
         make: ``(key) -> module`` or ``(key) -> (module, state)``.
@@ -46,8 +49,10 @@ def equinox(make: Callable[..., Any]) -> Model:
         module, state = made if isinstance(made, tuple) else (made, None)
         module = eqx.nn.inference_mode(module, value=key is None)
         options = {"key": key} if "key" in inspect.signature(type(module).__call__).parameters else {}
+        flags = mode(flags_of(module), train=key is not None)
 
         def one(x, state, options):
+            options = {**options, **flags}
             return (module(x, **options), None) if state is None else module(x, state, **options)
 
         if key is not None:

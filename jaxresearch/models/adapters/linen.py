@@ -1,29 +1,41 @@
 """Models of Flax Linen, whose modules are descriptions and whose state is explicit: what the toolkit's own are made of."""
 
-import inspect
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import errors
 from flax import linen as nn
 from jaxtyping import Array
 
+from jaxresearch.models.adapters.modes import RESTS, TRAINS, flags_of, mode
 from jaxresearch.models.model import Model, from_pixels
+
+_REMEDY = "Write a module whose __call__ takes train, and hand it on: nn.Dropout(rate, deterministic=not train)."
 
 
 def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.ndarray) -> Model:
     """Returns a Linen module as a `Model`.
 
-    The collection ``params`` becomes the parameters and all others (``batch_stats``) the model's state. A module whose
-    ``__call__`` takes ``train`` is told whether it trains; a stream ``dropout`` is drawn from the key.
+    The collection ``params`` becomes the parameters and all others (``batch_stats``) the model's state. A module learns whether
+    it trains by any of the flags ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and
+    ``use_running_average`` that its ``__call__`` takes; if it takes none, by those among its fields.
+
+    In training every random stream that the module asks `flax.linen.Module.make_rng` for is drawn from the key, in evaluation
+    none. To `flax.linen.Module.has_rng` there is the stream ``dropout`` alone.
 
     Args:
-        module: Called as ``module(inputs)`` or ``module(inputs, train=...)``.
+        module: Called as ``module(inputs)`` with its flags.
         example_inputs: Shape and dtype of a batch; no values are read.
 
     Returns:
         The model.
+
+    Raises:
+        ValueError: When drawn, if the module has dropout, batch normalisation or spectral normalisation and no flag; when it
+            evaluates, if it draws or changes state all the same.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -33,24 +45,63 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         >>> params["kernel"].shape, model_state
         ((2, 3), {})
     """
-    takes_train = "train" in inspect.signature(type(module).__call__).parameters
+    flags = flags_of(module)
+    fields = () if flags else tuple(f.name for f in dataclasses.fields(module) if f.name in (*TRAINS, *RESTS))
 
-    def call(train: bool) -> dict[str, Any]:
-        return {"train": train} if takes_train else {}
+    def of_mode(train: bool) -> tuple[nn.Module, dict[str, Any]]:
+        return (module.clone(**mode(fields, train=train)) if fields else module), mode(flags, train=train)
 
     def init(key):
-        inputs = jnp.zeros(example_inputs.shape, example_inputs.dtype)
-        variables = module.init({"params": key}, inputs, **call(False))
-        return variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+        inputs, (resting, options) = jnp.zeros(example_inputs.shape, example_inputs.dtype), of_mode(train=False)
+        with nn.intercept_methods(_pass if flags or fields else _refuse_modes):
+            variables = resting.init({"params": key}, inputs, **options)
+        return variables.get("params", {}), {name: tree for name, tree in variables.items() if name != "params"}
 
     def apply(params, model_state, inputs, key=None):
         inputs = from_pixels(inputs)
-        variables = {"params": params, **model_state}
+        variables, (moded, options) = {"params": params, **model_state}, of_mode(train=key is not None)
         if key is None:
-            evaluated: Any = module.apply(variables, inputs, **call(False))
-            return evaluated, model_state
-        trained: Any = module.apply(variables, inputs, **call(True), rngs={"dropout": key}, mutable=list(model_state))
+            return _evaluated(moded, variables, inputs, options), model_state
+        # A stream that is not named is drawn from that of `params`, which are there already.
+        rngs = {"dropout": key, "params": jax.random.fold_in(key, _OTHERS)}
+        trained: Any = moded.apply(variables, inputs, **options, rngs=rngs, mutable=list(model_state))
         outputs, updated = trained
         return outputs, {**model_state, **updated}
 
     return Model(init, apply)
+
+
+_OTHERS = 2**31 - 2  # folded into the key: other streams must not draw what dropout does
+
+
+def _evaluated(
+    module: nn.Module, variables: dict[str, Any], inputs: Array | np.ndarray, options: dict[str, Any]
+) -> Any:
+    """Returns the outputs without a key."""
+    try:
+        return module.apply(variables, inputs, **options)
+    except (errors.InvalidRngError, errors.ModifyScopeVariableError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"a Linen module must not draw or change its state in evaluation; {type(module).__name__} did: {reason} {_REMEDY}"
+        ) from error
+
+
+def _pass(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Calls a method of a module."""
+    del context
+    return call(*args, **kwargs)
+
+
+def _refuse_modes(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Calls a method of a module, unless the module acts otherwise in training: nobody could let it know."""
+    inner = context.module
+    draws = isinstance(inner, nn.Dropout | nn.MultiHeadDotProductAttention)
+    rate = getattr(inner, "rate", getattr(inner, "dropout_rate", 0.0)) if draws else 0.0
+    never_draws = isinstance(rate, int | float) and rate == 0
+    if not never_draws or isinstance(inner, nn.BatchNorm | nn.SpectralNorm):
+        raise ValueError(
+            f"a Linen module with {type(inner).__name__} must take one of {', '.join((*TRAINS, *RESTS))}; got one that takes "
+            f"none, so that it would never train. {_REMEDY}"
+        )
+    return call(*args, **kwargs)

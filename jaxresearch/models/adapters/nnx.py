@@ -1,12 +1,17 @@
 """Models of Flax NNX, whose modules hold their arrays: taken apart and put together at every call, so they are pure."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx as flax_nnx
 
+from jaxresearch.models.adapters.modes import flags_of, mode
 from jaxresearch.models.model import Model, from_pixels
+
+_ATTRIBUTES = ("training", "is_training", "inference")  # besides those that NNX knows; `train` is a method
+_CALL = 2**31 - 2  # folded into the key: what is drawn of a call's own streams is not what the module's draw
 
 
 def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
@@ -16,8 +21,12 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
     states of its random streams are left out of both: they are counters, not parameters, and are drawn anew from the key
     of each call, so a call depends on its arguments alone.
 
+    The module learns whether it trains by ``train()`` and ``eval()``, which set ``deterministic`` and ``use_running_average`` of
+    all modules in it, and by any of the flags ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and
+    ``use_running_average`` that its ``__call__`` takes or (but for ``train``) its modules hold as attributes.
+
     Args:
-        make: ``(rngs) -> module``; the module is called as ``module(inputs)`` and told by ``train()`` and ``eval()``.
+        make: ``(rngs) -> module``; the module is called as ``module(inputs)`` with its flags, and with ``rngs`` if it takes them.
 
     Returns:
         The model.
@@ -46,8 +55,13 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
         flax_nnx.replace_by_pure_dict(param_types, params)
         flax_nnx.replace_by_pure_dict(state_types, model_state)
         module = flax_nnx.merge(graph, streams, param_types, state_types)
-        module.eval() if key is None else module.train()
-        outputs = module(from_pixels(inputs))
+        train = key is not None
+        attributes = mode(_ATTRIBUTES, train=train)
+        module.train(**attributes) if train else module.eval(**attributes)
+        options: dict[str, Any] = mode(flags_of(module), train=train)
+        if "rngs" in inspect.signature(type(module).__call__).parameters:
+            options["rngs"] = flax_nnx.Rngs(jax.random.fold_in(key, _CALL) if train else jax.random.key(0))
+        outputs = module(from_pixels(inputs), **options)
         if key is None:
             return outputs, model_state
         return outputs, flax_nnx.to_pure_dict(split(module)[3])
