@@ -86,7 +86,12 @@ def report(h, state, collected, dataset):
 
 experiment = Experiment(
     question="Does a small GPT learn the English of biology: to write definitions, and to name what they define?",
-    claim=Claim(text="a tenth fewer bits per byte than 5-grams, 1.338", metric="test/bits_per_byte", about="new examples", at_most=1.2046),
+    claim=Claim(
+        text="a tenth fewer bits per byte than 5-grams, 1.338",
+        metric="test/bits_per_byte",
+        about="new examples",
+        at_most=1.2046,
+    ),
     hyperparameters=GeneOntology(),
     source="gene_ontology",
     preprocess=text.record_windows(("definition", "term"), n_tokens=N_TOKENS, length=CONTEXT, specials=SPECIALS),

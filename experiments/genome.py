@@ -98,7 +98,7 @@ def report(h, state, collected, dataset):
             jax.random.key(run), vectors, dna.kmer_bases(tokens, k=K), classes, n_classes=dataset.card.n_classes
         )
         found.append((is_wrong[~dna.duplicates(tokens, train["inputs"])].mean(), *recovery))
-    of_runs = [(np.mean(values), *statistics.bootstrap_interval(values)) for values in np.array(found).T]
+    of_runs = [(np.mean(values), *statistics.interval(values, over="folds")) for values in np.array(found).T]
     errors, embeddings, counts = ("{:.4f} ({:.4f} to {:.4f})".format(*numbers) for numbers in of_runs)
     index = f"adjusted Rand index of k-means with the classes: embeddings {embeddings}, 3-mer counts {counts}"
     return f"errors on test windows that do not occur in the training part: {errors}; {index}"
@@ -106,7 +106,9 @@ def report(h, state, collected, dataset):
 
 experiment = Experiment(
     question="Does a small BERT find splice junctions better than the networks of 1992, and does pre-training help?",
-    claim=Claim(text="at most 3.5 % errors in ten folds", metric="test/error", about="new examples", at_most=0.035, n_folds=10),
+    claim=Claim(
+        text="at most 3.5 % errors in ten folds", metric="test/error", about="new examples", at_most=0.035, n_folds=10
+    ),
     hyperparameters=Genome(),
     source="splice",
     collect=collect,

@@ -78,7 +78,12 @@ def report(h, state, collected, dataset):
 
 experiment = Experiment(
     question="What does a square foot of living area cost in Ames, Iowa?",
-    claim=Claim(text="living area explains 49.95 % of the variance of prices", metric="test/r2", about="these examples", at_least=0.4995),
+    claim=Claim(
+        text="living area explains 49.95 % of the variance of prices",
+        metric="test/r2",
+        about="these examples",
+        at_least=0.4995,
+    ),
     hyperparameters=HousePrices(),
     source="ames:all",
     task="regression",

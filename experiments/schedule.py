@@ -38,7 +38,12 @@ class Schedule:
 experiment = dataclasses.replace(
     load("mnist", directory=Path(__file__).parent),
     question="Does a learning-rate schedule learned by its own gradient beat the best constant rate of a grid?",
-    claim=Claim(text="a learned schedule reaches a log loss below 0.075", metric="test/log_loss", about="new examples", at_most=0.075),
+    claim=Claim(
+        text="a learned schedule reaches a log loss below 0.075",
+        metric="test/log_loss",
+        about="new examples",
+        at_most=0.075,
+    ),
     hyperparameters=Schedule(),
     adjust=adjust.descend("knots", metric="log_loss"),
 )

@@ -1,6 +1,7 @@
 """Everything that can fail after training, traced before it starts."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,10 +10,12 @@ import numpy as np
 from jaxresearch import data, sweeps
 from jaxresearch.data import Dataset
 from jaxresearch.execution.feeding import require_outputs
+from jaxresearch.execution.influences import examined
 from jaxresearch.execution.reading import blank, is_on_disk
 from jaxresearch.execution.stages import runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
+from jaxresearch.statistics import Claim
 from jaxresearch.training import step_inputs
 
 _EXAMPLES = 100  # of the test part that a report is tried on
@@ -78,6 +81,9 @@ def preflight(
         metrics = _evaluated("test", program.evaluate, key, hyperparameters, state, test)
         if not isinstance(metrics, dict):
             raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
+        if experiment.claim.about == "new examples" and not dataset.n_folds:
+            evaluate = functools.partial(program.evaluate, key, hyperparameters, state)
+            _require_weighed(experiment.claim, metrics, lambda: examined(evaluate, test)[1])
         return metrics
 
     data.flat(of_run.fitted)  # has to be saved
@@ -147,6 +153,15 @@ def _require_scalars(metrics: dict[str, Any]) -> None:
             raise ValueError(
                 f"metrics of a step must be scalars, got {name} of shape {np.shape(value)}. Report it by evaluate instead."
             )
+
+
+def _require_weighed(claim: Claim, metrics: dict[str, Any], influences: Callable[[], dict[str, Any]]) -> None:
+    """Raises where a claim about new examples is of a metric that does not tell what each example contributes."""
+    if claim.evaluated in metrics and claim.evaluated not in influences():
+        raise ValueError(
+            f"claim about new examples must be of a metric that depends on data['weights'], got {claim.metric}. Weight examples "
+            "in evaluate, or claim it about='these examples'."
+        )
 
 
 def _require_claimed(experiment: Experiment, metrics: dict[str, Any]) -> None:
