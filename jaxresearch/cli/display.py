@@ -12,7 +12,7 @@ from rich.table import Table
 
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.reports import wording
-from jaxresearch.reports.schema import data_lines
+from jaxresearch.reports.schema import lines_of_config
 
 
 class Display:
@@ -73,7 +73,7 @@ def console() -> Console:
 
 def print_data(config: dict[str, Any]) -> None:
     """Prints how the data were read and divided, before anything is trained."""
-    for name, line in data_lines(config["data_card"], config["parts"], n_folds=config.get("folds", 0)):
+    for name, line in lines_of_config(config):
         console().print(f"{name}: {wording.printable(line)}", soft_wrap=True)
 
 

@@ -87,7 +87,7 @@ def _unread(session: Session) -> str:
 def _training(session: Session) -> str:
     """Returns what the chosen settings were trained on."""
     if session.options.train_examples is not None:
-        return f"{session.options.train_examples:,} training examples, drawn at random,"
+        return f"{session.options.train_examples:,} training examples, drawn at random for each seed,"
     return "the training part" if session.loaded.dataset.validation is not None else "all training data"
 
 

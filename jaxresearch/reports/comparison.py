@@ -78,7 +78,7 @@ def _data(run: Recorded) -> dict[str, Any]:
     """Returns what identifies the data; custom data may have no digest."""
     card = run.config["data_card"]
     named = {name: card[name] for name in ("sha256", "name", "class_names", "feature_shape")}
-    return {**named, "target": run.config.get("target")}
+    return {**named, "target": run.config.get("target"), "resplit": run.config.get("resplit", False)}
 
 
 def _shared(runs: tuple[Recorded, ...]) -> list[str]:

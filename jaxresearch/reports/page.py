@@ -10,7 +10,7 @@ from jaxresearch.data import DataCard
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
-from jaxresearch.reports.schema import data_lines
+from jaxresearch.reports.schema import lines_of_config
 
 _MOST_WRONG = 12
 _MOST_PAIRS = 20  # of classes that are confused, where there are too many classes for a matrix
@@ -181,7 +181,7 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
     names = card["class_names"]
     kind = "tokens" if names and names == card.get("vocabulary") else "classes"
-    read = data_lines(card, run.config["parts"], n_folds=run.config.get("folds", 0)) if "parts" in run.config else []
+    read = lines_of_config(run.config) if "parts" in run.config else []
     lines = [*named, *read, (kind, len(names)), ("SHA-256", digests)]
     return [(name, value) for name, value in lines if value]
 
