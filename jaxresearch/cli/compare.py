@@ -10,6 +10,7 @@ from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import one_line
 from jaxresearch.reports.comparison import FIGURE_HEADINGS
 from jaxresearch.reports.comparison import compare as compare_runs
+from jaxresearch.reports.reads import reads_lines
 
 _FEWEST = 2
 _PAGE = "--page"
@@ -29,6 +30,8 @@ def compare(words: list[str]) -> int:
         console.print(_table("settings that differ", ("run", *compared.different), compared.settings))
     for name, rows in compared.figures.items():
         console.print(_table(name, FIGURE_HEADINGS, rows))
+    for line in reads_lines(compared.runs):
+        console.print(line)
     if file is not None:
         console.print(f"page: {file}", soft_wrap=True)
     return 0

@@ -93,7 +93,8 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
             table.add_row(*row)
         out.print(table)
     report = result["report"] and wording.printable(result["report"])
-    lines = (report, best_line(result), wording.verdict_line(result), wording.seconds_line(result))
+    reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
+    lines = (report, best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):
         out.print(line, soft_wrap=True)
 

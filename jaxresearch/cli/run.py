@@ -26,7 +26,7 @@ def _work(session: Session, received: list[int]) -> None:
             undecided=undecided(session.declared, options),
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
-        ) | recording.examples_of(job)
+        ) | recording.examples_of(job, session.path, smoke=options.smoke)
         session.directory.write("result.json", result)
         tracked.end(result)
     display.print_result(result, session.path, class_names=job.dataset.card.class_names)

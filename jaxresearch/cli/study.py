@@ -41,7 +41,7 @@ def _work(session: Session, received: list[int]) -> None:
             undecided=undecided(session.declared, session.options),
             load_seconds=session.loaded.seconds,
         ),
-        **recording.examples_of(best),
+        **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
         "gain": _gain(session, conclusion),
     }

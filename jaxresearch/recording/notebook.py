@@ -123,7 +123,7 @@ def record(
                 undecided = (
                     f"the claim is about one training and test part, this run about {dataset.n_runs} {dataset.runs_of}"
                 )
-            about = examples_of(job)
+            about = examples_of(job, path)
             result = {**result_of(name, job, trained, undecided=undecided), **about, "program": program}
             opened.write("result.json", result)
             tracked.end(result)

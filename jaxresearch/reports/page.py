@@ -10,6 +10,7 @@ from jaxresearch.data import DataCard
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import FIGURE_HEADINGS, Comparison
+from jaxresearch.reports.reads import reads_lines
 from jaxresearch.reports.schema import lines_of_config
 
 _MOST_WRONG = 12
@@ -43,6 +44,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         rounds=wording.round_rows(run.rounds, metric, plain=plain, chosen=chosen),
         tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
+        reads=reads_lines((run,)),
         command=shlex.join(run.command),
         curves=_curves({"": run}),
         matrices=_matrices(run),
@@ -60,6 +62,7 @@ def comparison_page(comparison: Comparison) -> str:
         "compare.html",
         comparison=comparison,
         headings=FIGURE_HEADINGS,
+        reads=reads_lines(comparison.runs),
         best=[(path, line) for path, run in runs.items() if (line := wording.best_line(run.result))],
         curves=_curves(runs),
         data=_of_card(comparison.runs[0]),

@@ -212,3 +212,4 @@ def test_a_study_concludes_with_a_subset_for_each_fresh_seed(here, folder):
     assert again.returncode == 0, again.stderr
     results = [read(folder / name) for name in ("out", "again")]
     assert results[0]["metrics"] == results[1]["metrics"] and results[0]["runs_of"] == "subsets"
+    assert results[0]["test_part"] == results[1]["test_part"] and results[1]["test_reads"] == 2
