@@ -10,6 +10,7 @@ from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import one_line
 from jaxresearch.reports.comparison import compare as compare_runs
+from jaxresearch.reports.reads import reads_lines
 
 _FEWEST = 2
 _PAGE, _MARGIN = "--page", "--margin"
@@ -30,6 +31,8 @@ def compare(words: list[str]) -> int:
     for name, figure in compared.figures.items():
         console.print(_table(name, *figure))
     console.print("p: of no difference, adjusted for all differences of its table (Holm)", soft_wrap=True)
+    for line in reads_lines(compared.runs):
+        console.print(line)
     if file is not None:
         console.print(f"page: {file}", soft_wrap=True)
     return 0

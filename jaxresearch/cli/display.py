@@ -13,7 +13,7 @@ from rich.table import Table
 from jaxresearch import statistics
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.reports import wording
-from jaxresearch.reports.schema import data_lines
+from jaxresearch.reports.schema import lines_of_config
 
 
 class Display:
@@ -74,7 +74,7 @@ def console() -> Console:
 
 def print_data(config: dict[str, Any]) -> None:
     """Prints how the data were read and divided, before anything is trained."""
-    for name, line in data_lines(config["data_card"], config["parts"], n_folds=config.get("folds", 0)):
+    for name, line in lines_of_config(config):
         console().print(f"{name}: {wording.printable(line)}", soft_wrap=True)
 
 
@@ -94,7 +94,8 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
             table.add_row(*row)
         out.print(table)
     report = result["report"] and wording.printable(result["report"])
-    lines = (report, best_line(result), wording.verdict_line(result), wording.seconds_line(result))
+    reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
+    lines = (report, best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):
         out.print(line, soft_wrap=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from jaxresearch.cli.spelling import Seeds, Types, Validation, seeds_text
-from jaxresearch.data import Split
+from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
@@ -60,7 +60,7 @@ class Options:
     )
     evaluate_every: int = _option(0, "steps between two looks at the validation data; 0 for once per epoch")
     train_examples: int | None = _option(
-        None, "number of training examples, drawn at random; all by default", metavar="N"
+        None, "number of training examples, drawn at random for each seed anew; all by default", metavar="N"
     )
     init_from: Path | None = _option(
         None,
@@ -87,6 +87,9 @@ class Options:
         metavar="FRACTION",
     )
     split_seed: int = _option(0, "seed of the draw of the test part")
+    resplit: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False, "divide the data anew for each seed, which is its split seed; --split-seed for all", commands=("run",)
+    )
     group: str | None = _option(
         None, "column of groups: examples of one (a patient, a pupil) are never in two parts or folds", metavar="COLUMN"
     )
@@ -139,6 +142,13 @@ class Options:
         asked = {"types": dict(self.types), "task": self.task, "test": self.test, "split": self.split}
         asked |= {"image_size": self.image_size, "stream": self.stream}
         return {name: value for name, value in asked.items() if value}
+
+    @property
+    def runs_of(self) -> RunsOf | None:
+        """What data of their own the runs have; None where they share them."""
+        if self.folds:
+            return "folds"
+        return "splits" if self.resplit else "subsets" if self.train_examples is not None else None
 
     @property
     def looks_every(self) -> int | None:
@@ -249,8 +259,10 @@ def _check(options: Options) -> None:
         raise UsageError(
             "test and test_fraction exclude each other, got both. The rows of the second file are the test part."
         )
+    if options.resplit:
+        _check_resplit(options)
     if options.data is None:
-        for name in ("folds", "train_examples", "target", *options.reading):
+        for name in ("folds", "resplit", "train_examples", "target", *options.reading):
             if getattr(options, name):
                 raise UsageError(f"{name} must be left out, got {getattr(options, name)}: the experiment has no data.")
     if options.evaluate_every and options.validation is None:
@@ -270,6 +282,20 @@ def _check(options: Options) -> None:
         raise UsageError(
             f"validation must be own or between 0 and 1, got {options.validation:g}. Pass --validation 0.1."
         )
+
+
+def _check_resplit(options: Options) -> None:
+    """Raises for options that leave nothing for each seed to draw."""
+    reasons = {
+        "folds": "Folds test each example once; --resplit draws a test part for each seed",
+        "time": "The last examples are held out, none is drawn",
+        "contiguous": "The last examples are held out, none is drawn",
+        "test": "The rows of the second file are the test part of all seeds",
+        "split_seed": "Seed i is the split seed of run i",
+    }
+    for name, reason in reasons.items():
+        if getattr(options, name):
+            raise UsageError(f"resplit and {name} exclude each other, got both. {reason}. Leave one of them out.")
 
 
 def _default(experiment: Experiment, name: str, command: str) -> Any:

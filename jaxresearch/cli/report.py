@@ -39,7 +39,7 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)
         cipher = cipher_of(options)
-        collected, dataset, _ = load_data(experiment, options, cipher)
+        collected, dataset, *_ = load_data(experiment, options, cipher)
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
@@ -52,7 +52,8 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]
-        images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and not dataset.n_folds else None
+        is_one = not dataset.n_folds and not dataset.is_resplit  # one test part for all runs
+        images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and is_one else None
         return of_predictions(logits, targets, counted, dataset.card, images=images)
     except Exception as error:  # the rest of the page stands without it
         return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}

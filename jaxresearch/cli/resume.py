@@ -8,7 +8,7 @@ from jaxresearch.cli.options import UsageError, names_of, words_of_axes
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
-_SWITCHES = ("smoke", "track", "contiguous", "stream", "types")  # are left out unless they are asked for
+_SWITCHES = ("smoke", "track", "contiguous", "stream", "types", "resplit")  # are left out unless they are asked for
 
 
 def resume(path: Path) -> int:

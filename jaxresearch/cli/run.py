@@ -26,7 +26,7 @@ def _work(session: Session, received: list[int]) -> None:
             undecided=undecided(session.declared, options),
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
-        )
+        ) | recording.examples_of(job, session.path, smoke=options.smoke)
         session.directory.write("result.json", result)
         tracked.end(result)
     display.print_result(result, session.path, class_names=job.dataset.card.class_names)
@@ -41,6 +41,8 @@ def undecided(experiment: Experiment, options: Options) -> str | None:
     """
     if options.smoke:
         return "a smoke run decides nothing"
+    if options.resplit:
+        return f"the claim is about one test part, this run about {len(options.seeds)} splits of the data"
     if options.train_examples is not None:
         return f"the claim is about all training examples, this run about {options.train_examples}"
     if options.init_from is not None:

@@ -32,11 +32,15 @@ _OF_STUDY = ("rounds", "seconds", "fresh_seeds")  # config.json has them in the 
 
 
 class Loaded(NamedTuple):
-    """The data of a command: as collected (of folds, the first), and as it is trained on and tested."""
+    """The data of a command: as collected (of folds, splits or subsets, the first), and as it is trained on and tested.
+
+    ``whole`` is what was collected before it was folded or drawn from.
+    """
 
     collected: Dataset
     dataset: Dataset
     seconds: float
+    whole: Dataset
 
 
 class Session(NamedTuple):
@@ -188,7 +192,7 @@ def opened(command: str, name: str, words: list[str]) -> Session:
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
     """Returns the number of examples of each part; what settings are compared on stands in place of the test part."""
-    sizes = {part: data.n_examples(held) for part, held in dataset.of_run(0).parts().items()}
+    sizes = {part: dataset.sizes(part)[0] for part in dataset.parts()}
     return sizes if command == "run" else {{"test": "selection"}.get(part, part): n for part, n in sizes.items()}
 
 
@@ -250,15 +254,35 @@ def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choos
         to_choose: Whether settings are compared: then a share of the training part stands in place of the test part.
     """
     start = time.perf_counter()
-    everything = _collected(experiment, options, cipher)
-    collected = _of_run(options, everything, 0)
+    whole = _collected(experiment, options, cipher)
+    collected, dataset = prepare_runs(experiment, options, cipher, whole, to_choose=to_choose)
+    return Loaded(collected, dataset, time.perf_counter() - start, whole)
+
+
+def prepare_runs(
+    experiment: Experiment, options: Options, cipher: Any, whole: Dataset, *, to_choose: bool = False
+) -> tuple[Dataset, Dataset]:
+    """Returns the data of the first run as collected, and those of all runs as they are trained on and tested.
+
+    Each fold, each seed of ``--resplit`` and each seed of ``--train-examples`` has data of its own. Where settings are compared,
+    all seeds share the examples that are drawn.
+
+    Args:
+        experiment: What is asked.
+        options: Of the command.
+        cipher: Encrypts what is kept of the data.
+        whole: As collected.
+        to_choose: As for `load_data`.
+    """
+    of_runs = _of_runs(experiment, options, cipher, whole, to_choose=to_choose)
+    collected = next(of_runs)
     seen = _development(collected) if to_choose else collected
     dataset = _prepared(experiment, options, _with_validation(options, seen))
-    if options.folds:  # one at a time: of what was collected, no two folds are held at once but the first
-        others = (_of_run(options, everything, place) for place in range(1, options.folds))
-        prepared = (_prepared(experiment, options, _with_validation(options, one)) for one in others)
-        dataset = data.stacked([dataset, *prepared])
-    return Loaded(collected, dataset, time.perf_counter() - start)
+    own = None if to_choose else options.runs_of
+    if own is not None:  # one at a time: of what was collected, no two runs are held at once but the first
+        prepared = (_prepared(experiment, options, _with_validation(options, one)) for one in of_runs)
+        dataset = data.stacked([dataset, *prepared], runs_of=own, seeds=options.seeds)
+    return collected, dataset
 
 
 def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset:
@@ -280,16 +304,45 @@ def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset
     return experiment.collect(options.data, target=options.target, **asked)
 
 
-def _of_run(options: Options, collected: Dataset, place: int) -> Dataset:
-    """Returns the data of one run as collected: its fold, and of these its training examples."""
+def _of_runs(
+    experiment: Experiment, options: Options, cipher: Any, whole: Dataset, *, to_choose: bool
+) -> Iterator[Dataset]:
+    """Gives the data of each run as collected: its fold or its split, and of these its training examples."""
     if options.folds:
-        collected = data.fold(collected, place, n_folds=options.folds)
+        for place in range(options.folds):
+            yield _few(options, data.fold(whole, place, n_folds=options.folds), 0)
+    elif options.resplit:
+        _require_drawn(whole.card)
+        for seed in options.seeds:
+            asked = dataclasses.replace(options, split_seed=seed)
+            yield _few(options, _collected(experiment, asked, cipher) if seed else whole, seed)
+    elif options.train_examples is None or to_choose:
+        yield _few(options, whole, 0)
+    else:
+        for seed in options.seeds:
+            yield _few(options, whole, seed)
+
+
+def _few(options: Options, collected: Dataset, seed: int) -> Dataset:
+    """Returns the data with as many training examples as are asked for, drawn with a seed."""
     n, n_all = options.train_examples, collected.n_train
     if n is not None and n >= n_all:
         raise UsageError(f"train_examples must be below {n_all}, got {n}. Leave it out to take all.")
     if n is not None:
-        collected = collected._replace(train=data.sample(collected.train, n))
+        collected = collected._replace(train=data.sample(collected.train, n, seed=seed))
     return collected
+
+
+def _require_drawn(card: data.DataCard) -> None:
+    """Raises where the test part was not drawn, so that no seed could draw another."""
+    if card.in_sample:
+        raise UsageError(f"{card.name} holds no example out, got --resplit. Leave it out.")
+    if card.split.fraction is None:
+        raise UsageError(
+            f"{card.name} has a test part of its own, got --resplit. Leave it out: all seeds are tested on that part."
+        )
+    if card.split.by in ("time", "stretch"):
+        raise UsageError(f"{card.name} holds out its last examples, got --resplit: none is drawn. Leave it out.")
 
 
 def _with_validation(options: Options, collected: Dataset) -> Dataset:

@@ -29,6 +29,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
     """
     experiment, seeds, n_seeds = session.declared, result["seeds"], len(result["seeds"])
     changes = _changes(session, conclusion)
+    reads = wording.reads_line(result["test_reads"], [str(session.path.parent)])
     chosen = f"`{shlex.join(changes)}`" if changes else "the plain settings"
     lines = [
         f"# {experiment.question}",
@@ -48,6 +49,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         f"Chosen: {chosen}, trained again on {_training(session)} with {n_seeds} fresh seeds ({_range(seeds)}); the test part "
         "was read after the last round.",
         "",
+        *([f"{reads[0].upper()}{reads[1:]}.", ""] if reads is not None else []),
         *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
         *_markdown(
             wording.metric_headings(result),
@@ -87,7 +89,7 @@ def _unread(session: Session) -> str:
 def _training(session: Session) -> str:
     """Returns what the chosen settings were trained on."""
     if session.options.train_examples is not None:
-        return f"{session.options.train_examples:,} training examples, drawn at random,"
+        return f"{session.options.train_examples:,} training examples, drawn at random for each seed,"
     return "the training part" if session.loaded.dataset.validation is not None else "all training data"
 
 

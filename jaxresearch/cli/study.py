@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import data, execution, recording, records, studies
+from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.run import undecided
-from jaxresearch.cli.session import Session, carry_out
+from jaxresearch.cli.session import Session, carry_out, prepare_runs
 from jaxresearch.cli.story import round_lines, story
 from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.interruption import Interrupted
@@ -43,6 +43,7 @@ def _work(session: Session, received: list[int]) -> None:
             undecided=undecided(session.declared, session.options),
             load_seconds=session.loaded.seconds,
         ),
+        **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
         "gain": _gain(session, conclusion),
     }
@@ -101,11 +102,10 @@ def _looks(session: Session) -> Looks | None:
 
 def _final_job(session: Session, best: Any) -> Job:
     """Returns the final training: the chosen settings with fresh seeds, on all training data."""
-    collected, looks = session.loaded.collected, _looks(session)
-    if looks is not None:
-        collected = data.with_validation(collected, fraction=looks.fraction)
-    dataset = session.job.experiment.prepare(collected)
-    return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=session.options.fresh_seeds)
+    seeds = session.options.fresh_seeds
+    asked = dataclasses.replace(session.options, seeds=seeds)  # each draws its own --train-examples
+    collected, dataset = prepare_runs(session.job.experiment, asked, session.cipher, session.loaded.whole)
+    return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=seeds, collected=collected)
 
 
 def _plain_outcome(session: Session, best: Job, shown: display.Display, received: list[int]) -> Outcome | None:

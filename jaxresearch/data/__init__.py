@@ -4,7 +4,7 @@
 """
 
 from jaxresearch.data.bundled import mnist
-from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted, Split, check, digest, require_columns
+from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted, RunsOf, Split, check, digest, require_columns
 from jaxresearch.data.folds import fold, in_sample, stacked
 from jaxresearch.data.load import load
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
@@ -19,6 +19,7 @@ __all__ = [
     "Fitted",
     "Preprocessor",
     "Rows",
+    "RunsOf",
     "Split",
     "Streams",
     "map_arrays",

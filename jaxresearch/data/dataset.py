@@ -14,6 +14,7 @@ from jaxresearch.data.rows import Rows, pieces
 Columns = dict[str, np.ndarray]
 Fitted = dict[str, Any]  # nested dicts of NumPy arrays, of numbers or of words
 Kind = Literal["number", "category", "date", "text", "id"]
+RunsOf = Literal["folds", "splits", "subsets"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,21 +132,48 @@ class Dataset(NamedTuple):
 
     Targets are int32 classes ``(n,)`` or values ``(n, outputs)``, float64 until they are preprocessed. The inputs of a table
     are a dict of columns until then. Parts divided by group or time have ``groups`` ``(n,)``, int32, as well. ``fitted`` is
-    what `jaxresearch.data.prepare` estimated on the training part. Where there are folds (`jaxresearch.data.stacked`), every
-    array has a leading axis of them, and ``fitted`` is a tuple.
+    what `jaxresearch.data.prepare` estimated on the training part.
+
+    Where each run has data of its own (`jaxresearch.data.stacked`), ``n_runs`` is their number, every array has a leading
+    axis of them, and ``fitted`` is a tuple. ``runs_of`` says what they are: folds of a cross-validation, splits of the data
+    into training and test part, or subsets of one training part. The parts named in ``shared`` are the same for all runs and
+    have no such axis.
     """
 
     train: Part
     test: Part
     validation: Part | None
     card: DataCard
-    n_folds: int = 0
+    n_runs: int = 0
     fitted: Any = {}
+    runs_of: RunsOf = "folds"
+    shared: tuple[str, ...] = ()
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds; 0 where there are none."""
+        return self.n_runs if self.runs_of == "folds" else 0
+
+    @property
+    def is_resplit(self) -> bool:
+        """Whether each run divides the data anew."""
+        return self.n_runs > 0 and self.runs_of == "splits"
 
     @property
     def axis(self) -> int | None:
-        """The axis of the runs in all arrays: 0 where each run has data of its own, as in cross-validation, else None."""
-        return 0 if self.n_folds else None
+        """The axis of the runs in the arrays: 0 where each run has data of its own, as in cross-validation, else None."""
+        return 0 if self.n_runs else None
+
+    def axis_of(self, part: Part | None) -> int | None:
+        """Returns the axis of the runs in one of the parts: None where all runs share it."""
+        return None if any(part is getattr(self, name) for name in self.shared) else self.axis
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """Returns the number of examples that each run has in a part, or the one number where all runs share the data.
+
+        Examples of weight 0, which fill up the parts of some runs, do not count.
+        """
+        return tuple(_n_counted(self.of_run(place).parts()[name]) for place in range(self.n_runs or 1))
 
     @property
     def n_train(self) -> int:
@@ -154,15 +182,22 @@ class Dataset(NamedTuple):
 
     def of_run(self, place: int) -> "Dataset":
         """Returns the data of one run: its fold, where there are folds."""
-        if not self.n_folds:
+        if not self.n_runs:
             return self
-        parts = {name: map_arrays(lambda array: array[place], part) for name, part in self.parts().items()}
-        return self._replace(**parts, n_folds=0, fitted=self.fitted[place])
+        own = {name: part for name, part in self.parts().items() if name not in self.shared}
+        parts = {name: map_arrays(lambda array: array[place], part) for name, part in own.items()}
+        return self._replace(**parts, n_runs=0, fitted=self.fitted[place], runs_of="folds", shared=())
 
     def parts(self) -> dict[str, Part]:
         """Returns the parts that there are, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
+
+
+def _n_counted(part: Part) -> int:
+    """Returns the number of examples whose weight is not 0."""
+    weights = part.get("weights")
+    return n_examples(part) if weights is None or np.ndim(weights) != 1 else int(np.count_nonzero(weights))
 
 
 def check(dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Cross-validation: folds by the rule that divided the data, and side by side as one program takes them."""
+"""Runs with data of their own: folds by the rule that divided the data, and side by side as one program takes them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch.data.dataset import DataCard, Dataset
-from jaxresearch.data.parts import Part, map_arrays, n_examples
+from jaxresearch.data.dataset import DataCard, Dataset, RunsOf
+from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
 from jaxresearch.data.rows import Rows, joined, side_by_side
 from jaxresearch.data.splits import by_class, groups_of, take
 
@@ -93,8 +93,11 @@ def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
     return near
 
 
-def stacked(folded: Sequence[Dataset]) -> Dataset:
+def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequence[int] | None = None) -> Dataset:
     """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
+
+    The same for splits of the data, and for subsets of its training part; a test or validation part that all of these have in
+    common is kept once, without that axis.
 
     Training parts are cut to the length of the shortest: by one example at most as `fold` deals single examples, by up to a
     tenth, drawn at random, where it deals groups or preprocessing makes another number of rows of each. Shorter test parts are
@@ -102,10 +105,12 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
     ``padding`` of the card; each keeps what is fitted to it. The card has the names of the widest, and the notes of all.
 
     Args:
-        folded: Preprocessed data of each fold.
+        folded: Preprocessed data of each run.
+        runs_of: What they are.
+        seeds: Name the runs in notes; 0, 1, ... unless given.
 
     Returns:
-        Data of ``n_folds``.
+        Data of ``n_runs``.
 
     Raises:
         ValueError: If the folds differ in their classes, in the number of axes of an example, or by more than a tenth in the
@@ -118,29 +123,49 @@ def stacked(folded: Sequence[Dataset]) -> Dataset:
         >>> both = stacked([fold(dataset, place, n_folds=4) for place in range(4)])
         >>> both.train["inputs"].shape, both.test["weights"].sum(axis=1).tolist(), both.n_train
         ((4, 13, 2), [5.0, 5.0, 4.0, 4.0], 13)
+        >>> few = [dataset._replace(train={"inputs": np.ones((3, 2)) * seed, "targets": np.arange(3)}) for seed in (5, 7)]
+        >>> subsets = stacked(few, runs_of="subsets", seeds=(5, 7))
+        >>> subsets.train["inputs"].shape, subsets.test["inputs"].shape, subsets.shared
+        ((2, 3, 2), (9, 2), ('test',))
 
     References:
         Stone (1974), as for `fold`.
     """
-    folded, fitted = _alike(folded), tuple(one.fitted for one in folded)
+    fitted = tuple(one.fitted for one in folded)
+    folded = _alike(folded, runs_of, range(len(folded)) if seeds is None else seeds)
     lengths = [n_examples(one.train) for one in folded]
     n_train = min(lengths)
     if n_train < _LEAST * max(lengths):
         raise ValueError(
-            f"training parts of folds must be of like size to be trained side by side, got {n_train:,} to {max(lengths):,} "
-            "examples. Ask for other folds, or divide the largest group."
+            f"training parts of {runs_of} must be of like size to be trained side by side, got {n_train:,} to "
+            f"{max(lengths):,} examples. Ask for other {runs_of}, or divide the largest group."
         )
-    n_test = max(n_examples(one.test) for one in folded)
-    train = [take(one.train, _kept(own, n_train)) for one, own in zip(folded, lengths, strict=True)]
-    test = _filled([one.test for one in folded], n_test)
-    made = folded[0]._replace(
-        train=_stack(train), test=_stack(test), validation=None, n_folds=len(folded), fitted=fitted
+    train = _stack([take(one.train, _kept(own, n_train)) for one, own in zip(folded, lengths, strict=True)])
+    parts: dict[str, Part] = {}
+    shared: list[str] = []
+    for name in ("test", "validation"):
+        held = [part for one in folded if (part := one.parts().get(name)) is not None]
+        if runs_of != "folds" and _is_shared(held):
+            parts[name], shared = held[0], [*shared, name]
+        elif len(held) == len(folded):
+            parts[name] = _stack(_filled(held, max(map(n_examples, held))))
+    asked = {"n_runs": len(folded), "fitted": fitted, "runs_of": runs_of, "shared": tuple(shared)}
+    return folded[0]._replace(train=train, **{"validation": None, **parts}, **asked)
+
+
+def _is_shared(parts: list[Part]) -> bool:
+    """Tells whether all runs have the same part; nothing is read from disk to find out."""
+    first, *others = (dict(named_arrays(part)) for part in parts) if parts else ({},)
+    return len(first) > 0 and all(
+        first.keys() == other.keys()
+        and all(
+            array is other[name]
+            or not (isinstance(array, Rows) or isinstance(other[name], Rows))
+            and _is_same(array, other[name])
+            for name, array in first.items()
+        )
+        for other in others
     )
-    looked = [one.validation for one in folded if one.validation is not None]
-    if len(looked) < len(folded):
-        return made
-    n_looked = max(map(n_examples, looked))
-    return made._replace(validation=_stack(_filled(looked, n_looked)))
 
 
 def _kept(n: int, n_kept: int) -> np.ndarray:
@@ -150,19 +175,21 @@ def _kept(n: int, n_kept: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(n)[:n_kept])
 
 
-def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
+def _alike(folded: Sequence[Dataset], runs_of: RunsOf, seeds: Sequence[int]) -> list[Dataset]:
     """Returns the folds with examples and names of one shape, the widest; what a fold lacks is filled up, or has no name."""
     cards = [one.card for one in folded]
     if any(card.class_names != cards[0].class_names and not card.vocabulary for card in cards):
-        raise ValueError("folds must agree in their classes, got others in one fold. Declare all classes in collect.")
+        raise ValueError(
+            f"{runs_of} must agree in their classes, got others in one {runs_of[:-1]}. Declare all classes in collect."
+        )
     longest: dict[str, Any] = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
-    longest["notes"] = _notes(cards)
+    longest["notes"] = _notes(cards, "fold" if runs_of == "folds" else "seed", seeds)
     held = [one.train.get("inputs") for one in folded]
     inputs = [values for values in held if isinstance(values, np.ndarray)]
     axes = [values.ndim - 1 for values in inputs]
     if len({*axes}) > 1:
         raise ValueError(
-            f"folds must agree in the number of axes of an example, got {min(axes)} and {max(axes)}. Prepare them alike."
+            f"{runs_of} must agree in the number of axes of an example, got {min(axes)} and {max(axes)}. Prepare them alike."
         )
     if len(inputs) == len(folded):
         shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in inputs), strict=True))
@@ -171,11 +198,11 @@ def _alike(folded: Sequence[Dataset]) -> list[Dataset]:
     return [one._replace(card=dataclasses.replace(one.card, **longest)) for one in folded]
 
 
-def _notes(cards: Sequence[DataCard]) -> tuple[str, ...]:
-    """Returns the notes on all folds, then those on single ones."""
+def _notes(cards: Sequence[DataCard], what: str, seeds: Sequence[int]) -> tuple[str, ...]:
+    """Returns the notes on all runs, then those on single ones."""
     of_all = [note for note in cards[0].notes if all(note in card.notes for card in cards)]
-    others = ((place, note) for place, card in enumerate(cards) for note in card.notes if note not in of_all)
-    return (*of_all, *(f"fold {place}: {note}" for place, note in others))
+    named = zip(seeds, cards, strict=True)
+    return (*of_all, *(f"{what} {seed}: {note}" for seed, card in named for note in card.notes if note not in of_all))
 
 
 _NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card that a preprocessor may fill in

@@ -190,9 +190,10 @@ def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Data
     """
     if not dataset.train:
         raise ValueError("validation must be left out without data, got a fraction. The algorithm makes its own.")
-    if dataset.n_folds:
+    if dataset.n_runs:
         raise ValueError(
-            "validation data must be carved before folds are stacked, got folds. Carve them from each fold."
+            f"validation data must be carved before {dataset.runs_of} are stacked, got {dataset.runs_of}. Carve them from "
+            f"each of the {dataset.runs_of}."
         )
     train, validation = _carved(dataset, fraction, seed)
     return dataset._replace(train=train, validation=validation)

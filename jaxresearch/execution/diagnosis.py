@@ -162,7 +162,7 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
         with ThreadPoolExecutor(1) as threads:
             train = read(threads).batches
     else:
-        train = placed(runs, dataset.train)
+        train = placed(runs, dataset.train, axis=axis)
 
     def probe(key, hyperparameters, fitted, state, train, place, step):
         batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=batch_size)

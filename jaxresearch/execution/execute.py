@@ -107,7 +107,7 @@ def execute(
         experiment: What is asked.
         hyperparameters: The settings, the same for all seeds.
         dataset: Preprocessed data. Its test part is read once, after the last step.
-        seeds: One run for each; of folds, as many as there are, and run ``i`` is trained on fold ``i``.
+        seeds: One run for each; where each run has data of its own (folds, splits, subsets), as many as there are of these.
         evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
         observe: Called after each chunk of steps, while the next one is already under way.
         start: Where to resume, as from a checkpoint; at step 0 of the seeds unless given.
@@ -147,8 +147,10 @@ def execute(
         statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
     """
     _require_seeds(seeds)
-    if dataset.n_folds not in (0, len(seeds)):
-        raise ValueError(f"seeds must be as many as the folds, {dataset.n_folds}, got {len(seeds)}. Pass one for each.")
+    if dataset.n_runs not in (0, len(seeds)):
+        raise ValueError(
+            f"seeds must be as many as the {dataset.runs_of}, {dataset.n_runs}, got {len(seeds)}. Pass one for each."
+        )
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
     return _carry_out(runs, observe, start, keeping, feed, with_influences=True)
@@ -206,9 +208,9 @@ def execute_all(
     _require_seeds(seeds)
     if not settings:
         raise ValueError("settings must hold at least one, got none. Pass hyperparameters.")
-    if dataset.n_folds:
+    if dataset.n_runs:
         raise ValueError(
-            f"dataset must have no folds for several settings, got {dataset.n_folds}. Execute one at a time."
+            f"dataset must have no {dataset.runs_of} for several settings, got {dataset.n_runs}. Execute one at a time."
         )
     groups = provenance.groups(settings)
     if len(groups) > 1 and (start is not None or keeping is not _NOTHING_KEPT):

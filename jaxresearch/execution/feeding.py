@@ -59,7 +59,7 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
         with _fed(runs, stages, step, ends, feed) as fed:
             yield fed
         return
-    whole = placed(runs, train)
+    whole = placed(runs, train, axis=runs.dataset.axis)
 
     def advance(state: State, step: int, end: int) -> tuple[State, list[Metrics]]:
         state, metrics = stages.advances(end - step)(*runs.given, state, whole, np.int32(step))
@@ -110,11 +110,11 @@ class Evaluation:
 
     def __init__(self, runs: Runs, stages: Stages, part: Any, feed: Feed):
         self._runs, self._stages, self._feed, self._part = runs, stages, feed, part
-        self._on_disk = is_on_disk(part)
+        self._on_disk, self._axis = is_on_disk(part), runs.dataset.axis_of(part)
         if self._on_disk:
             require_outputs(runs.algorithm, part)
         held = {name: entry for name, entry in part.items() if name != "inputs"} if self._on_disk else part
-        self._held = placed(runs, held)
+        self._held = placed(runs, held, axis=self._axis)
 
     def look(self, state: State, step: int) -> tuple[State, Metrics, Any]:
         """Returns the state that has observed its metrics, these, and which runs are done."""
@@ -140,13 +140,13 @@ class Evaluation:
 
     def _spared(self, held: Any) -> int:
         """Returns the bytes that a run with data in memory holds more than one that holds these arrays."""
-        whole = reading.n_bytes_of_run(self._part, axis=self._runs.dataset.axis)
-        others = reading.n_bytes_of_run(self._held, axis=self._runs.dataset.axis)
+        whole = reading.n_bytes_of_run(self._part, axis=self._axis)
+        others = reading.n_bytes_of_run(self._held, axis=self._axis)
         return whole - others - reading.n_bytes_of_run(dict(enumerate(jax.tree.leaves(held))), axis=0)
 
     def _outputs(self, state: State) -> Any:
         """Returns what the algorithm predicts for the whole part, ``(runs, examples, ...)``."""
-        inputs, axis, n_runs = {"inputs": self._part["inputs"]}, self._runs.dataset.axis, len(self._runs.keys)
+        inputs, axis, n_runs = {"inputs": self._part["inputs"]}, self._axis, len(self._runs.keys)
         n_all = next(entry.shape[0 if axis is None else 1] for _, entry in named_arrays(inputs))
         size = min(_EXAMPLES, n_all)
 
@@ -161,7 +161,7 @@ class Evaluation:
             for piece in pieces:
                 jax.block_until_ready(made[-1:])
                 n_bytes = reading.n_bytes_of_run(self._part, axis=axis) - reading.n_bytes_of_run({"": piece}, axis=axis)
-                made.append(self._stages.predicts(size, n_bytes)(*self._runs.given, state, piece))
+                made.append(self._stages.predicts(size, n_bytes, axis)(*self._runs.given, state, piece))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :n_all], *made)
 
 

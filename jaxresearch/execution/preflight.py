@@ -180,7 +180,7 @@ def _require_claimed(experiment: Experiment, metrics: dict[str, Any]) -> None:
 
 def _shortened(dataset: Dataset) -> Dataset:
     """Returns the data with a few test examples."""
-    if dataset.n_folds:
+    if dataset.axis_of(dataset.test) == 0:
         parts = jax.tree.map(lambda leaf: leaf[:, :_EXAMPLES], dataset.test)
     elif not dataset.test:
         parts = dataset.test

@@ -31,7 +31,7 @@ class Runs(NamedTuple):
     axis: int | None  # of the hyperparameters: 0 where each run has its own
     keys: Key[Array, " runs"]
     dataset: Dataset
-    fitted: Fitted  # of each fold, where there are any
+    fitted: Fitted  # of each run, where each has data of its own
     ends: tuple[int, ...]  # the steps after which they are observed
 
     @property
@@ -105,7 +105,7 @@ def fitted_of(dataset: Dataset) -> Fitted:
         >>> fitted_of(Dataset({}, {}, None, DataCard(name="a", source="b"), 2, ({"mean": 1.0}, {"mean": 2.0})))
         {'mean': array([1., 2.])}
     """
-    if not dataset.n_folds:
+    if not dataset.n_runs:
         return data.numbers(dataset.fitted)
     return data.map_arrays(lambda *arrays: np.stack(arrays), *data.padded([*map(data.numbers, dataset.fitted)]))
 
@@ -121,25 +121,26 @@ def _program_of(
     return experiments.program(experiment, dataset, evaluate_every=evaluate_every, estimator=estimator, fitted=fitted)
 
 
-def placed(runs: Runs, part: Any) -> Any:
+def placed(runs: Runs, part: Any, *, axis: int | None) -> Any:
     """Returns a part of the data on the devices of the runs.
 
     Args:
         runs: Side by side.
         part: Of their dataset.
+        axis: Of the runs in it, as of `jaxresearch.data.Dataset.axis_of`.
 
     Returns:
-        Device arrays: shared, or with each device's own folds.
+        Device arrays: shared, or with each device's own runs.
 
     Example:
         >>> from jaxresearch import loading
         >>> house = loading.load("house_prices")
         >>> dataset = house.prepare(house.collect(house.source))
         >>> runs = runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, None)
-        >>> placed(runs, dataset.test)["targets"].shape
+        >>> placed(runs, dataset.test, axis=None)["targets"].shape
         (2930, 1)
     """
-    return devices.place(part, n_runs=len(runs.keys), axis=runs.dataset.axis)
+    return devices.place(part, n_runs=len(runs.keys), axis=axis)
 
 
 def reacts(algorithm: Algorithm) -> bool:
@@ -163,14 +164,16 @@ class Stages:
 
     def __init__(self, runs: Runs):
         axis, of_data = runs.axis, runs.dataset.axis
-        self._runs, self.advances = runs, functools.cache(self._advance_by)
+        of_test, of_validation = map(runs.dataset.axis_of, (runs.dataset.test, runs.dataset.validation))
+        self._runs, self._of_test, self._of_validation = runs, of_test, of_validation
+        self.advances = functools.cache(self._advance_by)
         self.init = CompiledFunction(sweeps.sweep(self._init, (0, axis, of_data)))
         self.look = CompiledFunction(
-            sweeps.sweep(self._look, (0, axis, of_data, 0, of_data, None)), donate_argnums=(3,)
+            sweeps.sweep(self._look, (0, axis, of_data, 0, of_validation, None)), donate_argnums=(3,)
         )
         self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
-        self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_data)))
-        self.examine = CompiledFunction(sweeps.sweep(self._examine, (0, axis, of_data, 0, of_data)))
+        self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_test)))
+        self.examine = CompiledFunction(sweeps.sweep(self._examine, (0, axis, of_data, 0, of_test)))
         stages = [self.init, self.look, self.outcome, self.evaluate, self.examine]
         self._compiled: list[CompiledFunction] = stages
         # Of data on disk; n_bytes is what `sweeps.sweep` takes.
@@ -198,8 +201,8 @@ class Stages:
         del n_steps  # one program for each number of steps
         return self._compile(piece, (None, 0, None), donate_argnums=(3,), n_bytes=n_bytes)
 
-    def _predict(self, n_examples: int, n_bytes: int) -> CompiledFunction:
-        """Returns the program that predicts for so many examples at a time."""
+    def _predict(self, n_examples: int, n_bytes: int, axis: int | None) -> CompiledFunction:
+        """Returns the program that predicts for so many examples at a time, of a part with this axis of runs."""
         del n_examples  # one program for each
 
         def predict(key, hyperparameters, fitted, state, inputs):
@@ -208,7 +211,7 @@ class Stages:
             assert outputs_of is not None  # or the part was refused
             return outputs_of(state, inputs)
 
-        return self._compile(predict, (self._runs.dataset.axis,), n_bytes=n_bytes)
+        return self._compile(predict, (axis,), n_bytes=n_bytes)
 
     def _look_over(self, n_bytes: int) -> CompiledFunction:
         """Returns the program of a look at outputs for the validation data."""
@@ -216,7 +219,7 @@ class Stages:
         def look(key, hyperparameters, fitted, state, outputs, others, step):
             return self._look(key, hyperparameters, fitted, state, {**others, "outputs": outputs}, step)
 
-        return self._compile(look, (0, self._runs.dataset.axis, None), donate_argnums=(3,), n_bytes=n_bytes)
+        return self._compile(look, (0, self._of_validation, None), donate_argnums=(3,), n_bytes=n_bytes)
 
     def _evaluate_over(self, n_bytes: int) -> CompiledFunction:
         """Returns the program that evaluates outputs."""
@@ -224,7 +227,7 @@ class Stages:
         def evaluate(key, hyperparameters, fitted, state, outputs, others):
             return self._evaluate(key, hyperparameters, fitted, state, {**others, "outputs": outputs})
 
-        return self._compile(evaluate, (0, self._runs.dataset.axis), n_bytes=n_bytes)
+        return self._compile(evaluate, (0, self._of_test), n_bytes=n_bytes)
 
     def _examine_over(self, n_bytes: int) -> CompiledFunction:
         """Returns the program that evaluates outputs, with the influences of examples."""
@@ -232,7 +235,7 @@ class Stages:
         def examine(key, hyperparameters, fitted, state, outputs, others):
             return self._examine(key, hyperparameters, fitted, state, {**others, "outputs": outputs})
 
-        return self._compile(examine, (0, self._runs.dataset.axis), n_bytes=n_bytes)
+        return self._compile(examine, (0, self._of_test), n_bytes=n_bytes)
 
     def _compile(
         self, fun: Callable[..., Any], axes: tuple, *, donate_argnums: tuple[int, ...] = (), n_bytes: int = 0

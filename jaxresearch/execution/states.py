@@ -89,7 +89,7 @@ def predict(
 
     def of_run(place: int) -> np.ndarray:
         one, of_state = dataset.of_run(place), jax.tree.map(lambda leaf: leaf[place], state)
-        fitted = jax.tree.map(lambda leaf: leaf[place], fitted_of(dataset)) if dataset.n_folds else fitted_of(dataset)
+        fitted = jax.tree.map(lambda leaf: leaf[place], fitted_of(dataset)) if dataset.n_runs else fitted_of(dataset)
         inputs = one.test["inputs"]
         if not is_on_disk({"inputs": inputs}):
             return experiment.preprocess.invert(one.fitted, np.asarray(of_seed(fitted, of_state, inputs)))

@@ -5,6 +5,7 @@ signals come in as arguments.
 """
 
 from jaxresearch.interruption import Interrupted
+from jaxresearch.recording.examples import examples_of
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.notebook import record
 from jaxresearch.recording.results import result_of
@@ -22,6 +23,7 @@ __all__ = [
     "record",
     "result_of",
     "start_from",
+    "examples_of",
     "train",
     "train_all",
 ]

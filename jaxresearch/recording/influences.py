@@ -40,21 +40,26 @@ def counted(dataset: Dataset) -> dict[str, Any]:
         dataset: What is evaluated on.
 
     Returns:
-        ``{"n_examples", "n_groups"}``; of folds, the examples of all of them; None for groups where each example is alone.
+        ``{"n_examples", "n_groups"}``; of folds, the examples of all of them, of splits, those of the first; None for groups
+        where each example is alone.
     """
     test = dataset.test
     if not test or isinstance(test, data.Streams):
         return {"n_examples": 0, "n_groups": None}
-    groups, weights = groups_of_test(dataset), test.get("weights")  # folds are filled up by examples of weight 0
-    n_counted = data.n_examples(test) if weights is None else int(np.count_nonzero(weights))
+    groups, sizes = groups_of_test(dataset), dataset.sizes("test")
+    n_counted = sum(sizes) if dataset.n_folds else sizes[0]
     return {"n_examples": n_counted, "n_groups": None if groups is None else int(groups.max()) + 1}
 
 
 def groups_of_test(dataset: Dataset) -> np.ndarray | None:
-    """Returns the number of the group of each test example, 0 and up, where they come in groups; None for folds.
+    """Returns the number of the group of each test example, 0 and up, where they come in groups.
+
+    None where runs are tested on other examples each.
 
     Args:
         dataset: What is evaluated on.
     """
-    groups = None if dataset.n_folds or not dataset.test else dataset.test.get("groups")
+    if not dataset.test or dataset.n_folds or dataset.is_resplit:
+        return None
+    groups = dataset.of_run(0).test.get("groups")
     return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)

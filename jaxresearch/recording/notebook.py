@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxresearch import records
-from jaxresearch.data import Dataset, n_examples
+from jaxresearch.data import Dataset
 from jaxresearch.execution import Progress
 from jaxresearch.experiment import Experiment
+from jaxresearch.recording.examples import examples_of
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.results import result_of
 from jaxresearch.recording.runs import Job, OnNonFinite, Recorder, guarded, train
@@ -90,6 +91,7 @@ def record(
         "experiment": name,
         "seeds": list(job.seeds),
         "folds": dataset.n_folds,
+        "resplit": dataset.is_resplit,
         "evaluate_every": evaluate_every,
         "save_every": save_every,
         "on_nonfinite": on_nonfinite,
@@ -98,7 +100,7 @@ def record(
         "track": list(track),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "data_card": dataclasses.asdict(dataset.card),
-        "parts": {part: n_examples(held) for part, held in dataset.of_run(0).parts().items()},
+        "parts": {part: dataset.sizes(part)[0] for part in dataset.parts()},
     }
     job.preflight()
     try:
@@ -117,7 +119,12 @@ def record(
         with tracked:
             trained = train(opened, job, recorder, on_nonfinite=on_nonfinite)
             undecided = None if init_from is None else "the run started from the parameters of another"
-            result = {**result_of(name, job, trained, undecided=undecided), "program": program}
+            if dataset.n_runs and not dataset.n_folds:
+                undecided = (
+                    f"the claim is about one training and test part, this run about {dataset.n_runs} {dataset.runs_of}"
+                )
+            about = examples_of(job, path)
+            result = {**result_of(name, job, trained, undecided=undecided), **about, "program": program}
             opened.write("result.json", result)
             tracked.end(result)
     return records.read_run(path)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxresearch import algorithms, data, statistics
 from jaxresearch import experiment as experiments
+from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording.influences import counted, groups_of_test, influences_of
@@ -88,13 +89,22 @@ def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
 
 def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Returns the summary of each metric of the test part."""
-    claim, n_folds, groups = job.experiment.claim, job.dataset.n_folds, groups_of_test(job.dataset)
-    made = {}
+    claim, dataset, groups, made = job.experiment.claim, job.dataset, groups_of_test(job.dataset), {}
+    runs, ratio = (
+        ("folds", None) if dataset.n_folds else ("splits", _ratio(dataset)) if dataset.is_resplit else ("seeds", None)
+    )
     for name, values in outcome.metrics.items():
         about = claim.about if name == claim.evaluated else None
-        influences, runs = (None, "folds") if n_folds else (outcome.influences.get(name), "seeds")
-        made[f"test/{name}"] = statistics.summary(values, influences, groups=groups, runs=runs, about=about)
+        influences = outcome.influences.get(name) if runs == "seeds" else None
+        made[f"test/{name}"] = statistics.summary(
+            values, influences, groups=groups, runs=runs, ratio=ratio, about=about
+        )
     return made
+
+
+def _ratio(dataset: Dataset) -> float:
+    """Returns the test examples per training example of runs that each divided the data anew."""
+    return sum(dataset.sizes("test")) / sum(dataset.sizes("train"))
 
 
 def _changed(job: Job) -> str:

@@ -69,7 +69,7 @@ class Job:
     def fitted(self) -> dict[str, np.ndarray]:
         """What was estimated on the training part (of each fold), as named arrays."""
         fitted = self.dataset.fitted
-        return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_folds else fitted)
+        return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_runs else fitted)
 
     def preflight(self) -> None:
         """Raises what would fail in this job, as `jaxresearch.execution.preflight`."""

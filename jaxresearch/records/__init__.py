@@ -14,6 +14,7 @@ from jaxresearch.records.initial import (
     read_params,
     vocabulary_of,
 )
+from jaxresearch.records.reads import digest_of_test_part, readers, recorded_test_part
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import (
     SWEEP_TABLE,
@@ -41,6 +42,7 @@ __all__ = [
     "command_of",
     "differences",
     "digest_of",
+    "digest_of_test_part",
     "environment",
     "flag",
     "keep_params",
@@ -51,6 +53,8 @@ __all__ = [
     "read_json",
     "read_params",
     "read_run",
+    "readers",
+    "recorded_test_part",
     "resume_command",
     "round_as_record",
     "settings_from_record",

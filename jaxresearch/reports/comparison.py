@@ -89,7 +89,7 @@ def _data(run: Recorded) -> dict[str, Any]:
     """Returns what identifies the data; custom data may have no digest."""
     card = run.config["data_card"]
     named = {name: card[name] for name in ("sha256", "name", "class_names", "feature_shape")}
-    return {**named, "target": run.config.get("target")}
+    return {**named, "target": run.config.get("target"), "resplit": run.config.get("resplit", False)}
 
 
 def _shared(runs: tuple[Recorded, ...]) -> list[str]:
@@ -200,6 +200,9 @@ def _difference(
     values = [[one[seed] for seed in common] for one in (of_run, of_first)]
     if first.result.get("n_folds"):
         return statistics.difference(*values, over="folds"), len(common)
+    if first.result.get("resplit"):
+        ratio = sum(first.result["n_test"]) / sum(first.result["n_train"])
+        return statistics.difference(*values, over="splits", ratio=ratio), len(common)
     held = [] if entry.place else [_influences(examples[one.path], entry.metric, common) for one in (run, first)]
     if len(common) < 2 or len(held) < 2 or any(one is None for one in held) or held[0].shape != held[1].shape:
         return statistics.difference(*values), len(common)

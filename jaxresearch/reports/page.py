@@ -10,7 +10,8 @@ from jaxresearch.data import DataCard
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import Comparison
-from jaxresearch.reports.schema import data_lines
+from jaxresearch.reports.reads import reads_lines
+from jaxresearch.reports.schema import lines_of_config
 
 _MOST_WRONG = 12
 _MOST_PAIRS = 20  # of classes that are confused, where there are too many classes for a matrix
@@ -44,6 +45,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         rounds=wording.round_rows(run.rounds, metric, plain=plain, chosen=chosen),
         tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
+        reads=reads_lines((run,)),
         command=shlex.join(run.command),
         curves=_curves({"": run}),
         matrices=_matrices(run),
@@ -60,6 +62,7 @@ def comparison_page(comparison: Comparison) -> str:
     return _rendered(
         "compare.html",
         comparison=comparison,
+        reads=reads_lines(comparison.runs),
         best=[(path, line) for path, run in runs.items() if (line := wording.best_line(run.result))],
         curves=_curves(runs),
         data=_of_card(comparison.runs[0]),
@@ -180,7 +183,7 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
     names = card["class_names"]
     kind = "tokens" if names and names == card.get("vocabulary") else "classes"
-    read = data_lines(card, run.config["parts"], n_folds=run.config.get("folds", 0)) if "parts" in run.config else []
+    read = lines_of_config(run.config) if "parts" in run.config else []
     lines = [*named, *read, (kind, len(names)), ("SHA-256", digests)]
     return [(name, value) for name, value in lines if value]
 

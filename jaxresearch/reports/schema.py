@@ -14,13 +14,32 @@ _RULES = {
 }
 
 
-def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0) -> list[tuple[str, str]]:
+def lines_of_config(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns `data_lines` of a run, sweep or study, and how the training examples were drawn where there are fewer.
+
+    Args:
+        config: As in ``config.json``.
+    """
+    n_folds, n_drawn = config.get("folds", 0), config.get("train_examples")
+    asked = {"n_folds": n_folds, "is_resplit": config.get("resplit", False)}
+    lines = data_lines(config["data_card"], config["parts"], **asked)
+    if n_drawn is not None:
+        shared = "the same for all seeds" if "selection" in config["parts"] else "others for each seed"
+        of = "each fold, drawn at random" if n_folds else f"the training part, drawn at random, {shared}"
+        lines.insert(1, ("training examples", f"{n_drawn:,} of {of}"))
+    return lines
+
+
+def data_lines(
+    card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0, is_resplit: bool = False
+) -> list[tuple[str, str]]:
     """Returns what a user has to know of how data were read and divided, as pairs of a name and a line.
 
     Args:
         card: A `jaxresearch.data.DataCard`, as in ``config.json``.
         parts: Number of examples of each part; of folds, of the first.
         n_folds: Number of folds, 0 for none.
+        is_resplit: Whether each seed divides the data anew.
 
     Returns:
         Sizes, the rule of the split, the columns with their kinds and missing cells, the target, and what was noted.
@@ -42,7 +61,7 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
         lines.append(("test part", "the training examples themselves: it describes them, and predicts nothing"))
     elif n_folds or (card.get("split") or {}).get("fraction"):
         part = "selection part" if "selection" in parts else "test part"
-        lines.append(("folds" if n_folds else part, _rule(card, parts, n_folds)))
+        lines.append(("folds" if n_folds else part, _rule(card, parts, n_folds, is_resplit)))
     if columns := card.get("columns"):
         lines.append(("columns", "; ".join(_of_kind(kind, columns) for kind in _kinds(columns))))
     if missing := {one["name"]: one["n_missing"] for one in card.get("columns") or () if one.get("n_missing")}:
@@ -53,7 +72,7 @@ def data_lines(card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0)
     return [*lines, *(("note", note) for note in card.get("notes") or ())]
 
 
-def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
+def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int, is_resplit: bool) -> str:
     """Returns the rule by which the last part or the folds were held out; values are drawn as a whole.
 
     The fraction is the one asked for: parts may have been cut since, to so many training examples or by a smoke run.
@@ -62,6 +81,7 @@ def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int) -> str:
     by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
     rule = _RULES[by].format(column=split["column"])
     seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
+    seed = ", anew for each seed (which is the seed of its split)" if is_resplit else seed
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
     of = "training examples" if "selection" in parts else "examples"

@@ -152,6 +152,21 @@ def verdict_line(result: dict[str, Any]) -> str:
     return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
 
 
+def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this test part") -> str | None:
+    """Returns how many runs have read a test part, and what that means; None where it is one run, or not known.
+
+    Args:
+        n_reads: The number of runs.
+        folders: That they lie in.
+        part: Names the test part.
+    """
+    if (n_reads or 0) < 2:
+        return None
+    where = " and ".join(f"{folder.rstrip('/')}/" for folder in folders)
+    what = "choosing among them by these results makes the chosen one look better than it is"
+    return f"{part} has been read by {n_reads} runs in {where}: {what}"
+
+
 def gain_line(gain: dict[str, Any]) -> str:
     """Returns the gain over the plain settings with its interval."""
     mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))

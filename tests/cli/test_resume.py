@@ -61,7 +61,7 @@ def test_resume_finishes_a_run_over_folds(command, folded):
 
 def test_collected_data_is_that_of_the_first_fold(folded):
     experiment = loading.load("mnist", directory=EXPERIMENTS)
-    collected, dataset, _ = load_data(experiment, parse(experiment, folded[1]), None)
+    collected, dataset, *_ = load_data(experiment, parse(experiment, folded[1]), None)
     np.testing.assert_array_equal(collected.train["inputs"].squeeze(), dataset.of_run(0).train["inputs"].squeeze())
     np.testing.assert_array_equal(collected.test["targets"], dataset.of_run(0).test["targets"])
     assert dataset.n_train == 30 and len({dataset.of_run(place).train["inputs"].tobytes() for place in range(3)}) == 3

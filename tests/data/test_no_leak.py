@@ -106,11 +106,16 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("validation", [[], ["--validation", "0.2"]], ids=["", "looks"])
-@pytest.mark.parametrize("command", ["run", "folds", "few", "sweep", pytest.param("study", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "command", ["run", "folds", "few", "resplit", "sweep", pytest.param("study", marks=pytest.mark.long)]
+)
 def test_fit_sees_training_examples_alone(watched, command, validation, rule):
     experiment, calls = watched
     more = {"folds": ["--folds", "3"], "few": ["--train-examples", "60"], "sweep": ["--learning-rate", "0.1,0.2"]}
-    name = "run" if command in ("folds", "few") else command
+    more |= {"resplit": ["--resplit"]}
+    if command == "resplit" and rule not in ("by class", "by group"):
+        pytest.skip("no seed draws another test part")
+    name = "run" if command in ("folds", "few", "resplit") else command
     options = parse(experiment, [*RULES[rule], *validation, *more.get(command, [])], command=name)
     if command == "folds" and rule == "by time":
         with pytest.raises(
@@ -122,7 +127,9 @@ def test_fit_sees_training_examples_alone(watched, command, validation, rule):
     if command == "study":
         looks = studies.Looks(0.2) if validation else None
         studies.study(experiment, loaded.collected, budget=studies.Budget(rounds=2, fresh_seeds=(3, 4)), looks=looks)
-    assert len(calls) == {"folds": 3, "study": 3}.get(command, 1)
+    assert len(calls) == {"folds": 3, "study": 3, "few": 5, "resplit": 5}.get(command, 1)
+    if command in ("few", "resplit"):
+        assert len({tuple(sorted(call["fit"])) for call in calls}) == 5  # each seed its own
     for call in calls:
         assert call["fit"] == call["training"] and call["fit"]
         assert not call["fit"] & call["held out"] and call["held out"]
