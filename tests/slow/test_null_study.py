@@ -1,0 +1,114 @@
+"""A study is not fooled: proposals that change nothing but the draw of a run are not kept, however many there are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxresearch import adjust, losses, metrics, models, statistics, studies, training
+from jaxresearch.data import DataCard, Dataset, Preprocessor
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.statistics import Claim
+from jaxresearch.studies import Budget
+
+pytestmark = pytest.mark.slow
+
+N_STUDIES, N_PROPOSALS, WIDTH = 100, 100, 8
+
+
+@hyperparameters
+class Salted:
+    """Settings that change nothing but what is drawn."""
+
+    salt: float = swept(0.0, "number that is folded into the key")
+    batch_size: int = static(10, "examples per step", at_least=1)
+    epochs: int = static(2, "passes", at_least=1)
+
+
+def algorithm(h, card, plan, fitted):
+    """Returns logistic regression from a start that depends on the salt, too short to forget it."""
+    plain = training.supervised(
+        models.linear(card.n_features, card.n_classes),
+        losses.softmax_cross_entropy_with_integer_labels,
+        optimizer=training.gradient_descent(0.05),
+        metrics={"accuracy": metrics.accuracy()},
+    )
+
+    def init(key):
+        of_model, own = jax.random.split(key)
+        state, own = plain.init(of_model), jax.random.fold_in(own, jnp.asarray(h.salt, jnp.int32))
+        leaves, structure = jax.tree.flatten(state.params)
+        keys = jax.random.split(own, len(leaves))
+        leaves = [leaf + jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+        return state._replace(params=jax.tree.unflatten(structure, leaves))
+
+    return plain._replace(init=init)
+
+
+def dataset(seed):
+    """Returns data of one study: noisy labels of a line through the middle."""
+    generator = np.random.default_rng(seed)
+
+    def part(n):
+        x = generator.normal(size=(n, WIDTH)).astype(np.float32)
+        return {"inputs": x, "targets": (x.sum(1) + 2 * generator.normal(size=n) > 0).astype(np.int32)}
+
+    card = DataCard(name="null", source="", feature_shape=(WIDTH,), class_names=("no", "yes"))
+    return Dataset(part(200), part(300), None, card)
+
+
+@pytest.fixture(scope="module")
+def searched():
+    """The rounds of every study, its seeds, and what it came to when it was confirmed."""
+    found = []
+    for number in range(N_STUDIES):
+        salts = [float(salt) for salt in range(1, N_PROPOSALS + 1)]
+        of = Experiment(
+            question="?",
+            claim=Claim(text="", metric="test/accuracy", about="new examples", at_least=2.0),
+            hyperparameters=Salted(),
+            source="",
+            algorithm=algorithm,
+            preprocess=Preprocessor(),
+            adjust=adjust.grid(salt=salts),
+        )
+        first, whole = 100 * number, dataset(number)
+        budget = Budget(seeds=tuple(range(first, first + 3)), fresh_seeds=tuple(range(first + 3, first + 13)))
+        made = studies.search(of, whole, budget=budget)
+        confirmed = studies.confirm(of, whole, made, budget=budget)
+        concluded = studies.conclude(of, whole, confirmed, budget=budget)
+        found.append((made, confirmed, concluded))
+    return found
+
+
+def test_a_study_keeps_nothing_where_nothing_is_to_be_gained(searched):
+    n_kept = sum(confirmed.best.salt != 0 for _, confirmed, _ in searched)
+    print(f"kept by a study: {n_kept} of {N_STUDIES}")
+    assert n_kept <= 5
+    assert (
+        sum(made.best.salt != 0 for made, _, _ in searched) > 0.9 * N_STUDIES
+    )  # the best of all rounds never is the plain one
+
+
+def test_the_gain_that_is_believed_holds_the_true_one(searched):
+    """Where the plain settings are kept no gain is believed, and there is none."""
+    n_held = 0
+    for _, confirmed, concluded in searched:
+        gain = None if confirmed.best.salt == 0 else studies.gain(concluded.outcome, concluded.plain, "accuracy")
+        n_held += gain is None or gain.low <= 0 <= gain.high
+    print(f"the gain that is believed holds the true one: {n_held} of {N_STUDIES}")
+    assert n_held >= 0.93 * N_STUDIES
+
+
+def test_what_is_done_elsewhere_is_fooled(searched):
+    """Keep-if-better on one seed, as automatic loops do it, and intervals over the seeds of a round that no one adjusted."""
+    if_better = unadjusted = 0
+    for made, _, _ in searched:
+        plain, *others = [trial.metrics["accuracy"] for one in made.history for trial in one.trials]
+        if_better += any(values[0] > plain[0] for values in others)
+        pairs = [statistics.difference(values, plain) for values in others]
+        unadjusted += any(one.low > 0 for one in pairs)
+    print(f"kept by keep-if-better: {if_better}, by unadjusted intervals: {unadjusted}, of {N_STUDIES}")
+    assert if_better > 0.9 * N_STUDIES and unadjusted > scipy.stats.binom.ppf(0.001, N_STUDIES, 0.5)
