@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jaxresearch.execution import Progress as Chunk
+from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import data_lines
 
@@ -20,10 +21,11 @@ class Display:
 
     Args:
         console: Where to print.
+        runs: What is trained side by side.
     """
 
-    def __init__(self, console: Console):
-        self._console = console
+    def __init__(self, console: Console, *, runs: str = "runs"):
+        self._console, self._runs = console, runs
         self._place, self._step = 0, 0
         self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
         columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[metrics]}"))
@@ -42,7 +44,11 @@ class Display:
         if chunk.step <= self._step:  # another run has started
             self._seen = {}
         self._seen = chunk.validation or self._seen
-        texts = [*_means("train", chunk.metrics), *_means("validation", _scalars(self._seen))]
+        trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
+        counted = _counted(chunk)
+        texts = [*_means("train", trained, counted), *_means("validation", seen, counted)]
+        if chunk.diverged:
+            texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
         if chunk.n_examples:
             texts.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
@@ -55,9 +61,16 @@ class Display:
         self._place, self._step = place, chunk.step
 
 
-def _means(part: str, metrics: dict[str, np.ndarray]) -> list[str]:
-    """Returns the mean of each metric over all runs and steps, as one text; none without metrics."""
-    means = [f"{name} {wording.number(float(np.mean(values)))}" for name, values in metrics.items()]
+def _counted(chunk: Chunk) -> np.ndarray:
+    """Returns the runs whose mean is shown: those that still train, or at the end those that have not diverged."""
+    is_left = ~divergence.among(chunk.diverged, len(chunk.done))
+    trains = is_left & ~chunk.done
+    return trains if trains.any() else is_left if is_left.any() else ~is_left
+
+
+def _means(part: str, metrics: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
+    """Returns the mean of each metric over some of the runs, as one text; none without metrics."""
+    means = [f"{name} {wording.number(float(np.mean(values[counted])))}" for name, values in metrics.items()]
     return [f"{part} {', '.join(means)}"] if means else []
 
 

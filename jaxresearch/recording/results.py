@@ -9,9 +9,12 @@ import numpy as np
 
 from jaxresearch import algorithms, statistics
 from jaxresearch import experiment as experiments
+from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
+
+_MOST_NAMED = 3  # seeds in a reason
 
 
 def result_of(
@@ -40,7 +43,8 @@ def result_of(
     metrics = {f"test/{metric}": statistics.summary(values) for metric, values in outcome.metrics.items()}
     claim = job.experiment.claim
     undecided = undecided or _of_other_folds(claim, n_folds)
-    verdict, because = _verdict(claim, metrics[claim.metric], undecided, "folds" if n_folds else "seeds")
+    missing = _missing(claim.metric, metrics[claim.metric], job, outcome)
+    verdict, because = _verdict(claim, metrics[claim.metric], undecided, "folds" if n_folds else "seeds", missing)
     plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
     return {
         "experiment": Path(name).stem,
@@ -58,6 +62,7 @@ def result_of(
         "resumed_from": outcome.resumed_from,
         "smoke": smoke,
         "nonfinite": trained.events,
+        "diverged": [job.seeds[one.run] for one in sorted(outcome.diverged)],
         "report": _report(job.experiment, job, outcome.state),
     }
 
@@ -83,7 +88,20 @@ def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
     return None if claimed == actual else f"the claim is about {claimed}, this run about {actual}"
 
 
-def _verdict(claim: Claim, summary: dict[str, Any], undecided: str | None, runs: str) -> tuple[statistics.Verdict, str]:
+def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -> str:
+    """Returns why a metric has no mean: the seeds that diverged and when, or those for which it is undefined."""
+    kind = "fold" if job.dataset.n_folds else "seed"
+    diverged = [f"{kind} {job.seeds[one.run]} diverged at step {one.step + 1:,}" for one in sorted(outcome.diverged)]
+    undefined = [str(seed) for seed, value in zip(job.seeds, summary["values"], strict=True) if value is None]
+    named = diverged or undefined
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    names = ", ".join(named[:_MOST_NAMED]) + more
+    return names if diverged else f"{metric} is undefined for {kind}{'s' if len(named) > 1 else ''} {names}"
+
+
+def _verdict(
+    claim: Claim, summary: dict[str, Any], undecided: str | None, runs: str, missing: str
+) -> tuple[statistics.Verdict, str]:
     """Returns the verdict on the claim, and why in a few words."""
     n, (low, high) = len(summary["values"]), summary["ci95"]
     if undecided is not None:
@@ -91,7 +109,7 @@ def _verdict(claim: Claim, summary: dict[str, Any], undecided: str | None, runs:
     if n == 1:
         return "undecided", "a single seed has no interval"
     if low is None:
-        return "undecided", "a seed diverged"
+        return "undecided", missing
     mean, *ends = map(_number, (summary["mean"], low, high))
     because = f"mean {mean}, 95 % interval {' to '.join(ends)} over {n} {runs}"
     if n < statistics.FEWEST_SEEDS:

@@ -44,7 +44,7 @@ def number(value: int | float) -> str:
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
-def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
+def mean_text(mean: float | None, *, missing: str = "undefined") -> str:
     """Returns a mean to four decimals."""
     return missing if mean is None else number(mean)
 
@@ -109,7 +109,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def summary_row(summary: dict[str, Any]) -> tuple[str, str, str]:
     """Returns the mean, the 95 % interval and the number of seeds of a scalar."""
-    missing = "single seed" if len(summary["values"]) == 1 else "a seed diverged"
+    missing = "single seed" if len(summary["values"]) == 1 else "undefined"
     interval = interval_text(*summary["ci95"], missing=missing)
     return mean_text(summary["mean"]), interval, str(len(summary["values"]))
 
@@ -175,7 +175,8 @@ def round_rows(
         changes = as_words({name: value for name, value in settings[best].items() if value != plain.get(name)})
         n_diverged = sum(trial["diverged"] for trial in one["trials"])
         tried = f"{one['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
-        texts = mean_text(summary["mean"], missing="diverged"), interval_text(*summary["ci95"])
+        missing = "diverged" if one["trials"][best]["diverged"] else "undefined"
+        texts = mean_text(summary["mean"], missing=missing), interval_text(*summary["ci95"])
         rows.append((str(place), tried, changes or "plain", *texts, "chosen" if chosen in settings else ""))
     return rows
 
