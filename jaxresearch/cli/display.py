@@ -15,6 +15,8 @@ from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import data_lines
 
+_FEWEST_SECONDS = 1.0  # of training that a speed is measured over
+
 
 class Display:
     """A bar on a terminal, one line per epoch elsewhere; a context manager.
@@ -27,6 +29,7 @@ class Display:
     def __init__(self, console: Console, *, runs: str = "runs"):
         self._console, self._runs = console, runs
         self._place, self._step = 0, 0
+        self._first: Chunk | None = None  # of a run: its seconds hold what a run costs once
         self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
         columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[metrics]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
@@ -42,15 +45,16 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made, with the last look at validation data."""
         if chunk.step <= self._step:  # another run has started
-            self._seen = {}
-        self._seen = chunk.validation or self._seen
+            self._seen, self._first = {}, None
+        self._seen, self._first = chunk.validation or self._seen, self._first or chunk
         trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
         counted = _counted(chunk)
         texts = [*_means("train", trained, counted), *_means("validation", seen, counted)]
         if chunk.diverged:
             texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
-        if chunk.n_examples:
-            texts.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
+        seconds = chunk.seconds - self._first.seconds
+        if chunk.n_examples and seconds >= _FEWEST_SECONDS:
+            texts.append(f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s")
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)
         place = chunk.step // length
@@ -70,7 +74,10 @@ def _counted(chunk: Chunk) -> np.ndarray:
 
 def _means(part: str, metrics: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
     """Returns the mean of each metric over some of the runs, as one text; none without metrics."""
-    means = [f"{name} {wording.number(float(np.mean(values[counted])))}" for name, values in metrics.items()]
+    means = [
+        f"{name} {wording.number(float(np.mean(values[counted], dtype=np.float64)))}"
+        for name, values in metrics.items()
+    ]
     return [f"{part} {', '.join(means)}"] if means else []
 
 

@@ -12,6 +12,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording.runs import Job, Trained
+from jaxresearch.records.files import number
 from jaxresearch.statistics import Claim
 
 _MOST_NAMED = 3  # seeds in a reason
@@ -110,13 +111,8 @@ def _verdict(
         return "undecided", "a single seed has no interval"
     if low is None:
         return "undecided", missing
-    mean, *ends = map(_number, (summary["mean"], low, high))
+    mean, *ends = map(number, (summary["mean"], low, high))
     because = f"mean {mean}, 95 % interval {' to '.join(ends)} over {n} {runs}"
     if n < statistics.FEWEST_SEEDS:
         return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
     return statistics.verdict((low, high), claim), because
-
-
-def _number(value: float) -> str:
-    """Returns a number with four decimals, or four significant digits if it is large."""
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+_SURE = 6  # decimals that a mean of float32 near 1 has in common with that of their recorded digits
 _EXACT = ("axes", "best", "hyperparameters")
 
 
@@ -78,6 +79,14 @@ def json_types(value: Any, *, exact: bool = False) -> Any:
 def digest_of_json(content: dict[str, Any]) -> str:
     """Returns the SHA-256 of content in JSON's types."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def number(value: int | float) -> str:
+    """Returns a number to four decimals, or to four significant digits where it is large.
+
+    A float32 and the digits that it is recorded with give the same text, also where the fifth decimal is a 5.
+    """
+    return f"{round(_shortest(value), _SURE):.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def _shortest(value: float) -> float:

@@ -10,6 +10,7 @@ from jaxresearch import statistics
 from jaxresearch.records.commands import flag as flag  # re-exported until the command line imports it from there
 from jaxresearch.records.commands import resume_command as resume_command
 from jaxresearch.records.commands import words_of as words_of
+from jaxresearch.records.files import number as number
 
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
@@ -37,11 +38,6 @@ def printable(text: str) -> str:
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c
         for c in text.replace("\r\n", "\n")
     )
-
-
-def number(value: int | float) -> str:
-    """Returns a number to four decimals, or to four significant digits where it is large."""
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def mean_text(mean: float | None, *, missing: str = "undefined") -> str:
