@@ -33,6 +33,7 @@ About = Literal["these examples", "new examples", "seeds"]
 
 FEWEST_SEEDS = 5  # with fewer, an interval is so wide that a claim it decides was decided by luck
 
+_SURE = 6  # decimals that a mean of float32 near 1 has in common with that of their recorded digits
 _WHOLE = 1e-3  # influences are float32: how far a hit or a miss may be from 1 or 0
 
 
@@ -596,6 +597,8 @@ def summary(
 def number_text(value: float) -> str:
     """Returns a number to four decimals, or to four significant digits where it is large.
 
+    A float32 and the digits that it is recorded with give the same text, also where the fifth decimal is a 5.
+
     Args:
         value: Any.
 
@@ -603,10 +606,28 @@ def number_text(value: float) -> str:
         A text.
 
     Example:
-        >>> number_text(0.97605), number_text(12_345_678.0)
-        ('0.9760', '1.235e+07')
+        >>> number_text(0.97614), number_text(12_345_678.0)
+        ('0.9761', '1.235e+07')
     """
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+    return f"{round(shortest(value), _SURE):.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
+def shortest(value: float) -> float:
+    """Returns a number in full, or, if float32 holds it exactly, with the digits that distinguish it among float32.
+
+    Args:
+        value: Any.
+
+    Returns:
+        The same number, up to the precision of float32.
+
+    Example:
+        >>> shortest(float(np.float32(0.1))), shortest(0.1 + 1e-12)
+        (0.1, 0.100000000001)
+    """
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
 
 
 def over_text(over: str, n_runs: int, *, n_examples: int = 0, n_groups: int | None = None) -> str:

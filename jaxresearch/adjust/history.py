@@ -21,7 +21,7 @@ class Trial(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged.
+    """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged or is undefined.
 
     ``differentiate`` and ``replayable`` are those of the proposal that it came from; ``seconds`` is what it took.
     """

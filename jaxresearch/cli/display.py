@@ -12,8 +12,11 @@ from rich.table import Table
 
 from jaxresearch import statistics
 from jaxresearch.execution import Progress as Chunk
+from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import lines_of_config
+
+_FEWEST_SECONDS = 1.0  # of training that a speed is measured over
 
 
 class Display:
@@ -21,11 +24,13 @@ class Display:
 
     Args:
         console: Where to print.
+        runs: What is trained side by side.
     """
 
-    def __init__(self, console: Console):
-        self._console = console
+    def __init__(self, console: Console, *, runs: str = "runs"):
+        self._console, self._runs = console, runs
         self._place, self._step = 0, 0
+        self._first: Chunk | None = None  # of a run: its seconds hold what a run costs once
         self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
         columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[metrics]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
@@ -41,11 +46,16 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made, with the last look at validation data."""
         if chunk.step <= self._step:  # another run has started
-            self._seen = {}
-        self._seen = chunk.validation or self._seen
-        texts = [*_means("train", chunk.metrics), *_means("validation", _scalars(self._seen))]
-        if chunk.n_examples:
-            texts.append(f"{chunk.n_examples / max(chunk.seconds, 1e-9):,.0f} examples/s")
+            self._seen, self._first = {}, None
+        self._seen, self._first = chunk.validation or self._seen, self._first or chunk
+        trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
+        counted = _counted(chunk)
+        texts = [*_means("train", trained, counted), *_means("validation", seen, counted)]
+        if chunk.diverged:
+            texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
+        seconds = chunk.seconds - self._first.seconds
+        if chunk.n_examples and seconds >= _FEWEST_SECONDS:
+            texts.append(f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s")
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)
         place = chunk.step // length
@@ -56,9 +66,19 @@ class Display:
         self._place, self._step = place, chunk.step
 
 
-def _means(part: str, metrics: dict[str, np.ndarray]) -> list[str]:
-    """Returns the mean of each metric over all runs and steps, as one text; none without metrics."""
-    means = [f"{name} {statistics.number_text(float(np.mean(values)))}" for name, values in metrics.items()]
+def _counted(chunk: Chunk) -> np.ndarray:
+    """Returns the runs whose mean is shown: those that still train, or at the end those that have not diverged."""
+    is_left = ~divergence.among(chunk.diverged, len(chunk.done))
+    trains = is_left & ~chunk.done
+    return trains if trains.any() else is_left if is_left.any() else ~is_left
+
+
+def _means(part: str, metrics: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
+    """Returns the mean of each metric over some of the runs, as one text; none without metrics."""
+    means = [
+        f"{name} {statistics.number_text(float(np.mean(values[counted], dtype=np.float64)))}"
+        for name, values in metrics.items()
+    ]
     return [f"{part} {', '.join(means)}"] if means else []
 
 

@@ -107,7 +107,10 @@ class Options:
     )
     save_every: float = _option(60.0, "seconds between two checkpoints; 0 saves as often as possible")
     on_nonfinite: Literal["stop", "skip"] = _option(
-        "stop", "on a loss that is not finite: stop the run, or skip the step", commands=("run",)
+        "stop",
+        "on a training metric that is not finite: mask the seed and train the others on (once all have diverged, stop), or skip "
+        "the step",
+        commands=("run",),
     )
     encrypt_with: Path | None = _option(
         None, "file with a 32-byte key: checkpoints and decoded TFDS sets are encrypted with AES-GCM", metavar="FILE"

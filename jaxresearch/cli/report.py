@@ -35,6 +35,8 @@ def report(path: Path) -> int:
 def _predicted(run: records.Recorded) -> dict[str, Any]:
     """Returns the predictions of the final state for the test part; if they cannot be recomputed, why."""
     try:
+        if diverged := run.result.get("diverged"):
+            raise UsageError(f"those of seed {', '.join(map(str, diverged))}, which diverged, are undefined")
         experiment = loading.load(run.config["experiment"])
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)

@@ -16,7 +16,8 @@ def run(name: str, words: list[str]) -> int:
 def _work(session: Session, received: list[int]) -> None:
     """Trains, writes the result and prints it."""
     options, job = session.options, session.job
-    with display.Display(display.console()) as shown, session.tracked as tracked:
+    runs_are = "folds" if options.folds else "seeds"
+    with display.Display(display.console(), runs=runs_are) as shown, session.tracked as tracked:
         recorder = session.recorder(shown.show, received)
         trained = runs.train(session.directory, job, recorder, on_nonfinite=options.on_nonfinite)
         result = recording.result_of(

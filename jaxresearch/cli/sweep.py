@@ -44,7 +44,7 @@ def _work(session: Session, received: list[int]) -> None:
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     n_examples = data.n_examples(job.dataset.test)
-    chosen = "none, since every setting diverged" if best is None else _words({name: rows[best][name] for name in axes})
+    chosen = _why_none(rows, metric) if best is None else _words({name: rows[best][name] for name in axes})
     for line in (
         f"compared on {n_examples:,} examples held out of the training part; the test part was not read",
         f"best: {chosen}",
@@ -69,11 +69,24 @@ def _table(rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, 
     for place, row in enumerate(rows):
         missing = "single seed" if row["n"] == 1 else ""
         interval = wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing)
-        mark = "diverged" if row["diverged"] else "best" if place == best else ""
+        is_missing = row[metric] is None
+        mark = "diverged" if row["diverged"] else "undefined" if is_missing else "best" if place == best else ""
         table.add_row(
-            *(_text(row[name]) for name in axes), wording.mean_text(row[metric]), interval, str(row["n"]), mark
+            *(_text(row[name]) for name in axes),
+            wording.mean_text(row[metric], missing=""),
+            interval,
+            str(row["n"]),
+            mark,
         )
     return table
+
+
+def _why_none(rows: list[dict[str, Any]], metric: str) -> str:
+    """Returns why no setting is the best."""
+    if all(row["diverged"] for row in rows):
+        return "none, since every setting diverged"
+    others = " that did not diverge" if any(row["diverged"] for row in rows) else ""
+    return f"none, since validation/{metric} is undefined for every setting{others}"
 
 
 def _text(value: Any) -> str:

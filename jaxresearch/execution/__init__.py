@@ -1,5 +1,6 @@
 """Experiments carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end."""
 
+from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
 from jaxresearch.execution.preflight import preflight
 from jaxresearch.execution.reading import Feed
@@ -7,6 +8,7 @@ from jaxresearch.execution.stages import chunk_ends
 from jaxresearch.execution.states import blank_state, differentiate, predict
 
 __all__ = [
+    "Divergence",
     "Feed",
     "Keeping",
     "Outcome",

@@ -35,31 +35,6 @@ class Diagnosis(NamedTuple):
     inputs: dict[str, Any]
 
 
-def first_nonfinite(metrics: dict[str, np.ndarray]) -> tuple[int, int, str] | None:
-    """Returns run, step and name of the earliest training metric that is not finite, or None.
-
-    Args:
-        metrics: By name, each ``(runs, steps)``.
-
-    Returns:
-        Indices into the metrics.
-
-    Example:
-        >>> first_nonfinite({"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 2.0]])})
-        (1, 1, 'loss')
-    """
-    found = []
-    for place, (name, values) in enumerate(metrics.items()):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            step = int(bad.any(axis=0).argmax())
-            found.append((step, place, int(bad[:, step].argmax()), name))
-    if not found:
-        return None
-    step, _, run, name = min(found)
-    return run, step, name
-
-
 def is_finite(state: State) -> bool:
     """Returns whether every number of a state is finite.
 
@@ -105,7 +80,7 @@ def diagnose(
     Returns:
         The step and its first array that is not finite, in the order batch, state, gradient (where the algorithm uses the
         estimator of its plan), metrics, new state. Where the state was bad already, it is the step before, whose update made
-        it so.
+        it so. An infinity of the initial state, as the best value so far, is not bad.
 
     Raises:
         ValueError: If the step lies before the start, or a hyperparameter is out of its bounds.
@@ -121,14 +96,18 @@ def diagnose(
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
     stages, given = Stages(runs), (runs.keys, hyperparameters, runs.fitted)
-    first = start or Start(0, stages.init(*given))
+    fresh = stages.init(*given)
+    first = start or Start(0, fresh)
     if step < first.step:
         raise ValueError(f"step must not lie before the start, {first.step}, got {step}. Begin with an earlier state.")
+    initial = jax.tree.map(lambda leaf: _on_host(leaf[run]), fresh)
     state, made, found = jax.tree.map(jnp.copy, first.state), first.step, None
     for now in range(max(step - 1, first.step), step + 1):
         state, made = _advanced(runs, stages, state, made, now, feed), now
         looked, key = jax.tree.map(lambda leaf: _on_host(leaf[run]), _probed(runs, state, now))
-        found = Diagnosis(now, _first_bad(looked), {"state": looked["state"], "batch": looked["batch"], "key": key})
+        found = Diagnosis(
+            now, _first_bad(looked, initial), {"state": looked["state"], "batch": looked["batch"], "key": key}
+        )
         if found.leaf and not found.leaf.startswith("new state"):
             return found
         if found.leaf and now < step:
@@ -199,8 +178,9 @@ def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:
     return estimator
 
 
-def _first_bad(looked: dict[str, Any]) -> str:
+def _first_bad(looked: dict[str, Any], initial: State) -> str:
     """Returns the name of the first array with an entry that is not finite, or nothing."""
+    began = {"state": jax.tree.leaves(initial), "new state": jax.tree.leaves(initial)}
     for name in (
         "batch",
         "state",
@@ -208,8 +188,9 @@ def _first_bad(looked: dict[str, Any]) -> str:
         "metrics",
         "new state",
     ):  # as they are computed; a dict of JAX sorts its keys
-        for path, leaf in jax.tree_util.tree_leaves_with_path(looked[name]):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
+        leaves = jax.tree_util.tree_leaves_with_path(looked[name])
+        for (path, leaf), start in zip(leaves, began.get(name, [0.0] * len(leaves)), strict=True):
+            if jnp.issubdtype(leaf.dtype, jnp.inexact) and (np.isnan(leaf) | np.isinf(leaf) & ~np.isinf(start)).any():
                 inside = "".join(str(part.key) for part in path) if name == "gradient" else jax.tree_util.keystr(path)
                 return f"{name}{inside}"
     return ""

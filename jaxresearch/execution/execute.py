@@ -17,7 +17,8 @@ from jaxtyping import Array
 from jaxresearch import sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
-from jaxresearch.execution import provenance
+from jaxresearch.execution import divergence, provenance
+from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.feeding import Evaluation, advancing
 from jaxresearch.execution.reading import Feed
 from jaxresearch.execution.stages import Runs, Stages, runs_of
@@ -28,11 +29,12 @@ from jaxresearch.training import Algorithm, State
 
 
 class Start(NamedTuple):
-    """Where runs resume: the steps made, their state, and whether that is the outcome of all their steps."""
+    """Where runs resume: the steps made, their state, whether that is the outcome of all their steps, and which diverged."""
 
     step: int
     state: State
     ended: bool = False
+    diverged: tuple[Divergence, ...] = ()
 
 
 class Keeping(NamedTuple):
@@ -56,7 +58,8 @@ class Progress(NamedTuple):
 
     ``validation`` holds the metrics of the look at its end, ``(runs, ...)``; it is empty where there was none. ``n_examples``
     counts those that all runs have seen since this process began with them; compiling is counted from there as well.
-    ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
+    ``done`` is which runs were done at its start: what they train after that is no part of their outcome. ``diverged`` holds the
+    runs that diverged in this chunk or before. ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
     """
 
     step: int
@@ -67,6 +70,8 @@ class Progress(NamedTuple):
     n_examples: int
     compile_seconds: float
     n_compilations: int
+    done: np.ndarray
+    diverged: tuple[Divergence, ...] = ()
     what: str = ""
     validation: dict[str, np.ndarray] = {}
 
@@ -75,6 +80,7 @@ class Outcome(NamedTuple):
     """The result, with a leading axis of seeds: the outcome of each run, and the evaluation metrics by name.
 
     ``influences`` holds, for the metrics that have them, those of the test examples: ``(seeds, examples, ...)``.
+    The metrics of a run that diverged are nan, whatever its last state scores; ``diverged`` has its first bad step.
     ``seconds`` separates compiling, training and evaluating; ``examples_per_second`` counts the examples of all seeds;
     ``resumed_from`` is the step that this process began with, ``step`` the one it ended with.
     """
@@ -87,6 +93,7 @@ class Outcome(NamedTuple):
     resumed_from: int = 0
     step: int = 0
     influences: dict[str, np.ndarray] = {}
+    diverged: tuple[Divergence, ...] = ()
 
 
 def execute(
@@ -115,7 +122,8 @@ def execute(
         feed: How parts that stay on disk (`jaxresearch.data.Rows`) are read.
 
     Returns:
-        State and metrics of all seeds, and where the time went. A resumed run reproduces the uninterrupted one bit for bit.
+        State and metrics of all seeds, and where the time went. A resumed run reproduces the uninterrupted one bit for bit. A
+        seed that diverges stops no other.
 
     Raises:
         ValueError: If there is no seed, not one for each fold, a hyperparameter is out of its bounds or does not fit the
@@ -241,30 +249,13 @@ def _trials(
     feed: Feed,
 ) -> list[Trial]:
     """Returns the trials of settings that differ in leaves alone, made by one program."""
-    last: dict[str, np.ndarray] = {}
-
-    def watch(progress: Progress) -> None:
-        last.update({name: values[:, -1] for name, values in progress.metrics.items()})
-        observe(progress)
-
-    outcome = _carry_out(runs, watch, start, keeping, feed)
-    shape = (len(settings), n_seeds)
+    outcome, shape = _carry_out(runs, observe, start, keeping, feed), (len(settings), n_seeds)
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
-    # Where runs may be done early, steps that others make after that tell nothing of their outcome.
-    can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
-    seen = [*last.values()] if last and not can_end else [_sums(outcome.state)]
-    finite = np.reshape(np.isfinite(seen).all(axis=0), shape)
+    diverged = np.reshape(divergence.among(outcome.diverged, len(runs.keys)), shape)
     return [
-        Trial(setting, {name: values[i] for name, values in metrics.items()}, not finite[i].all())
+        Trial(setting, {name: values[i] for name, values in metrics.items()}, bool(diverged[i].any()))
         for i, setting in enumerate(settings)
     ]
-
-
-def _sums(state: State) -> np.ndarray:
-    """Returns a number for each of several runs, that is finite where all of its params (or all of its state) are."""
-    leaves = jax.tree.leaves(getattr(state, "params", state))
-    floats = [np.asarray(leaf, np.float64) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return sum((leaf.reshape(len(leaf), -1).sum(axis=-1) for leaf in floats), np.zeros(len(leaves[0])))
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
@@ -274,12 +265,16 @@ def _require_seeds(seeds: Sequence[int]) -> None:
 
 
 class _Chunk(NamedTuple):
-    """What came out of a chunk of steps, its metrics in pieces; arrays may still be under way."""
+    """What came out of a chunk of steps, its metrics in pieces; arrays may still be under way.
+
+    ``done`` is which runs were done before it, ``is_done`` whether all are after it.
+    """
 
     step: int
     state: State
     metrics: list[Metrics]
     validation: Metrics
+    done: np.ndarray
     is_done: bool
 
 
@@ -290,16 +285,19 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
     validation = Evaluation(runs, stages, runs.dataset.validation, feed) if plan.evaluate_every else None
     can_end = runs.algorithm.done is not Algorithm._field_defaults["done"]
     step, state = start.step, start.state
+    done = np.zeros(len(runs.keys), bool)
+    if can_end and step and validation is not None:
+        done = np.asarray(stages.done(runs.hyperparameters, runs.fitted, state))
     ends = [end for end in runs.ends if end > step]
     with advancing(runs, stages, step, ends, feed) as advance:
         for end in ends:
             state, metrics = advance(state, step, end)
-            step, seen, is_done = end, {}, False
+            step, seen, were_done = end, {}, done
             if validation is not None and (step % every == 0 or step == plan.n_steps):
-                state, seen, done = validation.look(state, step)
-                is_done = can_end and bool(np.asarray(done).all())
-            yield _Chunk(step, state, metrics, seen, is_done)
-            if is_done:
+                state, seen, now_done = validation.look(state, step)
+                done = np.asarray(now_done) if can_end else done
+            yield _Chunk(step, state, metrics, seen, were_done, bool(done.all()))
+            if done.all():
                 return
 
 
@@ -321,6 +319,7 @@ def _carry_out(
     state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
     state = state if start is None else jax.tree.map(jnp.copy, state)  # the caller's own is not donated
     first, compiled, began = first._replace(state=state), stages.seconds, time.perf_counter()
+    diverged = [*first.diverged]
 
     def training_seconds() -> float:
         return time.perf_counter() - began - (stages.seconds - compiled)
@@ -329,8 +328,12 @@ def _carry_out(
         pieces, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
         values = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
+        begin = chunk.step - max((of_one.shape[1] for of_one in values.values()), default=0)
+        counted = ~(divergence.among(diverged, n_runs) | chunk.done)
+        diverged.extend(divergence.in_metrics(values, start=begin, counted=counted))
         made = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
-        observe(Progress(*made, stages.seconds, stages.n_compilations, validation=seen))
+        compiling = (stages.seconds, stages.n_compilations)
+        observe(Progress(*made, *compiling, chunk.done, tuple(diverged), validation=seen))
 
     step, waiting = first.step, []
     with contextlib.closing(_chunks(runs, stages, first, feed)) as chunks:
@@ -349,10 +352,13 @@ def _carry_out(
     jax.block_until_ready(state)
     trained = training_seconds()
     keeping.end(step, state)
+    diverged += divergence.in_outcome(state, step, counted=~divergence.among(diverged, n_runs))
     metrics, influences, evaluated = _evaluated(runs, stages, state, feed, with_influences)
+    metrics = divergence.masked(metrics, divergence.among(diverged, n_runs))
     seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
     speed = (step - first.step) * plan.batch_size * n_runs / trained
-    return Outcome(state, metrics, seconds, speed, stages.n_compilations, first.step, step, influences)
+    made = (stages.n_compilations, first.step, step, influences, tuple(diverged))
+    return Outcome(state, metrics, seconds, speed, *made)
 
 
 def _evaluated(

@@ -174,7 +174,8 @@ class Stages:
         self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
         self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_test)))
         self.examine = CompiledFunction(sweeps.sweep(self._examine, (0, axis, of_data, 0, of_test)))
-        stages = [self.init, self.look, self.outcome, self.evaluate, self.examine]
+        self.done = CompiledFunction(sweeps.sweep(self._done, (axis, of_data, 0)))
+        stages = [self.init, self.look, self.outcome, self.evaluate, self.examine, self.done]
         self._compiled: list[CompiledFunction] = stages
         # Of data on disk; n_bytes is what `sweeps.sweep` takes.
         self.advances_over = functools.cache(self._advance_over)
@@ -255,6 +256,10 @@ class Stages:
         program = self._runs.program_of(fitted)
         state, metrics = program.look(key, hyperparameters, state, validation, step)
         return state, metrics, program.algorithm(hyperparameters).done(state)
+
+    def _done(self, hyperparameters, fitted, state):
+        """Returns whether a run is done."""
+        return self._runs.program_of(fitted).algorithm(hyperparameters).done(state)
 
     def _outcome(self, hyperparameters, fitted, state):
         """Returns the outcome of a run."""

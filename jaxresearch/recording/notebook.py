@@ -49,7 +49,8 @@ def record(
         evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
         name: What the record calls the experiment.
         save_every: Seconds between two checkpoints; 0 saves as often as possible.
-        on_nonfinite: Whether to stop at a step that is not finite, with a diagnosis, or to skip it.
+        on_nonfinite: What to do about a step that is not finite: to stop its seed, with a diagnosis, while the others train
+            on, or to skip it.
         init_from: Directory of another run, whose parameters start this one where they have the same name.
         cipher: Encrypts the checkpoints; `jaxresearch.records.encryption.read_key` reads one.
         track: Trackers, of tensorboard and mlflow.
@@ -62,7 +63,7 @@ def record(
     Raises:
         ValueError: If a setting is out of range, the experiment's own functions do not fit together, or the directory
             holds another run.
-        NonFiniteError: If a step is not finite, unless it is skipped.
+        NonFiniteError: Once all seeds have diverged.
         Interrupted: If ``interrupted`` was true; call again to resume.
         OSError: If the directory cannot be written.
 

@@ -16,6 +16,8 @@ from jaxresearch.recording.influences import counted, groups_of_test, influences
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
 
+_MOST_NAMED = 3  # seeds in a reason
+
 
 def result_of(
     name: str,
@@ -42,7 +44,8 @@ def result_of(
     outcome, n_folds, claim = trained.outcome, job.dataset.n_folds, job.experiment.claim
     metrics, counts = _summaries(job, outcome), counted(job.dataset)
     undecided = undecided or _of_other_folds(claim, n_folds)
-    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts)
+    missing = _missing(claim.metric, metrics[claim.metric], job, outcome)
+    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts, missing)
     plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
     return {
         "experiment": Path(name).stem,
@@ -62,6 +65,7 @@ def result_of(
         "resumed_from": outcome.resumed_from,
         "smoke": smoke,
         "nonfinite": trained.events,
+        "diverged": [job.seeds[one.run] for one in sorted(outcome.diverged)],
         "report": _report(job.experiment, job, outcome.state),
     }
 
@@ -114,16 +118,26 @@ def _changed(job: Job) -> str:
     return f"; with {', '.join(changed)}" if changed else ""
 
 
+def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -> str:
+    """Returns why a metric has no mean: the seeds that diverged and when, or those for which it is undefined."""
+    kind = "fold" if job.dataset.n_folds else "seed"
+    diverged = [f"{kind} {job.seeds[one.run]} diverged at step {one.step + 1:,}" for one in sorted(outcome.diverged)]
+    undefined = [str(seed) for seed, value in zip(job.seeds, summary["values"], strict=True) if value is None]
+    named = diverged or undefined
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    names = ", ".join(named[:_MOST_NAMED]) + more
+    return names if diverged else f"{metric} is undefined for {kind}{'s' if len(named) > 1 else ''} {names}"
+
+
 def _verdict(
-    claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any]
+    claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any], missing: str
 ) -> tuple[statistics.Verdict, str]:
     """Returns the verdict on the claim, and why in a few words."""
     n, over = len(summary["values"]), statistics.decided_by(claim.about, tuple(summary["intervals"]))
     if undecided is not None:
         return "undecided", undecided
     if summary["mean"] is None:
-        n_missing = sum(value is None for value in summary["values"])
-        return "undecided", f"it is undefined for {n_missing} of {n} runs"
+        return "undecided", missing
     if n == 1:
         return "undecided", "a single seed decides nothing"
     if over is None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from jaxresearch import algorithms, data, execution, records
 from jaxresearch.data import Dataset
-from jaxresearch.execution import Keeping, Outcome, Progress, Start, diagnosis, provenance
+from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start, diagnosis, divergence, provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.influences import EXAMPLES, influences_of
@@ -110,10 +111,11 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
         directory: Gets the lines of ``metrics.jsonl`` and the checkpoints.
         job: What is trained.
         recorder: How it is saved and observed.
-        on_nonfinite: Whether to stop at a step that is not finite, or to skip it.
+        on_nonfinite: What to do about a step that is not finite: to stop its seed, which is masked while the others train
+            on, or to skip it.
 
     Raises:
-        NonFiniteError: At a step that is not finite; its inputs are in ``nonfinite.npz`` then.
+        NonFiniteError: Once all seeds have diverged. The inputs of the first step that was not finite are in ``nonfinite.npz``.
         CheckpointError: If no state that was saved verifies, or one cannot be written.
         ValueError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
@@ -125,13 +127,21 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
     )
     about = {"fitted": data.digest(job.fitted)}
-    with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as (start, keeping, seconds):
+    with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as resumption:
+        start, keeping, seconds, recorder = resumption
         if job.fitted:
             directory.write_arrays(FITTED, job.fitted, cipher=recorder.cipher)
         step = start.step if start else 0
         directory.cut_metrics(step)
         recorder.tracked.begin(dataclasses.asdict(job.hyperparameters), step=step)
-        observer = _Observer(directory, job, recorder, on_nonfinite, seconds)
+
+        def diagnosed(bad: Divergence) -> str:
+            checkpoints.wait()
+            saved = _restored(checkpoints, like, lambda: job.digest)
+            return _diagnosed(directory, job, recorder.cipher, bad, saved)
+
+        observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed)
+        observer.add_lost(start.diverged if start else ())
         try:
             outcome = execution.execute(
                 job.experiment,
@@ -144,9 +154,8 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
                 keeping=keeping,
             )
         except NonFiniteError as error:
-            checkpoints.wait()
-            saved = _restored(checkpoints, like, lambda: job.digest)
-            raise _explained(directory, job, recorder.cipher, error, saved) from None
+            raise observer.explained(error) from None
+        observer.close(outcome)
     if held := influences_of(job.dataset, job.seeds, outcome):
         directory.write_arrays(EXAMPLES, held, cipher=recorder.cipher)
     return Trained(outcome, observer.events)
@@ -159,48 +168,117 @@ def _skipping(experiment: Experiment) -> Experiment:
 
 
 class _Observer:
-    """Writes each chunk of steps and each look at validation data into ``metrics.jsonl``, and to the trackers."""
+    """Writes each chunk of steps and each look at validation data into ``metrics.jsonl``, and to the trackers.
+
+    A seed that diverges is an event there, and a warning; its metrics are undefined from then on.
+    """
 
     def __init__(
-        self, directory: RunDirectory, job: Job, recorder: Recorder, on_nonfinite: OnNonFinite, seconds: float
+        self,
+        directory: RunDirectory,
+        job: Job,
+        recorder: Recorder,
+        on_nonfinite: OnNonFinite,
+        seconds: float,
+        diagnosed: Callable[[Divergence], str],
     ):
         self._directory, self._job, self._recorder = directory, job, recorder
-        self._on_nonfinite, self._seconds = on_nonfinite, seconds
+        self._on_nonfinite, self._seconds, self._diagnosed = on_nonfinite, seconds, diagnosed
         self.events: list[dict[str, Any]] = directory.events()
 
+    def add_lost(self, diverged: tuple[Divergence, ...]) -> None:
+        """Adds the events of seeds that diverged before a checkpoint whose lines of ``metrics.jsonl`` were lost."""
+        self.events += self._masked(self._new(diverged))
+
     def __call__(self, progress: Progress) -> None:
-        """Records the chunk; raises `NonFiniteError` at a step that is not finite, unless it was skipped."""
+        """Records the chunk; raises `NonFiniteError` once all seeds have diverged."""
         self._recorder.observe(progress)
-        means = {f"train/{name}": values.mean(axis=-1) for name, values in progress.metrics.items()}
-        seen = {f"validation/{name}": values for name, values in progress.validation.items()}
+        diverged = divergence.among(progress.diverged, len(self._job.seeds))
+        means = {name: values.mean(axis=-1) for name, values in progress.metrics.items()}
+        trained = {f"train/{name}": values for name, values in divergence.masked(means, diverged).items()}
+        seen = {
+            f"validation/{name}": values for name, values in divergence.masked(progress.validation, diverged).items()
+        }
         at = {"step": progress.step, "seconds": self._seconds + progress.seconds}
-        events, error = self._nonfinite(progress)
-        self._directory.append_metrics({**at, **means, **({"nonfinite": events} if events else {})})
+        new = self._new(progress.diverged)
+        has_ended = bool(new) and bool(diverged.all())
+        events = self._skipped(progress) if self._on_nonfinite == "skip" else self._masked(new, has_ended=has_ended)
+        if not has_ended:
+            self._warn(new, len(progress.diverged))
+        self._directory.append_metrics({**at, **trained, **({"nonfinite": events} if events else {})})
         if seen:
             self._directory.append_metrics({**at, **seen})
         scalars = {name: values for name, values in seen.items() if np.ndim(values) == 1}
-        self._recorder.tracked.log(progress.step, means | scalars)
+        self._recorder.tracked.log(progress.step, trained | scalars)
         self.events += events
-        if error is not None:
-            raise error
+        if has_ended:
+            raise NonFiniteError(*new[0])
 
-    def _nonfinite(self, progress: Progress) -> tuple[list[dict[str, Any]], NonFiniteError | None]:
-        """Returns the events of a chunk: the first step that is not finite, or the skipped steps of each seed."""
-        seeds, n_steps = self._job.seeds, next(iter(progress.metrics.values())).shape[1] if progress.metrics else 0
-        first = progress.step - n_steps
-        if self._on_nonfinite == "skip":
-            skipped = enumerate(progress.metrics["skipped"] > 0)
-            return [
-                {"seed": seeds[run], "step": first + int(np.argmax(steps)), "done": "skip", "n_steps": int(steps.sum())}
-                for run, steps in skipped
-                if steps.any()
-            ], None
-        bad = diagnosis.first_nonfinite(progress.metrics)
-        if bad is None:
-            return [], None
-        run, place, metric = bad
-        step = first + place
-        return [{"seed": seeds[run], "step": step, "done": "stop"}], NonFiniteError(run, step, metric)
+    def close(self, outcome: Outcome) -> None:
+        """Records the seeds whose outcome is not finite though all their training metrics were."""
+        if new := self._new(outcome.diverged):
+            self._warn(new, len(outcome.diverged))
+            events, seconds = self._masked(new), self._seconds + outcome.seconds["train"]
+            self._directory.append_metrics({"step": outcome.step, "seconds": seconds, "nonfinite": events})
+            self.events += events
+
+    def explained(self, error: NonFiniteError) -> NonFiniteError:
+        """Returns the error with what was wrong, in one line."""
+        bad = Divergence(error.run, error.step, error.metric)
+        all_have = f"all {len(self._job.seeds)} {self._kind}s have diverged"
+        why = all_have if self._is_diagnosed else self._diagnosed(bad)
+        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or pass --on-nonfinite skip."
+        return NonFiniteError(*bad, message)
+
+    @property
+    def _kind(self) -> str:
+        """What a run is one of."""
+        return "fold" if self._job.dataset.n_folds else "seed"
+
+    @property
+    def _is_diagnosed(self) -> bool:
+        """Whether a seed diverged before: the first one was diagnosed."""
+        return any(event["done"] == "masked" for event in self.events)
+
+    def _new(self, diverged: tuple[Divergence, ...]) -> list[Divergence]:
+        """Returns those that are not on record."""
+        known = {event["seed"] for event in self.events if event["done"] == "masked"}
+        return [one for one in diverged if self._job.seeds[one.run] not in known]
+
+    def _masked(self, diverged: list[Divergence], *, has_ended: bool = False) -> list[dict[str, Any]]:
+        """Returns the events of seeds that diverged."""
+        done = "stop" if has_ended else "masked"
+        return [{"seed": self._job.seeds[one.run], "step": one.step, "done": done} for one in diverged]
+
+    def _skipped(self, progress: Progress) -> list[dict[str, Any]]:
+        """Returns the events of seeds with steps that were skipped."""
+        first = progress.step - progress.metrics["skipped"].shape[1]
+        return [
+            {"seed": seed, "step": first + int(np.argmax(steps)), "done": "skip", "n_steps": int(steps.sum())}
+            for seed, steps in zip(self._job.seeds, progress.metrics["skipped"] > 0, strict=True)
+            if steps.any()
+        ]
+
+    def _warn(self, new: list[Divergence], n_diverged: int) -> None:
+        """Warns of each seed that diverged; the first of the whole run is diagnosed."""
+        n_left, is_diagnosed = len(self._job.seeds) - n_diverged, self._is_diagnosed
+        unaffected = f"the other {n_left} {self._kind}s are" if n_left > 1 else f"the other {self._kind} is"
+        others = f"; {unaffected} not affected" if n_left else ""
+        for place, bad in enumerate(new):
+            why = ""
+            if not is_diagnosed and not place:
+                try:
+                    why = f"; {self._diagnosed(bad)}"
+                except records.CheckpointError:  # of a state that was being saved, or of a disk that cannot be trusted
+                    raise
+                except Exception as error:  # the other seeds are worth more than a diagnosis of this one
+                    why = f"; its diagnosis failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            seed = f"{self._kind} {self._job.seeds[bad.run]}"
+            warnings.warn(f"{self._said(bad)}{why}. The results of {seed} are undefined{others}.", stacklevel=3)
+
+    def _said(self, bad: Divergence) -> str:
+        """Returns what was not finite, where and when."""
+        return f"{bad.metric} of {self._kind} {self._job.seeds[bad.run]} is not finite in step {bad.step + 1:,}"
 
 
 class _Saver:
@@ -213,10 +291,17 @@ class _Saver:
         program: Callable[[], str],
         seconds: float,
         about: dict[str, Any],
+        diverged: tuple[Divergence, ...],
     ):
         self._checkpoints, self._recorder, self._program, self._of_job = checkpoints, recorder, program, about
+        self._diverged = diverged
         self._start, self._last = time.monotonic() - seconds, time.monotonic()
         self._is_interrupted = False
+
+    def observe(self, progress: Progress) -> None:
+        """Takes note of the seeds that have diverged, which are saved with each state."""
+        self._diverged = progress.diverged
+        self._recorder.observe(progress)
 
     def due(self) -> bool:
         """Returns whether it is time to save."""
@@ -228,23 +313,36 @@ class _Saver:
         """Saves the state; raises `Interrupted` once it is saved if the run was interrupted."""
         if self._is_interrupted:
             self._checkpoints.wait()
-            self._checkpoints.write(step, state, about=self._about())
+            self._checkpoints.write(step, state, about=self._about(self._diverged))
             raise Interrupted
-        self._checkpoints.write_in_background(step, state, about=self._about)
+        self._checkpoints.write_in_background(step, state, about=functools.partial(self._about, self._diverged))
         self._last = time.monotonic()
 
     def end(self, step: int, state: State) -> None:
         """Saves the outcome; its program may change afterwards, so that a mistake in its evaluation can be fixed."""
         self._checkpoints.wait()
-        self._checkpoints.write(step, state, about={**self._of_job, "seconds": self._seconds(), "ended": True})
+        self._checkpoints.write(step, state, about={**self._of_ended(self._diverged), "ended": True})
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self, diverged: tuple[Divergence, ...]) -> dict[str, Any]:
         """Returns the entries of a manifest."""
-        return {**self._of_job, "seconds": self._seconds(), "program": self._program()}
+        return {**self._of_ended(diverged), "program": self._program()}
+
+    def _of_ended(self, diverged: tuple[Divergence, ...]) -> dict[str, Any]:
+        """Returns the entries of a manifest whose program may change."""
+        return {**self._of_job, "seconds": self._seconds(), "diverged": [list(one) for one in diverged]}
 
     def _seconds(self) -> float:
         """Returns the seconds of all processes of the run."""
         return time.monotonic() - self._start
+
+
+class Resumption(NamedTuple):
+    """The newest saved state (None at the start), how states are kept, the seconds spent before, and who observes."""
+
+    start: Start | None
+    keeping: Keeping
+    seconds: float
+    recorder: Recorder
 
 
 @contextlib.contextmanager
@@ -255,8 +353,8 @@ def resumed(
     *,
     program: Callable[[], str],
     about: dict[str, Any] | None = None,
-) -> Iterator[tuple[Start | None, Keeping, float]]:
-    """Gives the newest saved state (None at the start), how states are kept, and the seconds spent before.
+) -> Iterator[Resumption]:
+    """Gives where to resume and how states are kept.
 
     A state that is being written in the background is waited for at the end of the block.
     """
@@ -268,10 +366,13 @@ def resumed(
         )
     seconds = found.about.get("seconds", 0.0) if found else 0.0
     has_ended = bool(found and found.about.get("ended"))
-    saver = _Saver(checkpoints, recorder, program, seconds, about or {})
+    diverged = tuple(Divergence(*one) for one in found.about.get("diverged", ())) if found else ()
+    saver = _Saver(checkpoints, recorder, program, seconds, about or {}, diverged)
+    start = Start(found.step, found.state, has_ended, diverged) if found else None
     end = (lambda step, state: None) if has_ended else saver.end
     try:
-        yield Start(found.step, found.state, has_ended) if found else None, Keeping(saver.due, saver.keep, end), seconds
+        keeping = Keeping(saver.due, saver.keep, end)
+        yield Resumption(start, keeping, seconds, recorder._replace(observe=saver.observe))
     except BaseException:
         with contextlib.suppress(records.CheckpointError):
             checkpoints.wait()
@@ -307,28 +408,21 @@ def guarded(directory: RunDirectory) -> Iterator[None]:
         raise OSError(f"{directory.path} could not be read or written ({error}); {safe}") from error
 
 
-def _explained(
-    directory: RunDirectory, job: Job, cipher: Any, error: NonFiniteError, saved: Restored | None
-) -> NonFiniteError:
-    """Returns the error with the first bad array, after writing the inputs of its step to ``nonfinite.npz``."""
-    start = Start(saved.step, saved.state) if saved is not None and saved.step <= error.step else None
+def _diagnosed(directory: RunDirectory, job: Job, cipher: Any, bad: Divergence, saved: Restored | None) -> str:
+    """Returns what was wrong with a step, after writing its inputs to ``nonfinite.npz``."""
+    start = Start(saved.step, saved.state) if saved is not None and saved.step <= bad.step else None
     found = diagnosis.diagnose(
         job.experiment,
         job.hyperparameters,
         job.dataset,
         seeds=job.seeds,
-        run=error.run,
-        step=error.step,
+        run=bad.run,
+        step=bad.step,
         evaluate_every=job.evaluate_every,
         start=start,
     )
     paths = jax.tree_util.tree_leaves_with_path(found.inputs)
     named = {jax.tree_util.keystr(path): leaf for path, leaf in paths}
     name = directory.write_arrays("nonfinite.npz", named, cipher=cipher)
-    bad = f"the first bad array is {found.leaf}" if found.leaf else "no array is bad when the step is rerun alone"
-    message = (
-        f"{error.metric} of seed {job.seeds[error.run]} is not finite in step {error.step + 1:,}; {bad} in step "
-        f"{found.step + 1:,}, whose inputs are in {directory.path / name}. Lower the learning rate, clip the gradient, or pass "
-        "--on-nonfinite skip."
-    )
-    return NonFiniteError(error.run, error.step, error.metric, message)
+    leaf = f"the first bad array is {found.leaf}" if found.leaf else "no array is bad when the step is rerun alone"
+    return f"{leaf} in step {found.step + 1:,}, whose inputs are in {directory.path / name}"

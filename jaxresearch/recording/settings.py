@@ -49,16 +49,16 @@ def train_all(
             experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds), evaluate_every=evaluate_every
         )
         checkpoints = records.Checkpoints(directory.folder(name), cipher=recorder.cipher)
-        with resumed(checkpoints, like, recorder, program=lambda program=program: program) as (start, keeping, _):
+        with resumed(checkpoints, like, recorder, program=lambda program=program: program) as found:
             trials = execution.execute_all(
                 experiment,
                 chosen,
                 dataset,
                 seeds=seeds,
                 evaluate_every=evaluate_every,
-                observe=lambda progress, what=what: recorder.observe(progress._replace(what=what)),
-                start=start,
-                keeping=Keeping(keeping.due, keeping.keep),  # trials are written instead of the final state
+                observe=lambda progress, what=what, seen=found.recorder.observe: seen(progress._replace(what=what)),
+                start=found.start,
+                keeping=Keeping(found.keeping.due, found.keeping.keep),  # trials are written instead of the final state
             )
         file.add([trial._replace(digest=digests[place]) for place, trial in zip(places, trials, strict=True)])
         directory.remove(name)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxresearch import statistics
+
 _EXACT = ("axes", "best", "hyperparameters")
 
 
@@ -71,17 +73,10 @@ def json_types(value: Any, *, exact: bool = False) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return json_types(value.tolist(), exact=exact)
     if isinstance(value, float):
-        return None if not math.isfinite(value) else value if exact else _shortest(value)
+        return None if not math.isfinite(value) else value if exact else statistics.shortest(value)
     return str(value) if isinstance(value, Path) else value
 
 
 def digest_of_json(content: dict[str, Any]) -> str:
     """Returns the SHA-256 of content in JSON's types."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _shortest(value: float) -> float:
-    """Returns a number in full, or, if float32 holds it exactly, with the digits that distinguish it among float32."""
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    return float(str(single)) if float(single) == value else value

@@ -76,7 +76,7 @@ class Recorded(NamedTuple):
         return {seed: step for seed, step in zip(self.seeds, steps, strict=True) if step is not None}
 
     def values(self, metric: str, *index: int) -> dict[int, float]:
-        """Returns a metric of the result by seed; nan for a seed that diverged.
+        """Returns a metric of the result by seed; nan for a seed for which it is undefined, as for one that diverged.
 
         Args:
             metric: Its name, as ``"test/accuracy"``.

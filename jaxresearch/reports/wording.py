@@ -39,7 +39,7 @@ def printable(text: str) -> str:
     )
 
 
-def mean_text(mean: float | None, *, missing: str = "not finite") -> str:
+def mean_text(mean: float | None, *, missing: str = "undefined") -> str:
     """Returns a mean to four decimals."""
     return missing if mean is None else statistics.number_text(mean)
 
@@ -223,7 +223,8 @@ def round_rows(
         changes = as_words({name: value for name, value in settings[best].items() if value != plain.get(name)})
         n_diverged = sum(trial["diverged"] for trial in one["trials"])
         tried = f"{one['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
-        texts = mean_text(summary["mean"], missing="diverged"), interval_text(*summary["ci95"])
+        missing = "diverged" if one["trials"][best]["diverged"] else "undefined"
+        texts = mean_text(summary["mean"], missing=missing), interval_text(*summary["ci95"])
         rows.append((str(place), tried, changes or "plain", *texts, "chosen" if chosen in settings else ""))
     return rows
 

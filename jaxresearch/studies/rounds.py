@@ -84,7 +84,7 @@ def search(
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
-    """Returns how well a trial did: the mean of the claim's metric, in the sense of the claim; -inf if it diverged.
+    """Returns how well a trial did: the mean of the claim's metric, the better the higher; -inf if it diverged or is undefined.
 
     Args:
         experiment: Gives the claim.

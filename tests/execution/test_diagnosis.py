@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxresearch import execution, experiment, losses, metrics, models, training
-from jaxresearch.algorithms import skipping
+from jaxresearch.algorithms import skipping, stopped
 from jaxresearch.data import DataCard, Dataset
-from jaxresearch.execution import Keeping, Start, diagnosis
+from jaxresearch.execution import Keeping, Start, diagnosis, divergence
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -80,20 +80,6 @@ def diagnosed(declared, given, *, run, step, **options):
     return diagnosis.diagnose(declared, Line(), given, seeds=SEEDS, run=run, step=step, **options)
 
 
-def test_first_nonfinite_is_the_earliest_of_all_metrics():
-    values = {"loss": np.zeros((3, 5)), "accuracy": np.zeros((3, 5))}
-    assert diagnosis.first_nonfinite(values) is None
-    values["loss"][2, 4] = np.nan
-    assert diagnosis.first_nonfinite(values) == (2, 4, "loss")
-    values["accuracy"][1, 3] = -np.inf
-    assert diagnosis.first_nonfinite(values) == (1, 3, "accuracy")
-    values["loss"][2, 3] = np.inf
-    assert diagnosis.first_nonfinite(values) == (2, 3, "loss")  # of one step, the first metric
-    values["loss"][0, 3] = np.inf
-    assert diagnosis.first_nonfinite(values) == (0, 3, "loss")
-    assert diagnosis.first_nonfinite({}) is None
-
-
 def test_is_finite_looks_at_floats_alone():
     assert diagnosis.is_finite({"n": jnp.int32(3), "key": jax.random.key(0), "x": jnp.ones(2, jnp.bfloat16)})
     assert not diagnosis.is_finite({"x": jnp.array([1, jnp.nan], jnp.bfloat16)})
@@ -102,7 +88,7 @@ def test_is_finite_looks_at_floats_alone():
 @pytest.mark.parametrize("part", ["beginning", "middle", "step itself"])
 def test_diagnose_finds_the_first_batch_with_a_bad_example(broken, part):
     _, history, kept = broken
-    run, step, name = diagnosis.first_nonfinite(history)
+    run, step, name = divergence.in_metrics(history)[0]
     assert (run, step, name) == (1, 2, "loss")
     made = {"beginning": 0, "middle": step // 2, "step itself": step}[part]
     start = Start(made, kept[made]) if made else None
@@ -113,9 +99,16 @@ def test_diagnose_finds_the_first_batch_with_a_bad_example(broken, part):
         np.testing.assert_array_equal(own, of_runs[run])
 
 
+def test_diagnose_does_not_blame_the_best_value_before_a_look(broken):
+    """It is infinite from the start, and so it is in the step before."""
+    declared = dataclasses.replace(LINE, algorithm=lambda *args: stopped(descent(*args), metric="r2", patience=1))
+    found = diagnosed(declared, dataset(bad=BAD), run=1, step=2, evaluate_every=100)
+    assert (found.step, found.leaf) == (2, "batch['inputs']")
+
+
 def test_inputs_reproduce_the_step(broken):
     _, history, kept = broken
-    run, step, _ = diagnosis.first_nonfinite(history)
+    run, step, _ = divergence.in_metrics(history)[0]
     found = diagnosed(LINE, dataset(bad=BAD), run=run, step=step, start=Start(step, kept[step]))
     algorithm = experiment.program(LINE, dataset()).algorithm(Line())
     key = jax.random.wrap_key_data(jnp.asarray(found.inputs["key"]))
@@ -138,7 +131,7 @@ def _rooted(h, card, plan, fitted):
 def test_diagnose_blames_the_gradient_of_the_step_before():
     declared = dataclasses.replace(LINE, algorithm=_rooted)
     _, history, _ = carried_out(declared, dataset())
-    run, step, _ = diagnosis.first_nonfinite(history)
+    run, step, _ = divergence.in_metrics(history)[0]
     assert step == 1  # step 0 had a loss
     found = diagnosed(declared, dataset(), run=run, step=step)
     assert found.step == 0 and found.leaf == "gradient['Dense_0']['kernel']"
@@ -179,7 +172,7 @@ def test_diagnose_repeats_the_looks_before_the_step():
     """The state breaks only if it was looked at twice before, after 2 and 4 steps."""
     declared = _scripted(breaks_at=5, looks=2)
     _, history, kept = carried_out(declared, dataset(), evaluate_every=2)
-    run, step, _ = diagnosis.first_nonfinite(history)
+    run, step, _ = divergence.in_metrics(history)[0]
     assert (run, step) == (0, 5)
     for start in (None, Start(2, kept[2])):
         found = diagnosed(declared, dataset(), run=run, step=step, start=start, evaluate_every=2)

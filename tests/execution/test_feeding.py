@@ -12,7 +12,7 @@ import pytest
 
 from jaxresearch import data, execution, losses, metrics, models, training
 from jaxresearch.data import Dataset, Rows, Streams
-from jaxresearch.execution import Feed, Keeping, Start, diagnosis, preflight, provenance, reading
+from jaxresearch.execution import Feed, Keeping, Start, diagnosis, divergence, preflight, provenance, reading
 from jaxresearch.training import Algorithm
 
 SEEDS = (0, 4, 7)
@@ -336,7 +336,7 @@ def test_diagnose_reads_the_batch_of_the_step(task, evaluate_every):
     inputs[21] = np.nan
     bad = task.dataset._replace(train={**task.dataset.train, "inputs": inputs})
     steps = carried_out(task, on_disk(bad), evaluate_every=evaluate_every)[2]
-    run, step, _ = diagnosis.first_nonfinite({"loss": steps})
+    run, step, _ = divergence.in_metrics({"loss": steps})[0]
     made, expected = (
         diagnosis.diagnose(
             task.experiment, task.settings, one, seeds=SEEDS, run=run, step=step, evaluate_every=evaluate_every
@@ -391,7 +391,7 @@ def test_folds_on_disk_pass_preflight_digests_diagnosis_and_prediction(task, bit
     digests = [provenance.digests(task.experiment, [task.settings], one, seeds=SEEDS) for one in (made, expected)]
     assert len(digests[0][0]) == 64 and digests[0] != digests[1]
     steps = carried_out(task, made)[2]
-    run, step, _ = diagnosis.first_nonfinite({"loss": steps})
+    run, step, _ = divergence.in_metrics({"loss": steps})[0]
     found, other = (
         diagnosis.diagnose(task.experiment, task.settings, one, seeds=SEEDS, run=run, step=step)
         for one in (made, expected)

@@ -42,7 +42,7 @@ def test_a_vector_metric_has_a_row_for_each_entry():
     assert rows == [
         ("test/error", "0.1000", "no spread"),
         ("test/recall[cat]", "0.5000", "no spread"),
-        ("test/recall[dog]", "not finite", "undefined"),
+        ("test/recall[dog]", "undefined", "undefined"),
     ]
     assert wording.metric_headings(result) == ("metric", "mean", "95 % interval over 2 seeds")
     for names in ((), ("one", "of", "three")):
@@ -53,7 +53,7 @@ def test_a_matrix_metric_is_a_table_of_means():
     values = np.array([[[1500.0, 2], [3, 4]], [[1501.0, 3], [np.nan, 4.5]]])
     (table,) = wording.matrix_tables(_result(error=[0.1, 0.1], confusion=values), ("cat", "dog"))
     assert table.name == "test/confusion" and table.headings == ("", "cat", "dog")
-    assert table.rows == [("cat", "1500", "2.5"), ("dog", "not finite", "4.25")]
+    assert table.rows == [("cat", "1500", "2.5"), ("dog", "undefined", "4.25")]
 
 
 def test_a_matrix_too_large_for_a_screen_is_named_with_its_shape():

@@ -1,0 +1,72 @@
+"""The lines of progress: whose means they show, and a speed only once it is measured."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxresearch import statistics
+from jaxresearch.cli.display import Display
+from jaxresearch.execution import Divergence, Progress
+
+
+def chunk(step, **changed):
+    """Returns a chunk of ten steps of three runs."""
+    made = Progress(
+        step, 100, 10, {"loss": np.full((3, 10), 0.5, np.float32)}, 1.0, step * 48, 0.0, 1, np.zeros(3, bool)
+    )
+    return made._replace(**changed)
+
+
+def shown(*chunks, **options):
+    """Returns the lines of chunks."""
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), **options) as display:
+        for one in chunks:
+            display.show(one)
+    return out.getvalue().splitlines()
+
+
+def test_no_speed_is_shown_before_a_second_of_steps_is_measured():
+    """What a run costs once is part of the first chunk."""
+    lines = shown(*(chunk(step, seconds=seconds) for step, seconds in ((10, 5.0), (20, 5.5), (30, 6.0), (40, 6.5))))
+    assert lines == [
+        "epoch 1/10 · train loss 0.5000",
+        "epoch 2/10 · train loss 0.5000",
+        "epoch 3/10 · train loss 0.5000 · 960 examples/s",
+        "epoch 4/10 · train loss 0.5000 · 960 examples/s",
+    ]
+
+
+def test_each_run_is_measured_by_itself():
+    lines = shown(chunk(10), chunk(20, seconds=3.0), chunk(10, seconds=9.0), chunk(20, seconds=9.5))
+    assert ["examples/s" in line for line in lines] == [False, True, False]
+    assert lines[1].endswith("· 240 examples/s")
+
+
+def test_means_are_of_the_runs_that_still_train():
+    losses = {"loss": np.array([[0.1, 0.2], [np.nan, 0.2], [np.nan, np.nan]])}
+    seen = {"r2": np.array([0.8, 0.9, np.nan]), "recall": np.ones((3, 2))}
+    diverged, done = (Divergence(1, 9, "loss"),), np.array([False, False, True])
+    (line,) = shown(chunk(10, metrics=losses, validation=seen, diverged=diverged, done=done), runs="folds")
+    assert line == "epoch 1/10 · train loss 0.1500 · validation r2 0.8000 · 1 of 3 folds diverged"
+    everyone = tuple(Divergence(run, 9, "loss") for run in range(3))
+    assert shown(chunk(10, metrics=losses, diverged=everyone))[0].endswith("loss nan · 3 of 3 runs diverged")
+    assert shown(chunk(10, metrics=losses, done=np.ones(3, bool)))[0].endswith("loss nan")
+    assert shown(chunk(10, metrics={})) == ["epoch 1/10"]
+
+
+def test_a_mean_is_that_of_float64():
+    """In float32 the sum of many values near 0.83 is off by more than the last digit shown."""
+    values = np.random.default_rng(0).uniform(0.8, 0.9, (200_000, 1)).astype(np.float32)
+    made = chunk(10, metrics={"loss": values}, done=np.zeros(len(values), bool))
+    assert shown(made) == [f"epoch 1/10 · train loss {statistics.number_text(float(values.astype(np.float64).mean()))}"]
+
+
+@pytest.mark.parametrize("value", [0.83225, 0.97615, 12.34565, 1e-5, 0.00005, 123.45675, -0.83225])
+def test_a_number_and_its_recorded_digits_are_shown_alike(value):
+    single = float(np.float32(value))
+    assert statistics.number_text(single) == statistics.number_text(value)
+    mean = float(np.mean(np.array([value - 1e-2, value + 1e-2], np.float32), dtype=np.float64))
+    assert abs(value) > 100 or statistics.number_text(mean) == statistics.number_text(value)
