@@ -319,10 +319,10 @@ def _carry_out(
     state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
     state = state if start is None else jax.tree.map(jnp.copy, state)  # the caller's own is not donated
     first, compiled, began = first._replace(state=state), stages.seconds, time.perf_counter()
-    diverged = [*first.diverged]
+    diverged, diagnosing = [*first.diverged], [0.0]
 
     def training_seconds() -> float:
-        return time.perf_counter() - began - (stages.seconds - compiled)
+        return time.perf_counter() - began - (stages.seconds - compiled) - sum(diagnosing)
 
     def watch(chunk: _Chunk) -> None:
         pieces, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
@@ -330,10 +330,13 @@ def _carry_out(
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
         begin = chunk.step - max((of_one.shape[1] for of_one in values.values()), default=0)
         counted = ~(divergence.among(diverged, n_runs) | chunk.done)
-        diverged.extend(divergence.in_metrics(values, start=begin, counted=counted))
+        new = divergence.in_metrics(values, start=begin, counted=counted)
+        diverged.extend(new)
         made = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
         compiling = (stages.seconds, stages.n_compilations)
+        now = time.perf_counter()
         observe(Progress(*made, *compiling, chunk.done, tuple(diverged), validation=seen))
+        diagnosing.append(time.perf_counter() - now if new else 0.0)
 
     step, waiting = first.step, []
     with contextlib.closing(_chunks(runs, stages, first, feed)) as chunks:

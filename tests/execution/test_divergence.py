@@ -178,3 +178,17 @@ def test_a_fold_that_diverges_stops_no_other(task):
     outcome = execution.execute(task.experiment, task.settings, folds, seeds=range(3))
     assert [one.run for one in outcome.diverged] == [1]
     assert np.isnan(outcome.metrics["recall"]).all(axis=1).tolist() == [False, True, False]
+
+
+def test_the_time_of_a_diagnosis_is_not_that_of_training(monkeypatch):
+    """Whoever observes a run may stop to look at what diverged."""
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    declared, seen = counting([NEVER, 11.0]), []
+
+    def observe(progress):
+        seen.append(progress)
+        clock[0] += 100.0 if len(progress.diverged) == 1 and progress.step == 12 else 1.0
+
+    outcome = execution.execute(declared, Script(), experiment.without_data(declared), seeds=[0, 1], observe=observe)
+    assert outcome.seconds["train"] == len(seen) - 1 and seen[-1].seconds == len(seen) - 2
