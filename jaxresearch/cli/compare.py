@@ -30,7 +30,7 @@ def compare(words: list[str]) -> int:
         console.print(_table("settings that differ", ("run", *compared.different), compared.settings))
     for name, figure in compared.figures.items():
         console.print(_table(name, *figure))
-    console.print("p: of no difference, adjusted for all differences of its table (Holm)", soft_wrap=True)
+    console.print("p: of no difference, adjusted for all differences of its table (Holm)")
     for line in reads_lines(compared.runs):
         console.print(line)
     if file is not None:

@@ -291,8 +291,7 @@ def _check_resplit(options: Options) -> None:
     """Raises for options that leave nothing for each seed to draw."""
     reasons = {
         "folds": "Folds test each example once; --resplit draws a test part for each seed",
-        "time": "The last examples are held out, none is drawn",
-        "contiguous": "The last examples are held out, none is drawn",
+        **dict.fromkeys(("time", "contiguous"), "The last examples are held out, none is drawn"),
         "test": "The rows of the second file are the test part of all seeds",
         "split_seed": "Seed i is the split seed of run i",
     }

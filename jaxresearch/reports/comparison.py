@@ -173,7 +173,7 @@ def _texts(
         return "undefined", "a seed diverged", ""
     ends = f"{found.low:+.4f} to {found.high:+.4f}"
     ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else ends
-    few = "" if str(n_pairs) == n else f" ({n_pairs} pairs)"
+    few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
     return f"{found.mean:+.4f}{few}", ends, "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
@@ -212,7 +212,7 @@ def _difference(
 
 def _influences(held: dict[str, Any], metric: str, seeds: list[int]) -> Any:
     """Returns the influences of examples on a metric for these seeds, ``(seeds, examples)``; None where they were not kept."""
-    if metric not in held:
+    if metric not in held or not {*seeds} <= {*held["seeds"].tolist()}:
         return None
     places = {seed: place for place, seed in enumerate(held["seeds"].tolist())}
     return held[metric][[places[seed] for seed in seeds]]

@@ -54,18 +54,56 @@ class Conclusion(NamedTuple):
 
 
 def require_fresh(budget: Budget) -> None:
-    """Raises where a fresh seed is one of those that settings are chosen with."""
+    """Raises where a fresh seed is one of those that settings are chosen with.
+
+    Args:
+        budget: Of a study.
+
+    Raises:
+        ValueError: If a seed is in both.
+
+    Example:
+        >>> require_fresh(Budget(seeds=(0, 1), fresh_seeds=(2, 3)))
+    """
     if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
         raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
-    """Returns the observer that is told what is trained as well."""
+    """Returns the observer that is told what is trained as well.
+
+    Args:
+        observe: Called after each chunk of steps.
+        what: Is trained.
+
+    Returns:
+        Another observer.
+
+    Example:
+        >>> named(print, "the plain settings")  # doctest: +ELLIPSIS
+        <function ...>
+    """
     return lambda progress: observe(progress._replace(what=what))
 
 
 def prepared(experiment: Experiment, dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
-    """Returns prepared data, with what runs look at carved from its training part before, and how often they look."""
+    """Returns prepared data, with what runs look at carved from its training part before, and how often they look.
+
+    Args:
+        experiment: Prepares data.
+        dataset: As collected.
+        looks: How runs look at validation data; None where they do not.
+
+    Returns:
+        Data, and ``evaluate_every`` as `jaxresearch.execution.execute` takes it.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> house = load("house_prices")
+        >>> _, every = prepared(house, house.collect(house.source), Looks(0.1, every=50))
+        >>> every
+        50
+    """
     if looks is None:
         return experiment.prepare(dataset), None
     return experiment.prepare(data.with_validation(dataset, fraction=looks.fraction)), looks.every

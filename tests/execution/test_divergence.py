@@ -58,7 +58,7 @@ def counting(breaks_at, *, keeps_state=False):
 
     return Experiment(
         question="?",
-        claim=Claim(text="", metric="test/value", at_least=1),
+        claim=Claim(text="", metric="test/value", about="these examples", at_least=1),
         hyperparameters=Script(),
         algorithm=algorithm,
     )

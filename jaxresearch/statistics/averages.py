@@ -1,0 +1,251 @@
+"""Averages of seeds, intervals of one value a seed, and numbers as text."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+_SURE = 6  # decimals that a mean of float32 near 1 has in common with that of their recorded digits
+
+
+def mean(values: Sequence[int | float] | np.ndarray) -> float:
+    r"""Returns the mean, in the unit of the values.
+
+    Args:
+        values: One per seed, at least one.
+
+    Returns:
+        The mean; nan if a value is not finite.
+
+    Raises:
+        ValueError: If there are no values.
+
+    Example:
+        >>> mean([1.0, 2.0, 6.0])
+        3.0
+    """
+    given = checked(values)
+    return float(np.mean(given)) if np.isfinite(given).all() else math.nan
+
+
+def standard_deviation(values: Sequence[int | float] | np.ndarray) -> float:
+    r"""Returns the standard deviation of the population the values were drawn from, in their unit.
+
+    .. math:: s = \sqrt{\sum_i (x_i - \bar x)^2 / (n - 1)}
+
+    Args:
+        values: One per seed, at least one.
+
+    Returns:
+        The deviation; nan for a single value, or if a value is not finite.
+
+    Raises:
+        ValueError: If there are no values.
+
+    Example:
+        >>> standard_deviation([1.0, 2.0, 3.0])
+        1.0
+    """
+    given = checked(values)
+    return float(np.std(given, ddof=1)) if len(given) > 1 and np.isfinite(given).all() else math.nan
+
+
+def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
+    """Returns the mean of the middle half of the values, in their unit: an average robust to outliers.
+
+    Args:
+        values: One per seed, at least one. A quarter of them, rounded down, is left out at each end.
+
+    Returns:
+        The mean of the rest; nan if a value is not finite.
+
+    Raises:
+        ValueError: If there are no values.
+
+    Example:
+        >>> interquartile_mean([0.0, 1.0, 2.0, 99.0])
+        1.5
+
+    References:
+        Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
+        statistical precipice, NeurIPS. https://arxiv.org/abs/2108.13264
+    """
+    import scipy.stats  # imported late: it takes half a second
+
+    given = checked(values)
+    return float(scipy.stats.trim_mean(given, 0.25)) if np.isfinite(given).all() else math.nan
+
+
+def bootstrap_interval(
+    values: Sequence[int | float] | np.ndarray,
+    *,
+    statistic: Callable[..., Any] = np.mean,
+    confidence: float = 0.95,
+    n_resamples: int = 9_999,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the confidence interval of a statistic by the bias-corrected and accelerated (BCa) bootstrap.
+
+    It decides no claim: with few values a bootstrap interval is too narrow, since it never reaches beyond those it saw.
+    Over 2,000 draws from a normal distribution, the 95 % interval of the mean covered the truth in 84 % of the cases with 5
+    values, 89 % with 10 and 94 % with 30 (tests/test_statistics.py repeats a part of this). It serves statistics that have
+    no formula.
+
+    ==========================  ==============================================
+    values                      interval
+    ==========================  ==============================================
+    a single one                (nan, nan): one seed says nothing about others
+    all equal                   (v, v)
+    any that is not finite      (nan, nan)
+    ==========================  ==============================================
+
+    Args:
+        values: One per seed, at least one.
+        statistic: Reduces an array along ``axis``.
+        confidence: Fraction of such intervals that cover the truth, above 0 and below 1.
+        n_resamples: Number of resamples, 1 or more.
+        seed: Seed of the resampling, so that equal values give equal intervals.
+
+    Returns:
+        Its low and high end, in the unit of the statistic.
+
+    Raises:
+        ValueError: If there are no values, or the confidence is not between 0 and 1.
+
+    Example:
+        >>> low, high = bootstrap_interval([0.97, 0.98, 0.975, 0.972, 0.978])
+        >>> 0.97 < low < 0.975 < high < 0.98
+        True
+
+    References:
+        Efron (1987), Better bootstrap confidence intervals, JASA 82. https://doi.org/10.1080/01621459.1987.10478410
+    """
+    require_confidence(confidence)
+    given = checked(values)
+    if len(given) < 2 or not np.isfinite(given).all():
+        return math.nan, math.nan
+    if np.ptp(given) == 0:
+        point = float(statistic(given, axis=0))
+        return point, point
+    import scipy.stats
+
+    interval = scipy.stats.bootstrap(
+        (given,),
+        statistic,
+        n_resamples=n_resamples,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | float = 0.95) -> tuple[float, float]:
+    r"""Returns the confidence interval of the mean of normally distributed values, by Student's t.
+
+    .. math:: \bar x \pm t_{n-1, (1 + c) / 2} \; s / \sqrt n
+
+    Unlike the bootstrap, it has the coverage it states from two values on, at the price of its width.
+
+    Args:
+        values: One per seed, at least one.
+        confidence: Fraction :math:`c` of such intervals that cover the truth, above 0 and below 1.
+
+    Returns:
+        Its low and high end, in the unit of the values; (nan, nan) for a single one, or where one is not finite.
+
+    Raises:
+        ValueError: If there are no values, or the confidence is not between 0 and 1.
+
+    Example:
+        >>> low, high = t_interval([0.97, 0.98, 0.975, 0.972, 0.978])
+        >>> round(low, 4), round(high, 4)
+        (0.9699, 0.9801)
+
+    References:
+        Student (1908), The probable error of a mean, Biometrika 6(1). https://doi.org/10.1093/biomet/6.1.1
+    """
+    require_confidence(confidence)
+    given = checked(values)
+    if len(given) < 2 or not np.isfinite(given).all():
+        return math.nan, math.nan
+    import scipy.stats
+
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, len(given) - 1)
+    width = float(quantile * np.std(given, ddof=1) / math.sqrt(len(given)))
+    return float(np.mean(given)) - width, float(np.mean(given)) + width
+
+
+def number_text(value: float) -> str:
+    """Returns a number to four decimals, or to four significant digits where it is large.
+
+    A float32 and the digits that it is recorded with give the same text, also where the fifth decimal is a 5.
+
+    Args:
+        value: Any.
+
+    Returns:
+        A text.
+
+    Example:
+        >>> number_text(0.97614), number_text(12_345_678.0)
+        ('0.9761', '1.235e+07')
+    """
+    return f"{round(shortest(value), _SURE):.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
+def shortest(value: float) -> float:
+    """Returns a number in full, or, if float32 holds it exactly, with the digits that distinguish it among float32.
+
+    Args:
+        value: Any.
+
+    Returns:
+        The same number, up to the precision of float32.
+
+    Example:
+        >>> shortest(float(np.float32(0.1))), shortest(0.125)
+        (0.1, 0.125)
+    """
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
+
+
+def require_confidence(confidence: int | float) -> None:
+    """Raises where a confidence is not between 0 and 1.
+
+    Args:
+        confidence: Fraction of intervals that cover the truth.
+
+    Raises:
+        ValueError: If it is no such fraction.
+
+    Example:
+        >>> require_confidence(0.95)
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1; got {confidence}. Pass 0.95 for 95 %.")
+
+
+def checked(values: Sequence[int | float] | np.ndarray) -> np.ndarray:
+    """Returns the values as a vector of float64.
+
+    Args:
+        values: One per seed.
+
+    Returns:
+        An array ``(seeds,)``.
+
+    Raises:
+        ValueError: If there are none, or they are no vector.
+
+    Example:
+        >>> checked([1, 2]).tolist()
+        [1.0, 2.0]
+    """
+    given = np.asarray(values, np.float64)
+    if given.ndim != 1 or not len(given):
+        raise ValueError(f"values must be a list of at least one number; got shape {given.shape}. Pass one per seed.")
+    return given

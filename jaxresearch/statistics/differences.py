@@ -1,0 +1,98 @@
+"""Differences of two runs, paired by seed and example, and many of them at once."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxresearch.statistics.averages import checked, mean
+from jaxresearch.statistics.intervals import Over, error
+
+
+class Difference(NamedTuple):
+    """The mean of paired differences, its 95 % interval, what that is over, and the p-value of no difference (two-sided)."""
+
+    mean: float
+    low: float
+    high: float
+    over: Over = "seeds"
+    p: float = math.nan
+
+
+def difference(
+    values: Any,
+    others: Any,
+    influences: Any = None,
+    other_influences: Any = None,
+    *,
+    over: Over = "seeds",
+    groups: Any = None,
+    ratio: float | None = None,
+) -> Difference:
+    """Returns the mean difference of values and others, paired: run i of both has the same seed, example j is the same.
+
+    Args:
+        values: One per run, at least one.
+        others: One for each value, from the same seed (or fold).
+        influences: ``(runs, examples)`` of the values, where examples vary.
+        other_influences: Those of the others, on the same examples.
+        over: What varies.
+        groups: As for `error`.
+        ratio: As for `error`.
+
+    Returns:
+        The mean difference in the unit of the values, its interval, and the p-value of no difference.
+
+    Raises:
+        ValueError: If the numbers of values differ, or there are none.
+
+    Example:
+        >>> found = difference([2.0, 3.5, 4.0], [1.0, 2.0, 3.0])
+        >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), round(found.p, 3)
+        (1.167, 0.45, 1.884, 0.02)
+
+    References:
+        Student (1908), as for `interval`.
+    """
+    import scipy.stats
+
+    a, b = checked(values), checked(others)
+    if a.shape != b.shape:
+        raise ValueError(f"others must hold one value for each of the {len(a)} seeds; got {len(b)}. Pair them by seed.")
+    apart = (
+        None if influences is None else np.asarray(influences, np.float64) - np.asarray(other_influences, np.float64)
+    )
+    standard, freedom = error(a - b, apart, over=over, groups=groups, ratio=ratio)
+    middle = mean(a - b)
+    if standard > 0:
+        half = float(scipy.stats.t.ppf(0.975, freedom) * standard)
+        p = float(2 * scipy.stats.t.sf(abs(middle) / standard, freedom))
+    else:  # no spread at all, or undefined
+        half = float(standard)
+        p = 1.0 if half == middle == 0 else math.nan
+    return Difference(middle, middle - half, middle + half, over, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values adjusted for all comparisons of a table: the chance that any of them errs is at most their bound.
+
+    Args:
+        p_values: Of the comparisons; nan for one that is undefined, which does not count.
+
+    Returns:
+        Adjusted p-values in the same order, at most 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    References:
+        Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2).
+    """
+    given = np.asarray(p_values, np.float64)
+    adjusted, known = np.full(len(given), math.nan), np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1)
+    return adjusted.tolist()
