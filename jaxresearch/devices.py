@@ -48,13 +48,17 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
     return jax.device_put(tree, NamedSharding(mesh_of(n_devices), PartitionSpec(AXIS) if divides else PartitionSpec()))
 
 
-def split_cpu() -> int:
+def split_cpu(n_devices: int | None = None) -> int:
     """Make each CPU core a device of its own, so that a sweep uses all of them; call it before creating any array.
 
-    Accelerators are not affected.
+    Accelerators are not affected. A number that was set before (``jax_num_cpu_devices``) stays.
+
+    Args:
+        n_devices: Number of CPU devices in place of one per core. Numbers depend on it in their last digits, so that a run that
+            is to be repeated bit for bit needs as many, on any number of cores.
 
     Returns:
-        The number of CPU devices: the cores that this process may use.
+        The number of CPU devices.
 
     Raises:
         RuntimeError: If JAX is already initialised with a different number of CPU devices.
@@ -67,9 +71,11 @@ def split_cpu() -> int:
         8
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.values["jax_num_cpu_devices"] != n_cores:
-        jax.config.update("jax_num_cpu_devices", n_cores)
-    return n_cores
+    n_set = jax.config.values["jax_num_cpu_devices"]
+    n = n_devices or (n_set if n_set > 0 else n_cores)
+    if n_set != n:
+        jax.config.update("jax_num_cpu_devices", n)
+    return n
 
 
 def mesh_of(n_devices: int) -> Mesh:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import loading, records
+from jaxresearch import devices, loading, records
 from jaxresearch.cli.options import UsageError, names_of, words_of_axes
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
@@ -16,6 +16,7 @@ def resume(path: Path) -> int:
     with one_line(str(path), code=2):
         config = config_in(path)
         words = words_in(config, path)
+        _set_up_as_before(path)
     command = records.command_of(config)
     if command == "study":
         from jaxresearch.cli.study import study as carry_out
@@ -24,6 +25,18 @@ def resume(path: Path) -> int:
     else:
         from jaxresearch.cli.run import run as carry_out
     return carry_out(config["experiment"], words)
+
+
+def _set_up_as_before(path: Path) -> None:
+    """Takes as many CPU devices as the run began with; raises where JAX has another setting that changes numbers."""
+    file = path / "environment.json"
+    began = records.read_json(file) if file.is_file() else {}
+    kinds = began.get("devices", [])
+    if kinds and all(kind.startswith("cpu:") for kind in kinds):
+        devices.split_cpu(len(kinds))
+    for name, now in records.jax_settings().items():
+        if (before := began.get("jax", {}).get(name, now)) != now:
+            raise UsageError(f"{name} must be as the run began to resume it, {before}, got {now}. Set {name.upper()}.")
 
 
 def verify(path: Path) -> int:

@@ -2,7 +2,7 @@
 
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
 from jaxresearch.records.commands import flag, resume_command, words_of
-from jaxresearch.records.environment import environment
+from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.files import read_checksummed, read_json, write_file
 from jaxresearch.records.initial import (
     INITIAL,
@@ -44,6 +44,7 @@ __all__ = [
     "digest_of",
     "digest_of_test_part",
     "environment",
+    "jax_settings",
     "flag",
     "keep_params",
     "kept_params",

@@ -22,6 +22,12 @@ _PACKAGES = (
     "tensorflow-datasets",
 )
 
+_SETTINGS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+)
 _SECRET = re.compile(r"(^|[-_])(api-?key|key|token|password|passwd|secret|credentials?)($|[-_])", re.IGNORECASE)
 
 
@@ -32,13 +38,13 @@ def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
         seeds: The seeds of the run.
 
     Returns:
-        Versions, devices, git commit of the working directory and whether it has changes, the command line, the seeds and
-        the time (UTC). Environment variables may hold secrets and are not recorded; neither are the values of arguments
-        named key, token, password or secret, nor what a URL has before its @.
+        Versions, devices, the settings of JAX that change numbers, git commit of the working directory and whether it has
+        changes, the command line, the seeds and the time (UTC). Environment variables may hold secrets and are not recorded;
+        neither are the values of arguments named key, token, password or secret, nor what a URL has before its @.
 
     Example:
         >>> sorted(environment(seeds=[0]))
-        ['command', 'devices', 'git', 'packages', 'platform', 'python', 'seeds', 'started']
+        ['command', 'devices', 'git', 'jax', 'packages', 'platform', 'python', 'seeds', 'started']
     """
     import jax
 
@@ -47,12 +53,25 @@ def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
         "command": [program.parent.name if program.name == "__main__.py" else program.name, *_filtered(sys.argv[1:])],
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "git": _git(),
+        "jax": jax_settings(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "python": platform.python_version(),
         "seeds": list(seeds),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def jax_settings() -> dict[str, Any]:
+    """Returns the settings of JAX that change numbers.
+
+    Example:
+        >>> jax_settings()["jax_threefry_partitionable"]
+        True
+    """
+    import jax
+
+    return {name: jax.config.values[name] for name in _SETTINGS}
 
 
 def _filtered(words: list[str]) -> list[str]:

@@ -80,8 +80,9 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
 
 
 def _asked(run: Recorded) -> dict[str, Any]:
-    """Returns the options of a run that change what is trained, besides its hyperparameters."""
+    """Returns what else changes the numbers of a run: options, and the devices and settings of JAX."""
     asked = {name: run.config.get(name) for name in ("train_examples", "init_from", "validation")}
+    asked |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
     return {name: value for name, value in asked.items() if value is not None}
 
 
