@@ -318,8 +318,18 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
     assert {place for place in range(12) if adjusted[place] <= 0.05} == rejected and 0 < len(rejected) < 12
 
 
+def test_a_small_error_is_no_proportion():
+    """All examples are 0 to the third digit: they are no misses."""
+    errors = np.abs(np.random.default_rng(0).normal(size=(5, 200))) * 1e-5
+    low, high = statistics.interval(errors.mean(1), errors - errors.mean(1, keepdims=True), over="seeds and examples")
+    assert 0 < low < errors.mean() < high < 2e-5
+    assert statistics.interval(np.zeros(5), np.zeros((5, 200)), over="seeds and examples") == (0, 0)
+
+
 @pytest.mark.raises
 def test_influences_have_to_fit():
+    with pytest.raises(ValueError, match="groups must be as many as the examples, 4; got 3"):
+        statistics.error([1, 2], np.zeros((2, 4)), over="examples", groups=[0, 0, 1])
     with pytest.raises(ValueError, match=r"influences must be \(runs, examples, ...\) for values \(2,\); got \(3, 4\)"):
         statistics.error([1, 2], np.zeros((3, 4)), over="examples")
     with pytest.raises(ValueError, match="influences must be given where examples vary, got none"):

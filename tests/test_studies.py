@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import adjust, execution, losses, metrics, models, statistics, studies, training
+from jaxresearch import adjust, data, execution, losses, metrics, models, statistics, studies, training
 from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import DataCard, Dataset, Preprocessor
 from jaxresearch.execution import compilation
@@ -205,7 +205,7 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
 
     monkeypatch.setattr(execution, "execute_all", watched(execution.execute_all, "rounds"))
     monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: None, "test"))
-    monkeypatch.setattr(conclusion, "gain", lambda *args: statistics.Difference(1.0, 0.5, 1.5))
+    monkeypatch.setattr(conclusion, "gain", lambda *args, **kwargs: statistics.Difference(1.0, 0.5, 1.5))
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
     studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
     assert [name for name, _ in seen] == ["rounds", "rounds", "test", "test", "test", "test"]
@@ -268,6 +268,15 @@ def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
 
 
+def test_plain_settings_that_diverge_are_not_kept():
+    """Of a gain that is undefined, the settings whose results are finite are kept."""
+    wild = experiment(hyperparameters=Line(learning_rate=1e30), adjust=adjust.grid(learning_rate=[3e-1]))
+    made = studies.search(wild, dataset(), budget=BUDGET)
+    confirmed = studies.confirm(wild, dataset(), made, budget=BUDGET)
+    assert made.best.learning_rate == confirmed.best.learning_rate == 3e-1 and "nan" not in confirmed.why
+    assert "validation r2 of the plain ones is undefined with other seeds, so they are kept" in confirmed.why
+
+
 def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
     grid = adjust.grid(learning_rate=[1e-2, 3e-1])
     whole = studies.search(experiment(adjust=grid), dataset(), budget=BUDGET)
@@ -279,13 +288,13 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
     other = dataset()
     other.train["targets"][0] += 1
     changed = experiment(algorithm=functools.partial(descent, factor=2.0), adjust=grid)
-    for of, data in ((changed, dataset()), (experiment(adjust=grid), other)):
+    for of, given in ((changed, dataset()), (experiment(adjust=grid), other)):
         with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
-            again = studies.search(of, data, budget=BUDGET, history=whole.history)
+            again = studies.search(of, given, budget=BUDGET, history=whole.history)
         assert len(pretended) == 3 and len(again.history) == 2
         digests = [{trial.digest for made in one.history for trial in made.trials} for one in (again, whole)]
         assert not digests[0] & digests[1]
-        assert (again.history[0].scores != whole.history[0].scores) == (data is other)
+        assert (again.history[0].scores != whole.history[0].scores) == (given is other)
         pretended.clear()
 
 
@@ -300,7 +309,7 @@ def test_study_follows_the_hypergradient():
     # The derivative is that of the run: a step of one per cent changes the error by so much.
     start = found.history[1].trials[0]
     nearby = [Line(learning_rate=1e-3 * factor) for factor in (0.99, 1.01)]
-    held_out = studies.data.development(dataset())
+    held_out = data.development(dataset())
     down, up = (t.metrics["mse"].mean() for t in execution.execute_all(slow, nearby, held_out, seeds=range(3)))
     assert start.gradient.learning_rate.mean() == pytest.approx((up - down) / 2e-5, rel=1e-2)
     assert start.gradient.learning_rate.shape == (3,)

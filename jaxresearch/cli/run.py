@@ -6,6 +6,9 @@ from jaxresearch.cli.options import Options
 from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording import runs
+from jaxresearch.records.commands import flag
+
+_OF_TEST_PART = ("test", "test_fraction", "split_seed", "group", "time", "contiguous")
 
 
 def run(name: str, words: list[str]) -> int:
@@ -27,6 +30,7 @@ def _work(session: Session, received: list[int]) -> None:
             undecided=undecided(session.declared, options),
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
+            declared=session.declared.hyperparameters,
         ) | recording.examples_of(job, session.path, smoke=options.smoke)
         session.directory.write("result.json", result)
         tracked.end(result)
@@ -50,5 +54,9 @@ def undecided(experiment: Experiment, options: Options) -> str | None:
         return "the claim is about fresh parameters, this run started from those of another"
     for claimed, asked in ((experiment.source, options.data), (experiment.target, options.target)):
         if asked != claimed:
-            return f"the claim is about {claimed}, this run about {asked}"
+            return f"the claim is about {claimed or 'the data as its experiment reads them'}, this run about {asked}"
+    if changed := [name for name in _OF_TEST_PART if getattr(options, name) not in (None, "", False, 0)]:
+        return (
+            f"the claim is about the test part that its experiment holds out, this run changes it by {flag(changed[0])}"
+        )
     return None

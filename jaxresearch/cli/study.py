@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import execution, recording, records, studies
+from jaxresearch import data, execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.run import undecided
@@ -16,7 +16,6 @@ from jaxresearch.cli.story import round_lines, story
 from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording import Job
-from jaxresearch.recording.influences import groups_of_test
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion, Looks, Search
 
@@ -42,10 +41,11 @@ def _work(session: Session, received: list[int]) -> None:
             trained,
             undecided=undecided(session.declared, session.options),
             load_seconds=session.loaded.seconds,
+            declared=session.declared.hyperparameters,
         ),
         **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
-        "gain": _gain(session, conclusion),
+        "gain": _gain(best, conclusion),
     }
     session.directory.write_text_file("study.md", story(session, conclusion, result))
     session.directory.write("result.json", result)  # last: the study has ended
@@ -138,15 +138,15 @@ def _interrupting(observe: Any, received: list[int]) -> Any:
     return watch
 
 
-def _gain(session: Session, conclusion: Conclusion) -> dict[str, Any] | None:
-    """Returns the difference of the chosen settings to the plain ones on the test part, in pairs of the same seed."""
+def _gain(best: Job, conclusion: Conclusion) -> dict[str, Any] | None:
+    """Returns the difference of the chosen settings to the plain ones on the test part, paired by seed and example."""
     if conclusion.plain is None:
         return None
-    metric = session.declared.claim.evaluated
+    metric = best.experiment.claim.evaluated
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
     if not np.isfinite(pair).all():
         return None
-    groups = groups_of_test(session.job.dataset)
+    groups = data.groups_of_test(best.dataset)
     found = studies.gain(conclusion.outcome, conclusion.plain, metric, groups=groups)
     ci95, p = [found.low, found.high], None if math.isnan(found.p) else found.p
     return {"metric": f"test/{metric}", "mean": found.mean, "ci95": ci95, "over": found.over, "p": p}

@@ -4,7 +4,18 @@
 """
 
 from jaxresearch.data.bundled import mnist
-from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted, RunsOf, Split, check, digest, require_columns
+from jaxresearch.data.dataset import (
+    Column,
+    DataCard,
+    Dataset,
+    Fitted,
+    RunsOf,
+    Split,
+    check,
+    digest,
+    groups_of_test,
+    require_columns,
+)
 from jaxresearch.data.folds import fold, in_sample, stacked
 from jaxresearch.data.load import load
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
@@ -37,6 +48,7 @@ __all__ = [
     "in_sample",
     "load",
     "mnist",
+    "groups_of_test",
     "require_columns",
     "sample",
     "split",

@@ -239,6 +239,31 @@ def check(dataset: Dataset) -> None:
     _require_alike({name: part["inputs"] for name, part in dataset.parts().items()})
 
 
+def groups_of_test(dataset: Dataset) -> np.ndarray | None:
+    """Returns the number of the group of each test example, 0 and up, where they come in groups.
+
+    None where runs are tested on other examples each.
+
+    Args:
+        dataset: What is evaluated on.
+
+    Returns:
+        ``(examples,)``, for the examples whose weight is not 0.
+
+    Example:
+        >>> part = {"inputs": np.zeros((3, 1)), "targets": np.zeros(3), "groups": np.array([7, 4, 7])}
+        >>> groups_of_test(Dataset(part, part, None, DataCard(name="a", source="b"))).tolist()
+        [1, 0, 1]
+    """
+    if not dataset.test or dataset.n_folds or dataset.is_resplit:
+        return None
+    test = dataset.of_run(0).test
+    if "groups" not in test:
+        return None
+    counts = np.asarray(test.get("weights", np.ones(len(test["groups"])))) != 0
+    return np.unique(np.asarray(test["groups"])[counts], return_inverse=True)[1].reshape(-1)
+
+
 def require_columns(part: Part, card: DataCard, *names: str) -> None:
     """Raises an error that names the column that an experiment needs and the data lacks.
 

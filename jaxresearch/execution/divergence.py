@@ -24,7 +24,10 @@ class Divergence(NamedTuple):
 def in_metrics(
     metrics: dict[str, np.ndarray], *, start: int = 0, counted: np.ndarray | None = None
 ) -> tuple[Divergence, ...]:
-    """Returns the first step of each run with a training metric that is not finite, the earliest first.
+    """Returns the first step of each run with a loss that is not finite, the earliest first.
+
+    Without a metric named ``loss``, any training metric counts. A metric beside it may be undefined of a batch, as an area
+    under the ROC curve is without positives.
 
     An algorithm that reports ``skipped`` (`jaxresearch.algorithms.skipping`) leaves such steps out: none of its runs diverges.
 
@@ -42,6 +45,8 @@ def in_metrics(
     """
     if not metrics or "skipped" in metrics:
         return ()
+    if "loss" in metrics:
+        metrics = {"loss": metrics["loss"]}
     bad = np.stack([~np.isfinite(values) for values in metrics.values()])
     if counted is not None:
         bad &= counted[None, :, None]

@@ -1,17 +1,19 @@
 """What each example contributes to each metric of an outcome: the derivative of the metric in the example's weight."""
 
+import contextlib
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters import partial_eval
 from jaxtyping import Array, Float
 
 from jaxresearch.data import Streams, n_examples
 from jaxresearch.gradients import Batch, Metrics
 
-_MOST_ENTRIES = 128  # of vectors and matrices together, whose influences are computed; scalars always are
+_MOST_ENTRIES = 2**21  # of all influences of vectors in a run; those of scalars are always computed
+_NO_DERIVATIVE = (TypeError, ValueError, NotImplementedError)  # JAX raises these, of a loop of unknown length for one
 
 Influences = dict[str, Float[Array, "examples *entries"]]
 
@@ -29,8 +31,8 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
         data: A part to evaluate on; weights of 1 unless it has others.
 
     Returns:
-        Metrics, and arrays ``(examples, ...)`` by name of the metric. Vectors and matrices are left out where they have more
-        than 128 entries in all.
+        Metrics, and arrays ``(examples,)`` or ``(examples, entries)`` by name of the metric. Matrices are left out, and vectors
+        where theirs would have more than two million entries in all.
 
     Example:
         >>> data = {"targets": jnp.array([1.0, 2.0, 6.0])}
@@ -51,7 +53,7 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
 
     names = _dependent(weighed, weights)
 
-    def chosen(weights: Array) -> tuple[Metrics, Metrics]:
+    def chosen(names: list[str], weights: Array) -> tuple[Metrics, Metrics]:
         metrics = weighed(weights)
         return {name: metrics[name] for name in names}, metrics
 
@@ -61,17 +63,23 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
         (made,) = jax.vmap(lambda unit: pull({**zeros, name: unit}))(units)
         return made.T.reshape(len(weights), *value.shape)
 
+    def found_for(names: list[str]) -> tuple[Metrics, Metrics]:
+        values, pull, metrics = jax.vjp(functools.partial(chosen, names), weights, has_aux=True)
+        return metrics, {name: slopes(pull, values, name) for name in names}
+
     try:
-        values, pull, metrics = jax.vjp(chosen, weights, has_aux=True)
-        found = {name: slopes(pull, values, name) for name in names}
-    except (TypeError, ValueError, NotImplementedError):  # JAX says so of a loop of unknown length, for one
-        return weighed(weights), {}
+        metrics, found = found_for(names)
+    except _NO_DERIVATIVE:  # of one of them; the others have theirs
+        metrics, found = weighed(weights), {}
+        for name in names:
+            with contextlib.suppress(*_NO_DERIVATIVE):
+                found |= found_for([name])[1]
     scale = weights * (weights != 0).sum()
     return metrics, {name: jax.vmap(jnp.multiply)(scale, slope) for name, slope in found.items()}
 
 
 def _dependent(evaluate: Callable[[Array], Metrics], weights: Array) -> list[str]:
-    """Returns the metrics that depend on the weights and whose influences are computed: all scalars, few other entries."""
+    """Returns the metrics that depend on the weights and whose influences are computed: scalars, and small vectors."""
     closed, shapes = jax.make_jaxpr(evaluate, return_shape=True)(weights)
     leaves, treedef = jax.tree.flatten(shapes)
     used = []
@@ -80,5 +88,6 @@ def _dependent(evaluate: Callable[[Array], Metrics], weights: Array) -> list[str
         used.append(bool(inputs[-1]))
     is_used = jax.tree.unflatten(treedef, used)
     floats = [name for name, shape in shapes.items() if jnp.issubdtype(shape.dtype, jnp.floating) and is_used[name]]
-    n_entries = sum(int(np.prod(shapes[name].shape)) for name in floats if shapes[name].shape)
-    return [name for name in floats if not shapes[name].shape or n_entries <= _MOST_ENTRIES]
+    n_entries = sum(shapes[name].size for name in floats if len(shapes[name].shape) == 1)
+    is_few = n_entries * len(weights) <= _MOST_ENTRIES
+    return [name for name in floats if not shapes[name].shape or (len(shapes[name].shape) == 1 and is_few)]

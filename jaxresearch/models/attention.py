@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+_AMPERE = 8.0  # compute capability of the first GPUs whose fused attention cuDNN has
+
 
 def attention(
     queries: Float[Array, "batch n heads width"],
@@ -66,8 +68,9 @@ def _is_fused_here(queries: Float[Array, "batch n heads width"]) -> bool:
     """Returns whether cuDNN's attention takes these queries on the default device, in training too."""
     device = jax.devices()[0]
     is_cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
+    is_recent = is_cuda and float(device.compute_capability) >= _AMPERE
     short = queries.dtype in (jnp.bfloat16, jnp.float16)
-    return is_cuda and short and queries.shape[-1] % 8 == 0 and queries.shape[-1] <= 128
+    return is_recent and short and queries.shape[-1] % 8 == 0 and queries.shape[-1] <= 128
 
 
 def rotation(places: Int[Array, "batch_or_1 length"], head_width: int, dtype: DTypeLike) -> Callable[[Array], Array]:

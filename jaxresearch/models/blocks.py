@@ -246,7 +246,8 @@ def _taken_jvp(dtype, primals, tangents):
     if jax.default_backend() != "gpu":
         return taken, _taken(tangent, numbers, dtype)
     ones = jax.nn.one_hot(numbers, len(embedding), dtype=dtype)
-    return taken, jnp.dot(ones, tangent.astype(dtype), precision="highest")
+    product = jnp.dot(ones, tangent.astype(dtype), precision="highest", preferred_element_type=jnp.float32)
+    return taken, product.astype(dtype)
 
 
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:

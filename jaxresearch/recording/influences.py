@@ -24,12 +24,14 @@ def influences_of(dataset: Dataset, seeds: Sequence[int], outcome: Outcome) -> d
         By the name of each scalar metric the influences of the test examples, ``(runs, examples)``; ``rows``, the place of each
         in the test part; ``seeds``; and ``groups`` where examples come in groups. Nothing where no metric has influences.
     """
-    scalars = {f"test/{name}": values for name, values in outcome.influences.items() if np.ndim(values) == 2}
+    scalars = {
+        f"test/{name}": weighed(dataset, values) for name, values in outcome.influences.items() if np.ndim(values) == 2
+    }
     if not scalars:
         return {}
-    n_all = next(iter(scalars.values())).shape[1]
-    named = {**scalars, "rows": np.arange(n_all), "seeds": np.asarray(seeds, np.int64)}
-    groups = groups_of_test(dataset)
+    rows = weighed(dataset, np.arange(next(iter(outcome.influences.values())).shape[1])[None])[0]
+    named = {**scalars, "rows": rows, "seeds": np.asarray(seeds, np.int64)}
+    groups = data.groups_of_test(dataset)
     return named if groups is None else {**named, "groups": groups}
 
 
@@ -46,20 +48,22 @@ def counted(dataset: Dataset) -> dict[str, Any]:
     test = dataset.test
     if not test or isinstance(test, data.Streams):
         return {"n_examples": 0, "n_groups": None}
-    groups, sizes = groups_of_test(dataset), dataset.sizes("test")
+    groups, sizes = data.groups_of_test(dataset), dataset.sizes("test")
     n_counted = sum(sizes) if dataset.n_folds else sizes[0]
     return {"n_examples": n_counted, "n_groups": None if groups is None else int(groups.max()) + 1}
 
 
-def groups_of_test(dataset: Dataset) -> np.ndarray | None:
-    """Returns the number of the group of each test example, 0 and up, where they come in groups.
-
-    None where runs are tested on other examples each.
+def weighed(dataset: Dataset, influences: Any) -> Any:
+    """Returns the influences of the test examples that count: those whose weight is not 0 in every run.
 
     Args:
-        dataset: What is evaluated on.
+        dataset: What was evaluated on.
+        influences: ``(runs, examples, ...)``, or None.
+
+    Returns:
+        ``(runs, examples that count, ...)``; of folds and splits, whose examples differ by run, all of them.
     """
-    if not dataset.test or dataset.n_folds or dataset.is_resplit:
-        return None
-    groups = dataset.of_run(0).test.get("groups")
-    return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    weights = (
+        None if dataset.n_folds or dataset.is_resplit or not dataset.test else dataset.of_run(0).test.get("weights")
+    )
+    return influences if influences is None or weights is None else influences[:, np.asarray(weights) != 0]

@@ -12,7 +12,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
-from jaxresearch.recording.influences import counted, groups_of_test, influences_of
+from jaxresearch.recording.influences import counted, influences_of, weighed
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
 
@@ -27,6 +27,7 @@ def result_of(
     undecided: str | None = None,
     load_seconds: float | None = None,
     smoke: bool = False,
+    declared: Any = None,
 ) -> dict[str, Any]:
     """Returns the content of ``result.json``.
 
@@ -37,6 +38,7 @@ def result_of(
         undecided: Why this run cannot decide the claim, if it cannot.
         load_seconds: What loading the data took, if known.
         smoke: Whether it is a smoke run.
+        declared: The hyperparameters that the verdict is told to differ from; those of the job's experiment unless given.
 
     Raises:
         Exception: Whatever the experiment's report raises.
@@ -45,7 +47,7 @@ def result_of(
     metrics, counts = _summaries(job, outcome), counted(job.dataset)
     undecided = undecided or _of_other_folds(claim, n_folds)
     missing = _missing(claim.metric, metrics[claim.metric], job, outcome)
-    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts, missing)
+    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts, missing, _changed(job, declared))
     plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
     return {
         "experiment": Path(name).stem,
@@ -55,7 +57,7 @@ def result_of(
         "metrics": metrics,
         **counts,
         "examples": data.digest(held) if (held := influences_of(job.dataset, job.seeds, outcome)) else None,
-        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because + _changed(job)},
+        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
         "steps": outcome.step,
         "steps_per_epoch": job.dataset.n_train // plan.batch_size if plan.batch_size else None,
         "best_step": _best_steps(outcome, plan.evaluate_every),
@@ -93,13 +95,13 @@ def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
 
 def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Returns the summary of each metric of the test part."""
-    claim, dataset, groups, made = job.experiment.claim, job.dataset, groups_of_test(job.dataset), {}
+    claim, dataset, groups, made = job.experiment.claim, job.dataset, data.groups_of_test(job.dataset), {}
     runs, ratio = (
         ("folds", None) if dataset.n_folds else ("splits", _ratio(dataset)) if dataset.is_resplit else ("seeds", None)
     )
     for name, values in outcome.metrics.items():
         about = claim.about if name == claim.evaluated else None
-        influences = outcome.influences.get(name) if runs == "seeds" else None
+        influences = weighed(dataset, outcome.influences.get(name)) if runs == "seeds" else None
         made[f"test/{name}"] = statistics.summary(
             values, influences, groups=groups, runs=runs, ratio=ratio, about=about
         )
@@ -111,9 +113,9 @@ def _ratio(dataset: Dataset) -> float:
     return sum(dataset.sizes("test")) / sum(dataset.sizes("train"))
 
 
-def _changed(job: Job) -> str:
+def _changed(job: Job, declared: Any) -> str:
     """Returns the settings of a run that the experiment's file declares otherwise, as the end of a sentence."""
-    declared = vars(job.experiment.hyperparameters)
+    declared = vars(job.experiment.hyperparameters if declared is None else declared)
     changed = [f"{name} {value}" for name, value in vars(job.hyperparameters).items() if value != declared[name]]
     return f"; with {', '.join(changed)}" if changed else ""
 
@@ -130,7 +132,7 @@ def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -
 
 
 def _verdict(
-    claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any], missing: str
+    claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any], missing: str, changed: str
 ) -> tuple[statistics.Verdict, str]:
     """Returns the verdict on the claim, and why in a few words."""
     n, over = len(summary["values"]), statistics.decided_by(claim.about, tuple(summary["intervals"]))
@@ -143,15 +145,18 @@ def _verdict(
     if over is None:
         return (
             "undecided",
-            "the claim is about new examples, and evaluate gives this metric without regard to their weights",
+            "the claim is about new examples, and this metric ignores data['weights']: no interval over examples is known",
         )
+    if None in summary["intervals"][over]:
+        return "undecided", f"the interval over {over} is undefined: too few examples, or no finite derivative"
     mean, *ends = map(statistics.number_text, (summary["mean"], *summary["intervals"][over]))
-    because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}"
+    because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}{changed}"
     if summary["standard_deviation"] == 0 and over == "seeds":
-        because = f"{mean} with every one of {n} seeds"
+        because = f"{mean} with every one of {n} seeds{changed}"
     elif len(set(summary["intervals"][over])) == 1:
-        return "undecided", f"{mean} with every one of {n} seeds, and no example tells how far others may be from it"
+        return "undecided", f"{mean} in all {n} runs and without spread over {over}: no interval is known"
     if n < statistics.FEWEST_SEEDS:
-        return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
+        kind = over if over in ("folds", "splits") else "seeds"
+        return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} {kind} decide nothing"
     low, high = summary["intervals"][over]
     return statistics.verdict((low, high), claim), because

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxresearch import statistics
+from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
 from jaxresearch.reports.wording import Entry
@@ -39,7 +40,7 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
 
     Args:
         runs: The others are compared with the first.
-        margin: The largest difference that is of no account: one whose interval lies within is called equivalent.
+        margin: The largest difference that is negligible: one whose interval lies within is called equivalent.
 
     Raises:
         ValueError: If the runs differ in data or folds, some are smoke runs, or they have no metric in common.
@@ -58,13 +59,6 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
     """Raises where metrics of the same name do not measure the same thing."""
     first = runs[0]
     for run in runs[1:]:
-        other = [what for what, value in _data(run).items() if value != _data(first)[what]]
-        if other:
-            names = [one.config["data_card"]["name"] for one in (first, run)]
-            raise ValueError(
-                f"runs must be of the same data to be compared; {first.path} is of {names[0]}, {run.path} of {names[1]}: "
-                f"they differ in {', '.join(other)}."
-            )
         if run.result["smoke"] != first.result["smoke"]:
             raise ValueError(f"runs must all be complete, or all --smoke; {first.path} and {run.path} differ.")
         folds = [one.result.get("n_folds", 0) for one in (first, run)]
@@ -72,6 +66,13 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
             raise ValueError(
                 f"runs must have the same number of folds; {first.path} has n_folds {folds[0]}, {run.path} {folds[1]}. "
                 "Rerun one with the same --folds."
+            )
+        other = [what for what, value in _data(run).items() if value != _data(first)[what]]
+        if other:
+            names = [one.config["data_card"]["name"] for one in (first, run)]
+            raise ValueError(
+                f"runs must be of the same data to be compared; {first.path} is of {names[0]}, {run.path} of {names[1]}: "
+                f"they differ in {', '.join(other)}."
             )
     if not _shared(runs):
         raise ValueError(
@@ -90,7 +91,10 @@ def _data(run: Recorded) -> dict[str, Any]:
     """Returns what identifies the data; custom data may have no digest."""
     card = run.config["data_card"]
     named = {name: card[name] for name in ("sha256", "name", "class_names", "feature_shape")}
-    return {**named, "target": run.config.get("target"), "resplit": run.config.get("resplit", False)}
+    named |= {"target": run.config.get("target"), "resplit": run.config.get("resplit", False)}
+    if named["resplit"]:
+        named |= {name: run.result.get(name) for name in ("n_train", "n_test")}
+    return {**named, "test part": recorded_test_part(run.result, run.config)}
 
 
 def _shared(runs: tuple[Recorded, ...]) -> list[str]:
@@ -151,7 +155,7 @@ def _figure(
         rows.append((str(run.path), mean, shown, n, *(_texts(found, n_pairs, n, p_values) if place else ("",) * 3)))
     if margin is None:
         return Figure(headings, rows)
-    within = ["", *(_within(found, margin) for found, _ in differences)]
+    within = ["", *(_within(found, n_pairs, margin) for found, n_pairs in differences)]
     return Figure((*headings, f"within {margin:g}"), [(*row, word) for row, word in zip(rows, within, strict=True)])
 
 
@@ -171,17 +175,19 @@ def _texts(
         return "no seed in common", "", ""
     p = next(adjusted)
     if math.isnan(found.mean):
-        return "undefined", "a seed diverged", ""
+        return "undefined", "undefined", ""
     ends = f"{found.low:+.4f} to {found.high:+.4f}"
     ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else ends
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
     return f"{found.mean:+.4f}{few}", ends, "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def _within(found: statistics.Difference | None, margin: float) -> str:
-    """Returns whether a difference is of no account."""
+def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:
+    """Returns whether a difference is negligible; too few pairs decide nothing."""
     if found is None or math.isnan(found.low):
         return ""
+    if n_pairs < statistics.FEWEST_SEEDS:
+        return "undecided"
     if -margin <= found.low and found.high <= margin:
         return "equivalent"
     return "different" if found.low > margin or found.high < -margin else "undecided"

@@ -187,19 +187,24 @@ def _sums(held: np.ndarray, influences: Any, groups: Any) -> tuple[np.ndarray, i
         raise ValueError(
             f"influences must be (runs, examples, ...) for values {held.shape}; got {of_examples.shape}. Pass one per example."
         )
-    shares, n = of_examples / of_examples.shape[1], of_examples.shape[1]
+    n = of_examples.shape[1]
     if groups is None:
-        return shares, n
+        return of_examples / n, n
+    if len(groups) != n:
+        raise ValueError(f"groups must be as many as the examples, {n}; got {len(groups)}. Pass one per example.")
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(group_of.max()) + 1
-    sums = np.zeros((len(held), n_groups, *held.shape[1:]))
-    for place, group in enumerate(group_of.reshape(-1)):
-        sums[:, group] += shares[:, place]
-    return sums, n_groups
+    sums = np.zeros((n_groups, len(held), *held.shape[1:]))
+    np.add.at(sums, group_of.reshape(-1), np.moveaxis(of_examples / n, 1, 0))
+    return np.moveaxis(sums, 0, 1), n_groups
 
 
 def _are_hits(held: np.ndarray, influences: Any) -> np.ndarray:
-    """Returns whether a metric is a proportion: with its influence, every example is a hit (1) or a miss (0)."""
+    """Returns whether a metric is a proportion: with its influence, every example is a hit (1) or a miss (0).
+
+    One that is all misses may as well be an error that is small; all hits are a proportion.
+    """
     hits = held[:, None] + np.asarray(influences, np.float64)
     with np.errstate(invalid="ignore"):
-        return np.asarray((np.minimum(np.abs(hits), np.abs(hits - 1)) < _WHOLE).all(axis=(0, 1)))
+        is_whole = (np.minimum(np.abs(hits), np.abs(hits - 1)) < _WHOLE).all(axis=(0, 1))
+    return np.asarray(is_whole & (held.max(axis=0) > _WHOLE))

@@ -9,9 +9,11 @@ from jaxresearch import data, execution, statistics
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
-from jaxresearch.statistics import Difference
+from jaxresearch.statistics import About, Difference
 from jaxresearch.studies.plan import PLAIN, Budget, Conclusion, Looks, Search, named, prepared, require_fresh
 from jaxresearch.studies.rounds import search
+
+_FEWEST = 10  # seeds of a confirmation: with five, settings that a glance prefers are within the interval
 
 
 def study(
@@ -71,7 +73,7 @@ def confirm(
         experiment: The stages.
         dataset: As collected; its test part is not read.
         searched: What the rounds came to.
-        budget: As many seeds are taken as there are fresh ones, five at least: those after the largest of all.
+        budget: As many seeds are taken as there are fresh ones, ten at least: those after the largest of all.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
 
@@ -89,7 +91,7 @@ def confirm(
     if best == plain:
         return searched
     development, every = prepared(experiment, data.development(dataset), looks)
-    first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), statistics.FEWEST_SEEDS)
+    first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), _FEWEST)
     seeds = tuple(range(first, first + n_seeds))
 
     def executed(setting: Any, what: str) -> Outcome:
@@ -97,9 +99,13 @@ def confirm(
         return execution.execute(experiment, setting, development, seeds=seeds, evaluate_every=every, observe=seen)
 
     metric = experiment.claim.evaluated
-    found = gain(executed(best, "the best settings"), executed(plain, PLAIN), metric)
-    is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0  # False if a seed diverged
+    of_best, of_plain = executed(best, "the best settings"), executed(plain, PLAIN)
+    found = gain(of_best, of_plain, metric, groups=data.groups_of_test(development), about=experiment.claim.about)
+    is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0
     seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
+    if np.isnan(found.mean):
+        is_better = bool(np.isfinite(of_best.metrics[metric]).all())  # so it is the plain ones' that is undefined
+        seen = f"validation {metric} of {'the plain' if is_better else 'the best'} ones is undefined with other seeds"
     kept = "they are kept" if is_better else "the plain settings are kept"
     why = f"{searched.why}; the best settings against the plain ones: {seen}, so {kept}"
     return Search(searched.history, why, best if is_better else plain)
@@ -150,7 +156,9 @@ def conclude(
     return Conclusion(*searched, outcome, plain)
 
 
-def gain(chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | None = None) -> Difference:
+def gain(
+    chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | None = None, about: About = "new examples"
+) -> Difference:
     """Returns what settings gain over others with the same seeds on the same examples, in the unit of the metric.
 
     Args:
@@ -158,6 +166,7 @@ def gain(chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | N
         plain: Outcome of the others.
         metric: A scalar.
         groups: Of the examples, as for `jaxresearch.statistics.error`.
+        about: What the gain is to hold for: seeds alone vary unless that is new examples.
 
     Returns:
         The difference, over seeds and examples where the influences of these are known, else over seeds.
@@ -172,6 +181,6 @@ def gain(chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | N
     """
     pair = (chosen.metrics[metric], plain.metrics[metric])
     held = [one.influences.get(metric) for one in (chosen, plain)]
-    if any(one is None for one in held) or len(pair[0]) < 2:
+    if about != "new examples" or any(one is None for one in held) or len(pair[0]) < 2:
         return statistics.difference(*pair)
     return statistics.difference(*pair, *held, over="seeds and examples", groups=groups)

@@ -49,7 +49,7 @@ def algorithm(h, card, plan, fitted):
 NEVER = 1e9
 
 pytestmark = pytest.mark.long
-REST = dict.fromkeys(("seconds", "examples_per_second", "n_compilations", "resumed_from"))
+REST = dict.fromkeys(("seconds", "examples_per_second", "n_compilations", "resumed_from", "test_reads"))
 
 
 def read(path):

@@ -181,7 +181,7 @@ def test_a_report_that_fails_at_the_end_leaves_the_outcome_and_resume_finishes_w
     assert done.returncode == 0, done.stderr
     result = read(folder / "out" / "result.json")
     assert result["report"] == "fine" and result["resumed_from"] == result["steps"] == 200
-    assert (folder / "out" / "metrics.jsonl").read_text() == before and "epoch" not in done.stdout
+    assert (folder / "out" / "metrics.jsonl").read_text() == before and "epoch 1" not in done.stdout
 
 
 MATRIX = """

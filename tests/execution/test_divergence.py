@@ -71,19 +71,27 @@ def carried_out(declared, n=3, **options):
 
 
 def test_in_metrics_has_the_first_bad_step_of_each_run():
-    values = {"loss": np.zeros((3, 5)), "accuracy": np.zeros((3, 5))}
+    values = {"of_critic": np.zeros((3, 5)), "of_actor": np.zeros((3, 5))}
     assert divergence.in_metrics(values) == divergence.in_metrics({}) == ()
-    values["loss"][2, 4] = np.nan
-    assert divergence.in_metrics(values, start=10) == ((2, 14, "loss"),)
-    values["accuracy"][1, 3] = -np.inf
-    assert divergence.in_metrics(values) == ((1, 3, "accuracy"), (2, 4, "loss"))
-    values["loss"][2, 3] = np.inf
-    assert divergence.in_metrics(values) == ((2, 3, "loss"), (1, 3, "accuracy"))  # of one step, the first metric
-    values["loss"][0, 3] = np.inf
-    assert divergence.in_metrics(values)[0] == (0, 3, "loss")
+    values["of_critic"][2, 4] = np.nan
+    assert divergence.in_metrics(values, start=10) == ((2, 14, "of_critic"),)
+    values["of_actor"][1, 3] = -np.inf
+    assert divergence.in_metrics(values) == ((1, 3, "of_actor"), (2, 4, "of_critic"))
+    values["of_critic"][2, 3] = np.inf
+    assert divergence.in_metrics(values) == ((2, 3, "of_critic"), (1, 3, "of_actor"))  # of one step, the first metric
+    values["of_critic"][0, 3] = np.inf
+    assert divergence.in_metrics(values)[0] == (0, 3, "of_critic")
     counted = np.array([False, True, False])
-    assert divergence.in_metrics(values, counted=counted) == ((1, 3, "accuracy"),)
+    assert divergence.in_metrics(values, counted=counted) == ((1, 3, "of_actor"),)
     assert divergence.in_metrics({**values, "skipped": np.ones((3, 5))}) == ()
+
+
+def test_a_metric_beside_the_loss_may_be_undefined():
+    """An area under the ROC curve is, of a batch without positives."""
+    values = {"loss": np.ones((2, 3)), "auc": np.full((2, 3), np.nan)}
+    assert divergence.in_metrics(values) == ()
+    values["loss"][1, 2] = np.inf
+    assert divergence.in_metrics(values) == ((1, 2, "loss"),)
 
 
 def test_in_outcome_is_about_params_where_there_are_any(task):

@@ -76,7 +76,7 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
     assert len(values) == 10 and np.ptp(values) < 1e-6 and result["claim"]["verdict"] == "supported"
     story = (directory / "study.md").read_text()
     for said in (
-        "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds).",
+        "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds, these 2,930 test examples).",
         "The test part holds the training examples: it describes them, and predicts nothing.",
         "| 1 | the plain settings: 1 | plain | 0.5716 | 0.5716 to 0.5716 |",
         "The search ended because the validation interval supports the claim.\n",
