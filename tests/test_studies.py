@@ -122,6 +122,7 @@ def test_study_raises_a_poor_setting(concluded):
     assert concluded.outcome.metrics["r2"].shape == (10,) and concluded.outcome.metrics["r2"].min() > 0.9
 
 
+@pytest.mark.long
 def test_adjust_cannot_reach_the_test_part():
     """The same rounds and the same choice, whatever the test part holds, and nothing of it in what a strategy receives."""
     seen = []
@@ -148,6 +149,7 @@ def test_adjust_cannot_reach_the_test_part():
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
     whole, order = dataset(), []
     all_, one = execution.execute_all, execution.execute
@@ -256,6 +258,7 @@ def test_what_was_tried_is_not_trained_again(pretended):
     assert not pretended and again.best == whole.best
 
 
+@pytest.mark.long
 def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
     again = studies.search(experiment(), dataset(), budget=BUDGET, history=concluded.history)
     made = studies.conclude(experiment(), dataset(), again, budget=BUDGET)
@@ -263,6 +266,7 @@ def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
     np.testing.assert_array_equal(made.outcome.metrics["r2"], concluded.outcome.metrics["r2"])
 
 
+@pytest.mark.long
 def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     plain = execution.execute(experiment(), Line(), dataset(), seeds=[*range(3, 13)])
     np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])

@@ -53,6 +53,8 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
+pytestmark = pytest.mark.long
+
 @hyperparameters
 class Values:
     learning_rate: float = swept(0.1, "step size", above=0)

@@ -10,6 +10,8 @@ from jaxresearch import loading
 from jaxresearch.cli.options import UsageError, parse
 from jaxresearch.cli.session import load_data
 
+pytestmark = pytest.mark.long
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N = 120
 RULES = {"class": [], "group": ["--group", "patient"], "fraction": ["--test-fraction", "0.3"]}

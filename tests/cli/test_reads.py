@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 SHORT = ["--epochs", "1", "--seeds", "2"]
 LINE = "choosing among them by these results makes the chosen one look better than it is"
 

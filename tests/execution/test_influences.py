@@ -9,6 +9,8 @@ from jaxresearch import losses, metrics, models, training
 from jaxresearch.data import DataCard, Streams
 from jaxresearch.execution.influences import examined
 
+pytestmark = pytest.mark.long
+
 N = 37  # evaluated in batches of 10, the last one filled up
 
 

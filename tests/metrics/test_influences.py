@@ -10,6 +10,8 @@ import pytest
 
 from jaxresearch import losses, metrics, models, training
 
+pytestmark = pytest.mark.long
+
 N = 20
 NOT_METRICS = {"Metric", "classification", "error", "per_token"}  # these are made from metrics
 OPTIONS = {
