@@ -163,7 +163,7 @@ def _runs(values: Any) -> np.ndarray:
     return held
 
 
-def _variance(held: np.ndarray) -> np.ndarray:
+def _variance(held: np.ndarray) -> Any:
     """Returns the variance over runs, each entry by itself; nan for a single run."""
     if len(held) == 1:
         return np.full(held.shape[1:], math.nan)
@@ -171,7 +171,7 @@ def _variance(held: np.ndarray) -> np.ndarray:
         return np.where(np.ptp(held, axis=0) == 0, 0.0, np.var(held, axis=0, ddof=1))
 
 
-def _freedom(n: int, like: np.ndarray) -> np.ndarray:
+def _freedom(n: int, like: Any) -> Any:
     """Returns degrees of freedom for each entry; nan where its error is undefined."""
     return np.where(np.isfinite(like) & (n > 0), float(n), math.nan)
 
@@ -199,7 +199,7 @@ def _sums(held: np.ndarray, influences: Any, groups: Any) -> tuple[np.ndarray, i
     return np.moveaxis(sums, 0, 1), n_groups
 
 
-def _are_hits(held: np.ndarray, influences: Any) -> np.ndarray:
+def _are_hits(held: np.ndarray, influences: Any) -> Any:
     """Returns whether a metric is a proportion: with its influence, every example is a hit (1) or a miss (0).
 
     One that is all misses may as well be an error that is small; all hits are a proportion.

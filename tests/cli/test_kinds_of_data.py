@@ -20,6 +20,8 @@ from jaxresearch import data
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import dna
 
+pytestmark = pytest.mark.long
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N, N_TEST = 80, 16
 ODD = 67  # a row that has what no other has: a level, the longest sequence; among the last in the file and the latest
@@ -52,8 +54,6 @@ from jaxresearch import adjust, data, execution, losses, metrics, models, traini
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
-
-pytestmark = pytest.mark.long
 
 @hyperparameters
 class Values:
