@@ -40,8 +40,8 @@ class Claim:
     text: str
     metric: str
     about: About
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: int | float | None = None
+    at_most: int | float | None = None
     n_folds: int = 0
 
     def __post_init__(self) -> None:
