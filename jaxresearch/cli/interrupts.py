@@ -27,3 +27,12 @@ def interruptible(*, grace: bool = False) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def delayed() -> Iterator[None]:
+    """Delays a first signal until the block has ended: then `Interrupted` is raised."""
+    with interruptible(grace=True) as received:
+        yield
+    if received:
+        raise Interrupted

@@ -18,7 +18,7 @@ from jaxresearch import adjust, data, devices, loading, recording, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import CommandError
-from jaxresearch.cli.interrupts import interruptible
+from jaxresearch.cli.interrupts import delayed, interruptible
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
@@ -87,21 +87,25 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
     configure()
     with one_line(name, code=2):
         _require_backend()
-        session = opened(command, name, words)
-    with session.directory, one_line(name, code=1, directory=session.directory):
-        try:
-            with recording.guarded(session.directory), interruptible(grace=True) as received:
-                if session.loaded.dataset.train:
-                    display.print_data(session.config)
-                work(session, received)
-        except Interrupted:
-            if session.directory.is_new and not session.directory.has_progress:
-                raise
-            steps = records.Checkpoints(session.path).steps()
-            saved = f"saved at step {steps[-1]}; " if steps else ""
-            resume = records.resume_command(session.path)
-            raise CommandError(f"interrupted; {saved}resume with: {resume}", code=EXIT_CODE) from None
+        with opened(command, name, words) as session, one_line(name, code=1, directory=session.directory):
+            _work_on(session, work)
     return 0
+
+
+def _work_on(session: "Session", work: Callable[["Session", list[int]], None]) -> None:
+    """Carries out the work of a command; once something is recorded, an interruption says how to resume."""
+    try:
+        with recording.guarded(session.directory), interruptible(grace=True) as received:
+            if session.loaded.dataset.train:
+                display.print_data(session.config)
+            work(session, received)
+    except Interrupted:
+        if session.directory.is_new and not session.directory.has_progress:
+            raise
+        steps = records.Checkpoints(session.path).steps()
+        saved = f"saved at step {steps[-1]}; " if steps else ""
+        resume = records.resume_command(session.path)
+        raise CommandError(f"interrupted; {saved}resume with: {resume}", code=EXIT_CODE) from None
 
 
 @contextlib.contextmanager
@@ -150,8 +154,12 @@ def _require_backend() -> None:
         ) from error
 
 
-def opened(command: str, name: str, words: list[str]) -> Session:
-    """Returns the session of a command, whose directory is open; everything that can fail has been traced by then."""
+@contextlib.contextmanager
+def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
+    """Gives the session of a command, whose directory is open; everything that can fail has been traced by then.
+
+    A directory that is new is guarded from its first moment to the end of the block.
+    """
     declared = loading.load(name)
     if command == "study" and declared.adjust is None:
         raise UsageError(
@@ -179,15 +187,14 @@ def opened(command: str, name: str, words: list[str]) -> Session:
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
     config = _config(name, options, loaded.dataset)
-    directory = records.open_directory(path, config, records.environment(seeds=options.seeds))
-    try:
-        with recording.guarded(directory):
-            if options.init_from is not None:
-                job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
-            return Session(name, declared, options, cipher, loaded, job, settings, tracked, directory, config)
-    except BaseException:
-        directory.close()
-        raise
+    environment = records.environment(seeds=options.seeds)
+    with contextlib.ExitStack() as held:
+        with delayed():  # until the directory is guarded
+            directory = held.enter_context(records.open_directory(path, config, environment))
+            held.enter_context(recording.guarded(directory))
+        if options.init_from is not None:
+            job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
+        yield Session(name, declared, options, cipher, loaded, job, settings, tracked, directory, config)
 
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
