@@ -83,7 +83,7 @@ def accelerator() -> tuple[str, str]:
 
 
 def told(part: str, smoke: bool, platform: str) -> Iterator[Seen]:
-    """Yields the rows of a part; a program that fails is told in a row, and the next part goes on."""
+    """Yields the rows of a part; a program that fails has a row, and the next part goes on."""
     try:
         yield from PARTS[part](smoke, platform)
     except (ProgramFailed, OSError) as error:

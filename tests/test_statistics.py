@@ -268,7 +268,7 @@ def test_a_proportion_has_wilsons_interval():
         assert math.isclose((p - end) ** 2, t**2 * end * (1 - end) / n_effective, rel_tol=1e-9)
     perfect = np.ones((5, 200))
     low, high = statistics.interval(perfect.mean(1), perfect * 0, over="seeds and examples")
-    assert 0.97 < low < 0.99 and high == 1.0  # 200 hits of 200 do not tell that there are no misses
+    assert 0.97 < low < 0.99 and high == 1.0  # 200 hits of 200 leave room for misses
     assert statistics.summary([0.9], np.zeros((1, 50)))["over"] == "examples"
 
 

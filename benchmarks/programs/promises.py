@@ -233,7 +233,7 @@ def rows():
         try:
             for promise, holds, seen in group():
                 yield {"promise": promise, "holds": holds, "seen": seen}
-        except Exception as error:  # whatever ends one, the others are told
+        except Exception as error:  # whatever ends one, the others go on
             yield {
                 "promise": group.__doc__.splitlines()[0],
                 "holds": False,

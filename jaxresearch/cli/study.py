@@ -18,6 +18,7 @@ from jaxresearch.interruption import Interrupted
 from jaxresearch.recording import Job
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion, Looks, Search
+from jaxresearch.studies.plan import PLAIN, named
 
 
 def study(name: str, words: list[str]) -> int:
@@ -30,7 +31,7 @@ def _work(session: Session, received: list[int]) -> None:
     with display.Display(display.console()) as shown:
         searched = _searched(session, shown, received)
         best = _final_job(session, searched.best)
-        recorder = session.recorder(_named(shown.show, "the chosen settings"), received)
+        recorder = session.recorder(named(shown.show, "the chosen settings"), received)
         trained = recording.train(session.directory, best, recorder)
         plain = _plain_outcome(session, best, shown, received)
     conclusion = Conclusion(*searched, trained.outcome, plain)
@@ -118,13 +119,8 @@ def _plain_outcome(session: Session, best: Job, shown: display.Display, received
         best.dataset,
         seeds=best.seeds,
         evaluate_every=best.evaluate_every,
-        observe=_interrupting(_named(shown.show, "the plain settings"), received),
+        observe=_interrupting(named(shown.show, PLAIN), received),
     )
-
-
-def _named(observe: Any, what: str) -> Any:
-    """Returns the observer of chunks that are named after what is trained."""
-    return lambda progress: observe(progress._replace(what=what))
 
 
 def _interrupting(observe: Any, received: list[int]) -> Any:

@@ -12,7 +12,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
-from jaxresearch.recording.influences import counted, influences_of, weighed
+from jaxresearch.recording.influences import counted, weighed
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
 
@@ -38,7 +38,7 @@ def result_of(
         undecided: Why this run cannot decide the claim, if it cannot.
         load_seconds: What loading the data took, if known.
         smoke: Whether it is a smoke run.
-        declared: The hyperparameters that the verdict is told to differ from; those of the job's experiment unless given.
+        declared: Hyperparameters as the experiment's file has them; those of the job's experiment unless given.
 
     Raises:
         Exception: Whatever the experiment's report raises.
@@ -56,7 +56,7 @@ def result_of(
         "n_folds": n_folds,
         "metrics": metrics,
         **counts,
-        "examples": data.digest(held) if (held := influences_of(job.dataset, job.seeds, outcome)) else None,
+        "examples": trained.examples,
         "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
         "steps": outcome.step,
         "steps_per_epoch": job.dataset.n_train // plan.batch_size if plan.batch_size else None,

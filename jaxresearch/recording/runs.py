@@ -98,10 +98,11 @@ class Recorder(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The outcome of a run, and its steps that were not finite."""
+    """The outcome of a run, its steps that were not finite, and the SHA-256 of what ``examples.npz`` holds, if there is one."""
 
     outcome: Outcome
     events: list[dict[str, Any]]
+    examples: str | None = None
 
 
 def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite: OnNonFinite = "stop") -> Trained:
@@ -156,9 +157,10 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
         except NonFiniteError as error:
             raise observer.explained(error) from None
         observer.close(outcome)
-    if held := influences_of(job.dataset, job.seeds, outcome):
+    held = influences_of(job.dataset, job.seeds, outcome)
+    if held:
         directory.write_arrays(EXAMPLES, held, cipher=recorder.cipher)
-    return Trained(outcome, observer.events)
+    return Trained(outcome, observer.events, data.digest(held) if held else None)
 
 
 def _skipping(experiment: Experiment) -> Experiment:

@@ -92,14 +92,18 @@ def confirm(
         return searched
     development, every = prepared(experiment, data.development(dataset), looks)
     first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), _FEWEST)
-    seeds = tuple(range(first, first + n_seeds))
-
-    def executed(setting: Any, what: str) -> Outcome:
-        seen = named(observe, f"confirmation, {what}")
-        return execution.execute(experiment, setting, development, seeds=seeds, evaluate_every=every, observe=seen)
-
+    of_best, of_plain = (
+        execution.execute(
+            experiment,
+            setting,
+            development,
+            seeds=range(first, first + n_seeds),
+            evaluate_every=every,
+            observe=named(observe, f"confirmation, {what}"),
+        )
+        for setting, what in ((best, "the best settings"), (plain, PLAIN))
+    )
     metric = experiment.claim.evaluated
-    of_best, of_plain = executed(best, "the best settings"), executed(plain, PLAIN)
     found = gain(of_best, of_plain, metric, groups=data.groups_of_test(development), about=experiment.claim.about)
     is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0
     seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"

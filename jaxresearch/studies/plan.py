@@ -70,7 +70,7 @@ def require_fresh(budget: Budget) -> None:
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
-    """Returns the observer that is told what is trained as well.
+    """Returns an observer that passes on chunks with the name of what is trained.
 
     Args:
         observe: Called after each chunk of steps.

@@ -100,16 +100,21 @@ def test_two_hundred_kills_lose_nothing(whole, tmp_path, seed):
     outlives(whole, tmp_path, n_kills=25, seed=seed)
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_a_run_resumes_on_fewer_cores_with_the_same_numbers(whole, tmp_path):
-    """It takes as many CPU devices as it began with, since sums over another number of them differ in their last digits."""
-    directory = tmp_path / "run"
+def killed_once_saved(directory):
+    """Starts the command and kills it once a state is saved."""
     process = subprocess.Popen(command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     while process.poll() is None and not [*directory.glob("checkpoints/[0-9]*")]:
         time.sleep(0.001)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_run_resumes_on_fewer_cores_with_the_same_numbers(whole, tmp_path):
+    """It takes as many CPU devices as it began with, since sums over another number of them differ in their last digits."""
+    directory = tmp_path / "run"
+    killed_once_saved(directory)
     on_one = "import os, sys; os.sched_setaffinity(0, {%d}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     words = [sys.executable, "-c", on_one % min(os.sched_getaffinity(0)), "-m", "jaxresearch", "resume", str(directory)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
@@ -121,11 +126,7 @@ def test_a_run_resumes_on_fewer_cores_with_the_same_numbers(whole, tmp_path):
 
 def test_a_run_is_not_resumed_under_other_settings_of_jax(tmp_path):
     directory = tmp_path / "run"
-    process = subprocess.Popen(command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    while process.poll() is None and not [*directory.glob("checkpoints/[0-9]*")]:
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
+    killed_once_saved(directory)
     words = [sys.executable, "-m", "jaxresearch", "resume", str(directory)]
     environment = {**os.environ, "JAX_THREEFRY_PARTITIONABLE": "0"}
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment)
