@@ -87,7 +87,8 @@ def exact():
 
 
 @pytest.mark.usefixtures("recomputed_steps")
-@pytest.mark.parametrize("segment", [None, pytest.param(7, marks=pytest.mark.long)])  # with a rest
+@pytest.mark.long
+@pytest.mark.parametrize("segment", [None, 7])  # with a rest
 def test_forward_is_reverse(key, exact, segment):
     unroll, train, validation = network()
     reverse = hypergradients.reverse(unroll, n_steps=N_STEPS, segment=segment)

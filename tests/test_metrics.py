@@ -50,7 +50,9 @@ def _values(n=60, seed=0):
     )
 
 
-CASES = [pytest.param(metric, _classes(), id=name) for name, metric in CLASSIFICATION.items()]
+ROC_AUC = jax.jit(metrics.roc_auc())  # its sorts take a second to compile one by one
+LONG = {"roc_auc": pytest.mark.long}
+CASES = [pytest.param(metric, _classes(), id=name, marks=LONG.get(name, ())) for name, metric in CLASSIFICATION.items()]
 CASES += [pytest.param(metric, _values(), id=name) for name, metric in REGRESSION.items()]
 
 
@@ -131,7 +133,7 @@ def test_roc_auc_is_a_share_of_ordered_pairs():
     scores = np.asarray(logits[:, 1] - logits[:, 0]).round()  # many ties
     positives, negatives = scores[np.asarray(targets) == 1], scores[np.asarray(targets) == 0]
     pairs = [(p > n) + 0.5 * (p == n) for p in positives for n in negatives]
-    value = metrics.roc_auc()(jnp.stack([jnp.zeros(40), jnp.asarray(scores)], axis=1), targets)
+    value = ROC_AUC(jnp.stack([jnp.zeros(40), jnp.asarray(scores)], axis=1), targets)
     np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-6)
 
 
@@ -139,7 +141,7 @@ MACRO = {
     "precision": metrics.precision(),
     "recall": metrics.recall(),
     "f1": metrics.f1(),
-    "roc_auc": metrics.roc_auc(),
+    "roc_auc": ROC_AUC,
 }
 
 
@@ -172,16 +174,17 @@ def test_a_class_that_does_not_occur_is_nan_by_itself_and_left_out_of_macro(metr
     assert np.isnan(metric(average="binary")(jnp.array([[1.0, 0.0]] * 3), absent))
 
 
+@pytest.mark.long
 def test_roc_auc_leaves_out_a_class_without_an_area():
     logits, targets = _classes(30, 3)[0], jnp.arange(30) % 2
     scores = _log_odds(logits)
-    areas = [metrics.roc_auc()(jnp.stack([0 * s, s], 1), (targets == k) + 0) for k, s in enumerate(scores.T[:2])]
-    np.testing.assert_allclose(metrics.roc_auc()(logits, targets), np.mean(areas), rtol=1e-6)
+    areas = [ROC_AUC(jnp.stack([0 * s, s], 1), (targets == k) + 0) for k, s in enumerate(scores.T[:2])]
+    np.testing.assert_allclose(ROC_AUC(logits, targets), np.mean(areas), rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_classes", [1, 2, 3])
 def test_roc_auc_without_any_area_is_nan(n_classes):
-    assert np.isnan(metrics.roc_auc()(jnp.zeros((3, n_classes)), jnp.zeros(3, jnp.int32)))
+    assert np.isnan(ROC_AUC(jnp.zeros((3, n_classes)), jnp.zeros(3, jnp.int32)))
 
 
 def test_roc_auc_does_not_saturate():
@@ -189,8 +192,8 @@ def test_roc_auc_does_not_saturate():
     margins = jnp.linspace(18.0, 500.0, 40)
     logits = jnp.stack([margins, 0 * margins, 0 * margins - 1], 1)
     targets = (margins < 250).astype(jnp.int32)
-    assert metrics.roc_auc()(logits, targets) == 1.0
-    assert metrics.roc_auc()(logits + 4096, targets) == 1.0
+    assert ROC_AUC(logits, targets) == 1.0
+    assert ROC_AUC(logits + 4096, targets) == 1.0
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 6])

@@ -272,6 +272,7 @@ def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
 
 
+@pytest.mark.long
 def test_plain_settings_that_diverge_are_not_kept():
     """Of a gain that is undefined, the settings whose results are finite are kept."""
     wild = experiment(hyperparameters=Line(learning_rate=1e30), adjust=adjust.grid(learning_rate=[3e-1]))
@@ -319,6 +320,7 @@ def test_study_follows_the_hypergradient():
     assert start.gradient.learning_rate.shape == (3,)
 
 
+@pytest.mark.long
 def test_study_of_the_hypergradient_ends_where_a_run_diverges():
     claim = Claim(text="error", metric="test/mse", about="these examples", at_most=1e-3)
     steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
@@ -335,6 +337,7 @@ def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trai
     assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
 
 
+@pytest.mark.long
 def test_slope_of_another_metric_is_computed_anew():
     claim = Claim(text="error", metric="test/mse", about="these examples", at_most=1e-3)
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))

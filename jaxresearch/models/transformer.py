@@ -26,7 +26,7 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
     Example:
         >>> model = decoder(65, TransformerSizes(context=8, width=16, n_layers=1, n_heads=2))
-        >>> logits, _ = model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 8), jnp.int32))
+        >>> logits, _ = jax.jit(model.apply)(*jax.jit(model.init)(jax.random.key(0)), jnp.zeros((2, 8), jnp.int32))
         >>> logits.shape
         (2, 8, 65)
 
@@ -52,7 +52,7 @@ def encoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
     Example:
         >>> model = encoder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2, positions="learnt"))
-        >>> logits, _ = model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 60), jnp.int8))
+        >>> logits, _ = jax.jit(model.apply)(*jax.jit(model.init)(jax.random.key(0)), jnp.zeros((2, 60), jnp.int8))
         >>> logits.shape
         (2, 60, 5)
 
@@ -87,7 +87,7 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
 
     Example:
         >>> model = classifier(5, 3, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
-        >>> logits, _ = model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 60), jnp.int32))
+        >>> logits, _ = jax.jit(model.apply)(*jax.jit(model.init)(jax.random.key(0)), jnp.zeros((2, 60), jnp.int32))
         >>> logits.shape
         (2, 3)
 
@@ -119,7 +119,7 @@ def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean
 
     Example:
         >>> model = embedder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
-        >>> vectors, _ = model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 60), jnp.int32))
+        >>> vectors, _ = jax.jit(model.apply)(*jax.jit(model.init)(jax.random.key(0)), jnp.zeros((2, 60), jnp.int32))
         >>> vectors.shape
         (2, 16)
 
@@ -151,11 +151,12 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
     Example:
         >>> sizes = TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
         >>> whole, written = decoder(65, sizes), cached_decoder(65, sizes, n_rows=1)
-        >>> params, cache = written.init(jax.random.key(0))
+        >>> params, cache = jax.jit(written.init)(jax.random.key(0))
         >>> tokens = jnp.array([[3, 1, 4]])
-        >>> _, cache = written.apply(params, cache, tokens[:, :2])
-        >>> logits, _ = written.apply(params, cache, tokens[:, 2:])
-        >>> bool(jnp.allclose(logits[:, 0], whole.apply(params, {}, tokens)[0][:, 2], atol=1e-5))
+        >>> write, read = jax.jit(written.apply), jax.jit(whole.apply)
+        >>> _, cache = write(params, cache, tokens[:, :2])
+        >>> logits, _ = write(params, cache, tokens[:, 2:])
+        >>> bool(jnp.allclose(logits[:, 0], read(params, {}, tokens)[0][:, 2], atol=1e-5))
         True
 
     References:

@@ -210,6 +210,7 @@ def test_tpe_ignores_trials_outside_of_narrower_ranges():
     assert all(1e-2 <= s.learning_rate <= 1e-1 and s.schedule == "linear" for s in narrow.settings)
 
 
+@pytest.mark.long
 def test_tpe_resumes_in_a_storage_that_several_share(tmp_path, monkeypatch):
     seeds, original = itertools.count(), np.random.default_rng  # with a storage, draws differ from process to process
     monkeypatch.setattr(np.random, "default_rng", lambda seed: original(next(seeds) if seed is None else seed))

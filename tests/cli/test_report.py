@@ -59,6 +59,7 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
     assert len(charts) == 3 and all(charts)
 
 
+@pytest.mark.long
 def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy(run):
     text = (run / "report.html").read_text()
     drawn = text[text.index("<h2>Confusion") :].partition("</svg>")[0]

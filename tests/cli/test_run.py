@@ -116,6 +116,7 @@ def test_validation_is_looked_at_on_lines_of_its_own(here, folder, words, looks)
     assert plain.returncode == 0 and not [line for line in lines_of(folder / "plain") if "validation/mse" in line]
 
 
+@pytest.mark.long
 def test_folds_have_validation_parts_of_their_own(here, folder):
     done = here("run", "line.py", "--folds", "4", "--validation", "0.2", "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -257,7 +258,9 @@ def mnist(folder):
     return shutil.copy(ROOT / "experiments" / "mnist.py", folder)
 
 
-@pytest.mark.parametrize("kind", ["idx", "npz", "csv", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["csv", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("idx", "npz", "parquet"))]
+)
 def test_a_users_own_data_runs_through_the_same_command(here, mnist, folder, kind):
     if kind == "idx":
         words = ["--data", _idx_folder(folder / "fashion")]

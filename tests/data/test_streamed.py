@@ -244,6 +244,7 @@ class Records:
         return np.frombuffer(self._records[place], np.float32)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not HAS_ARRAY_RECORD, reason="array_record is not installed: pip install array_record")
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_run_streamed_from_array_record_is_the_resident_one(tmp_path, feed):
@@ -302,6 +303,7 @@ def prepared(tmp_path_factory):
     return prepare("first", lambda label: label), prepare("second", lambda label: 2 - label)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # TFDS warns of itself
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_run_streamed_from_tfds_is_the_resident_one(prepared, feed):

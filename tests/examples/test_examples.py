@@ -15,10 +15,11 @@ from jaxresearch.execution import compilation
 
 HERE = Path(__file__).parent
 NAMES = ("gan", "diffusion", "policy", "segmentation", "two_inputs")
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in NAMES[1:]]
 SEEDS = (0, 1, 2)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[NAMES[0], *LONG])
 def example(request):
     """An experiment and its data."""
     experiment = loading.load(str(HERE / f"{request.param}.py"))

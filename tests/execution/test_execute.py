@@ -83,7 +83,7 @@ def test_execute_equals_single_runs(task, looking):
 
 
 @pytest.mark.usefixtures("optimized")
-@pytest.mark.parametrize("evaluate_every", [None, 8])
+@pytest.mark.parametrize("evaluate_every", [pytest.param(None, marks=pytest.mark.long), 8])
 def test_chunks_equal_the_whole_bit_for_bit(task, bits, evaluate_every):
     """A sweep of one run is the run itself."""
     outcome, seen = carried_out(task, seeds=[0], evaluate_every=evaluate_every)

@@ -57,7 +57,7 @@ def resident(task):
     return carried_out(task, task.dataset, evaluate_every=8)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", [pytest.param(FEEDS[0], marks=pytest.mark.long), *FEEDS[1:]])
 def test_a_fed_run_is_the_resident_one_bit_for_bit(task, resident, bits, feed):
     fed = carried_out(task, on_disk(task.dataset), evaluate_every=8, feed=feed)
     for made, expected in zip(fed, resident, strict=True):
@@ -77,6 +77,7 @@ def test_each_part_may_be_on_disk(task, resident, bits, names):
     assert bits(made) == bits(resident)
 
 
+@pytest.mark.long
 def test_an_evaluation_in_pieces_is_the_resident_one(task, bits):
     """2,500 test examples are three pieces, of which the last is filled up."""
     test = {name: np.resize(values, (2500, *values.shape[1:])) for name, values in task.dataset.test.items()}
@@ -348,6 +349,7 @@ def test_diagnose_reads_the_batch_of_the_step(task, evaluate_every):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_metrics_of_no_step_are_fed(task, bits):
     """An algorithm whose steps report nothing."""
     inner = task.experiment.algorithm

@@ -122,6 +122,7 @@ def test_a_smoke_run_takes_a_step_on_all_of_it(run, tmp_path):
     assert json.loads(line)["step"] == 1
 
 
+@pytest.mark.long
 def test_a_line_of_another_column_names_its_unit(run, tmp_path):
     done = run(tmp_path / "run", "--features", "Year_Built", "--epochs", "20")
     assert re.search(r"price = -[\d,.]+ USD \+ [\d,.]+ USD per unit x Year_Built", done.stdout), (

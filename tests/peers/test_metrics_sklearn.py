@@ -151,6 +151,7 @@ def _our_regression(predictions, targets, weights):
     return {name: metric(predictions, targets, weights) for name, metric in values.items()}
 
 
+@pytest.mark.long
 def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
     for seed in range(N_CASES):
         generator = np.random.default_rng(seed)

@@ -21,6 +21,7 @@ def trained(job, path):
         return recording.train(directory, job, Recorder())
 
 
+@pytest.mark.long
 def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job, tmp_path):
     outcome = trained(job, tmp_path / "run").outcome
     with np.load(tmp_path / "run" / recording.FITTED) as arrays:

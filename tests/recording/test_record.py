@@ -227,6 +227,7 @@ def test_a_run_that_fails_before_its_first_chunk_leaves_nothing_behind(dataset, 
     assert record(tmp_path / "run", dataset).result["steps"] == 30  # and holds no lock
 
 
+@pytest.mark.long
 def test_states_are_encrypted_with_a_cipher(dataset, tmp_path):
     pytest.importorskip("cryptography", reason="needs the extra privacy")
     cipher = Cipher(os.urandom(32))

@@ -170,6 +170,7 @@ def _events(board, file):
     return events
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # those of MLflow's own packages
 def test_mlflow_holds_the_scalars_and_continues_its_run(tmp_path, monkeypatch):
     tracking_api = pytest.importorskip("mlflow.tracking", reason="needs the extra track")

@@ -117,7 +117,7 @@ def generate(
         >>> from jaxresearch import models
         >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
         >>> model = models.cached_decoder(65, sizes, n_rows=2)
-        >>> params, cache = model.init(jax.random.key(0))
+        >>> params, cache = jax.jit(model.init)(jax.random.key(0))
         >>> prompts = jnp.array([[1, 2], [3, 4]])
         >>> generate(jax.random.key(1), params, cache, prompts, model=model, n_new=6, choose=greedy()).shape
         (2, 6)
@@ -173,7 +173,7 @@ def complete(
     Example:
         >>> from jaxresearch import models
         >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
-        >>> params, _ = models.decoder(65, sizes).init(jax.random.key(0))
+        >>> params, _ = jax.jit(models.decoder(65, sizes).init)(jax.random.key(0))
         >>> complete(jax.random.key(1), params, [[1, 2], [3]], n_tokens=65, sizes=sizes, n_new=6, choose=greedy()).shape
         (2, 6)
     """
@@ -228,7 +228,7 @@ def beam_search(
         >>> from jaxresearch import models
         >>> sizes = models.TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
         >>> model = models.cached_decoder(65, sizes, n_rows=2 * 3)
-        >>> params, cache = model.init(jax.random.key(0))
+        >>> params, cache = jax.jit(model.init)(jax.random.key(0))
         >>> texts, scores = beam_search(params, cache, jnp.array([[1, 2], [3, 4]]), model=model, n_new=6, width=3)
         >>> texts.shape, bool((scores[:, 0] >= scores[:, 1]).all())
         ((2, 3, 6), True)
