@@ -123,6 +123,7 @@ def test_piecewise_linear_is_interp_bit_for_bit():
     np.testing.assert_array_equal(schedule(given), expected(given))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [0.0, 3.5, 60.0, 200.0])
 def test_rates_are_differentiable_in_all_their_numbers(count):
     def rate(*numbers):

@@ -226,6 +226,7 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
             assert len(parts["validation"]) == round(0.2 * (160 if with_own else 144))
 
 
+@pytest.mark.long
 def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
     of = experiment(adjust=adjust.grid(learning_rate=[1e-2]))
     made = studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2))
@@ -329,6 +330,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
     assert found.why == "nothing is left to try" and found.best.learning_rate == 1e-3
 
 
+@pytest.mark.long
 def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):

@@ -14,6 +14,8 @@ from jaxresearch.reports.page import show
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(command, tmp_path_factory):
@@ -37,7 +39,6 @@ class _Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-@pytest.mark.long
 def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run):
     text = (run / "report.html").read_text()
     result, config = (json.loads((run / name).read_text()) for name in ("result.json", "config.json"))
@@ -59,7 +60,6 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
     assert len(charts) == 3 and all(charts)
 
 
-@pytest.mark.long
 def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy(run):
     text = (run / "report.html").read_text()
     drawn = text[text.index("<h2>Confusion") :].partition("</svg>")[0]
@@ -84,7 +84,6 @@ def pages(command, run, tmp_path_factory):
     return folder
 
 
-@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("name", ["report.html", "compare.html", "notebook.html"])

@@ -36,6 +36,7 @@ def test_report_shows_the_test_parts_of_a_run_over_folds(folded):
     assert accuracy < 0.7 and np.trace(predicted["counts"]) / 20 == pytest.approx(accuracy)  # of counts: float32
 
 
+@pytest.mark.long
 def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path):
     directory, _ = folded
     for name in ("config", "environment", "result"):
@@ -49,6 +50,7 @@ def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path
     assert predicted == {"missing": ["Predictions for the test part are not shown: its final state was not saved"]}
 
 
+@pytest.mark.long
 def test_resume_finishes_a_run_over_folds(command, folded):
     directory, _ = folded
     before = json.loads((directory / "result.json").read_text())
@@ -59,6 +61,7 @@ def test_resume_finishes_a_run_over_folds(command, folded):
     assert after["metrics"] == before["metrics"] and after["n_folds"] == 3 and after["resumed_from"] == after["steps"]
 
 
+@pytest.mark.long
 def test_collected_data_is_that_of_the_first_fold(folded):
     experiment = loading.load("mnist", directory=EXPERIMENTS)
     collected, dataset, *_ = load_data(experiment, parse(experiment, folded[1]), None)
@@ -67,6 +70,7 @@ def test_collected_data_is_that_of_the_first_fold(folded):
     assert dataset.n_train == 30 and len({dataset.of_run(place).train["inputs"].tobytes() for place in range(3)}) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "sizes"),
     [

@@ -83,7 +83,8 @@ def test_execute_equals_single_runs(task, looking):
 
 
 @pytest.mark.usefixtures("optimized")
-@pytest.mark.parametrize("evaluate_every", [pytest.param(None, marks=pytest.mark.long), 8])
+@pytest.mark.long
+@pytest.mark.parametrize("evaluate_every", [None, 8])
 def test_chunks_equal_the_whole_bit_for_bit(task, bits, evaluate_every):
     """A sweep of one run is the run itself."""
     outcome, seen = carried_out(task, seeds=[0], evaluate_every=evaluate_every)
@@ -218,6 +219,7 @@ def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
     assert bits(jax.tree.map(lambda leaf: leaf[0], kept)) == bits(of_whole)
 
 
+@pytest.mark.long
 def test_early_stopping_resumes_bit_for_bit(stopping, stopped_early, bits):
     outcome, seen, kept = stopped_early
     assert [*kept] == [progress.step for progress in seen][:-1]  # after the last chunk the outcome follows

@@ -57,7 +57,7 @@ def resident(task):
     return carried_out(task, task.dataset, evaluate_every=8)
 
 
-@pytest.mark.parametrize("feed", [pytest.param(FEEDS[0], marks=pytest.mark.long), *FEEDS[1:]])
+@pytest.mark.parametrize("feed", [*(pytest.param(feed, marks=pytest.mark.long) for feed in FEEDS[:3]), FEEDS[3]])
 def test_a_fed_run_is_the_resident_one_bit_for_bit(task, resident, bits, feed):
     fed = carried_out(task, on_disk(task.dataset), evaluate_every=8, feed=feed)
     for made, expected in zip(fed, resident, strict=True):

@@ -84,6 +84,7 @@ def test_random_keys_of_a_state_stay_the_models_own():
     assert model_state["count"] == 5 and model_state["key"] == jax.random.key(0)
 
 
+@pytest.mark.long
 def test_arrays_of_numpy_and_of_other_precision_become_those_of_the_model():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
     saved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), pretrained)

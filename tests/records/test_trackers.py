@@ -196,6 +196,7 @@ def test_mlflow_holds_the_scalars_and_continues_its_run(tmp_path, monkeypatch):
     assert len(client.search_runs([found.experiment_id])) == 1 and run.data.metrics["test/accuracy"] == 0.6
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_record_of_mlflow_that_was_altered_drops_it(tmp_path):
     pytest.importorskip("mlflow", reason="needs the extra track")

@@ -110,9 +110,9 @@ def masked_pretraining(
         >>> model = models.function(lambda key: jnp.eye(5), lambda params, tokens: params[tokens])
         >>> algorithm = masked_pretraining(model, optimizer=optax.adam(1e-3), n_tokens=4, mask_token=4)
         >>> tokens = jax.random.randint(jax.random.key(0), (6, 8), 0, 4)
-        >>> state, values = algorithm.step(algorithm.init(jax.random.key(1)), {"inputs": tokens}, jax.random.key(2))
+        >>> state, values = jax.jit(algorithm.step)(algorithm.init(jax.random.key(1)), {"inputs": tokens}, jax.random.key(2))
         >>> hidden = masking.masked_examples(jax.random.key(3), tokens, n_tokens=4, mask_token=4)
-        >>> sorted(values), sorted(algorithm.evaluate(state, hidden, jax.random.key(4)))
+        >>> sorted(values), sorted(jax.jit(algorithm.evaluate)(state, hidden, jax.random.key(4)))
         (['loss'], ['error', 'log_loss'])
 
     References:
