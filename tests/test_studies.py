@@ -267,6 +267,24 @@ def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
     np.testing.assert_array_equal(made.outcome.metrics["r2"], concluded.outcome.metrics["r2"])
 
 
+def test_gain_counts_no_example_of_weight_zero():
+    """Padding is no example: neither in the number of examples, nor in groups."""
+    whole = dataset()
+    weights = (np.arange(40) < 30).astype(np.float32)
+    padded = whole._replace(test={**whole.test, "weights": weights, "groups": np.arange(40) // 2})
+    kept = whole._replace(test={name: array[:30] for name, array in padded.test.items() if name != "weights"})
+
+    def outcomes(n):
+        rng = np.random.default_rng(1)
+        for _ in range(2):
+            values, influences = rng.normal(size=5), np.zeros((5, n))
+            influences[:, :30] = rng.normal(size=(5, 30))
+            yield execution.Outcome(None, {"r2": values}, {}, 0.0, 0, influences={"r2": influences})
+
+    found = studies.gain(*outcomes(40), "r2", dataset=padded)
+    assert found == studies.gain(*outcomes(30), "r2", dataset=kept) and found.over == "seeds and examples"
+
+
 @pytest.mark.long
 def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
     plain = execution.execute(experiment(), Line(), dataset(), seeds=[*range(3, 13)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxresearch import data, execution, recording, records, studies
+from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.run import undecided
@@ -142,8 +142,7 @@ def _gain(best: Job, conclusion: Conclusion) -> dict[str, Any] | None:
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
     if not np.isfinite(pair).all():
         return None
-    groups = data.groups_of_test(best.dataset)
-    found = studies.gain(conclusion.outcome, conclusion.plain, metric, groups=groups)
+    found = studies.gain(conclusion.outcome, conclusion.plain, metric, dataset=best.dataset)
     ci95, p = [found.low, found.high], None if math.isnan(found.p) else found.p
     return {"metric": f"test/{metric}", "mean": found.mean, "ci95": ci95, "over": found.over, "p": p}
 

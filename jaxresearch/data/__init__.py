@@ -15,6 +15,7 @@ from jaxresearch.data.dataset import (
     digest,
     groups_of_test,
     require_columns,
+    without_padding,
 )
 from jaxresearch.data.folds import fold, in_sample, stacked
 from jaxresearch.data.load import load
@@ -49,6 +50,7 @@ __all__ = [
     "load",
     "mnist",
     "groups_of_test",
+    "without_padding",
     "require_columns",
     "sample",
     "split",

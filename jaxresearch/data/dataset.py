@@ -264,6 +264,27 @@ def groups_of_test(dataset: Dataset) -> np.ndarray | None:
     return np.unique(np.asarray(test["groups"])[counts], return_inverse=True)[1].reshape(-1)
 
 
+def without_padding(dataset: Dataset, of_examples: Any) -> Any:
+    """Returns values of test examples, such as influences, less those of examples whose weight is 0.
+
+    Args:
+        dataset: What is evaluated on.
+        of_examples: ``(runs, examples, ...)``, or None.
+
+    Returns:
+        ``(runs, examples with a weight, ...)``; of folds and splits, whose examples differ by run, all of them.
+
+    Example:
+        >>> part = {"inputs": np.zeros((3, 1)), "targets": np.zeros(3), "weights": np.array([1.0, 0.0, 2.0])}
+        >>> without_padding(Dataset(part, part, None, DataCard(name="a", source="b")), np.array([[5, 6, 7]])).tolist()
+        [[5, 7]]
+    """
+    if of_examples is None or dataset.n_folds or dataset.is_resplit or not dataset.test:
+        return of_examples
+    weights = dataset.of_run(0).test.get("weights")
+    return of_examples if weights is None else of_examples[:, np.asarray(weights) != 0]
+
+
 def require_columns(part: Part, card: DataCard, *names: str) -> None:
     """Raises an error that names the column that an experiment needs and the data lacks.
 

@@ -24,12 +24,12 @@ def influences_of(dataset: Dataset, seeds: Sequence[int], outcome: Outcome) -> d
         By the name of each scalar metric the influences of the test examples, ``(runs, examples)``; ``rows``, the place of each
         in the test part; ``seeds``; and ``groups`` where examples come in groups. Nothing where no metric has influences.
     """
-    scalars = {
-        f"test/{name}": weighed(dataset, values) for name, values in outcome.influences.items() if np.ndim(values) == 2
-    }
+    of_scalars = {name: values for name, values in outcome.influences.items() if np.ndim(values) == 2}
+    scalars = {f"test/{name}": data.without_padding(dataset, values) for name, values in of_scalars.items()}
     if not scalars:
         return {}
-    rows = weighed(dataset, np.arange(next(iter(outcome.influences.values())).shape[1])[None])[0]
+    n_examples = next(iter(of_scalars.values())).shape[1]
+    rows = data.without_padding(dataset, np.arange(n_examples)[None])[0]
     named = {**scalars, "rows": rows, "seeds": np.asarray(seeds, np.int64)}
     groups = data.groups_of_test(dataset)
     return named if groups is None else {**named, "groups": groups}
@@ -51,19 +51,3 @@ def counted(dataset: Dataset) -> dict[str, Any]:
     groups, sizes = data.groups_of_test(dataset), dataset.sizes("test")
     n_counted = sum(sizes) if dataset.n_folds else sizes[0]
     return {"n_examples": n_counted, "n_groups": None if groups is None else int(groups.max()) + 1}
-
-
-def weighed(dataset: Dataset, influences: Any) -> Any:
-    """Returns the influences of the test examples that count: those whose weight is not 0 in every run.
-
-    Args:
-        dataset: What was evaluated on.
-        influences: ``(runs, examples, ...)``, or None.
-
-    Returns:
-        ``(runs, examples that count, ...)``; of folds and splits, whose examples differ by run, all of them.
-    """
-    weights = (
-        None if dataset.n_folds or dataset.is_resplit or not dataset.test else dataset.of_run(0).test.get("weights")
-    )
-    return influences if influences is None or weights is None else influences[:, np.asarray(weights) != 0]

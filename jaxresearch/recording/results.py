@@ -12,7 +12,7 @@ from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
-from jaxresearch.recording.influences import counted, weighed
+from jaxresearch.recording.influences import counted
 from jaxresearch.recording.runs import Job, Trained
 from jaxresearch.statistics import Claim
 
@@ -101,7 +101,7 @@ def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
     )
     for name, values in outcome.metrics.items():
         about = claim.about if name == claim.evaluated else None
-        influences = weighed(dataset, outcome.influences.get(name)) if runs == "seeds" else None
+        influences = data.without_padding(dataset, outcome.influences.get(name)) if runs == "seeds" else None
         made[f"test/{name}"] = statistics.summary(
             values, influences, groups=groups, runs=runs, ratio=ratio, about=about
         )

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxresearch import statistics
 from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
@@ -211,7 +213,8 @@ def _difference(
         ratio = sum(first.result["n_test"]) / sum(first.result["n_train"])
         return statistics.difference(*values, over="splits", ratio=ratio), len(common)
     held = [] if entry.place else [_influences(examples[one.path], entry.metric, common) for one in (run, first)]
-    if len(common) < 2 or len(held) < 2 or any(one is None for one in held) or held[0].shape != held[1].shape:
+    rows = [examples[one.path].get("rows") for one in (run, first)]
+    if len(common) < 2 or len(held) < 2 or any(one is None for one in held) or not np.array_equal(*rows):
         return statistics.difference(*values), len(common)
     groups = examples[first.path].get("groups")
     return statistics.difference(*values, *held, over="seeds and examples", groups=groups), len(common)

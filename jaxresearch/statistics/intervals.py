@@ -144,7 +144,7 @@ def interval(
         half = np.where(np.isfinite(centre), half, math.nan)
         low, high = centre - half, centre + half
         if over in ("examples", "seeds and examples"):
-            n_all, varies = _sums(held, influences, groups)[1], standard > 0
+            n_all, varies = _number(influences, groups), standard > 0
             n = np.where(varies, centre * (1 - centre) / standard**2, n_all)
             n = np.where(np.isfinite(standard), n, math.nan)
             t = scipy.stats.t.ppf(upper, np.where(varies, freedom, n_all - 1))
@@ -197,6 +197,11 @@ def _sums(held: np.ndarray, influences: Any, groups: Any) -> tuple[np.ndarray, i
     sums = np.zeros((n_groups, len(held), *held.shape[1:]))
     np.add.at(sums, group_of.reshape(-1), np.moveaxis(of_examples / n, 1, 0))
     return np.moveaxis(sums, 0, 1), n_groups
+
+
+def _number(influences: Any, groups: Any) -> int:
+    """Returns how many examples there are, or groups of them."""
+    return np.shape(influences)[1] if groups is None else len(np.unique(groups))
 
 
 def _are_hits(held: np.ndarray, influences: Any) -> Any:

@@ -104,7 +104,7 @@ def confirm(
         for setting, what in ((best, "the best settings"), (plain, PLAIN))
     )
     metric = experiment.claim.evaluated
-    found = gain(of_best, of_plain, metric, groups=data.groups_of_test(development), about=experiment.claim.about)
+    found = gain(of_best, of_plain, metric, dataset=development, about=experiment.claim.about)
     is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0
     seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
     if np.isnan(found.mean):
@@ -161,7 +161,7 @@ def conclude(
 
 
 def gain(
-    chosen: Outcome, plain: Outcome, metric: str, *, groups: np.ndarray | None = None, about: About = "new examples"
+    chosen: Outcome, plain: Outcome, metric: str, *, dataset: Dataset, about: About = "new examples"
 ) -> Difference:
     """Returns what settings gain over others with the same seeds on the same examples, in the unit of the metric.
 
@@ -169,7 +169,7 @@ def gain(
         chosen: Outcome of the settings.
         plain: Outcome of the others.
         metric: A scalar.
-        groups: Of the examples, as for `jaxresearch.statistics.error`.
+        dataset: What both were evaluated on: examples of weight 0 are left out, those of a group are drawn together.
         about: What the gain is to hold for: seeds alone vary unless that is new examples.
 
     Returns:
@@ -180,11 +180,12 @@ def gain(
         >>> house = load("house_prices")
         >>> dataset, plain = house.collect(house.source), house.hyperparameters
         >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
-        >>> gain(made.outcome, made.outcome, "r2").mean
+        >>> gain(made.outcome, made.outcome, "r2", dataset=dataset).mean
         0.0
     """
     pair = (chosen.metrics[metric], plain.metrics[metric])
-    held = [one.influences.get(metric) for one in (chosen, plain)]
+    held = [data.without_padding(dataset, one.influences.get(metric)) for one in (chosen, plain)]
     if about != "new examples" or any(one is None for one in held) or len(pair[0]) < 2:
         return statistics.difference(*pair)
+    groups = data.groups_of_test(dataset)
     return statistics.difference(*pair, *held, over="seeds and examples", groups=groups)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxresearch import statistics
+from jaxresearch import data, statistics
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports.comparison import compare
 
@@ -76,3 +76,16 @@ def test_a_run_from_before_there_were_folds_is_one_of_seeds():
     old = recorded("old")
     del old.result["n_folds"]
     assert compare((old, recorded("new", n_folds=0))).different == ()
+
+
+def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
+    """Of the same number of other examples nothing is paired: the difference is over seeds."""
+    rng, runs = np.random.default_rng(0), []
+    for name, rows in (("first", range(20)), ("second", range(20)), ("other", range(1, 21))):
+        (tmp_path / name).mkdir()
+        held = {"test/error": rng.normal(size=(2, 20)), "rows": np.array(rows), "seeds": np.array([0, 1])}
+        np.savez(tmp_path / name / "examples.npz", **held)
+        run = _with_metrics(tmp_path / name, error=[0.1, 0.2])
+        runs.append(run._replace(result={**run.result, "examples": data.digest(held)}))
+    headings = [compare((runs[0], run)).figures["test/error"].headings for run in runs[1:]]
+    assert "95 % interval, paired by seed and example" in headings[0] and "95 % interval, paired by seed" in headings[1]

@@ -195,7 +195,7 @@ def main(repeats: int) -> None:
         for n_seeds, n_examples in SIZES:
             n = max(repeats // 4, 100) if n_examples >= 10_000 else repeats
             found = held(case, n_seeds, n_examples, repeats=n)
-            apart = held_difference(case, n_seeds, n_examples, repeats=n)
+            apart = held_difference(case, n_seeds, n_examples, repeats=4 * n)
             name = f"{case.metric}{', groups of ' + str(GROUP) if case.groups else ''}{', no luck' if not case.luck else ''}"
             shares = [f"{100 * found[kind]:.1f}" for kind in ("ours", "seeds", "examples", "bootstrap", "one seed")]
             row = (name, f"{truth(case):.3f}", str(n_seeds), f"{n_examples:,}", *shares, f"{100 * apart:.1f}")
