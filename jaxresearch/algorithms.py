@@ -41,7 +41,7 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
     .. math:: \bar\theta_t = d \bar\theta_{t-1} + (1 - d) \theta_t, \qquad \bar\theta_0 = \theta_0
 
     Every part of the state that has ``params`` (a `jaxresearch.training.TrainState`, or several of them) is averaged, with the
-    float arrays of its ``model_state``; training itself goes on with the last parameters.
+    float arrays of its ``model_state``, in float32 where they have 16 bits; training continues with the last parameters.
 
     Args:
         algorithm: What is trained.
@@ -72,11 +72,12 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}. Pass 0.999 to average over 1,000 steps.")
 
     def begun(inner):
-        return Averaged(inner, jax.tree.map(jnp.copy, _averageable(inner)))
+        return Averaged(inner, jax.tree.map(_wide, _averageable(inner)))
 
     def step(state, batch, key):
         inner, metrics = algorithm.step(state.inner, batch, key)
-        new = optax.incremental_update(_averageable(inner), state.average, 1 - decay)
+        new = jax.tree.map(_wide, _averageable(inner))
+        new = optax.incremental_update(new, state.average, 1 - decay)
         return Averaged(inner, jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state.average)), metrics
 
     def seen(state):
@@ -400,10 +401,17 @@ def _with_averages(state: State, averages: list[_Part]) -> State:
     return jax.tree.map(replaced, state, is_leaf=_is_part)
 
 
+def _wide(leaf: Array) -> Array:
+    """Returns a copy in float32 or wider: a small step of an average would be rounded away in 16 bits."""
+    return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
+
+
 def _merged(own: PyTree[Array], average: PyTree[Array]) -> PyTree[Array]:
-    """Returns a tree with the averages in place of what is averaged of it."""
+    """Returns a tree with the averages in place of what is averaged of it, in its own types."""
     leaves = jax.tree.leaves(average, is_leaf=lambda leaf: leaf is None)
-    merged = [old if new is None else new for old, new in zip(jax.tree.leaves(own), leaves, strict=True)]
+    merged = [
+        old if new is None else new.astype(old.dtype) for old, new in zip(jax.tree.leaves(own), leaves, strict=True)
+    ]
     return jax.tree.unflatten(jax.tree.structure(own), merged)
 
 

@@ -124,6 +124,25 @@ def test_averaged_averages_statistics_and_leaves_counts(smooth, trajectory):
     assert len(jax.tree.leaves(kept["statistics"])) == 2  # mean and variance: the test compared something
 
 
+def test_averaged_keeps_small_changes_of_16_bits(key):
+    """A decay of 0.999 moves the average by less than half a unit in the last place of bfloat16."""
+
+    def init(key):
+        return training.TrainState({"w": jnp.ones(3, jnp.bfloat16)}, {"n": jnp.zeros(2, jnp.float16)}, ())
+
+    def step(state, batch, key):
+        return state._replace(params={"w": jnp.full(3, 2, jnp.bfloat16)}), {}
+
+    algorithm = averaged(training.Algorithm(init, step, lambda state, data, key: {}), decay=0.999)
+    state = algorithm.init(key)
+    for _ in range(20):
+        state, _ = algorithm.step(state, {}, key)
+    (average,) = state.average
+    np.testing.assert_allclose(average.params["w"], 2 - 0.999**20, rtol=1e-6)
+    held = algorithm.outcome(state).inner
+    assert held.params["w"].dtype == jnp.bfloat16 and held.model_state["n"].dtype == jnp.float16
+
+
 def test_averaged_evaluates_and_predicts_with_the_average(smooth):
     algorithm, plain, (state, _) = averaged(descent(), decay=0.8), descent(), smooth
     outcome = algorithm.outcome(state)
@@ -161,8 +180,10 @@ def test_averaged_keeps_the_type_of_parameters(key):
         return TrainState(jnp.zeros(2, jnp.bfloat16), {}, ())
 
     algorithm = Algorithm(init, lambda s, batch, key: (s._replace(params=s.params + 1), {}), lambda s, data, key: {})
-    state, _ = training.run(key, {}, algorithm=averaged(algorithm, decay=jnp.float32(0.5)), plan=Plan(0, 2))
-    assert state.average[0].params.dtype == jnp.bfloat16 and state.average[0].params.tolist() == [1.25] * 2
+    smooth = averaged(algorithm, decay=jnp.float32(0.5))
+    state, _ = training.run(key, {}, algorithm=smooth, plan=Plan(0, 2))
+    seen = smooth.outcome(state).inner.params
+    assert seen.dtype == jnp.bfloat16 and seen.tolist() == [1.25] * 2
 
 
 def test_averaged_with_decay_0_is_the_last_state():

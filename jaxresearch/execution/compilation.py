@@ -46,7 +46,8 @@ class CompiledFunction:
         self.seconds = 0.0
         self.n_compilations = 0
         self._name = getattr(fun, "__name__", "a function")
-        self._arguments = tuple(inspect.signature(fun).parameters)
+        parameters = inspect.signature(fun).parameters.values()
+        self._arguments = tuple(one.name for one in parameters if one.kind != inspect.Parameter.KEYWORD_ONLY)
         self._jitted = jax.jit(fun, donate_argnums=donate_argnums)
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._first: dict[str, str] = {}

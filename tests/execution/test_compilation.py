@@ -1,5 +1,6 @@
 """Compiled once; when not, one warning that names the argument and what changed."""
 
+import functools
 import warnings
 
 import jax
@@ -35,6 +36,13 @@ def test_same_shapes_compile_once():
         for rate in (0.2, 0.3):
             assert jnp.isclose(function(Settings(rate=rate), {"inputs": 2 * jnp.ones(3)}), rate * 4 * 6)
     assert function.n_compilations == 1 and function.seconds > 0
+
+
+def test_a_partial_function_is_compiled():
+    function = CompiledFunction(
+        functools.partial(lambda factor, values, *, power: factor * values**power, 3.0, power=2)
+    )
+    assert function(jnp.array([1.0, 2.0])).tolist() == [3.0, 12.0] and function.n_compilations == 1
 
 
 @pytest.mark.parametrize(
