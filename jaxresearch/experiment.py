@@ -1,4 +1,4 @@
-"""What a researcher declares: a question, a claim, hyperparameters, and the algorithm that answers it.
+"""What a researcher declares: a question, perhaps a claim, hyperparameters, and the algorithm that answers it.
 
 `program` makes of it the pure functions of a run, to be compiled, swept, differentiated ...
 """
@@ -17,9 +17,16 @@ from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 H = TypeVar("H")
 
 
+class Objective(NamedTuple):
+    """What settings are compared by: a metric of validation data, and whether a higher value is better."""
+
+    metric: str
+    higher: bool
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[H]):
-    """A question and the functions that answer it: collect, preprocess, the algorithm, the report, and the claim.
+    """A question and the functions that answer it: collect, preprocess, the algorithm, the report, and the claim, if any.
 
     Each is a function, so that one can be exchanged without touching the others::
 
@@ -35,7 +42,10 @@ class Experiment(Generic[H]):
 
     Attributes:
         question: What is asked, in a sentence.
-        claim: What is claimed; the interval of its metric decides it.
+        claim: What is claimed; the interval of its metric decides it. None to explore: metrics are reported, nothing is decided.
+        maximise: Without a claim, the metric by which a sweep and a study compare settings, as ``"accuracy"``. A claim's own
+            metric is compared by otherwise.
+        minimise: The same, where a lower value is better.
         hyperparameters: The plain settings, an instance of a class made by `hyperparameters`, with static ``batch_size`` and
             ``epochs``; ``n_steps`` may stand in place of ``epochs``, and has to without data.
         algorithm: What is trained and how it is evaluated.
@@ -46,16 +56,19 @@ class Experiment(Generic[H]):
             data decide, and the user is shown how.
 
     Raises:
-        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs.
+        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs; if more than one of
+            ``claim``, ``maximise`` and ``minimise`` is given.
 
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
     """
 
     question: str
-    claim: Claim
     hyperparameters: H
     algorithm: Callable[[H, DataCard, Plan, Any], Algorithm]
+    claim: Claim | None = None
+    maximise: str | None = None
+    minimise: str | None = None
     source: str | None = None
     target: str | None = None
     task: Literal["classification", "regression"] | None = None
@@ -72,10 +85,47 @@ class Experiment(Generic[H]):
         for name in (length,) if self.source is None else ("batch_size", length):
             if name not in static:
                 raise ValueError(f"hyperparameters must have a static field {name!r}. Write: {name}: int = static(...)")
+        given = [name for name in ("claim", "maximise", "minimise") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"experiment must have one of claim, maximise and minimise, got {' and '.join(given)}. Settings are compared by "
+                "the metric of the claim: leave the other out."
+            )
+
+    @property
+    def objective(self) -> Objective | None:
+        """What a sweep and a study compare settings by: the claim's metric, else ``maximise`` or ``minimise``."""
+        if self.claim is not None:
+            return Objective(self.claim.evaluated, self.claim.at_least is not None)
+        metric = self.minimise if self.maximise is None else self.maximise
+        return None if metric is None else Objective(metric, self.maximise is not None)
 
     def prepare(self, collected: Dataset) -> Dataset:
         """Returns collected data as the algorithm takes it, as `jaxresearch.data.prepare`."""
         return data.prepare(self.preprocess, collected)
+
+
+def without_claim(experiment: Experiment, *, question: str) -> Experiment:
+    """Returns an experiment that asks something else, and compares settings by the same metric as before.
+
+    Args:
+        experiment: As declared.
+        question: What is asked instead, of other data.
+
+    Returns:
+        The experiment without its claim.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> explored = without_claim(loading.load("mnist"), question="mnist on my.npz")
+        >>> explored.question, explored.claim, explored.objective
+        ('mnist on my.npz', None, Objective(metric='accuracy', higher=True))
+    """
+    metric, higher = experiment.objective or (None, True)
+    compared = {"maximise" if higher else "minimise": metric}
+    return dataclasses.replace(
+        experiment, question=question, claim=None, **{"maximise": None, "minimise": None, **compared}
+    )
 
 
 def without_data(experiment: Experiment) -> Dataset:

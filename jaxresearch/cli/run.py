@@ -1,10 +1,9 @@
-"""``jaxresearch run``: train, evaluate, decide the claim."""
+"""``jaxresearch run``: train, evaluate, decide the claim if there is one."""
 
 from jaxresearch import recording
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options
 from jaxresearch.cli.session import Session, carry_out
-from jaxresearch.experiment import Experiment
 from jaxresearch.recording import runs
 from jaxresearch.records.commands import flag
 
@@ -27,7 +26,8 @@ def _work(session: Session, received: list[int]) -> None:
             session.name,
             job,
             trained,
-            undecided=undecided(session.declared, options),
+            undecided=undecided(options),
+            unclaimed=session.unclaimed,
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
             declared=session.declared.hyperparameters,
@@ -37,13 +37,8 @@ def _work(session: Session, received: list[int]) -> None:
     display.print_result(result, session.path, class_names=job.dataset.card.class_names)
 
 
-def undecided(experiment: Experiment, options: Options) -> str | None:
-    """Returns why a run with these options cannot decide the claim, if it cannot.
-
-    Args:
-        experiment: As its file declares it.
-        options: Of the run.
-    """
+def undecided(options: Options) -> str | None:
+    """Returns why a run with these options cannot decide the claim, if it cannot."""
     if options.smoke:
         return "a smoke run decides nothing"
     if options.resplit:
@@ -52,9 +47,6 @@ def undecided(experiment: Experiment, options: Options) -> str | None:
         return f"the claim is about all training examples, this run about {options.train_examples}"
     if options.init_from is not None:
         return "the claim is about fresh parameters, this run started from those of another"
-    for claimed, asked in ((experiment.source, options.data), (experiment.target, options.target)):
-        if asked != claimed:
-            return f"the claim is about {claimed or 'the data as its experiment reads them'}, this run about {asked}"
     if changed := [name for name in _OF_TEST_PART if getattr(options, name) not in (None, "", False, 0)]:
         return (
             f"the claim is about the test part that its experiment holds out, this run changes it by {flag(changed[0])}"

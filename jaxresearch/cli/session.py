@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxresearch import adjust, data, devices, loading, recording, records
+from jaxresearch import adjust, data, devices, loading, recording, records, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import CommandError
@@ -46,12 +46,14 @@ class Loaded(NamedTuple):
 class Session(NamedTuple):
     """A command that is ready to train.
 
-    ``declared`` is the experiment as its file declares it, ``job`` what is trained (of a sweep or study: the plain settings on
-    the data that settings are compared on), ``settings`` are those of a sweep, ``config`` holds what ``config.json`` does.
+    ``declared`` is the experiment as its file declares it, without its claim on other data (``unclaimed`` is why), ``job`` what
+    is trained (of a sweep or study: the plain settings on the data that settings are compared on), ``settings`` are those of a
+    sweep, ``config`` holds what ``config.json`` does.
     """
 
     name: str
     declared: Experiment
+    unclaimed: str | None
     options: Options
     cipher: Any
     loaded: Loaded
@@ -167,6 +169,9 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
         )
     options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
     options = shortened(options) if options.smoke else options
+    declared, unclaimed = _about(declared, options, name)
+    if command == "study":
+        studies.objective_of(declared)
     experiment = dataclasses.replace(declared, hyperparameters=options.hyperparameters)
     settings = adjust.combinations(options.hyperparameters, options.axes) if options.axes else ()
     for setting in (options.hyperparameters, *settings):
@@ -182,7 +187,9 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
         evaluate_every=options.looks_every,
         collected=loaded.collected,
     )
-    dataclasses.replace(job, hyperparameters=settings[0] if settings else options.hyperparameters).preflight()
+    dataclasses.replace(job, hyperparameters=settings[0] if settings else options.hyperparameters).preflight(
+        is_compared=command != "run"
+    )
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
@@ -194,7 +201,19 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
             held.enter_context(recording.guarded(directory))
         if options.init_from is not None:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
-        yield Session(name, declared, options, cipher, loaded, job, settings, tracked, directory, config)
+        yield Session(name, declared, unclaimed, options, cipher, loaded, job, settings, tracked, directory, config)
+
+
+def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:
+    """Returns the experiment as it can be asked of the data of a command, and why its claim cannot, if it cannot."""
+    pairs = ((experiment.source, options.data), (experiment.target, options.target))
+    other = next(((claimed, asked) for claimed, asked in pairs if asked != claimed), None)
+    if other is None:
+        return experiment, None
+    question = f"{Path(name).stem} on {options.data}"
+    about, claim = other[0] or "the data as its experiment reads them", experiment.claim
+    line = claim and f'The claim "{claim.text}" is about {about}, not about {other[1]}: it is not decided here.'
+    return experiments.without_claim(experiment, question=question), line
 
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:

@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from jaxresearch import records
+from jaxresearch import records, studies
 from jaxresearch.cli.options import seeds_text
 from jaxresearch.cli.session import Session
 from jaxresearch.experiment import Experiment
@@ -16,7 +16,8 @@ def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[st
     """Returns a line per round, with the differences to the plain settings of the experiment."""
     plain, chosen = (dataclasses.asdict(settings) for settings in (experiment.hyperparameters, conclusion.best))
     rounds = [records.round_as_record(one) for one in conclusion.history]
-    return wording.round_rows(rounds, experiment.claim.evaluated, plain=plain, chosen=chosen)
+    metric = studies.objective_of(experiment).metric
+    return wording.round_rows(rounds, metric, plain=plain, chosen=chosen)
 
 
 def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> str:
@@ -34,13 +35,12 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
     lines = [
         f"# {experiment.question}",
         "",
-        f"Claim: {experiment.claim.text}. Verdict: **{result['claim']['verdict']}** ({result['claim']['because']}).",
-        "",
+        *_claimed(result),
         "## What was tried",
         "",
         f"Settings were compared on {_selection(session)}. The test part {_unread(session)}.",
         "",
-        *_markdown(wording.round_headings(experiment.claim.evaluated), round_lines(experiment, conclusion)),
+        *_markdown(wording.round_headings(result["compared_by"]), round_lines(experiment, conclusion)),
         "",
         f"The search ended because {conclusion.why}.",
         "",
@@ -60,6 +60,14 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
     words = ["jaxresearch", "run", session.name, "--seeds", seeds_text(seeds), *_source(session), *changes]
     return "\n".join([*lines, "", f"To reproduce the final training: `{shlex.join(words)}`", ""])
+
+
+def _claimed(result: dict[str, Any]) -> list[str]:
+    """Returns the claim with its verdict; without one, why it was left out, or what there is instead."""
+    claim = result["claim"]
+    if claim is None:
+        return [result["unclaimed"] or f"No claim: settings were compared by {result['compared_by']}.", ""]
+    return [f"Claim: {claim['text']}. Verdict: **{claim['verdict']}** ({claim['because']}).", ""]
 
 
 def _range(seeds: list[int]) -> str:

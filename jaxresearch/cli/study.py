@@ -1,4 +1,4 @@
-"""``jaxresearch study``: the research loop, from the plain settings to a decided claim."""
+"""``jaxresearch study``: the research loop, from the plain settings to the best ones, and to a decided claim if there is one."""
 
 import dataclasses
 import math
@@ -35,18 +35,21 @@ def _work(session: Session, received: list[int]) -> None:
         trained = recording.train(session.directory, best, recorder)
         plain = _plain_outcome(session, best, shown, received)
     conclusion = Conclusion(*searched, trained.outcome, plain)
+    compared_by = studies.objective_of(session.job.experiment).metric
     result = {
         **recording.result_of(
             session.name,
             best,
             trained,
-            undecided=undecided(session.declared, session.options),
+            undecided=undecided(session.options),
+            unclaimed=session.unclaimed,
             load_seconds=session.loaded.seconds,
             declared=session.declared.hyperparameters,
         ),
         **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
-        "gain": _gain(best, conclusion),
+        "compared_by": compared_by,
+        "gain": _gain(best, conclusion, compared_by),
     }
     session.directory.write_text_file("study.md", story(session, conclusion, result))
     session.directory.write("result.json", result)  # last: the study has ended
@@ -134,11 +137,10 @@ def _interrupting(observe: Any, received: list[int]) -> Any:
     return watch
 
 
-def _gain(best: Job, conclusion: Conclusion) -> dict[str, Any] | None:
+def _gain(best: Job, conclusion: Conclusion, metric: str) -> dict[str, Any] | None:
     """Returns the difference of the chosen settings to the plain ones on the test part, paired by seed and example."""
     if conclusion.plain is None:
         return None
-    metric = best.experiment.claim.evaluated
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
     if not np.isfinite(pair).all():
         return None
@@ -149,7 +151,7 @@ def _gain(best: Job, conclusion: Conclusion) -> dict[str, Any] | None:
 
 def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> None:
     """Prints the rounds, the gain and the result."""
-    table = Table(*wording.round_headings(session.declared.claim.evaluated))
+    table = Table(*wording.round_headings(result["compared_by"]))
     for line in round_lines(session.job.experiment, conclusion):
         table.add_row(*line)
     console = display.console()

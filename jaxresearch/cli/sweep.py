@@ -32,8 +32,9 @@ def _work(session: Session, received: list[int]) -> None:
             evaluate_every=job.evaluate_every,
         )
     rows = [_row(trial, axes) for trial in trials]
-    metric = job.experiment.claim.evaluated
-    scores = [studies.score(job.experiment, trial) for trial in trials]
+    objective = job.experiment.objective
+    metric = _first_scalar(trials[0]) if objective is None else objective.metric
+    scores = [-np.inf if objective is None else studies.score(job.experiment, trial) for trial in trials]
     best = int(np.argmax(scores)) if max(scores) > -np.inf else None
     directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
     try:
@@ -44,7 +45,13 @@ def _work(session: Session, received: list[int]) -> None:
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     n_examples = data.n_examples(job.dataset.test)
-    chosen = _why_none(rows, metric) if best is None else _words({name: rows[best][name] for name in axes})
+    chosen = (
+        "not chosen, since the experiment declares neither a claim nor maximise or minimise"
+        if objective is None
+        else _why_none(rows, metric)
+        if best is None
+        else _words({name: rows[best][name] for name in axes})
+    )
     for line in (
         f"compared on {n_examples:,} examples held out of the training part; the test part was not read",
         f"best: {chosen}",
@@ -63,8 +70,13 @@ def _row(trial: Trial, axes: dict[str, list[Any]]) -> dict[str, Any]:
     return {**row, "n": len(next(iter(scalars.values()))), "diverged": trial.diverged}
 
 
+def _first_scalar(trial: Trial) -> str:
+    """Returns the metric that is shown where the experiment does not say what settings are compared by."""
+    return next(name for name, values in trial.metrics.items() if np.ndim(values) == 1)
+
+
 def _table(rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, best: int | None) -> Table:
-    """Returns the settings with the metric of the claim."""
+    """Returns the settings with the metric that they are compared by."""
     table = Table(*axes, f"validation/{metric}", "95 % interval", "n", "")
     for place, row in enumerate(rows):
         missing = "single seed" if row["n"] == 1 else ""

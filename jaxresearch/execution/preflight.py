@@ -13,7 +13,7 @@ from jaxresearch.execution.feeding import require_outputs
 from jaxresearch.execution.influences import examined
 from jaxresearch.execution.reading import blank, is_on_disk
 from jaxresearch.execution.stages import runs_of
-from jaxresearch.experiment import Experiment
+from jaxresearch.experiment import Experiment, Objective
 from jaxresearch.hyperparameters import check
 from jaxresearch.statistics import Claim
 from jaxresearch.training import step_inputs
@@ -29,6 +29,7 @@ def preflight(
     seeds: Sequence[int],
     evaluate_every: int | None = None,
     collected: Dataset | None = None,
+    is_compared: bool = False,
 ) -> None:
     """Raises what a run would raise at its end, in the time it takes to trace it.
 
@@ -42,6 +43,7 @@ def preflight(
         seeds: As for `execute`.
         evaluate_every: As for `execute`.
         collected: The data as it was collected, for the report; it is left out unless given.
+        is_compared: Whether settings are compared, by a metric that has to be there.
 
     Raises:
         ValueError: If a hyperparameter is out of its bounds, a step's metric is no scalar, a state changes its shape, or the
@@ -81,15 +83,20 @@ def preflight(
         metrics = _evaluated("test", program.evaluate, key, hyperparameters, state, test)
         if not isinstance(metrics, dict):
             raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
-        if experiment.claim.about == "new examples" and not dataset.n_folds:
+        claim = experiment.claim
+        if claim is not None and claim.about == "new examples" and not dataset.n_folds:
             evaluate = functools.partial(program.evaluate, key, hyperparameters, state)
-            _require_weighed(experiment.claim, metrics, lambda: examined(evaluate, test)[1])
+            _require_weighed(claim, metrics, lambda: examined(evaluate, test)[1])
         return metrics
 
     data.flat(of_run.fitted)  # has to be saved
     fitted = data.numbers(of_run.fitted)
     traced, metrics = jax.make_jaxpr(whole, return_shape=True)(hyperparameters, fitted, parts)
-    _require_claimed(experiment, metrics)
+    scalars = [f"test/{name}" for name, value in metrics.items() if not value.shape]
+    if experiment.claim is not None:
+        _require_claimed(experiment.claim, metrics, scalars)
+    elif experiment.objective is not None and is_compared:
+        _require_compared(experiment.objective, scalars)
     if experiment.preprocess.has_units and "targets" in fitted:
         _require_units(traced.jaxpr, (hyperparameters, fitted, parts))
     if experiment.report is not None and collected is not None:
@@ -164,9 +171,18 @@ def _require_weighed(claim: Claim, metrics: dict[str, Any], influences: Callable
         )
 
 
-def _require_claimed(experiment: Experiment, metrics: dict[str, Any]) -> None:
+def _require_compared(objective: Objective, scalars: list[str]) -> None:
+    """Raises where settings are to be compared by what is not evaluated."""
+    names = [name.removeprefix("test/") for name in scalars]
+    if objective.metric not in names:
+        option = "maximise" if objective.higher else "minimise"
+        raise ValueError(
+            f"{option} must name a scalar metric ({', '.join(names)}), got {objective.metric!r}. Correct its name."
+        )
+
+
+def _require_claimed(claim: Claim, metrics: dict[str, Any], scalars: list[str]) -> None:
     """Raises where the claim is about something that is not evaluated."""
-    claim, scalars = experiment.claim, [f"test/{name}" for name, value in metrics.items() if not value.shape]
     if f"test/{claim.metric}" in scalars:
         raise ValueError(f"claim must name the part of its metric, got {claim.metric!r}. Write 'test/{claim.metric}'.")
     if claim.evaluated in metrics and claim.metric not in scalars:

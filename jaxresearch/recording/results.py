@@ -1,4 +1,4 @@
-"""``result.json``: the metrics with their intervals, the verdict on the claim, and where the time went."""
+"""``result.json``: the metrics with their intervals, the verdict on the claim, if any, and where the time went."""
 
 import dataclasses
 from pathlib import Path
@@ -25,6 +25,7 @@ def result_of(
     trained: Trained,
     *,
     undecided: str | None = None,
+    unclaimed: str | None = None,
     load_seconds: float | None = None,
     smoke: bool = False,
     declared: Any = None,
@@ -36,6 +37,7 @@ def result_of(
         job: What was trained.
         trained: Its outcome.
         undecided: Why this run cannot decide the claim, if it cannot.
+        unclaimed: Why the experiment's claim was left out, if it was.
         load_seconds: What loading the data took, if known.
         smoke: Whether it is a smoke run.
         declared: Hyperparameters as the experiment's file has them; those of the job's experiment unless given.
@@ -43,11 +45,8 @@ def result_of(
     Raises:
         Exception: Whatever the experiment's report raises.
     """
-    outcome, n_folds, claim = trained.outcome, job.dataset.n_folds, job.experiment.claim
+    outcome, n_folds = trained.outcome, job.dataset.n_folds
     metrics, counts = _summaries(job, outcome), counted(job.dataset)
-    undecided = undecided or _of_other_folds(claim, n_folds)
-    missing = _missing(claim.metric, metrics[claim.metric], job, outcome)
-    verdict, because = _verdict(claim, metrics[claim.metric], undecided, counts, missing, _changed(job, declared))
     plan = experiments.plan(job.hyperparameters, job.dataset.n_train, evaluate_every=job.evaluate_every)
     return {
         "experiment": Path(name).stem,
@@ -57,7 +56,8 @@ def result_of(
         "metrics": metrics,
         **counts,
         "examples": trained.examples,
-        "claim": {**dataclasses.asdict(claim), "verdict": verdict, "because": because},
+        "claim": _decided(job, outcome, metrics, undecided, _changed(job, declared)),
+        "unclaimed": unclaimed,
         "steps": outcome.step,
         "steps_per_epoch": job.dataset.n_train // plan.batch_size if plan.batch_size else None,
         "best_step": _best_steps(outcome, plan.evaluate_every),
@@ -70,6 +70,20 @@ def result_of(
         "diverged": [job.seeds[one.run] for one in sorted(outcome.diverged)],
         "report": _report(job.experiment, job, outcome.state),
     }
+
+
+def _decided(
+    job: Job, outcome: Outcome, metrics: dict[str, Any], undecided: str | None, changed: str
+) -> dict[str, Any] | None:
+    """Returns the claim with its verdict and the reason; None without a claim."""
+    claim = job.experiment.claim
+    if claim is None:
+        return None
+    summary = metrics[claim.metric]
+    undecided = undecided or _of_other_folds(claim, job.dataset.n_folds)
+    missing = _missing(claim.metric, summary, job, outcome)
+    verdict, because = _verdict(claim, summary, undecided, counted(job.dataset), missing, changed)
+    return {**dataclasses.asdict(claim), "verdict": verdict, "because": because}
 
 
 def _best_steps(outcome: Any, evaluate_every: int | None) -> list[int | None] | None:
@@ -100,7 +114,7 @@ def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
         ("folds", None) if dataset.n_folds else ("splits", _ratio(dataset)) if dataset.is_resplit else ("seeds", None)
     )
     for name, values in outcome.metrics.items():
-        about = claim.about if name == claim.evaluated else None
+        about = claim.about if claim is not None and name == claim.evaluated else None
         influences = data.without_padding(dataset, outcome.influences.get(name)) if runs == "seeds" else None
         made[f"test/{name}"] = statistics.summary(
             values, influences, groups=groups, runs=runs, ratio=ratio, about=about

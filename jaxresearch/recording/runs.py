@@ -72,7 +72,7 @@ class Job:
         fitted = self.dataset.fitted
         return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_runs else fitted)
 
-    def preflight(self) -> None:
+    def preflight(self, *, is_compared: bool = False) -> None:
         """Raises what would fail in this job, as `jaxresearch.execution.preflight`."""
         execution.preflight(
             self.experiment,
@@ -81,6 +81,7 @@ class Job:
             seeds=self.seeds,
             evaluate_every=self.evaluate_every,
             collected=self.collected,
+            is_compared=is_compared,
         )
 
 

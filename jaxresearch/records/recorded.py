@@ -47,7 +47,8 @@ class Recorded(NamedTuple):
 
     def __repr__(self) -> str:
         claim = self.result["claim"]
-        return f"Recorded({str(self.path)!r}, {len(self.seeds)} seeds, claim {claim['text']!r}: {claim['verdict']})"
+        decided = "no claim" if claim is None else f"claim {claim['text']!r}: {claim['verdict']}"
+        return f"Recorded({str(self.path)!r}, {len(self.seeds)} seeds, {decided})"
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class Tracking:
             low, high = summary["ci95"]
             values = {metric: summary["mean"], f"{metric}_low": low, f"{metric}_high": high}
             scalars |= {name: value for name, value in values.items() if isinstance(value, int | float)}
-        verdict = f"{result['claim']['text']}: {result['claim']['verdict']}"
+        claim = result["claim"]
+        verdict = "none" if claim is None else f"{claim['text']}: {claim['verdict']}"
         step, self._has_ended = self._step, True
         self._send(lambda tracker: tracker.end(step, scalars, verdict))
 

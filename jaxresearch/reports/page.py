@@ -33,7 +33,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         run: The record.
         predicted: What `of_predictions` returns, or ``{"missing": [the reasons]}``.
     """
-    gain, metric = run.result.get("gain"), run.result["claim"]["metric"].removeprefix("test/")
+    gain, metric = run.result.get("gain"), _compared_by(run.result)
     plain, chosen = run.config["hyperparameters"], run.hyperparameters
     return _rendered(
         "report.html",
@@ -54,6 +54,11 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         wrong=predicted.get("wrong", []),
         missing=predicted["missing"],
     )
+
+
+def _compared_by(result: dict[str, Any]) -> str:
+    """Returns the metric that a study compared settings by; records of version 0.1 have that of the claim alone."""
+    return result.get("compared_by") or ((result["claim"] or {}).get("metric") or "").removeprefix("test/")
 
 
 def comparison_page(comparison: Comparison) -> str:

@@ -146,9 +146,11 @@ def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
     return mean_text(summary["mean"]), _interval_of(summary, over), str(len(summary["values"]))
 
 
-def verdict_line(result: dict[str, Any]) -> str:
-    """Returns the verdict on the claim and its reason in a sentence."""
+def verdict_line(result: dict[str, Any]) -> str | None:
+    """Returns the verdict on the claim and its reason in a sentence; without a claim, why it was left out, if it was."""
     claim = result["claim"]
+    if claim is None:
+        return result.get("unclaimed")
     return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
 
 
@@ -211,7 +213,7 @@ def round_rows(
 
     Args:
         rounds: As recorded.
-        metric: That of the claim.
+        metric: By which settings were compared.
         plain: The settings from which differences are shown.
         chosen: The settings of the conclusion; rounds that tried them are marked.
     """

@@ -1,12 +1,13 @@
-"""The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until the claim is decided.
+"""The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until a claim is decided.
 
 While it adjusts, a study sees training and validation data alone. The best of many settings looks better than it is, so it is
 kept only if it beats the plain one again, with seeds that chose nothing. The test part is read once, after that, by the setting
-that was kept, trained anew on all training data with fresh seeds; that decides the claim.
+that was kept, trained anew on all training data with fresh seeds; that decides the claim. Settings are compared by the claim's
+metric; without a claim, by the metric that the experiment is to ``maximise`` or ``minimise``, and nothing is decided.
 """
 
 from jaxresearch.studies.conclusion import conclude, confirm, gain, study
-from jaxresearch.studies.plan import Budget, Conclusion, Looks, Search
+from jaxresearch.studies.plan import Budget, Conclusion, Looks, Search, objective_of
 from jaxresearch.studies.rounds import best_of, score, search
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "conclude",
     "confirm",
     "gain",
+    "objective_of",
     "score",
     "search",
     "study",

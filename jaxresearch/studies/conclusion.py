@@ -10,7 +10,17 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
 from jaxresearch.statistics import About, Difference
-from jaxresearch.studies.plan import PLAIN, Budget, Conclusion, Looks, Search, named, prepared, require_fresh
+from jaxresearch.studies.plan import (
+    PLAIN,
+    Budget,
+    Conclusion,
+    Looks,
+    Search,
+    named,
+    objective_of,
+    prepared,
+    require_fresh,
+)
 from jaxresearch.studies.rounds import search
 
 _FEWEST = 10  # seeds of a confirmation: with five, settings that a glance prefers are within the interval
@@ -103,9 +113,10 @@ def confirm(
         )
         for setting, what in ((best, "the best settings"), (plain, PLAIN))
     )
-    metric = experiment.claim.evaluated
-    found = gain(of_best, of_plain, metric, dataset=development, about=experiment.claim.about)
-    is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0
+    metric, higher = objective_of(experiment)
+    about: About = "new examples" if experiment.claim is None else experiment.claim.about
+    found = gain(of_best, of_plain, metric, dataset=development, about=about)
+    is_better = found.low > 0 if higher else found.high < 0
     seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
     if np.isnan(found.mean):
         is_better = bool(np.isfinite(of_best.metrics[metric]).all())  # so it is the plain ones' that is undefined

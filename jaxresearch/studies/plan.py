@@ -7,7 +7,7 @@ from jaxresearch import data
 from jaxresearch.adjust import History
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
-from jaxresearch.experiment import Experiment
+from jaxresearch.experiment import Experiment, Objective
 
 PLAIN = "the plain settings"  # what every study begins with
 
@@ -67,6 +67,31 @@ def require_fresh(budget: Budget) -> None:
     """
     if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
         raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+
+
+def objective_of(experiment: Experiment) -> Objective:
+    """Returns what the settings of a study are compared by.
+
+    Args:
+        experiment: Declares a claim, ``maximise`` or ``minimise``.
+
+    Returns:
+        A metric, and whether a higher value is better.
+
+    Raises:
+        ValueError: If the experiment declares none of them.
+
+    Example:
+        >>> from jaxresearch.loading import load
+        >>> objective_of(load("mnist"))
+        Objective(metric='accuracy', higher=True)
+    """
+    if experiment.objective is None:
+        raise ValueError(
+            "experiment must declare what settings are compared by, a claim, maximise or minimise; got none. "
+            "Write: maximise='accuracy'"
+        )
+    return experiment.objective
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:

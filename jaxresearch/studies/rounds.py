@@ -12,7 +12,7 @@ from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Progress, provenance
 from jaxresearch.experiment import Experiment
-from jaxresearch.studies.plan import PLAIN, Budget, Looks, Search, named, prepared, require_fresh
+from jaxresearch.studies.plan import PLAIN, Budget, Looks, Search, named, objective_of, prepared, require_fresh
 
 
 def search(
@@ -84,24 +84,28 @@ def search(
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
-    """Returns how well a trial did: the mean of the claim's metric, the better the higher; -inf if it diverged or is undefined.
+    """Returns how well a trial did: the mean of the metric that settings are compared by; -inf if it diverged or is undefined.
 
     Args:
-        experiment: Gives the claim.
+        experiment: Gives the metric: that of its claim, or ``maximise`` or ``minimise``.
         trial: Its metrics are of the validation data.
 
     Returns:
         A number that is the better the higher.
+
+    Raises:
+        ValueError: If the experiment declares none of them.
 
     Example:
         >>> from jaxresearch.loading import load
         >>> round(score(load("mnist"), Trial(None, {"accuracy": np.array([0.9, 0.8])}, False)), 2)
         0.85
     """
-    mean = float(np.mean(trial.metrics[experiment.claim.evaluated], dtype=np.float64))
+    metric, higher = objective_of(experiment)
+    mean = float(np.mean(trial.metrics[metric], dtype=np.float64))
     if trial.diverged or not np.isfinite(mean):
         return -np.inf
-    return mean if experiment.claim.at_least is not None else -mean
+    return mean if higher else -mean
 
 
 def best_of(experiment: Experiment, history: History) -> Any:
@@ -240,13 +244,14 @@ def _finished(experiment: Experiment, history: History, budget: Budget) -> str |
     as few seeds need, at a confidence that holds for all settings at once (Bonferroni) and all rounds: the look after
     round r may err with 0.05 / (r (r + 1)), which adds up to 0.05 over any number of rounds.
     """
-    trial = _best(experiment, history)
+    trial, claim = _best(experiment, history), experiment.claim
     n, rounds = len({trial.digest for made in history for trial in made.trials}), len(history)
     error = 0.05 / (rounds * (rounds + 1)) / n
-    low, high = statistics.t_interval(trial.metrics[experiment.claim.evaluated], confidence=1 - error)
-    if not trial.diverged and statistics.verdict((low, high), experiment.claim) == "supported":
-        best = f", also as that of the best of {n}" if n > 1 else ""
-        return f"the validation interval supports the claim{best}"
+    if claim is not None and not trial.diverged:
+        low, high = statistics.t_interval(trial.metrics[claim.evaluated], confidence=1 - error)
+        if statistics.verdict((low, high), claim) == "supported":
+            best = f", also as that of the best of {n}" if n > 1 else ""
+            return f"the validation interval supports the claim{best}"
     if rounds >= budget.rounds:
         return f"the budget of {budget.rounds} rounds is spent"
     if sum(made.seconds for made in history) > budget.seconds:
