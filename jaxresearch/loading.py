@@ -1,22 +1,22 @@
 """An experiment from the file that declares it, and which line of that file an error comes from."""
 
-import difflib
 import importlib.util
 import sys
 import traceback
 from pathlib import Path
 
+from jaxresearch import catalogue
 from jaxresearch.experiment import Experiment
 
 _PACKAGE = Path(__file__).parent
 
 
-def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
+def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
     """Returns the experiment that a file declares as ``experiment``.
 
     Args:
-        name: A path to a ``.py`` file, or the name of one in ``directory``.
-        directory: Where names are looked up.
+        name: A path to a ``.py`` file, or a name, as for `jaxresearch.catalogue.file_of`.
+        directory: Where names are looked up first.
 
     Returns:
         The declared experiment.
@@ -29,15 +29,14 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
         >>> load("minst", directory=Path("nowhere"))
         Traceback (most recent call last):
         ...
-        FileNotFoundError: experiment must be a .py file or a name in nowhere; got 'minst'. There are none in nowhere.
+        FileNotFoundError: experiment must be a .py file, a name in nowhere or a shipped one; got 'minst'. Did you mean 'mnist'?
 
     References:
         Python documentation, importlib. https://docs.python.org/3/library/importlib.html
     """
-    path = file_of(name, directory=directory)
+    path = catalogue.file_of(name, directory=directory)
     if not path.is_file():
-        rule = f"experiment must be a .py file or a name in {directory}"
-        raise FileNotFoundError(f"{rule}; got {name!r}. {_nearest(name, directory)}")
+        raise FileNotFoundError(catalogue.missing(name, directory=directory))
     spec = importlib.util.spec_from_file_location(f"experiment {path.resolve()}", path)  # no other module's name
     assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
     module = importlib.util.module_from_spec(spec)
@@ -61,13 +60,13 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
     return module.experiment
 
 
-def blame(error: Exception, name: str, *, directory: Path = Path("experiments")) -> str | None:
+def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> str | None:
     """Returns what went wrong at which line of an experiment's file, on one line; None if the file had no part in it.
 
     Args:
         error: What was raised, at loading or from one of the experiment's functions.
         name: The experiment, as for `load`.
-        directory: Where names are looked up.
+        directory: Where names are looked up first.
 
     Returns:
         A message. What this package refuses, or the file itself by a ``raise``, comes first: it tells what is the matter.
@@ -79,7 +78,7 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     References:
         Python documentation, traceback. https://docs.python.org/3/library/traceback.html
     """
-    path = file_of(name, directory=directory)
+    path = catalogue.file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
     frames = traceback.extract_tb(error.__traceback__)
@@ -91,34 +90,6 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     if isinstance(error, ValueError) and what and is_ours and "raise " in (last.line or ""):
         return f"{what} (experiment file {path}, line {own[-1].lineno})"
     return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
-
-
-def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:
-    """Returns the file of an experiment, be it there or not.
-
-    Args:
-        name: A path to a ``.py`` file, or the name of one in ``directory``, which names no other folder.
-        directory: Where names are looked up.
-
-    Returns:
-        The path.
-
-    Example:
-        >>> file_of("mnist").as_posix(), file_of("mine/first.py").as_posix(), file_of("../elsewhere/mnist").as_posix()
-        ('experiments/mnist.py', 'mine/first.py', 'experiments/mnist.py')
-
-    References:
-        CWE-22, Improper limitation of a pathname to a restricted directory. https://cwe.mitre.org/data/definitions/22.html
-    """
-    return Path(name) if name.endswith(".py") else directory / f"{Path(name).name}.py"
-
-
-def _nearest(name: str, directory: Path) -> str:
-    """Returns advice on names that exist."""
-    names = sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
-    near = difflib.get_close_matches(name, names, n=1)
-    there_are = f"There are: {', '.join(names)}." if names else f"There are none in {directory}."
-    return f"Did you mean {near[0]!r}?" if near else there_are
 
 
 def _forget(names: set[str], folder: Path) -> None:

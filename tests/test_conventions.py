@@ -58,7 +58,7 @@ CORE = (
 LIBRARY = {
     name: thing
     for name, thing in FUNCTIONS.items()
-    if name.split(".")[1] in (*CORE, "experiment", "loading", "studies")
+    if name.split(".")[1] in (*CORE, "catalogue", "experiment", "loading", "studies")
 }
 
 
@@ -129,7 +129,18 @@ def test_only_models_imports_flax():
 
 # The house from top to bottom (README, "The house"): a file imports files of its own room or of rooms above it.
 HOUSE = (
-    ("interruption", "sampling", "statistics", "losses", "metrics", "clustering", "models", "data", "hyperparameters"),
+    (
+        "interruption",
+        "catalogue",
+        "sampling",
+        "statistics",
+        "losses",
+        "metrics",
+        "clustering",
+        "models",
+        "data",
+        "hyperparameters",
+    ),
     ("devices", "gradients", "schedules", "augmentations"),
     ("training",),
     ("algorithms",),
@@ -137,7 +148,7 @@ HOUSE = (
     ("fields",),
     ("adjust",),
     ("experiment",),
-    ("loading",),
+    ("loading", "templates"),
     ("execution",),
     ("studies",),
     ("records",),
@@ -201,7 +212,9 @@ def test_saving_a_state_takes_three_files():
     assert _files_between(PACKAGE / "cli" / "run.py", PACKAGE / "records" / "checkpoints.py") <= 3
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*EXPERIMENTS.glob("*.py"), *(PACKAGE / "templates").glob("*.py")]), ids=lambda path: path.stem
+)
 def test_an_experiment_is_a_screen(path):
     assert len(path.read_text().splitlines()) <= (60 if path.stem == "mnist" else 120)
 

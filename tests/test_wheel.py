@@ -1,8 +1,7 @@
-"""The built wheel, alone in an environment of its own, somewhere else: it carries its data and runs a copied file."""
+"""The built wheel, alone in an environment of its own, in an empty folder: it carries data and experiments, and runs them."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,12 +17,15 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.long
 @pytest.mark.wheel
 @pytest.mark.parametrize("is_lent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lent", "installed"])
-def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_lent):
+def test_the_wheel_alone_begins_in_an_empty_folder(tmp_path, is_lent):
     """Lent: what it depends on is that of this environment; installed (`slow`): what its own metadata asks for."""
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
 
     def run(*words):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ""}
-        done = subprocess.run([*map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run([*map(str, words)], cwd=empty, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -37,6 +39,10 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_
         assert {"LICENSE", "README.md"} < held, f"{folder} has no data file, or lacks its licence"
         assert any(name.endswith(f"licenses/jaxresearch/data/archives/{folder}/LICENSE") for name in names)
     assert {"jaxresearch/py.typed", "jaxresearch/reports/pages/layout.html"} <= set(names)
+    shipped = {name.rsplit("/", 1)[1] for name in names if name.startswith("jaxresearch/_experiments/")}
+    assert shipped == {path.name for path in (ROOT / "experiments").glob("*.py")}
+    templates = {name.rsplit("/", 1)[1] for name in names if name.startswith("jaxresearch/templates/")}
+    assert templates == {path.name for path in (ROOT / "jaxresearch" / "templates").glob("*.py")}
     assert not any(name.startswith(("tests", "experiments")) for name in names)
 
     venv.create(tmp_path / "environment")
@@ -46,10 +52,14 @@ def test_the_wheel_alone_runs_an_experiment_file_copied_next_to_it(tmp_path, is_
     if is_lent:
         (own,) = (tmp_path / "environment").glob("lib/*/site-packages")
         (own / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    shutil.copyfile(ROOT / "experiments" / "mnist.py", tmp_path / "mine.py")
     where = run(python, "-c", "import jaxresearch; print(jaxresearch.__file__)")
     assert Path(where.strip()).is_relative_to(tmp_path)
-    assert "test/accuracy" in run(
-        tmp_path / "environment" / "bin" / "jaxresearch", "run", "mine.py", "--smoke", "--directory", "out"
-    )
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["experiment"] == "mine"
+    jaxresearch = tmp_path / "environment" / "bin" / "jaxresearch"
+    assert {line.split()[0] + ".py" for line in run(jaxresearch, "list").splitlines()} == shipped
+    assert "test/accuracy" in run(jaxresearch, "run", "mnist", "--smoke")
+    run(jaxresearch, "copy", "mnist", "mine.py")
+    assert (empty / "mine.py").read_text() == (ROOT / "experiments" / "mnist.py").read_text()
+    run(jaxresearch, "new", "my.py", "--for", "table")
+    for name in ("mine", "my"):
+        run(jaxresearch, "run", f"{name}.py", "--smoke", "--directory", name)
+        assert json.loads((empty / name / "result.json").read_text())["experiment"] == name

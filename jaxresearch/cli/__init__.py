@@ -25,9 +25,11 @@ commands:
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every file of a run's checkpoints against its digest
-  list              list the experiments in ./experiments and their questions
+  list              list the experiments that have a name, and their questions
+  copy EXPERIMENT FILE  copy an experiment's file, to be changed
+  new FILE          write an experiment for your own data: --for table, images, text, sequences or reinforcement
 
-EXPERIMENT is a path to a .py file or the name of one in ./experiments.
+EXPERIMENT is a path to a .py file, the name of one in ./experiments, or that of one that comes with the package (mnist).
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter with its type, default and meaning.
 --traceback after any command shows where an error was raised.
 exit codes: 0 done, 1 failed, 2 usage, 75 interrupted (resumable)
@@ -60,7 +62,8 @@ The same command on the same directory resumes after an interruption.
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare")
-_COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, "list")
+_OF_FILES = ("list", "copy", "new")
+_COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, *_OF_FILES)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,8 +108,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _carried_out(command: str, words: list[str]) -> int:
     """Carries out a command."""
-    if command == "list":
-        return _list(words)
+    if command in _OF_FILES:
+        return _of_files(command, words)
     if command in _OF_DIRECTORIES:
         return _of_directories(command, words)
     if command in _HELP_OF:
@@ -116,6 +119,16 @@ def _carried_out(command: str, words: list[str]) -> int:
     near = difflib.get_close_matches(command, _COMMANDS, n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "See jaxresearch --help."
     raise CommandError(f"command must be one of {', '.join(_COMMANDS)}, got {command!r}. {advice}", code=2)
+
+
+def _of_files(command: str, words: list[str]) -> int:
+    """Carries out a command that needs no JAX."""
+    from jaxresearch.cli.begin import begin, help_of
+
+    if words[:1] in (["-h"], ["--help"]):
+        print(help_of(command), end="")
+        return 0
+    return begin(command, words)
 
 
 def _computed(command: str, words: list[str]) -> int:
@@ -159,21 +172,3 @@ def _of_directories(command: str, words: list[str]) -> int:
     from jaxresearch.cli import resume
 
     return getattr(resume, command)(Path(words[0]))
-
-
-def _list(words: list[str]) -> int:
-    """Prints the experiments and the first line of each, without running them."""
-    import ast
-
-    if words:
-        raise CommandError(f"list has no options, got {words[0]!r}. Write: jaxresearch list", code=2)
-    paths = [path for path in sorted(Path("experiments").glob("*.py")) if not path.stem.startswith("_")]
-    for path in paths:
-        try:
-            text = ast.get_docstring(ast.parse(path.read_text())) or "(no docstring)"
-        except (OSError, SyntaxError, UnicodeDecodeError) as error:
-            text = f"(unreadable: {error})"
-        print(f"{path.stem:<20} {text.splitlines()[0]}")
-    if not paths:
-        print("no experiments in ./experiments")
-    return 0

@@ -1,0 +1,180 @@
+"""Where experiments and templates are: in ./experiments, and those that come with the package. JAX is not needed to list them."""
+
+import ast
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+LOCAL = Path("experiments")
+TEMPLATES = ("table", "images", "text", "sequences", "reinforcement")
+
+
+def shipped() -> Path:
+    """Returns the folder of the experiments that come with the package.
+
+    Returns:
+        A folder inside the package where it was installed from a wheel, the one beside it in a checkout.
+
+    Example:
+        >>> (shipped() / "mnist.py").is_file()
+        True
+    """
+    installed = _PACKAGE / "_experiments"
+    return installed if installed.is_dir() else _PACKAGE.parent / "experiments"
+
+
+def templates() -> Path:
+    """Returns the folder of the templates of `TEMPLATES`.
+
+    Returns:
+        A folder of the package.
+
+    Example:
+        >>> (templates() / "table.py").is_file()
+        True
+    """
+    return _PACKAGE / "templates"
+
+
+def file_of(name: str, *, directory: Path = LOCAL) -> Path:
+    """Returns the file of an experiment, be it there or not.
+
+    Args:
+        name: A path to a ``.py`` file, or the name of one in ``directory`` or of one that comes with the package; a name leads
+            to no other folder.
+        directory: Where names are looked up first: a file there hides the shipped one of the same name.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> file_of("mine/first.py").as_posix(), file_of("../elsewhere/first").as_posix(), file_of("mnist").name
+        ('mine/first.py', 'experiments/first.py', 'mnist.py')
+
+    References:
+        CWE-22, Improper limitation of a pathname to a restricted directory. https://cwe.mitre.org/data/definitions/22.html
+    """
+    if name.endswith(".py"):
+        return Path(name)
+    file = f"{Path(name).name}.py"
+    found = (folder / file for folder in (directory, shipped()) if (folder / file).is_file())
+    return next(found, directory / file)
+
+
+def files(*, directory: Path = LOCAL) -> dict[str, Path]:
+    """Returns the file of each experiment that has a name, in the order of names.
+
+    Args:
+        directory: As for `file_of`.
+
+    Returns:
+        Paths by name.
+
+    Example:
+        >>> files(directory=Path("nowhere"))["mnist"].name
+        'mnist.py'
+    """
+    found = {path.stem: path for folder in (shipped(), directory) for path in folder.glob("*.py")}
+    return {name: found[name] for name in sorted(found) if not name.startswith("_")}
+
+
+def headline(path: Path) -> str:
+    """Returns the first line of a file's docstring, without running the file.
+
+    Args:
+        path: A Python file.
+
+    Returns:
+        One line; why there is none, in parentheses.
+
+    Example:
+        >>> headline(file_of("mnist"))
+        'Does a 784-128-10 network reach 98.04 % on MNIST in five epochs of Adam?'
+    """
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        return f"(unreadable: {error})"
+    return text.splitlines()[0] if text else "(no docstring)"
+
+
+def source_of(name: str, *, directory: Path = LOCAL) -> str:
+    """Returns the text of an experiment's file.
+
+    Args:
+        name: As for `file_of`.
+        directory: As for `file_of`.
+
+    Returns:
+        Python source.
+
+    Raises:
+        FileNotFoundError: If there is no such file; the message holds the nearest name.
+
+    Example:
+        >>> source_of("mnist").splitlines()[0]
+        '\"\"\"Does a 784-128-10 network reach 98.04 % on MNIST in five epochs of Adam?'
+    """
+    path = file_of(name, directory=directory)
+    if not path.is_file():
+        raise FileNotFoundError(missing(name, directory=directory))
+    return path.read_text(encoding="utf-8")
+
+
+def missing(name: str, *, directory: Path = LOCAL) -> str:
+    """Returns the message for an experiment without a file.
+
+    Args:
+        name: As for `file_of`.
+        directory: As for `file_of`.
+
+    Returns:
+        One line, with the nearest name.
+
+    Example:
+        >>> missing("minst")
+        "experiment must be a .py file, a name in experiments or a shipped one; got 'minst'. Did you mean 'mnist'?"
+    """
+    rule = f"experiment must be a .py file, a name in {directory} or a shipped one"
+    return f"{rule}; got {name!r}. {nearest(name, [*files(directory=directory)])}"
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Returns advice for a name that does not exist.
+
+    Args:
+        name: As given.
+        names: Those that exist.
+
+    Returns:
+        The nearest of them, or all.
+
+    Example:
+        >>> nearest("tabel", TEMPLATES), nearest("x", ["a", "b"])
+        ("Did you mean 'table'?", 'There are: a, b.')
+    """
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+
+
+def template(kind: str) -> str:
+    """Returns the text of a new experiment.
+
+    Args:
+        kind: One of `TEMPLATES`.
+
+    Returns:
+        Python source, which runs as it stands.
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Example:
+        >>> "experiment = Experiment(" in template("table")
+        True
+    """
+    if kind not in TEMPLATES:
+        rule = f"the kind of data must be one of {', '.join(TEMPLATES)}"
+        raise ValueError(f"{rule}, got {kind!r}. {nearest(kind, TEMPLATES)}")
+    return (templates() / f"{kind}.py").read_text(encoding="utf-8")

@@ -1,0 +1,95 @@
+"""How well does a small recurrent network forecast a series of numbers? As it stands: a noisy season, drawn at random.
+
+    jaxresearch run FILE                                            five seeds on two CPU cores: seconds
+    jaxresearch run FILE --data my.txt                              your own series, one number per line
+
+The last tenth of the series is the test part. Change the lines that are marked CHANGE.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxresearch import adjust, data, losses, metrics, models, schedules, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+
+WINDOW = 48  # CHANGE: numbers that the network sees before the one it forecasts
+GENERATED = "a noisy season"  # CHANGE: "my.txt"
+
+
+@hyperparameters
+class Sequences:
+    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+
+    learning_rate: float = swept(5e-3, "peak step size of Adam; falls to zero", above=0)
+    batch_size: int = static(64, "windows per step", at_least=1)
+    epochs: int = static(5, "passes over the training data", at_least=1)
+    width: int = static(16, "numbers that the network remembers", at_least=1)
+
+
+def series_of(source):
+    """Returns the numbers of a series, in the order of time."""
+    if source != GENERATED:
+        return np.loadtxt(source, ndmin=1)
+    times = np.arange(3000)
+    return np.sin(times / 4) + np.sin(times / 9) + np.random.default_rng(0).normal(0, 0.2, times.size)
+
+
+def collect(source, *, target=None):
+    """Returns windows of the series, each with the number that follows it; those of two parts share none."""
+    windows = np.lib.stride_tricks.sliding_window_view(series_of(source), WINDOW + 1)
+    whole = {"inputs": windows[:, :-1].copy(), "targets": windows[:, -1:].copy()}
+    train, test = data.split(whole, fraction=0.1, seed=0, by="stretch", gap=WINDOW)
+    rule = data.Split(by="stretch", fraction=0.1)
+    card = data.DataCard(name="series", source=source, feature_shape=(WINDOW,), gap=WINDOW, split=rule)
+    return data.Dataset(train, test, None, card)
+
+
+def algorithm(h, card, plan, fitted):
+    """Returns a recurrent network, trained by Adam to forecast the next number."""
+    return training.supervised(
+        recurrent(h.width),
+        losses.squared_error,
+        optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
+        metrics={"r2": metrics.r2(), "mean_absolute_error": metrics.mean_absolute_error()},
+        estimator=plan.estimator,
+        invert=functools.partial(data.standard.invert, fitted),  # metrics are in the units of the series
+    )
+
+
+def recurrent(width):
+    """Returns a gated recurrent unit that reads a window and gives one number: Cho et al. (2014), without resets."""
+
+    def init(key):
+        drawn = jax.random.normal(key, (2, width + 2, width)) / jnp.sqrt(width)
+        return {"gate": drawn[0], "new": drawn[1], "out": jnp.zeros((width, 1)), "bias": jnp.zeros(1)}
+
+    def apply(params, inputs):
+        def read(memory, number):
+            seen = jnp.concatenate([memory, number[:, None], jnp.ones_like(number)[:, None]], axis=1)
+            kept = jax.nn.sigmoid(seen @ params["gate"])
+            return kept * memory + (1 - kept) * jnp.tanh(seen @ params["new"]), None
+
+        start = jnp.zeros((inputs.shape[0], width))
+        memory, _ = jax.lax.scan(read, start, inputs.astype(jnp.float32).T)
+        return memory @ params["out"] + params["bias"][None]
+
+    return models.function(init, apply)
+
+
+experiment = Experiment(
+    question="How well does a small recurrent network forecast a noisy season?",  # CHANGE
+    source=GENERATED,
+    collect=collect,
+    hyperparameters=Sequences(),
+    algorithm=algorithm,
+    minimise="mean_absolute_error",  # sweeps and studies compare settings by it, on held-out data
+    adjust=adjust.grid(learning_rate=[2e-3, 5e-3, 1e-2]),  # what a study tries
+    # Once you know what you want to show, put a claim in place of minimise; a run with five or more seeds decides it:
+    #     from jaxresearch.statistics import Claim
+    #     claim=Claim(text="R2 of 0.9", metric="test/r2", about="new examples", at_least=0.9),
+)
