@@ -34,8 +34,11 @@ def make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flushes one file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flushes one file or folder to the disk; Windows flushes no folders, and files only where they are open to be written."""
+    is_windows = os.name == "nt"
+    if is_windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

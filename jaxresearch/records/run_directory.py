@@ -1,7 +1,7 @@
 """The directory of a run, sweep or study: its configuration, its environment, its progress and its result."""
 
+import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from jaxresearch.records.files import (
     digest_of_json,
@@ -38,7 +39,7 @@ class RunDirectory:
     """A directory with ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and ``result.json``.
 
     A file is either whole or not there: each is written beside its place, synced, and renamed. One process at a time may
-    use a directory; its lock ends with the process, however that ends. A context manager, which releases the lock.
+    use a directory; its lock ends with the object or the process, however that ends. A context manager, which releases the lock.
 
     Args:
         path: Where to create it; an existing directory must be empty.
@@ -68,7 +69,7 @@ class RunDirectory:
         self._made: list[Path] | None = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock: int | None = _locked(path)
+            self._lock: FileLock | None = _locked(path)
         except BusyError:
             raise
         except OSError as error:
@@ -93,7 +94,7 @@ class RunDirectory:
     def close(self) -> None:
         """Releases the lock, as the end of the process does."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release(force=True)
             self._lock = None
 
     @property
@@ -289,19 +290,21 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _locked(path: Path) -> int:
-    """Returns the lock of a directory, held until it is closed or the process ends; a dead process holds none."""
-    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+def _locked(path: Path) -> FileLock:
+    """Returns the lock of a directory, held until it is released or the process ends; a dead process holds none."""
+    file = path / _LOCK
+    lock = FileLock(file, blocking=False, thread_local=False)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 200).decode(errors="replace").strip() or "another process"
-        os.close(lock)
+        lock.acquire()
+    except Timeout:
+        holder = ""
+        with contextlib.suppress(OSError):  # Windows lets no other process read it
+            holder = file.read_text(errors="replace")[:200].strip()
         raise BusyError(
-            f"directory {path} is used by {holder}. Wait for it, or name another with --directory."
+            f"directory {path} is used by {holder or 'another process'}. Wait for it, or name another with --directory."
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"process {os.getpid()} on {platform.node()}\n".encode())
+    with contextlib.suppress(OSError):
+        file.write_text(f"process {os.getpid()} on {platform.node()}\n")
     return lock
 
 

@@ -99,7 +99,7 @@ def test_the_command_on_record_holds_no_secret(monkeypatch):
 
 def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp_path):
     code = "from pathlib import Path; from jaxresearch.records import RunDirectory; import sys, time\n"
-    code += f"RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
+    code += f"directory = RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(BusyError, match=f"run is used by process {other.pid} on .*. Wait for it, or name"):

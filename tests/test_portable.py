@@ -1,0 +1,55 @@
+"""The package imports where POSIX ends: without its modules, its signals and its calls."""
+
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+from jaxresearch.records import files
+
+# The libraries beneath find out by themselves where they are, so that only our own imports are refused.
+SCRIPT = """
+import builtins, importlib, os, pkgutil, signal
+
+missing = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
+plain = builtins.__import__
+
+def refusing(name, globals=None, *rest, **options):
+    if name.split(".")[0] in missing and (globals or {}).get("__name__", "").startswith("jaxresearch"):
+        raise ImportError(f"{globals['__name__']} imports {name}, which Windows lacks")
+    return plain(name, globals, *rest, **options)
+
+import jax, numpy, tensorflow_datasets, orbax.checkpoint, flax, optax, matplotlib.pyplot, rich, tyro
+for name in ("SIGHUP", "SIGUSR1", "SIGALRM", "SIGKILL"):
+    delattr(signal, name)
+for name in ("fork", "O_DIRECTORY", "getuid", "sched_getaffinity", "sysconf", "uname", "statvfs"):
+    delattr(os, name)
+builtins.__import__ = refusing
+import jaxresearch
+n = 0
+for info in pkgutil.walk_packages(jaxresearch.__path__, "jaxresearch."):
+    if not info.name.endswith("__main__"):
+        importlib.import_module(info.name)
+        n += 1
+print(n)
+"""
+
+
+@pytest.mark.long
+def test_all_modules_import_without_what_windows_lacks():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+
+
+def test_windows_flushes_files_alone(tmp_path):
+    """A folder cannot be opened there, and a file has to be opened to be written."""
+    (tmp_path / "file").write_text("x")
+    opened = mock.Mock(side_effect=os.open)
+    # Paths are made before: pathlib asks for the name of the system, too.
+    with mock.patch.object(files.os, "name", "nt"), mock.patch.object(files.os, "open", opened):
+        for path in (tmp_path, tmp_path / "file"):
+            files.sync(path)
+    assert [call.args for call in opened.call_args_list] == [(tmp_path / "file", os.O_RDWR)]
