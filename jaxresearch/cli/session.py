@@ -192,13 +192,14 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
     )
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-    tracked = records.tracking(options.track, path, experiment=Path(name).stem)
     config = _config(name, options, loaded.dataset)
     environment = records.environment(seeds=options.seeds)
     with contextlib.ExitStack() as held:
         with delayed():  # until the directory is guarded
-            directory = held.enter_context(records.open_directory(path, config, environment))
+            directory = records.open_directory(path, config, environment, is_new=options.directory is None)
+            held.enter_context(directory)
             held.enter_context(recording.guarded(directory))
+        tracked = records.tracking(options.track, directory.path, experiment=Path(name).stem)
         if options.init_from is not None:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
         yield Session(name, declared, unclaimed, options, cipher, loaded, job, settings, tracked, directory, config)

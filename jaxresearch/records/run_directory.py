@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import platform
@@ -77,6 +78,16 @@ class RunDirectory:
                 f"directory must be writable, got {path} ({error.strerror}). Name another with --directory."
             ) from error
         self.path = path
+
+    @classmethod
+    def unused(cls, path: Path) -> "RunDirectory":
+        """Returns a new directory of this name, or of the name with -2, -3 ... where another run has it."""
+        for number in itertools.count(1):
+            candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            if not candidate.exists():
+                with contextlib.suppress(FileExistsError, BusyError):  # taken by another process meanwhile
+                    return cls(candidate)
+        raise AssertionError  # there is no end of numbers
 
     @classmethod
     def again(cls, path: Path) -> "RunDirectory":
@@ -208,7 +219,9 @@ class EndedError(ValueError):
     """The run, sweep or study in a directory has ended; the message is one line."""
 
 
-def open_directory(path: Path, config: dict[str, Any], environment: dict[str, Any]) -> RunDirectory:
+def open_directory(
+    path: Path, config: dict[str, Any], environment: dict[str, Any], *, is_new: bool = False
+) -> RunDirectory:
     """Returns a new directory, or an existing one of the same configuration that has not ended, to resume from.
 
     ``config.json`` and ``environment.json`` are written before anything is trained.
@@ -217,6 +230,7 @@ def open_directory(path: Path, config: dict[str, Any], environment: dict[str, An
         path: The directory.
         config: What was asked for, ``experiment`` included.
         environment: As of `environment`; a resumed directory keeps its first.
+        is_new: Whether a directory that exists is left alone: the new one has the next free name, with -2, -3 ...
 
     Raises:
         ValueError: If the directory holds another experiment, command or configuration.
@@ -224,7 +238,9 @@ def open_directory(path: Path, config: dict[str, Any], environment: dict[str, An
         BusyError: If another process uses it.
         OSError: If it cannot be created or written.
     """
-    if (path / "config.json").is_file():
+    if is_new:
+        directory = RunDirectory.unused(path)
+    elif (path / "config.json").is_file():
         recorded = read_json(path / "config.json")
         _require_same(path, recorded, config)
         directory = RunDirectory.again(path)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -254,3 +256,20 @@ def test_a_closed_directory_may_be_opened_by_the_same_process(tmp_path):
         with pytest.raises(BusyError, match="is used by process"):
             RunDirectory.again(tmp_path / "run")
     RunDirectory.again(tmp_path / "run").close()
+
+
+def test_runs_of_one_moment_get_names_of_their_own(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def begun(number):
+        barrier.wait()
+        return open_directory(tmp_path / "runs" / "mine", {"experiment": "mine", "seeds": [number]}, {}, is_new=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        directories = [*pool.map(begun, range(4))]
+    assert sorted(one.path.name for one in directories) == ["mine", "mine-2", "mine-3", "mine-4"]
+    assert sorted(one.read("config.json")["seeds"] for one in directories) == [[0], [1], [2], [3]]
+    for one in directories:
+        one.close()
+    with open_directory(tmp_path / "runs" / "mine", {"experiment": "mine", "seeds": [0]}, {}, is_new=True) as fifth:
+        assert fifth.path.name == "mine-5"  # one that has ended, or could be resumed, is left alone
