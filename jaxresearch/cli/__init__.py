@@ -4,12 +4,11 @@ JAX is imported only by the commands that compute, so that help answers at once.
 """
 
 import sys
-import traceback
 from pathlib import Path
 
 from jaxresearch import __version__
+from jaxresearch.cli import interrupts, output
 from jaxresearch.cli.errors import CommandError
-from jaxresearch.cli.interrupts import interruptible
 from jaxresearch.interruption import EXIT_CODE, Interrupted
 
 _HELP = """\
@@ -63,6 +62,7 @@ The same command on the same directory resumes after an interruption.
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare")
 _OF_FILES = ("list", "copy", "new")
+_RECORDING = (*_HELP_OF, "resume", "report")  # what they print is on disk as well
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, *_OF_FILES)
 
 
@@ -80,34 +80,54 @@ def main(argv: list[str] | None = None) -> int:
         2
     """
     given = sys.argv[1:] if argv is None else argv
-    words = [word for word in given if word != "--traceback"]
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP, end="")
-        return 0
-    if words[0] == "--version":
-        print(f"jaxresearch {__version__}")
-        return 0
+    with interrupts.ending(), output.lasting() as out:
+        words = [word for word in given if word != "--traceback"] or ["--help"]
+        code = _ended(words, shows_traceback="--traceback" in given)
+        out.flush()
+        if code == 0 and out.error is not None and not isinstance(out.error, BrokenPipeError):  # as of `| head`
+            code = 0 if words[0] in _RECORDING and not {"-h", "--help"} & {*words} else 1
+            print(f"jaxresearch: {_unwritten(out.error, is_recorded=code == 0)}", file=sys.stderr)
+        if argv is None:
+            interrupts.close(code)
+    return code
+
+
+def _ended(words: list[str], *, shows_traceback: bool) -> int:
+    """Carries out a command and returns its exit code; whatever ends it is one line."""
     try:
-        with interruptible():
-            return _carried_out(words[0], words[1:])
+        return _carried_out(words[0], words[1:])
+    except SystemExit as exit:  # after the help of an experiment
+        return exit.code if isinstance(exit.code, int) else 0
     except Interrupted:
-        print("jaxresearch: interrupted before anything was recorded", file=sys.stderr)
+        print(f"jaxresearch: {interrupts.NOTHING_RECORDED}", file=sys.stderr)
         return EXIT_CODE
-    except CommandError as error:
-        if "--traceback" in given:
-            traceback.print_exception(error.__cause__ or error)
-        print(f"jaxresearch: {error}", file=sys.stderr)
-        return error.code
-    except Exception as error:  # whatever ends a command is one line
-        if "--traceback" in given:
-            traceback.print_exception(error)
+    except Exception as error:
+        if shows_traceback:
+            import traceback
+
+            traceback.print_exception(error.__cause__ or error if isinstance(error, CommandError) else error)
         said = " ".join(str(error).split()) or "no reason given"
-        print(f"jaxresearch: {type(error).__name__}: {said} (pass --traceback to see where)", file=sys.stderr)
-        return 1
+        if not isinstance(error, CommandError):
+            said = f"{type(error).__name__}: {said} (pass --traceback to see where)"
+        print(f"jaxresearch: {said}", file=sys.stderr)
+        return error.code if isinstance(error, CommandError) else 1
+
+
+def _unwritten(error: Exception, *, is_recorded: bool) -> str:
+    """Returns why standard output is not whole, and whether anything is lost."""
+    reason = getattr(error, "strerror", None) or error
+    lost = "All that was computed is recorded." if is_recorded else "Redirect it elsewhere."
+    return f"standard output could not be written ({reason}). {lost}"
 
 
 def _carried_out(command: str, words: list[str]) -> int:
     """Carries out a command."""
+    if command in ("-h", "--help", "help"):
+        print(_HELP, end="")
+        return 0
+    if command == "--version":
+        print(f"jaxresearch {__version__}")
+        return 0
     if command in _OF_FILES:
         return _of_files(command, words)
     if command in _OF_DIRECTORIES:

@@ -7,6 +7,7 @@ from rich.table import Column, Table
 
 from jaxresearch import records
 from jaxresearch.cli import display
+from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import one_line
 from jaxresearch.reports.comparison import compare as compare_runs
@@ -24,7 +25,9 @@ def compare(words: list[str]) -> int:
         if file is not None:
             from jaxresearch.reports.page import comparison_page
 
-            records.write_file(file, comparison_page(compared).encode())
+            text = comparison_page(compared)
+            with saving():
+                records.write_file(file, text.encode())
     console = display.console()
     if compared.different:
         console.print(_table("settings that differ", ("run", *compared.different), compared.settings))

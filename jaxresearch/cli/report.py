@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
+from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, parse
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
@@ -25,7 +26,7 @@ def report(path: Path) -> int:
         run = records.read_run(path)
         predicted = _predicted(run)
         text = page(run, predicted=predicted)
-        with records.RunDirectory.again(path) as directory:
+        with saving(), records.RunDirectory.again(path) as directory:
             directory.write_text_file(_NAME, text)
     for line in (*predicted["missing"], f"report: {path / _NAME}"):
         display.console().print(line, soft_wrap=True)

@@ -15,12 +15,12 @@ def run(name: str, words: list[str]) -> int:
     return carry_out("run", name, words, _work)
 
 
-def _work(session: Session, received: list[int]) -> None:
+def _work(session: Session) -> None:
     """Trains, writes the result and prints it."""
     options, job = session.options, session.job
     runs_are = "folds" if options.folds else "seeds"
     with display.Display(display.console(), runs=runs_are) as shown, session.tracked as tracked:
-        recorder = session.recorder(shown.show, received)
+        recorder = session.recorder(shown.show)
         trained = runs.train(session.directory, job, recorder, on_nonfinite=options.on_nonfinite)
         result = recording.result_of(
             session.name,

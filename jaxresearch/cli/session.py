@@ -18,7 +18,7 @@ from jaxresearch import adjust, data, devices, loading, recording, records, stud
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import CommandError
-from jaxresearch.cli.interrupts import delayed, interruptible
+from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
@@ -48,7 +48,7 @@ class Session(NamedTuple):
 
     ``declared`` is the experiment as its file declares it, without its claim on other data (``unclaimed`` is why), ``job`` what
     is trained (of a sweep or study: the plain settings on the data that settings are compared on), ``settings`` are those of a
-    sweep, ``config`` holds what ``config.json`` does.
+    sweep, ``config`` holds what ``config.json`` does, ``received`` the signals so far.
     """
 
     name: str
@@ -62,25 +62,28 @@ class Session(NamedTuple):
     tracked: records.Tracking
     directory: records.RunDirectory
     config: dict[str, Any]
+    received: list[int]
 
     @property
     def path(self) -> Path:
         """The directory's path."""
         return self.directory.path
 
-    def recorder(self, observe: Callable[[Any], None], received: list[int]) -> recording.Recorder:
+    def recorder(self, observe: Callable[[Any], None]) -> recording.Recorder:
         """Returns how this command is saved, observed and interrupted."""
-        return recording.Recorder(self.options.save_every, self.cipher, self.tracked, observe, lambda: bool(received))
+        return recording.Recorder(
+            self.options.save_every, self.cipher, self.tracked, observe, lambda: bool(self.received)
+        )
 
 
-def carry_out(command: str, name: str, words: list[str], work: Callable[[Session, list[int]], None]) -> int:
+def carry_out(command: str, name: str, words: list[str], work: Callable[[Session], None]) -> int:
     """Carries out a command that trains, and returns the exit code 0.
 
     Args:
         command: run, sweep or study.
         name: Of the experiment.
         words: Its options.
-        work: Trains, records and prints; gets the session, and the signals received so far.
+        work: Trains, records and prints.
 
     Raises:
         CommandError: If something failed (1), the user made a mistake (2), or a signal came (75).
@@ -94,13 +97,13 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
     return 0
 
 
-def _work_on(session: "Session", work: Callable[["Session", list[int]], None]) -> None:
+def _work_on(session: Session, work: Callable[[Session], None]) -> None:
     """Carries out the work of a command; once something is recorded, an interruption says how to resume."""
     try:
-        with recording.guarded(session.directory), interruptible(grace=True) as received:
+        with recording.guarded(session.directory):
             if session.loaded.dataset.train:
                 display.print_data(session.config)
-            work(session, received)
+            work(session)
     except Interrupted:
         if session.directory.is_new and not session.directory.has_progress:
             raise
@@ -160,7 +163,7 @@ def _require_backend() -> None:
 def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
     """Gives the session of a command, whose directory is open; everything that can fail has been traced by then.
 
-    A directory that is new is guarded from its first moment to the end of the block.
+    A directory that is new is guarded from its first moment to the end of the block, and signals end nothing at once.
     """
     declared = loading.load(name)
     if command == "study" and declared.adjust is None:
@@ -195,14 +198,18 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
     config = _config(name, options, loaded.dataset)
     environment = records.environment(seeds=options.seeds)
     with contextlib.ExitStack() as held:
-        with delayed():  # until the directory is guarded
-            directory = records.open_directory(path, config, environment, is_new=options.directory is None)
-            held.enter_context(directory)
-            held.enter_context(recording.guarded(directory))
+        received = held.enter_context(saving())
+        directory = records.open_directory(path, config, environment, is_new=options.directory is None)
+        held.enter_context(directory)
+        held.enter_context(recording.guarded(directory))
         tracked = records.tracking(options.track, directory.path, experiment=Path(name).stem)
-        if options.init_from is not None:
+        if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
-        yield Session(name, declared, unclaimed, options, cipher, loaded, job, settings, tracked, directory, config)
+        if received:
+            raise Interrupted
+        yield Session(
+            name, declared, unclaimed, options, cipher, loaded, job, settings, tracked, directory, config, received
+        )
 
 
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:

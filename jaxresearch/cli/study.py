@@ -26,14 +26,14 @@ def study(name: str, words: list[str]) -> int:
     return carry_out("study", name, words, _work)
 
 
-def _work(session: Session, received: list[int]) -> None:
+def _work(session: Session) -> None:
     """Searches, trains the chosen settings with fresh seeds, writes the result and prints it."""
     with display.Display(display.console()) as shown:
-        searched = _searched(session, shown, received)
+        searched = _searched(session, shown)
         best = _final_job(session, searched.best)
-        recorder = session.recorder(named(shown.show, "the chosen settings"), received)
+        recorder = session.recorder(named(shown.show, "the chosen settings"))
         trained = recording.train(session.directory, best, recorder)
-        plain = _plain_outcome(session, best, shown, received)
+        plain = _plain_outcome(session, best, shown)
     conclusion = Conclusion(*searched, trained.outcome, plain)
     compared_by = studies.objective_of(session.job.experiment).metric
     result = {
@@ -56,7 +56,7 @@ def _work(session: Session, received: list[int]) -> None:
     _print(session, conclusion, result)
 
 
-def _searched(session: Session, shown: display.Display, received: list[int]) -> Search:
+def _searched(session: Session, shown: display.Display) -> Search:
     """Returns how the search ended, from the record if it has."""
     file = records.StudyFile(session.directory, session.options.hyperparameters)
     if file.why is not None:
@@ -69,7 +69,7 @@ def _searched(session: Session, shown: display.Display, received: list[int]) -> 
         history=file.history,
         known=file.known,
         looks=_looks(session),
-        observe=_interrupting(shown.show, received),
+        observe=_interrupting(shown.show, session.received),
         on_trials=file.add,
         on_round=file.keep,
     )
@@ -79,7 +79,7 @@ def _searched(session: Session, shown: display.Display, received: list[int]) -> 
         searched,
         budget=session.options.budget,
         looks=_looks(session),
-        observe=_interrupting(shown.show, received),
+        observe=_interrupting(shown.show, session.received),
     )
     file.close(*searched)  # from here on the test part is read: nothing is adjusted any more
     return searched
@@ -112,7 +112,7 @@ def _final_job(session: Session, best: Any) -> Job:
     return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=seeds, collected=collected)
 
 
-def _plain_outcome(session: Session, best: Job, shown: display.Display, received: list[int]) -> Outcome | None:
+def _plain_outcome(session: Session, best: Job, shown: display.Display) -> Outcome | None:
     """Returns the outcome of the plain settings with the same seeds; None if they were chosen."""
     if best.hyperparameters == session.options.hyperparameters:
         return None
@@ -122,7 +122,7 @@ def _plain_outcome(session: Session, best: Job, shown: display.Display, received
         best.dataset,
         seeds=best.seeds,
         evaluate_every=best.evaluate_every,
-        observe=_interrupting(named(shown.show, PLAIN), received),
+        observe=_interrupting(named(shown.show, PLAIN), session.received),
     )
 
 

@@ -18,7 +18,7 @@ def sweep(name: str, words: list[str]) -> int:
     return carry_out("sweep", name, words, _work)
 
 
-def _work(session: Session, received: list[int]) -> None:
+def _work(session: Session) -> None:
     """Trains all settings, writes the table and prints it."""
     job, axes, directory = session.job, session.options.axes, session.directory
     with display.Display(display.console()) as shown:
@@ -27,7 +27,7 @@ def _work(session: Session, received: list[int]) -> None:
             job.experiment,
             session.settings,
             job.dataset,
-            session.recorder(shown.show, received),
+            session.recorder(shown.show),
             seeds=job.seeds,
             evaluate_every=job.evaluate_every,
         )

@@ -105,8 +105,8 @@ def interrupted_here(here):
     """Carries out a command that gets a signal after so many chunks of steps."""
 
     def carry_out(n_chunks, *words):
-        signals = contextlib.nullcontext(_Signals(n_chunks))
-        with mock.patch.object(session, "interruptible", lambda grace: signals):
+        signals = contextlib.nullcontext(_Signals(1 + n_chunks))  # a first look is before all chunks
+        with mock.patch.object(session, "saving", lambda: signals):
             return here(*words)
 
     return carry_out
