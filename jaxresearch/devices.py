@@ -1,12 +1,15 @@
 """Devices as one axis of runs, and arrays laid out over them."""
 
 import os
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from jaxtyping import Array, PyTree
 
 AXIS = "runs"
+_ALIGNMENT = 64  # bytes: what XLA asks of the address of a host array that CPU devices use in place
 
 
 def available() -> int:
@@ -33,7 +36,7 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
         tree: Arrays, such as the data of a run.
         n_runs: Length of the swept axis.
         axis: 0 if the arrays have an axis of runs, which is split over the devices; None if all runs use the same arrays,
-            which are copied to each device.
+            which each device gets whole. CPU devices share one copy: do not change a NumPy array once it is placed.
 
     Returns:
         The same tree of device arrays.
@@ -45,7 +48,25 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
     """
     n_devices = min(len(jax.devices()), n_runs)
     divides = axis == 0 and n_runs % n_devices == 0
-    return jax.device_put(tree, NamedSharding(mesh_of(n_devices), PartitionSpec(AXIS) if divides else PartitionSpec()))
+    sharding = NamedSharding(mesh_of(n_devices), PartitionSpec(AXIS) if divides else PartitionSpec())
+    if n_devices > 1 and not divides and jax.default_backend() == "cpu":
+        tree = jax.tree.map(_shareable, tree)
+    return jax.device_put(tree, sharding)
+
+
+def _shareable(leaf: Any) -> Any:
+    """Returns a NumPy array that all CPU devices can use in place: of JAX's own type, contiguous and aligned."""
+    if not isinstance(leaf, np.ndarray) or not leaf.nbytes:
+        return leaf
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if dtype == leaf.dtype and leaf.flags.c_contiguous and leaf.ctypes.data % _ALIGNMENT == 0:
+        return leaf
+    n_bytes = leaf.size * dtype.itemsize
+    room = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    shared = room[start : start + n_bytes].view(dtype).reshape(leaf.shape)
+    shared[...] = leaf
+    return shared
 
 
 def split_cpu(n_devices: int | None = None) -> int:
