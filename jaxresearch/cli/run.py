@@ -32,9 +32,12 @@ def _work(session: Session) -> None:
             smoke=options.smoke,
             declared=session.declared.hyperparameters,
         ) | recording.examples_of(job, session.path, smoke=options.smoke)
-        session.directory.write("result.json", result)
-        tracked.end(result)
+        unwritten = recording.write_result(session.directory, result, trained)
+        if unwritten is None:
+            tracked.end(result)
     display.print_result(result, session.path, class_names=job.dataset.card.class_names)
+    if unwritten is not None:
+        raise unwritten
 
 
 def undecided(options: Options) -> str | None:

@@ -51,9 +51,11 @@ def _work(session: Session) -> None:
         "compared_by": compared_by,
         "gain": _gain(best, conclusion, compared_by),
     }
-    session.directory.write_text_file("study.md", story(session, conclusion, result))
-    session.directory.write("result.json", result)  # last: the study has ended
+    text = story(session, conclusion, result)
+    unwritten = recording.write_result(session.directory, result, trained, story=text)
     _print(session, conclusion, result)
+    if unwritten is not None:
+        raise unwritten
 
 
 def _searched(session: Session, shown: display.Display) -> Search:

@@ -20,10 +20,10 @@ def sweep(name: str, words: list[str]) -> int:
 
 def _work(session: Session) -> None:
     """Trains all settings, writes the table and prints it."""
-    job, axes, directory = session.job, session.options.axes, session.directory
+    job, axes = session.job, session.options.axes
     with display.Display(display.console()) as shown:
         trials = recording.train_all(
-            directory,
+            session.directory,
             job.experiment,
             session.settings,
             job.dataset,
@@ -36,12 +36,7 @@ def _work(session: Session) -> None:
     metric = _first_scalar(trials[0]) if objective is None else objective.metric
     scores = [-np.inf if objective is None else studies.score(job.experiment, trial) for trial in trials]
     best = int(np.argmax(scores)) if max(scores) > -np.inf else None
-    directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
-    try:
-        plots.plot_sweep(session.path / "sweep.png", rows, axes=axes, metric=metric)
-    except Exception as error:  # the numbers are worth more than their plot
-        warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
-    directory.write_table(records.SWEEP_TABLE, rows)  # last: the sweep has ended
+    unwritten = _write(session, rows, metric, best)
     console = display.console()
     console.print(_table(rows, axes, metric, best))
     n_examples = data.n_examples(job.dataset.test)
@@ -58,6 +53,22 @@ def _work(session: Session) -> None:
         f"sweep directory: {session.path}",
     ):
         console.print(line, soft_wrap=True)
+    if unwritten is not None:
+        raise unwritten
+
+
+def _write(session: Session, rows: list[dict[str, Any]], metric: str, best: int | None) -> OSError | None:
+    """Writes the table and its plot; returns why the disk did not take them, if it did not."""
+    try:
+        session.directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
+        try:
+            plots.plot_sweep(session.path / "sweep.png", rows, axes=session.options.axes, metric=metric)
+        except Exception as error:  # the numbers are worth more than their plot
+            warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
+        session.directory.write_table(records.SWEEP_TABLE, rows)  # last: the sweep has ended
+    except OSError as error:
+        return OSError(f"{error}; the table was printed only")
+    return None
 
 
 def _row(trial: Trial, axes: dict[str, list[Any]]) -> dict[str, Any]:

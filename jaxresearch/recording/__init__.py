@@ -6,10 +6,11 @@ signals come in as arguments.
 
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.examples import examples_of
+from jaxresearch.recording.guard import UnwrittenError, guarded
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.notebook import record
-from jaxresearch.recording.results import result_of
-from jaxresearch.recording.runs import FITTED, Job, NonFiniteError, Recorder, Trained, guarded, train
+from jaxresearch.recording.results import result_of, write_result
+from jaxresearch.recording.runs import FITTED, Job, NonFiniteError, Recorder, Trained, train
 from jaxresearch.recording.settings import train_all
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "NonFiniteError",
     "Recorder",
     "Trained",
+    "UnwrittenError",
     "guarded",
     "record",
     "result_of",
@@ -26,4 +28,5 @@ __all__ = [
     "examples_of",
     "train",
     "train_all",
+    "write_result",
 ]

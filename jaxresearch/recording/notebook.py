@@ -10,9 +10,10 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Progress
 from jaxresearch.experiment import Experiment
 from jaxresearch.recording.examples import examples_of
+from jaxresearch.recording.guard import guarded
 from jaxresearch.recording.initial import start_from
-from jaxresearch.recording.results import result_of
-from jaxresearch.recording.runs import Job, OnNonFinite, Recorder, guarded, train
+from jaxresearch.recording.results import result_of, write_result
+from jaxresearch.recording.runs import Job, OnNonFinite, Recorder, train
 
 
 def record(
@@ -66,6 +67,7 @@ def record(
         NonFiniteError: Once all seeds have diverged.
         Interrupted: If ``interrupted`` was true; call again to resume.
         OSError: If the directory cannot be written.
+        UnwrittenError: If the outcome or its result cannot be written; it holds the result.
 
     Example:
         >>> import tempfile
@@ -126,6 +128,7 @@ def record(
                 )
             about = examples_of(job, path)
             result = {**result_of(name, job, trained, undecided=undecided), **about, "program": program}
-            opened.write("result.json", result)
+            if (unwritten := write_result(opened, result, trained)) is not None:
+                raise unwritten
             tracked.end(result)
     return records.read_run(path)

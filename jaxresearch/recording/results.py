@@ -12,10 +12,13 @@ from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
 from jaxresearch.experiment import Experiment
+from jaxresearch.recording.guard import UnwrittenError
 from jaxresearch.recording.influences import counted
 from jaxresearch.recording.runs import Job, Trained
+from jaxresearch.records import RunDirectory
 from jaxresearch.statistics import Claim
 
+_UNSAVED = "result-unsaved.json"
 _MOST_NAMED = 3  # seeds in a reason
 
 
@@ -70,6 +73,32 @@ def result_of(
         "diverged": [job.seeds[one.run] for one in sorted(outcome.diverged)],
         "report": _report(job.experiment, job, outcome.state),
     }
+
+
+def write_result(
+    directory: RunDirectory, result: dict[str, Any], trained: Trained, *, story: str | None = None
+) -> UnwrittenError | None:
+    """Writes ``result.json``, by which a run has ended; returns what could not be written, if anything.
+
+    Where the outcome could not be saved, the run has not ended: its result is in ``result-unsaved.json``.
+
+    Args:
+        directory: Of the run.
+        result: As of `result_of`.
+        trained: What it is about.
+        story: ``study.md`` of a study, which is written before.
+    """
+    unwritten, name = [*trained.unsaved], _UNSAVED if trained.unsaved else "result.json"
+    try:
+        if story is not None:
+            directory.write_text_file("study.md", story)
+        directory.write(name, result)
+    except OSError as error:
+        return UnwrittenError("; ".join([*unwritten, f"{error}; the result was printed only"]), result)
+    if unwritten:
+        return UnwrittenError("; ".join([*unwritten, f"the result is in {name}"]), result)
+    (directory.path / _UNSAVED).unlink(missing_ok=True)
+    return None
 
 
 def _decided(

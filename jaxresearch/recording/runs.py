@@ -99,15 +99,21 @@ class Recorder(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The outcome of a run, its steps that were not finite, and the SHA-256 of what ``examples.npz`` holds, if there is one."""
+    """The outcome of a run, its steps that were not finite, and the SHA-256 of what ``examples.npz`` holds, if there is one.
+
+    ``unsaved`` says what of it could not be written, and why.
+    """
 
     outcome: Outcome
     events: list[dict[str, Any]]
     examples: str | None = None
+    unsaved: tuple[str, ...] = ()
 
 
 def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite: OnNonFinite = "stop") -> Trained:
     """Trains a job from its newest saved state and returns the outcome, which is saved before it is evaluated.
+
+    An outcome that cannot be saved is evaluated and returned all the same.
 
     Args:
         directory: Gets the lines of ``metrics.jsonl`` and the checkpoints.
@@ -118,7 +124,7 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
 
     Raises:
         NonFiniteError: Once all seeds have diverged. The inputs of the first step that was not finite are in ``nonfinite.npz``.
-        CheckpointError: If no state that was saved verifies, or one cannot be written.
+        CheckpointError: If no state that was saved verifies, or one on the way cannot be written.
         ValueError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
     """
@@ -142,6 +148,22 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
             saved = _restored(checkpoints, like, lambda: job.digest)
             return _diagnosed(directory, job, recorder.cipher, bad, saved)
 
+        unsaved: list[str] = []
+
+        def attempt(write: Callable[..., Any], *args: Any, **options: Any) -> None:
+            try:
+                write(*args, **options)
+            except (OSError, records.CheckpointError) as error:
+                unsaved.append(str(error))
+
+        def keep(step: int, state: State) -> None:
+            directory.sync_metrics()  # a state is not on disk before the lines that lead to it
+            keeping.keep(step, state)
+
+        def end(step: int, state: State) -> None:
+            attempt(directory.sync_metrics)
+            attempt(keeping.end, step, state)
+
         observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed)
         observer.add_lost(start.diverged if start else ())
         try:
@@ -153,15 +175,16 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
                 evaluate_every=job.evaluate_every,
                 observe=observer,
                 start=start,
-                keeping=keeping,
+                keeping=Keeping(keeping.due, keep, end),
             )
         except NonFiniteError as error:
             raise observer.explained(error) from None
         observer.close(outcome)
     held = influences_of(job.dataset, job.seeds, outcome)
     if held:
-        directory.write_arrays(EXAMPLES, held, cipher=recorder.cipher)
-    return Trained(outcome, observer.events, data.digest(held) if held else None)
+        attempt(directory.write_arrays, EXAMPLES, held, cipher=recorder.cipher)
+    attempt(directory.sync_metrics)
+    return Trained(outcome, observer.events, data.digest(held) if held else None, tuple(dict.fromkeys(unsaved)))
 
 
 def _skipping(experiment: Experiment) -> Experiment:
@@ -377,8 +400,7 @@ def resumed(
         keeping = Keeping(saver.due, saver.keep, end)
         yield Resumption(start, keeping, seconds, recorder._replace(observe=saver.observe))
     except BaseException:
-        with contextlib.suppress(records.CheckpointError):
-            checkpoints.wait()
+        checkpoints.close()
         raise
     checkpoints.wait()
 
@@ -392,23 +414,6 @@ def _restored(checkpoints: Checkpoints, like: State, program: Callable[[], str])
             "loss, optimizer, metrics or data. Restore it, or name another --directory."
         )
     return found
-
-
-@contextlib.contextmanager
-def guarded(directory: RunDirectory) -> Iterator[None]:
-    """Removes a new directory if the block fails before anything was recorded; names the safe step if the disk fails."""
-    try:
-        yield
-    except BaseException as error:
-        if directory.is_new and not directory.has_progress:
-            directory.discard()
-            raise
-        if not isinstance(error, OSError | records.CheckpointError):
-            raise
-        steps = Checkpoints(directory.path).steps()
-        resume = records.resume_command(directory.path)
-        safe = f"step {steps[-1]} is safe; resume with: {resume}" if steps else "no step was saved"
-        raise OSError(f"{directory.path} could not be read or written ({error}); {safe}") from error
 
 
 def _diagnosed(directory: RunDirectory, job: Job, cipher: Any, bad: Divergence, saved: Restored | None) -> str:

@@ -1,5 +1,6 @@
 """The settings of a sweep, trained with every seed: what is on record is not trained again."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,12 @@ def train_all(
                 start=found.start,
                 keeping=Keeping(found.keeping.due, found.keeping.keep),  # trials are written instead of the final state
             )
-        file.add([trial._replace(digest=digests[place]) for place, trial in zip(places, trials, strict=True)])
-        directory.remove(name)
+        added = [trial._replace(digest=digests[place]) for place, trial in zip(places, trials, strict=True)]
+        with contextlib.suppress(
+            OSError
+        ):  # they are returned all the same, and written again with those of the next group
+            file.add(added)
+            directory.remove(name)
         if recorder.interrupted():
             raise Interrupted
     # Settings that differ in fields that their program does not read have one digest.

@@ -137,6 +137,14 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def close(self) -> None:
+        """Waits for the state being written, through an interruption too, and drops its error."""
+        if self._writer is not None:
+            try:
+                self._writer.shutdown()
+            finally:  # the directory may be removed next
+                self._writer.shutdown()
+
     def restore(self, like: PyTree) -> Restored | None:
         """Returns the newest state that verifies, or None if none was ever saved.
 

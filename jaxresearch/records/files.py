@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and JSON that is checked as it is read."""
 
+import errno
 import hashlib
 import json
 import math
@@ -24,6 +25,19 @@ def write_file(path: Path, content: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Appends text to a file, all of it or none."""
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            file.write(text.encode())
+            if file.tell() - size < len(text.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def make_folder(path: Path) -> None:

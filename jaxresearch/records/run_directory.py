@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from jaxresearch.records.files import (
+    append_text,
     digest_of_json,
     json_types,
     make_folder,
@@ -63,6 +64,7 @@ class RunDirectory:
     """
 
     _has_metrics = False
+    _unwritten = ""  # lines of metrics.jsonl
 
     def __init__(self, path: Path):
         if path.exists() and not (path.is_dir() and all(_is_ours(entry.name) for entry in path.iterdir())):
@@ -157,10 +159,23 @@ class RunDirectory:
         return f"{name}.sealed"
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Appends one line to ``metrics.jsonl``."""
+        """Appends one line to ``metrics.jsonl``; where it cannot be written, it is kept for the next call or `sync_metrics`."""
         self._has_metrics = True
-        with open(self.path / _METRICS, "a") as file:
-            file.write(json.dumps(json_types(line), allow_nan=False) + "\n")
+        self._unwritten += json.dumps(json_types(line), allow_nan=False) + "\n"
+        with contextlib.suppress(OSError):
+            self._append_metrics()
+
+    def sync_metrics(self) -> None:
+        """Puts all lines of ``metrics.jsonl`` on the disk."""
+        self._append_metrics()
+        if (self.path / _METRICS).exists():
+            sync(self.path / _METRICS)
+
+    def _append_metrics(self) -> None:
+        """Writes the lines that wait, all of them or none."""
+        if self._unwritten:
+            append_text(self.path / _METRICS, self._unwritten)
+            self._unwritten = ""
 
     def events(self) -> list[dict[str, Any]]:
         """Returns the events of ``metrics.jsonl``: steps that were not finite."""
@@ -201,8 +216,8 @@ class RunDirectory:
         """Removes what this process created: a run that could not start leaves nothing behind."""
         if not self.path.is_dir():
             return self.close()
-        for entry in list(self.path.iterdir()):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for entry in list(self.path.iterdir()):  # a tracker that hangs may still write
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
         self.close()  # not before: another process could start in a directory that is being removed
         for folder in self._made or []:
             try:

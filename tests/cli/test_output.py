@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from jaxresearch.cli import main, output, report, session
+from jaxresearch.records import RunDirectory
 
 SHORT = ["--seeds", "2", "--epochs", "2"]
 FULL = "jaxresearch: standard output could not be written (No space left on device). "
@@ -66,6 +67,30 @@ def test_a_sweep_and_a_study_end_as_if_their_output_were_read(failing, folder, n
     code, errors = failing(name, "line.py", *SHORT, *words, "--directory", "out")
     assert (code, errors) == (0, FULL + "All that was computed is recorded.\n")
     assert (folder / "out" / last).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "file"),
+    [
+        ("sweep", ["--learning-rate", "0.1,0.2"], "sweep.json"),
+        pytest.param("study", ["--rounds", "1", "--fresh-seeds", "2"], "study.md", marks=pytest.mark.long),
+    ],
+)
+def test_a_result_that_cannot_be_written_is_printed(here, folder, name, words, file):
+    write = RunDirectory.write_text_file
+
+    def failing(self, name, text):
+        if name == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, name, text)
+
+    with mock.patch.object(RunDirectory, "write_text_file", failing):
+        done = here(name, "line.py", *SHORT, *words, "--directory", "out")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "out could not be read or written ([Errno 28] No space left on device; the " in done.stderr
+    assert "was printed only" in done.stderr and "r2" in done.stdout
+    done = here("resume", "out")
+    assert done.returncode == 0 and (folder / "out" / file).exists(), done.stderr
 
 
 def test_what_is_printed_alone_fails_if_it_cannot_be_written(failing, here, folder):

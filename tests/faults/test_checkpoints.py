@@ -1,12 +1,15 @@
 """A checkpoint is trusted whole or not at all: bits, cuts, losses and swaps, in every file of it."""
 
 import shutil
+import threading
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxresearch.interruption import Interrupted
 from jaxresearch.records import CheckpointError, Checkpoints, verify
 from jaxresearch.training import TrainState
 
@@ -163,6 +166,28 @@ def test_an_error_in_the_background_is_not_lost(tmp_path):
     checkpoints.write_in_background(1, {"a": np.ones(2)}, about=dict)
     with pytest.raises(CheckpointError, match="step 1 could not be saved"):
         checkpoints.wait()
+
+
+def test_close_joins_the_writer_through_an_interruption(tmp_path):
+    """What is removed afterwards is not written to any more."""
+    checkpoints, may_write = Checkpoints(tmp_path), threading.Event()
+
+    def about():
+        may_write.wait(10)
+        return {}
+
+    checkpoints.write_in_background(10, state(10), about=about)
+    shutdown = checkpoints._writer.shutdown
+
+    def interrupted():
+        if not may_write.is_set():
+            may_write.set()
+            raise Interrupted
+        shutdown()
+
+    with mock.patch.object(checkpoints._writer, "shutdown", interrupted), pytest.raises(Interrupted):
+        checkpoints.close()
+    assert not checkpoints.is_saving and checkpoints.steps() == [10]
 
 
 def test_the_state_is_copied_before_the_device_goes_on(tmp_path):

@@ -31,9 +31,9 @@ def when_saved(directory):
     return process
 
 
-def on_a_full_disk(directory):
+def on_a_full_disk(directory, *words):
     """Runs where no file may grow beyond 2 MB: a full disk, as the process sees it (a state takes 10 MB)."""
-    limited = ["bash", "-c", 'ulimit -f 2048; exec "$@"', "limited", *command(directory)]
+    limited = ["bash", "-c", 'ulimit -f 2048; exec "$@"', "limited", *command(directory), *words]
     return subprocess.run(limited, capture_output=True, text=True, cwd=ROOT)
 
 
@@ -67,6 +67,17 @@ def test_a_full_disk_from_the_start_is_one_line(tmp_path):
     full = on_a_full_disk(tmp_path / "run")
     assert full.returncode == 1 and len(full.stderr.splitlines()) == 1, full.stderr
     assert re.search(r"step \d+ could not be saved: File too large\); no step was saved", full.stderr), full.stderr
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_result(jaxresearch, metrics, tmp_path):
+    directory = tmp_path / "run"
+    full = on_a_full_disk(directory, "--save-every", "1000")
+    assert full.returncode == 1 and len(full.stderr.splitlines()) == 1, full.stderr
+    assert "could not be saved: File too large; the result is in result-unsaved.json); no step was saved" in full.stderr
+    assert "test/accuracy" in full.stdout and "Claim" in full.stdout
+    assert json.loads((directory / "result-unsaved.json").read_text())["metrics"] == metrics
+    assert jaxresearch("resume", str(directory)).returncode == 0
+    assert json.loads((directory / "result.json").read_text())["metrics"] == metrics
 
 
 def test_a_directory_that_is_removed_under_the_run_is_one_line(tmp_path):

@@ -155,6 +155,31 @@ def test_the_outcome_is_on_disk_if_the_result_cannot_be_written(dataset, tmp_pat
     assert seen == [] and recorded.result["resumed_from"] == 30
 
 
+def test_a_result_is_not_lost_with_the_final_state(dataset, tmp_path):
+    """The disk is full at the end: what was computed is in the error and on the disk, and the run may be resumed."""
+    full = records.CheckpointError("step 30 could not be saved: No space left on device")
+    with mock.patch.object(records.Checkpoints, "write", side_effect=full):
+        with pytest.raises(recording.UnwrittenError) as caught:
+            record(tmp_path, dataset)
+    assert str(caught.value) == (
+        f"{tmp_path} could not be read or written (step 30 could not be saved: No space left on device; the result is in "
+        "result-unsaved.json); no step was saved"
+    )
+    assert not (tmp_path / "result.json").exists()
+    unsaved = json.loads((tmp_path / "result-unsaved.json").read_text())
+    whole = record(tmp_path, dataset)
+    assert whole.result["metrics"] == unsaved["metrics"] and not (tmp_path / "result-unsaved.json").exists()
+    values = caught.value.result["metrics"]["test/accuracy"]["values"]
+    np.testing.assert_allclose(values, whole.result["metrics"]["test/accuracy"]["values"], rtol=1e-6)  # as written
+
+
+def test_examples_that_cannot_be_written_cost_no_result(dataset, tmp_path):
+    with mock.patch.object(records.RunDirectory, "write_arrays", side_effect=OSError(28, os.strerror(28))):
+        with pytest.raises(recording.UnwrittenError, match="the result is in result-unsaved.json.; step 30 is safe"):
+            record(tmp_path, dataset)
+    assert record(tmp_path, dataset).examples()
+
+
 def test_a_mistake_in_the_evaluation_may_be_fixed_before_the_run_is_finished(dataset, tmp_path):
     with mock.patch.object(recording.notebook, "result_of", side_effect=RuntimeError("out of memory")):
         with pytest.raises(RuntimeError, match="out of memory"):

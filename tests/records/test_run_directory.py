@@ -1,6 +1,7 @@
 """Run directories: whole files or none, nothing of others touched."""
 
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxresearch.records import EndedError, RunDirectory, command_of, differences, environment, open_directory
+from jaxresearch.records.files import append_text
 from jaxresearch.records.run_directory import BusyError
 
 
@@ -40,6 +42,31 @@ def test_metrics_are_appended_line_by_line(tmp_path):
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2] and directory.has_progress
     assert json.loads(lines[0])["train/loss"] == [0.5, None]
+
+
+def test_a_line_of_metrics_that_cannot_be_written_is_written_later(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    (directory.path / "metrics.jsonl").mkdir()
+    directory.append_metrics({"step": 1})
+    with pytest.raises(IsADirectoryError):
+        directory.sync_metrics()
+    (directory.path / "metrics.jsonl").rmdir()
+    directory.append_metrics({"step": 2})
+    directory.sync_metrics()
+    assert directory.metrics() == [{"step": 1}, {"step": 2}]
+
+
+def test_append_text_writes_all_or_nothing(tmp_path):
+    path, (soft, hard) = tmp_path / "lines", resource.getrlimit(resource.RLIMIT_FSIZE)
+    append_text(path, "one\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="No space left|File too large"):
+            append_text(path, "another line\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    append_text(path, "two\n")
+    assert path.read_text() == "one\ntwo\n"
 
 
 def test_discard_removes_what_was_made_and_nothing_else(tmp_path):
