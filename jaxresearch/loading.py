@@ -30,9 +30,6 @@ def load(name: str, *, directory: Path = Path("experiments")) -> Experiment:
         Traceback (most recent call last):
         ...
         FileNotFoundError: experiment must be a .py file or a name in nowhere; got 'minst'. There are none in nowhere.
-
-    References:
-        Python documentation, importlib. https://docs.python.org/3/library/importlib.html
     """
     path = file_of(name, directory=directory)
     if not path.is_file():
@@ -75,9 +72,6 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     Example:
         >>> blame(ValueError("elsewhere"), "mnist") is None
         True
-
-    References:
-        Python documentation, traceback. https://docs.python.org/3/library/traceback.html
     """
     path = file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
@@ -106,9 +100,6 @@ def file_of(name: str, *, directory: Path = Path("experiments")) -> Path:
     Example:
         >>> file_of("mnist").as_posix(), file_of("mine/first.py").as_posix(), file_of("../elsewhere/mnist").as_posix()
         ('experiments/mnist.py', 'mine/first.py', 'experiments/mnist.py')
-
-    References:
-        CWE-22, Improper limitation of a pathname to a restricted directory. https://cwe.mitre.org/data/definitions/22.html
     """
     return Path(name) if name.endswith(".py") else directory / f"{Path(name).name}.py"
 
