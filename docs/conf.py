@@ -58,3 +58,13 @@ _MODULES = re.findall(r"^   (jaxresearch\.\S+)$", (Path(__file__).parent / "refe
 autosummary_context = {
     "packages": [name for name in _MODULES if hasattr(importlib.import_module(name), "__all__")],
 }
+
+
+def shorten(app, what, name, thing, options, signature, returns):
+    """Returns a signature with arrays under their public name."""
+    return tuple(text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, returns))
+
+
+def setup(app):
+    """Connects what changes signatures."""
+    app.connect("autodoc-process-signature", shorten)
