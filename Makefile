@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 KEPT := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator bench check clean help
+.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator bench check clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -27,6 +27,10 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 install: $(VENV)/.installed ## the package and what it needs, into .venv
@@ -64,6 +68,9 @@ test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorF
 	$(PIP_INSTALL) -e '.[test,tfds]'
 	$(BIN)/python -m pytest -p no:cacheprovider -m tfds
 
+docs: $(VENV)/.installed-docs ## the documentation, into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
 .venv-bench/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
@@ -78,4 +85,4 @@ bench: .venv-bench/.installed ## the same work by the peers and by us, in pairs;
 check: lint types test test-long test-typed ## what has to hold before a commit lands
 
 clean: ## remove the environments and what builds leave
-	rm -rf .venv .venv-* build dist .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* build dist docs/_build docs/reference/api .ruff_cache .pytest_cache

@@ -63,10 +63,6 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
         >>> state, _ = smooth.step(smooth.init(jax.random.key(0)), batch, jax.random.key(1))
         >>> bool(state.average[0].params["Dense_0"]["bias"] == 0.1 * state.inner.params["Dense_0"]["bias"])
         True
-
-    References:
-        Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging, SIAM J. Control Optim. 30(4).
-        https://doi.org/10.1137/0330046
     """
     if isinstance(decay, int | float) and not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}. Pass 0.999 to average over 1,000 steps.")
@@ -203,9 +199,6 @@ def skipping(algorithm: Algorithm) -> Algorithm:
         >>> after, metrics = skipping(sgd).step(before, batch, jax.random.key(1))
         >>> float(metrics["skipped"]), bool((after.params["Dense_0"]["kernel"] == before.params["Dense_0"]["kernel"]).all())
         (1.0, True)
-
-    References:
-        Micikevicius et al. (2018), Mixed precision training, ICLR, section 3.2. https://arxiv.org/abs/1710.03740
     """
 
     def step(state, batch, key):

@@ -34,10 +34,6 @@ def shifted(max_pixels: int) -> Augmentation:
         >>> batch = {"inputs": jnp.ones((2, 5, 5, 1)), "targets": jnp.arange(2)}
         >>> shifted(2)(jax.random.key(0), batch)["inputs"].shape
         (2, 5, 5, 1)
-
-    References:
-        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition, Proc. IEEE 86(11),
-        section III.A. https://doi.org/10.1109/5.726791
     """
     return _windows("max_pixels", max_pixels, mode="constant")
 
@@ -58,9 +54,6 @@ def cropped(padding: int) -> Augmentation:
         >>> import jax, jax.numpy as jnp
         >>> bool((cropped(2)(jax.random.key(0), {"inputs": jnp.ones((2, 5, 5, 1))})["inputs"] == 1).all())
         True
-
-    References:
-        Zagoruyko and Komodakis (2016), Wide residual networks, BMVC, section 3. https://arxiv.org/abs/1605.07146
     """
     return _windows("padding", padding, mode="reflect")
 
@@ -79,10 +72,6 @@ def flipped() -> Augmentation:
         >>> images = jnp.arange(4.0).reshape(1, 1, 4, 1)
         >>> flipped()(jax.random.key(1), {"inputs": images})["inputs"].ravel().tolist() in ([0, 1, 2, 3], [3, 2, 1, 0])
         True
-
-    References:
-        Krizhevsky, Sutskever and Hinton (2012), ImageNet classification with deep convolutional neural networks, NeurIPS 25,
-        section 4.1. https://papers.nips.cc/paper/2012/hash/c399862d3b9d6b76c8436e924a68c45b-Abstract.html
     """
 
     def augment(key: Key[Array, ""], batch: Batch) -> Batch:

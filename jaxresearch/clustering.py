@@ -182,13 +182,13 @@ def adjusted_rand_index(
     at least -1/2. Counts are integers, and each of the four sums has only positive terms, so that float32 holds the value
     to a few units of its last digit, however many pairs there are.
 
-    ===========================================  =====
-    case                                         value
-    ===========================================  =====
+    ============================================  =====
+    case                                          value
+    ============================================  =====
     one group in both, or every point on its own  1
     a label or cluster out of range               nan
     no points                                     nan
-    ===========================================  =====
+    ============================================  =====
 
     Args:
         labels: The known group of each point, 0 to ``n_labels - 1``.

@@ -58,9 +58,6 @@ class Experiment(Generic[H]):
     Raises:
         ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs; if more than one of
             ``claim``, ``maximise`` and ``minimise`` is given.
-
-    References:
-        Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
     """
 
     question: str
@@ -265,10 +262,6 @@ def program(
         >>> state, history = line.run(jax.random.key(0), Line(), part)
         >>> bool(line.evaluate(jax.random.key(0), Line(), state, part)["r2"] > 0.99)
         True
-
-    References:
-        Frostig, Johnson and Leary (2018), Compiling machine learning programs via high-level tracing, SysML.
-        https://mlsys.org/Conferences/doc/2018/146.pdf
     """
     known = data.numbers(dataset.of_run(0).fitted) if fitted is None else fitted
 

@@ -79,10 +79,6 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
         >>> gradient, _, _ = half(jnp.array(1.0), {}, {"inputs": jnp.arange(4.0)}, jax.random.key(0))
         >>> float(gradient)
         1.5
-
-    References:
-        Ott, Edunov, Grangier and Auli (2018), Scaling neural machine translation, WMT, section 3.3.
-        https://arxiv.org/abs/1806.00187
     """
     if n_micro_batches < 1:
         raise ValueError(
@@ -151,10 +147,6 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         >>> gradient, _, _ = jax.jit(both)(jnp.array(1.0), {}, {"inputs": jnp.arange(4.0)}, jax.random.key(0))
         >>> float(gradient)
         1.5
-
-    References:
-        Dean et al. (2012), Large scale distributed deep networks, NeurIPS (data parallelism). Goyal et al. (2017), Accurate,
-        large minibatch SGD, section 3. https://arxiv.org/abs/1706.02677
     """
     n_all = len(jax.devices())
     n = n_all if n_devices is None else n_devices

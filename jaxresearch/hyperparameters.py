@@ -39,9 +39,6 @@ def swept(
         ...     learning_rate: float = swept(1e-3, "step size", above=0)
         >>> jax.tree.leaves(Rates(learning_rate=0.1))
         [0.1]
-
-    References:
-        JAX documentation, Pytrees, custom pytree nodes. https://docs.jax.dev/en/latest/custom_pytrees.html
     """
     bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
@@ -65,9 +62,6 @@ def static(default: Any, help: str, *, at_least: int | float | None = None, at_m
         ...     batch_size: int = static(32, "examples a step", at_least=1)
         >>> jax.tree.leaves(Sizes())
         []
-
-    References:
-        JAX documentation, Just-in-time compilation, static arguments. https://docs.jax.dev/en/latest/jit-compilation.html
     """
     bounds = {"at least": at_least, "at most": at_most}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
@@ -91,10 +85,6 @@ def hyperparameters(cls: type[H]) -> type[H]:
         ...     epochs: int = static(5, "passes over the data", at_least=1)
         >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
         10.0
-
-    References:
-        JAX documentation, ``jax.tree_util.register_dataclass``.
-        https://docs.jax.dev/en/latest/_autosummary/jax.tree_util.register_dataclass.html
     """
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
 
@@ -116,9 +106,6 @@ def check(hyperparameters: Any) -> None:
         Traceback (most recent call last):
         ...
         ValueError: batch_size must be at least 1; got 0. It is: examples a step.
-
-    References:
-        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
     holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
     for field in dataclasses.fields(hyperparameters):

@@ -30,9 +30,6 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
         Traceback (most recent call last):
         ...
         FileNotFoundError: experiment must be a .py file, a name in nowhere or a shipped one; got 'minst'. Did you mean 'mnist'?
-
-    References:
-        Python documentation, importlib. https://docs.python.org/3/library/importlib.html
     """
     path = catalogue.file_of(name, directory=directory)
     if not path.is_file():
@@ -74,9 +71,6 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     Example:
         >>> blame(ValueError("elsewhere"), "mnist") is None
         True
-
-    References:
-        Python documentation, traceback. https://docs.python.org/3/library/traceback.html
     """
     path = catalogue.file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():

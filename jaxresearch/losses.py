@@ -30,10 +30,6 @@ def squared_error(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
     Example:
         >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])).tolist()
         [0.0, 9.0]
-
-    References:
-        Legendre (1805), Nouvelles méthodes pour la détermination des orbites des comètes, appendix.
-        https://gallica.bnf.fr/ark:/12148/bpt6k15209372
     """
     _require_same_shape(predictions, targets)
     return jnp.square(predictions - targets)
@@ -57,10 +53,6 @@ def half_squared_error(predictions: Float[Array, "*shape"], targets: Float[Array
     Example:
         >>> half_squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 5.0])).tolist()
         [0.0, 4.5]
-
-    References:
-        Bishop (2006), Pattern Recognition and Machine Learning, equation 1.2.
-        https://www.microsoft.com/en-us/research/publication/pattern-recognition-machine-learning/
     """
     return squared_error(predictions, targets) / 2
 
@@ -227,10 +219,6 @@ def softmax_cross_entropy(
     Example:
         >>> round(float(softmax_cross_entropy(jnp.zeros(2), jnp.array([0.5, 0.5]))), 4)
         0.6931
-
-    References:
-        Goodfellow, Bengio and Courville (2016), Deep Learning, section 6.2.2.3.
-        https://www.deeplearningbook.org/contents/mlp.html
     """
     _require_same_shape(logits, probabilities, "logits", "probabilities")
     _require_fraction("label_smoothing", label_smoothing)
@@ -257,10 +245,6 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
     Example:
         >>> [round(float(loss), 4) for loss in sigmoid_cross_entropy(jnp.array([0.0, 100.0]), jnp.array([1.0, 0.0]))]
         [0.6931, 100.0]
-
-    References:
-        Goodfellow, Bengio and Courville (2016), Deep Learning, section 6.2.2.2.
-        https://www.deeplearningbook.org/contents/mlp.html
     """
     _require_same_shape(logits, targets, "logits", "targets")
     # Not softplus(z) - y z: in float32 that is 0, with no gradient, for a positive at log odds above 15.
@@ -294,10 +278,6 @@ def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leadin
     Example:
         >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
         2.0
-
-    References:
-        Horvitz and Thompson (1952), A generalization of sampling without replacement, JASA 47, with Hajek's
-        normalisation. https://doi.org/10.1080/01621459.1952.10483446
     """
     if weights is None:
         return jnp.mean(losses)

@@ -131,10 +131,6 @@ def batch_indices(
         >>> steps = [batch_indices(jax.random.key(0), jnp.asarray(t), n_examples=6, batch_size=2) for t in range(3)]
         >>> sorted(jnp.concatenate(steps).tolist())
         [0, 1, 2, 3, 4, 5]
-
-    References:
-        Bottou (2009), Curiously fast convergence of some stochastic gradient descent algorithms (reshuffling once an
-        epoch). https://leon.bottou.org/papers/bottou-slds-open-problem-2009
     """
     steps = steps_per_epoch(n_examples, batch_size=batch_size)
     position = (step % steps) * batch_size + jnp.arange(batch_size)
@@ -157,10 +153,6 @@ def steps_per_epoch(n_examples: int, *, batch_size: int) -> int:
     Example:
         >>> steps_per_epoch(60_000, batch_size=32)
         1875
-
-    References:
-        Goodfellow, Bengio and Courville (2016), Deep Learning, section 8.1.3 (minibatches).
-        https://www.deeplearningbook.org/contents/optimization.html
     """
     if not 1 <= batch_size <= n_examples:
         raise ValueError(

@@ -127,7 +127,7 @@ def test_only_models_imports_flax():
             assert not any(name.split(".")[0] in ("flax", "equinox") for name in _imports(tree)), path
 
 
-# The house from top to bottom (README, "The house"): a file imports files of its own room or of rooms above it.
+# The house from top to bottom (README, "Layout"): a file imports files of its own room or of rooms above it.
 HOUSE = (
     (
         "interruption",

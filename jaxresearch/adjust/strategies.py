@@ -36,9 +36,6 @@ def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> t
         ...     momentum: float = swept(0.9, "share kept")
         >>> [(s.learning_rate, s.momentum) for s in combinations(Rates(), {"learning_rate": [0.2], "momentum": [0.0, 0.5]})]
         [(0.2, 0.0), (0.2, 0.5)]
-
-    References:
-        Bergstra and Bengio (2012), as in `grid`, section 2.
     """
     chosen = (dict(zip(values, entries, strict=True)) for entries in itertools.product(*values.values()))
     return tuple(replaced(hyperparameters, fields) for fields in chosen)
@@ -66,9 +63,6 @@ def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
         Traceback (most recent call last):
         ...
         ValueError: adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate.
-
-    References:
-        Python documentation, ``dataclasses.replace``. https://docs.python.org/3/library/dataclasses.html
     """
     names = [field.name for field in dataclasses.fields(hyperparameters)]
     unknown = ", ".join(values.keys() - names)
@@ -102,10 +96,6 @@ def grid(**values: Sequence[Any]) -> Adjust:
         >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
         >>> [setting.learning_rate for setting in grid(learning_rate=[0.2, 0.4])((plain,)).settings]
         [0.2, 0.4]
-
-    References:
-        Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13.
-        https://jmlr.org/papers/v13/bergstra12a.html
     """
     if not values or not all(len(entries) for entries in values.values()):
         raise ValueError(f"values must name a field at least and hold values for each; got {values}. Add some.")
@@ -144,9 +134,6 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
         >>> proposal = random(n=3, learning_rate=(1e-3, 1e-1))((plain,))
         >>> all(1e-3 <= setting.learning_rate <= 1e-1 for setting in proposal.settings)
         True
-
-    References:
-        Bergstra and Bengio (2012), as in `grid`.
     """
     check_ranges(n, ranges)
 
@@ -231,9 +218,6 @@ def as_field(value: int | float, plain: Any, low: int | float, high: int | float
     Example:
         >>> as_field(0.12345678, 0.1, 0.01, 1.0), as_field(11.7, 32, 8, 64)
         (0.123457, 12)
-
-    References:
-        Bergstra and Bengio (2012), as in `grid`, section 2.
     """
     number = round(value) if isinstance(plain, int) else float(f"{value:.6g}")
     return min(max(number, low), high)
@@ -266,9 +250,6 @@ def check_ranges(n: int, ranges: dict[str, Any]) -> None:
         Traceback (most recent call last):
         ...
         ValueError: the range of learning_rate must be (low, high) with 0 < low < high; got (0.1, 0.001). Or pass a list.
-
-    References:
-        Meyer (1992), Applying "design by contract", Computer 25(10). https://doi.org/10.1109/2.161279
     """
     if n < 1:
         raise ValueError(f"n must be 1 or more; got {n}. Pass the settings to try at once.")

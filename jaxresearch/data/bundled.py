@@ -34,9 +34,6 @@ def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
         >>> digest = "b73dc8b991b095587f72f9d1553faa4edfbf246a6a3052071319c2d218df753c"
         >>> read_bundled("stop_words", "stopwords_en.txt", sha256=digest)[:7]
         b'a\nabout'
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     raw = (resources.files("jaxresearch.data") / "archives" / folder / name).read_bytes()
     digest = hashlib.sha256(raw).hexdigest()

@@ -92,9 +92,6 @@ class DataCard:
         in_sample: Whether the test part is declared to be the training examples themselves: the results describe the data
             and forecast nothing.
         notes: What was done to the data while it was read, a line each.
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
 
     name: str
@@ -217,9 +214,6 @@ def check(dataset: Dataset) -> None:
         Traceback (most recent call last):
         ...
         ValueError: labels of the train part must be from 0 to 1, got 5 at example 1. Correct it or drop the example.
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
     for name, part in dataset.parts().items():
         columns = part["inputs"] if isinstance(part["inputs"], dict) else {"inputs": part["inputs"]}
@@ -328,9 +322,6 @@ def require_digests(card: DataCard, digests: dict[str, str]) -> None:
         Traceback (most recent call last):
         ...
         ValueError: a.csv must have SHA-256 34, got 12. The archive was altered: install it again.
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     for name, digest in card.sha256:
         if digest != digests.get(name):
@@ -353,9 +344,6 @@ def digest(part: Part | Fitted) -> str:
     Example:
         >>> digest({"inputs": np.zeros(2)}) == digest({"inputs": np.zeros(2)}) != digest({"inputs": np.zeros((2, 1))})
         True
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     sha256 = hashlib.sha256()
     for name, values in named_arrays(part):
@@ -381,9 +369,6 @@ def file_digest(path: Path) -> str:
         >>> import os
         >>> file_digest(Path(os.devnull))[:8]
         'e3b0c442'
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,10 +42,6 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         >>> folded = [fold(dataset, place, n_folds=5) for place in range(5)]
         >>> len(folded[0].train["targets"]), len(folded[0].test["targets"])
         (16, 4)
-
-    References:
-        Stone (1974), Cross-validatory choice and assessment of statistical predictions, J. R. Stat. Soc. B 36(2).
-        https://doi.org/10.1111/j.2517-6161.1974.tb00994.x
     """
     whole = _joined(_distinct(list(dataset.parts().values())))
     n_all = n_examples(whole)
@@ -127,9 +123,6 @@ def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequ
         >>> subsets = stacked(few, runs_of="subsets", seeds=(5, 7))
         >>> subsets.train["inputs"].shape, subsets.test["inputs"].shape, subsets.shared
         ((2, 3, 2), (9, 2), ('test',))
-
-    References:
-        Stone (1974), as for `fold`.
     """
     fitted = tuple(one.fitted for one in folded)
     folded = _alike(folded, runs_of, range(len(folded)) if seeds is None else seeds)

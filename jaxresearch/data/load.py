@@ -92,9 +92,6 @@ def load(
         >>> dataset = load("mnist")
         >>> dataset.card.n_classes, dataset.train["inputs"].shape, dataset.test["targets"].shape
         (10, (60000, 28, 28, 1), (10000,))
-
-    References:
-        Gebru et al. (2021), Datasheets for datasets, CACM 64(12). https://arxiv.org/abs/1803.09010
     """
     if target is not None and not is_table(source) and not source.startswith("tfds:"):
         raise ValueError(_misplaced("target", target, source))

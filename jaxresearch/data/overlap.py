@@ -36,10 +36,6 @@ def require_disjoint(dataset: Dataset, *, is_drawn: bool = False) -> Dataset:
         Traceback (most recent call last):
         ...
         ValueError: parts of mine must not overlap, got 4 of 4 test examples in the training part as well. Give it ...
-
-    References:
-        Barz and Denzler (2020), Do we train on test data? Purging CIFAR of near-duplicates, J. Imaging 6(6).
-        https://doi.org/10.3390/jimaging6060041
     """
     if dataset.card.in_sample or any(isinstance(array, Rows) for _, array in _arrays(dataset)):
         return dataset

@@ -292,12 +292,6 @@ other numbers                               standardised as a whole
 ==========================================  =========================================================================
 
 Values to predict are standardised in float64 and inverted, so that metrics and predictions are in the target's own units.
-
-References:
-    LeCun, Bottou, Orr and Müller (1998), Efficient backprop, section 4.3 (why inputs are scaled).
-    https://doi.org/10.1007/3-540-49430-8_2
-    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.10.2 (why on the training part
-    alone), 9.6 (missing values). https://hastie.su.domains/ElemStatLearn/
 """
 
 

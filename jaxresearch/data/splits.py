@@ -40,10 +40,6 @@ def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int 
         >>> rest, share = split(part | {"groups": np.arange(10) // 3}, fraction=0.3, seed=0, by="group")
         >>> sorted({*rest["groups"].tolist()} & {*share["groups"].tolist()}), len(share["groups"])
         ([], 3)
-
-    References:
-        Kohavi (1995), A study of cross-validation and bootstrap for accuracy estimation and model selection, IJCAI.
-        https://www.ijcai.org/Proceedings/95-2/Papers/016.pdf
     """
     if isinstance(part, Streams):
         raise ValueError(
@@ -152,10 +148,6 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
         >>> made = development(Dataset(part, {"inputs": None, "targets": None}, None, DataCard(name="a", source="b")))
         >>> len(made.train["targets"]), len(made.test["targets"]), made.validation
         (18, 2, None)
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 7.2 (the test set is
-        brought out only at the end). https://hastie.su.domains/ElemStatLearn/
     """
     if dataset.validation is not None:
         rule = dataclasses.replace(dataset.card.split, fraction=None)
@@ -218,9 +210,6 @@ def take(part: Part, index: np.ndarray | slice) -> Part:
     Example:
         >>> take({"inputs": {"age": np.array([3, 4])}, "targets": np.array([0, 1])}, np.array([1]))
         {'inputs': {'age': array([4])}, 'targets': array([1])}
-
-    References:
-        NumPy documentation, indexing on ndarrays. https://numpy.org/doc/stable/user/basics.indexing.html
     """
     return map_arrays(lambda entry: entry[index], part)
 
@@ -240,9 +229,6 @@ def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: b
         >>> of_classes = shuffled(np.array([1, 0, 1]), np.random.default_rng(0))
         >>> [sorted(places.tolist()) for places in of_classes]
         [[1], [0, 2]]
-
-    References:
-        Kohavi (1995), as for `split`.
     """
     by_class = stratify and targets.ndim == 1 and targets.dtype.kind in "iu"
     labels = np.unique(targets) if by_class else ()
@@ -301,10 +287,6 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
         >>> drawn = sample({"inputs": np.arange(10), "targets": np.array([0] * 6 + [1] * 4)}, 5)
         >>> np.bincount(drawn["targets"]).tolist()
         [3, 2]
-
-    References:
-        Perlich, Provost and Simonoff (2003), Tree induction vs. logistic regression: a learning-curve analysis, JMLR 4.
-        https://jmlr.org/papers/v4/perlich03a.html
     """
     if n < 1:
         raise ValueError(f"the number of examples must be 1 or more; got {n}. Leave it out to take all.")

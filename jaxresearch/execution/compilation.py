@@ -37,9 +37,6 @@ class CompiledFunction:
         ...     _ = double(jnp.ones(3))
         >>> print(caught[0].message)
         <lambda> was compiled again: values changed from float32[2] to float32[3].
-
-    References:
-        JAX documentation, Ahead-of-time lowering and compilation. https://docs.jax.dev/en/latest/aot.html
     """
 
     def __init__(self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()):
@@ -87,9 +84,6 @@ def compiler_options() -> dict[str, Any]:
         >>> import jax, jax.numpy as jnp
         >>> jax.jit(jnp.sqrt, compiler_options=compiler_options())(4.0).item()
         2.0
-
-    References:
-        LLVM language reference, function attribute ``prefer-vector-width``. https://llvm.org/docs/LangRef.html
     """
     if jax.default_backend() != "cpu":
         return {}

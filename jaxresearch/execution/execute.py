@@ -149,10 +149,6 @@ def execute(
         >>> outcome = execute(experiment, Line(), dataset, seeds=range(3))
         >>> outcome.metrics["r2"].round(2).tolist(), outcome.n_compilations
         ([1.0, 1.0, 1.0], 3)
-
-    References:
-        Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
-        statistical precipice, NeurIPS (why several seeds). https://arxiv.org/abs/2108.13264
     """
     _require_seeds(seeds)
     if dataset.n_runs not in (0, len(seeds)):
@@ -208,10 +204,6 @@ def execute_all(
         Traceback (most recent call last):
         ...
         ValueError: settings must hold at least one, got none. Pass hyperparameters.
-
-    References:
-        Bergstra and Bengio (2012), Random search for hyper-parameter optimization, JMLR 13.
-        https://jmlr.org/papers/v13/bergstra12a.html
     """
     _require_seeds(seeds)
     if not settings:

@@ -35,9 +35,6 @@ def groups(settings: Sequence[Any]) -> list[list[int]]:
         >>> changes = [{"learning_rate": 0.1}, {"hidden": (64,)}, {"learning_rate": 0.2}]
         >>> groups([dataclasses.replace(plain, **change) for change in changes])
         [[0, 2], [1]]
-
-    References:
-        JAX documentation, Just-in-time compilation, static arguments. https://docs.jax.dev/en/latest/jit-compilation.html
     """
     found: dict[Any, list[int]] = {}
     for place, setting in enumerate(settings):
@@ -81,10 +78,6 @@ def digests(
         >>> first, again = (digests(house, [house.hyperparameters], dataset, seeds=[0]) for _ in range(2))
         >>> first == again != digests(house, [house.hyperparameters], dataset, seeds=[1])
         True
-
-    References:
-        Mokhov, Mitchell and Peyton Jones (2018), Build systems a la carte, ICFP, section 4.2.2 (verifying traces).
-        https://doi.org/10.1145/3236774
     """
     key, of_run = jax.random.key(0), dataset.of_run(0)
     parts: dict[str, Any] = {"train": of_run.train, "test": of_run.test}

@@ -137,9 +137,6 @@ def differentiate(
         >>> dataset = house.prepare(house.collect(house.source))
         >>> differentiate(house, house.hyperparameters, dataset, seeds=[0], metric="r2").learning_rate.shape
         (1,)
-
-    References:
-        Franceschi, Donini, Frasconi and Pontil (2017), as in `jaxresearch.hypergradients.forward`.
     """
     if not len(seeds):
         raise ValueError("seeds must hold at least one number, got none. Pass range(3).")

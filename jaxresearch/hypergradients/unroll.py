@@ -51,9 +51,6 @@ def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Un
         >>> dataset = house.prepare(house.collect(house.source))
         >>> unrolled = unroll_of(experiment.program(house, dataset), metric="r2")
         >>> hypergradient = hypergradients.forward(unrolled, n_steps=100)  # compile it with jax.jit, vmap it over seeds
-
-    References:
-        Franceschi, Donini, Frasconi and Pontil (2017), as in `forward`, section 2.
     """
     if look_every is not None and look_every < 1:
         raise ValueError(f"look_every must be 1 or more steps, got {look_every}. Pass the plan's evaluate_every.")

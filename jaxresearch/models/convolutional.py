@@ -50,10 +50,6 @@ def cnn(
         >>> outputs, _ = model.apply(*model.init(jax.random.key(0)), jnp.ones((2, 8, 8, 1)))
         >>> outputs.shape
         (2, 10)
-
-    References:
-        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition, Proc. IEEE
-        86(11). https://doi.org/10.1109/5.726791
     """
     sizes = {f"image_shape[{i}]": size for i, size in enumerate(image_shape)}
     widths = {f"channels[{i}]": width for i, width in enumerate(channels)}

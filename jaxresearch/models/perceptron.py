@@ -57,10 +57,6 @@ def mlp(
         >>> params, _ = mlp(784, (128,), 10).init(jax.random.key(0))
         >>> sum(leaf.size for leaf in jax.tree.leaves(params))
         101770
-
-    References:
-        Glorot and Bengio (2010), AISTATS, equation 16 (initial weights). Srivastava et al. (2014), JMLR 15 (dropout).
-        Ioffe and Szegedy (2015), ICML (batch normalisation). https://proceedings.mlr.press/v9/glorot10a.html
     """
     require_sizes(n_features=n_features, n_outputs=n_outputs, **{f"hidden[{i}]": w for i, w in enumerate(hidden)})
     if not 0 <= dropout_rate < 1:

@@ -158,9 +158,6 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
         >>> logits, _ = write(params, cache, tokens[:, 2:])
         >>> bool(jnp.allclose(logits[:, 0], read(params, {}, tokens)[0][:, 2], atol=1e-5))
         True
-
-    References:
-        Pope et al. (2023), Efficiently scaling transformer inference, MLSys, section 2. https://arxiv.org/abs/2211.05102
     """
     require_sizes(n_rows=n_rows)
     module = _module(n_tokens, sizes, "tokens", causal=True, n_rows=n_rows)

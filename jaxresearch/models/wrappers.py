@@ -37,10 +37,6 @@ def warm_started(model: Model, pretrained: Any, model_state: Any = None) -> Mode
         >>> params, _ = warm_started(models.classifier(6, 3, sizes), other).init(jax.random.key(0))
         >>> bool((params["embedding"] == other["embedding"]).all()), params["head"]["kernel"].shape
         (True, (16, 3))
-
-    References:
-        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, figure 1 (the same parameters start all tasks).
-        https://arxiv.org/abs/1810.04805
     """
     named = dict(jax.tree_util.tree_leaves_with_path(pretrained))
     statistics = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(model_state) if not _is_key(leaf)}

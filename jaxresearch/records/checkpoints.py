@@ -65,11 +65,6 @@ class Checkpoints:
         >>> restored = checkpoints.restore({"weights": np.zeros(3)})
         >>> restored.step, restored.state["weights"].tolist()
         (10, [1.0, 1.0, 1.0])
-
-    References:
-        Orbax documentation, checkpointing PyTrees. https://orbax.readthedocs.io/en/latest/
-        Pillai et al. (2014), All file systems are not created equal, OSDI (why sync, then rename, then sync).
-        https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
     def __init__(self, directory: str | Path, *, cipher: Any = None):
@@ -252,9 +247,6 @@ def verify(folder: Path) -> dict[str, Any]:
         >>> folder = Checkpoints(Path(tempfile.mkdtemp())).write(10, {"weights": np.ones(3)})
         >>> verify(folder)["step"]
         10
-
-    References:
-        NIST (2015), FIPS 180-4, Secure hash standard. https://doi.org/10.6028/NIST.FIPS.180-4
     """
     manifest = _read_manifest(folder / _MANIFEST)
     if str(manifest["step"]) != folder.name:

@@ -57,10 +57,6 @@ class RunDirectory:
         >>> directory.write("config.json", {"seeds": [0, 1]})
         >>> json.loads((directory.path / "config.json").read_text())
         {'seeds': [0, 1]}
-
-    References:
-        Pillai et al. (2014), All file systems are not created equal, OSDI (why sync, then rename, then sync).
-        https://www.usenix.org/conference/osdi14/technical-sessions/presentation/pillai
     """
 
     _has_metrics = False

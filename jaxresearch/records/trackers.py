@@ -133,11 +133,7 @@ def tracking(names: Sequence[str], path: Path, *, experiment: str) -> Tracking:
 
 
 class TensorBoard:
-    """Writes event files of TensorBoard into a folder of the run.
-
-    References:
-        tensorboardX documentation, SummaryWriter. https://tensorboardx.readthedocs.io/en/latest/tensorboard.html
-    """
+    """Writes event files of TensorBoard into a folder of the run."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -165,11 +161,7 @@ class TensorBoard:
 
 
 class MLflow:
-    """Logs to a run of MLflow, whose id stands in ``mlflow.json``, so that resuming continues it.
-
-    References:
-        MLflow documentation, MlflowClient. https://mlflow.org/docs/latest/api_reference/python_api/mlflow.client.html
-    """
+    """Logs to a run of MLflow, whose id stands in ``mlflow.json``, so that resuming continues it."""
 
     def __init__(self, path: Path, experiment: str):
         self._path, self._experiment = path, experiment

@@ -51,9 +51,6 @@ def difference(
         >>> found = difference([2.0, 3.5, 4.0], [1.0, 2.0, 3.0])
         >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), round(found.p, 3)
         (1.167, 0.45, 1.884, 0.02)
-
-    References:
-        Student (1908), as for `interval`.
     """
     import scipy.stats
 

@@ -146,10 +146,6 @@ def gradient_based(
         >>> state, _ = algorithm.step(algorithm.init(jax.random.key(0)), {"inputs": jnp.ones(2)}, jax.random.key(1))
         >>> float(state.params)
         1.0
-
-    References:
-        Robbins and Monro (1951), A stochastic approximation method, Ann. Math. Stat. 22(3).
-        https://doi.org/10.1214/aoms/1177729586
     """
     if evaluation_batch < 1:
         raise ValueError(
@@ -206,10 +202,6 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
         >>> loss, _ = loss_fn(params, model_state, batch, jax.random.key(1))
         >>> float(loss)
         0.5
-
-    References:
-        Vapnik (1991), Principles of risk minimization for learning theory, NeurIPS 4, equation 3 (empirical risk).
-        https://papers.nips.cc/paper/1991/hash/ff4d5fbbafdf976cfdc032e3bde78de5-Abstract.html
     """
     metrics = metrics or {}
 
@@ -264,10 +256,6 @@ def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientT
         >>> update, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
         >>> update.tolist()
         [-1.0]
-
-    References:
-        Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. Acad. Sci. 25.
-        https://gallica.bnf.fr/ark:/12148/bpt6k2982c/f540
     """
 
     def update(updates, state, params=None):

@@ -76,10 +76,6 @@ def advance(
         >>> _, history = advance(jax.random.key(0), state, data, 0, algorithm=descent, batch_size=4, n_steps=3)
         >>> history["loss"].shape
         (3,)
-
-    References:
-        Bottou, Curtis and Nocedal (2018), Optimization methods for large-scale machine learning, SIAM Review 60(2),
-        algorithm 4.1. https://arxiv.org/abs/1606.04838
     """
     if n_steps < 1:
         raise ValueError(f"n_steps must be 1 or more, got {n_steps}. Pass at least one epoch and one batch.")
@@ -128,9 +124,6 @@ def advance_over(
         >>> state, history = advance_over(jax.random.key(0), jnp.zeros(()), batches, 0, algorithm=adding)
         >>> float(state), history["sum"].tolist()
         (12.0, [0.0, 4.0, 8.0])
-
-    References:
-        Bottou, Curtis and Nocedal (2018), as in `advance`.
     """
     shapes = [jnp.shape(leaf)[:3] for leaf in jax.tree.leaves(batches)]
     if not shapes:
@@ -280,9 +273,6 @@ def run(
         ...     return history["loss"][-1]
         >>> bool(jax.grad(last_loss)(0.1) < 0)
         True
-
-    References:
-        Bottou, Curtis and Nocedal (2018), as in `advance`.
     """
     start, arguments = init(key, algorithm=algorithm), {"algorithm": algorithm, "batch_size": plan.batch_size}
     if validation is None:

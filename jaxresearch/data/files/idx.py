@@ -77,9 +77,6 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         >>> _ = path.write_bytes(gzip.compress(b"abc"))
         >>> read_bytes(path)[0]
         b'abc'
-
-    References:
-        Deutsch (1996), GZIP file format specification, RFC 1952. https://www.rfc-editor.org/rfc/rfc1952
     """
     raw = path.read_bytes()
     if not raw:
@@ -117,9 +114,6 @@ def load_idx_folder(folder: Path) -> Collected:
         ...     _ = (folder / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]))
         >>> load_idx_folder(folder).parts["train"]["inputs"].shape
         (2, 2, 2, 1)
-
-    References:
-        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST. https://arxiv.org/abs/1708.07747
     """
     parts, digests = {}, []
     for part, prefix in _PARTS.items():

@@ -37,10 +37,6 @@ def read_sheet(raw: bytes, path: Path, *, kind: str) -> tuple[dict[str, Cells | 
         Traceback (most recent call last):
         ...
         ValueError: mine.parquet must be ...
-
-    References:
-        Apache Parquet, file format. https://parquet.apache.org/docs/file-format/
-        ISO/IEC 29500-1:2016, Office Open XML file formats.
     """
     try:
         import fastexcel

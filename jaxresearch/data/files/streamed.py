@@ -112,9 +112,6 @@ class SetOnDisk:
         >>> source = SetOnDisk([{"x": 1.0}, {"x": 2.0}], lambda example: np.array([example["x"]]), "of its files")
         >>> len(source), source[1].tolist()
         (2, [2.0])
-
-    References:
-        TensorFlow Datasets, data sources. https://www.tensorflow.org/datasets/data_source
     """
 
     def __init__(self, source: Sequence[Any], decode: Callable[[Any], np.ndarray], digest: str):
@@ -148,9 +145,6 @@ def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
         Traceback (most recent call last):
         ...
         ValueError: tfds:NAME must be a set of TensorFlow Datasets... got 'no_such_set' ...
-
-    References:
-        TensorFlow Datasets, as for `SetOnDisk`.
     """
     builder = sets._builder(name, data_dir)
     sets._prepare(builder, name)

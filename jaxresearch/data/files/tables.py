@@ -90,9 +90,6 @@ def load_table(
         >>> parts, card = load_table(path, target="kind")
         >>> card.class_names, [column.kind for column in card.columns], len(parts["train"]["targets"])
         (('a', 'b'), ['number', 'category'], 10)
-
-    References:
-        Shafranovich (2005), Common format and MIME type for CSV files, RFC 4180. https://www.rfc-editor.org/rfc/rfc4180
     """
     table = _read(path) if test is None else _joined(_read(path), _read(test), path, test)
     if target is None or target not in table.columns:
@@ -321,9 +318,6 @@ def unpacked(raw: bytes, path: Path) -> bytes:
     Example:
         >>> unpacked(gzip.compress(b"abc"), Path("mine.csv.gz"))
         b'abc'
-
-    References:
-        Deutsch (1996), GZIP file format specification, RFC 1952. https://www.rfc-editor.org/rfc/rfc1952
     """
     unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix.lower())
     try:

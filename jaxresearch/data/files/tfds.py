@@ -72,9 +72,6 @@ def load_tfds(
         Traceback (most recent call last):
         ...
         ValueError: tfds:NAME must be a set of TensorFlow Datasets, got 'no_such_set' ...
-
-    References:
-        TensorFlow Datasets, a collection of ready-to-use datasets. https://www.tensorflow.org/datasets
     """
     builder = _builder(name, data_dir)
     of_set = builder.info.full_name.replace("/", "-") + (f"-{_safe(target)}" if target else "")

@@ -40,9 +40,6 @@ def utf8(text: str) -> bytes:
     Example:
         >>> utf8("né")
         b'n\xc3\xa9'
-
-    References:
-        Yergeau (2003), UTF-8, a transformation format of ISO 10646, RFC 3629. https://www.rfc-editor.org/rfc/rfc3629
     """
     try:
         return text.encode()

@@ -114,9 +114,6 @@ def masked_pretraining(
         >>> hidden = masking.masked_examples(jax.random.key(3), tokens, n_tokens=4, mask_token=4)
         >>> sorted(values), sorted(jax.jit(algorithm.evaluate)(state, hidden, jax.random.key(4)))
         (['loss'], ['error', 'log_loss'])
-
-    References:
-        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 3.1. https://arxiv.org/abs/1810.04805
     """
     return training.gradient_based(
         model,

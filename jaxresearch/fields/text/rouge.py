@@ -103,10 +103,6 @@ def rouge_l_scores(candidates: Collection[str], references: Collection[str]) -> 
     Example:
         >>> rouge_l_scores(["zinc ion binding", "iron"], ["Zinc binding", "zinc"]).round(3).tolist()
         [0.8, 0.0]
-
-    References:
-        Lin (2004), ROUGE: a package for automatic evaluation of summaries, Text Summarization Branches Out, section 3.1,
-        with beta 1. https://aclanthology.org/W04-1013/
     """
     _require_pairs("candidates", candidates, "references", references)
     pairs = zip(candidates, references, strict=True)
