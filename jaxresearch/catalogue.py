@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,25 @@ def file_of(name: str, *, directory: Path = LOCAL) -> Path:
     file = f"{Path(name).name}.py"
     found = (folder / file for folder in (directory, shipped()) if (folder / file).is_file())
     return next(found, directory / file)
+
+
+def located(name: str, *, directory: Path = LOCAL) -> str:
+    """Returns what finds the same experiment from any folder.
+
+    Args:
+        name: As for `file_of`.
+        directory: As for `file_of`.
+
+    Returns:
+        The absolute path of a file; the bare name of a shipped experiment, which stays its name wherever the package is.
+
+    Example:
+        >>> located("mnist"), Path(located("mine.py")).is_absolute()
+        ('mnist', True)
+    """
+    path = file_of(name, directory=directory)
+    is_shipped = not name.endswith(".py") and path.resolve().parent == shipped().resolve()
+    return path.stem if is_shipped else os.path.abspath(path)
 
 
 def files(*, directory: Path = LOCAL) -> dict[str, Path]:

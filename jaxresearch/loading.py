@@ -4,11 +4,24 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 from jaxresearch import catalogue
 from jaxresearch.experiment import Experiment
 
 _PACKAGE = Path(__file__).parent
+_SOURCES = "__sources__"  # of a module: the files that it was loaded from
+
+
+class Loaded(NamedTuple):
+    """An experiment, and the files that it comes from: its own first, then those beside it that it imports or loads.
+
+    ``sources`` has their contents by path, relative to the folder of the first.
+    """
+
+    experiment: Experiment
+    sources: dict[str, bytes]
 
 
 def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
@@ -31,6 +44,27 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
         ...
         FileNotFoundError: experiment must be a .py file, a name in nowhere or a shipped one; got 'minst'. Did you mean 'mnist'?
     """
+    return load_with_sources(name, directory=directory).experiment
+
+
+def load_with_sources(name: str, *, directory: Path = catalogue.LOCAL) -> Loaded:
+    """Returns an experiment as `load` does, with the files that it comes from.
+
+    Args:
+        name: As for `load`.
+        directory: As for `load`.
+
+    Returns:
+        The experiment, and the contents of its file and of the modules beside it.
+
+    Raises:
+        FileNotFoundError: As `load`.
+        ValueError: As `load`.
+
+    Example:
+        >>> [*load_with_sources("schedule").sources]
+        ['schedule.py', 'mnist.py']
+    """
     path = catalogue.file_of(name, directory=directory)
     if not path.is_file():
         raise FileNotFoundError(catalogue.missing(name, directory=directory))
@@ -38,7 +72,7 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
     assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    folder, known = path.resolve().parent, set(sys.modules)
+    folder, before = path.resolve().parent, dict(sys.modules)
     sys.path.insert(0, str(folder))  # modules beside the file can be imported
     try:
         spec.loader.exec_module(module)
@@ -51,10 +85,13 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
         raise ValueError(blame(error, name, directory=directory) or f"experiment file {path}: {error}") from error
     finally:
         sys.path.remove(str(folder))
-        _forget(sys.modules.keys() - known, folder)
+        new = {name: one for name, one in sys.modules.items() if one is not before.get(name)}
+        setattr(module, _SOURCES, _files_of(module, new, folder))
+        _forget(new, folder)
     if not isinstance(getattr(module, "experiment", None), Experiment):
         raise ValueError(f"experiment file {path} must assign an Experiment to the name 'experiment'; it does not.")
-    return module.experiment
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in getattr(module, _SOURCES)}
+    return Loaded(module.experiment, files)
 
 
 def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> str | None:
@@ -86,11 +123,25 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
 
 
-def _forget(names: set[str], folder: Path) -> None:
+def _files_of(module: ModuleType, new: dict[str, ModuleType], folder: Path) -> tuple[Path, ...]:
+    """Returns the files in a folder that an experiment was loaded from: its own, modules, and experiments that it loads."""
+    files = [Path(module.__file__ or "").resolve()]
+    for name, one in new.items():
+        if _is_beside(name, one, folder):
+            files.append(Path(one.__file__ or "").resolve())
+        files += [file for file in vars(one).get(_SOURCES, ()) if file.is_relative_to(folder)]
+    return tuple(dict.fromkeys(files))
+
+
+def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
+    """Returns whether a module was imported from a folder, and is none of this package."""
+    place, file = folder.joinpath(*name.split(".")), getattr(module, "__file__", None)
+    is_there = file is not None and Path(file).resolve() in (place.with_suffix(".py"), place / "__init__.py")
+    return is_there and name.split(".")[0] != _PACKAGE.name
+
+
+def _forget(new: dict[str, ModuleType], folder: Path) -> None:
     """Drops modules that lie in a folder: another one may have modules of the same names, and these may change."""
-    for name in names:
-        place = folder.joinpath(*name.split("."))
-        file = getattr(sys.modules[name], "__file__", None)
-        is_beside = file is not None and Path(file).resolve() in (place.with_suffix(".py"), place / "__init__.py")
-        if is_beside and name.split(".")[0] != _PACKAGE.name:
+    for name, module in new.items():
+        if _is_beside(name, module, folder):
             del sys.modules[name]

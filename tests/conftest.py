@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +21,8 @@ FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_cou
 if jax.__version_info__ < (0, 12):  # later ones know this flag no more
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that seals what runs keep
 
 ROOT = Path(__file__).parents[1]
 

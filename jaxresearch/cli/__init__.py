@@ -20,7 +20,7 @@ commands:
   run EXPERIMENT    train over several seeds, evaluate, decide the claim; everything is recorded in the run's directory
   sweep EXPERIMENT  compare many settings on held-out data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
-  resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit
+  resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit; --experiment FILE takes a fixed file
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every file of a run's checkpoints against its digest
@@ -176,9 +176,11 @@ def _computed(command: str, words: list[str]) -> int:
 
 def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
-    asked, is_one = words[:1] in (["-h"], ["--help"]), command != "compare"
-    if asked or not words or (is_one and len(words) != 1):
-        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ... [--page FILE]'}"
+    asked = words[:1] in (["-h"], ["--help"])
+    experiment = words[2] if command == "resume" and len(words) == 3 and words[1] == "--experiment" else None
+    if asked or not words or (command != "compare" and experiment is None and len(words) != 1):
+        more = {"compare": " DIR ... [--page FILE]", "resume": " [--experiment FILE]"}.get(command, "")
+        usage = f"usage: jaxresearch {command} DIR{more}"
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     if command == "compare":
@@ -189,6 +191,6 @@ def _of_directories(command: str, words: list[str]) -> int:
         from jaxresearch.cli.report import report
 
         return report(Path(words[0]))
-    from jaxresearch.cli import resume
+    from jaxresearch.cli.resume import resume, verify
 
-    return getattr(resume, command)(Path(words[0]))
+    return verify(Path(words[0])) if command == "verify" else resume(Path(words[0]), experiment)

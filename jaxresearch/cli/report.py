@@ -1,5 +1,6 @@
 """``jaxresearch report DIR``: one self-contained page of a run or study that has ended."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.places import experiment_of, folder_of
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
 from jaxresearch.reports.page import of_predictions, page
@@ -24,7 +26,7 @@ def report(path: Path) -> int:
     with one_line(str(path), code=2):
         config_in(path)  # refuses an experiment that came with the directory
         run = records.read_run(path)
-        predicted = _predicted(run)
+        predicted = _predicted_there(run)
         text = page(run, predicted=predicted)
         with saving(), records.RunDirectory.again(path) as directory:
             directory.write_text_file(_NAME, text)
@@ -33,12 +35,20 @@ def report(path: Path) -> int:
     return 0
 
 
+def _predicted_there(run: records.Recorded) -> dict[str, Any]:
+    """Returns `_predicted` as it is in the folder of the run, which its experiment may read data from."""
+    absolute = run._replace(path=run.path.absolute())
+    with contextlib.chdir(folder_of(run.path)):
+        return _predicted(absolute)
+
+
 def _predicted(run: records.Recorded) -> dict[str, Any]:
     """Returns the predictions of the final state for the test part; if they cannot be recomputed, why."""
     try:
         if diverged := run.result.get("diverged"):
             raise UsageError(f"those of seed {', '.join(map(str, diverged))}, which diverged, are undefined")
-        experiment = loading.load(run.config["experiment"])
+        file, line = experiment_of(run.path, run.config)
+        experiment = loading.load(file)
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)
         cipher = cipher_of(options)
@@ -57,7 +67,8 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         inputs = collected.test["inputs"]
         is_one = not dataset.n_folds and not dataset.is_resplit  # one test part for all runs
         images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and is_one else None
-        return of_predictions(logits, targets, counted, dataset.card, images=images)
+        shown = of_predictions(logits, targets, counted, dataset.card, images=images)
+        return shown if line is None else {**shown, "missing": [f"{line}."]}
     except Exception as error:  # the rest of the page stands without it
         return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}
 

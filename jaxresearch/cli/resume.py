@@ -1,22 +1,39 @@
 """``jaxresearch resume DIR``: what its own configuration asks for, from where it stopped; ``jaxresearch verify DIR``."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
 from jaxresearch import catalogue, devices, records
+from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError, names_of, words_of_axes
+from jaxresearch.cli.places import experiment_of, folder_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
 _SWITCHES = ("smoke", "track", "contiguous", "stream", "types", "resplit")  # are left out unless they are asked for
 
 
-def resume(path: Path) -> int:
-    """Carries out ``jaxresearch resume DIR``; returns the exit code."""
+def resume(path: Path, experiment: str | None = None) -> int:
+    """Carries out ``jaxresearch resume DIR [--experiment FILE]``, in the folder of the run; returns the exit code."""
+    with one_line(str(path), code=2):
+        folder = folder_of(path)
+        if folder != Path.cwd():
+            path, experiment = path.absolute(), experiment and os.path.abspath(experiment)
+    with contextlib.chdir(folder):
+        return _resumed(path, experiment)
+
+
+def _resumed(path: Path, experiment: str | None) -> int:
+    """Resumes the run in a directory, in the folder that it was begun in."""
     with one_line(str(path), code=2):
         config = config_in(path)
         words = words_in(config, path)
+        file, line = (experiment, None) if experiment else experiment_of(path, config)
         _set_up_as_before(path)
+    if line is not None:
+        display.console().print(line, soft_wrap=True)
     command = records.command_of(config)
     if command == "study":
         from jaxresearch.cli.study import study as carry_out
@@ -24,7 +41,7 @@ def resume(path: Path) -> int:
         from jaxresearch.cli.sweep import sweep as carry_out
     else:
         from jaxresearch.cli.run import run as carry_out
-    return carry_out(config["experiment"], words)
+    return carry_out(config["experiment"], words, file=file)
 
 
 def _set_up_as_before(path: Path) -> None:

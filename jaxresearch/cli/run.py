@@ -10,9 +10,9 @@ from jaxresearch.records.commands import flag
 _OF_TEST_PART = ("test", "test_fraction", "split_seed", "group", "time", "contiguous")
 
 
-def run(name: str, words: list[str]) -> int:
-    """Carries out ``jaxresearch run NAME WORDS...``; returns the exit code."""
-    return carry_out("run", name, words, _work)
+def run(name: str, words: list[str], *, file: str | None = None) -> int:
+    """Carries out ``jaxresearch run NAME WORDS...``, its experiment loaded from a file, if given; returns the exit code."""
+    return carry_out("run", name, words, _work, file=file)
 
 
 def _work(session: Session) -> None:

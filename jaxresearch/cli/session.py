@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxresearch import adjust, data, devices, loading, recording, records, studies
+from jaxresearch import adjust, catalogue, data, devices, loading, recording, records, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import CommandError
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
+from jaxresearch.cli.places import located, shown
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
@@ -76,7 +77,9 @@ class Session(NamedTuple):
         )
 
 
-def carry_out(command: str, name: str, words: list[str], work: Callable[[Session], None]) -> int:
+def carry_out(
+    command: str, name: str, words: list[str], work: Callable[[Session], None], *, file: str | None = None
+) -> int:
     """Carries out a command that trains, and returns the exit code 0.
 
     Args:
@@ -84,15 +87,17 @@ def carry_out(command: str, name: str, words: list[str], work: Callable[[Session
         name: Of the experiment.
         words: Its options.
         work: Trains, records and prints.
+        file: To load the experiment from, where it is not the one of that name.
 
     Raises:
         CommandError: If something failed (1), the user made a mistake (2), or a signal came (75).
         Interrupted: If a signal came before anything was recorded.
     """
     configure()
-    with one_line(name, code=2):
+    file = file or name
+    with one_line(file, code=2):
         _require_backend()
-        with opened(command, name, words) as session, one_line(name, code=1, directory=session.directory):
+        with opened(command, name, words, file) as session, one_line(file, code=1, directory=session.directory):
             _work_on(session, work)
     return 0
 
@@ -160,18 +165,19 @@ def _require_backend() -> None:
 
 
 @contextlib.contextmanager
-def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
+def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Session]:
     """Gives the session of a command, whose directory is open; everything that can fail has been traced by then.
 
     A directory that is new is guarded from its first moment to the end of the block, and signals end nothing at once.
     """
-    declared = loading.load(name)
+    declared, sources = loading.load_with_sources(file)
     if command == "study" and declared.adjust is None:
         raise UsageError(
             f"a study needs an experiment that declares adjust, got {name}. Write: adjust=adjust.grid(...)"
         )
     options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
     options = shortened(options) if options.smoke else options
+    declared, options = located(declared, options)
     declared, unclaimed = _about(declared, options, name)
     if command == "study":
         studies.objective_of(declared)
@@ -195,13 +201,15 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
     )
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-    config = _config(name, options, loaded.dataset)
+    name = catalogue.located(name)
+    config = {**_config(name, options, loaded.dataset), **records.sealed(sources)}
     environment = records.environment(seeds=options.seeds)
     with contextlib.ExitStack() as held:
         received = held.enter_context(saving())
         directory = records.open_directory(path, config, environment, is_new=options.directory is None)
         held.enter_context(directory)
         held.enter_context(recording.guarded(directory))
+        records.keep_sources(directory, sources)
         tracked = records.tracking(options.track, directory.path, experiment=Path(name).stem)
         if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
@@ -218,9 +226,10 @@ def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experim
     other = next(((claimed, asked) for claimed, asked in pairs if asked != claimed), None)
     if other is None:
         return experiment, None
-    question = f"{Path(name).stem} on {options.data}"
-    about, claim = other[0] or "the data as its experiment reads them", experiment.claim
-    line = claim and f'The claim "{claim.text}" is about {about}, not about {other[1]}: it is not decided here.'
+    question = f"{Path(name).stem} on {shown(str(options.data))}"
+    about, asked = (shown(one) if one else "the data as its experiment reads them" for one in other)
+    claim = experiment.claim
+    line = claim and f'The claim "{claim.text}" is about {about}, not about {asked}: it is not decided here.'
     return experiments.without_claim(experiment, question=question), line
 
 

@@ -21,9 +21,9 @@ from jaxresearch.studies import Conclusion, Looks, Search
 from jaxresearch.studies.plan import PLAIN, named
 
 
-def study(name: str, words: list[str]) -> int:
-    """Carries out ``jaxresearch study NAME WORDS...``; returns the exit code."""
-    return carry_out("study", name, words, _work)
+def study(name: str, words: list[str], *, file: str | None = None) -> int:
+    """Carries out ``jaxresearch study NAME WORDS...``, its experiment loaded from a file, if given; returns the exit code."""
+    return carry_out("study", name, words, _work, file=file)
 
 
 def _work(session: Session) -> None:

@@ -13,9 +13,9 @@ from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.reports import plots, wording
 
 
-def sweep(name: str, words: list[str]) -> int:
-    """Carries out ``jaxresearch sweep NAME WORDS...``; returns the exit code."""
-    return carry_out("sweep", name, words, _work)
+def sweep(name: str, words: list[str], *, file: str | None = None) -> int:
+    """Carries out ``jaxresearch sweep NAME WORDS...``, its experiment loaded from a file, if given; returns the exit code."""
+    return carry_out("sweep", name, words, _work, file=file)
 
 
 def _work(session: Session) -> None:

@@ -18,13 +18,14 @@ from jaxresearch.data.dataset import (
     without_padding,
 )
 from jaxresearch.data.folds import fold, in_sample, stacked
-from jaxresearch.data.load import load
+from jaxresearch.data.load import BUNDLED, load
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.rows import Rows
 from jaxresearch.data.splits import development, sample, split, take, with_validation
 
 __all__ = [
+    "BUNDLED",
     "Column",
     "DataCard",
     "Dataset",

@@ -37,6 +37,7 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "mnist": _mnist,
     "splice": splice,
 }
+BUNDLED = tuple(_BUNDLED)
 
 
 def load(

@@ -98,7 +98,7 @@ def record(
         "evaluate_every": evaluate_every,
         "save_every": save_every,
         "on_nonfinite": on_nonfinite,
-        "init_from": init_from,
+        "init_from": None if init_from is None else Path(init_from).absolute(),
         "encrypt_with": None if cipher is None else "cipher",
         "track": list(track),
         "hyperparameters": dataclasses.asdict(hyperparameters),

@@ -24,12 +24,14 @@ from jaxresearch.records.run_directory import (
     differences,
     open_directory,
 )
+from jaxresearch.records.sources import SOURCE, differs, digests_of, is_sealed, keep_sources, kept_source, sealed
 from jaxresearch.records.trackers import Tracking, tracking
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
     "INITIAL",
     "INITIAL_DIGEST",
+    "SOURCE",
     "SWEEP_TABLE",
     "CheckpointError",
     "Checkpoints",
@@ -41,13 +43,18 @@ __all__ = [
     "TrialsFile",
     "command_of",
     "differences",
+    "differs",
     "digest_of",
     "digest_of_test_part",
+    "digests_of",
     "environment",
     "jax_settings",
     "flag",
+    "is_sealed",
     "keep_params",
+    "keep_sources",
     "kept_params",
+    "kept_source",
     "kept_state",
     "open_directory",
     "read_checksummed",
@@ -58,6 +65,7 @@ __all__ = [
     "recorded_test_part",
     "resume_command",
     "round_as_record",
+    "sealed",
     "settings_from_record",
     "tracking",
     "verify",

@@ -39,12 +39,13 @@ def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
 
     Returns:
         Versions, devices, the settings of JAX that change numbers, git commit of the working directory and whether it has
-        changes, the command line, the seeds and the time (UTC). Environment variables may hold secrets and are not recorded;
-        neither are the values of arguments named key, token, password or secret, nor what a URL has before its @.
+        changes, the command line and its folder, the seeds and the time (UTC). Environment variables may hold secrets and are
+        not recorded; neither are the values of arguments named key, token, password or secret, nor what a URL has before its
+        @.
 
     Example:
         >>> sorted(environment(seeds=[0]))
-        ['command', 'devices', 'git', 'jax', 'packages', 'platform', 'python', 'seeds', 'started']
+        ['command', 'devices', 'folder', 'git', 'jax', 'packages', 'platform', 'python', 'seeds', 'started']
     """
     import jax
 
@@ -52,6 +53,7 @@ def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "command": [program.parent.name if program.name == "__main__.py" else program.name, *_filtered(sys.argv[1:])],
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "folder": str(Path.cwd()),
         "git": _git(),
         "jax": jax_settings(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -32,6 +32,7 @@ _METRICS = "metrics.jsonl"
 _LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last: the command has ended
 _PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints/[0-9]*")
 _CHANGEABLE = ("directory", "save_every", "encrypt_with", "track", "study.rounds", "study.seconds")
+_OF_SOURCE = ("source", "seal")  # what the experiment's file says may change; its program may not
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
 _LONGEST = 60  # characters of a value in a message
@@ -278,7 +279,8 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
     may_change = {*_CHANGEABLE}
     if None in (recorded.get("encrypt_with"), config.get("encrypt_with")):
         may_change.discard("encrypt_with")  # a key file may have moved, but what is encrypted stays encrypted
-    changes = {key: values for key, values in differences(recorded, config).items() if key not in may_change}
+    differ = differences(recorded, config).items()
+    changes = {key: values for key, values in differ if key not in may_change and key.split(".")[0] not in _OF_SOURCE}
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
