@@ -165,4 +165,5 @@ def test_a_directory_of_something_else_is_refused(here, folder):
     (folder / "out" / "config.json").write_text('{"experiment": "other"}')
     done = here("study", "line.py", "--directory", "out")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "directory out holds a run of other, not a study of line.py. Name another with --directory." in done.stderr
+    asked = folder / "line.py"
+    assert f"directory out holds a run of other, not a study of {asked}. Name another with --directory." in done.stderr

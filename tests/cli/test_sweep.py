@@ -39,7 +39,7 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     assert "compared on 16 examples held out of the training part; the test part was not read" in done.stdout
     assert "group 2 of 2 · epoch 20/20 · train loss" in done.stdout
     assert {path.name for path in directory.iterdir()} == {
-        *("config.json", "environment.json", "sweep.json", "sweep.csv", "sweep.png", "trials.json", ".lock")
+        *("config.json", "environment.json", "sweep.json", "sweep.csv", "sweep.png", "trials.json", ".lock", "source")
     }
 
 
