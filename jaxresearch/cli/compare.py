@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-from rich.table import Column, Table
-
 from jaxresearch import records
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import saving
@@ -30,12 +28,13 @@ def compare(words: list[str]) -> int:
                 records.write_file(file, text.encode())
     console = display.console()
     if compared.different:
-        console.print(_table("settings that differ", ("run", *compared.different), compared.settings))
+        headings = ("run", *compared.different)
+        display.print_table(console, headings, compared.settings, title="settings that differ")
     for name, figure in compared.figures.items():
-        console.print(_table(name, *figure))
+        display.print_table(console, *figure, title=name)
     console.print("p: of no difference, adjusted for all differences of its table (Holm)")
     for line in reads_lines(compared.runs):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     if file is not None:
         console.print(f"page: {file}", soft_wrap=True)
     return 0
@@ -74,12 +73,3 @@ def _taken(rest: list[str], option: str, what: str, example: str) -> str | None:
     value = rest[at + 1]
     del rest[at : at + 2]
     return value
-
-
-def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    """Returns rows as a table; on a narrow screen cells wrap, and nothing is cut off."""
-    columns = (Column(heading, overflow="fold") for heading in headings)
-    table = Table(*columns, title=title, title_justify="left", title_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -1,14 +1,19 @@
 """What a person sees of a command: progress while it trains, the table and the verdict at its end."""
 
+import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxresearch import statistics
 from jaxresearch.execution import Progress as Chunk
@@ -16,6 +21,8 @@ from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import lines_of_config
 
+_BAR = 16  # characters of the bar: the metrics need the room
+_BORDERS = 3  # characters of a column besides its cells
 _FEWEST_SECONDS = 1.0  # of training that a speed is measured over
 
 
@@ -32,7 +39,11 @@ class Display:
         self._place, self._step = 0, 0
         self._first: Chunk | None = None  # of a run: its seconds hold what a run costs once
         self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
-        columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[metrics]}"))
+        place, metrics = (
+            TextColumn(f"{{task.fields[{name}]}}", table_column=Column(overflow="fold"))
+            for name in ("place", "metrics")
+        )
+        columns = (place, BarColumn(_BAR), metrics)
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("train", total=None, place="epoch 0", metrics="compiling")
 
@@ -89,7 +100,68 @@ def _scalars(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def console() -> Console:
     """Returns standard output as rich sees it."""
-    return Console(file=sys.stdout, highlight=False, markup=False)  # a path or a class may be named in brackets
+    columns = os.environ.get("COLUMNS", "")  # of 0 rich makes a screen without room
+    width = shutil.get_terminal_size().columns if columns.isdigit() and int(columns) == 0 else None
+    # A path or a class may be named in brackets.
+    return Console(file=sys.stdout, highlight=False, markup=False, width=width)
+
+
+def print_table(
+    out: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = False
+) -> None:
+    """Prints rows as a table that wraps between words, or one below another where the screen is too narrow for that.
+
+    Args:
+        out: Where to print.
+        headings: Of the columns.
+        rows: Their cells.
+        title: Printed above.
+        numbers: Whether all columns but the first are aligned to the right.
+    """
+    if title:
+        out.print(title, style="bold", soft_wrap=True)
+    widths = _widths([headings, *rows], room=out.width - 1 - _BORDERS * len(headings))
+    if widths is None:
+        for row in rows:
+            texts = [
+                f"{heading}: {cell}" if heading else cell for heading, cell in zip(headings, row, strict=True) if cell
+            ]
+            for place, text in enumerate(texts):
+                out.print(_wrapped(text, "  " if place else "", width=out.width), soft_wrap=True)
+        return
+    table = Table()
+    for place, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        table.add_column(heading, width=width, justify="right" if numbers and place else "left")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _wrapped(text: str, indent: str, *, width: int) -> str:
+    """Returns a text as lines that break between words alone: a path stays whole."""
+    return textwrap.fill(
+        text,
+        max(width, len(indent) + 3),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _widths(lines: Sequence[Sequence[str]], *, room: int) -> list[int] | None:
+    """Returns the widths of columns that break no word, and no cell below the headings if there is room for that."""
+    columns = [*zip(*lines, strict=True)]
+    whole = [max(map(cell_len, column)) for column in columns]
+    words = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    cells = [max(least, *map(cell_len, column[1:]), 1) for least, column in zip(words, columns, strict=True)]
+    widths = next((least for least in (cells, words) if sum(least) <= room), None)
+    while widths is not None and sum(widths) < room:
+        growing = [place for place, width in enumerate(widths) if width < whole[place]]
+        if not growing:
+            break
+        widths[min(growing, key=widths.__getitem__)] += 1
+    return widths
 
 
 def print_data(config: dict[str, Any]) -> None:
@@ -101,18 +173,10 @@ def print_data(config: dict[str, Any]) -> None:
 def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, ...] = ()) -> None:
     """Prints the metrics, the experiment's report, the verdict, where the time went, and the directory."""
     out = console()
-    table = Table(title=result["question"], title_justify="left", title_style="bold")
-    for heading in wording.metric_headings(result):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for row in wording.metric_rows(result, class_names):
-        table.add_row(*row)
-    out.print(table)
+    headings, rows = wording.metric_headings(result), wording.metric_rows(result, class_names)
+    print_table(out, headings, rows, title=result["question"], numbers=True)
     for name, headings, rows in wording.matrix_tables(result, class_names):
-        out.print(f"{name}, mean over seeds", soft_wrap=True)
-        table = Table(*headings)
-        for row in rows:
-            table.add_row(*row)
-        out.print(table)
+        print_table(out, headings, rows, title=f"{name}, mean over seeds")
     report = result["report"] and wording.printable(result["report"])
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
     lines = (report, best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))

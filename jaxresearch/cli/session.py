@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import inspect
-import os
 import sys
 import time
 import warnings
@@ -16,7 +15,7 @@ import jax
 
 from jaxresearch import adjust, catalogue, data, devices, loading, recording, records, studies
 from jaxresearch import experiment as experiments
-from jaxresearch.cli import display
+from jaxresearch.cli import compiled, display
 from jaxresearch.cli.errors import CommandError
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
@@ -143,12 +142,7 @@ def _message(error: Exception, name: str) -> str:
 def configure() -> None:
     """Sets JAX up for a command: one CPU device per core, a compilation cache on disk. Both must precede any array."""
     devices.split_cpu()
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        with contextlib.suppress(RuntimeError):  # no home folder: nothing compiled is kept
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-            jax.config.update("jax_compilation_cache_dir", str(cache / "jaxresearch" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # by default, small programs are left out
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compiled.keep()
     warnings.showwarning = lambda message, *_, **__: print(f"jaxresearch: warning: {message}", file=sys.stderr)
 
 

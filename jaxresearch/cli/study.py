@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
@@ -153,11 +152,9 @@ def _gain(best: Job, conclusion: Conclusion, metric: str) -> dict[str, Any] | No
 
 def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> None:
     """Prints the rounds, the gain and the result."""
-    table = Table(*wording.round_headings(result["compared_by"]))
-    for line in round_lines(session.job.experiment, conclusion):
-        table.add_row(*line)
     console = display.console()
-    console.print(table)
+    headings = wording.round_headings(result["compared_by"])
+    display.print_table(console, headings, round_lines(session.job.experiment, conclusion))
     if result["gain"] is not None:
         console.print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
     display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)

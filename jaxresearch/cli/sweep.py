@@ -4,7 +4,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from jaxresearch import data, recording, records, statistics, studies
 from jaxresearch.adjust import Trial
@@ -38,7 +37,8 @@ def _work(session: Session) -> None:
     best = int(np.argmax(scores)) if max(scores) > -np.inf else None
     unwritten = _write(session, rows, metric, best)
     console = display.console()
-    console.print(_table(rows, axes, metric, best))
+    headings = (*axes, f"validation/{metric}", "95 % interval", "n", "")
+    display.print_table(console, headings, _cells(rows, axes, metric, best))
     n_examples = data.n_examples(job.dataset.test)
     chosen = (
         "not chosen, since the experiment declares neither a claim nor maximise or minimise"
@@ -86,22 +86,19 @@ def _first_scalar(trial: Trial) -> str:
     return next(name for name, values in trial.metrics.items() if np.ndim(values) == 1)
 
 
-def _table(rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, best: int | None) -> Table:
-    """Returns the settings with the metric that they are compared by."""
-    table = Table(*axes, f"validation/{metric}", "95 % interval", "n", "")
+def _cells(
+    rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, best: int | None
+) -> list[tuple[str, ...]]:
+    """Returns the settings with the metric that they are compared by, as text."""
+    lines = []
     for place, row in enumerate(rows):
         missing = "single seed" if row["n"] == 1 else ""
         interval = wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing)
         is_missing = row[metric] is None
         mark = "diverged" if row["diverged"] else "undefined" if is_missing else "best" if place == best else ""
-        table.add_row(
-            *(_text(row[name]) for name in axes),
-            wording.mean_text(row[metric], missing=""),
-            interval,
-            str(row["n"]),
-            mark,
-        )
-    return table
+        settings = [_text(row[name]) for name in axes]
+        lines.append((*settings, wording.mean_text(row[metric], missing=""), interval, str(row["n"]), mark))
+    return lines
 
 
 def _why_none(rows: list[dict[str, Any]], metric: str) -> str:

@@ -1,14 +1,49 @@
 """The lines of progress: whose means they show, and a speed only once it is measured."""
 
 import io
+import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from jaxresearch import statistics
-from jaxresearch.cli.display import Display
+from jaxresearch.cli.display import Display, console, print_table
 from jaxresearch.execution import Divergence, Progress
+
+
+@pytest.mark.parametrize("width", [*range(1, 60), 200])
+def test_print_table_cuts_no_value(width):
+    headings, rows = ("metric", "95 % interval over 5 seeds"), [("test/mse", "0.0958 to 0.0984"), ("test/r2", "")]
+    out = io.StringIO()
+    print_table(Console(file=out, width=width), headings, rows, title="A title that is longer than its table is")
+    title, *lines = out.getvalue().splitlines()
+    assert title == "A title that is longer than its table is"
+    words = " ".join(lines).split()
+    assert {"test/mse", "0.0958", "to", "0.0984", "test/r2"} <= {*words}
+    if "│" in words:
+        assert max(map(len, lines)) <= width
+        assert any("0.0958 to 0.0984" in line for line in lines) or width < 36
+    else:
+        assert width < 8 + 8 + 7  # the longest word of each column, and borders
+        assert " ".join(words) == "metric: test/mse 95 % interval over 5 seeds: 0.0958 to 0.0984 metric: test/r2"
+        assert all(len(line) <= max(width, 5) or len(line.split()) == 1 for line in lines)
+
+
+def test_print_table_measures_wide_characters():
+    out = io.StringIO()
+    print_table(Console(file=out, width=22), ("class", "n"), [("東京東京東京東京", "10")])
+    assert "東京東京東京東京" in out.getvalue()
+
+
+@pytest.mark.parametrize(("columns", "width"), [("0", 80), ("00", 80), ("33", 33), ("", 80)])
+def test_console_has_room_whatever_columns_is(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert console().width == width
 
 
 def chunk(step, **changed):
