@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -319,14 +320,21 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps Orbax from also printing the traceback of what it raises."""
+    """Keeps Orbax from also printing the traceback of what it raises, and its store those of writes that end later."""
     logger = logging.getLogger("absl")
-    before = logger.level
+    level, hook = logger.level, sys.unraisablehook
+
+    def unless_late(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
     logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = unless_late
     try:
         yield
+        sys.unraisablehook = hook  # stays after an error: a write may end at any time after another has failed
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 def _on_host(state: PyTree) -> PyTree:

@@ -161,10 +161,14 @@ class TensorBoard:
 
 
 class MLflow:
-    """Logs to a run of MLflow, whose id stands in ``mlflow.json``, so that resuming continues it."""
+    """Logs to a run of MLflow, whose id stands in ``mlflow.json``, so that resuming continues it.
+
+    A resumed run repeats steps with the same values: those that an earlier process logged are left out.
+    """
 
     def __init__(self, path: Path, experiment: str):
         self._path, self._experiment = path, experiment
+        self._logged: dict[str, int] = {}  # the last step of each metric that an earlier process logged
 
     def begin(self, settings: dict[str, Any], step: int) -> None:
         """Begins a run, or continues that of an earlier process."""
@@ -179,6 +183,8 @@ class MLflow:
         if known.is_file():
             self._run = _run_id(known)
             self._client.set_terminated(self._run, status="RUNNING", end_time=None)
+            names = self._client.get_run(self._run).data.metrics
+            self._logged = {name: self._last_step(name) for name in names}
             return
         found = self._client.get_experiment_by_name(self._experiment)
         of = found.experiment_id if found else self._client.create_experiment(self._experiment)
@@ -191,7 +197,12 @@ class MLflow:
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        self._client.log_batch(self._run, metrics=[Metric(name, value, now, step) for name, value in scalars.items()])
+        new = {name: value for name, value in scalars.items() if step > self._logged.get(name, -1)}
+        self._client.log_batch(self._run, metrics=[Metric(name, value, now, step) for name, value in new.items()])
+
+    def _last_step(self, name: str) -> int:
+        """Returns the last step of a metric on record."""
+        return max(metric.step for metric in self._client.get_metric_history(self._run, name))
 
     def end(self, step: int, scalars: dict[str, float], verdict: str | None) -> None:
         """Adds the results and ends the run."""

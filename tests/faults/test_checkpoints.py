@@ -1,6 +1,8 @@
 """A checkpoint is trusted whole or not at all: bits, cuts, losses and swaps, in every file of it."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from unittest import mock
 
@@ -166,6 +168,25 @@ def test_an_error_in_the_background_is_not_lost(tmp_path):
     checkpoints.write_in_background(1, {"a": np.ones(2)}, about=dict)
     with pytest.raises(CheckpointError, match="step 1 could not be saved"):
         checkpoints.wait()
+
+
+def test_a_disk_that_fills_up_while_orbax_writes_is_one_error(tmp_path):
+    """The room was there when it was looked at."""
+    program = """if True:
+        import pathlib, resource, sys, numpy
+        from jaxresearch.records import CheckpointError, Checkpoints, checkpoints
+        checkpoints._require_room = lambda *_: None
+        kept, state = Checkpoints(sys.argv[1]), {f"a{i}": numpy.random.rand(100_000) for i in range(3)}
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, -1))
+        for _ in range(3):
+            try:
+                kept.write(2, state)
+            except CheckpointError as error:
+                print(error)
+        print([*kept.folder.iterdir()])
+    """
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == 3 * "step 2 could not be saved: File too large\n" + "[]\n" and done.stderr == ""
 
 
 def test_close_joins_the_writer_through_an_interruption(tmp_path):

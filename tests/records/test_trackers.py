@@ -185,6 +185,7 @@ def test_mlflow_holds_the_scalars_and_continues_its_run(tmp_path, monkeypatch):
     assert client.get_run(run_id).info.status == "KILLED"
     with records.tracking(["mlflow"], path, experiment="line") as again:
         again.begin({"learning_rate": 0.1}, step=10)
+        again.log(10, {"train/loss": np.array([0.1, 0.3])})  # repeated, as from a state before it
         again.log(20, {"train/loss": np.array([0.1])})
         again.end(RESULT)
     run = client.get_run(run_id)
