@@ -120,6 +120,17 @@ def test_a_prepared_table_is_read_without_tensorflow_and_kept(homes, prepared):
     np.testing.assert_array_equal(again.train["inputs"]["width"], inputs["width"])
 
 
+def test_what_a_killed_process_decoded_is_removed_after_a_day(homes, prepared):
+    cache = homes / "cache" / "tfds"
+    left, under_way = cache / ".new-left", cache / ".new-under-way"
+    for folder in (left, under_way):
+        folder.mkdir(parents=True)
+    os.utime(left, (1, 1))
+    data.load("tfds:flowers")
+    assert not left.exists() and under_way.exists()
+    assert [path.name for path in cache.glob(".new-*")] == [".new-under-way"]
+
+
 def test_a_set_that_was_prepared_anew_is_decoded_anew(homes, prepared):
     first = data.load("tfds:flowers")
     shutil.rmtree(homes / "tfds" / "flowers")

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -28,6 +29,7 @@ from jaxresearch.data.files.words import Rows
 from jaxresearch.data.parts import Part
 
 _MANIFEST = "manifest.json"
+_NEW, _DAY = ".new-", 86_400.0  # of a set that is being decoded; seconds
 _PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
 _STREAM = "Pass --stream to read examples as they are needed."
 Manifest = dict[str, Any]
@@ -156,7 +158,8 @@ def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any
     roles = roles_of(info, target=target, name=name)
     named, notes = parts_of(list(info.splits), name=name)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=folder.parent))
+    _remove_unfinished(folder.parent)
+    new = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder.parent))
     try:
         written = []
         for part, split in named.items():
@@ -177,6 +180,13 @@ def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return json.loads(json.dumps(manifest))
+
+
+def _remove_unfinished(cache: Path) -> None:
+    """Removes what processes left that ended a day ago or longer, in the middle of decoding a set."""
+    for unfinished in cache.glob(f"{_NEW}*"):
+        if time.time() - unfinished.stat().st_mtime > _DAY:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _written(
