@@ -22,6 +22,7 @@ commands:
   sweep EXPERIMENT  compare many settings on held-out data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
   resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit
+  predict DIR DATA  predict for new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every file of a run's checkpoints against its digest
@@ -59,7 +60,11 @@ The same command on the same directory resumes after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_OF_DIRECTORIES = ("resume", "report", "verify", "compare")
+_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict")
+_OPTIONS_OF = {
+    "compare": " DIR ... [--margin X] [--page FILE]",
+    "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--unfinished]",
+}
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, "list")
 
 
@@ -143,15 +148,19 @@ def _computed(command: str, words: list[str]) -> int:
 
 def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
-    asked, is_one = words[:1] in (["-h"], ["--help"]), command != "compare"
+    asked, is_one = words[:1] in (["-h"], ["--help"]), command not in _OPTIONS_OF
     if asked or not words or (is_one and len(words) != 1):
-        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ... [--page FILE]'}"
+        usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     if command == "compare":
         from jaxresearch.cli.compare import compare
 
         return compare(words)
+    if command == "predict":
+        from jaxresearch.cli.predict import predict
+
+        return predict(words)
     if command == "report":
         from jaxresearch.cli.report import report
 

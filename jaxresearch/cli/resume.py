@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import devices, loading, records
+from jaxresearch import devices, records
 from jaxresearch.cli.options import UsageError, names_of, words_of_axes
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
@@ -71,9 +71,7 @@ def config_in(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
         raise UsageError(f"{file} must be the configuration of a run, but is not whole. Restore it.")
-    if loading.file_of(config["experiment"]).resolve().is_relative_to(path.resolve()):
-        # A directory may come from elsewhere: what it brings along is data, and is not run.
-        raise UsageError(f"experiment must not lie in the directory itself, got {config['experiment']}. Move it out.")
+    records.require_outside(config["experiment"], path)
     return config
 
 

@@ -46,6 +46,7 @@ def _work(session: Session, received: list[int]) -> None:
         ),
         **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
+        "data_card": dataclasses.asdict(best.dataset.card),
         "gain": _gain(best, conclusion),
     }
     session.directory.write_text_file("study.md", story(session, conclusion, result))

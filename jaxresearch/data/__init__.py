@@ -16,8 +16,9 @@ from jaxresearch.data.dataset import (
     groups_of_test,
     require_columns,
 )
-from jaxresearch.data.folds import fold, in_sample, stacked
+from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import load
+from jaxresearch.data.new_rows import NewRows, new_rows
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.rows import Rows
@@ -28,6 +29,7 @@ __all__ = [
     "DataCard",
     "Dataset",
     "Fitted",
+    "NewRows",
     "Preprocessor",
     "Rows",
     "RunsOf",
@@ -37,6 +39,7 @@ __all__ = [
     "n_examples",
     "named_arrays",
     "nested",
+    "new_rows",
     "numbers",
     "padded",
     "prepare",
@@ -55,5 +58,6 @@ __all__ = [
     "stacked",
     "standard",
     "take",
+    "widened",
     "with_validation",
 ]

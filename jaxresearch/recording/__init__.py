@@ -9,11 +9,10 @@ from jaxresearch.recording.examples import examples_of
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.notebook import record
 from jaxresearch.recording.results import result_of
-from jaxresearch.recording.runs import FITTED, Job, NonFiniteError, Recorder, Trained, guarded, train
+from jaxresearch.recording.runs import Job, NonFiniteError, Recorder, Trained, guarded, train
 from jaxresearch.recording.settings import train_all
 
 __all__ = [
-    "FITTED",
     "Interrupted",
     "Job",
     "NonFiniteError",

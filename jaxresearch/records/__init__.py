@@ -14,9 +14,11 @@ from jaxresearch.records.initial import (
     read_params,
     vocabulary_of,
 )
+from jaxresearch.records.predictions import ENDINGS, written_predictions
 from jaxresearch.records.reads import digest_of_test_part, readers, recorded_test_part
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import (
+    FITTED,
     SWEEP_TABLE,
     EndedError,
     RunDirectory,
@@ -25,20 +27,25 @@ from jaxresearch.records.run_directory import (
     open_directory,
 )
 from jaxresearch.records.trackers import Tracking, tracking
+from jaxresearch.records.trained import Ensemble, card_of, read_ensemble, require_outside
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
+    "ENDINGS",
+    "FITTED",
     "INITIAL",
     "INITIAL_DIGEST",
     "SWEEP_TABLE",
     "CheckpointError",
     "Checkpoints",
     "EndedError",
+    "Ensemble",
     "Recorded",
     "RunDirectory",
     "StudyFile",
     "Tracking",
     "TrialsFile",
+    "card_of",
     "command_of",
     "differences",
     "digest_of",
@@ -51,11 +58,13 @@ __all__ = [
     "kept_state",
     "open_directory",
     "read_checksummed",
+    "read_ensemble",
     "read_json",
     "read_params",
     "read_run",
     "readers",
     "recorded_test_part",
+    "require_outside",
     "resume_command",
     "round_as_record",
     "settings_from_record",
@@ -64,4 +73,5 @@ __all__ = [
     "vocabulary_of",
     "words_of",
     "write_file",
+    "written_predictions",
 ]

@@ -23,6 +23,7 @@ from jaxresearch.records.files import (
 )
 
 SWEEP_TABLE = "sweep.csv"
+FITTED = "fitted.npz"  # what preprocessing estimated on the training part
 TRIALS = "trials.json"
 STUDY = "study.json"
 _METRICS = "metrics.jsonl"

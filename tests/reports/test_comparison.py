@@ -1,5 +1,6 @@
 """Runs side by side: the settings that differ, entries of vectors, and no pairs of a fold with a seed."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def _with_metrics(name, **values):
     """Returns a run with these values of its metrics, seeds first."""
     run = recorded(name, n_folds=0)
     metrics = {f"test/{metric}": statistics.summary(value) for metric, value in values.items()}
-    return run._replace(result={**run.result, "metrics": metrics})
+    return dataclasses.replace(run, result={**run.result, "metrics": metrics})
 
 
 def test_vectors_are_compared_entry_by_entry():
