@@ -23,6 +23,7 @@ commands:
   study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
   resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit
   predict DIR DATA  predict for new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
+  export DIR --to F the models of a run as a file that other programs use: stablehlo or safetensors
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every file of a run's checkpoints against its digest
@@ -60,9 +61,10 @@ The same command on the same directory resumes after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict")
+_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
 _OPTIONS_OF = {
     "compare": " DIR ... [--margin X] [--page FILE]",
+    "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE]",
     "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--unfinished]",
 }
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, "list")
@@ -161,6 +163,10 @@ def _of_directories(command: str, words: list[str]) -> int:
         from jaxresearch.cli.predict import predict
 
         return predict(words)
+    if command == "export":
+        from jaxresearch.cli.export import export
+
+        return export(words)
     if command == "report":
         from jaxresearch.cli.report import report
 

@@ -32,7 +32,7 @@ def predict(words: list[str]) -> int:
         file = None if output is None else _file(output)
         directory = Path(rest[0])
         ensemble = records.read_ensemble(directory, cipher=cipher_of(directory, key), unfinished=unfinished)
-        made = ensemble.predict(Path(rest[1]), seeds=_seeds(seeds))
+        made = ensemble.predict(Path(rest[1]), seeds=chosen_seeds(seeds))
         content = records.written_predictions(made, ".csv" if file is None else file.suffix.lower())
         if file is not None:
             records.write_file(file, content)
@@ -48,7 +48,7 @@ def predict(words: list[str]) -> int:
     return 0
 
 
-def _seeds(written: str | None) -> tuple[int, ...] | None:
+def chosen_seeds(written: str | None) -> tuple[int, ...] | None:
     """Returns the seeds that are asked for; None for all."""
     try:
         return None if written is None else seeds_of(written)
@@ -75,9 +75,14 @@ def _file(output: str) -> Path:
         raise UsageError(
             f"--output must end in {', '.join(records.ENDINGS)}, got {output}. Write: --output predictions.csv"
         )
-    if not file.parent.is_dir():
+    return file_in_folder(output)
+
+
+def file_in_folder(output: str) -> Path:
+    """Returns the file to write, after checking its folder."""
+    if not Path(output).parent.is_dir():
         raise UsageError(f"--output must name a file in an existing folder, got {output}. Create the folder first.")
-    return file
+    return Path(output)
 
 
 def _score_lines(made: Predictions) -> Iterator[str]:

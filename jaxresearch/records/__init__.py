@@ -3,6 +3,7 @@
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
+from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
 from jaxresearch.records.files import read_checksummed, read_json, write_file
 from jaxresearch.records.initial import (
     INITIAL,
@@ -32,6 +33,7 @@ from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, s
 
 __all__ = [
     "ENDINGS",
+    "FORMATS",
     "FITTED",
     "INITIAL",
     "INITIAL_DIGEST",
@@ -39,6 +41,7 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "EndedError",
+    "Export",
     "Ensemble",
     "Recorded",
     "RunDirectory",
@@ -67,11 +70,14 @@ __all__ = [
     "require_outside",
     "resume_command",
     "round_as_record",
+    "safetensors",
     "settings_from_record",
+    "stablehlo",
     "tracking",
     "verify",
     "vocabulary_of",
     "words_of",
+    "write_export",
     "write_file",
     "written_predictions",
 ]

@@ -94,10 +94,18 @@ class Ensemble(NamedTuple):
         Raises:
             ValueError: If the algorithm has no ``predict``, or as `prepared`.
         """
+        return self._outputs(self.prepared(rows))
+
+    def _outputs(self, dataset: Dataset) -> np.ndarray:
+        """Returns what the algorithm predicts for the test part."""
+        self.require_predict()
+        return execution.predict(self.experiment, self.hyperparameters, dataset, self.state)
+
+    def require_predict(self) -> None:
+        """Raises where the algorithm has no ``predict``."""
         if self.algorithm().predict is None:
-            name = f"{self.experiment.algorithm.__module__}.{self.experiment.algorithm.__name__}"
+            name = getattr(self.experiment.algorithm, "__qualname__", self.experiment.algorithm)
             raise ValueError(f"algorithm must have predict to be used, got {name} without it. Give it one.")
-        return execution.predict(self.experiment, self.hyperparameters, self.prepared(rows), self.state)
 
     def predict(self, rows: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
         """Returns predictions of the ensemble and of each model, with scores where rows have targets.
@@ -109,13 +117,26 @@ class Ensemble(NamedTuple):
         Raises:
             ValueError: If a seed is none of the run or diverged, or as `outputs`.
         """
-        places, card = self._places(seeds), self.dataset.card
+        places, card = self.places(seeds), self.dataset.card
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         made = execution.predictions(self.outputs(read)[places], card, seeds=[self.seeds[place] for place in places])
         made = made._replace(columns=read.others, notes=read.notes)
         return execution.scored(made, read.targets, card)
 
-    def _places(self, seeds: Sequence[int] | None) -> list[int]:
+    def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
+        """Returns predictions for inputs that are prepared already, in the same way for all models.
+
+        Args:
+            inputs: ``(n, ...)``.
+            seeds: As for `predict`.
+        """
+        places, dataset = self.places(seeds), self.dataset
+        if dataset.n_runs:
+            inputs = data.map_arrays(lambda array: np.stack([array] * dataset.n_runs), inputs)
+        outputs = self._outputs(dataset._replace(test={"inputs": inputs}))[places]
+        return execution.predictions(outputs, dataset.card, seeds=[self.seeds[place] for place in places])
+
+    def places(self, seeds: Sequence[int] | None) -> list[int]:
         """Returns the indices of seeds, none of which diverged."""
         kind = self.dataset.runs_of[:-1] if self.dataset.n_folds else "seed"
         chosen = self.seeds if seeds is None else tuple(seeds)

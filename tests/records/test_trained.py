@@ -5,6 +5,8 @@ import functools
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -366,3 +368,121 @@ def test_a_card_of_a_record_is_the_card_that_was_written(table):
     run, dataset, _ = table
     assert records.card_of(json.loads((run.path / "config.json").read_text())["data_card"]) == dataset.card
     assert dataset.card.feature_dtype == "float32"
+
+
+# Calls artefacts in a process that knows nothing of this package: only JAX, NumPy and the schema beside the file.
+CALLER = """
+import hashlib, json, pathlib, sys
+import jax, numpy as np
+folder = pathlib.Path(sys.argv[1])
+for file in sorted(folder.glob("*.stablehlo")):
+    schema = json.loads((folder / f"{file.name}.json").read_text())
+    content = file.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == schema["sha256"] and schema["batch"] == "any"
+    given = np.load(folder / f"{file.stem}.npz")
+    columns = schema["inputs"].get("columns")
+    inputs = {one["name"]: given[one["name"]] for one in columns} if columns else given["inputs"]
+    outputs = jax.export.deserialize(bytearray(content)).call(inputs)
+    np.savez(folder / f"{file.stem}.out.npz", **outputs)
+assert not any(name.split(".")[0] == "jaxresearch" for name in sys.modules)
+"""
+
+
+def exported(folder, model, name, inputs):
+    """Writes the artefact of an ensemble and the inputs that it is called with; returns its schema."""
+    beside = records.write_export(records.stablehlo(model), folder / f"{name}.stablehlo")
+    np.savez(folder / f"{name}.npz", **inputs)
+    return json.loads(beside.read_text())
+
+
+@pytest.fixture(scope="module")
+def artefacts(table, images, folder):
+    """Artefacts of runs of all kinds, called in another process: what the run predicts and what came out, by name."""
+    out, (run, _, new), (collected, pixels, _) = folder / "out", table, images
+    out.mkdir()
+    rows = data.new_rows(new, run.model.dataset.card)
+    typed = {name: values.astype(np.int32 if name == "island" else np.float32) for name, values in rows.inputs.items()}
+    expected, schemas = {"table": run.predict(new)}, {"table": exported(out, run.model, "table", typed)}
+    made = experiment(functools.partial(classifier, decay=0.5))
+    folds = data.stacked([made.prepare(data.fold(collected, place, n_folds=3)) for place in range(3)])
+    run = recorded(made, folds, out / "images")
+    expected["images"], schemas["images"] = run.predict(pixels), exported(out, run.model, "images", {"inputs": pixels})
+    path = write(out / "lengths.csv", birds(), without=("bird", "species"))
+    made, collected = experiment(regressor, metric="test/r2"), data.load(str(path), target="length")
+    folds = data.stacked([made.prepare(data.fold(collected, place, n_folds=3)) for place in range(3)])
+    run = recorded(made, folds, out / "values")
+    expected["values"], schemas["values"] = run.predict(path), exported(out, run.model, "values", typed)
+    done = subprocess.run([sys.executable, "-c", CALLER, str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name: (expected[name], np.load(out / f"{name}.out.npz"), schemas[name]) for name in expected}
+
+
+@pytest.mark.parametrize("name", ["table", "images", "values"])
+def test_an_artefact_gives_what_the_run_predicts(artefacts, name):
+    expected, found, schema = artefacts[name]
+    what = "values" if name == "values" else "probabilities"
+    scale = expected.ensemble.std()  # values are of float32: 1e-7 of a hundred
+    np.testing.assert_allclose(found[what], expected.ensemble, atol=1e-5 * scale, rtol=1e-5)
+    np.testing.assert_allclose(found["spread"], expected.spread, atol=1e-4 * scale)
+    assert schema["platforms"] == ["cpu", "cuda", "tpu"] and schema["class_names"] == [*expected.class_names]
+    assert schema["outputs"][what] == {"shape": ["n", expected.ensemble.shape[1]], "dtype": "float32"}
+
+
+def test_a_schema_says_how_words_are_encoded(artefacts):
+    columns = {column["name"]: column for column in artefacts["table"][2]["inputs"]["columns"]}
+    assert columns["island"]["levels"] == ["biscoe", "dream", "torgersen"] and columns["island"]["missing"] == -1
+    assert columns["seen"]["unit"] == "days since 1970-01-01" and columns["mass"]["missing"] == "nan"
+    assert artefacts["images"][2]["inputs"] == {"array": {"shape": ["n", 4, 4, 1], "dtype": "uint8"}, "prepared": False}
+
+
+def test_texts_are_prepared_outside_of_an_artefact(tmp_path):
+    lines = [[f"an ion {'abcdefgh'[row % 8]} number {row}", "mf" if row % 2 else "cc"] for row in range(48)]
+    path = write(tmp_path / "terms.csv", lines, ["definition", "branch"])
+    collected = data.load(str(path), target="branch", types={"definition": "text"})
+    made = experiment(bag, preprocess=text.word_ids("definition", n_most=20, length=8))
+    run = recorded(made, made.prepare(collected), tmp_path, seeds=(0, 1))
+    artefact = records.stablehlo(run.model)
+    described = artefact.schema["inputs"]
+    assert described["prepared"] and described["array"] == {"shape": ["n", 8], "dtype": "int32"}
+    assert described["vocabulary"] == run.model.dataset.card.vocabulary
+    ids = run.model.prepared(path).test["inputs"]
+    found = jax.export.deserialize(bytearray(artefact.content)).call(ids)["probabilities"]
+    np.testing.assert_allclose(found, run.predict(path).ensemble, atol=1e-6)
+    # Folds encode words each in their own way: only one of them can stand behind one encoding.
+    folds = [made.prepare(data.fold(collected, place, n_folds=2)) for place in range(2)]
+    (tmp_path / "folds").mkdir()
+    run = recorded(made, data.stacked(folds), tmp_path / "folds", seeds=(0, 1))
+    with pytest.raises(
+        ValueError, match="^folds must prepare inputs alike to be exported together, got 2 .* --seeds 0,"
+    ):
+        records.stablehlo(run.model)
+    found = jax.export.deserialize(bytearray(records.stablehlo(run.model, seeds=[1]).content))
+    ids = run.model.prepared(path).of_run(1).test["inputs"]
+    np.testing.assert_allclose(found.call(ids)["probabilities"], run.predict(path).by_seed[1], atol=1e-6)
+
+
+def test_a_target_that_float32_cannot_hold_is_not_exported(tmp_path):
+    seconds = [[*line[:5], f"{1_600_000_000 + row}"] for row, line in enumerate(birds())]
+    path = write(tmp_path / "late.csv", seconds, without=("bird", "species"))
+    made = experiment(regressor, metric="test/r2")
+    run = recorded(made, made.prepare(data.load(str(path), target="length")), tmp_path, seeds=(0,))
+    assert run.predict(path).ensemble.mean() == pytest.approx(1_600_000_040, abs=40)
+    with pytest.raises(ValueError, match="^an exported function must give what the run predicts, got .* for 1.6e.09"):
+        records.stablehlo(run.model)
+
+
+def test_arrays_are_exported_by_their_paths(images, tmp_path):
+    from safetensors.numpy import load
+
+    made = experiment(functools.partial(classifier, decay=0.5))
+    run = recorded(made, made.prepare(images[0]), tmp_path)
+    artefact = records.safetensors(run.model, seeds=[2, 0])
+    arrays = load(artefact.content)
+    np.testing.assert_array_equal(arrays["params/Dense_0/kernel"], run.params["Dense_0"]["kernel"][[2, 0]])
+    average = run.state.average[0]
+    statistics = jax.tree.leaves(average.model_state)
+    saved = [array for name, array in sorted(arrays.items()) if name.startswith("model_state/")]
+    assert len(saved) == len(statistics) == 2
+    for array, expected in zip(saved, statistics, strict=True):
+        np.testing.assert_array_equal(array, expected[[2, 0]])
+    assert artefact.schema["seeds"] == [2, 0] and artefact.schema["tensors"].keys() == arrays.keys()
