@@ -1,7 +1,6 @@
 """``jaxresearch report DIR``: one self-contained page of a run or study that has ended."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,11 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         collected, dataset, *_ = load_data(experiment, options, cipher)
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
-        if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
+        models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
+        recorded = models.dataset.card  # of an earlier version, it does not have the type of the features
+        if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
             raise UsageError("the data has changed since")
-        like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=len(options.seeds))
-        found = records.Checkpoints(run.path, cipher=cipher).restore(like)
-        if found is None:
-            raise UsageError("its final state was not saved")
-        logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
+        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]

@@ -29,7 +29,15 @@ STUDY = "study.json"
 _METRICS = "metrics.jsonl"
 _LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last: the command has ended
 _PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints/[0-9]*")
-_CHANGEABLE = ("directory", "save_every", "encrypt_with", "track", "study.rounds", "study.seconds")
+_CHANGEABLE = (
+    "directory",
+    "save_every",
+    "encrypt_with",
+    "track",
+    "study.rounds",
+    "study.seconds",
+    "data_card.feature_dtype",
+)
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
 _LONGEST = 60  # characters of a value in a message

@@ -208,7 +208,7 @@ def read_ensemble(
     settings = result.get("hyperparameters") or config["hyperparameters"]
     settings = settings_from_record(settings, experiment.hyperparameters)
     dataset = _dataset(config, result, _fitted(path, cipher))
-    seeds, every = tuple(result.get("seeds") or config["seeds"]), _looks_every(config)
+    seeds, every = _seeds(config, result), _looks_every(config)
     like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds), evaluate_every=every)
     found = _restored(path, like, cipher, ended=ended)
     flat = data.flat(
@@ -241,6 +241,12 @@ def _looks_every(config: dict[str, Any]) -> int | None:
     return None if config.get("validation", "") is None else config.get("evaluate_every")
 
 
+def _seeds(config: dict[str, Any], result: dict[str, Any]) -> tuple[int, ...]:
+    """Returns the seeds of the models; records from before seeds were listed have their number."""
+    seeds = result.get("seeds") or config["seeds"]
+    return tuple(range(seeds) if isinstance(seeds, int) else seeds)
+
+
 def _fitted(path: Path, cipher: Any) -> dict[str, np.ndarray]:
     """Returns what preprocessing fitted, as named arrays; none where it fitted nothing."""
     clear, encrypted = path / FITTED, path / f"{FITTED}.sealed"
@@ -260,7 +266,7 @@ def _dataset(config: dict[str, Any], result: dict[str, Any], arrays: dict[str, n
     """Returns the dataset of a run without its examples: their number, the card and what was fitted."""
     runs_of = result.get("runs_of") or _runs_of(config)
     seeds, n_train = (
-        result.get("seeds") or config["seeds"],
+        _seeds(config, result),
         (result.get("n_train") or [config["parts"].get("train", 0)])[0],
     )
     nested = data.nested(arrays)
