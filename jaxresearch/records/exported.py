@@ -65,7 +65,8 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
 
     It takes numbers as collected, where preprocessing is inside, as that of tables of numbers, dates and categories and of
     images is; else prepared ones: texts are encoded outside. It returns ``probabilities`` or ``values`` in the target's own
-    units, and their ``spread`` over seeds. It is called once here and compared with `Ensemble.predict`.
+    units, and their ``spread`` over seeds, for any number of examples. It is called once here and compared with
+    `Ensemble.predict`.
 
     Args:
         ensemble: The models.
@@ -83,17 +84,13 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
     taken = _inputs(ensemble, places)
     predict = _function(ensemble, places, is_raw=taken.is_raw)
     (n,) = export.symbolic_shape("n")
-    try:
-        exported, batch = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(n)), "any"
-    except Exception:  # an operation that cannot have a size without a number: JAX raises several types
-        exported, batch = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(1)), 1
-    _require_equal(ensemble, places, taken, exported, n=2 if batch == "any" else 1)
+    exported = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(n))
+    _require_equal(ensemble, places, taken, exported)
     schema = {
         "format": "stablehlo",
         "call": "jax.export.deserialize(bytearray(content)).call(inputs)",
         "jax": jax.__version__,
         "platforms": PLATFORMS,
-        "batch": batch,
         "inputs": _described_inputs(ensemble.dataset.card, taken),
         "outputs": {name: {"shape": ["n", *out.shape[1:]], "dtype": str(out.dtype)} for name, out in _named(exported)},
         **_about(ensemble, places),
@@ -229,10 +226,9 @@ def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
     return getattr(made, "shape", None) == (2, *dataset.card.feature_shape)
 
 
-def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any, *, n: int) -> None:
+def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any) -> None:
     """Raises where the exported function gives something else than the models do: float32 has too few digits."""
-    sample = jax.tree.map(lambda array: array[:n], taken.sample)
-    seeds = [ensemble.seeds[place] for place in places]
+    sample, seeds = taken.sample, [ensemble.seeds[place] for place in places]
     expected = (
         ensemble.predict(NewRows(sample), seeds=seeds) if taken.is_raw else ensemble.of_prepared(sample, seeds=seeds)
     )
