@@ -242,12 +242,12 @@ def warm_started(algorithm: Algorithm, initial: PyTree) -> Algorithm:
         >>> float(state.inner.params["Dense_0"]["kernel"][0, 0]), float(state.average[0].params["Dense_0"]["kernel"][0, 0])
         (3.0, 3.0)
     """
-    given = _first_part(initial)
+    given = first_part(initial)
     params, model_state = (initial, None) if given is None else (given.params, getattr(given, "model_state", {}))
 
     def init(key):
         state = algorithm.init(key)
-        fresh = params_of(state), getattr(_first_part(state), "model_state", {})
+        fresh = params_of(state), getattr(first_part(state), "model_state", {})
         model = models.warm_started(models.Model(lambda _: fresh, _no_outputs), params, model_state)
         started = jax.tree.map(jnp.copy, model.init(key))
         if algorithm.start is None:
@@ -279,12 +279,28 @@ def params_of(state: State) -> PyTree:
         >>> params_of([TrainState({"w": 1.0}, {}, ()), TrainState({"w": 2.0}, {}, ())])
         {'w': 1.0}
     """
-    first = _first_part(state)
+    first = first_part(state)
     if first is None:
         raise ValueError(
             "the state of an algorithm must have params to start from others, got none. Keep them in a TrainState."
         )
     return first.params
+
+
+def first_part(state: State) -> Any:
+    """Returns the first part of a state that has ``params``: after training, the one that is evaluated.
+
+    Args:
+        state: Of one run, or with leading axes of several.
+
+    Returns:
+        A `jaxresearch.training.TrainState`, or what stands in its place; None where there is no such part.
+
+    Example:
+        >>> first_part({"no": 1.0}) is None
+        True
+    """
+    return next((node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node)), None)
 
 
 def best_look(state: State) -> Int[Array, "..."] | None:
@@ -308,11 +324,6 @@ def _begun_from(algorithm: Algorithm, begun: Callable[[State], State]) -> Callab
     """Returns the ``start`` of an algorithm whose state is made from that of another; None where that one has none."""
     start = algorithm.start
     return None if start is None else lambda params, model_state: begun(start(params, model_state))
-
-
-def _first_part(state: State) -> Any:
-    """Returns the first part of a state that has ``params``, or None."""
-    return next((node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node)), None)
 
 
 def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) -> State:

@@ -21,6 +21,8 @@ commands:
   sweep EXPERIMENT  compare many settings on held-out data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
   resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit; --experiment FILE takes a fixed file
+  predict DIR DATA  predict for new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
+  export DIR --to F the models of a run as a file that other programs use: stablehlo or safetensors
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every file of a run's checkpoints against its digest
@@ -60,7 +62,13 @@ The same command on the same directory resumes after an interruption.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
-_OF_DIRECTORIES = ("resume", "report", "verify", "compare")
+_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
+_OPTIONS_OF = {
+    "compare": " DIR ... [--margin X] [--page FILE]",
+    "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE]",
+    "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--unfinished]",
+    "resume": " [--experiment FILE]",
+}
 _OF_FILES = ("list", "copy", "new")
 _RECORDING = (*_HELP_OF, "resume", "report")  # what they print is on disk as well
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, *_OF_FILES)
@@ -178,15 +186,23 @@ def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
     asked = words[:1] in (["-h"], ["--help"])
     experiment = words[2] if command == "resume" and len(words) == 3 and words[1] == "--experiment" else None
-    if asked or not words or (command != "compare" and experiment is None and len(words) != 1):
-        more = {"compare": " DIR ... [--page FILE]", "resume": " [--experiment FILE]"}.get(command, "")
-        usage = f"usage: jaxresearch {command} DIR{more}"
+    is_one = experiment is None and command not in ("compare", "export", "predict")
+    if asked or not words or (is_one and len(words) != 1):
+        usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     if command == "compare":
         from jaxresearch.cli.compare import compare
 
         return compare(words)
+    if command == "predict":
+        from jaxresearch.cli.predict import predict
+
+        return predict(words)
+    if command == "export":
+        from jaxresearch.cli.export import export
+
+        return export(words)
     if command == "report":
         from jaxresearch.cli.report import report
 

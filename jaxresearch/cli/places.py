@@ -1,12 +1,11 @@
-"""Paths that mean the same from any folder, and the experiment that a run's directory was made with."""
+"""Paths that mean the same from any folder."""
 
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
-from jaxresearch import catalogue, data, records
-from jaxresearch.cli.options import Options, UsageError
+from jaxresearch import data, records
+from jaxresearch.cli.options import Options
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import dna
 
@@ -43,28 +42,3 @@ def folder_of(path: Path) -> Path:
     file = path / "environment.json"
     folder = records.read_json(file).get("folder") if file.is_file() else None
     return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else Path.cwd()
-
-
-def experiment_of(path: Path, config: dict[str, Any]) -> tuple[str, str | None]:
-    """Returns the name of the file to load a run's experiment from, and a line where it is the copy that the run kept.
-
-    The file that the run was begun with is taken while it and those beside it are as they were.
-
-    Raises:
-        UsageError: If the copy was altered, or was not kept by this user.
-    """
-    name, file = config["experiment"], catalogue.file_of(config["experiment"])
-    kept = config.get(records.SOURCE)
-    if not kept:
-        return name, None  # a record of version 0.1
-    changed = [one for one, digest in kept.items() if records.differs(file.parent / one, digest)]
-    if not changed:
-        return name, None
-    what = f"{file.parent / changed[0]} {'has changed' if (file.parent / changed[0]).is_file() else 'is gone'}"
-    copy = records.kept_source(path, config)
-    if not records.is_sealed(config):
-        raise UsageError(
-            f"{what}, and the copy in {path} was not kept by this user: it is not run unseen. Read it, then pass "
-            f"--experiment {copy}"
-        )
-    return str(copy), f"{what} since the run began: its copy in {copy.parent} is used"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, UsageError, parse
-from jaxresearch.cli.places import experiment_of, folder_of
+from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
 from jaxresearch.reports.page import of_predictions, page
@@ -37,7 +36,7 @@ def report(path: Path) -> int:
 
 def _predicted_there(run: records.Recorded) -> dict[str, Any]:
     """Returns `_predicted` as it is in the folder of the run, which its experiment may read data from."""
-    absolute = run._replace(path=run.path.absolute())
+    absolute = dataclasses.replace(run, path=run.path.absolute())
     with contextlib.chdir(folder_of(run.path)):
         return _predicted(absolute)
 
@@ -47,7 +46,7 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
     try:
         if diverged := run.result.get("diverged"):
             raise UsageError(f"those of seed {', '.join(map(str, diverged))}, which diverged, are undefined")
-        file, line = experiment_of(run.path, run.config)
+        file, line = records.experiment_of(run.path, run.config)
         experiment = loading.load(file)
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)
@@ -55,13 +54,11 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         collected, dataset, *_ = load_data(experiment, options, cipher)
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
-        if json.loads(json.dumps(dataclasses.asdict(dataset.card))) != run.config["data_card"]:
+        models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
+        recorded = models.dataset.card  # of an earlier version, it does not have the type of the features
+        if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
             raise UsageError("the data has changed since")
-        like = execution.blank_state(experiment, options.hyperparameters, dataset, n_runs=len(options.seeds))
-        found = records.Checkpoints(run.path, cipher=cipher).restore(like)
-        if found is None:
-            raise UsageError("its final state was not saved")
-        logits = execution.predict(experiment, options.hyperparameters, dataset, found.state)
+        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import catalogue, devices, records
+from jaxresearch import devices, records
 from jaxresearch.cli import display
 from jaxresearch.cli.options import UsageError, names_of, words_of_axes
-from jaxresearch.cli.places import experiment_of, folder_of
+from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
@@ -30,7 +30,7 @@ def _resumed(path: Path, experiment: str | None) -> int:
     with one_line(str(path), code=2):
         config = config_in(path)
         words = words_in(config, path)
-        file, line = (experiment, None) if experiment else experiment_of(path, config)
+        file, line = (experiment, None) if experiment else records.experiment_of(path, config)
         _set_up_as_before(path)
     if line is not None:
         display.console().print(line, soft_wrap=True)
@@ -78,7 +78,7 @@ def verify(path: Path) -> int:
 
 
 def config_in(path: Path) -> dict[str, Any]:
-    """Returns the configuration of a run's directory, after checking that it names an experiment outside of it."""
+    """Returns the configuration of a run's directory, after checking that it is whole."""
     file = path / "config.json"
     try:
         config = records.read_json(file)
@@ -88,9 +88,6 @@ def config_in(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
         raise UsageError(f"{file} must be the configuration of a run, but is not whole. Restore it.")
-    if catalogue.file_of(config["experiment"]).resolve().is_relative_to(path.resolve()):
-        # A directory may come from elsewhere: what it brings along is data, and is not run.
-        raise UsageError(f"experiment must not lie in the directory itself, got {config['experiment']}. Move it out.")
     return config
 
 

@@ -15,6 +15,12 @@ def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
         raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
 
 
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Returns the seeds of a list, or so many from 0 on, as ``--seeds`` of a run names them."""
+    read = _read_seeds([text])
+    return tuple(range(read)) if isinstance(read, int) else read
+
+
 def seeds_text(seeds: int | Sequence[int]) -> str:
     """Returns seeds as they are written on the command line: their number if they are 0, 1, 2, ..., else a list."""
     if isinstance(seeds, int):

@@ -47,6 +47,7 @@ def _work(session: Session) -> None:
         ),
         **recording.examples_of(best, session.path),
         "hyperparameters": dataclasses.asdict(searched.best),
+        "data_card": dataclasses.asdict(best.dataset.card),
         "compared_by": compared_by,
         "gain": _gain(best, conclusion, compared_by),
     }

@@ -17,8 +17,9 @@ from jaxresearch.data.dataset import (
     require_columns,
     without_padding,
 )
-from jaxresearch.data.folds import fold, in_sample, stacked
+from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
+from jaxresearch.data.new_rows import NewRows, new_rows
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.rows import Rows
@@ -30,6 +31,7 @@ __all__ = [
     "DataCard",
     "Dataset",
     "Fitted",
+    "NewRows",
     "Preprocessor",
     "Rows",
     "RunsOf",
@@ -39,6 +41,7 @@ __all__ = [
     "n_examples",
     "named_arrays",
     "nested",
+    "new_rows",
     "numbers",
     "padded",
     "prepare",
@@ -58,5 +61,6 @@ __all__ = [
     "stacked",
     "standard",
     "take",
+    "widened",
     "with_validation",
 ]

@@ -81,6 +81,7 @@ class DataCard:
         sha256: Pairs of file name and digest of what was read.
         class_names: One for each class; empty for regression.
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
+        feature_dtype: Type of the numbers of an example's inputs, once they are prepared.
         feature_names: One for each column of a table; empty for images.
         vocabulary: One name for each token, where the inputs are tokens.
         columns: The schema of a table: the kind of each column of the inputs.
@@ -101,6 +102,7 @@ class DataCard:
     sha256: tuple[tuple[str, str], ...] = ()
     class_names: tuple[str, ...] = ()
     feature_shape: tuple[int, ...] = ()
+    feature_dtype: str = ""
     feature_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()

@@ -186,7 +186,7 @@ def _alike(folded: Sequence[Dataset], runs_of: RunsOf, seeds: Sequence[int]) -> 
         )
     if len(inputs) == len(folded):
         shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in inputs), strict=True))
-        folded = [_widened(one, shape) for one in folded]
+        folded = [_with_shape(one, shape) for one in folded]
         longest["feature_shape"] = shape
     return [one._replace(card=dataclasses.replace(one.card, **longest)) for one in folded]
 
@@ -201,15 +201,32 @@ def _notes(cards: Sequence[DataCard], what: str, seeds: Sequence[int]) -> tuple[
 _NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card that a preprocessor may fill in
 
 
-def _widened(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
+def widened(inputs: np.ndarray, shape: tuple[int, ...], *, padding: int | float = 0) -> np.ndarray:
+    """Returns inputs whose examples have this shape, or are filled up to it at the end of each axis.
+
+    Args:
+        inputs: ``(n, ...)``.
+        shape: Of an example, at least as wide on each axis.
+        padding: Fills up.
+
+    Returns:
+        ``(n, *shape)``.
+
+    Example:
+        >>> widened(np.array([[1, 2]]), (3,), padding=9).tolist()
+        [[1, 2, 9]]
+    """
+    if inputs.shape[1:] == shape:
+        return inputs
+    width = [(0, 0), *((0, size - own) for size, own in zip(shape, inputs.shape[1:], strict=True))]
+    return np.pad(inputs, width, constant_values=padding)
+
+
+def _with_shape(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
     """Returns data whose inputs have this shape, filled up with the padding of the card."""
 
     def of_part(part: Part) -> Part:
-        values = part["inputs"]
-        if values.shape[1:] == shape:
-            return part
-        width = [(0, 0), *((0, size - own) for size, own in zip(shape, values.shape[1:], strict=True))]
-        return {**part, "inputs": np.pad(values, width, constant_values=dataset.card.padding)}
+        return {**part, "inputs": widened(part["inputs"], shape, padding=dataset.card.padding)}
 
     return dataset._replace(**{name: of_part(part) for name, part in dataset.parts().items()})
 

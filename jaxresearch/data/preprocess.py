@@ -112,7 +112,7 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
     card = dataclasses.replace(dataset.card, notes=(*dataset.card.notes, *_unseen_classes(dataset)))
     card, inputs = preprocessor.describe(fitted, card), parts["train"].get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
-        card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]))
+        card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]), feature_dtype=str(inputs.dtype))
     return dataset._replace(**parts, card=card, fitted=fitted)
 
 
@@ -369,9 +369,9 @@ def _scale(values: np.ndarray) -> Fitted:
 
 
 def _features(fitted: Fitted, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the features of a table, float32."""
+    """Returns the features of a table, float32; of traced columns, traced ones."""
     made = [_column(encoder, columns[name]) for name, encoder in fitted.items()]
-    return np.concatenate(made, axis=1, dtype=np.float32)
+    return made[0].__array_namespace__().concatenate(made, axis=1, dtype=np.float32)
 
 
 def _column(encoder: Fitted, values: np.ndarray) -> np.ndarray:
@@ -379,9 +379,16 @@ def _column(encoder: Fitted, values: np.ndarray) -> np.ndarray:
     if "is_known" in encoder:
         levels = np.arange(len(encoder["is_known"]))
         return ((values[:, None] == levels[None]) & encoder["is_known"][None]).astype(np.float32)
-    missing = np.isnan(values)
-    standard = (np.where(missing, encoder["median"], values) - encoder["mean"]) / encoder["scale"]
-    return np.stack([standard, missing], axis=1) if encoder["has_missing"] else standard[:, None]
+    xp = values.__array_namespace__()
+    missing = xp.isnan(values)
+    standard = _standardised(xp.where(missing, encoder["median"], values), encoder["mean"], encoder["scale"])
+    return xp.stack([standard, missing], axis=1) if encoder["has_missing"] else standard[:, None]
+
+
+def _standardised(values: Any, mean: Any, scale: Any) -> Any:
+    """Returns values in standard deviations from their mean; float32 ones in two steps: a date is thousands of days from 1970."""
+    near = np.asarray(mean, values.dtype)
+    return (values - near) / scale - (mean - near) / scale
 
 
 def _is_pixels(values: Any) -> bool:
@@ -391,19 +398,9 @@ def _is_pixels(values: Any) -> bool:
 
 def _fit_array(values: Any) -> Fitted:
     """Returns mean and scale of numbers: of each column of a matrix, else as a whole; nothing for images."""
-    if _is_pixels(values) and _largest(values) > 1:
+    if _is_pixels(values) and any(piece.max(initial=0) > 1 for piece in pieces(values)):
         return {}
     return _scale_in_pieces(values, by_column=values.ndim == 2 and values.dtype != np.uint8)
-
-
-def _largest(values: Any) -> Any:
-    """Returns the largest value, or the first above 1 that is found."""
-    largest = 0
-    for piece in pieces(values):
-        largest = max(largest, piece.max(initial=0))
-        if largest > 1:
-            break
-    return largest
 
 
 def _scale_in_pieces(values: Any, *, by_column: bool) -> Fitted:
@@ -433,6 +430,8 @@ def _array(fitted: Fitted, values: Any) -> Any:
     mean, scale = fitted["inputs"]["mean"], fitted["inputs"]["scale"]
 
     def standardised(rows: np.ndarray) -> np.ndarray:
-        return ((rows.astype(np.float64) - mean) / scale).astype(np.float32)
+        return _standardised(rows.astype(float), mean, scale).astype(
+            np.float32
+        )  # float64, or what JAX has in its place
 
     return values.mapped(standardised) if isinstance(values, Rows) else standardised(values)

@@ -1,6 +1,7 @@
 """Experiments carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end."""
 
 from jaxresearch.execution.divergence import Divergence
+from jaxresearch.execution.ensembles import Predictions, predictions, scored
 from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
 from jaxresearch.execution.preflight import preflight
 from jaxresearch.execution.reading import Feed
@@ -12,6 +13,7 @@ __all__ = [
     "Feed",
     "Keeping",
     "Outcome",
+    "Predictions",
     "Progress",
     "Start",
     "blank_state",
@@ -20,5 +22,7 @@ __all__ = [
     "execute",
     "execute_all",
     "predict",
+    "predictions",
     "preflight",
+    "scored",
 ]

@@ -52,6 +52,9 @@ def predict(
 ) -> np.ndarray:
     """Returns what the models of several seeds give for the test part.
 
+    It is computed in batches of one size, the last one filled up, so that the outputs for an example depend neither on the
+    others nor on their number.
+
     Args:
         experiment: What is asked.
         hyperparameters: The settings, the same for all seeds.
@@ -85,14 +88,12 @@ def predict(
         def of_example(inputs: Any) -> Array:
             return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
 
-        return jax.lax.map(of_example, inputs, batch_size=batch_size)
+        return jax.vmap(of_example)(inputs)
 
     def of_run(place: int) -> np.ndarray:
         one, of_state = dataset.of_run(place), jax.tree.map(lambda leaf: leaf[place], state)
         fitted = jax.tree.map(lambda leaf: leaf[place], fitted_of(dataset)) if dataset.n_runs else fitted_of(dataset)
         inputs = one.test["inputs"]
-        if not is_on_disk({"inputs": inputs}):
-            return experiment.preprocess.invert(one.fitted, np.asarray(of_seed(fitted, of_state, inputs)))
         n_all = data.n_examples({"inputs": inputs})
         starts = range(0, n_all, batch_size)
         index = [np.minimum(start + np.arange(batch_size), n_all - 1) for start in starts]  # one program for all pieces

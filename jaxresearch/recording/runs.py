@@ -17,11 +17,10 @@ from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start,
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.influences import EXAMPLES, influences_of
-from jaxresearch.records import Checkpoints, RunDirectory
+from jaxresearch.records import FITTED, Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
 
-FITTED = "fitted.npz"
 OnNonFinite = Literal["stop", "skip"]
 
 

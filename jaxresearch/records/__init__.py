@@ -3,6 +3,7 @@
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
+from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
 from jaxresearch.records.files import read_checksummed, read_json, write_file
 from jaxresearch.records.initial import (
     INITIAL,
@@ -14,9 +15,11 @@ from jaxresearch.records.initial import (
     read_params,
     vocabulary_of,
 )
+from jaxresearch.records.predictions import ENDINGS, written_predictions
 from jaxresearch.records.reads import digest_of_test_part, readers, recorded_test_part
 from jaxresearch.records.recorded import Recorded, read_run
 from jaxresearch.records.run_directory import (
+    FITTED,
     SWEEP_TABLE,
     EndedError,
     RunDirectory,
@@ -24,11 +27,15 @@ from jaxresearch.records.run_directory import (
     differences,
     open_directory,
 )
-from jaxresearch.records.sources import SOURCE, differs, digests_of, is_sealed, keep_sources, kept_source, sealed
+from jaxresearch.records.sources import SOURCE, digests_of, experiment_of, keep_sources, sealed
 from jaxresearch.records.trackers import Tracking, tracking
+from jaxresearch.records.trained import Ensemble, card_of, read_ensemble
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
+    "ENDINGS",
+    "FORMATS",
+    "FITTED",
     "INITIAL",
     "INITIAL_DIGEST",
     "SOURCE",
@@ -36,28 +43,30 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "EndedError",
+    "Export",
+    "Ensemble",
     "Recorded",
     "RunDirectory",
     "StudyFile",
     "Tracking",
     "TrialsFile",
+    "card_of",
     "command_of",
     "differences",
-    "differs",
     "digest_of",
     "digest_of_test_part",
     "digests_of",
     "environment",
+    "experiment_of",
     "jax_settings",
     "flag",
-    "is_sealed",
     "keep_params",
     "keep_sources",
     "kept_params",
-    "kept_source",
     "kept_state",
     "open_directory",
     "read_checksummed",
+    "read_ensemble",
     "read_json",
     "read_params",
     "read_run",
@@ -65,11 +74,15 @@ __all__ = [
     "recorded_test_part",
     "resume_command",
     "round_as_record",
+    "safetensors",
     "sealed",
     "settings_from_record",
+    "stablehlo",
     "tracking",
     "verify",
     "vocabulary_of",
     "words_of",
+    "write_export",
     "write_file",
+    "written_predictions",
 ]

@@ -169,6 +169,32 @@ class Checkpoints:
             )
         return None
 
+    def read(self, like: PyTree, *, only_newest: bool = False) -> Restored | None:
+        """Returns the newest state that verifies and leaves everything where it is, as another process may be writing.
+
+        Args:
+            like: As for `restore`.
+            only_newest: Whether an older step must not stand in for the newest, as for the final one of a run.
+
+        Raises:
+            CheckpointError: If steps are listed and none verifies, or the newest does not and nothing else will do.
+            MismatchError: As `restore`.
+        """
+        messages = []
+        for step in self.steps()[-1:] if only_newest else reversed(self.steps()):
+            try:
+                manifest = verify(self.folder / str(step))
+                return Restored(step, self._load(step, manifest, like), manifest["about"])
+            except MismatchError:
+                raise
+            except CheckpointError as error:
+                messages.append(str(error))
+        if messages:
+            raise CheckpointError(
+                f"no checkpoint of {self.folder.parent} can be used: {messages[0]}. Restore it from a copy."
+            )
+        return None
+
     def set_aside(self, step: int, message: str) -> None:
         """Moves a step that does not verify to quarantine, and writes the reason beside it."""
         self.quarantine.mkdir(exist_ok=True)

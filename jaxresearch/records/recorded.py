@@ -1,15 +1,22 @@
 """A run or study that has ended, read back from its directory."""
 
+import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxresearch import data, statistics
+from jaxresearch.execution import Predictions
+from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import resume_command
 from jaxresearch.records.files import read_checksummed, read_json
 from jaxresearch.records.run_directory import command_of, read_metrics
+from jaxresearch.records.trained import Ensemble, read_ensemble
+from jaxresearch.training import State
 
 # What each file of a run holds at least. Records from before seeds were listed have their number, n_seeds.
 _HELD = {
@@ -31,11 +38,13 @@ class Curve(NamedTuple):
     high: list[float]
 
 
-class Recorded(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Recorded:
     """What a run or study that has ended left in its directory: the files by name, and the lines of metrics.jsonl.
 
     ``rounds`` are those of a study, without the ones that were set aside. To see it in a notebook, pass it to
-    `jaxresearch.reports.page.show`.
+    `jaxresearch.reports.page.show`. ``model``, ``state``, ``params`` and ``predict`` are of the trained models, which are read
+    when they are first asked for.
     """
 
     path: Path
@@ -44,6 +53,8 @@ class Recorded(NamedTuple):
     result: dict[str, Any]
     lines: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
+    cipher: Any = None
+    experiment: Experiment | None = None
 
     def __repr__(self) -> str:
         claim = self.result["claim"]
@@ -54,6 +65,30 @@ class Recorded(NamedTuple):
     def hyperparameters(self) -> dict[str, Any]:
         """The hyperparameters of the result: those of a run, or those that a study chose."""
         return self.result.get("hyperparameters") or self.config["hyperparameters"]
+
+    @functools.cached_property
+    def model(self) -> Ensemble:
+        """The trained models of all seeds, as of `jaxresearch.records.read_ensemble`, which raises what it raises."""
+        return read_ensemble(self.path, cipher=self.cipher, experiment=self.experiment)
+
+    @property
+    def state(self) -> State:
+        """The outcome of all seeds, on a leading axis: averaged weights and batch statistics included."""
+        return self.model.state
+
+    @property
+    def params(self) -> Any:
+        """The parameters of all seeds, on a leading axis."""
+        return self.model.params
+
+    def predict(self, rows: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
+        """Returns predictions for rows, with scores where these have targets: `jaxresearch.records.Ensemble.predict`.
+
+        Args:
+            rows: A path, a dict of columns or an array of examples, as `jaxresearch.data.new_rows` takes them.
+            seeds: Those of the models that are asked; all unless given.
+        """
+        return self.model.predict(rows, seeds=seeds)
 
     @property
     def command(self) -> list[str]:
@@ -121,11 +156,13 @@ class Recorded(NamedTuple):
         return {name: _curve(points) for name, points in found.items() if points[0][1].ndim == 1}
 
 
-def read_run(path: str | Path) -> Recorded:
+def read_run(path: str | Path, *, cipher: Any = None, experiment: Experiment | None = None) -> Recorded:
     """Returns what the directory of a run or study that has ended holds; nothing of it is executed or locked.
 
     Args:
         path: The directory.
+        cipher: Decrypts the trained models of an encrypted run, once they are asked for.
+        experiment: What was trained, where no file of that name is left, as for a run of a notebook.
 
     Raises:
         ValueError: If the directory lacks a file of a run that has ended, or one is incomplete.
@@ -149,7 +186,7 @@ def read_run(path: str | Path) -> Recorded:
     config, environment, result = (_whole(path / name) for name in _HELD)
     study = path / "study.json"
     rounds = [one for one in read_checksummed(study)["rounds"] if not one["set_aside"]] if study.exists() else []
-    return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"), rounds)
+    return Recorded(path, config, environment, result, read_metrics(path / "metrics.jsonl"), rounds, cipher, experiment)
 
 
 def _whole(path: Path) -> dict[str, Any]:

@@ -26,12 +26,21 @@ from jaxresearch.records.files import (
 )
 
 SWEEP_TABLE = "sweep.csv"
+FITTED = "fitted.npz"  # what preprocessing estimated on the training part
 TRIALS = "trials.json"
 STUDY = "study.json"
 _METRICS = "metrics.jsonl"
 _LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last: the command has ended
 _PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints/[0-9]*")
-_CHANGEABLE = ("directory", "save_every", "encrypt_with", "track", "study.rounds", "study.seconds")
+_CHANGEABLE = (
+    "directory",
+    "save_every",
+    "encrypt_with",
+    "track",
+    "study.rounds",
+    "study.seconds",
+    "data_card.feature_dtype",
+)
 _OF_SOURCE = ("source", "seal")  # what the experiment's file says may change; its program may not
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"

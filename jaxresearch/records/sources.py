@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxresearch import catalogue
 from jaxresearch.records.files import digest_of_json, make_folder, write_file
 from jaxresearch.records.run_directory import RunDirectory
 
@@ -86,6 +87,40 @@ def kept_source(path: Path, config: Mapping[str, Any]) -> Path:
                 f"experiment's file: jaxresearch resume {path} --experiment FILE"
             )
     return folder / next(iter(config[SOURCE]))
+
+
+def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Returns the name of the file to load a run's experiment from, and a line where it is the copy that the run kept.
+
+    The file that the run was begun with is taken while it and those beside it are as they were.
+
+    Args:
+        path: The run's directory.
+        config: Its ``config.json``.
+
+    Returns:
+        The name, or the path of the copy; and the line, or None.
+
+    Raises:
+        ValueError: If the copy was altered, or was not kept by this user; if the experiment lies in the directory.
+    """
+    name, file = config["experiment"], catalogue.file_of(config["experiment"])
+    if file.resolve().is_relative_to(path.resolve()):  # what a directory brings along is data, and is not run
+        raise ValueError(f"experiment must not lie in the directory itself, got {name}. Move it out.")
+    kept = config.get(SOURCE)
+    if not kept:
+        return name, None  # a record of version 0.1
+    changed = [one for one, digest in kept.items() if differs(file.parent / one, digest)]
+    if not changed:
+        return name, None
+    what = f"{file.parent / changed[0]} {'has changed' if (file.parent / changed[0]).is_file() else 'is gone'}"
+    copy = kept_source(path, config)
+    if not is_sealed(config):
+        raise ValueError(
+            f"{what}, and the copy in {path} was not kept by this user: it is not run unseen. Read it, then pass "
+            f"--experiment {copy}"
+        )
+    return str(copy), f"{what} since the run began: its copy in {copy.parent} is used"
 
 
 def differs(file: Path, digest: str) -> bool:

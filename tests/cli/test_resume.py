@@ -47,7 +47,8 @@ def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path
             del content["seeds"]
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     predicted = _predicted(records.read_run(tmp_path))
-    assert predicted == {"missing": ["Predictions for the test part are not shown: its final state was not saved"]}
+    missing = f"directory must hold the state of a run, got {tmp_path} without any. Train it first."
+    assert predicted == {"missing": [f"Predictions for the test part are not shown: {missing}"]}
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ def trained(job, path):
 @pytest.mark.long
 def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job, tmp_path):
     outcome = trained(job, tmp_path / "run").outcome
-    with np.load(tmp_path / "run" / recording.FITTED) as arrays:
+    with np.load(tmp_path / "run" / records.FITTED) as arrays:
         before = {name: arrays[name] for name in arrays.files}
     assert data.digest(data.nested(before)) == data.digest(job.dataset.fitted)
     again = trained(job, tmp_path / "run").outcome
@@ -40,6 +40,6 @@ def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job
         ValueError, match="what is fitted to the training part has changed since step 100 of .*run: its data"
     ):
         trained(changed, tmp_path / "run")
-    with np.load(tmp_path / "run" / recording.FITTED) as arrays:  # the record is that of the weights that are kept
+    with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record is that of the weights that are kept
         assert all((arrays[name] == before[name]).all() for name in arrays.files)
     assert data.digest(job.fitted) != data.digest(changed.fitted)

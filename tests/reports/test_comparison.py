@@ -1,5 +1,6 @@
 """Runs side by side: the settings that differ, entries of vectors, and no pairs of a fold with a seed."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def _with_metrics(name, **values):
     """Returns a run with these values of its metrics, seeds first."""
     run = recorded(name, n_folds=0)
     metrics = {f"test/{metric}": statistics.summary(value) for metric, value in values.items()}
-    return run._replace(result={**run.result, "metrics": metrics})
+    return dataclasses.replace(run, result={**run.result, "metrics": metrics})
 
 
 def test_vectors_are_compared_entry_by_entry():
@@ -86,6 +87,6 @@ def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
         held = {"test/error": rng.normal(size=(2, 20)), "rows": np.array(rows), "seeds": np.array([0, 1])}
         np.savez(tmp_path / name / "examples.npz", **held)
         run = _with_metrics(tmp_path / name, error=[0.1, 0.2])
-        runs.append(run._replace(result={**run.result, "examples": data.digest(held)}))
+        runs.append(dataclasses.replace(run, result={**run.result, "examples": data.digest(held)}))
     headings = [compare((runs[0], run)).figures["test/error"].headings for run in runs[1:]]
     assert "95 % interval, paired by seed and example" in headings[0] and "95 % interval, paired by seed" in headings[1]

@@ -1,5 +1,6 @@
 """Pages of records made by hand: both parts of training, metrics of any shape, and no text unescaped."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_runs_side_by_side_have_both_parts_in_one_panel(recorded):
 
 def test_a_notebook_shows_a_run_with_its_text_escaped(recorded):
     run = recorded(best_step=[160, None, 240])
-    shown = page.show(run._replace(result={**run.result, "question": "A <pet>?"}))
+    shown = page.show(dataclasses.replace(run, result={**run.result, "question": "A <pet>?"}))
     assert shown._repr_html_() == shown and "A &lt;pet&gt;?" in shown and "<pet>" not in shown
     assert len(_charts(shown)) == 4 and "5 (seed 1)" not in shown and "none (seed 1)" in shown
 

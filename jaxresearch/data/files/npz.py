@@ -94,6 +94,47 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
     return Collected(parts, card)
 
 
+def read_new_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, list[str]]]:
+    """Returns the inputs of a file that a trained model is used on, its targets if it has any, and its other columns.
+
+    Args:
+        path: An ``.npy`` file of inputs; or an ``.npz`` file with the names of `load_npz`, where targets may be missing. Of
+            several parts, the test part is read. Further vectors of one entry for each example are columns to carry along.
+
+    Returns:
+        Inputs as `load_npz` makes them, targets as they are or None, and words by name.
+
+    Raises:
+        ValueError: If the file is damaged, or holds no inputs or several.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "new.npz"
+        >>> np.savez(path, x=np.zeros((2, 3)), id=np.array(["a", "b"]))
+        >>> inputs, targets, others = read_new_arrays(path)
+        >>> inputs.shape, targets, others
+        ((2, 3), None, {'id': ['a', 'b']})
+    """
+    if path.suffix.lower() == ".npy":
+        with _guarded(path):
+            return _inputs(np.load(path, allow_pickle=False), "x", path), None, {}
+    arrays = _arrays(path)
+    found = {part: [name for name in _spellings(_INPUTS, part) if name in arrays] for part in ("test", "")}
+    part = "test" if found["test"] else ""
+    if len(found[part]) != 1:
+        raise ValueError(
+            f"{path} must hold inputs under one of the names {', '.join(_INPUTS)}, got {', '.join(arrays) or 'no array'}. "
+            "Rename its arrays."
+        )
+    (name,) = found[part]
+    target = next((one for one in _spellings(_TARGETS, part) if one in arrays), None)
+    n, used = len(arrays[name]), {name, target}
+    labels = None if target is None else _labels(arrays, Pair(name, target), path)
+    is_column = {one: one not in used and array.shape == (n,) for one, array in arrays.items()}
+    others = {one: [str(cell) for cell in array] for one, array in arrays.items() if is_column[one]}
+    return _inputs(arrays[name], name, path), labels, others
+
+
 def pairs_of(names: Iterable[str], path: Path) -> dict[str, Pair]:
     """Returns which arrays are the inputs and targets of which part; every array has to be one of them.
 

@@ -91,7 +91,7 @@ def load_table(
         >>> card.class_names, [column.kind for column in card.columns], len(parts["train"]["targets"])
         (('a', 'b'), ['number', 'category'], 10)
     """
-    table = _read(path) if test is None else _joined(_read(path), _read(test), path, test)
+    table = read_table(path) if test is None else _joined(read_table(path), read_table(test), path, test)
     if target is None or target not in table.columns:
         near = difflib.get_close_matches(target or "", table.columns, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(table.columns)}."
@@ -243,8 +243,25 @@ def collected_of(
     return Collected(parts, made)
 
 
-def _read(path: Path) -> Table:
-    """Returns the columns of one file."""
+def read_table(path: Path) -> Table:
+    r"""Returns the columns of one file, none of whose kinds is decided yet.
+
+    Args:
+        path: One of `TABLES`.
+
+    Returns:
+        Cells, or typed values, by column.
+
+    Raises:
+        ValueError: If the file is damaged or empty.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.csv"
+        >>> _ = path.write_text("age,colour\n3,red\n")
+        >>> read_table(path).columns["colour"].words
+        ('red',)
+    """
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path} must not be empty, got no bytes. Give it a header and rows.")

@@ -1,0 +1,96 @@
+"""``jaxresearch predict DIR DATA``: what the models of a run say of new rows, from the run's directory alone."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxresearch import records
+from jaxresearch.cli.flags import require_known, switched, taken
+from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.session import configure, one_line
+from jaxresearch.cli.spelling import seeds_of
+from jaxresearch.execution import Predictions
+
+_OPTIONS = "--output FILE, --seeds A,B, --encrypt-with FILE and --unfinished"
+
+
+def predict(words: list[str]) -> int:
+    """Carries out ``jaxresearch predict WORDS...``; returns the exit code."""
+    configure()
+    with one_line(words[0], code=2):
+        rest = list(words)
+        output, seeds = taken(rest, "--output", "a file", "predictions.csv"), taken(rest, "--seeds", "seeds", "0,1,2")
+        key, unfinished = taken(rest, "--encrypt-with", "a key file", "KEYFILE"), switched(rest, "--unfinished")
+        require_known("predict", rest, _OPTIONS)
+        if len(rest) != 2:
+            raise UsageError(
+                f"predict needs a directory and data, got {' '.join(rest)}. Write: jaxresearch predict DIR DATA"
+            )
+        file = None if output is None else _file(output)
+        directory = Path(rest[0])
+        ensemble = records.read_ensemble(directory, cipher=cipher_of(directory, key), unfinished=unfinished)
+        made = ensemble.predict(Path(rest[1]), seeds=chosen_seeds(seeds))
+        content = records.written_predictions(made, ".csv" if file is None else file.suffix.lower())
+        if file is not None:
+            records.write_file(file, content)
+    if file is None:
+        sys.stdout.write(content.decode())
+    lines = [*made.notes, *_score_lines(made)]
+    if unfinished and not (directory / "result.json").is_file():
+        lines.insert(0, f"the models are those of step {ensemble.step:,} of a run that has not ended")
+    for line in lines:  # not among the predictions, should these be piped on
+        print(line, file=sys.stderr if file is None else sys.stdout)
+    if file is not None:
+        print(f"predictions: {file}")
+    return 0
+
+
+def chosen_seeds(written: str | None) -> tuple[int, ...] | None:
+    """Returns the seeds that are asked for; None for all."""
+    try:
+        return None if written is None else seeds_of(written)
+    except ValueError:
+        raise UsageError(f"--seeds must be a number N or a list A,B, got {written}. Write: --seeds 0,2") from None
+
+
+def cipher_of(directory: Path, key: str | None) -> Any:
+    """Returns what decrypts a run: the key that is given, or that of its configuration; None for a run in the clear."""
+    file = directory / "config.json"
+    asked = records.read_json(file).get("encrypt_with") if file.is_file() else None
+    asked = asked if key is None else key
+    if asked is None:
+        return None
+    from jaxresearch.records.encryption import read_key
+
+    return read_key(Path(asked))
+
+
+def _file(output: str) -> Path:
+    """Returns the file to write, after checking its ending and its folder."""
+    file = Path(output)
+    if file.suffix.lower() not in records.ENDINGS:
+        raise UsageError(
+            f"--output must end in {', '.join(records.ENDINGS)}, got {output}. Write: --output predictions.csv"
+        )
+    return file_in_folder(output)
+
+
+def file_in_folder(output: str) -> Path:
+    """Returns the file to write, after checking its folder."""
+    if not Path(output).parent.is_dir():
+        raise UsageError(f"--output must name a file in an existing folder, got {output}. Create the folder first.")
+    return Path(output)
+
+
+def _score_lines(made: Predictions) -> Iterator[str]:
+    """Gives a line on each score: the ensemble's, and those of single seeds, which are other models."""
+    for name, value in made.scores.get("ensemble", {}).items():
+        alone = made.scores["seeds"][name]
+        n = len(alone)
+        single = f"; single seeds: {np.mean(alone):.4f} ({min(alone):.4f} to {max(alone):.4f})" if n > 1 else ""
+        yield (
+            f"{name}: {value:.4f} (ensemble of {n}){single}" if n > 1 else f"{name}: {value:.4f} (seed {made.seeds[0]})"
+        )

@@ -1,0 +1,280 @@
+"""Rows that a trained model is used on, read by the schema of its training data: targets may be missing, columns may be more."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxresearch.data.dataset import Column, DataCard, file_digest
+from jaxresearch.data.files.cells import Cells, cells_of, is_missing
+from jaxresearch.data.files.columns import read_columns
+from jaxresearch.data.files.npz import read_new_arrays
+from jaxresearch.data.files.tables import TABLES, is_table, read_table
+from jaxresearch.data.files.words import Read, Rows
+
+_SIGN = re.compile(r"read without its (\S+?)(?:;|$)")
+_WORDS = ("text", "id")
+
+
+class NewRows(NamedTuple):
+    """Rows as `Preprocessor.apply` takes them, and what came with them.
+
+    Attributes:
+        inputs: A dict of columns, or one array, as collected.
+        targets: int32 classes with -1, or float64 values ``(n, outputs)`` with nan, where a target is missing; None without any.
+        others: Columns to carry along, as words by name: all that are no inputs, and ids.
+        notes: What was not as in the training data, a line each.
+    """
+
+    inputs: Any
+    targets: np.ndarray | None = None
+    others: dict[str, list[str]] = {}
+    notes: tuple[str, ...] = ()
+
+
+def new_rows(rows: Any, card: DataCard) -> NewRows:
+    """Returns rows that a trained model is used on, read by the schema of its training data.
+
+    ==========================  ==================================================================================
+    case                        what happens
+    ==========================  ==================================================================================
+    another order of columns    nothing: they are found by their names
+    further columns             are carried along; the target, where it is there, is read as such
+    a missing column            is refused by its name; of a column of words, when preprocessing asks for it
+    a missing cell              as in training: nan, -1 or ""
+    an unknown category         as one that is missing, with a note
+    another unit ($, %)         is refused
+    ==========================  ==================================================================================
+
+    Args:
+        rows: The path of a table, an ``.npz`` or an ``.npy`` file; or a dict of columns; or an array of examples.
+        card: Of the training data.
+
+    Returns:
+        Inputs, and targets where there are any.
+
+    Raises:
+        ValueError: If the rows do not have the form of the training data.
+        OSError: If a file cannot be read.
+
+    Example:
+        >>> columns = (Column(name="age", kind="number"), Column(name="colour", kind="category", levels=("blue", "red")))
+        >>> card = DataCard(name="mine", source="memory", columns=columns)
+        >>> read = new_rows({"id": ["a", "b"], "colour": ["red", "green"], "age": [3, None]}, card)
+        >>> read.inputs["colour"].tolist(), read.inputs["age"].tolist(), read.others
+        ([1, -1], [3.0, nan], {'id': ['a', 'b']})
+    """
+    if isinstance(rows, str | Path):
+        return _of_file(Path(rows), card)
+    if isinstance(rows, Mapping):
+        return _of_columns({str(name): _cells(values) for name, values in rows.items()}, card, of="rows")
+    return _of_arrays(np.asarray(rows), None, {}, card, of="rows")
+
+
+def _of_file(path: Path, card: DataCard) -> NewRows:
+    """Returns the rows of a file; one that was trained on is noted."""
+    if not path.is_file():
+        raise FileNotFoundError(f"data must be a file that exists, got {path}. Correct it.")
+    if is_table(str(path)):
+        table = read_table(path)
+        read = _of_columns(table.columns, card, of=str(path), separator=table.separator)
+    elif path.suffix.lower() in (".npz", ".npy"):
+        read = _of_arrays(*read_new_arrays(path), card, of=str(path))
+    else:
+        raise ValueError(f"data must be a table ({TABLES}), .npz or .npy, got {path}. Convert it first.")
+    if file_digest(path) in {digest for _, digest in card.sha256}:
+        line = f"{path} is a file that the run has read: scores on its training examples are too good"
+        read = read._replace(notes=(line, *read.notes))
+    return read
+
+
+def _cells(values: Any) -> Cells | np.ndarray:
+    """Returns a column as a file gives it: words, float64 or ``datetime64``."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(
+            f"a column must have one cell in each row, got shape {array.shape}. Pass each column by its name."
+        )
+    if array.dtype.kind == "b":
+        return cells_of(("true" if cell else "false" for cell in array), is_typed=True)
+    if array.dtype.kind == "M":
+        return array.astype("datetime64[us]")
+    if array.dtype.kind in "iuf":
+        return array.astype(np.float64)
+    words = ("" if cell is None or cell != cell else str(cell) for cell in array.tolist())
+    return cells_of(words, is_typed=array.dtype.kind in "UT")
+
+
+def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of: str, separator: str = ",") -> NewRows:
+    """Returns the rows of a table."""
+    if not card.columns:
+        shape = ", ".join(map(str, ("n", *card.feature_shape)))
+        raise ValueError(
+            f"{of} must hold an array ({shape}), as the training data did, got a table. Save it as .npy or .npz."
+        )
+    n_rows = {len(cells.codes) if isinstance(cells, Cells) else len(cells) for cells in columns.values()}
+    if len(n_rows) != 1:
+        raise ValueError(f"{of} must have columns of one length, got {', '.join(map(str, sorted(n_rows))) or 'none'}.")
+    rows = Rows(n_rows.pop())
+    held = [column for column in card.columns if column.name in columns]
+    _require_columns(
+        [column.name for column in card.columns if column not in held and column.kind not in _WORDS], columns, of
+    )
+    read = _read(columns, held, rows, separator)
+    inputs, notes = _Columns(of), []
+    for column in held:
+        inputs[column.name], note = _as_trained(column, read[column.name], columns[column.name], rows)
+        notes += [note] if note else []
+    known = {column.name for column in held if column.kind != "id"}
+    others = {name: _texts(cells) for name, cells in columns.items() if name not in known}
+    return NewRows(inputs, _targets_in(columns, card, rows, separator), others, tuple(notes))
+
+
+class _Columns(dict):
+    """Columns by name; one that is asked for and not there is refused by its name."""
+
+    def __init__(self, of: str):
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, name: str) -> Any:
+        _require_columns([name], self, self._of)
+
+
+def _require_columns(missing: Sequence[str], columns: Mapping[str, Any], of: str) -> None:
+    """Raises for a column that the model was trained on and the rows lack."""
+    if not missing:
+        return
+    near = difflib.get_close_matches(missing[0], columns, n=1)
+    advice = f"Did you mean {near[0]!r}? Rename it." if near else "Add it; its cells may be empty."
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    raise ValueError(f"{of} must have the columns that the model was trained on, got no {missing[0]!r}{more}. {advice}")
+
+
+def _read(columns: Mapping[str, Any], held: Sequence[Column], rows: Rows, separator: str) -> dict[str, Read]:
+    """Returns columns, read as the kinds that they had in training."""
+    kinds = {column.name: column.kind for column in held}
+    return read_columns({name: columns[name] for name in kinds}, kinds, rows, separator=separator)
+
+
+def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any, str]:
+    """Returns the values of a column by its schema, and a note on what training did not have."""
+    assert read.column is not None  # it was read as a kind
+    _require_unit(column, read.column, cells)
+    if column.kind == "category":
+        return _levels(column, read, rows)
+    if column.kind in _WORDS:
+        lost = "read as missing" in column.note
+        return np.where([lost and is_missing(word) for word in read.values], "", read.values), ""
+    if read.column.n_missing and not column.has_missing:
+        return (
+            read.values,
+            f"column {column.name} has empty cells, {read.column.n_missing:,} in all, and had none in training",
+        )
+    return read.values, ""
+
+
+def _require_unit(column: Column, now: Column, cells: Any) -> None:
+    """Raises where numbers had a currency sign or % in training and have another now."""
+    if column.kind != "number" or not isinstance(cells, Cells) or all(map(is_missing, cells.words)):
+        return
+    before, after = (found[1] if (found := _SIGN.search(one.note)) else "" for one in (column, now))
+    if before != after:
+        named = [f"in {sign}" if sign else "without a unit" for sign in (before, after)]
+        raise ValueError(
+            f"column {column.name} must be {named[0]}, as in training, got numbers {named[1]}. Convert it."
+        )
+
+
+def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, str]:
+    """Returns categories by the levels of training; unknown ones are -1, as missing ones are."""
+    assert read.column is not None  # as above
+    known, levels = {level: place for place, level in enumerate(column.levels)}, read.column.levels
+    places = np.array([*(known.get(level, -1) for level in levels), -1], np.int32)
+    unknown = [place for place, level in enumerate(levels) if level not in known and not is_missing(level)]
+    if not unknown:
+        return places[read.values], ""
+    is_new = np.isin(read.values, unknown)
+    first = int(np.argmax(is_new))
+    named = f"{levels[read.values[first]]!r} in {rows.name(first)}"
+    cells = "cell that was" if is_new.sum() == 1 else "cells that were"
+    return places[
+        read.values
+    ], f"column {column.name} has {is_new.sum():,} {cells} no level in training, such as {named}: unknown"
+
+
+def _targets_in(columns: Mapping[str, Any], card: DataCard, rows: Rows, separator: str) -> np.ndarray | None:
+    """Returns the targets of a table; None where it has none."""
+    target = card.target
+    if target is None or target.name not in columns:
+        return None
+    cells = columns[target.name]
+    if card.class_names:
+        words = _texts(cells)
+        return _classes(
+            words, card, rows, missing=[is_missing(word) and word not in card.class_names for word in words]
+        )
+    column = dataclasses.replace(target, kind="number")
+    read = _read(columns, [column], rows, separator)[target.name]
+    values, _ = _as_trained(column, read, cells, rows)
+    return None if np.isnan(values).all() else values[:, None]
+
+
+def _classes(words: Sequence[str], card: DataCard, rows: Rows, *, missing: Sequence[bool]) -> np.ndarray | None:
+    """Returns labels by the classes of training, -1 where missing; None where all are."""
+    if all(missing):
+        return None
+    places = {name: place for place, name in enumerate(card.class_names)}
+    labels = np.full(len(words), -1, np.int32)
+    for row, word in enumerate(words):
+        if missing[row]:
+            continue
+        whole = re.sub(r"\.0*$", "", word)  # a class that a table writes as 3.0
+        place = places.get(word, places.get(whole))
+        if place is None:
+            name, shown = card.target.name if card.target else "targets", ", ".join(card.class_names[:10])
+            more = ", ..." if len(card.class_names) > 10 else ""
+            raise ValueError(
+                f"{name} must be one of the classes {shown}{more}, got {word!r} in {rows.name(row)}. Correct it."
+            )
+        labels[row] = place
+    return labels
+
+
+def _texts(cells: Cells | np.ndarray) -> list[str]:
+    """Returns the cells of a column as words."""
+    if isinstance(cells, Cells):
+        return [cells.words[code] for code in cells.codes]
+    if cells.dtype.kind == "M":
+        return ["" if np.isnat(cell) else str(cell) for cell in cells]
+    return ["" if np.isnan(cell) else np.format_float_positional(cell, trim="-") for cell in cells]
+
+
+def _of_arrays(
+    inputs: np.ndarray, labels: np.ndarray | None, others: dict[str, list[str]], card: DataCard, *, of: str
+) -> NewRows:
+    """Returns examples that are arrays."""
+    if card.columns:
+        named = ", ".join(column.name for column in card.columns[:10]) + ", ..." * (len(card.columns) > 10)
+        raise ValueError(
+            f"{of} must be a table with the columns {named}, as the training data was, got an array. Save it so."
+        )
+    shape = card.feature_shape
+    if shape[-1:] == (1,) and inputs.shape[1:] == shape[:-1]:
+        inputs = inputs[..., None]  # grey images without an axis of channels
+    if not len(inputs):
+        raise ValueError(f"{of} must hold examples, got none. Give it data.")
+    return NewRows(inputs, None if labels is None else _labels(labels, card), others)
+
+
+def _labels(labels: np.ndarray, card: DataCard) -> np.ndarray | None:
+    """Returns targets that come as an array."""
+    if card.class_names:
+        texts = np.where(labels, "true", "false") if labels.dtype.kind == "b" else labels
+        return _classes([str(one) for one in texts.reshape(-1)], card, Rows(len(labels)), missing=[False] * len(labels))
+    values = labels.astype(np.float64)
+    return values if values.ndim > 1 else values[:, None]

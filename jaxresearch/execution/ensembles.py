@@ -1,0 +1,131 @@
+"""What the models of several seeds predict together: an ensemble, its spread, and how well it and its members score."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxresearch import metrics
+from jaxresearch.data import DataCard
+from jaxresearch.metrics import Metric
+
+
+class Predictions(NamedTuple):
+    """Predictions for ``n`` examples: probabilities of classes, or values in the target's own units.
+
+    Attributes:
+        by_seed: Of each model, ``(seeds, n, outputs)``, float64.
+        seeds: One for each model.
+        class_names: Empty for values.
+        columns: What was carried along, as words by name.
+        notes: On what was not as in the training data.
+        scores: Of the ensemble, and of each model by itself, by metric; empty without targets.
+    """
+
+    by_seed: np.ndarray
+    seeds: tuple[int, ...]
+    class_names: tuple[str, ...] = ()
+    columns: Mapping[str, Sequence[str]] = {}
+    notes: tuple[str, ...] = ()
+    scores: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def ensemble(self) -> np.ndarray:
+        """The mean over seeds of probabilities or values, ``(n, outputs)``."""
+        return self.by_seed.mean(axis=0)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """The standard deviation over seeds, ``(n, outputs)``; nan with one seed."""
+        if len(self.by_seed) == 1:
+            return np.full(self.by_seed.shape[1:], np.nan)
+        return self.by_seed.std(axis=0, ddof=1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The name of the class that the ensemble finds likeliest; the ensemble's values where there are no classes."""
+        return np.array(self.class_names)[self.ensemble.argmax(axis=-1)] if self.class_names else self.ensemble
+
+
+def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) -> Predictions:
+    """Returns what outputs of models say.
+
+    Args:
+        outputs: ``(seeds, n, outputs)``: logits where there are classes, else values in the target's own units.
+        card: Names the classes.
+        seeds: One for each model.
+
+    Returns:
+        Probabilities or values.
+
+    Raises:
+        ValueError: If there is not one logit for each class.
+
+    Example:
+        >>> card = DataCard(name="coins", source="", class_names=("heads", "tails"))
+        >>> made = predictions(np.log([[[0.5, 0.5]], [[0.1, 0.9]]]), card, seeds=(0, 1))
+        >>> made.ensemble.round(3).tolist(), made.labels.tolist(), made.spread.round(3).tolist()
+        ([[0.3, 0.7]], ['tails'], [[0.283, 0.283]])
+    """
+    outputs = np.asarray(outputs, np.float64)
+    if not card.class_names:
+        return Predictions(outputs, tuple(seeds))
+    n_classes = len(card.class_names)
+    if outputs.ndim < 3 or outputs.shape[-1] != n_classes:
+        raise ValueError(
+            f"predict must give logits (n, ..., {n_classes}) for {n_classes} classes, got shape {outputs.shape[1:]}. "
+            "Ask the algorithm itself: run.model.outputs(rows)."
+        )
+    shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+    return Predictions(shifted / shifted.sum(axis=-1, keepdims=True), tuple(seeds), card.class_names)
+
+
+def scored(predicted: Predictions, targets: np.ndarray | None, card: DataCard) -> Predictions:
+    """Returns predictions with the scores of the ensemble and of its members, which are other models and stand apart.
+
+    Args:
+        predicted: For examples.
+        targets: Classes, or values ``(n, outputs)``; -1 and nan where a target is missing. None without any.
+        card: Of the training data.
+
+    Returns:
+        The same, with scores ``{"ensemble": {metric: value}, "seeds": {metric: [value of each seed]}}``: accuracy, macro F1,
+        macro recall and log loss of classes; R2, mean absolute and root mean squared error of values.
+
+    Example:
+        >>> card = DataCard(name="lengths", source="")
+        >>> made = scored(Predictions(np.array([[[1.0], [2.0]], [[1.0], [4.0]]]), (0, 1)), np.array([[1.0], [3.0]]), card)
+        >>> made.scores["ensemble"]["mean_absolute_error"], made.scores["seeds"]["mean_absolute_error"]
+        (0.0, [0.5, 0.5])
+    """
+    if targets is None or targets.shape[:1] != predicted.by_seed.shape[1:2]:
+        return predicted
+    is_known = targets >= 0 if card.class_names else ~np.isnan(targets).any(axis=-1)
+    targets, by_seed = targets[is_known], predicted.by_seed[:, is_known]
+    if card.class_names:
+        with np.errstate(divide="ignore"):
+            logits = np.log(np.concatenate([by_seed.mean(axis=0)[None], by_seed]))
+        found = _values(metrics.classification(card), logits, targets)
+    else:
+        centre = targets.mean(axis=0)  # scores do not depend on it, and float32 keeps the digits of differences
+        values = np.concatenate([by_seed.mean(axis=0)[None], by_seed]) - centre
+        found = _values(_OF_VALUES, values, targets - centre)
+    scores = {
+        "ensemble": {name: values[0] for name, values in found.items()},
+        "seeds": {name: values[1:] for name, values in found.items()},
+    }
+    return predicted._replace(scores=scores)
+
+
+_OF_VALUES = {
+    "r2": metrics.r2(),
+    "mean_absolute_error": metrics.mean_absolute_error(),
+    "root_mean_squared_error": metrics.root_mean_squared_error(),
+}
+
+
+def _values(named: Mapping[str, Metric], of_models: np.ndarray, targets: np.ndarray) -> dict[str, list[float]]:
+    """Returns each metric of each model."""
+    targets = targets.astype(np.int32 if targets.dtype.kind == "i" else np.float32)
+    made = of_models.astype(np.float32)
+    return {name: [float(metric(outputs, targets)) for outputs in made] for name, metric in named.items()}

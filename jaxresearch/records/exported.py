@@ -1,0 +1,279 @@
+"""Trained models as files that other programs use: a compiled function (StableHLO), or their arrays (safetensors)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from jaxresearch import algorithms, data
+from jaxresearch import experiment as experiments
+from jaxresearch.data import DataCard, NewRows, Preprocessor
+from jaxresearch.execution.stages import fitted_of
+from jaxresearch.records.files import json_types, write_file
+from jaxresearch.records.trained import Ensemble
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FORMATS = ("stablehlo", "safetensors")
+_NUMERIC = {"number": "float32", "date": "float32", "category": "int32"}
+_MISSING = {"number": "nan", "date": "nan", "category": -1}
+_CLOSE = 1e-3  # relative: float32 against float64, through preprocessing and a network
+
+
+class Export(NamedTuple):
+    """The content of a file, and what its reader has to know."""
+
+    content: bytes
+    schema: dict[str, Any]
+
+
+class _Inputs(NamedTuple):
+    """What an exported function takes.
+
+    Attributes:
+        of: Returns shapes and types for a number of examples.
+        is_raw: Whether preprocessing is inside, so that they are as collected.
+        sample: Two examples.
+    """
+
+    of: Callable[[Any], Any]
+    is_raw: bool
+    sample: Any
+
+
+def write_export(made: Export, file: Path) -> Path:
+    """Writes an export, and beside it ``FILE.json`` with what its reader has to know; returns the path of that.
+
+    Args:
+        made: Of `stablehlo` or `safetensors`.
+        file: Where to write.
+    """
+    beside = file.with_name(f"{file.name}.json")
+    schema = {"file": file.name, "sha256": hashlib.sha256(made.content).hexdigest(), **made.schema}
+    write_file(file, made.content)
+    write_file(beside, (json.dumps(json_types(schema), indent=2, allow_nan=False) + "\n").encode())
+    return beside
+
+
+def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
+    """Returns the ensemble as a serialised function of arrays, lowered for CPU, CUDA and TPU.
+
+    It takes numbers as collected, where preprocessing is inside, as that of tables of numbers, dates and categories and of
+    images is; else prepared ones: texts are encoded outside. It returns ``probabilities`` or ``values`` in the target's own
+    units, and their ``spread`` over seeds, for any number of examples. It is called once here and compared with
+    `Ensemble.predict`.
+
+    Args:
+        ensemble: The models.
+        seeds: Those that are exported; all unless given.
+
+    Raises:
+        ValueError: If the algorithm has no ``predict``, folds prepare inputs each in their own way outside of the function, or
+            float32 has too few digits for the data.
+
+    References:
+        JAX documentation, Exporting and serializing staged-out computations. https://docs.jax.dev/en/latest/export/export.html
+    """
+    places = ensemble.places(seeds)
+    ensemble.require_predict()
+    taken = _inputs(ensemble, places)
+    predict = _function(ensemble, places, is_raw=taken.is_raw)
+    (n,) = export.symbolic_shape("n")
+    exported = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(n))
+    _require_equal(ensemble, places, taken, exported)
+    schema = {
+        "format": "stablehlo",
+        "call": "jax.export.deserialize(bytearray(content)).call(inputs)",
+        "jax": jax.__version__,
+        "platforms": PLATFORMS,
+        "inputs": _described_inputs(ensemble.dataset.card, taken),
+        "outputs": {name: {"shape": ["n", *out.shape[1:]], "dtype": str(out.dtype)} for name, out in _named(exported)},
+        **_about(ensemble, places),
+    }
+    return Export(bytes(exported.serialize()), schema)
+
+
+def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
+    """Returns parameters, model state and the numbers that preprocessing fitted, by the names of their paths.
+
+    The arrays of parameters and model state have a leading axis of seeds. A state without parameters is kept whole.
+
+    Args:
+        ensemble: The models.
+        seeds: Those that are exported; all unless given.
+
+    References:
+        Hugging Face, safetensors, format. https://huggingface.co/docs/safetensors
+    """
+    from safetensors import numpy as tensors
+
+    places = ensemble.places(seeds)
+    arrays = {name: np.array(np.asarray(array)[places], order="C") for name, array in _arrays(ensemble.state).items()}
+    fitted = fitted_of(ensemble.dataset)
+    if ensemble.dataset.n_runs:
+        fitted = data.map_arrays(lambda array: array[places], fitted)
+    arrays |= {name: np.array(array, order="C") for name, array in _by_path("fitted", fitted).items()}
+    about = _about(ensemble, places)
+    shapes = {name: {"shape": array.shape, "dtype": str(array.dtype)} for name, array in arrays.items()}
+    metadata = {"seeds": ",".join(map(str, about["seeds"])), "question": ensemble.experiment.question}
+    schema = {"format": "safetensors", "leading_axis": "seeds", "tensors": shapes, **about}
+    return Export(tensors.save(arrays, metadata=metadata), schema)
+
+
+def _arrays(state: Any) -> dict[str, Any]:
+    """Returns the arrays of a state by path: parameters and model state, or all of it where it has no parameters."""
+    part = algorithms.first_part(state)
+    if part is None:
+        return _by_path("state", state)
+    return _by_path("params", part.params) | _by_path("model_state", getattr(part, "model_state", {}))
+
+
+def _by_path(name: str, tree: Any) -> dict[str, Any]:
+    """Returns the arrays of a tree by the names on the way to them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {f"{name}/{path}".rstrip("/"): _as_numbers(leaf) for path, leaf in named.items()}
+
+
+def _as_numbers(leaf: Any) -> Any:
+    """Returns a typed key as its numbers, and other arrays as they are."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf)) if is_key else leaf
+
+
+def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Callable[[Any], dict[str, Any]]:
+    """Returns the function of arrays that is exported; the models are constants of it."""
+    dataset, experiment = ensemble.dataset, ensemble.experiment
+    chosen = np.asarray(places)
+    state = jax.tree.map(lambda leaf: leaf[chosen], ensemble.state)
+    numbers = fitted_of(dataset)
+    numbers = data.map_arrays(lambda array: array[chosen], numbers) if dataset.n_runs else numbers
+    fitted = [dataset.of_run(place).fitted for place in places]
+
+    def prepared(of_run: Any, inputs: Any) -> Any:
+        return experiment.preprocess.apply(of_run, {"inputs": inputs}, training=False)["inputs"] if is_raw else inputs
+
+    def outputs_of(numbers: Any, state: Any, inputs: Any) -> Any:
+        program = experiments.program(experiment, dataset, evaluate_every=ensemble.evaluate_every, fitted=numbers)
+        predict = program.algorithm(ensemble.hyperparameters).predict
+        assert predict is not None  # or the ensemble was refused
+        return jax.vmap(lambda one: predict(state, jax.tree.map(lambda leaf: leaf[None], one))[0])(inputs)
+
+    def predict(inputs: Any) -> dict[str, Any]:
+        if dataset.n_runs and is_raw:
+            made = [prepared(of_run, inputs) for of_run in fitted]
+            inputs, axis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made), 0
+        else:
+            inputs, axis = prepared(fitted[0], inputs), None
+        outputs = jax.vmap(outputs_of, (dataset.axis, 0, axis))(numbers, state, inputs)
+        outputs = jnp.stack(
+            [experiment.preprocess.invert(of_run, own) for of_run, own in zip(fitted, outputs, strict=True)]
+        )
+        has_classes = bool(dataset.card.class_names)
+        of_seeds = jax.nn.softmax(outputs.astype(jnp.float32), axis=-1) if has_classes else outputs.astype(jnp.float32)
+        spread = jnp.std(of_seeds, axis=0, ddof=1) if len(places) > 1 else jnp.full_like(of_seeds[0], jnp.nan)
+        return {"probabilities" if has_classes else "values": of_seeds.mean(axis=0), "spread": spread}
+
+    return predict
+
+
+def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
+    """Returns what the exported function takes: numbers as collected where preprocessing can be traced, else prepared ones."""
+    card, preprocess = ensemble.dataset.card, ensemble.experiment.preprocess
+    if card.columns and all(column.kind in _NUMERIC for column in card.columns):
+        raw = _Inputs(lambda n: _of_columns(card, n), True, _missing_cells(card))
+        if _is_traceable(ensemble, raw):
+            return raw
+    shape, dtype = card.feature_shape, card.feature_dtype or "float32"
+    is_plain = preprocess.apply in (data.standard.apply, Preprocessor().apply) and not card.columns
+    if not is_plain and len({data.digest(ensemble.dataset.of_run(place).fitted) for place in places}) > 1:
+        kind = ensemble.dataset.runs_of
+        raise ValueError(
+            f"{kind} must prepare inputs alike to be exported together, got {len(places)} that do not, outside of the function. "
+            f"Export one: --seeds {ensemble.seeds[places[0]]},"
+        )
+    of = lambda n: jax.ShapeDtypeStruct((n, *shape), dtype)  # noqa: E731
+    return _Inputs(of, is_plain, np.zeros((2, *shape), dtype))
+
+
+def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes and types of the columns of a table."""
+    return {column.name: jax.ShapeDtypeStruct((n,), _NUMERIC[column.kind]) for column in card.columns}
+
+
+def _missing_cells(card: DataCard) -> dict[str, np.ndarray]:
+    """Returns a row of missing cells, and one of first categories: imputed numbers have as many digits as those of training."""
+    return {
+        column.name: np.array([-1, 0], np.int32) if column.kind == "category" else np.full(2, np.nan, np.float32)
+        for column in card.columns
+    }
+
+
+def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
+    """Returns whether preprocessing gives what the models take of traced columns as well."""
+    dataset, apply = ensemble.dataset, ensemble.experiment.preprocess.apply
+    try:
+        made = jax.eval_shape(
+            lambda inputs: apply(dataset.of_run(0).fitted, {"inputs": inputs}, training=False)["inputs"], raw.of(2)
+        )
+    except Exception:  # whatever NumPy or the user's own code raises for a traced array
+        return False
+    return getattr(made, "shape", None) == (2, *dataset.card.feature_shape)
+
+
+def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any) -> None:
+    """Raises where the exported function gives something else than the models do: float32 has too few digits."""
+    sample, seeds = taken.sample, [ensemble.seeds[place] for place in places]
+    expected = (
+        ensemble.predict(NewRows(sample), seeds=seeds) if taken.is_raw else ensemble.of_prepared(sample, seeds=seeds)
+    )
+    (name, _), *_ = (item for item in _named(exported) if item[0] != "spread")
+    found = np.asarray(exported.call(jax.tree.map(jnp.asarray, sample))[name], np.float64)
+    if not np.allclose(
+        found, expected.ensemble, rtol=_CLOSE, atol=_CLOSE * np.abs(expected.ensemble).max(), equal_nan=True
+    ):
+        first = (found.flat[0], expected.ensemble.flat[0])
+        raise ValueError(
+            f"an exported function must give what the run predicts, got {first[0]:g} for {first[1]:g}: float32 has too few "
+            "digits for the inputs or the target. Measure them from a nearer zero."
+        )
+
+
+def _named(exported: Any) -> list[tuple[str, Any]]:
+    """Returns the outputs of an exported function by name."""
+    return [*jax.tree.unflatten(exported.out_tree, exported.out_avals).items()]
+
+
+def _described_inputs(card: DataCard, taken: _Inputs) -> dict[str, Any]:
+    """Returns what a caller has to pass."""
+    if isinstance(taken.sample, dict):
+        return {"columns": [_described_column(column) for column in card.columns]}
+    shape, dtype = taken.sample.shape[1:], str(taken.sample.dtype)
+    words = {"vocabulary": card.vocabulary, "padding": card.padding} if card.vocabulary else {}
+    return {"array": {"shape": ["n", *shape], "dtype": dtype}, "prepared": not taken.is_raw, **words}
+
+
+def _described_column(column: Any) -> dict[str, Any]:
+    """Returns what a caller has to know of a column."""
+    about = {"name": column.name, "kind": column.kind, "dtype": _NUMERIC[column.kind], "missing": _MISSING[column.kind]}
+    about |= {"levels": column.levels} if column.kind == "category" else {}
+    about |= {"unit": "days since 1970-01-01"} if column.kind == "date" else {}
+    return about | ({"note": column.note} if column.note else {})
+
+
+def _about(ensemble: Ensemble, places: Sequence[int]) -> dict[str, Any]:
+    """Returns what a reader of either file has to know of the models."""
+    card, target = ensemble.dataset.card, ensemble.dataset.card.target
+    return {
+        "question": ensemble.experiment.question,
+        "seeds": [ensemble.seeds[place] for place in places],
+        "step": ensemble.step,
+        "class_names": card.class_names,
+        "target": None if target is None else {"name": target.name, "note": target.note},
+        "data": {"name": card.name, "licence": card.licence, "sha256": dict(card.sha256)},
+    }

@@ -1,0 +1,336 @@
+"""The trained models of a run or study, from its directory alone: no training data is read."""
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxresearch import algorithms, data, execution, loading
+from jaxresearch import experiment as experiments
+from jaxresearch.data import Column, DataCard, Dataset, NewRows, RunsOf, Split
+from jaxresearch.execution import Predictions
+from jaxresearch.execution.stages import fitted_of
+from jaxresearch.experiment import Experiment
+from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Restored
+from jaxresearch.records.commands import resume_command
+from jaxresearch.records.files import read_json
+from jaxresearch.records.run_directory import FITTED, command_of
+from jaxresearch.records.sources import experiment_of
+from jaxresearch.records.trials import settings_from_record
+from jaxresearch.training import Algorithm, State
+
+
+class Ensemble(NamedTuple):
+    """The models that a run trained, one for each seed or fold, and all that is needed to use them.
+
+    Attributes:
+        experiment: From its file.
+        hyperparameters: Of the run, or those that a study chose.
+        dataset: Without examples: its card, and what preprocessing fitted (to each fold).
+        state: The outcome, with a leading axis of seeds: averaged weights and batch statistics where there are such.
+        seeds: One for each model.
+        diverged: Seeds whose predictions are undefined.
+        step: Steps made.
+        evaluate_every: As in `jaxresearch.execution.execute`.
+    """
+
+    experiment: Experiment
+    hyperparameters: Any
+    dataset: Dataset
+    state: State
+    seeds: tuple[int, ...]
+    diverged: tuple[int, ...] = ()
+    step: int = 0
+    evaluate_every: int | None = None
+
+    @property
+    def params(self) -> Any:
+        """The parameters, with a leading axis of seeds."""
+        return algorithms.params_of(self.state)
+
+    def algorithm(self, place: int = 0) -> Algorithm:
+        """Returns the algorithm of one seed or fold; ``predict(state, inputs)`` takes its part of the state, prepared inputs."""
+        fitted = fitted_of(self.dataset)
+        if self.dataset.n_runs:
+            fitted = jax.tree.map(lambda leaf: leaf[place], fitted)
+        program = experiments.program(self.experiment, self.dataset, evaluate_every=self.evaluate_every, fitted=fitted)
+        return program.algorithm(self.hyperparameters)
+
+    def prepared(self, rows: Any) -> Dataset:
+        """Returns the dataset with rows as its test part, as the models take them.
+
+        Args:
+            rows: As `jaxresearch.data.new_rows` takes them, or what it returned.
+
+        Raises:
+            ValueError: If they do not have the form of the training data.
+        """
+        card, dataset = self.dataset.card, self.dataset
+        inputs = (rows if isinstance(rows, NewRows) else data.new_rows(rows, card)).inputs
+        apply = self.experiment.preprocess.apply
+
+        def of_run(place: int) -> Any:
+            made = apply(dataset.of_run(place).fitted, {"inputs": inputs}, training=False)["inputs"]
+            if (
+                dataset.n_runs and card.columns and _is_narrower(made, card)
+            ):  # a fold may have fewer tokens than another
+                made = data.widened(made, card.feature_shape, padding=card.padding)
+            _require_form(made, card)
+            return made
+
+        made = [of_run(place) for place in range(dataset.n_runs or 1)]
+        inputs = data.map_arrays(lambda *arrays: np.stack(arrays), *made) if dataset.n_runs else made[0]
+        return dataset._replace(test={"inputs": inputs})
+
+    def outputs(self, rows: Any) -> np.ndarray:
+        """Returns what the algorithm predicts, ``(seeds, n, outputs)``: logits, or values in the target's own units.
+
+        Args:
+            rows: As for `prepared`.
+
+        Raises:
+            ValueError: If the algorithm has no ``predict``, or as `prepared`.
+        """
+        return self._outputs(self.prepared(rows))
+
+    def _outputs(self, dataset: Dataset) -> np.ndarray:
+        """Returns what the algorithm predicts for the test part."""
+        self.require_predict()
+        return execution.predict(self.experiment, self.hyperparameters, dataset, self.state)
+
+    def require_predict(self) -> None:
+        """Raises where the algorithm has no ``predict``."""
+        if self.algorithm().predict is None:
+            name = getattr(self.experiment.algorithm, "__qualname__", self.experiment.algorithm)
+            raise ValueError(f"algorithm must have predict to be used, got {name} without it. Give it one.")
+
+    def predict(self, rows: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
+        """Returns predictions of the ensemble and of each model, with scores where rows have targets.
+
+        Args:
+            rows: As for `prepared`.
+            seeds: Those of the models that are asked; all unless given.
+
+        Raises:
+            ValueError: If a seed is none of the run or diverged, or as `outputs`.
+        """
+        places, card = self.places(seeds), self.dataset.card
+        read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
+        made = execution.predictions(self.outputs(read)[places], card, seeds=[self.seeds[place] for place in places])
+        made = made._replace(columns=read.others, notes=read.notes)
+        return execution.scored(made, read.targets, card)
+
+    def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
+        """Returns predictions for inputs that are prepared already, in the same way for all models.
+
+        Args:
+            inputs: ``(n, ...)``.
+            seeds: As for `predict`.
+        """
+        places, dataset = self.places(seeds), self.dataset
+        if dataset.n_runs:
+            inputs = data.map_arrays(lambda array: np.stack([array] * dataset.n_runs), inputs)
+        outputs = self._outputs(dataset._replace(test={"inputs": inputs}))[places]
+        return execution.predictions(outputs, dataset.card, seeds=[self.seeds[place] for place in places])
+
+    def places(self, seeds: Sequence[int] | None) -> list[int]:
+        """Returns the indices of seeds, none of which diverged."""
+        kind = self.dataset.runs_of[:-1] if self.dataset.n_folds else "seed"
+        chosen = self.seeds if seeds is None else tuple(seeds)
+        unknown = [seed for seed in chosen if seed not in self.seeds]
+        if unknown or not chosen:
+            known = ", ".join(map(str, self.seeds))
+            raise ValueError(
+                f"seeds must be among {known}, got {unknown[0] if unknown else 'none'}. Leave --seeds out."
+            )
+        if lost := [seed for seed in chosen if seed in self.diverged]:
+            rest = ",".join(str(seed) for seed in chosen if seed not in self.diverged)
+            advice = f"Leave it out: --seeds {rest}{',' * (rest.isdigit())}" if rest else "Train it again."
+            raise ValueError(f"{kind}s must not have diverged to predict, got {lost[0]}. {advice}")
+        return [self.seeds.index(seed) for seed in chosen]
+
+
+def _is_narrower(inputs: Any, card: DataCard) -> bool:
+    """Returns whether examples are shorter along some axes than those of the training data, and longer along none."""
+    own, shape = np.shape(inputs)[1:], card.feature_shape
+    return len(own) == len(shape) and all(size <= most for size, most in zip(own, shape, strict=True))
+
+
+def _require_form(inputs: Any, card: DataCard) -> None:
+    """Raises where prepared inputs are not of the form of the training data's."""
+    if not isinstance(inputs, np.ndarray) or not card.feature_dtype:
+        return
+    if inputs.shape[1:] != card.feature_shape:
+        shapes = [f"({', '.join(map(str, ('n', *shape)))})" for shape in (card.feature_shape, inputs.shape[1:])]
+        raise ValueError(f"inputs must be of shape {shapes[0]}, as in training, got {shapes[1]}. Save them as such.")
+    if str(inputs.dtype) != card.feature_dtype:
+        raise ValueError(f"inputs must be {card.feature_dtype}, as in training, got {inputs.dtype}. Convert them.")
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        row = int(np.argmax(~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)))
+        raise ValueError(f"inputs must be finite, got others in row {row + 1}. Correct or drop it.")
+
+
+def read_ensemble(
+    path: str | Path, *, cipher: Any = None, experiment: Experiment | None = None, unfinished: bool = False
+) -> Ensemble:
+    """Returns the trained models of a run or study; nothing in the directory is changed or locked.
+
+    The state is verified against its digests, what preprocessing fitted against the digest in the state's manifest.
+
+    Args:
+        path: The directory.
+        cipher: Decrypts an encrypted run.
+        experiment: What was trained; read from the file that ``config.json`` names unless given, as for a run of a notebook.
+        unfinished: Whether a run that has not ended is taken as its newest checkpoint has it.
+
+    Raises:
+        CheckpointError: If there is no state that verifies, or it is encrypted and no key is given.
+        ValueError: If the directory is that of a sweep, or of a run that has not ended; if ``config.json`` is not whole.
+        FileNotFoundError: If the experiment's file is not there.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise ValueError(f"directory must be that of a run or study, got {path} without a config.json. Name another.")
+    config, ended = read_json(path / "config.json"), (path / "result.json").is_file()
+    if (command := command_of(config)) == "sweep":
+        raise ValueError(
+            f"directory must be that of a run or study, got {path} of a sweep, which keeps no models. Run one."
+        )
+    if not ended and (not unfinished or command == "study"):
+        resume = f"Resume it: {resume_command(path)}"
+        other = " Or pass --unfinished to take its newest checkpoint." if command == "run" else ""
+        raise ValueError(f"the {command} in {path} must have ended to be used, and has not. {resume}{other}")
+    result = read_json(path / "result.json") if ended else {}
+    experiment = experiment or _experiment(config, path)
+    settings = result.get("hyperparameters") or config["hyperparameters"]
+    settings = settings_from_record(settings, experiment.hyperparameters)
+    dataset = _dataset(config, result, _fitted(path, cipher))
+    seeds, every = _seeds(config, result), _looks_every(config)
+    like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds), evaluate_every=every)
+    found = _restored(path, like, cipher, ended=ended)
+    flat = data.flat(
+        {str(place): one for place, one in enumerate(dataset.fitted)} if dataset.n_runs else dataset.fitted
+    )
+    if found.about.get("fitted", data.digest(flat)) != data.digest(flat):
+        raise CheckpointError(f"{path / FITTED} must be as the run wrote it; its SHA-256 is another. Restore it.")
+    diverged = tuple(seeds[run] for run, *_ in found.about.get("diverged", ()))
+    made = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every)
+    return made if found.about.get("ended") else made._replace(state=_outcome(made))
+
+
+def _experiment(config: dict[str, Any], path: Path) -> Experiment:
+    """Returns the experiment that a configuration names."""
+    name = config.get("experiment")
+    if not isinstance(name, str) or not isinstance(config.get("hyperparameters"), dict):
+        raise ValueError(f"{path / 'config.json'} must be the configuration of a run, but is not whole. Restore it.")
+    file, line = experiment_of(path, config)
+    if line is not None:
+        warnings.warn(line, stacklevel=3)
+    return loading.load(file)
+
+
+def _looks_every(config: dict[str, Any]) -> int | None:
+    """Returns ``evaluate_every`` of a run; None without validation data."""
+    return None if config.get("validation", "") is None else config.get("evaluate_every")
+
+
+def _seeds(config: dict[str, Any], result: dict[str, Any]) -> tuple[int, ...]:
+    """Returns the seeds of the models; records from before seeds were listed have their number."""
+    seeds = result.get("seeds") or config["seeds"]
+    return tuple(range(seeds) if isinstance(seeds, int) else seeds)
+
+
+def _fitted(path: Path, cipher: Any) -> dict[str, np.ndarray]:
+    """Returns what preprocessing fitted, as named arrays; none where it fitted nothing."""
+    clear, encrypted = path / FITTED, path / f"{FITTED}.sealed"
+    if encrypted.is_file() and cipher is None:
+        raise CheckpointError(f"{encrypted} is encrypted. Pass its key: --encrypt-with KEYFILE")
+    if encrypted.is_file():
+        content = cipher.decrypt(encrypted.read_bytes(), name=FITTED)
+    elif clear.is_file():
+        content = clear.read_bytes()
+    else:
+        return {}
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _dataset(config: dict[str, Any], result: dict[str, Any], arrays: dict[str, np.ndarray]) -> Dataset:
+    """Returns the dataset of a run without its examples: their number, the card and what was fitted."""
+    runs_of = result.get("runs_of") or _runs_of(config)
+    seeds, n_train = (
+        _seeds(config, result),
+        (result.get("n_train") or [config["parts"].get("train", 0)])[0],
+    )
+    nested = data.nested(arrays)
+    card = card_of(result.get("data_card") or config["data_card"])
+    shape = (len(seeds), n_train) if runs_of else (n_train,)
+    train = {"inputs": np.broadcast_to(np.zeros((), np.int8), shape)} if n_train else {}
+    if not runs_of:
+        return Dataset(train, {}, None, card, fitted=nested)
+    fitted = tuple(nested.get(str(place), {}) for place in range(len(seeds)))
+    return Dataset(train, {}, None, card, len(seeds), fitted, runs_of)
+
+
+def _runs_of(config: dict[str, Any]) -> RunsOf | None:
+    """Returns what data of their own the runs of a configuration have; None where they share them."""
+    if config.get("folds"):
+        return "folds"
+    return "splits" if config.get("resplit") else "subsets" if config.get("train_examples") else None
+
+
+def card_of(record: dict[str, Any]) -> DataCard:
+    """Returns the data card of a record.
+
+    Args:
+        record: As in ``config.json``; of an earlier version, some fields may be missing.
+
+    Example:
+        >>> card = DataCard(name="mine", source="a", columns=(Column(name="age", kind="number"),), feature_shape=(1,))
+        >>> import json
+        >>> card_of(json.loads(json.dumps(dataclasses.asdict(card)))) == card
+        True
+    """
+    known = {field.name for field in dataclasses.fields(DataCard)}
+    entries = {name: _tuples(value) for name, value in record.items() if name in known}
+    entries["columns"] = tuple(map(_column, record.get("columns", ())))
+    entries["target"] = None if record.get("target") is None else _column(record["target"])
+    if "split" in record:
+        entries["split"] = Split(**record["split"])
+    return DataCard(**entries)
+
+
+def _column(record: dict[str, Any]) -> Column:
+    """Returns a column of a record."""
+    return Column(**{name: _tuples(value) for name, value in record.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """Returns lists of JSON as the tuples they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _restored(path: Path, like: State, cipher: Any, *, ended: bool) -> Restored:
+    """Returns the final state of a run that has ended, else the newest that verifies."""
+    found = Checkpoints(path, cipher=cipher).read(like, only_newest=ended)
+    if found is None:
+        raise CheckpointError(f"directory must hold the state of a run, got {path} without any. Train it first.")
+    return found
+
+
+def _outcome(ensemble: Ensemble) -> State:
+    """Returns the outcome of a state that was saved on the way."""
+    dataset, settings = ensemble.dataset, ensemble.hyperparameters
+
+    def of_run(fitted: Any, state: State) -> State:
+        program = experiments.program(
+            ensemble.experiment, dataset, evaluate_every=ensemble.evaluate_every, fitted=fitted
+        )
+        return program.algorithm(settings).outcome(state)
+
+    return jax.device_get(jax.jit(jax.vmap(of_run, (dataset.axis, 0)))(fitted_of(dataset), ensemble.state))

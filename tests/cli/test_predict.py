@@ -1,0 +1,161 @@
+"""``jaxresearch predict``: new rows in, a table or arrays out, from the directory of a run whose data are gone."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxresearch import records
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def trained(here, folder):
+    """A folder with a run of the line, whose data are gone, and new rows in the place of these."""
+    done = here("run", "line.py", "--seeds", "3", "--directory", "run")
+    assert done.returncode == 0, done.stderr
+    (folder / "line.csv").unlink()
+    (folder / "new.csv").write_text("id,x\na,0.5\nb,-1\n")
+    return folder
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_predictions_go_where_they_are_asked_for(here, trained):
+    with contextlib.chdir(trained):  # the experiment's file is a relative path
+        expected = records.read_run("run").predict("new.csv")
+    done = here("predict", "run", "new.csv")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rows = rows_of(done.stdout)
+    assert [[*row] for row in rows] == [["id", "prediction", "spread"]] * 2 and [row["id"] for row in rows] == [
+        "a",
+        "b",
+    ]
+    assert [float(row["prediction"]) for row in rows] == expected.ensemble[:, 0].tolist()
+    assert [float(row["spread"]) for row in rows] == expected.spread[:, 0].tolist()
+    for ending in ("csv", "npz", "npy"):
+        done = here("predict", "run", "new.csv", "--output", f"out.{ending}")
+        assert done.returncode == 0 and done.stdout == f"predictions: out.{ending}\n"
+    assert rows_of((trained / "out.csv").read_text()) == rows
+    np.testing.assert_array_equal(np.load(trained / "out.npy"), expected.ensemble)
+    with np.load(trained / "out.npz", allow_pickle=False) as arrays:
+        assert arrays["id"].tolist() == ["a", "b"] and arrays["seeds"].tolist() == [0, 1, 2]
+        np.testing.assert_array_equal(arrays["values_by_seed"], expected.by_seed)
+
+
+def test_scores_are_printed_beside_the_predictions(here, trained):
+    (trained / "new.csv").write_text("y,x\n2,0.5\n-2.5,-1\n0,\n")
+    done = here("predict", "run", "new.csv", "--seeds", "0,2")
+    assert len(rows_of(done.stdout)) == 3
+    note, *scores = done.stderr.splitlines()
+    assert note == "column x has empty cells, 1 in all, and had none in training"
+    assert [line.split(":")[0] for line in scores] == ["r2", "mean_absolute_error", "root_mean_squared_error"]
+    assert all("(ensemble of 2); single seeds: " in line for line in scores)
+
+
+MISTAKES = {
+    "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
+    "no run": (["nowhere", "new.csv"], "directory must be that of a run or study, got nowhere without a config.json."),
+    "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct it."),
+    "another kind": (
+        ["run", "line.py"],
+        "data must be a table (.csv, .tsv, .xlsx or .parquet, packed (.gz, .xz) or not), .npz",
+    ),
+    "another column": (
+        ["run", "other.csv"],
+        "other.csv must have the columns that the model was trained on, got no 'x'.",
+    ),
+    "an ending": (
+        ["run", "new.csv", "--output", "a.txt"],
+        "--output must end in .csv, .npz, .npy, got a.txt. Write: --output",
+    ),
+    "a folder": (
+        ["run", "new.csv", "--output", "no/a.csv"],
+        "--output must name a file in an existing folder, got no/a.csv.",
+    ),
+    "an option": (
+        ["run", "new.csv", "--out", "a.csv"],
+        "predict has no option --out, only --output FILE, --seeds A,B,",
+    ),
+    "twice": (["run", "new.csv", "--seeds", "0,", "--seeds=1,"], "--seeds must be given once, got it 2 times."),
+    "a seed": (["run", "new.csv", "--seeds", "0,7"], "seeds must be among 0, 1, 2, got 7. Leave --seeds out."),
+    "no seeds": (
+        ["run", "new.csv", "--seeds", "all"],
+        "--seeds must be a number N or a list A,B, got all. Write: --seeds 0,2",
+    ),
+    "a name": (
+        ["run", "taken.csv"],
+        "columns of the data must not have the names of predictions, got 'spread'. Rename it.",
+    ),
+    "a key in vain": (["run", "new.csv", "--encrypt-with", "key"], "is not encrypted. Leave --encrypt-with out."),
+}
+
+
+def test_a_mistake_is_one_line_and_leaves_nothing(here, trained, refused):
+    (trained / "other.csv").write_text("z\n1\n")
+    (trained / "taken.csv").write_text("x,spread\n1,2\n")
+    (trained / "key").write_bytes(bytes(32))
+    kept = {path.name for path in trained.iterdir()} - {"__pycache__"}
+    for words, message in MISTAKES.values():
+        refused(here("predict", *words), message, kept)
+
+
+def test_an_encrypted_run_takes_the_key_of_its_configuration_or_another_file(here, folder, refused):
+    (folder / "key").write_bytes(os.urandom(32))
+    done = here("run", "line.py", "--seeds", "1", "--encrypt-with", "key", "--directory", "run")
+    assert done.returncode == 0, done.stderr
+    (folder / "new.csv").write_text("x\n0.5\n")
+    whole = here("predict", "run", "new.csv")
+    assert whole.returncode == 0 and rows_of(whole.stdout)[0]["spread"] == ""
+    (folder / "key").rename(folder / "moved")
+    assert here("predict", "run", "new.csv", "--encrypt-with", "moved").stdout == whole.stdout
+    kept = ("line.py", "line.csv", "new.csv", "moved", "run")
+    refused(here("predict", "run", "new.csv"), "encrypt_with must name a readable key file, got key", kept)
+
+
+def test_a_run_that_did_not_end_predicts_from_its_newest_checkpoint(interrupted_here, here, folder, refused):
+    done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
+    assert done.returncode == 75, done.stderr
+    (folder / "new.csv").write_text("x\n0.5\n")
+    message = "the run in run must have ended to be used, and has not. Resume it: "
+    refused(here("predict", "run", "new.csv"), message, ("line.py", "line.csv", "new.csv", "run"))
+    done = here("predict", "run", "new.csv", "--unfinished")
+    assert done.returncode == 0 and len(rows_of(done.stdout)) == 1
+    assert "the models are those of step " in done.stderr and "of a run that has not ended" in done.stderr
+
+
+def test_a_study_predicts_with_the_settings_that_it_chose(here, folder):
+    done = here("study", "line.py", "--seeds", "2", "--fresh-seeds", "2", "--directory", "study")
+    assert done.returncode == 0, done.stderr
+    (folder / "line.csv").unlink()
+    result = json.loads((folder / "study" / "result.json").read_text())
+    (folder / "new.csv").write_text("x\n0.5\n")
+    with contextlib.chdir(folder):
+        run = records.read_run("study")
+        made = run.predict("new.csv")
+    assert (
+        made.seeds == (2, 3) and run.model.hyperparameters.learning_rate == result["hyperparameters"]["learning_rate"]
+    )
+    assert made.ensemble[0, 0] == pytest.approx(2.0, abs=0.1)  # 3 x + 0.5, with noise of 0.3 on 200 rows
+
+
+def test_a_sweep_and_an_experiment_of_the_directory_are_refused(here, trained, refused):
+    done = here("predict", "run", "new.csv")
+    assert done.returncode == 0
+    shutil.copy(trained / "line.py", trained / "run" / "line.py")
+    config = json.loads((trained / "run" / "config.json").read_text())
+    (trained / "run" / "config.json").write_text(json.dumps({**config, "experiment": "run/line.py"}))
+    kept = ("line.py", "new.csv", "run")
+    refused(
+        here("predict", "run", "new.csv"), "experiment must not lie in the directory itself, got run/line.py.", kept
+    )
+    (trained / "run" / "config.json").write_text(json.dumps({**config, "axes": {}}))
+    refused(here("predict", "run", "new.csv"), "got run of a sweep, which keeps no models. Run one.", kept)

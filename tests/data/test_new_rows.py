@@ -1,0 +1,131 @@
+"""Rows that a trained model is used on, read by the schema of the training data."""
+
+import numpy as np
+import pytest
+
+from jaxresearch.data import Column, DataCard, NewRows, new_rows
+
+TABLE = DataCard(
+    name="birds",
+    source="birds.csv",
+    columns=(
+        Column(name="mass", kind="number"),
+        Column(name="price", kind="number", note="read without its $"),
+        Column(name="ring", kind="category", levels=("007", "12")),
+        Column(name="seen", kind="date", n_missing=1),
+        Column(name="note", kind="text", note="'NA' is read as missing, 2 cells"),
+    ),
+    class_names=("0", "1"),
+    target=Column(name="sex", kind="category", levels=("0", "1")),
+)
+IMAGES = DataCard(
+    name="images", source="images.npz", class_names=("cat", "dog"), feature_shape=(2, 2, 1), feature_dtype="uint8"
+)
+HEADER, LINE = "note,seen,ring,price,mass,sex,extra\n", "NA,1970-01-03,007,$5,1.5,1,e\n"
+
+
+def read(tmp_path, content, card=TABLE):
+    (tmp_path / "new.csv").write_text(content)
+    return new_rows(tmp_path / "new.csv", card)
+
+
+def test_columns_are_found_by_name_and_the_target_is_apart(tmp_path):
+    rows = read(tmp_path, HEADER + LINE + "a b,,12,$6,,,\n")
+    assert [*rows.inputs] == ["mass", "price", "ring", "seen", "note"] and [*rows.others] == ["sex", "extra"]
+    np.testing.assert_array_equal(rows.inputs["mass"], [1.5, np.nan])
+    np.testing.assert_array_equal(rows.inputs["seen"], [2, np.nan])
+    assert rows.inputs["price"].tolist() == [5, 6] and rows.inputs["ring"].tolist() == [0, 1]
+    assert rows.inputs["note"].tolist() == ["", "a b"]  # NA was missing in training
+    assert rows.targets.tolist() == [1, -1] and rows.others == {"sex": ["1", ""], "extra": ["e", ""]}
+    assert rows.notes == ("column mass has empty cells, 1 in all, and had none in training",)
+
+
+def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
+    rows = read(tmp_path, "seen,ring,price,mass\n1970-01-03,007,$5,1.5\n")
+    assert rows.targets is None and rows.inputs["mass"].tolist() == [1.5]
+    with pytest.raises(
+        ValueError, match="new.csv must have the columns that the model was trained on, got no 'note'. Add it"
+    ):
+        rows.inputs["note"]
+
+
+REFUSED = {
+    "a unit": (
+        (LINE.replace("$5", "5"),),
+        "column price must be in [$], as in training, got numbers without a unit. Convert it.",
+    ),
+    "another unit": (
+        (LINE.replace("$5", "€5"),),
+        "column price must be in [$], as in training, got numbers in €. Convert it.",
+    ),
+    "a class": (
+        (LINE, LINE.replace(",1,e", ",2,e")),
+        "sex must be one of the classes 0, 1, got '2' in row 2. Correct it.",
+    ),
+    "a date": (
+        (LINE.replace("1970-01-03", "3 May"),),
+        "column seen must be dates written as YYYY-MM-DD, got '3 May' in row 1",
+    ),
+    "a number": ((LINE.replace("1.5", "heavy"),), "column mass must be numbers, .* got 'heavy' in row 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_cells_of_another_kind_are_refused(tmp_path, what):
+    lines, message = REFUSED[what]
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, HEADER + "".join(lines))
+
+
+def test_a_typed_table_is_read_as_one_of_text(tmp_path):
+    polars = pytest.importorskip("polars")
+    card = DataCard(
+        name="birds",
+        source="birds.csv",
+        columns=(Column(name="mass", kind="number"), Column(name="ring", kind="category", levels=("12", "7"))),
+        class_names=("0", "1"),
+        target=Column(name="sex", kind="category", levels=("0", "1")),
+    )
+    frame = polars.DataFrame({"ring": [7, 12, 9], "mass": [1.5, None, 2.0], "sex": [1, 0, 1]})
+    frame.write_parquet(tmp_path / "new.parquet")
+    rows = new_rows(tmp_path / "new.parquet", card)
+    assert rows.inputs["ring"].tolist() == [1, 0, -1] and rows.targets.tolist() == [1, 0, 1]
+    np.testing.assert_array_equal(rows.inputs["mass"], [1.5, np.nan, 2.0])
+    assert "such as '9' in row 3: unknown" in rows.notes[-1]
+
+
+def test_arrays_come_with_or_without_targets_and_other_columns(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    np.save(tmp_path / "new.npy", pixels)
+    rows = new_rows(tmp_path / "new.npy", IMAGES)
+    assert rows.inputs.shape == (3, 2, 2, 1) and rows.targets is None and rows == NewRows(rows.inputs)
+    np.savez(tmp_path / "new.npz", images=pixels, labels=np.array(["dog", "cat", "dog"]), id=np.arange(3))
+    rows = new_rows(tmp_path / "new.npz", IMAGES)
+    assert rows.targets.tolist() == [1, 0, 1] and rows.others == {"id": ["0", "1", "2"]}
+    np.savez(tmp_path / "whole.npz", x_train=pixels, y_train=[0, 1, 0], x_test=pixels[:1], y_test=["cat"])
+    rows = new_rows(tmp_path / "whole.npz", IMAGES)
+    assert len(rows.inputs) == 1 and rows.targets.tolist() == [0]
+    np.savez(tmp_path / "odd.npz", pictures=pixels)
+    with pytest.raises(
+        ValueError, match="odd.npz must hold inputs under one of the names images, .*, got pictures. Rename"
+    ):
+        new_rows(tmp_path / "odd.npz", IMAGES)
+    with pytest.raises(ValueError, match="^rows must hold examples, got none. Give it data."):
+        new_rows(pixels[:0], IMAGES)
+    with pytest.raises(
+        ValueError, match="^rows must be a table with the columns mass, price, .*, got an array. Save it so."
+    ):
+        new_rows(pixels, TABLE)
+
+
+def test_values_to_predict_may_be_missing(tmp_path):
+    card = DataCard(
+        name="a",
+        source="b",
+        columns=(Column(name="x", kind="number"),),
+        target=Column(name="y", kind="number", note="values with decimals"),
+    )
+    np.testing.assert_array_equal(read(tmp_path, "y,x\n1.5,2\n,3\n", card).targets, [[1.5], [np.nan]])
+    assert read(tmp_path, "y,x\n,2\n,3\n", card).targets is None
+    made = new_rows({"x": [1, None], "day": np.array(["2020-01-01", "NaT"], "datetime64[D]")}, card)
+    assert made.others["day"] == ["2020-01-01T00:00:00.000000", ""]
