@@ -11,6 +11,7 @@ from jaxresearch import data, gradients, sampling, training
 from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset, Fitted, Preprocessor
 from jaxresearch.gradients import Batch, Metrics
+from jaxresearch.signatures import require_arguments
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 
@@ -46,7 +47,8 @@ class Experiment(Generic[H]):
             data decide, and the user is shown how.
 
     Raises:
-        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs.
+        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs, or if a function takes
+            other arguments than it will be called with.
 
     References:
         Platt (1964), Strong inference, Science 146. https://doi.org/10.1126/science.146.3642.347
@@ -72,6 +74,34 @@ class Experiment(Generic[H]):
         for name in (length,) if self.source is None else ("batch_size", length):
             if name not in static:
                 raise ValueError(f"hyperparameters must have a static field {name!r}. Write: {name}: int = static(...)")
+        self._require_functions()
+
+    def _require_functions(self) -> None:
+        """Raises where a function takes other arguments than it will be called with."""
+        if not isinstance(self.preprocess, Preprocessor):
+            raise ValueError(
+                f"preprocess must be a Preprocessor, got {type(self.preprocess).__name__}. "
+                "Write: preprocess=data.Preprocessor(fit, apply)"
+            )
+        require_arguments("algorithm", self.algorithm, "h", "card", "plan", "fitted")
+        require_arguments("collect", self.collect, "source", keywords=("target",))
+        require_arguments("fit", self.preprocess.fit, "train", "card")
+        require_arguments("apply", self.preprocess.apply, "fitted", "part", keywords=("training",))
+        require_arguments("invert", self.preprocess.invert, "fitted", "outputs")
+        require_arguments("describe", self.preprocess.describe, "fitted", "card")
+        if self.report is not None:
+            require_arguments("report", self.report, "h", "state", "collected", "dataset")
+        if self.adjust is not None:
+            require_arguments("adjust", self.adjust, "history")
+
+    def report_on(self, hyperparameters: H, state: State, collected: Dataset, dataset: Dataset) -> str | None:
+        """Returns what the experiment reports of its trained models; None if it reports nothing."""
+        if self.report is None:
+            return None
+        text = self.report(hyperparameters, state, collected, dataset)
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"report must return a text or None, got {type(text).__name__}. Return an f-string.")
+        return text
 
     def prepare(self, collected: Dataset) -> Dataset:
         """Returns collected data as the algorithm takes it, as `jaxresearch.data.prepare`."""

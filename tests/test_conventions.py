@@ -129,7 +129,10 @@ def test_only_models_imports_flax():
 
 # The house from top to bottom (README, "The house"): a file imports files of its own room or of rooms above it.
 HOUSE = (
-    ("interruption", "sampling", "statistics", "losses", "metrics", "clustering", "models", "data", "hyperparameters"),
+    (
+        *("interruption", "signatures", "sampling", "statistics", "losses", "metrics", "clustering", "models", "data"),
+        "hyperparameters",
+    ),
     ("devices", "gradients", "schedules", "augmentations"),
     ("training",),
     ("algorithms",),

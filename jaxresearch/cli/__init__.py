@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from jaxresearch import __version__
-from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.errors import CommandError, described
 from jaxresearch.cli.interrupts import interruptible
 from jaxresearch.interruption import EXIT_CODE, Interrupted
 
@@ -98,8 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:  # whatever ends a command is one line
         if "--traceback" in given:
             traceback.print_exception(error)
-        said = " ".join(str(error).split()) or "no reason given"
-        print(f"jaxresearch: {type(error).__name__}: {said} (pass --traceback to see where)", file=sys.stderr)
+        print(f"jaxresearch: {described(error)}", file=sys.stderr)
         return 1
 
 

@@ -17,7 +17,7 @@ import jax
 from jaxresearch import adjust, data, devices, loading, recording, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
-from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.errors import CommandError, described
 from jaxresearch.cli.interrupts import delayed, interruptible
 from jaxresearch.cli.options import Options, UsageError, names_of, parse
 from jaxresearch.data import Dataset
@@ -124,10 +124,7 @@ def one_line(name: str, *, code: int, directory: records.RunDirectory | None = N
 def _message(error: Exception, name: str) -> str:
     """Returns an error in one line: as this package or the experiment's file raised it, or with its type."""
     blamed = loading.blame(error, name)
-    said = " ".join((blamed or str(error)).split())
-    if blamed is not None or isinstance(error, ValueError | OSError):
-        return said
-    return f"{type(error).__name__}: {said} (pass --traceback to see where)"
+    return blamed or (str(error) if isinstance(error, ValueError | OSError) and str(error) else described(error))
 
 
 def configure() -> None:
