@@ -1,5 +1,6 @@
 """``jaxresearch resume DIR``: what its own configuration asks for, from where it stopped; ``jaxresearch verify DIR``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ def resume(path: Path) -> int:
     """Carries out ``jaxresearch resume DIR``; returns the exit code."""
     with one_line(str(path), code=2):
         config = config_in(path)
+        _require_same_fields(config, path)
         words = words_in(config, path)
         _set_up_as_before(path)
     command = records.command_of(config)
@@ -25,6 +27,19 @@ def resume(path: Path) -> int:
     else:
         from jaxresearch.cli.run import run as carry_out
     return carry_out(config["experiment"], words)
+
+
+def _require_same_fields(config: dict[str, Any], path: Path) -> None:
+    """Raises where the experiment's file has other hyperparameters than those on record."""
+    declared = loading.load(config["experiment"]).hyperparameters
+    now, recorded = [field.name for field in dataclasses.fields(declared)], config["hyperparameters"]
+    changes = [f"{name} is new" for name in now if name not in recorded]
+    changes += [f"{name} is missing" for name in recorded if name not in now]
+    if changes:
+        raise UsageError(
+            f"hyperparameters of {config['experiment']} must be those that {path} began with to resume it, but "
+            f"{', '.join(changes)}. Restore the experiment's file, or run it with another --directory."
+        )
 
 
 def _set_up_as_before(path: Path) -> None:

@@ -110,14 +110,17 @@ def _work_on(session: "Session", work: Callable[["Session", list[int]], None]) -
 
 @contextlib.contextmanager
 def one_line(name: str, *, code: int, directory: records.RunDirectory | None = None) -> Iterator[None]:
-    """Raises every error as a `CommandError`; of code 2 if the directory was removed since nothing was recorded."""
+    """Raises every error as a `CommandError`.
+
+    The code is 2 if the directory was removed since nothing was recorded, or if it holds the state of another program.
+    """
     try:
         yield
     except CommandError:
         raise
     except Exception as error:
-        if directory is not None and directory.is_new and not directory.has_progress:
-            code = 2
+        has_nothing = directory is not None and directory.is_new and not directory.has_progress
+        code = 2 if has_nothing or isinstance(error, records.MismatchError) else code
         raise CommandError(_message(error, name), code=code) from error
 
 

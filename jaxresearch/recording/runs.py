@@ -118,7 +118,7 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
     Raises:
         NonFiniteError: Once all seeds have diverged. The inputs of the first step that was not finite are in ``nonfinite.npz``.
         CheckpointError: If no state that was saved verifies, or one cannot be written.
-        ValueError: If the saved state belongs to another program.
+        MismatchError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
     """
     if on_nonfinite == "skip":
@@ -362,7 +362,7 @@ def resumed(
     """
     found = _restored(checkpoints, like, program)
     if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
-        raise ValueError(
+        raise records.MismatchError(
             f"what is fitted to the training part has changed since step {found.step} of {checkpoints.folder.parent}: its data, "
             "or its preprocessing. Restore them, or name another --directory."
         )
@@ -386,7 +386,7 @@ def _restored(checkpoints: Checkpoints, like: State, program: Callable[[], str])
     """Returns the newest state that verifies; raises if it belongs to another program."""
     found = checkpoints.restore(like)
     if found is not None and found.about.get("program", "") not in ("", program()):
-        raise ValueError(
+        raise records.MismatchError(
             f"the program of the experiment has changed since step {found.step} of {checkpoints.folder.parent}: its model, "
             "loss, optimizer, metrics or data. Restore it, or name another --directory."
         )
@@ -402,7 +402,7 @@ def guarded(directory: RunDirectory) -> Iterator[None]:
         if directory.is_new and not directory.has_progress:
             directory.discard()
             raise
-        if not isinstance(error, OSError | records.CheckpointError):
+        if not isinstance(error, OSError | records.CheckpointError) or isinstance(error, records.MismatchError):
             raise
         steps = Checkpoints(directory.path).steps()
         resume = records.resume_command(directory.path)

@@ -1,6 +1,6 @@
 """Run directories: the only code that writes files."""
 
-from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
+from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, MismatchError, verify
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.files import read_checksummed, read_json, write_file
@@ -34,6 +34,7 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "EndedError",
+    "MismatchError",
     "Recorded",
     "RunDirectory",
     "StudyFile",
