@@ -109,7 +109,7 @@ def blame(error: Exception, name: str, *, directory: Path = Path("experiments"))
     if needs_value:
         return f"{at}: {_remedy_of_traced(what, _swept_on(line, frame))}"
     is_ours = last is place or Path(last.filename).is_relative_to(_PACKAGE)
-    if isinstance(error, ValueError) and what and is_ours and "raise " in (last.line or ""):
+    if isinstance(error, ValueError | OSError) and what and is_ours and "raise " in (last.line or ""):
         return f"{what} (experiment file {path}, line {place.lineno})"
     return f"{at}: {type(error).__name__}: {what}"
 

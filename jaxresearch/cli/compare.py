@@ -7,7 +7,7 @@ from rich.table import Column, Table
 
 from jaxresearch import records
 from jaxresearch.cli import display
-from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.session import one_line
 from jaxresearch.reports.comparison import compare as compare_runs
 from jaxresearch.reports.reads import reads_lines

@@ -13,6 +13,10 @@ class CommandError(Exception):
         self.code = code
 
 
+class UsageError(ValueError):
+    """A mistake on the command line; the message is one line."""
+
+
 def described(error: Exception) -> str:
     """Returns an unforeseen error on one line: its type, what it says, and where to look further."""
     return (

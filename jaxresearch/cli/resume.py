@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxresearch import devices, loading, records
-from jaxresearch.cli.options import UsageError, names_of, words_of_axes
+from jaxresearch.cli.axes import words_of_axes
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.options import names_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 

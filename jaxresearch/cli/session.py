@@ -17,9 +17,9 @@ import jax
 from jaxresearch import adjust, data, devices, loading, recording, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import display
-from jaxresearch.cli.errors import CommandError, described
+from jaxresearch.cli.errors import CommandError, UsageError, described
 from jaxresearch.cli.interrupts import delayed, interruptible
-from jaxresearch.cli.options import Options, UsageError, names_of, parse
+from jaxresearch.cli.options import Options, names_of, parse
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check

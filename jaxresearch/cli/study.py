@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jaxresearch import data, execution, recording, records, studies
 from jaxresearch.cli import display
-from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.run import undecided
 from jaxresearch.cli.session import Session, carry_out, prepare_runs
 from jaxresearch.cli.story import round_lines, story

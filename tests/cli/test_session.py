@@ -228,6 +228,11 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
         ('    epochs: int = static(20, "passes over the data", at_least=1)\n', "", "must have a static field 'epochs'"),
         ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
         ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+        (
+            "report = None",
+            "data.load('nowhere.csv')",
+            "got 'nowhere.csv'. Bundled: ames, gene_ontology, mnist, splice. (experiment file line.py, line 24)",
+        ),
         ("import optax", "import optaks", "failed at line 3: 'import optaks': ModuleNotFoundError"),
     ],
 )
