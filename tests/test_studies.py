@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import numpy as np
@@ -117,9 +118,28 @@ def test_study_raises_a_poor_setting(concluded):
         "the validation interval supports the claim, also as that of the best of 4; the best "
     )
     assert concluded.why.endswith("validation r2 with 10 other seeds, so they are kept")
+    lead = np.subtract(concluded.history[1].scores[1], concluded.history[0].scores[0])
+    assert f"the plain ones: {lead:+.4f} in the search, whose noise floor is " in concluded.why
+    assert "(3 settings, 3 seeds); +" in concluded.why
     assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
     assert concluded.history[1].scores[2] == -np.inf
     assert concluded.outcome.metrics["r2"].shape == (10,) and concluded.outcome.metrics["r2"].min() > 0.9
+
+
+def test_settings_are_compared_with_the_plain_ones_by_seed():
+    values = {0.001: [0.5, 0.6, 0.4], 0.1: [0.7, 0.85, 0.6], 0.2: [0.52, 0.58, 0.41], 0.3: [0.9, np.nan, 0.9]}
+    trials = [adjust.Trial(Line(learning_rate=rate), {"r2": np.array(own)}, rate > 0.2) for rate, own in values.items()]
+    again = adjust.Trial(Line(), {"r2": np.array([0.45, 0.65, 0.7])}, False)
+    found = studies.against_plain(trials, trials[0], again, "r2")
+    better, close = (statistics.difference(values[rate], values[0.001]) for rate in (0.1, 0.2))
+    assert np.isnan(found.differences[0].mean) and found.differences[1:3] == (better, close)
+    assert np.isnan(found.differences[3].mean) and found.n_differences == 2
+    np.testing.assert_array_equal(found.p_values, [np.nan, *statistics.holm([better.p, close.p]), np.nan])
+    assert found.noise == pytest.approx(0.1)
+    assert found.floor == statistics.noise_floor(values[0.001], again.metrics["r2"], n_differences=2)
+    claim, smaller = experiment().claim, Claim(text="R2", metric="test/r2", about="seeds", at_most=0.9)
+    assert [studies.is_more_than_noise(found, place, claim) for place in range(4)] == [False, True, False, False]
+    assert not studies.is_more_than_noise(found, 1, smaller)  # less is better
 
 
 @pytest.mark.long
@@ -206,7 +226,8 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
         return execute
 
     monkeypatch.setattr(execution, "execute_all", watched(execution.execute_all, "rounds"))
-    monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: None, "test"))
+    pretended = types.SimpleNamespace(metrics={"r2": np.full(10, 0.5)})
+    monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: pretended, "test"))
     monkeypatch.setattr(conclusion, "gain", lambda *args, **kwargs: statistics.Difference(1.0, 0.5, 1.5))
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
     studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))

@@ -46,7 +46,7 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made, with the last look at validation data."""
         if chunk.step <= self._step:  # another run has started
-            self._seen, self._first = {}, None
+            self._seen, self._first, self._place = {}, None, 0
         self._seen, self._first = chunk.validation or self._seen, self._first or chunk
         trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
         counted = _counted(chunk)

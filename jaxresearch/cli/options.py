@@ -18,6 +18,8 @@ from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
+from jaxresearch.studies.comparison import other_seeds
+from jaxresearch.studies.plan import confirmation_seeds
 
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
@@ -123,6 +125,15 @@ class Options:
     def budget(self) -> Budget:
         """The budget of a study."""
         return Budget(self.rounds, self.seconds, self.seeds, self.fresh_seeds)
+
+    @property
+    def named_seeds(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """The seeds of the command; of a sweep or a study, by what they are for."""
+        if self.command == "run":
+            return self.seeds
+        if self.command == "sweep":
+            return {"settings": self.seeds, "noise floor": other_seeds(self.seeds)}
+        return {"search": self.seeds, "confirmation": confirmation_seeds(self.budget), "result": self.fresh_seeds}
 
     @property
     def split(self) -> Split | None:

@@ -187,7 +187,7 @@ def opened(command: str, name: str, words: list[str]) -> Iterator[Session]:
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     tracked = records.tracking(options.track, path, experiment=Path(name).stem)
     config = _config(name, options, loaded.dataset)
-    environment = records.environment(seeds=options.seeds)
+    environment = records.environment(seeds=options.named_seeds)
     with contextlib.ExitStack() as held:
         with delayed():  # until the directory is guarded
             directory = held.enter_context(records.open_directory(path, config, environment))

@@ -155,6 +155,7 @@ def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> 
         table.add_row(*line)
     console = display.console()
     console.print(table)
+    console.print(f"the search ended because {conclusion.why}", soft_wrap=True)
     if result["gain"] is not None:
         console.print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
     display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)

@@ -176,10 +176,10 @@ def _texts(
     p = next(adjusted)
     if math.isnan(found.mean):
         return "undefined", "undefined", ""
-    ends = f"{found.low:+.4f} to {found.high:+.4f}"
-    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else ends
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (found.mean, found.low, found.high))
+    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else f"{low} to {high}"
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
-    return f"{found.mean:+.4f}{few}", ends, "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    return f"{mean}{few}", ends, statistics.p_text(p)
 
 
 def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:

@@ -169,7 +169,7 @@ def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this
 
 def gain_line(gain: dict[str, Any]) -> str:
     """Returns the gain over the plain settings with its interval."""
-    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (gain["mean"], *gain["ci95"]))
     paired = "paired by seed and example" if gain.get("over") == "seeds and examples" else "paired by seed"
     return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, {paired})"
 

@@ -5,19 +5,23 @@ kept only if it beats the plain one again, with seeds that chose nothing. The te
 that was kept, trained anew on all training data with fresh seeds; that decides the claim.
 """
 
+from jaxresearch.studies.comparison import Comparison, against_plain, is_more_than_noise
 from jaxresearch.studies.conclusion import conclude, confirm, gain, study
 from jaxresearch.studies.plan import Budget, Conclusion, Looks, Search
 from jaxresearch.studies.rounds import best_of, score, search
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Conclusion",
     "Looks",
     "Search",
+    "against_plain",
     "best_of",
     "conclude",
     "confirm",
     "gain",
+    "is_more_than_noise",
     "score",
     "search",
     "study",

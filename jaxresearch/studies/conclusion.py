@@ -10,10 +10,18 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
 from jaxresearch.statistics import About, Difference
-from jaxresearch.studies.plan import PLAIN, Budget, Conclusion, Looks, Search, named, prepared, require_fresh
+from jaxresearch.studies.plan import (
+    PLAIN,
+    Budget,
+    Conclusion,
+    Looks,
+    Search,
+    confirmation_seeds,
+    named,
+    prepared,
+    require_fresh,
+)
 from jaxresearch.studies.rounds import search
-
-_FEWEST = 10  # seeds of a confirmation: with five, settings that a glance prefers are within the interval
 
 
 def study(
@@ -91,13 +99,13 @@ def confirm(
     if best == plain:
         return searched
     development, every = prepared(experiment, data.development(dataset), looks)
-    first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), _FEWEST)
+    seeds = confirmation_seeds(budget)
     of_best, of_plain = (
         execution.execute(
             experiment,
             setting,
             development,
-            seeds=range(first, first + n_seeds),
+            seeds=seeds,
             evaluate_every=every,
             observe=named(observe, f"confirmation, {what}"),
         )
@@ -106,13 +114,33 @@ def confirm(
     metric = experiment.claim.evaluated
     found = gain(of_best, of_plain, metric, groups=data.groups_of_test(development), about=experiment.claim.about)
     is_better = found.low > 0 if experiment.claim.at_least is not None else found.high < 0
-    seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in found[:3])
+    seen = f"{mean} ({low} to {high}) validation {metric} with {len(seeds)} other seeds"
     if np.isnan(found.mean):
         is_better = bool(np.isfinite(of_best.metrics[metric]).all())  # so it is the plain ones' that is undefined
         seen = f"validation {metric} of {'the plain' if is_better else 'the best'} ones is undefined with other seeds"
     kept = "they are kept" if is_better else "the plain settings are kept"
-    why = f"{searched.why}; the best settings against the plain ones: {seen}, so {kept}"
+    lead = _lead(searched, plain, of_plain.metrics[metric], metric)
+    why = f"{searched.why}; the best settings against the plain ones: {lead}{seen}, so {kept}"
     return Search(searched.history, why, best if is_better else plain)
+
+
+def _lead(searched: Search, plain: Any, again: np.ndarray, metric: str) -> str:
+    """Returns by how much the best settings led in the search, and its noise floor; nothing where that is not known."""
+    trials = {trial.hyperparameters: trial for one in searched.history for trial in one.trials}
+    if searched.best not in trials or plain not in trials:
+        return ""
+    best, reference = (trials[setting].metrics[metric] for setting in (searched.best, plain))
+    n_others, n_seeds = len({trial.digest for trial in trials.values()}) - 1, len(reference)
+    floor = statistics.noise_floor(reference, again, n_differences=n_others, n_seeds=n_seeds)
+    lead = statistics.mean(best) - statistics.mean(reference)
+    if not (np.isfinite(lead) and np.isfinite(floor)):
+        return ""
+    counts = f"{n_others} setting{'s' if n_others > 1 else ''}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return (
+        f"{statistics.number_text(lead, is_signed=True)} in the search, whose noise floor is {statistics.number_text(floor)} "
+        f"({counts}); "
+    )
 
 
 def conclude(

@@ -9,6 +9,7 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
 
+_FEWEST = 10  # seeds of a confirmation: with five, settings that a glance prefers are within the interval
 PLAIN = "the plain settings"  # what every study begins with
 
 
@@ -67,6 +68,23 @@ def require_fresh(budget: Budget) -> None:
     """
     if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
         raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+
+
+def confirmation_seeds(budget: Budget) -> tuple[int, ...]:
+    """Returns the seeds of a confirmation: as many as there are fresh ones, ten at least, after all others.
+
+    Args:
+        budget: Of a study.
+
+    Returns:
+        Seeds that neither chose settings nor decide the claim.
+
+    Example:
+        >>> confirmation_seeds(Budget(seeds=(0, 1), fresh_seeds=(2, 3)))
+        (4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+    """
+    first = max(*budget.seeds, *budget.fresh_seeds) + 1
+    return tuple(range(first, first + max(len(budget.fresh_seeds), _FEWEST)))
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
