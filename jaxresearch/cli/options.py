@@ -111,6 +111,11 @@ class Options:
         "the step",
         commands=("run",),
     )
+    fail_fast: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False,
+        "end the run with exit code 1 as soon as a seed diverges, while the others would train on",
+        commands=("run",),
+    )
     encrypt_with: Path | None = _option(
         None, "file with a 32-byte key: checkpoints and decoded TFDS sets are encrypted with AES-GCM", metavar="FILE"
     )

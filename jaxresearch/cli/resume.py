@@ -11,7 +11,15 @@ from jaxresearch.cli.options import names_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
-_SWITCHES = ("smoke", "track", "contiguous", "stream", "types", "resplit")  # are left out unless they are asked for
+_SWITCHES = (
+    "smoke",
+    "track",
+    "contiguous",
+    "stream",
+    "types",
+    "resplit",
+    "fail_fast",
+)  # are left out unless they are asked for
 
 
 def resume(path: Path) -> int:

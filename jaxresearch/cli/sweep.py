@@ -166,7 +166,7 @@ def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str
     if found is None:
         return f"unknown, since the plain settings cannot be trained: {missing}"
     if math.isnan(found.noise):
-        return "unknown, since the plain settings diverged or are undefined"
+        return f"unknown, since {metric} of the plain settings is undefined"
     noise = statistics.number_text(found.noise, is_signed=True)
     seeds = f"seed{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
     with_others = f"with {seeds} the plain settings differ from themselves by {noise} {metric}"

@@ -105,7 +105,14 @@ class Trained(NamedTuple):
     examples: str | None = None
 
 
-def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite: OnNonFinite = "stop") -> Trained:
+def train(
+    directory: RunDirectory,
+    job: Job,
+    recorder: Recorder,
+    *,
+    on_nonfinite: OnNonFinite = "stop",
+    fail_fast: bool = False,
+) -> Trained:
     """Trains a job from its newest saved state and returns the outcome, which is saved before it is evaluated.
 
     Args:
@@ -114,9 +121,11 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
         recorder: How it is saved and observed.
         on_nonfinite: What to do about a step that is not finite: to stop its seed, which is masked while the others train
             on, or to skip it.
+        fail_fast: Whether the first seed that diverges ends the run.
 
     Raises:
-        NonFiniteError: Once all seeds have diverged. The inputs of the first step that was not finite are in ``nonfinite.npz``.
+        NonFiniteError: Once all seeds have diverged, or the first with ``fail_fast``. The inputs of the first step that was not
+            finite are in ``nonfinite.npz``.
         CheckpointError: If no state that was saved verifies, or one cannot be written.
         MismatchError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
@@ -141,7 +150,7 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
             saved = _restored(checkpoints, like, lambda: job.digest)
             return _diagnosed(directory, job, recorder.cipher, bad, saved)
 
-        observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed)
+        observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed, fail_fast=fail_fast)
         observer.add_lost(start.diverged if start else ())
         try:
             outcome = execution.execute(
@@ -154,9 +163,9 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
                 start=start,
                 keeping=keeping,
             )
+            observer.close(outcome)
         except NonFiniteError as error:
             raise observer.explained(error) from None
-        observer.close(outcome)
     held = influences_of(job.dataset, job.seeds, outcome)
     if held:
         directory.write_arrays(EXAMPLES, held, cipher=recorder.cipher)
@@ -183,7 +192,10 @@ class _Observer:
         on_nonfinite: OnNonFinite,
         seconds: float,
         diagnosed: Callable[[Divergence], str],
+        *,
+        fail_fast: bool,
     ):
+        self._fail_fast = fail_fast
         self._directory, self._job, self._recorder = directory, job, recorder
         self._on_nonfinite, self._seconds, self._diagnosed = on_nonfinite, seconds, diagnosed
         self.events: list[dict[str, Any]] = directory.events()
@@ -193,7 +205,7 @@ class _Observer:
         self.events += self._masked(self._new(diverged))
 
     def __call__(self, progress: Progress) -> None:
-        """Records the chunk; raises `NonFiniteError` once all seeds have diverged."""
+        """Records the chunk; raises `NonFiniteError` once all seeds have diverged, or the first of them if that is asked for."""
         self._recorder.observe(progress)
         diverged = divergence.among(progress.diverged, len(self._job.seeds))
         means = {name: values.mean(axis=-1) for name, values in progress.metrics.items()}
@@ -203,7 +215,7 @@ class _Observer:
         }
         at = {"step": progress.step, "seconds": self._seconds + progress.seconds}
         new = self._new(progress.diverged)
-        has_ended = bool(new) and bool(diverged.all())
+        has_ended = bool(new) and (self._fail_fast or bool(diverged.all()))
         events = self._skipped(progress) if self._on_nonfinite == "skip" else self._masked(new, has_ended=has_ended)
         if not has_ended:
             self._warn(new, len(progress.diverged))
@@ -217,19 +229,23 @@ class _Observer:
             raise NonFiniteError(*new[0])
 
     def close(self, outcome: Outcome) -> None:
-        """Records the seeds whose outcome is not finite though all their training metrics were."""
+        """Records the seeds whose outcome is not finite though all their training metrics were; raises as a chunk does."""
         if new := self._new(outcome.diverged):
-            self._warn(new, len(outcome.diverged))
-            events, seconds = self._masked(new), self._seconds + outcome.seconds["train"]
+            if not self._fail_fast:
+                self._warn(new, len(outcome.diverged))
+            events, seconds = self._masked(new, has_ended=self._fail_fast), self._seconds + outcome.seconds["train"]
             self._directory.append_metrics({"step": outcome.step, "seconds": seconds, "nonfinite": events})
             self.events += events
+            if self._fail_fast:
+                raise NonFiniteError(*new[0])
 
     def explained(self, error: NonFiniteError) -> NonFiniteError:
         """Returns the error with what was wrong, in one line."""
         bad = Divergence(error.run, error.step, error.metric)
         all_have = f"all {len(self._job.seeds)} {self._kind}s have diverged"
         why = all_have if self._is_diagnosed else self._diagnosed(bad)
-        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or pass --on-nonfinite skip."
+        others = "leave out --fail-fast to train the others on" if self._fail_fast else "pass --on-nonfinite skip"
+        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or {others}."
         return NonFiniteError(*bad, message)
 
     @property

@@ -179,7 +179,10 @@ def test_folds_are_as_many_seeds(line):
 
 def test_each_option_is_declared_once_with_its_commands():
     assert {*DECLARED} == {field.name for field in dataclasses.fields(Options)} - {"command", "hyperparameters", "axes"}
-    own = {"run": {"folds", "init_from", "on_nonfinite", "track"}, "study": {"rounds", "seconds", "fresh_seeds"}}
+    own = {
+        "run": {"folds", "init_from", "on_nonfinite", "fail_fast", "track"},
+        "study": {"rounds", "seconds", "fresh_seeds"},
+    }
     for command, others in (("run", "study"), ("sweep", "study"), ("study", "run")):
         assert not own.get(others, set()) & {*names_of(command)}
     assert "smoke" not in names_of("study") and "validation" in names_of("study")
@@ -215,7 +218,7 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
             "sweep",
             ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--stream"],
         ),
-        ("run", ["--contiguous", "--folds", "4"]),
+        ("run", ["--contiguous", "--folds", "4", "--fail-fast"]),
         ("run", ["--resplit", "--seeds", "3,8", "--train-examples", "40", "--group", "patient"]),
         ("study", ["--time", "day", "--test", "later.csv", "--image-size", "32"]),
         (
