@@ -24,7 +24,7 @@ commands:
   resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
-  verify DIR        check every file of a run's checkpoints against its digest
+  verify DIR        check every file of a run's checkpoints against its digest; --replay 100 repeats that many steps
   list              list the experiments in ./experiments and their questions
 
 EXPERIMENT is a path to a .py file or the name of one in ./experiments.
@@ -142,9 +142,10 @@ def _computed(command: str, words: list[str]) -> int:
 
 def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
-    asked, is_one = words[:1] in (["-h"], ["--help"]), command != "compare"
-    if asked or not words or (is_one and len(words) != 1):
-        usage = f"usage: jaxresearch {command} DIR{'' if is_one else ' DIR ... [--page FILE]'}"
+    more = {"compare": " DIR ... [--margin X] [--page FILE]", "verify": " [--replay STEPS]"}
+    asked = words[:1] in (["-h"], ["--help"])
+    if asked or not words or (command not in more and len(words) != 1):
+        usage = f"usage: jaxresearch {command} DIR{more.get(command, '')}"
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     if command == "compare":
@@ -155,9 +156,13 @@ def _of_directories(command: str, words: list[str]) -> int:
         from jaxresearch.cli.report import report
 
         return report(Path(words[0]))
-    from jaxresearch.cli import resume
+    if command == "verify":
+        from jaxresearch.cli.replay import verify
 
-    return getattr(resume, command)(Path(words[0]))
+        return verify(words)
+    from jaxresearch.cli.resume import resume
+
+    return resume(Path(words[0]))
 
 
 def _list(words: list[str]) -> int:

@@ -9,6 +9,7 @@ from jaxresearch import records
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.session import one_line
+from jaxresearch.cli.spelling import taken
 from jaxresearch.reports.comparison import compare as compare_runs
 from jaxresearch.reports.reads import reads_lines
 
@@ -41,7 +42,7 @@ def compare(words: list[str]) -> int:
 def _parsed(words: list[str]) -> tuple[list[Path], Path | None, float | None]:
     """Returns the directories, the file of the page if one was asked for, and the margin if one was given."""
     rest = list(words)
-    file, margin = _taken(rest, _PAGE, "a file", "compare.html"), _taken(rest, _MARGIN, "a number", "0.002")
+    file, margin = taken(rest, _PAGE, "a file", "compare.html"), taken(rest, _MARGIN, "a number", "0.002")
     if file is not None and not Path(file).parent.is_dir():
         raise UsageError(f"{_PAGE} must name a file in an existing folder, got {file}. Create the folder first.")
     try:
@@ -59,18 +60,6 @@ def _parsed(words: list[str]) -> tuple[list[Path], Path | None, float | None]:
     if len({path.resolve() for path in paths}) < max(_FEWEST, len(paths)):
         raise UsageError(f"compare needs two or more different directories, got {' '.join(rest)}.")
     return paths, None if file is None else Path(file), bound
-
-
-def _taken(rest: list[str], option: str, what: str, example: str) -> str | None:
-    """Returns the value of an option, and takes both out of the words; None where it is not among them."""
-    if option not in rest:
-        return None
-    at = rest.index(option)
-    if len(rest) <= at + 1:
-        raise UsageError(f"{option} must name {what}, got none. Write: {option} {example}")
-    value = rest[at + 1]
-    del rest[at : at + 2]
-    return value
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:

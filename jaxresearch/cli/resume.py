@@ -28,7 +28,7 @@ def resume(path: Path) -> int:
         config = config_in(path)
         _require_same_fields(config, path)
         words = words_in(config, path)
-        _set_up_as_before(path)
+        set_up_as_before(path)
     command = records.command_of(config)
     if command == "study":
         from jaxresearch.cli.study import study as carry_out
@@ -52,7 +52,7 @@ def _require_same_fields(config: dict[str, Any], path: Path) -> None:
         )
 
 
-def _set_up_as_before(path: Path) -> None:
+def set_up_as_before(path: Path) -> None:
     """Takes as many CPU devices as the run began with; raises where JAX has another setting that changes numbers."""
     file = path / "environment.json"
     began = records.read_json(file) if file.is_file() else {}

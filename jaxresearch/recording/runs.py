@@ -17,6 +17,7 @@ from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start,
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.influences import EXAMPLES, influences_of
+from jaxresearch.recording.lines import values_of
 from jaxresearch.records import Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
@@ -131,7 +132,7 @@ def train(
         Interrupted: After saving, if the recorder is interrupted.
     """
     if on_nonfinite == "skip":
-        job = dataclasses.replace(job, experiment=_skipping(job.experiment))
+        job = dataclasses.replace(job, experiment=skipping(job.experiment))
     checkpoints = Checkpoints(directory.path, cipher=recorder.cipher)
     like = execution.blank_state(
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
@@ -172,7 +173,7 @@ def train(
     return Trained(outcome, observer.events, data.digest(held) if held else None)
 
 
-def _skipping(experiment: Experiment) -> Experiment:
+def skipping(experiment: Experiment) -> Experiment:
     """Returns the experiment whose steps are skipped where they are not finite."""
     plain = experiment.algorithm
     return dataclasses.replace(experiment, algorithm=lambda *args: algorithms.skipping(plain(*args)))
@@ -208,11 +209,7 @@ class _Observer:
         """Records the chunk; raises `NonFiniteError` once all seeds have diverged, or the first of them if that is asked for."""
         self._recorder.observe(progress)
         diverged = divergence.among(progress.diverged, len(self._job.seeds))
-        means = {name: values.mean(axis=-1) for name, values in progress.metrics.items()}
-        trained = {f"train/{name}": values for name, values in divergence.masked(means, diverged).items()}
-        seen = {
-            f"validation/{name}": values for name, values in divergence.masked(progress.validation, diverged).items()
-        }
+        trained, seen = values_of(progress, len(self._job.seeds))
         at = {"step": progress.step, "seconds": self._seconds + progress.seconds}
         new = self._new(progress.diverged)
         has_ended = bool(new) and (self._fail_fast or bool(diverged.all()))

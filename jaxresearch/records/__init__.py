@@ -23,6 +23,7 @@ from jaxresearch.records.run_directory import (
     command_of,
     differences,
     open_directory,
+    read_metrics,
 )
 from jaxresearch.records.trackers import Tracking, tracking
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
@@ -53,6 +54,7 @@ __all__ = [
     "open_directory",
     "read_checksummed",
     "read_json",
+    "read_metrics",
     "read_params",
     "read_run",
     "readers",

@@ -167,3 +167,50 @@ def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
     edit(FIELD, '    degree: str = static("1", "of the polynomial")\n')
     done = here("resume", "out")
     assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' asked for)" in done.stderr
+
+
+@pytest.fixture
+def ended(here):
+    """A run of 200 steps that has ended."""
+    done = here("run", "line.py", "--seeds", "2", "--validation", "0.1", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_replay_repeats_the_first_steps_bit_for_bit(ended, here, folder):
+    done = here("verify", "out", "--replay", "20")
+    assert done.returncode == 0, done.stderr
+    # The chunk of nine steps that step 20 is in ends at 27: three lines of one loss and two metrics of two seeds.
+    assert done.stdout.splitlines()[-1] == (
+        "replayed steps 1 to 27: 18 values equal those of metrics.jsonl bit for bit"
+    )
+    done = here("verify", "out", "--replay", "100000")
+    assert done.returncode == 0 and "replayed steps 1 to 180: 120 values equal" in done.stdout, done.stdout
+    assert "bit for bit; the final state equals that of checkpoints/180, 2 arrays" in done.stdout
+
+
+def test_replay_names_the_first_difference(ended, here, edit, folder):
+    file = folder / "out/metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    before = lines[2]["train/loss"][1]
+    lines[2]["train/loss"][1] = float(np.nextafter(np.float32(before), np.float32(1)))  # the next float32
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = here("verify", "out", "--replay", "100")
+    assert (
+        done.returncode == 1
+        and "replayed: step 18: train/loss is [" in done.stdout
+        and f"{before}] now." in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--replay"], "--replay must name a number of steps, got none. Write: --replay 100"),
+        (["--replay", "some"], "--replay must be 1 step or more, got some. Write: --replay 100"),
+        (["--replay", "0"], "--replay must be 1 step or more, got 0."),
+        (["other"], "verify takes one directory and --replay STEPS, got out other. Correct it."),
+    ],
+)
+def test_a_mistake_in_replay_is_one_line(here, words, message):
+    done = here("verify", "out", *words)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
