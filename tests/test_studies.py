@@ -255,7 +255,9 @@ def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
     studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2), history=made.history)
     assert not pretended
     for looks in (None, Looks(0.3), Looks(0.2, every=5)):
-        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+        with pytest.warns(
+            UserWarning, match="round 1 and all later rounds are rerun: their program or data has changed"
+        ):
             studies.search(of, dataset(), budget=BUDGET._replace(rounds=1), looks=looks, history=made.history)
         assert len(pretended) == 1
         pretended.clear()
@@ -316,7 +318,9 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
     other.train["targets"][0] += 1
     changed = experiment(algorithm=functools.partial(descent, factor=2.0), adjust=grid)
     for of, given in ((changed, dataset()), (experiment(adjust=grid), other)):
-        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+        with pytest.warns(
+            UserWarning, match="round 1 and all later rounds are rerun: their program or data has changed"
+        ):
             again = studies.search(of, given, budget=BUDGET, history=whole.history)
         assert len(pretended) == 3 and len(again.history) == 2
         digests = [{trial.digest for made in one.history for trial in made.trials} for one in (again, whole)]
@@ -354,7 +358,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
 @pytest.mark.long
 def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
-    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
+    with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust now proposes other settings"):
         again = studies.search(other, dataset(), budget=BUDGET, history=concluded.history)
     assert [setting.learning_rate for setting in trained] == [4e-1]
     assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
@@ -366,7 +370,7 @@ def test_slope_of_another_metric_is_computed_anew():
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
     made = studies.search(of_error, dataset(), budget=BUDGET._replace(rounds=2))
-    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust"):
+    with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust"):
         again = studies.search(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
     slopes = [found.history[1].trials[0].gradient.learning_rate for found in (made, again)]
     assert (slopes[0] < 0).all() and (slopes[1] > 0).all()

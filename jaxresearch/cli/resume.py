@@ -47,21 +47,21 @@ def _require_same_fields(config: dict[str, Any], path: Path) -> None:
     changes += [f"{name} is missing" for name in recorded if name not in now]
     if changes:
         raise UsageError(
-            f"hyperparameters of {config['experiment']} must be those that {path} began with to resume it, but "
+            f"hyperparameters of {config['experiment']} must be those that {path} was started with, but "
             f"{', '.join(changes)}. Restore the experiment's file, or run it with another --directory."
         )
 
 
 def set_up_as_before(path: Path) -> None:
-    """Takes as many CPU devices as the run began with; raises where JAX has another setting that changes numbers."""
+    """Takes as many CPU devices as the run was started with; raises where JAX has another setting that changes numbers."""
     file = path / "environment.json"
-    began = records.read_json(file) if file.is_file() else {}
-    kinds = began.get("devices", [])
+    started = records.read_json(file) if file.is_file() else {}
+    kinds = started.get("devices", [])
     if kinds and all(kind.startswith("cpu:") for kind in kinds):
         devices.split_cpu(len(kinds))
     for name, now in records.jax_settings().items():
-        if (before := began.get("jax", {}).get(name, now)) != now:
-            raise UsageError(f"{name} must be as the run began to resume it, {before}, got {now}. Set {name.upper()}.")
+        if (before := started.get("jax", {}).get(name, now)) != now:
+            raise UsageError(f"{name} must be {before}, as when the run was started, got {now}. Set {name.upper()}.")
 
 
 def verify(path: Path) -> int:

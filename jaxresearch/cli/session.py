@@ -204,7 +204,7 @@ def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
 
 
 def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
-    """Raises where a setting does not fit the data; where some are held out to compare settings, that is said."""
+    """Raises where a setting does not fit the data; the message says where some are held out to compare settings."""
     try:
         for setting in settings or (options.hyperparameters,):
             experiments.plan(setting, dataset.n_train)
@@ -258,7 +258,7 @@ def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choos
         experiment: What is asked.
         options: Of the command.
         cipher: Encrypts what is kept of the data.
-        to_choose: Whether settings are compared: then a share of the training part stands in place of the test part.
+        to_choose: Whether settings are compared: then a fraction of the training part stands in place of the test part.
     """
     start = time.perf_counter()
     whole = _collected(experiment, options, cipher)

@@ -127,7 +127,7 @@ def curves(name: str, of_runs: dict[str, dict[str, Curve]], *, best: dict[str, f
         for label, of_run in of_runs.items()
         for part, curve in of_run.items()
     )
-    return _svg(draw, name=name, said=f"Line chart of {name}, mean over runs with interval: {ends}.")
+    return _svg(draw, name=name, description=f"Line chart of {name}, mean over runs with interval: {ends}.")
 
 
 def _add_legend(plt: Any, figure: Any, runs: list[str], parts: list[str], *, has_marks: bool) -> None:
@@ -179,19 +179,23 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns an SVG element with the counts of targets (rows) against predictions (columns)."""
     off = counts - np.diag(np.diag(counts))
     row, column = divmod(int(np.argmax(off)), len(class_names))
-    said = (
+    description = (
         f"Confusion matrix of {len(class_names)} classes; the most frequent error is {class_names[row]} predicted as "
         f"{class_names[column]}: {off[row, column]:.0f} times, mean over runs."
     )
     names = class_names, class_names
-    return _matrix(counts, names, name="confusion", labels=("predicted", "target"), off=_COLOURS[4], said=said)
+    return _matrix(
+        counts, names, name="confusion", labels=("predicted", "target"), off=_COLOURS[4], description=description
+    )
 
 
 def matrix(name: str, values: np.ndarray) -> str:
     """Returns an SVG element with a matrix metric; its rows and columns are numbered."""
-    said = f"Matrix {name} of shape {values.shape[0]} x {values.shape[1]}, mean over runs."
+    description = f"Matrix {name} of shape {values.shape[0]} x {values.shape[1]}, mean over runs."
     names = tuple([str(i) for i in range(length)] for length in values.shape)
-    return _matrix(values, (names[0], names[1]), name=name, labels=("column", "row"), off=_COLOURS[0], said=said)
+    return _matrix(
+        values, (names[0], names[1]), name=name, labels=("column", "row"), off=_COLOURS[0], description=description
+    )
 
 
 def _matrix(
@@ -201,7 +205,7 @@ def _matrix(
     name: str,
     labels: tuple[str, str],
     off: str,
-    said: str,
+    description: str,
 ) -> str:
     """Returns an SVG element with a matrix; the shade of a cell is the root of its fraction of the row.
 
@@ -226,7 +230,7 @@ def _matrix(
             panel.set_yticks(range(len(names[0])), names[0])
         return figure
 
-    return _svg(draw, name=name, said=said)
+    return _svg(draw, name=name, description=description)
 
 
 def image_uri(pixels: np.ndarray) -> str:
@@ -242,7 +246,7 @@ def image_uri(pixels: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
+def _svg(draw: Callable[[Any], Any], *, name: str, description: str) -> str:
     """Returns a figure as an element of a page, in its font and text colour, with a description for screen readers."""
     import matplotlib
 
@@ -260,4 +264,4 @@ def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
     element = re.sub(r'(width|height)="[0-9.]+pt" ?', "", element, count=2)
     # A panel is as wide as drawn, or as the page if that is narrower.
     style = f"flex:1 1 16rem;max-width:{width:.0f}pt;aspect-ratio:{width:.0f}/{height:.0f}"
-    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(said)}" style="{style}"', 1)
+    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}" style="{style}"', 1)

@@ -80,7 +80,7 @@ def confirm(
     Args:
         experiment: The stages.
         dataset: As collected; its test part is not read.
-        searched: What the rounds came to.
+        searched: The result of the rounds.
         budget: As many seeds are taken as there are fresh ones, ten at least: those after the largest of all.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
@@ -157,7 +157,7 @@ def conclude(
     Args:
         experiment: The stages.
         dataset: As collected; its test part is read here.
-        searched: What the rounds came to.
+        searched: The result of the rounds.
         budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.

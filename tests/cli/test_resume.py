@@ -144,12 +144,12 @@ def stopped(interrupted_here):
         (
             FIELD,
             f'{FIELD}    momentum: float = swept(0.5, "share")\n',
-            "out began with to resume it, but momentum is new.",
+            "out was started with, but momentum is new.",
         ),
         (
             FIELD,
             "",
-            "hyperparameters of line.py must be those that out began with to resume it, but degree is missing.",
+            "hyperparameters of line.py must be those that out was started with, but degree is missing.",
         ),
     ],
 )
