@@ -9,6 +9,7 @@ from jaxresearch import statistics
 from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
+from jaxresearch.reports.groups import Group, grouped
 from jaxresearch.reports.wording import Entry
 
 
@@ -22,6 +23,8 @@ class Figure(NamedTuple):
 class Comparison(NamedTuple):
     """Tables of text with a row per run: the settings that differ, and each scalar metric or entry of a vector metric.
 
+    ``runs`` are all that were given; those that differ in their seeds alone are one row, whose name joins theirs by a plus.
+
     ``notes`` names every metric that is not compared, and why.
     """
 
@@ -33,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
-    """Returns the comparison of two or more runs.
+    """Returns the comparison of two or more runs; those that differ in their seeds alone are pooled, and are one row.
 
     Differences are paired by seed, and by example where both runs kept the influences of theirs. A seed that diverged makes its
     differences undefined.
@@ -49,10 +52,10 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     chosen = [{"experiment": run.result["experiment"], **_asked(run), **run.hyperparameters} for run in runs]
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
-    settings = [
-        (str(run.path), *(str(one.get(name, "")) for name in different)) for run, one in zip(runs, chosen, strict=True)
-    ]
-    return Comparison(runs, different, settings, _figures(runs, margin), tuple(_notes(runs)))
+    groups = grouped(runs, chosen)
+    settings = [(str(group.run.path), *(str(one.get(name, "")) for name in different)) for group, one in groups]
+    figures = _figures([group for group, _ in groups], margin)
+    return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
@@ -121,11 +124,12 @@ def _notes(runs: tuple[Recorded, ...]) -> Iterator[str]:
             yield f"{metric} is not compared: a matrix of {wording.shape_text(shapes[0] or ())}, recorded in result.json"
 
 
-def _figures(runs: tuple[Recorded, ...], margin: float | None) -> dict[str, Figure]:
+def _figures(groups: list[Group], margin: float | None) -> dict[str, Figure]:
     """Returns the table of each scalar that all runs report, entries of vectors among them, by name."""
+    runs = tuple(group.run for group in groups)
     shared = _shared(runs)
     of_runs = [{entry.name: entry for entry in wording.entries(run.result, run.class_names)} for run in runs]
-    examples = {run.path: run.examples() for run in runs}
+    examples = {group.run.path: group.examples for group in groups}
     return {
         name: _figure(
             entry, [(run, of_run[name].summary) for run, of_run in zip(runs, of_runs, strict=True)], examples, margin
