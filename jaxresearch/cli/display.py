@@ -16,8 +16,6 @@ from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import lines_of_config
 
-_FEWEST_SECONDS = 1.0  # of training that a speed is measured over
-
 
 class Display:
     """A bar on a terminal, one line per epoch elsewhere; a context manager.
@@ -54,7 +52,7 @@ class Display:
         if chunk.diverged:
             texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
         seconds = chunk.seconds - self._first.seconds
-        if chunk.n_examples and seconds >= _FEWEST_SECONDS:
+        if chunk.n_examples and seconds >= wording.FEWEST_SECONDS:
             texts.append(f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s")
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)

@@ -11,6 +11,7 @@ from jaxresearch.records.commands import flag as flag  # re-exported until the c
 from jaxresearch.records.commands import resume_command as resume_command
 from jaxresearch.records.commands import words_of as words_of
 
+FEWEST_SECONDS = 1.0  # of training that a speed is measured over
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
@@ -177,7 +178,8 @@ def gain_line(gain: dict[str, Any]) -> str:
 def seconds_line(result: dict[str, Any]) -> str:
     """Returns the seconds of each stage and the speed of training in a line."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
-    if result["examples_per_second"]:  # 0 if a resumed run had made all steps before
+    is_measured = result["seconds"].get("train", 0) >= FEWEST_SECONDS
+    if is_measured and result["examples_per_second"]:  # 0 if a resumed run had made all steps before
         parts.append(f"{result['examples_per_second']:,.0f} examples/s in training")
     return " · ".join(parts)
 
