@@ -48,7 +48,7 @@ class Genome:
 def collect(source, *, target=None, **reading):
     """Returns labelled sequences, those of a table's column "sequence", or windows of a genome to pre-train on."""
     if source == "splice" or target is not None:
-        return data.load(source, target=target, **reading)
+        return data.load(source, target=target, **{"task": "classification", **reading})
     if asked := reading.keys() - {"cipher"}:  # a genome keeps nothing that would have to be encrypted
         raise ValueError(
             f"{', '.join(sorted(asked))} must be left out with a genome, got {source}. Its last tenth is the test part."

@@ -11,6 +11,7 @@ from jaxresearch import data, gradients, sampling, training
 from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset, Fitted, Preprocessor
 from jaxresearch.gradients import Batch, Metrics
+from jaxresearch.signatures import require_arguments
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 
@@ -57,7 +58,7 @@ class Experiment(Generic[H]):
 
     Raises:
         ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs; if more than one of
-            ``claim``, ``maximise`` and ``minimise`` is given.
+            ``claim``, ``maximise`` and ``minimise`` is given; if a function takes other arguments than it will be called with.
     """
 
     question: str
@@ -88,6 +89,7 @@ class Experiment(Generic[H]):
                 f"experiment must have one of claim, maximise and minimise, got {' and '.join(given)}. Settings are compared by "
                 "the metric of the claim: leave the other out."
             )
+        self._require_functions()
 
     @property
     def objective(self) -> Objective | None:
@@ -96,6 +98,33 @@ class Experiment(Generic[H]):
             return Objective(self.claim.evaluated, self.claim.at_least is not None)
         metric = self.minimise if self.maximise is None else self.maximise
         return None if metric is None else Objective(metric, self.maximise is not None)
+
+    def _require_functions(self) -> None:
+        """Raises where a function takes other arguments than it will be called with."""
+        if not isinstance(self.preprocess, Preprocessor):
+            raise ValueError(
+                f"preprocess must be a Preprocessor, got {type(self.preprocess).__name__}. "
+                "Write: preprocess=data.Preprocessor(fit, apply)"
+            )
+        require_arguments("algorithm", self.algorithm, "h", "card", "plan", "fitted")
+        require_arguments("collect", self.collect, "source", keywords=("target",))
+        require_arguments("fit", self.preprocess.fit, "train", "card")
+        require_arguments("apply", self.preprocess.apply, "fitted", "part", keywords=("training",))
+        require_arguments("invert", self.preprocess.invert, "fitted", "outputs")
+        require_arguments("describe", self.preprocess.describe, "fitted", "card")
+        if self.report is not None:
+            require_arguments("report", self.report, "h", "state", "collected", "dataset")
+        if self.adjust is not None:
+            require_arguments("adjust", self.adjust, "history")
+
+    def report_on(self, hyperparameters: H, state: State, collected: Dataset, dataset: Dataset) -> str | None:
+        """Returns what the experiment reports of its trained models; None if it reports nothing."""
+        if self.report is None:
+            return None
+        text = self.report(hyperparameters, state, collected, dataset)
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"report must return a text or None, got {type(text).__name__}. Return an f-string.")
+        return text
 
     def prepare(self, collected: Dataset) -> Dataset:
         """Returns collected data as the algorithm takes it, as `jaxresearch.data.prepare`."""

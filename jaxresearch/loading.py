@@ -1,17 +1,26 @@
 """An experiment from the file that declares it, and which line of that file an error comes from."""
 
+import dataclasses
 import importlib.util
+import re
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from types import FrameType, ModuleType
+from typing import Any, NamedTuple
+
+import jax
 
 from jaxresearch import catalogue
 from jaxresearch.experiment import Experiment
 
 _PACKAGE = Path(__file__).parent
 _SOURCES = "__sources__"  # of a module: the files that it was loaded from
+_NEED_A_VALUE = (  # what JAX raises where Python asks a traced array for its value
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class Loaded(NamedTuple):
@@ -103,7 +112,8 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
         directory: Where names are looked up first.
 
     Returns:
-        A message. What this package refuses, or the file itself by a ``raise``, comes first: it tells what is the matter.
+        A message. What this package refuses, or the file itself by a ``raise``, comes first, since it names the remedy. Where
+        Python needs the value of a traced array, the swept hyperparameters on that line are named, and what to do.
 
     Example:
         >>> blame(ValueError("elsewhere"), "mnist") is None
@@ -112,15 +122,54 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     path = catalogue.file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    frames, walked = traceback.extract_tb(error.__traceback__), traceback.walk_tb(error.__traceback__)
+    own = [
+        (summary, frame)
+        for summary, (frame, _) in zip(frames, walked, strict=True)
+        if Path(summary.filename).resolve() == path.resolve()
+    ]
+    what, needs_value = " ".join(str(error).split()), isinstance(error, _NEED_A_VALUE) or "Tracer(" in str(error)
     if not own:
-        return None
-    (last, line), what = (frames[-1], own[-1].line or ""), " ".join(str(error).split())
-    is_ours = last is own[-1] or Path(last.filename).is_relative_to(_PACKAGE)
-    if isinstance(error, ValueError) and what and is_ours and "raise " in (last.line or ""):
-        return f"{what} (experiment file {path}, line {own[-1].lineno})"
-    return f"experiment file {path} failed at line {own[-1].lineno}: {line!r}: {type(error).__name__}: {what}"
+        return f"experiment file {path}: {_remedy_of_traced(what, [])}" if needs_value else None
+    place, frame = own[-1]
+    last, line = frames[-1], place.line or ""
+    at = f"experiment file {path} failed at line {place.lineno}: {line!r}"
+    if needs_value:
+        return f"{at}: {_remedy_of_traced(what, _swept_on(line, frame))}"
+    is_ours = last is place or Path(last.filename).is_relative_to(_PACKAGE)
+    if isinstance(error, ValueError | OSError) and what and is_ours and "raise " in (last.line or ""):
+        return f"{what} (experiment file {path}, line {place.lineno})"
+    return f"{at}: {type(error).__name__}: {what}"
+
+
+def _remedy_of_traced(what: str, on_line: list[str]) -> str:
+    """Returns what to do where Python needs the value of a traced array: JAX names the arguments that it depends on."""
+    fields = list(dict.fromkeys(re.findall(r"hyperparameters\.(\w+)", what))) or on_line
+    if not fields:
+        return (
+            "an array has no value yet while JAX traces the run, so it can be neither a size nor the condition of an if. "
+            "Compute with jnp.where, or take a size from a shape."
+        )
+    names, are = " and ".join(fields), "are" if len(fields) > 1 else "is"
+    declared = " and ".join(f"{field} = static(...)" for field in fields)
+    return (
+        f"{names} {are} swept and traced, so a size, an if or NumPy cannot use the value. Declare {declared}, or compute with "
+        "jax.numpy (jnp.where for an if)."
+    )
+
+
+def _swept_on(line: str, frame: FrameType) -> list[str]:
+    """Returns the swept hyperparameters that a line reads."""
+    read, swept = re.findall(r"\.(\w+)", line), []
+    for value in frame.f_locals.values():
+        swept += [field.name for field in _fields(value) if not field.metadata.get("static")]
+    return [name for name in dict.fromkeys(read) if name in swept]
+
+
+def _fields(value: Any) -> tuple[dataclasses.Field, ...]:
+    """Returns the fields of hyperparameters; nothing of another value."""
+    is_instance = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return tuple(field for field in dataclasses.fields(value) if "bounds" in field.metadata) if is_instance else ()
 
 
 def _files_of(module: ModuleType, new: dict[str, ModuleType], folder: Path) -> tuple[Path, ...]:

@@ -130,14 +130,17 @@ def test_only_models_imports_flax():
 # The house from top to bottom (README, "Layout"): a file imports files of its own room or of rooms above it.
 HOUSE = (
     (
-        "interruption",
-        "catalogue",
-        "sampling",
-        "statistics",
-        "losses",
-        "metrics",
-        "clustering",
-        "models",
+        *(
+            "interruption",
+            "catalogue",
+            "signatures",
+            "sampling",
+            "statistics",
+            "losses",
+            "metrics",
+            "clustering",
+            "models",
+        ),
         "data",
         "hyperparameters",
     ),

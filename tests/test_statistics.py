@@ -342,3 +342,25 @@ def test_a_claim_says_what_it_is_about():
         Claim(text="", metric="test/r2", about="all", at_least=0.1)
     assert statistics.decided_by("these examples", ("seeds", "seeds and examples")) == "seeds"
     assert statistics.decided_by("new examples", ("folds",)) == "folds"
+
+
+@pytest.mark.parametrize(("n_differences", "most"), [(1, 0.06), (8, 0.06)])
+def test_noise_exceeds_its_floor_in_one_of_twenty_sweeps(n_differences, most):
+    """Settings that are in truth equal: the largest difference to the plain ones, over 4,000 sweeps of five seeds."""
+    draws = np.random.default_rng(0).normal(size=(4000, n_differences + 2, 5))
+    n_exceeding = 0
+    for plain, again, *others in draws:
+        floor = statistics.noise_floor(plain, again, n_differences=n_differences)
+        n_exceeding += max(abs(other.mean() - plain.mean()) for other in others) > floor
+    # One difference: exactly 0.05, with a standard error of 0.0034. Several share the plain settings, so Bonferroni errs low.
+    assert (0.04 if n_differences == 1 else 0.02) < n_exceeding / 4000 < most
+
+
+def test_the_noise_floor_is_students_of_the_pooled_spread():
+    values, others = [0.5, 0.7, 0.6], [0.1, 0.2, 0.15, 0.35]
+    pooled = math.sqrt((np.var(values) * 3 + np.var(others) * 4) / 5)
+    expected = scipy.stats.t.ppf(1 - 0.025 / 6, 5) * pooled * math.sqrt(2 / 3)
+    assert statistics.noise_floor(values, others, n_differences=6) == pytest.approx(expected, rel=1e-12)
+    assert statistics.noise_floor(values, others, n_differences=6, n_seeds=12) == pytest.approx(expected / 2, rel=1e-12)
+    assert math.isnan(statistics.noise_floor([0.5], [0.6], n_differences=1))
+    assert math.isnan(statistics.noise_floor([0.5, math.nan], [0.6, 0.7], n_differences=1))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import numpy as np
@@ -117,9 +118,28 @@ def test_study_raises_a_poor_setting(concluded):
         "the validation interval supports the claim, also as that of the best of 4; the best "
     )
     assert concluded.why.endswith("validation r2 with 10 other seeds, so they are kept")
+    lead = np.subtract(concluded.history[1].scores[1], concluded.history[0].scores[0])
+    assert f"the plain ones: {lead:+.4f} in the search, whose noise floor is " in concluded.why
+    assert "(3 settings, 3 seeds); +" in concluded.why
     assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
     assert concluded.history[1].scores[2] == -np.inf
     assert concluded.outcome.metrics["r2"].shape == (10,) and concluded.outcome.metrics["r2"].min() > 0.9
+
+
+def test_settings_are_compared_with_the_plain_ones_by_seed():
+    values = {0.001: [0.5, 0.6, 0.4], 0.1: [0.7, 0.85, 0.6], 0.2: [0.52, 0.58, 0.41], 0.3: [0.9, np.nan, 0.9]}
+    trials = [adjust.Trial(Line(learning_rate=rate), {"r2": np.array(own)}, rate > 0.2) for rate, own in values.items()]
+    again = adjust.Trial(Line(), {"r2": np.array([0.45, 0.65, 0.7])}, False)
+    found = studies.against_plain(trials, trials[0], again, "r2")
+    better, close = (statistics.difference(values[rate], values[0.001]) for rate in (0.1, 0.2))
+    assert np.isnan(found.differences[0].mean) and found.differences[1:3] == (better, close)
+    assert np.isnan(found.differences[3].mean) and found.n_differences == 2
+    np.testing.assert_array_equal(found.p_values, [np.nan, *statistics.holm([better.p, close.p]), np.nan])
+    assert found.noise == pytest.approx(0.1)
+    assert found.floor == statistics.noise_floor(values[0.001], again.metrics["r2"], n_differences=2)
+    are_more = [studies.is_more_than_noise(found, place, higher=True) for place in range(4)]
+    assert are_more == [False, True, False, False]
+    assert not studies.is_more_than_noise(found, 1, higher=False)  # less is better
 
 
 @pytest.mark.long
@@ -206,7 +226,8 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
         return execute
 
     monkeypatch.setattr(execution, "execute_all", watched(execution.execute_all, "rounds"))
-    monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: None, "test"))
+    pretended = types.SimpleNamespace(metrics={"r2": np.full(10, 0.5)})
+    monkeypatch.setattr(execution, "execute", watched(lambda *args, **kwargs: pretended, "test"))
     monkeypatch.setattr(conclusion, "gain", lambda *args, **kwargs: statistics.Difference(1.0, 0.5, 1.5))
     of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-2]))
     studies.study(of, whole, budget=BUDGET, looks=Looks(0.2, every=10))
@@ -234,7 +255,9 @@ def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
     studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2), history=made.history)
     assert not pretended
     for looks in (None, Looks(0.3), Looks(0.2, every=5)):
-        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+        with pytest.warns(
+            UserWarning, match="round 1 and all later rounds are rerun: their program or data has changed"
+        ):
             studies.search(of, dataset(), budget=BUDGET._replace(rounds=1), looks=looks, history=made.history)
         assert len(pretended) == 1
         pretended.clear()
@@ -313,7 +336,9 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
     other.train["targets"][0] += 1
     changed = experiment(algorithm=functools.partial(descent, factor=2.0), adjust=grid)
     for of, given in ((changed, dataset()), (experiment(adjust=grid), other)):
-        with pytest.warns(UserWarning, match="the rounds from 1 on are made again"):
+        with pytest.warns(
+            UserWarning, match="round 1 and all later rounds are rerun: their program or data has changed"
+        ):
             again = studies.search(of, given, budget=BUDGET, history=whole.history)
         assert len(pretended) == 3 and len(again.history) == 2
         digests = [{trial.digest for made in one.history for trial in made.trials} for one in (again, whole)]
@@ -351,7 +376,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
 @pytest.mark.long
 def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
-    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust would try something else by now"):
+    with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust now proposes other settings"):
         again = studies.search(other, dataset(), budget=BUDGET, history=concluded.history)
     assert [setting.learning_rate for setting in trained] == [4e-1]
     assert [trial.hyperparameters.learning_rate for trial in again.history[1].trials] == [3e-1, 4e-1]
@@ -363,7 +388,7 @@ def test_slope_of_another_metric_is_computed_anew():
     of_error = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse"))
     of_r2 = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="r2"))
     made = studies.search(of_error, dataset(), budget=BUDGET._replace(rounds=2))
-    with pytest.warns(UserWarning, match="the rounds from 2 on are made again: adjust"):
+    with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust"):
         again = studies.search(of_r2, dataset(), budget=BUDGET._replace(rounds=2), history=made.history)
     slopes = [found.history[1].trials[0].gradient.learning_rate for found in (made, again)]
     assert (slopes[0] < 0).all() and (slopes[1] > 0).all()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxresearch import __version__
 from jaxresearch.cli import interrupts, output
-from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.errors import CommandError, described
 from jaxresearch.interruption import EXIT_CODE, Interrupted
 
 _HELP = """\
@@ -25,7 +25,7 @@ commands:
   export DIR --to F the models of a run as a file that other programs use: stablehlo or safetensors
   report DIR        write one self-contained page of a run that has ended: report.html
   compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
-  verify DIR        check every file of a run's checkpoints against its digest
+  verify DIR        check every file of a run's checkpoints against its digest; --replay 100 repeats that many steps
   list              list the experiments that have a name, and their questions
   copy EXPERIMENT FILE  copy an experiment's file, to be changed
   new FILE          write an experiment for your own data: --for table, images, text, sequences or reinforcement
@@ -68,6 +68,7 @@ _OPTIONS_OF = {
     "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE]",
     "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--unfinished]",
     "resume": " [--experiment FILE]",
+    "verify": " [--replay STEPS]",
 }
 _OF_FILES = ("list", "copy", "new")
 _RECORDING = (*_HELP_OF, "resume", "report")  # what they print is on disk as well
@@ -114,10 +115,7 @@ def _ended(words: list[str], *, shows_traceback: bool) -> int:
             import traceback
 
             traceback.print_exception(error.__cause__ or error if isinstance(error, CommandError) else error)
-        said = " ".join(str(error).split()) or "no reason given"
-        if not isinstance(error, CommandError):
-            said = f"{type(error).__name__}: {said} (pass --traceback to see where)"
-        print(f"jaxresearch: {said}", file=sys.stderr)
+        print(f"jaxresearch: {error if isinstance(error, CommandError) else described(error)}", file=sys.stderr)
         return error.code if isinstance(error, CommandError) else 1
 
 
@@ -186,7 +184,7 @@ def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
     asked = words[:1] in (["-h"], ["--help"])
     experiment = words[2] if command == "resume" and len(words) == 3 and words[1] == "--experiment" else None
-    is_one = experiment is None and command not in ("compare", "export", "predict")
+    is_one = experiment is None and command not in ("compare", "export", "predict", "verify")
     if asked or not words or (is_one and len(words) != 1):
         usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
         print(usage, file=sys.stdout if asked else sys.stderr)
@@ -207,6 +205,10 @@ def _of_directories(command: str, words: list[str]) -> int:
         from jaxresearch.cli.report import report
 
         return report(Path(words[0]))
-    from jaxresearch.cli.resume import resume, verify
+    if command == "verify":
+        from jaxresearch.cli.replay import verify
 
-    return verify(Path(words[0])) if command == "verify" else resume(Path(words[0]), experiment)
+        return verify(words)
+    from jaxresearch.cli.resume import resume
+
+    return resume(Path(words[0]), experiment)

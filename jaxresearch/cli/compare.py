@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jaxresearch import records
 from jaxresearch.cli import display
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import require_known, taken
 from jaxresearch.cli.interrupts import saving
-from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import one_line
 from jaxresearch.reports.comparison import compare as compare_runs
 from jaxresearch.reports.reads import reads_lines

@@ -23,7 +23,6 @@ from jaxresearch.reports.schema import lines_of_config
 
 _BAR = 16  # characters of the bar: the metrics need the room
 _BORDERS = 3  # characters of a column besides its cells
-_FEWEST_SECONDS = 1.0  # of training that a speed is measured over
 
 
 class Display:
@@ -57,7 +56,7 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the chunk of steps just made, with the last look at validation data."""
         if chunk.step <= self._step:  # another run has started
-            self._seen, self._first = {}, None
+            self._seen, self._first, self._place = {}, None, 0
         self._seen, self._first = chunk.validation or self._seen, self._first or chunk
         trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
         counted = _counted(chunk)
@@ -65,7 +64,7 @@ class Display:
         if chunk.diverged:
             texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
         seconds = chunk.seconds - self._first.seconds
-        if chunk.n_examples and seconds >= _FEWEST_SECONDS:
+        if chunk.n_examples and seconds >= wording.FEWEST_SECONDS:
             texts.append(f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s")
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)

@@ -11,3 +11,14 @@ class CommandError(Exception):
     def __init__(self, message: str, *, code: int):
         super().__init__(" ".join(message.split()))
         self.code = code
+
+
+class UsageError(ValueError):
+    """A mistake on the command line; the message is one line."""
+
+
+def described(error: Exception) -> str:
+    """Returns an unforeseen error on one line: its type, what it says, and where to look further."""
+    return (
+        f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'} (pass --traceback to see where)"
+    )

@@ -9,23 +9,22 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 
+from jaxresearch.cli.axes import spelled
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.spelling import Seeds, Types, Validation, seeds_text
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
+from jaxresearch.studies.comparison import other_seeds
+from jaxresearch.studies.plan import confirmation_seeds
 
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
 COMMANDS = ("run", "sweep", "study")
 _MANY_SEEDS = 2**32  # keys are made from 32 bits
-
-
-class UsageError(ValueError):
-    """A mistake on the command line; the message is one line."""
 
 
 def _option(
@@ -112,6 +111,11 @@ class Options:
         "the step",
         commands=("run",),
     )
+    fail_fast: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False,
+        "end the run with exit code 1 as soon as a seed diverges, while the others would train on",
+        commands=("run",),
+    )
     encrypt_with: Path | None = _option(
         None, "file with a 32-byte key: checkpoints and decoded TFDS sets are encrypted with AES-GCM", metavar="FILE"
     )
@@ -126,6 +130,15 @@ class Options:
     def budget(self) -> Budget:
         """The budget of a study."""
         return Budget(self.rounds, self.seconds, self.seeds, self.fresh_seeds)
+
+    @property
+    def named_seeds(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """The seeds of the command; of a sweep or a study, by what they are for."""
+        if self.command == "run":
+            return self.seeds
+        if self.command == "sweep":
+            return {"settings": self.seeds, "noise floor": other_seeds(self.seeds)}
+        return {"search": self.seeds, "confirmation": confirmation_seeds(self.budget), "result": self.fresh_seeds}
 
     @property
     def split(self) -> Split | None:
@@ -171,7 +184,7 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
     """Returns the options in the words of a command line, and the defaults and the experiment's own values for the rest.
 
     In a sweep, a value with colons is a range, ``low:high:n`` or ``low:high:log:n``, of a float field. A value with commas is a
-    list, in which x joins the entries of a tuple (``--hidden 64,128x64``).
+    list, in which x joins the entries of a tuple (``--hidden 64,128x64``). `jaxresearch.cli.axes` has all spellings.
 
     Args:
         experiment: Gives the hyperparameters and the default source of data.
@@ -192,10 +205,12 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
     _refuse_clash(experiment)
     if sum(word.split("=", 1)[0] == "--types" for word in words) > 1:
         raise UsageError("types must be given once, got it twice. Write all kinds in one: --types age=number,id=drop")
-    axes: dict[str, list[Any]] = {}
-    if command == "sweep":
-        words, axes = _without_axes(experiment, words)
-    values = _values(experiment, words, command, prog or f"jaxresearch {command}")
+    prog = prog or f"jaxresearch {command}"
+    kinds = typing.get_type_hints(type(experiment.hyperparameters))
+    words, axes = spelled(
+        kinds, words, prog=prog, read=lambda name, given: _values(experiment, given, command, prog)[name]
+    )
+    values = _values(experiment, words, command, prog)
     if command == "sweep" and not axes and "--help" not in words:
         raise UsageError(
             "a sweep must vary at least one hyperparameter, got none. Write: --learning-rate 1e-4:1e-1:log:8"
@@ -359,18 +374,21 @@ def _hyperparameter_fields(experiment: Experiment) -> Fields:
 
 def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
     """Raises for the first option that does not exist, with the nearest name."""
-    known = [flag(name) for name in fields]
-    known += [flag(f"no_{name}") for name, (kind, _, _) in fields.items() if kind is bool]
+    names = [*fields, *(f"no_{name}" for name, (kind, _, _) in fields.items() if kind is bool), "help", "traceback"]
+    known = [flag(name) for name in names]
     for word in words:
         written = word.split("=", 1)[0].replace("_", "-")
-        if not word.startswith("--") or written in (*known, "--help"):
+        if written.startswith("-") and f"-{written}" in known:
+            raise UsageError(f"{command} has no option {written}. Write -{written}.")
+        if not word.startswith("--") or written in known:
             continue
         elsewhere = next((name for name in DECLARED if flag(name) == written), None)
         if elsewhere is not None:
             owners = " and ".join(DECLARED[elsewhere].metadata["commands"])
             raise UsageError(f"{command} has no option {written}, which belongs to {owners}. Leave it out.")
-        near = difflib.get_close_matches(written, known, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+        near = difflib.get_close_matches(written.lstrip("-"), [option[2:] for option in known], n=1)
+        own = ", ".join(flag(name) for name in fields if name not in DECLARED)
+        advice = f"Did you mean --{near[0]}?" if near else f"The hyperparameters are {own}; --help shows all options."
         raise UsageError(f"{command} has no option {written}. {advice}")
 
 
@@ -383,68 +401,3 @@ def _first_sentence(box: str) -> str:
             break
         message.append(line)
     return " ".join(" ".join(message).split()).rstrip(".") + ". See --help."
-
-
-def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:
-    """Returns the words from which `parse` reads these axes."""
-    words = []
-    for name, values in axes.items():
-        texts = ["x".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in values]
-        words += [flag(name), f"{texts[0]}:{texts[0]}:1" if len(texts) == 1 else ",".join(texts)]
-    return words
-
-
-def _without_axes(experiment: Experiment, words: list[str]) -> tuple[list[str], dict[str, list[Any]]]:
-    """Returns the words without those of swept fields, and the values of these."""
-    kinds = typing.get_type_hints(type(experiment.hyperparameters))
-    axes: dict[str, list[Any]] = {}
-    rest: list[str] = []
-    pending = list(words)
-    while pending:
-        written, equals, value = (word := pending.pop(0)).partition("=")
-        name = written.removeprefix("--").replace("-", "_")
-        if not written.startswith("--") or name not in kinds:
-            rest.append(word)
-            continue
-        if not equals and pending and not pending[0].startswith("--"):
-            value = pending.pop(0)
-        if ":" in value:
-            axes[name] = _range(name, value, kinds[name])
-        elif "," in value:
-            axes[name] = _list(experiment, name, value, kinds[name])
-        else:
-            rest += [written, value] if value else [word]
-    return rest, axes
-
-
-def _range(name: str, text: str, kind: Any) -> list[float]:
-    """Returns the values of ``low:high:n`` or ``low:high:log:n``, to six digits."""
-    written = f"{flag(name)} {text}"
-    if kind is not float:
-        raise UsageError(f"a range must be of a float hyperparameter, got {written}. Write a list: {flag(name)} A,B")
-    try:
-        low_text, high_text, *middle, n_text = text.split(":")
-        low, high, n = float(low_text), float(high_text), int(n_text)
-        if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
-            raise ValueError
-    except ValueError:  # too few parts, or one that is no number
-        raise UsageError(f"a range must be low:high:n or low:high:log:n, got {written}. Correct it.") from None
-    if n < 1:
-        raise UsageError(f"a range must have at least 1 value, got {n} in {written}. Write 8.")
-    if low > high or (low == high and n > 1):
-        raise UsageError(f"a range must increase, got {written}. Write the smaller value first.")
-    if middle and low <= 0:
-        raise UsageError(f"a log range must start above 0, got {written}. Leave out log, or start above 0.")
-    return [float(f"{value:.6g}") for value in (np.geomspace if middle else np.linspace)(low, high, n)]
-
-
-def _list(experiment: Experiment, name: str, text: str, kind: Any) -> list[Any]:
-    """Returns the values of a list, each checked as an option of its own."""
-    entries = text.split(",")
-    if "" in entries or len(set(entries)) < len(entries):
-        raise UsageError(f"a list must have different values, got {flag(name)} {text}. Write each once.")
-    values = []
-    for entry in entries:
-        words = entry.split("x") if typing.get_origin(kind) is tuple else [entry]
-        values.append(_values(experiment, [flag(name), *words], "sweep", "jaxresearch sweep")[name])
-    return values

@@ -9,8 +9,9 @@ import numpy as np
 
 from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.interrupts import saving
-from jaxresearch.cli.options import Options, UsageError, parse
+from jaxresearch.cli.options import Options, parse
 from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened

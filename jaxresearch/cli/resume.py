@@ -1,18 +1,29 @@
 """``jaxresearch resume DIR``: what its own configuration asks for, from where it stopped; ``jaxresearch verify DIR``."""
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import devices, records
+from jaxresearch import devices, loading, records
 from jaxresearch.cli import display
-from jaxresearch.cli.options import UsageError, names_of, words_of_axes
+from jaxresearch.cli.axes import words_of_axes
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.options import names_of
 from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
-_SWITCHES = ("smoke", "track", "contiguous", "stream", "types", "resplit")  # are left out unless they are asked for
+_SWITCHES = (
+    "smoke",
+    "track",
+    "contiguous",
+    "stream",
+    "types",
+    "resplit",
+    "fail_fast",
+)  # are left out unless they are asked for
 
 
 def resume(path: Path, experiment: str | None = None) -> int:
@@ -29,9 +40,10 @@ def _resumed(path: Path, experiment: str | None) -> int:
     """Resumes the run in a directory, in the folder that it was begun in."""
     with one_line(str(path), code=2):
         config = config_in(path)
-        words = words_in(config, path)
         file, line = (experiment, None) if experiment else records.experiment_of(path, config)
-        _set_up_as_before(path)
+        _require_same_fields(file, config, path)
+        words = words_in(config, path)
+        set_up_as_before(path)
     if line is not None:
         display.console().print(line, soft_wrap=True)
     command = records.command_of(config)
@@ -44,16 +56,29 @@ def _resumed(path: Path, experiment: str | None) -> int:
     return carry_out(config["experiment"], words, file=file)
 
 
-def _set_up_as_before(path: Path) -> None:
-    """Takes as many CPU devices as the run began with; raises where JAX has another setting that changes numbers."""
+def _require_same_fields(file: str, config: dict[str, Any], path: Path) -> None:
+    """Raises where the experiment's file has other hyperparameters than those on record."""
+    declared = loading.load(file).hyperparameters
+    now, recorded = [field.name for field in dataclasses.fields(declared)], config["hyperparameters"]
+    changes = [f"{name} is new" for name in now if name not in recorded]
+    changes += [f"{name} is missing" for name in recorded if name not in now]
+    if changes:
+        raise UsageError(
+            f"hyperparameters of {config['experiment']} must be those that {path} was started with, but "
+            f"{', '.join(changes)}. Restore the experiment's file, or run it with another --directory."
+        )
+
+
+def set_up_as_before(path: Path) -> None:
+    """Takes as many CPU devices as the run was started with; raises where JAX has another setting that changes numbers."""
     file = path / "environment.json"
-    began = records.read_json(file) if file.is_file() else {}
-    kinds = began.get("devices", [])
+    started = records.read_json(file) if file.is_file() else {}
+    kinds = started.get("devices", [])
     if kinds and all(kind.startswith("cpu:") for kind in kinds):
         devices.split_cpu(len(kinds))
     for name, now in records.jax_settings().items():
-        if (before := began.get("jax", {}).get(name, now)) != now:
-            raise UsageError(f"{name} must be as the run began to resume it, {before}, got {now}. Set {name.upper()}.")
+        if (before := started.get("jax", {}).get(name, now)) != now:
+            raise UsageError(f"{name} must be {before}, as when the run was started, got {now}. Set {name.upper()}.")
 
 
 def verify(path: Path) -> int:

@@ -21,7 +21,8 @@ def _work(session: Session) -> None:
     runs_are = "folds" if options.folds else "seeds"
     with display.Display(display.console(), runs=runs_are) as shown, session.tracked as tracked:
         recorder = session.recorder(shown.show)
-        trained = runs.train(session.directory, job, recorder, on_nonfinite=options.on_nonfinite)
+        asked = {"on_nonfinite": options.on_nonfinite, "fail_fast": options.fail_fast}
+        trained = runs.train(session.directory, job, recorder, **asked)
         result = recording.result_of(
             session.name,
             job,

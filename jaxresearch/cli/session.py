@@ -16,9 +16,9 @@ import jax
 from jaxresearch import adjust, catalogue, data, devices, loading, recording, records, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import compiled, display
-from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.errors import CommandError, UsageError, described
 from jaxresearch.cli.interrupts import saving
-from jaxresearch.cli.options import Options, UsageError, names_of, parse
+from jaxresearch.cli.options import Options, names_of, parse
 from jaxresearch.cli.places import located, shown
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
@@ -119,24 +119,24 @@ def _work_on(session: Session, work: Callable[[Session], None]) -> None:
 
 @contextlib.contextmanager
 def one_line(name: str, *, code: int, directory: records.RunDirectory | None = None) -> Iterator[None]:
-    """Raises every error as a `CommandError`; of code 2 if the directory was removed since nothing was recorded."""
+    """Raises every error as a `CommandError`.
+
+    The code is 2 if the directory was removed since nothing was recorded, or if it holds the state of another program.
+    """
     try:
         yield
     except CommandError:
         raise
     except Exception as error:
-        if directory is not None and directory.is_new and not directory.has_progress:
-            code = 2
+        has_nothing = directory is not None and directory.is_new and not directory.has_progress
+        code = 2 if has_nothing or isinstance(error, records.MismatchError) else code
         raise CommandError(_message(error, name), code=code) from error
 
 
 def _message(error: Exception, name: str) -> str:
     """Returns an error in one line: as this package or the experiment's file raised it, or with its type."""
     blamed = loading.blame(error, name)
-    said = " ".join((blamed or str(error)).split())
-    if blamed is not None or isinstance(error, ValueError | OSError):
-        return said
-    return f"{type(error).__name__}: {said} (pass --traceback to see where)"
+    return blamed or (str(error) if isinstance(error, ValueError | OSError) and str(error) else described(error))
 
 
 def configure() -> None:
@@ -197,7 +197,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     name = catalogue.located(name)
     config = {**_config(name, options, loaded.dataset), **records.sealed(sources)}
-    environment = records.environment(seeds=options.seeds)
+    environment = records.environment(seeds=options.named_seeds)
     with contextlib.ExitStack() as held:
         received = held.enter_context(saving())
         directory = records.open_directory(path, config, environment, is_new=options.directory is None)
@@ -234,7 +234,7 @@ def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
 
 
 def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
-    """Raises where a setting does not fit the data; where some are held out to compare settings, that is said."""
+    """Raises where a setting does not fit the data; the message says where some are held out to compare settings."""
     try:
         for setting in settings or (options.hyperparameters,):
             experiments.plan(setting, dataset.n_train)
@@ -288,7 +288,7 @@ def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choos
         experiment: What is asked.
         options: Of the command.
         cipher: Encrypts what is kept of the data.
-        to_choose: Whether settings are compared: then a share of the training part stands in place of the test part.
+        to_choose: Whether settings are compared: then a fraction of the training part stands in place of the test part.
     """
     start = time.perf_counter()
     whole = _collected(experiment, options, cipher)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
-from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.run import undecided
 from jaxresearch.cli.session import Session, carry_out, prepare_runs
 from jaxresearch.cli.story import round_lines, story
@@ -156,6 +156,7 @@ def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> 
     console = display.console()
     headings = wording.round_headings(result["compared_by"])
     display.print_table(console, headings, round_lines(session.job.experiment, conclusion))
+    console.print(f"the search ended because {conclusion.why}", soft_wrap=True)
     if result["gain"] is not None:
         console.print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
     display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)

@@ -1,15 +1,35 @@
 """``jaxresearch sweep``: one experiment with many settings, compared on data held out of the training part."""
 
+import dataclasses
+import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxresearch import data, recording, records, statistics, studies
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.session import Session, carry_out
+from jaxresearch.experiment import Objective
 from jaxresearch.reports import plots, wording
+from jaxresearch.studies.comparison import Comparison, other_seeds
+
+Row = dict[str, Any]
+
+
+class Swept(NamedTuple):
+    """The rows of a sweep, and of the plain settings with the same seeds and with others.
+
+    ``best`` is the index of the best row, None if there is none; ``comparison`` is None where the plain settings cannot be
+    trained.
+    """
+
+    rows: list[Row]
+    best: int | None
+    references: dict[str, Row]
+    comparison: Comparison | None
 
 
 def sweep(name: str, words: list[str], *, file: str | None = None) -> int:
@@ -20,36 +40,32 @@ def sweep(name: str, words: list[str], *, file: str | None = None) -> int:
 def _work(session: Session) -> None:
     """Trains all settings, writes the table and prints it."""
     job, axes = session.job, session.options.axes
+    trained, others, missing = [*session.settings], other_seeds(job.seeds), _why_no_plain(session)
+    if missing is None:
+        trained += [job.hyperparameters] * (2 - (job.hyperparameters in trained))  # with our seeds, then with others
+    each = [job.seeds] * len(trained) if missing is not None else [*[job.seeds] * (len(trained) - 1), others]
     with display.Display(display.console()) as shown:
-        trials = recording.train_all(
+        made = recording.train_all(
             session.directory,
             job.experiment,
-            session.settings,
+            trained,
             job.dataset,
             session.recorder(shown.show),
-            seeds=job.seeds,
+            seeds=each,
             evaluate_every=job.evaluate_every,
         )
-    rows = [_row(trial, axes) for trial in trials]
     objective = job.experiment.objective
-    metric = _first_scalar(trials[0]) if objective is None else objective.metric
-    scores = [-np.inf if objective is None else studies.score(job.experiment, trial) for trial in trials]
-    best = int(np.argmax(scores)) if max(scores) > -np.inf else None
-    unwritten = _write(session, rows, metric, best)
+    metric = _first_scalar(made[0]) if objective is None else objective.metric
+    swept = _swept(session, made, metric, has_plain=missing is None)
+    unwritten = _write(session, swept, metric, others)
     console = display.console()
-    headings = (*axes, f"validation/{metric}", "95 % interval", "n", "")
-    display.print_table(console, headings, _cells(rows, axes, metric, best))
+    headings = (*axes, f"validation/{metric}", "95 % interval", "over plain", "p (Holm)", "n", "")
+    display.print_table(console, headings, _lines(swept, axes, metric))
     n_examples = data.n_examples(job.dataset.test)
-    chosen = (
-        "not chosen, since the experiment declares neither a claim nor maximise or minimise"
-        if objective is None
-        else _why_none(rows, metric)
-        if best is None
-        else _words({name: rows[best][name] for name in axes})
-    )
     for line in (
         f"compared on {n_examples:,} examples held out of the training part; the test part was not read",
-        f"best: {chosen}",
+        f"noise floor: {_noise_text(swept, metric, others, missing)}",
+        f"best: {_best_text(swept, axes, metric, objective)}",
         f"sweep directory: {session.path}",
     ):
         console.print(line, soft_wrap=True)
@@ -57,23 +73,68 @@ def _work(session: Session) -> None:
         raise unwritten
 
 
-def _write(session: Session, rows: list[dict[str, Any]], metric: str, best: int | None) -> OSError | None:
+def _write(session: Session, swept: Swept, metric: str, others: tuple[int, ...]) -> OSError | None:
     """Writes the table and its plot; returns why the disk did not take them, if it did not."""
+    axes = session.options.axes
     try:
-        session.directory.write("sweep.json", {"metric": f"validation/{metric}", "rows": rows, "best": best})
+        session.directory.write("sweep.json", _record(swept, metric, others))
         try:
-            plots.plot_sweep(session.path / "sweep.png", rows, axes=session.options.axes, metric=metric)
+            marks = _marks(swept, metric)
+            plots.plot_sweep(session.path / "sweep.png", swept.rows, axes=axes, metric=metric, best=swept.best, **marks)
         except Exception as error:  # the numbers are worth more than their plot
             warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
-        session.directory.write_table(records.SWEEP_TABLE, rows)  # last: the sweep has ended
+        session.directory.write_table(records.SWEEP_TABLE, swept.rows)  # last: the sweep has ended
     except OSError as error:
         return OSError(f"{error}; the table was printed only")
     return None
 
 
-def _row(trial: Trial, axes: dict[str, list[Any]]) -> dict[str, Any]:
+def _why_no_plain(session: Session) -> str | None:
+    """Returns why the plain settings cannot be trained; None if they can."""
+    plain = session.job.hyperparameters
+    if jax.tree.structure(plain) == jax.tree.structure(session.settings[0]):  # these were checked before
+        return None
+    try:
+        dataclasses.replace(session.job, hyperparameters=plain, collected=None).preflight()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _swept(session: Session, made: list[Trial], metric: str, *, has_plain: bool) -> Swept:
+    """Returns the rows of all settings, with their differences to the plain ones; of these, the last trial has other seeds."""
+    experiment, axes = session.job.experiment, session.options.axes
+    trials, comparison = made[: len(session.settings)], None
+    is_plain = [trial.hyperparameters == session.job.hyperparameters for trial in made]
+    references = [made[is_plain.index(True)], made[-1]] if has_plain else []
+    rows = [_row(trial, axes) for trial in trials]
+    if references:
+        comparison = studies.against_plain(trials, references[0], references[1], metric)
+        for row, found, p in zip(rows, comparison.differences, comparison.p_values, strict=True):
+            ends = {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": p}
+            row |= {f"{metric}_{name}": None if math.isnan(value) else value for name, value in ends.items()}
+    scores = [-np.inf if experiment.objective is None else studies.score(experiment, trial) for trial in trials]
+    best = int(np.argmax(scores)) if max(scores) > -np.inf else None
+    named: dict[str, Row] = dict(
+        zip(("plain", "plain, other seeds"), (_row(trial, axes) for trial in references), strict=False)
+    )
+    return Swept(rows, best, named, comparison)
+
+
+def _record(swept: Swept, metric: str, others: tuple[int, ...]) -> dict[str, Any]:
+    """Returns ``sweep.json``."""
+    plain, again = (swept.references.get(name) for name in ("plain", "plain, other seeds"))
+    noise = None
+    if swept.comparison is not None:
+        found = swept.comparison
+        noise = {"seeds": others, "difference": found.noise, "floor": found.floor, "n_differences": found.n_differences}
+    record = {"metric": f"validation/{metric}", "rows": swept.rows, "best": swept.best}
+    return {**record, "plain": plain, "plain_with_other_seeds": again, "noise": noise}
+
+
+def _row(trial: Trial, axes: dict[str, list[Any]]) -> Row:
     """Returns one line of the table: the swept fields, and each scalar metric with its interval over seeds."""
-    row: dict[str, Any] = {name: getattr(trial.hyperparameters, name) for name in axes}
+    row: Row = {name: getattr(trial.hyperparameters, name) for name in axes}
     scalars = {name: values for name, values in trial.metrics.items() if np.ndim(values) == 1}
     for name, values in scalars.items():
         summary = statistics.summary(values)
@@ -86,22 +147,90 @@ def _first_scalar(trial: Trial) -> str:
     return next(name for name, values in trial.metrics.items() if np.ndim(values) == 1)
 
 
-def _cells(
-    rows: list[dict[str, Any]], axes: dict[str, list[Any]], metric: str, best: int | None
-) -> list[tuple[str, ...]]:
-    """Returns the settings with the metric that they are compared by, as text."""
+def _lines(swept: Swept, axes: dict[str, list[Any]], metric: str) -> list[tuple[str, ...]]:
+    """Returns the settings with the metric that they are compared by, and the plain ones, as text."""
+    plain = swept.references.get("plain", {})
+    are_plain = [all(row[name] == plain.get(name) for name in axes) for row in swept.rows]
     lines = []
-    for place, row in enumerate(rows):
-        missing = "single seed" if row["n"] == 1 else ""
-        interval = wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing)
-        is_missing = row[metric] is None
-        mark = "diverged" if row["diverged"] else "undefined" if is_missing else "best" if place == best else ""
-        settings = [_text(row[name]) for name in axes]
-        lines.append((*settings, wording.mean_text(row[metric], missing=""), interval, str(row["n"]), mark))
+    for place, (row, is_plain) in enumerate(zip(swept.rows, are_plain, strict=True)):
+        lines.append(_cells(row, axes, metric, ", ".join(["best"] * (place == swept.best) + ["plain"] * is_plain)))
+    for name, row in swept.references.items():
+        if name != "plain" or not any(are_plain):
+            lines.append(_cells(row, axes, metric, name))
     return lines
 
 
-def _why_none(rows: list[dict[str, Any]], metric: str) -> str:
+def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tuple[str, ...]:
+    """Returns one row of the table as texts."""
+    interval = wording.interval_text(
+        row[f"{metric}_low"], row[f"{metric}_high"], missing="single seed" if row["n"] == 1 else ""
+    )
+    difference, p = (row.get(f"{metric}_{name}") for name in ("difference", "p"))
+    why = ["diverged"] if row["diverged"] else ["undefined"] if row[metric] is None else []
+    return (
+        *(_text(row[name]) for name in axes),
+        wording.mean_text(row[metric], missing=""),
+        interval,
+        "" if difference is None else statistics.number_text(difference, is_signed=True),
+        "" if p is None else statistics.p_text(p),
+        str(row["n"]),
+        ", ".join([*([mark] if mark else []), *why]),
+    )
+
+
+def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str | None) -> str:
+    """Returns what seeds alone make of a difference."""
+    found = swept.comparison
+    if found is None:
+        return f"unknown, since the plain settings cannot be trained: {missing}"
+    if math.isnan(found.noise):
+        return f"unknown, since {metric} of the plain settings is undefined"
+    noise = statistics.number_text(found.noise, is_signed=True)
+    seeds = f"seed{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
+    with_others = f"with {seeds} the plain settings differ from themselves by {noise} {metric}"
+    if math.isnan(found.floor):
+        return f"unknown from a single seed; {with_others}"
+    floor = statistics.number_text(found.floor)
+    return (
+        f"{floor} {metric}, which the largest of {found.n_differences} differences exceeds by seeds alone in at most 1 of 20 "
+        f"sweeps; {with_others}"
+    )
+
+
+def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective: Objective | None) -> str:
+    """Returns which settings are the best, by how much, and whether that is more than noise."""
+    found = swept.comparison
+    if objective is None:
+        return "not chosen, since the experiment declares neither a claim nor maximise or minimise"
+    if swept.best is None:
+        return _why_none(swept.rows, metric)
+    row = swept.rows[swept.best]
+    words, n = " ".join(records.words_of({name: row[name] for name in axes})), row["n"]
+    if found is None or math.isnan(found.noise):
+        return words
+    difference = found.differences[swept.best]
+    if math.isnan(difference.mean):
+        return f"{words}, the plain settings themselves"
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in difference[:3])
+    gain = f"{words}, {mean} {metric} over the plain settings"
+    if math.isnan(difference.low) or math.isnan(found.p_values[swept.best]):
+        return f"{gain}: undecided, no interval is known"
+    gain = f"{gain} (95 % interval {low} to {high}, paired by seed)"
+    if n < statistics.FEWEST_SEEDS:
+        return f"{gain}: undecided, fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
+    p = f"p {statistics.p_text(found.p_values[swept.best])}, adjusted for {found.n_differences} settings"
+    is_more = studies.is_more_than_noise(found, swept.best, higher=objective.higher)
+    return f"{gain}: {'more than' if is_more else 'not distinguishable from'} noise ({p})"
+
+
+def _marks(swept: Swept, metric: str) -> dict[str, Any]:
+    """Returns the mean of the plain settings and the noise floor, where they are known."""
+    plain = swept.references.get("plain", {}).get(metric)
+    floor = None if swept.comparison is None or math.isnan(swept.comparison.floor) else swept.comparison.floor
+    return {"plain": plain, "floor": floor}
+
+
+def _why_none(rows: list[Row], metric: str) -> str:
     """Returns why no setting is the best."""
     if all(row["diverged"] for row in rows):
         return "none, since every setting diverged"
@@ -114,8 +243,3 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _words(values: dict[str, Any]) -> str:
-    """Returns the settings as words of a command line."""
-    return " ".join(records.words_of(values))

@@ -150,7 +150,7 @@ def execute(
         >>> outcome.metrics["r2"].round(2).tolist(), outcome.n_compilations
         ([1.0, 1.0, 1.0], 3)
     """
-    _require_seeds(seeds)
+    provenance.seeds_of(seeds, 1)
     if dataset.n_runs not in (0, len(seeds)):
         raise ValueError(
             f"seeds must be as many as the {dataset.runs_of}, {dataset.n_runs}, got {len(seeds)}. Pass one for each."
@@ -165,7 +165,7 @@ def execute_all(
     settings: Sequence[Any],
     dataset: Dataset,
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Sequence[Sequence[int]],
     evaluate_every: int | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
     start: Start | None = None,
@@ -181,7 +181,7 @@ def execute_all(
         experiment: What is asked.
         settings: Hyperparameters, one or more.
         dataset: Preprocessed data; the metrics are of its test part. To choose among settings, pass `data.development`.
-        seeds: One run of each setting for each.
+        seeds: One run of each setting for each; or such a list for each setting, all of one length.
         evaluate_every: As in `execute`.
         observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
         start: As in `execute`, for settings of one group.
@@ -205,9 +205,10 @@ def execute_all(
         ...
         ValueError: settings must hold at least one, got none. Pass hyperparameters.
     """
-    _require_seeds(seeds)
     if not settings:
         raise ValueError("settings must hold at least one, got none. Pass hyperparameters.")
+    each = provenance.seeds_of(seeds, len(settings))
+    n_seeds = len(each[0])
     if dataset.n_runs:
         raise ValueError(
             f"dataset must have no {dataset.runs_of} for several settings, got {dataset.n_runs}. Execute one at a time."
@@ -218,10 +219,10 @@ def execute_all(
     trials: dict[int, Trial] = {}
     for places in groups:
         chosen = [settings[place] for place in places]
-        stacked = jax.tree.map(functools.partial(_repeated, n=len(seeds)), *chosen)
-        keys = jnp.tile(sweeps.keys(seeds), len(chosen))
+        stacked = jax.tree.map(functools.partial(_repeated, n=n_seeds), *chosen)
+        keys = sweeps.keys([seed for place in places for seed in each[place]])
         runs = runs_of(experiment, stacked, 0, keys, dataset, evaluate_every)
-        of_group = _trials(chosen, runs, len(seeds), observe, start, keeping, feed)
+        of_group = _trials(chosen, runs, n_seeds, observe, start, keeping, feed)
         trials |= dict(zip(places, of_group, strict=True))
     return [trials[place] for place in range(len(settings))]
 
@@ -248,12 +249,6 @@ def _trials(
         Trial(setting, {name: values[i] for name, values in metrics.items()}, bool(diverged[i].any()))
         for i, setting in enumerate(settings)
     ]
-
-
-def _require_seeds(seeds: Sequence[int]) -> None:
-    """Raises where there is no seed."""
-    if not len(seeds):
-        raise ValueError("seeds must hold at least one number, got none. Pass range(10) for a narrow interval.")
 
 
 class _Chunk(NamedTuple):

@@ -102,7 +102,7 @@ def preflight(
     if experiment.report is not None and collected is not None:
         init = jax.jit(jax.vmap(runs.program.init, (0, None)))
         state = init(sweeps.keys(seeds), hyperparameters)
-        experiment.report(hyperparameters, jax.device_get(state), _shortened(collected), _shortened(dataset))
+        experiment.report_on(hyperparameters, jax.device_get(state), _shortened(collected), _shortened(dataset))
 
 
 def _seen(algorithm: Any, state: Any, part: Any, *, is_on_disk: bool) -> Any:

@@ -43,12 +43,45 @@ def groups(settings: Sequence[Any]) -> list[list[int]]:
     return list(found.values())
 
 
+def seeds_of(seeds: Sequence[int] | Sequence[Sequence[int]], n_settings: int) -> list[list[int]]:
+    """Returns the seeds of each setting.
+
+    Args:
+        seeds: Those that all settings share, or a list of them for each setting.
+        n_settings: Number of settings.
+
+    Returns:
+        One list for each setting.
+
+    Raises:
+        ValueError: If there is no seed, or there are not as many lists as settings, all of one length.
+
+    Example:
+        >>> seeds_of(range(2), 2), seeds_of([[0, 1], [2, 3]], 2)
+        ([[0, 1], [0, 1]], [[0, 1], [2, 3]])
+
+    References:
+        Henderson et al. (2018), Deep reinforcement learning that matters, AAAI (the same settings with other seeds).
+        https://arxiv.org/abs/1709.06560
+    """
+    if not len(seeds):
+        raise ValueError("seeds must hold at least one number, got none. Pass range(10) for a narrow interval.")
+    given: Any = seeds
+    each = [list(own) for own in given] if np.ndim(given[0]) else [list(given)] * n_settings
+    if len(each) != n_settings or len({len(own) for own in each}) > 1 or not each[0]:
+        sizes = ", ".join(str(len(own)) for own in each)
+        raise ValueError(
+            f"seeds must be as many for each of {n_settings} settings, got lists of {sizes}. Pass one list."
+        )
+    return each
+
+
 def digests(
     experiment: Experiment,
     settings: Sequence[Any],
     dataset: Dataset,
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Sequence[Sequence[int]],
     evaluate_every: int | None = None,
 ) -> list[str]:
     """Returns the SHA-256 of what each setting asks of `jaxresearch.execution.execute_all`.
@@ -62,7 +95,7 @@ def digests(
         experiment: The stages.
         settings: Hyperparameters.
         dataset: Preprocessed data.
-        seeds: One run of each setting for each.
+        seeds: As in `execute_all`.
         evaluate_every: As in `execute_all`.
 
     Returns:
@@ -92,12 +125,12 @@ def digests(
     fitted = fitted_of(dataset)
     of_data = "".join([*(data.digest(getattr(dataset, name)) for name in parts), data.digest(fitted)])
     types, of_first = blank(parts), data.numbers(of_run.fitted)
-    made: dict[int, str] = {}
+    made, each = {}, seeds_of(seeds, len(settings))
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they are computed in
     for places in groups(settings):
         lowered = jax.jit(whole).lower(key, settings[places[0]], of_first, types).as_text()
         for place in places:
             numbers = np.array(jax.tree.leaves(settings[place]), exact).tolist()
-            text = f"{lowered}{numbers}{list(seeds)}{of_data}"
+            text = f"{lowered}{numbers}{each[place]}{of_data}"
             made[place] = hashlib.sha256(text.encode()).hexdigest()
     return [made[place] for place in range(len(settings))]

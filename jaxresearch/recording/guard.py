@@ -29,7 +29,7 @@ def guarded(directory: RunDirectory) -> Iterator[None]:
         if directory.is_new and not directory.has_progress:
             directory.discard()
             raise
-        if not isinstance(error, OSError | records.CheckpointError):
+        if not isinstance(error, OSError | records.CheckpointError) or isinstance(error, records.MismatchError):
             raise
         steps = Checkpoints(directory.path).steps()
         resume = records.resume_command(directory.path)

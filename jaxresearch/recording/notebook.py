@@ -28,6 +28,7 @@ def record(
     name: str = "notebook",
     save_every: int | float = 60.0,
     on_nonfinite: OnNonFinite = "stop",
+    fail_fast: bool = False,
     init_from: str | Path | None = None,
     cipher: Any = None,
     track: Sequence[str] = (),
@@ -52,6 +53,7 @@ def record(
         save_every: Seconds between two checkpoints; 0 saves as often as possible.
         on_nonfinite: What to do about a step that is not finite: to stop its seed, with a diagnosis, while the others train
             on, or to skip it.
+        fail_fast: Whether the first seed that diverges ends the run.
         init_from: Directory of another run, whose parameters start this one where they have the same name.
         cipher: Encrypts the checkpoints; `jaxresearch.records.encryption.read_key` reads one.
         track: Trackers, of tensorboard and mlflow.
@@ -64,7 +66,7 @@ def record(
     Raises:
         ValueError: If a setting is out of range, the experiment's own functions do not fit together, or the directory
             holds another run.
-        NonFiniteError: Once all seeds have diverged.
+        NonFiniteError: Once all seeds have diverged, or the first with ``fail_fast``.
         Interrupted: If ``interrupted`` was true; call again to resume.
         OSError: If the directory cannot be written.
         UnwrittenError: If the outcome or its result cannot be written; it holds the result.
@@ -120,7 +122,7 @@ def record(
         if init_from is not None:
             job = start_from(Path(init_from), job, opened, cipher=cipher)
         with tracked:
-            trained = train(opened, job, recorder, on_nonfinite=on_nonfinite)
+            trained = train(opened, job, recorder, on_nonfinite=on_nonfinite, fail_fast=fail_fast)
             undecided = None if init_from is None else "the run started from the parameters of another"
             if dataset.n_runs and not dataset.n_folds:
                 undecided = (

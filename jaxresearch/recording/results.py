@@ -127,7 +127,7 @@ def _report(experiment: Experiment, job: Job, state: Any) -> str | None:
     """Returns the experiment's own report of its trained models, if it has one."""
     if experiment.report is None or job.collected is None:
         return None
-    return experiment.report(job.hyperparameters, jax.device_get(state), job.collected, job.dataset)
+    return experiment.report_on(job.hyperparameters, jax.device_get(state), job.collected, job.dataset)
 
 
 def _of_other_folds(claim: Claim, n_folds: int) -> str | None:

@@ -17,6 +17,7 @@ from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start,
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.influences import EXAMPLES, influences_of
+from jaxresearch.recording.lines import values_of
 from jaxresearch.records import FITTED, Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
@@ -109,7 +110,14 @@ class Trained(NamedTuple):
     unsaved: tuple[str, ...] = ()
 
 
-def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite: OnNonFinite = "stop") -> Trained:
+def train(
+    directory: RunDirectory,
+    job: Job,
+    recorder: Recorder,
+    *,
+    on_nonfinite: OnNonFinite = "stop",
+    fail_fast: bool = False,
+) -> Trained:
     """Trains a job from its newest saved state and returns the outcome, which is saved before it is evaluated.
 
     An outcome that cannot be saved is evaluated and returned all the same.
@@ -120,15 +128,17 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
         recorder: How it is saved and observed.
         on_nonfinite: What to do about a step that is not finite: to stop its seed, which is masked while the others train
             on, or to skip it.
+        fail_fast: Whether the first seed that diverges ends the run.
 
     Raises:
-        NonFiniteError: Once all seeds have diverged. The inputs of the first step that was not finite are in ``nonfinite.npz``.
+        NonFiniteError: Once all seeds have diverged, or the first with ``fail_fast``. The inputs of the first step that was not
+            finite are in ``nonfinite.npz``.
         CheckpointError: If no state that was saved verifies, or one on the way cannot be written.
-        ValueError: If the saved state belongs to another program.
+        MismatchError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
     """
     if on_nonfinite == "skip":
-        job = dataclasses.replace(job, experiment=_skipping(job.experiment))
+        job = dataclasses.replace(job, experiment=skipping(job.experiment))
     checkpoints = Checkpoints(directory.path, cipher=recorder.cipher)
     like = execution.blank_state(
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
@@ -163,7 +173,7 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
             attempt(directory.sync_metrics)
             attempt(keeping.end, step, state)
 
-        observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed)
+        observer = _Observer(directory, job, recorder, on_nonfinite, seconds, diagnosed, fail_fast=fail_fast)
         observer.add_lost(start.diverged if start else ())
         try:
             outcome = execution.execute(
@@ -176,9 +186,9 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
                 start=start,
                 keeping=Keeping(keeping.due, keep, end),
             )
+            observer.close(outcome)
         except NonFiniteError as error:
             raise observer.explained(error) from None
-        observer.close(outcome)
     held = influences_of(job.dataset, job.seeds, outcome)
     if held:
         attempt(directory.write_arrays, EXAMPLES, held, cipher=recorder.cipher)
@@ -186,7 +196,7 @@ def train(directory: RunDirectory, job: Job, recorder: Recorder, *, on_nonfinite
     return Trained(outcome, observer.events, data.digest(held) if held else None, tuple(dict.fromkeys(unsaved)))
 
 
-def _skipping(experiment: Experiment) -> Experiment:
+def skipping(experiment: Experiment) -> Experiment:
     """Returns the experiment whose steps are skipped where they are not finite."""
     plain = experiment.algorithm
     return dataclasses.replace(experiment, algorithm=lambda *args: algorithms.skipping(plain(*args)))
@@ -206,7 +216,10 @@ class _Observer:
         on_nonfinite: OnNonFinite,
         seconds: float,
         diagnosed: Callable[[Divergence], str],
+        *,
+        fail_fast: bool,
     ):
+        self._fail_fast = fail_fast
         self._directory, self._job, self._recorder = directory, job, recorder
         self._on_nonfinite, self._seconds, self._diagnosed = on_nonfinite, seconds, diagnosed
         self.events: list[dict[str, Any]] = directory.events()
@@ -216,17 +229,13 @@ class _Observer:
         self.events += self._masked(self._new(diverged))
 
     def __call__(self, progress: Progress) -> None:
-        """Records the chunk; raises `NonFiniteError` once all seeds have diverged."""
+        """Records the chunk; raises `NonFiniteError` once all seeds have diverged, or the first of them if that is asked for."""
         self._recorder.observe(progress)
         diverged = divergence.among(progress.diverged, len(self._job.seeds))
-        means = {name: values.mean(axis=-1) for name, values in progress.metrics.items()}
-        trained = {f"train/{name}": values for name, values in divergence.masked(means, diverged).items()}
-        seen = {
-            f"validation/{name}": values for name, values in divergence.masked(progress.validation, diverged).items()
-        }
+        trained, seen = values_of(progress, len(self._job.seeds))
         at = {"step": progress.step, "seconds": self._seconds + progress.seconds}
         new = self._new(progress.diverged)
-        has_ended = bool(new) and bool(diverged.all())
+        has_ended = bool(new) and (self._fail_fast or bool(diverged.all()))
         events = self._skipped(progress) if self._on_nonfinite == "skip" else self._masked(new, has_ended=has_ended)
         if not has_ended:
             self._warn(new, len(progress.diverged))
@@ -240,19 +249,23 @@ class _Observer:
             raise NonFiniteError(*new[0])
 
     def close(self, outcome: Outcome) -> None:
-        """Records the seeds whose outcome is not finite though all their training metrics were."""
+        """Records the seeds whose outcome is not finite though all their training metrics were; raises as a chunk does."""
         if new := self._new(outcome.diverged):
-            self._warn(new, len(outcome.diverged))
-            events, seconds = self._masked(new), self._seconds + outcome.seconds["train"]
+            if not self._fail_fast:
+                self._warn(new, len(outcome.diverged))
+            events, seconds = self._masked(new, has_ended=self._fail_fast), self._seconds + outcome.seconds["train"]
             self._directory.append_metrics({"step": outcome.step, "seconds": seconds, "nonfinite": events})
             self.events += events
+            if self._fail_fast:
+                raise NonFiniteError(*new[0])
 
     def explained(self, error: NonFiniteError) -> NonFiniteError:
         """Returns the error with what was wrong, in one line."""
         bad = Divergence(error.run, error.step, error.metric)
         all_have = f"all {len(self._job.seeds)} {self._kind}s have diverged"
         why = all_have if self._is_diagnosed else self._diagnosed(bad)
-        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or pass --on-nonfinite skip."
+        others = "leave out --fail-fast to train the others on" if self._fail_fast else "pass --on-nonfinite skip"
+        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or {others}."
         return NonFiniteError(*bad, message)
 
     @property
@@ -385,7 +398,7 @@ def resumed(
     """
     found = _restored(checkpoints, like, program)
     if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
-        raise ValueError(
+        raise records.MismatchError(
             f"what is fitted to the training part has changed since step {found.step} of {checkpoints.folder.parent}: its data, "
             "or its preprocessing. Restore them, or name another --directory."
         )
@@ -408,7 +421,7 @@ def _restored(checkpoints: Checkpoints, like: State, program: Callable[[], str])
     """Returns the newest state that verifies; raises if it belongs to another program."""
     found = checkpoints.restore(like)
     if found is not None and found.about.get("program", "") not in ("", program()):
-        raise ValueError(
+        raise records.MismatchError(
             f"the program of the experiment has changed since step {found.step} of {checkpoints.folder.parent}: its model, "
             "loss, optimizer, metrics or data. Restore it, or name another --directory."
         )

@@ -1,6 +1,7 @@
 """The settings of a sweep, trained with every seed: what is on record is not trained again."""
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ def train_all(
     dataset: Dataset,
     recorder: Recorder,
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Sequence[Sequence[int]],
     evaluate_every: int | None = None,
 ) -> list[Trial]:
     """Returns the trials of all settings; a group of them that is under way resumes from its newest state.
@@ -32,7 +33,7 @@ def train_all(
         settings: Hyperparameters, one or more.
         dataset: Preprocessed data, whose test part the settings are compared on.
         recorder: How they are saved and observed.
-        seeds: One run of each setting for each.
+        seeds: As for `jaxresearch.execution.execute_all`.
         evaluate_every: As for `jaxresearch.execution.execute_all`.
 
     Raises:
@@ -41,13 +42,14 @@ def train_all(
     """
     digests = provenance.digests(experiment, settings, dataset, seeds=seeds, evaluate_every=evaluate_every)
     file, groups = records.TrialsFile(directory, experiment.hyperparameters), provenance.groups(settings)
+    each, names = provenance.seeds_of(seeds, len(settings)), _names(settings, groups)
     for number, places in enumerate(groups):
         if all(digests[place] in file.known for place in places):
             continue
         chosen, program = [settings[place] for place in places], "".join(digests[place] for place in places)
-        name, what = f"group-{number}", f"group {number + 1} of {len(groups)}" if len(groups) > 1 else ""
+        name, what = f"group-{number}", names[number]
         like = execution.blank_state(
-            experiment, chosen[0], dataset, n_runs=len(chosen) * len(seeds), evaluate_every=evaluate_every
+            experiment, chosen[0], dataset, n_runs=len(chosen) * len(each[0]), evaluate_every=evaluate_every
         )
         checkpoints = records.Checkpoints(directory.folder(name), cipher=recorder.cipher)
         with resumed(checkpoints, like, recorder, program=lambda program=program: program) as found:
@@ -55,7 +57,7 @@ def train_all(
                 experiment,
                 chosen,
                 dataset,
-                seeds=seeds,
+                seeds=[each[place] for place in places],
                 evaluate_every=evaluate_every,
                 observe=lambda progress, what=what, seen=found.recorder.observe: seen(progress._replace(what=what)),
                 start=found.start,
@@ -71,3 +73,16 @@ def train_all(
             raise Interrupted
     # Settings that differ in fields that their program does not read have one digest.
     return [file.known[d]._replace(hyperparameters=setting) for d, setting in zip(digests, settings, strict=True)]
+
+
+def _names(settings: Sequence[Any], groups: list[list[int]]) -> list[str]:
+    """Returns what is trained in each group: the number of its settings, and the fields in which it differs from others."""
+    firsts = [vars(settings[places[0]]) for places in groups]
+    static = [field.name for field in dataclasses.fields(settings[0]) if field.metadata.get("static")]
+    differing = [name for name in static if any(of_group[name] != firsts[0][name] for of_group in firsts)]
+    names = []
+    for number, (of_group, places) in enumerate(zip(firsts, groups, strict=True), start=1):
+        own = " ".join(records.words_of({name: of_group[name] for name in differing}))
+        count = f"{len(places)} settings" if len(places) > 1 else "1 setting"
+        names.append(f"group {number} of {len(groups)} ({own}; {count})" if len(groups) > 1 else count)
+    return names

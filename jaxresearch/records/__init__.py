@@ -1,6 +1,6 @@
 """Run directories: the only code that writes files."""
 
-from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, verify
+from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, MismatchError, verify
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
@@ -26,6 +26,7 @@ from jaxresearch.records.run_directory import (
     command_of,
     differences,
     open_directory,
+    read_metrics,
 )
 from jaxresearch.records.sources import SOURCE, digests_of, experiment_of, keep_sources, sealed
 from jaxresearch.records.trackers import Tracking, tracking
@@ -45,6 +46,7 @@ __all__ = [
     "EndedError",
     "Export",
     "Ensemble",
+    "MismatchError",
     "Recorded",
     "RunDirectory",
     "StudyFile",
@@ -68,6 +70,7 @@ __all__ = [
     "read_checksummed",
     "read_ensemble",
     "read_json",
+    "read_metrics",
     "read_params",
     "read_run",
     "readers",

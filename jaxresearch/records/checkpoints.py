@@ -32,6 +32,7 @@ ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
 _PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
 _KEPT = 2  # steps
+_MOST_DIFFERENCES = 3  # arrays in one message
 
 
 class CheckpointError(ValueError):
@@ -230,10 +231,9 @@ class Checkpoints:
         """Returns the arrays of a verified step; raises if they have another structure than ``like``."""
         blank = jax.tree.map(_blank, like)
         if (now := _described(blank)) != manifest["arrays"]:
-            differing = [entry["path"] for entry in now if entry not in manifest["arrays"]]
-            differing += [entry["path"] for entry in manifest["arrays"] if entry not in now]
             raise MismatchError(
-                f"step {step} must hold the arrays of this run; these differ: {', '.join(dict.fromkeys(differing))[:200]}"
+                f"the state of the experiment has changed since step {step} of {self.folder.parent}: "
+                f"{_differing(manifest['arrays'], now)}. Restore the experiment's file, or name another --directory."
             )
         require_key(f"step {step}", manifest, self.cipher)
         if self.cipher is not None:
@@ -398,6 +398,22 @@ def _described(tree: PyTree) -> list[dict[str, Any]]:
         {"path": jax.tree_util.keystr(path), "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
+
+
+def _differing(recorded: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+    """Returns the arrays of two states that differ in shape or type, or that only one of them has."""
+    before, after = ({entry["path"]: _kind(entry) for entry in entries} for entries in (recorded, now))
+    paths = [path for path in dict.fromkeys([*before, *after]) if before.get(path) != after.get(path)]
+    shown = [
+        f"{path.lstrip('.') or 'state'} ({before.get(path, 'nothing')} on record, {after.get(path, 'nothing')} now)"
+        for path in paths[:_MOST_DIFFERENCES]
+    ]
+    return ", ".join(shown) + (f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else "")
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """Returns type and shape of an array in a word."""
+    return f"{entry['dtype']}{entry['shape']}"
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ _SETTINGS = (
 _SECRET = re.compile(r"(^|[-_])(api-?key|key|token|password|passwd|secret|credentials?)($|[-_])", re.IGNORECASE)
 
 
-def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
+def environment(*, seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Returns what is needed of the machine and the software to reproduce a run.
 
     Args:
-        seeds: The seeds of the run.
+        seeds: The seeds of the run; of a sweep or a study, by what they are for.
 
     Returns:
         Versions, devices, the settings of JAX that change numbers, git commit of the working directory and whether it has
@@ -59,7 +59,7 @@ def environment(*, seeds: Sequence[int]) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "seeds": list(seeds),
+        "seeds": {name: list(own) for name, own in seeds.items()} if isinstance(seeds, Mapping) else list(seeds),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

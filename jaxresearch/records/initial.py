@@ -120,7 +120,7 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
         cipher: Decrypts the arrays, if they are encrypted.
 
     Raises:
-        CheckpointError: If they are encrypted with another key or no key is passed, or if one is passed in vain.
+        CheckpointError: If they are encrypted with another key or no key is passed, or if one is passed that is not needed.
 
     Example:
         >>> kept_params("nowhere") is None

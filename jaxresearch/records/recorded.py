@@ -139,7 +139,7 @@ class Recorded:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
         if data.digest(held) != digest:
-            raise ValueError(f"{path} must be as the run wrote it; its SHA-256 is another. Restore it, or delete it.")
+            raise ValueError(f"{path} must be as the run wrote it; its SHA-256 differs. Restore it, or delete it.")
         return held
 
     def curves(self) -> dict[str, Curve]:

@@ -37,6 +37,7 @@ _CHANGEABLE = (
     "save_every",
     "encrypt_with",
     "track",
+    "fail_fast",
     "study.rounds",
     "study.seconds",
     "data_card.feature_dtype",
@@ -311,15 +312,23 @@ def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, st
     """Returns the entries in which a recorded configuration differs from the content asked for, by dotted key."""
     recorded, asked = _flat(config), _flat(json_types(content))
     return {
-        key: f"{_short(recorded.get(key, 'nothing'))} on record, {_short(asked.get(key, 'nothing'))} asked for"
+        key: f"{before} on record, {now} asked for"
         for key in sorted(recorded.keys() | asked)
         if recorded.get(key) != asked.get(key)
+        for before, now in [_distinct(recorded.get(key, "nothing"), asked.get(key, "nothing"))]
     }
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of ``metrics.jsonl``; none without the file, as in a study."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _distinct(before: Any, now: Any) -> tuple[str, str]:
+    """Returns two values as texts that differ: the number 1 and the text '1' do not as they are."""
+    texts = str(before), str(now)
+    before, now = texts if texts[0] != texts[1] else (repr(before), repr(now))
+    return _short(before), _short(now)
 
 
 def _short(value: Any) -> str:

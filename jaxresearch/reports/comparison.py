@@ -11,6 +11,7 @@ from jaxresearch import statistics
 from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
+from jaxresearch.reports.groups import Group, grouped
 from jaxresearch.reports.wording import Entry
 
 
@@ -24,6 +25,8 @@ class Figure(NamedTuple):
 class Comparison(NamedTuple):
     """Tables of text with a row per run: the settings that differ, and each scalar metric or entry of a vector metric.
 
+    ``runs`` are all that were given; those that differ in their seeds alone are one row, whose name joins theirs by a plus.
+
     ``notes`` names every metric that is not compared, and why.
     """
 
@@ -35,7 +38,7 @@ class Comparison(NamedTuple):
 
 
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
-    """Returns the comparison of two or more runs.
+    """Returns the comparison of two or more runs; those that differ in their seeds alone are pooled, and are one row.
 
     Differences are paired by seed, and by example where both runs kept the influences of theirs. A seed that diverged makes its
     differences undefined.
@@ -51,10 +54,10 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     chosen = [{"experiment": run.result["experiment"], **_asked(run), **run.hyperparameters} for run in runs]
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
-    settings = [
-        (str(run.path), *(str(one.get(name, "")) for name in different)) for run, one in zip(runs, chosen, strict=True)
-    ]
-    return Comparison(runs, different, settings, _figures(runs, margin), tuple(_notes(runs)))
+    groups = grouped(runs, chosen)
+    settings = [(str(group.run.path), *(str(one.get(name, "")) for name in different)) for group, one in groups]
+    figures = _figures([group for group, _ in groups], margin)
+    return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
@@ -123,11 +126,12 @@ def _notes(runs: tuple[Recorded, ...]) -> Iterator[str]:
             yield f"{metric} is not compared: a matrix of {wording.shape_text(shapes[0] or ())}, recorded in result.json"
 
 
-def _figures(runs: tuple[Recorded, ...], margin: float | None) -> dict[str, Figure]:
+def _figures(groups: list[Group], margin: float | None) -> dict[str, Figure]:
     """Returns the table of each scalar that all runs report, entries of vectors among them, by name."""
+    runs = tuple(group.run for group in groups)
     shared = _shared(runs)
     of_runs = [{entry.name: entry for entry in wording.entries(run.result, run.class_names)} for run in runs]
-    examples = {run.path: run.examples() for run in runs}
+    examples = {group.run.path: group.examples for group in groups}
     return {
         name: _figure(
             entry, [(run, of_run[name].summary) for run, of_run in zip(runs, of_runs, strict=True)], examples, margin
@@ -178,10 +182,10 @@ def _texts(
     p = next(adjusted)
     if math.isnan(found.mean):
         return "undefined", "undefined", ""
-    ends = f"{found.low:+.4f} to {found.high:+.4f}"
-    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else ends
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (found.mean, found.low, found.high))
+    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else f"{low} to {high}"
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
-    return f"{found.mean:+.4f}{few}", ends, "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    return f"{mean}{few}", ends, statistics.p_text(p)
 
 
 def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:

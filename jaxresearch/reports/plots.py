@@ -11,18 +11,33 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.records.recorded import Curve
+from jaxresearch.statistics import number_text
 
 _MOST_LINES = 8  # more cannot be distinguished
 
 
-def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[Any]], metric: str) -> None:
+def plot_sweep(
+    path: Path,
+    rows: list[dict[str, Any]],
+    *,
+    axes: dict[str, list[Any]],
+    metric: str,
+    best: int | None = None,
+    plain: int | float | None = None,
+    floor: int | float | None = None,
+) -> None:
     """Draws a metric against the swept field with most values, a line for each combination of the others.
+
+    The best row has a star; the line of the plain settings lies in the band of their noise floor.
 
     Args:
         path: The PNG file to write.
         rows: One dict per configuration: the fields, ``metric``, ``metric_low`` and ``metric_high`` (None if undefined).
         axes: The values of each swept field.
         metric: The metric to draw.
+        best: Index of the best row.
+        plain: The metric of the plain settings.
+        floor: How large a difference to them seeds alone make.
     """
     import matplotlib
 
@@ -38,12 +53,23 @@ def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[A
         if not row["diverged"] and row[metric] is not None:
             lines.setdefault(", ".join(f"{name} {row[name]}" for name in others), []).append(row)
     figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for label, of_line in list(lines.items())[:_MOST_LINES]:
+    drawn_lines = list(lines.items())[:_MOST_LINES]
+    if best is not None:  # its line is drawn, however many there are
+        of_best = next(pair for pair in lines.items() if any(row is rows[best] for row in pair[1]))
+        drawn_lines = drawn_lines if of_best in drawn_lines else [*drawn_lines[:-1], of_best]
+    if plain is not None:
+        panel.axhline(plain, color="0.4", linewidth=0.8, linestyle=":", label="plain settings")
+        if floor is not None:
+            panel.axhspan(plain - floor, plain + floor, color="0.5", alpha=0.15, linewidth=0, label="noise floor")
+    for label, of_line in drawn_lines:
         places = [row[along] if is_number else values.index(row[along]) for row in of_line]
-        (drawn,) = panel.plot(places, [row[metric] for row in of_line], marker="o", markersize=4, label=label)
+        (drawn,) = panel.plot(places, [row[metric] for row in of_line], marker="o", markersize=4, label=label or None)
         if all(row[f"{metric}_low"] is not None for row in of_line):
             low, high = ([row[f"{metric}_{end}"] for row in of_line] for end in ("low", "high"))
             panel.fill_between(places, low, high, alpha=0.2, color=drawn.get_color(), linewidth=0)
+    if best is not None:
+        place = rows[best][along] if is_number else values.index(rows[best][along])
+        panel.plot([place], [rows[best][metric]], "*", color="black", markersize=12, zorder=5, label="best")
     if is_number and min(values) > 0 and max(values) >= 20 * min(values):
         panel.set_xscale("log")
     if not is_number:
@@ -53,7 +79,7 @@ def plot_sweep(path: Path, rows: list[dict[str, Any]], *, axes: dict[str, list[A
     panel.set_title(f"mean and 95 % interval over {rows[0]['n']} seeds", fontsize=9, loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.3)
-    if others and lines:
+    if panel.get_legend_handles_labels()[1]:
         hidden = len(lines) - _MOST_LINES
         panel.legend(fontsize=8, title=f"{hidden} more not drawn" if hidden > 0 else None)
     figure.savefig(path, dpi=120)
@@ -96,12 +122,12 @@ def curves(name: str, of_runs: dict[str, dict[str, Curve]], *, best: dict[str, f
         return figure
 
     ends = "; ".join(
-        f"{part if is_single else f'{label}, {part}'} from {curve.mean[0]:.4g} at step {curve.steps[0]:,} to "
-        f"{curve.mean[-1]:.4g} at step {curve.steps[-1]:,}"
+        f"{part if is_single else f'{label}, {part}'} from {number_text(curve.mean[0])} at step {curve.steps[0]:,} "
+        f"to {number_text(curve.mean[-1])} at step {curve.steps[-1]:,}"
         for label, of_run in of_runs.items()
         for part, curve in of_run.items()
     )
-    return _svg(draw, name=name, said=f"Line chart of {name}, mean over runs with interval: {ends}.")
+    return _svg(draw, name=name, description=f"Line chart of {name}, mean over runs with interval: {ends}.")
 
 
 def _add_legend(plt: Any, figure: Any, runs: list[str], parts: list[str], *, has_marks: bool) -> None:
@@ -153,19 +179,23 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns an SVG element with the counts of targets (rows) against predictions (columns)."""
     off = counts - np.diag(np.diag(counts))
     row, column = divmod(int(np.argmax(off)), len(class_names))
-    said = (
+    description = (
         f"Confusion matrix of {len(class_names)} classes; the most frequent error is {class_names[row]} predicted as "
         f"{class_names[column]}: {off[row, column]:.0f} times, mean over runs."
     )
     names = class_names, class_names
-    return _matrix(counts, names, name="confusion", labels=("predicted", "target"), off=_COLOURS[4], said=said)
+    return _matrix(
+        counts, names, name="confusion", labels=("predicted", "target"), off=_COLOURS[4], description=description
+    )
 
 
 def matrix(name: str, values: np.ndarray) -> str:
     """Returns an SVG element with a matrix metric; its rows and columns are numbered."""
-    said = f"Matrix {name} of shape {values.shape[0]} x {values.shape[1]}, mean over runs."
+    description = f"Matrix {name} of shape {values.shape[0]} x {values.shape[1]}, mean over runs."
     names = tuple([str(i) for i in range(length)] for length in values.shape)
-    return _matrix(values, (names[0], names[1]), name=name, labels=("column", "row"), off=_COLOURS[0], said=said)
+    return _matrix(
+        values, (names[0], names[1]), name=name, labels=("column", "row"), off=_COLOURS[0], description=description
+    )
 
 
 def _matrix(
@@ -175,7 +205,7 @@ def _matrix(
     name: str,
     labels: tuple[str, str],
     off: str,
-    said: str,
+    description: str,
 ) -> str:
     """Returns an SVG element with a matrix; the shade of a cell is the root of its fraction of the row.
 
@@ -200,7 +230,7 @@ def _matrix(
             panel.set_yticks(range(len(names[0])), names[0])
         return figure
 
-    return _svg(draw, name=name, said=said)
+    return _svg(draw, name=name, description=description)
 
 
 def image_uri(pixels: np.ndarray) -> str:
@@ -216,7 +246,7 @@ def image_uri(pixels: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
+def _svg(draw: Callable[[Any], Any], *, name: str, description: str) -> str:
     """Returns a figure as an element of a page, in its font and text colour, with a description for screen readers."""
     import matplotlib
 
@@ -234,4 +264,4 @@ def _svg(draw: Callable[[Any], Any], *, name: str, said: str) -> str:
     element = re.sub(r'(width|height)="[0-9.]+pt" ?', "", element, count=2)
     # A panel is as wide as drawn, or as the page if that is narrower.
     style = f"flex:1 1 16rem;max-width:{width:.0f}pt;aspect-ratio:{width:.0f}/{height:.0f}"
-    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(said)}" style="{style}"', 1)
+    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}" style="{style}"', 1)

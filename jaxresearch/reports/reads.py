@@ -1,4 +1,4 @@
-"""How often the test part of recorded runs has been read by now, as text."""
+"""How often the test part of recorded runs was read, as text."""
 
 from collections.abc import Sequence
 

@@ -11,6 +11,7 @@ from jaxresearch.records.commands import flag as flag  # re-exported until the c
 from jaxresearch.records.commands import resume_command as resume_command
 from jaxresearch.records.commands import words_of as words_of
 
+FEWEST_SECONDS = 1.0  # of training that a speed is measured over
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
@@ -171,7 +172,7 @@ def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this
 
 def gain_line(gain: dict[str, Any]) -> str:
     """Returns the gain over the plain settings with its interval."""
-    mean, low, high = (f"{value:+.4f}" for value in (gain["mean"], *gain["ci95"]))
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (gain["mean"], *gain["ci95"]))
     paired = "paired by seed and example" if gain.get("over") == "seeds and examples" else "paired by seed"
     return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, {paired})"
 
@@ -179,7 +180,8 @@ def gain_line(gain: dict[str, Any]) -> str:
 def seconds_line(result: dict[str, Any]) -> str:
     """Returns the seconds of each stage and the speed of training in a line."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
-    if result["examples_per_second"]:  # 0 if a resumed run had made all steps before
+    is_measured = result["seconds"].get("train", 0) >= FEWEST_SECONDS
+    if is_measured and result["examples_per_second"]:  # 0 if a resumed run had made all steps before
         parts.append(f"{result['examples_per_second']:,.0f} examples/s in training")
     return " · ".join(parts)
 

@@ -24,6 +24,7 @@ from jaxresearch.statistics.averages import (
     interquartile_mean,
     mean,
     number_text,
+    p_text,
     shortest,
     standard_deviation,
     t_interval,
@@ -39,7 +40,7 @@ from jaxresearch.statistics.claims import (
     summary,
     verdict,
 )
-from jaxresearch.statistics.differences import Difference, difference, holm
+from jaxresearch.statistics.differences import Difference, difference, holm, noise_floor
 from jaxresearch.statistics.intervals import Error, Over, Runs, error, interval
 
 __all__ = [
@@ -60,8 +61,10 @@ __all__ = [
     "interval",
     "kinds",
     "mean",
+    "noise_floor",
     "number_text",
     "over_text",
+    "p_text",
     "shortest",
     "standard_deviation",
     "summary",

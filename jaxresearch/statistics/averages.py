@@ -177,22 +177,40 @@ def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | 
     return float(np.mean(given)) - width, float(np.mean(given)) + width
 
 
-def number_text(value: float) -> str:
+def number_text(value: int | float, *, is_signed: bool = False) -> str:
     """Returns a number to four decimals, or to four significant digits where it is large.
 
     A float32 and the digits that it is recorded with give the same text, also where the fifth decimal is a 5.
 
     Args:
         value: Any.
+        is_signed: Whether a number that is not below 0 has a plus sign, as of a difference.
 
     Returns:
         A text.
 
     Example:
-        >>> number_text(0.97614), number_text(12_345_678.0)
-        ('0.9761', '1.235e+07')
+        >>> number_text(0.97614), number_text(12_345_678.0), number_text(0.97614, is_signed=True)
+        ('0.9761', '1.235e+07', '+0.9761')
     """
-    return f"{round(shortest(value), _SURE):.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+    sign = "+" if is_signed else ""
+    return f"{round(shortest(value), _SURE):{sign}.4f}" if abs(value) < 1e6 else f"{value:{sign}.3e}"
+
+
+def p_text(p: int | float) -> str:
+    """Returns a p-value to four decimals; nothing of one that is undefined.
+
+    Args:
+        p: From 0 to 1, or nan.
+
+    Returns:
+        A text.
+
+    Example:
+        >>> p_text(0.04321), p_text(1e-9), p_text(float("nan"))
+        ('0.0432', '< 0.0001', '')
+    """
+    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else number_text(p)
 
 
 def shortest(value: float) -> float:

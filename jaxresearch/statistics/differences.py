@@ -93,3 +93,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1)
     return adjusted.tolist()
+
+
+def noise_floor(values: Any, others: Any, *, n_differences: int, n_seeds: int | None = None) -> float:
+    r"""Returns the difference of two means that seeds alone rarely exceed, from the same settings with two sets of seeds.
+
+    The largest of :math:`K` differences between settings that are in truth equal exceeds it in at most one of twenty cases
+    (Bonferroni), with :math:`s^2` pooled over both sets of :math:`n_1` and :math:`n_2` values:
+
+    .. math:: t_{1 - 0.05 / (2 K)}(n_1 + n_2 - 2) \, s \, \sqrt{2 / n}
+
+    Args:
+        values: Of the settings, one per seed.
+        others: Of the same settings with other seeds.
+        n_differences: Number of differences that are looked at, :math:`K`.
+        n_seeds: Seeds of each mean, :math:`n`; the number of values unless given.
+
+    Returns:
+        A size in the unit of the values; nan with fewer than three values, or where one is not finite.
+
+    Raises:
+        ValueError: If there are no values.
+
+    Example:
+        >>> round(noise_floor([0.5, 0.7, 0.6], [0.6, 0.5, 0.7], n_differences=1), 3)
+        0.227
+        >>> round(noise_floor([0.5, 0.7, 0.6], [0.6, 0.5, 0.7], n_differences=20), 3)
+        0.552
+
+    References:
+        Dunn (1961), Multiple comparisons among means, JASA 56(293). https://doi.org/10.1080/01621459.1961.10482090
+    """
+    import scipy.stats
+
+    a, b = checked(values), checked(others)
+    freedom = len(a) + len(b) - 2
+    if freedom < 1 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.nan
+    squares = ((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()
+    t = scipy.stats.t.ppf(1 - 0.025 / max(n_differences, 1), freedom)
+    return float(t * math.sqrt(squares / freedom * 2 / (n_seeds or len(a))))

@@ -6,19 +6,23 @@ that was kept, trained anew on all training data with fresh seeds; that decides 
 metric; without a claim, by the metric that the experiment is to ``maximise`` or ``minimise``, and nothing is decided.
 """
 
+from jaxresearch.studies.comparison import Comparison, against_plain, is_more_than_noise
 from jaxresearch.studies.conclusion import conclude, confirm, gain, study
 from jaxresearch.studies.plan import Budget, Conclusion, Looks, Search, objective_of
 from jaxresearch.studies.rounds import best_of, score, search
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Conclusion",
     "Looks",
     "Search",
+    "against_plain",
     "best_of",
     "conclude",
     "confirm",
     "gain",
+    "is_more_than_noise",
     "objective_of",
     "score",
     "search",

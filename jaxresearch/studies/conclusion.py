@@ -16,14 +16,13 @@ from jaxresearch.studies.plan import (
     Conclusion,
     Looks,
     Search,
+    confirmation_seeds,
     named,
     objective_of,
     prepared,
     require_fresh,
 )
 from jaxresearch.studies.rounds import search
-
-_FEWEST = 10  # seeds of a confirmation: with five, settings that a glance prefers are within the interval
 
 
 def study(
@@ -82,7 +81,7 @@ def confirm(
     Args:
         experiment: The stages.
         dataset: As collected; its test part is not read.
-        searched: What the rounds came to.
+        searched: The result of the rounds.
         budget: As many seeds are taken as there are fresh ones, ten at least: those after the largest of all.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
@@ -101,13 +100,13 @@ def confirm(
     if best == plain:
         return searched
     development, every = prepared(experiment, data.development(dataset), looks)
-    first, n_seeds = max(*budget.seeds, *budget.fresh_seeds) + 1, max(len(budget.fresh_seeds), _FEWEST)
+    seeds = confirmation_seeds(budget)
     of_best, of_plain = (
         execution.execute(
             experiment,
             setting,
             development,
-            seeds=range(first, first + n_seeds),
+            seeds=seeds,
             evaluate_every=every,
             observe=named(observe, f"confirmation, {what}"),
         )
@@ -117,13 +116,33 @@ def confirm(
     about: About = "new examples" if experiment.claim is None else experiment.claim.about
     found = gain(of_best, of_plain, metric, dataset=development, about=about)
     is_better = found.low > 0 if higher else found.high < 0
-    seen = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) validation {metric} with {n_seeds} other seeds"
+    mean, low, high = (statistics.number_text(value, is_signed=True) for value in found[:3])
+    seen = f"{mean} ({low} to {high}) validation {metric} with {len(seeds)} other seeds"
     if np.isnan(found.mean):
         is_better = bool(np.isfinite(of_best.metrics[metric]).all())  # so it is the plain ones' that is undefined
         seen = f"validation {metric} of {'the plain' if is_better else 'the best'} ones is undefined with other seeds"
     kept = "they are kept" if is_better else "the plain settings are kept"
-    why = f"{searched.why}; the best settings against the plain ones: {seen}, so {kept}"
+    lead = _lead(searched, plain, of_plain.metrics[metric], metric)
+    why = f"{searched.why}; the best settings against the plain ones: {lead}{seen}, so {kept}"
     return Search(searched.history, why, best if is_better else plain)
+
+
+def _lead(searched: Search, plain: Any, again: np.ndarray, metric: str) -> str:
+    """Returns by how much the best settings led in the search, and its noise floor; nothing where that is not known."""
+    trials = {trial.hyperparameters: trial for one in searched.history for trial in one.trials}
+    if searched.best not in trials or plain not in trials:
+        return ""
+    best, reference = (trials[setting].metrics[metric] for setting in (searched.best, plain))
+    n_others, n_seeds = len({trial.digest for trial in trials.values()}) - 1, len(reference)
+    floor = statistics.noise_floor(reference, again, n_differences=n_others, n_seeds=n_seeds)
+    lead = statistics.mean(best) - statistics.mean(reference)
+    if not (np.isfinite(lead) and np.isfinite(floor)):
+        return ""
+    counts = f"{n_others} setting{'s' if n_others > 1 else ''}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return (
+        f"{statistics.number_text(lead, is_signed=True)} in the search, whose noise floor is {statistics.number_text(floor)} "
+        f"({counts}); "
+    )
 
 
 def conclude(
@@ -140,7 +159,7 @@ def conclude(
     Args:
         experiment: The stages.
         dataset: As collected; its test part is read here.
-        searched: What the rounds came to.
+        searched: The result of the rounds.
         budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.

@@ -1,4 +1,4 @@
-"""What a study may use, what it came to, and what all of its parts do to data."""
+"""The budget of a study, its results, and how all of its parts prepare data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment, Objective
 
+_FEWEST = 10  # seeds of a confirmation: with five, settings that look better are still within the interval
 PLAIN = "the plain settings"  # what every study begins with
 
 
@@ -32,7 +33,7 @@ class Looks(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What the rounds of a study came to: all of them, why no further one is made, and the chosen setting."""
+    """The result of a search: its rounds, why it ended, and the chosen setting."""
 
     history: History
     why: str
@@ -42,7 +43,7 @@ class Search(NamedTuple):
 class Conclusion(NamedTuple):
     """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part.
 
-    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that what the study gained can be told in
+    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that the gain is measured in
     pairs; None where they were chosen.
     """
 
@@ -92,6 +93,23 @@ def objective_of(experiment: Experiment) -> Objective:
             "Write: maximise='accuracy'"
         )
     return experiment.objective
+
+
+def confirmation_seeds(budget: Budget) -> tuple[int, ...]:
+    """Returns the seeds of a confirmation: as many as there are fresh ones, ten at least, after all others.
+
+    Args:
+        budget: Of a study.
+
+    Returns:
+        Seeds that neither chose settings nor decide the claim.
+
+    Example:
+        >>> confirmation_seeds(Budget(seeds=(0, 1), fresh_seeds=(2, 3)))
+        (4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+    """
+    first = max(*budget.seeds, *budget.fresh_seeds) + 1
+    return tuple(range(first, first + max(len(budget.fresh_seeds), _FEWEST)))
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:

@@ -33,8 +33,8 @@ def search(
         experiment: The stages, ``adjust`` among them.
         dataset: As collected.
         budget: Rounds, seconds, seeds; the seconds of the rounds on record count.
-        history: Rounds that were made before, to go on from. Those that would not be made like this now (another program,
-            data or another ``adjust``) and those after them are made again.
+        history: Rounds on record, to resume from. The first one that the program, the data or ``adjust`` would now make
+            differently is rerun, and so are those after it.
         known: Other trials that were made before. None whose digest still holds is trained again.
         looks: How runs look at validation data while they train; not at all unless given.
         observe: Called after each chunk of steps.
@@ -198,7 +198,7 @@ def _differentiated(
 def _valid(
     experiment: Experiment, history: History, development: Dataset, budget: Budget, every: int | None
 ) -> History:
-    """Returns the rounds without the trials that would come from another program or other data by now, scored anew."""
+    """Returns the rounds without the trials whose program or data has changed, with new scores."""
     if not history:
         return ()
     settings = [trial.hyperparameters for made in history for trial in made.trials]
@@ -211,17 +211,17 @@ def _valid(
 
 
 def _held(experiment: Experiment, valid: History, recorded: History) -> History:
-    """Returns the rounds up to the first that would not be made like this now, with a warning if there is one."""
+    """Returns the rounds before the first one that has to be rerun, with a warning if there is one."""
     held: list[Round] = []
     for made, before in zip(valid, recorded, strict=True):
         if len(made.trials) < len(before.trials):
-            why = "their program or their data is another by now"
+            why = "their program or data has changed"
         elif made.replayable and not _proposed(experiment, made, tuple(held)):
-            why = "adjust would try something else by now"
+            why = "adjust now proposes other settings"
         else:
             held.append(made)
             continue
-        warnings.warn(f"the rounds from {len(held) + 1} on are made again: {why}", stacklevel=3)
+        warnings.warn(f"round {len(held) + 1} and all later rounds are rerun: {why}", stacklevel=3)
         break
     return tuple(held)
 

@@ -15,6 +15,7 @@ from jaxresearch.gradients import Batch, LossFn
 from jaxresearch.losses import weighted_mean
 from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
+from jaxresearch.signatures import require_arguments
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf
 
 _AUGMENT = 2**31 - 1  # folded into a step's key: what augments must not draw what dropout does
@@ -189,8 +190,8 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
         mean is weighted by them.
 
     Raises:
-        ValueError: When called, if the loss has another shape: a mean, or a matrix of all pairs, which broadcasting
-            ``(batch, 1)`` against ``(batch,)`` makes.
+        ValueError: If the loss takes other arguments. When called, if it has another shape: a mean, or a matrix of all pairs,
+            which broadcasting ``(batch, 1)`` against ``(batch,)`` makes.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -204,6 +205,7 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
         0.5
     """
     metrics = metrics or {}
+    require_arguments("loss", loss, "outputs", "targets")
 
     def loss_fn(params, model_state, batch, key):
         outputs, model_state = model.apply(params, model_state, batch["inputs"], key)

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxresearch import statistics
+
 
 @pytest.fixture(scope="module")
 def compare(command):
@@ -35,6 +37,21 @@ def test_runs_are_compared_in_pairs_of_the_same_seed(compare, runs):
     (row,) = [line for line in of_metric.splitlines() if f"{difference:+.4f}" in line]
     assert "(3 of 4 seeds)" in row  # the fourth seed has no partner
     assert "settings that differ" in done.stdout and "learning_rate" in done.stdout
+
+
+@pytest.mark.long
+def test_seeds_of_several_runs_are_pooled(command, compare, tmp_path):
+    words = ["--learning-rate", "0.1", "--epochs", "20", "--directory"]
+    for name, seeds in (("all", "4"), ("a", "0,1"), ("b", "2,3")):
+        assert command("run", "house_prices", "--seeds", seeds, *words, tmp_path / name).returncode == 0
+    done = compare(tmp_path / "a", tmp_path / "b", "--page", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    whole = json.loads((tmp_path / "all/result.json").read_text())["metrics"]["test/r2"]
+    of_metric = done.stdout[done.stdout.index("test/r2") :]
+    (row,) = [line for line in of_metric.splitlines() if "│ 4 " in line][:1]
+    low, high = (statistics.number_text(end) for end in whole["intervals"]["seeds and examples"])
+    assert statistics.number_text(whole["mean"]) in row and f"{low} to {high}" in row
+    assert "settings that differ" not in done.stdout
 
 
 def test_nothing_is_cut_off_on_a_narrow_screen(compare, runs):

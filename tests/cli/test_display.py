@@ -76,7 +76,8 @@ def test_no_speed_is_shown_before_a_second_of_steps_is_measured():
 
 def test_each_run_is_measured_by_itself():
     lines = shown(chunk(10), chunk(20, seconds=3.0), chunk(10, seconds=9.0), chunk(20, seconds=9.5))
-    assert ["examples/s" in line for line in lines] == [False, True, False]
+    assert [line.split(" · ")[0] for line in lines] == ["epoch 1/10", "epoch 2/10"] * 2  # each from its first epoch on
+    assert ["examples/s" in line for line in lines] == [False, True, False, False]
     assert lines[1].endswith("· 240 examples/s")
 
 

@@ -226,7 +226,7 @@ def test_an_undefined_metric_is_not_called_divergence(here, edit, folder):
     done = here("sweep", "line.py", "--learning-rate", "0.1,0.2", "--seeds", "2", "--directory", "swept")
     assert done.returncode == 0, done.stderr
     assert "best: none, since validation/r2 is undefined for every setting\n" in done.stdout
-    assert "diverged" not in done.stdout and done.stdout.count("│ undefined │") == 2
+    assert "diverged" not in done.stdout and len(re.findall("undefined +│", done.stdout)) == 3
     assert [row["diverged"] for row in read(folder / "swept" / "sweep.json")["rows"]] == [False, False]
     done = here("run", "line.py", "--seeds", "3", "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -234,3 +234,31 @@ def test_an_undefined_metric_is_not_called_divergence(here, edit, folder):
     assert result["diverged"] == [] and result["claim"]["verdict"] == "undecided"
     assert result["claim"]["because"] == "test/r2 is undefined for seeds 0, 1, 2"
     assert "diverged" not in done.stdout and result["metrics"]["test/mse"]["mean"] is not None
+
+
+def test_fail_fast_ends_the_run_at_the_first_seed_that_diverges(here, breaks, folder):
+    breaks(NEVER, 30)
+    words = ["run", "line.py", "--seeds", "3", "--directory", "out"]
+    done = here(*words, "--fail-fast")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "jaxresearch: loss of seed 1 is not finite in step 31; the first bad array is " in done.stderr
+    assert "or leave out --fail-fast to train the others on." in done.stderr
+    *_, last = lines_of(folder / "out")
+    assert last["nonfinite"] == [{"seed": 1, "step": 30, "done": "stop"}] and last["step"] < 60
+    assert not (folder / "out/result.json").exists()
+    with pytest.warns(UserWarning, match="the other 2 seeds are not affected"):
+        done = here(*words)  # the option changes no number
+    assert done.returncode == 0 and read(folder / "out/result.json")["diverged"] == [1], done.stderr
+
+
+def test_fail_fast_counts_an_outcome_that_is_not_finite(here, edit):
+    """The last step makes the parameters infinite, after its own loss."""
+    edit(
+        "optimizer=training.gradient_descent(h.learning_rate)",
+        "optimizer=optax.sgd(lambda n: jnp.where(n < 19, 0.1, jnp.inf))",
+    )
+    words = ["run", "line.py", "--seeds", "2", "--batch-size", "160", "--directory"]
+    done = here(*words, "out", "--fail-fast")
+    assert done.returncode == 1 and "state of seed 0 is not finite in step 20; the first bad" in done.stderr, (
+        done.stderr
+    )

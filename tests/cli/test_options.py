@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from jaxresearch import loading
-from jaxresearch.cli.options import DECLARED, Options, UsageError, names_of, parse, seeds_text
+from jaxresearch.cli.axes import words_of_axes
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.options import DECLARED, Options, names_of, parse, seeds_text
 from jaxresearch.cli.resume import words_in
 from jaxresearch.cli.session import _config
 from jaxresearch.hyperparameters import hyperparameters, static, swept
@@ -20,6 +22,8 @@ class Settings:
     nesterov: bool = static(False, "look ahead")
     centred: bool = static(True, "subtract the mean")
     widths: tuple[int, ...] = static((8,), "of layers")
+    dropout: float | None = static(None, "fraction dropped")
+    name: str = static("plain", "any text")
     batch_size: int = static(16, "examples per step")
     epochs: int = static(20, "passes over the data")
 
@@ -104,6 +108,70 @@ def test_a_mistake_is_one_line_that_names_the_remedy(line, words, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--learning-rate 1e-4:1e-1:5",
+            "learning_rate must be one value in a run, got --learning-rate 1e-4:1e-1:5. "
+            "To compare values: jaxresearch sweep mine --learning-rate 1e-4:1e-1:5",
+        ),
+        ("--learning-rate 1:2", "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Write, for"),
+        (
+            "--epochs 3,4",
+            "epochs must be one value in a run, got --epochs 3,4. To compare values: jaxresearch sweep mine --epo",
+        ),
+        ("--epochs 3 4", "got --epochs 3 4. To compare values: jaxresearch sweep mine --epochs 3,4"),
+        ("--dropout=0.1,0.2", "dropout must be one value in a run, got --dropout 0.1,0.2."),
+        (
+            "--widths 8:16:2",
+            "a range must be of a float hyperparameter, got --widths 8:16:2. Write a list: --widths A,B",
+        ),
+        ("--nesterov yes", "nesterov must be true or false, got --nesterov yes. Write --nesterov or --no-nesterov."),
+        ("-learning-rate 1", "run has no option -learning-rate. Write --learning-rate."),
+        ("--seed 3", "run has no option --seed. Did you mean --seeds?"),
+        ("--tracebak", "run has no option --tracebak. Did you mean --traceback?"),
+        ("--lr 3", "run has no option --lr. The hyperparameters are --learning-rate, --nesterov,"),
+    ],
+)
+def test_a_spelling_that_a_run_lacks_is_explained(line, words, message):
+    with pytest.raises(UsageError) as caught:
+        parse(line, words.split(), prog="jaxresearch run mine")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--widths 32,64", {"widths": (32, 64)}),
+        ("--widths=32x64", {"widths": (32, 64)}),
+        ("--widths 32 64", {"widths": (32, 64)}),
+        ("--nesterov true --centred=False", {"nesterov": True, "centred": False}),
+        ("--name a,b:c", {"name": "a,b:c"}),
+        ("--dropout None --learning-rate -1e-3", {"dropout": None, "learning_rate": -1e-3}),
+    ],
+)
+def test_a_value_of_a_run_may_be_spelled_in_several_ways(line, words, found):
+    settings = parse(line, words.split()).hyperparameters
+    assert {name: getattr(settings, name) for name in found} == found
+
+
+@pytest.mark.parametrize(
+    ("words", "axes"),
+    [
+        ("--widths 32,64", {"widths": [(32,), (64,)]}),
+        ("--widths 32x32,128", {"widths": [(32, 32), (128,)]}),
+        ("--nesterov true,false", {"nesterov": [True, False]}),
+        ("--dropout 0.1:0.3:3", {"dropout": [0.1, 0.2, 0.3]}),
+        ("--dropout None,0.2 --widths 4x4 --nesterov true", {"dropout": [None, 0.2]}),
+    ],
+)
+def test_a_list_is_of_settings_in_a_sweep(line, words, axes):
+    options = parse(line, words.split(), command="sweep")
+    assert options.axes == axes
+    assert parse(line, words_of_axes(options.axes), command="sweep").axes == axes
+
+
 def test_folds_are_as_many_seeds(line):
     assert parse(line, ["--folds", "3"]).seeds == (0, 1, 2)
     assert parse(line, ["--folds", "0", "--seeds", "3"]).seeds == (0, 1, 2)
@@ -111,7 +179,10 @@ def test_folds_are_as_many_seeds(line):
 
 def test_each_option_is_declared_once_with_its_commands():
     assert {*DECLARED} == {field.name for field in dataclasses.fields(Options)} - {"command", "hyperparameters", "axes"}
-    own = {"run": {"folds", "init_from", "on_nonfinite", "track"}, "study": {"rounds", "seconds", "fresh_seeds"}}
+    own = {
+        "run": {"folds", "init_from", "on_nonfinite", "fail_fast", "track"},
+        "study": {"rounds", "seconds", "fresh_seeds"},
+    }
     for command, others in (("run", "study"), ("sweep", "study"), ("study", "run")):
         assert not own.get(others, set()) & {*names_of(command)}
     assert "smoke" not in names_of("study") and "validation" in names_of("study")
@@ -147,7 +218,7 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
             "sweep",
             ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--stream"],
         ),
-        ("run", ["--contiguous", "--folds", "4"]),
+        ("run", ["--contiguous", "--folds", "4", "--fail-fast"]),
         ("run", ["--resplit", "--seeds", "3,8", "--train-examples", "40", "--group", "patient"]),
         ("study", ["--time", "day", "--test", "later.csv", "--image-size", "32"]),
         (
@@ -172,7 +243,7 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
         (["--learning-rate", "0:1:log:3"], "a log range must start above 0, got --learning-rate 0:1:log:3"),
         (
             ["--learning-rate", "1:2"],
-            "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Correct it.",
+            "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Write, for instance: --learning-rate 1:2:log",
         ),
         (["--learning-rate", "1:2:lin:3"], "a range must be low:high:n or low:high:log:n"),
         (["--learning-rate", "1e-3,1e-3"], "a list must have different values, got --learning-rate 1e-3,1e-3"),
@@ -180,6 +251,16 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
             ["--epochs", "1:5:3"],
             "a range must be of a float hyperparameter, got --epochs 1:5:3. Write a list: --epochs A,B",
         ),
+        (
+            ["--learning-rate", "0.1,", "0.2"],
+            "a list of values must be one word, got --learning-rate 0.1, 0.2. Write: --",
+        ),
+        (["--learning-rate", "0.1", "0.2"], "one word, got --learning-rate 0.1 0.2. Write: --learning-rate 0.1,0.2"),
+        (
+            ["--widths", "8,16", "4"],
+            "must be one word, in which x joins the entries of a setting, got --widths 8,16 4. Write",
+        ),
+        (["--centred", "yes,no"], "centred must be true or false, got --centred yes. Write --centred or --no-centred."),
         (["--learning-rat", "1,2"], "sweep has no option --learning-rat. Did you mean --learning-rate?"),
         (
             ["--learning-rate", "1e-3"],

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxresearch import loading
-from jaxresearch.cli.options import UsageError, parse
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.options import parse
 from jaxresearch.cli.session import load_data
 
 pytestmark = pytest.mark.long

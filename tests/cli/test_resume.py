@@ -109,3 +109,109 @@ def test_verify_checks_every_file(command, folded, tmp_path, flip_a_bit):
     flip_a_bit(directory / "checkpoints")
     done = command("verify", directory)
     assert done.returncode == 1 and " is altered" in done.stdout
+
+
+LAYERS = "models.linear(card.n_features, 1)"
+FIELD = '    degree: int = static(1, "of the polynomial", at_least=1)\n'
+
+
+@pytest.fixture
+def stopped(interrupted_here):
+    """A run that was interrupted after three chunks."""
+    done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "out")
+    assert done.returncode == 75, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            LAYERS,
+            "models.mlp(card.n_features, (8,), 1)",
+            "the state of the experiment has changed since step 40 of {}: params['Dense_0']['bias'] (float32[2, 1] on record, "
+            "float32[2, 8] now), params['Dense_0']['kernel'] (float32[2, 1, 1] on record, float32[2, 1, 8] now), "
+            "params['Dense_1']['bias'] (nothing on record, float32[2, 1] now) and 1 more. Restore the experiment's file, or",
+        ),
+        (
+            "training.gradient_descent(h.learning_rate)",
+            "optax.sgd(h.learning_rate, momentum=0.9)",
+            "the state of the experiment has changed since step 40 of {}: opt_state[0].trace['Dense_0']['bias'] (nothing on",
+        ),
+        (
+            "half_squared_error",
+            "huber_loss",
+            "the program of the experiment has changed since step 40 of {}: its model, loss",
+        ),
+        (
+            FIELD,
+            f'{FIELD}    momentum: float = swept(0.5, "share")\n',
+            "out was started with, but momentum is new.",
+        ),
+        (
+            FIELD,
+            "",
+            "hyperparameters of line.py must be those that out was started with, but degree is missing.",
+        ),
+    ],
+)
+def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edit, folder, old, new, message):
+    before = (folder / "line.py").read_text()
+    edit(old, new)
+    done = here("resume", "out")
+    assert done.returncode == 2 and message.format(folder / "out") in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (folder / "out/result.json").exists()
+    (folder / "line.py").write_text(before)
+    assert here("resume", "out").returncode == 0
+
+
+def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
+    edit(FIELD, '    degree: str = static("1", "of the polynomial")\n')
+    done = here("resume", "out")
+    assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' asked for)" in done.stderr
+
+
+@pytest.fixture
+def ended(here):
+    """A run of 200 steps that has ended."""
+    done = here("run", "line.py", "--seeds", "2", "--validation", "0.1", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_replay_repeats_the_first_steps_bit_for_bit(ended, here, folder):
+    done = here("verify", "out", "--replay", "20")
+    assert done.returncode == 0, done.stderr
+    # The chunk of nine steps that step 20 is in ends at 27: three lines of one loss and two metrics of two seeds.
+    assert done.stdout.splitlines()[-1] == (
+        "replayed steps 1 to 27: 18 values equal those of metrics.jsonl bit for bit"
+    )
+    done = here("verify", "out", "--replay", "100000")
+    assert done.returncode == 0 and "replayed steps 1 to 180: 120 values equal" in done.stdout, done.stdout
+    assert "bit for bit; the final state equals that of checkpoints/180, 2 arrays" in done.stdout
+
+
+def test_replay_names_the_first_difference(ended, here, edit, folder):
+    file = folder / "out/metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    before = lines[2]["train/loss"][1]
+    lines[2]["train/loss"][1] = float(np.nextafter(np.float32(before), np.float32(1)))  # the next float32
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = here("verify", "out", "--replay", "100")
+    assert (
+        done.returncode == 1
+        and "replayed: step 18: train/loss is [" in done.stdout
+        and f"{before}] now." in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--replay"], "--replay must name a number of steps, got none. Write: --replay 100"),
+        (["--replay", "some"], "--replay must be 1 step or more, got some. Write: --replay 100"),
+        (["--replay", "0"], "--replay must be 1 step or more, got 0."),
+        (["other"], "verify takes one directory and --replay STEPS, got out other. Correct it."),
+    ],
+)
+def test_a_mistake_in_replay_is_one_line(here, words, message):
+    done = here("verify", "out", *words)
+    assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -42,6 +42,99 @@ def test_whatever_can_fail_is_one_line_before_training(here, edit, refused, chan
     assert len(errors) == 1, errors
 
 
+SWEPT = "width is swept and traced, so a size, an if or NumPy cannot use the value. Declare width = static(...), or"
+WIDTH = ("degree: int = static(1", "width: int = swept(1")
+MODEL, START = "models.linear(card.n_features, 1)", "    return training.supervised("
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (MODEL, "models.linear(card.n_features, h.width)"),  # refused by this package, which names no field
+        (MODEL, "models.linear(card.n_features, int(h.width))"),
+        (MODEL, "models.linear(card.n_features, range(9)[h.width])"),
+        (START, f"    if h.width > 1:\n        pass\n{START}"),
+        (START, f"    jnp.zeros(h.width)\n{START}"),
+        (START, f"    import numpy as np; np.sqrt(h.width)\n{START}"),
+    ],
+)
+def test_a_swept_value_where_python_needs_one_names_its_field(here, edit, refused, old, new):
+    edit(*WIDTH)
+    edit(old, new)
+    done = here("run", "line.py")
+    refused(done, SWEPT)
+    assert "experiment file line.py failed at line 1" in done.stderr
+
+
+def test_an_if_on_an_array_is_explained(here, edit, refused):
+    edit(
+        "losses.half_squared_error,", "lambda outputs, targets: outputs[:, 0] if outputs.sum() > 0 else targets[:, 0],"
+    )
+    refused(
+        here("run", "line.py"), "it can be neither a size nor the condition of an if. Compute with jnp.where, or take"
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("metrics", ["{}", "{'energy': values['loss']}"])
+def test_a_step_needs_no_metric_named_loss(here, edit, folder, metrics):
+    edit(STEP.replace('{**values, "errors": batch["targets"][:, 0]}', metrics))
+    words = ["--epochs", "3", "--seeds", "2", "--validation", "0.1"]
+    done = here("run", "line.py", *words, "--directory", "out")
+    assert done.returncode == 0 and "epoch 3/3 · " in done.stdout and not done.stderr, done.stderr
+    assert ("train energy 0." in done.stdout) == ("energy" in metrics)
+    done = here("report", "out")
+    assert done.returncode == 0 and (">energy<" in (folder / "out/report.html").read_text()) == ("energy" in metrics)
+    done = here("sweep", "line.py", "--learning-rate", "0.1,0.2", *words, "--directory", "swept")
+    assert done.returncode == 0 and (folder / "swept/sweep.png").exists(), done.stderr
+
+
+OF_EXPERIMENT = "algorithm=algorithm, "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "def algorithm(h, card, plan, fitted):",
+            "def algorithm(h, card):",
+            "algorithm must take (h, card, plan, fitted), got (h, card). Change its arguments. (experiment file line.py, line",
+        ),
+        (
+            "report = None",
+            "def report(h, state): pass",
+            "report must take (h, state, collected, dataset), got (h, state)",
+        ),
+        (
+            "report = None",
+            "def report(*_): return 3",
+            "report must return a text or None, got int. Return an f-string.",
+        ),
+        (
+            "losses.half_squared_error,",
+            "lambda outputs: outputs,",
+            "loss must take (outputs, targets), got (outputs). Change",
+        ),
+        ("adjust.grid(learning_rate=[0.05, 0.2])", "lambda: None", "adjust must take (history), got ()."),
+        ("adjust.grid(learning_rate=[0.05, 0.2])", "3", "adjust must be a function of (history), got int. Pass"),
+        (
+            OF_EXPERIMENT,
+            f"{OF_EXPERIMENT}collect=lambda source: 1, ",
+            "collect must take (source, *, target), got (source).",
+        ),
+        (OF_EXPERIMENT, f"{OF_EXPERIMENT}preprocess=data.load, ", "preprocess must be a Preprocessor, got function."),
+        (
+            OF_EXPERIMENT,
+            f"{OF_EXPERIMENT}preprocess=data.Preprocessor(apply=lambda fitted, part: part), ",
+            "apply must take (fitted, part, *, training), got (fitted, part).",
+        ),
+    ],
+)
+def test_a_function_of_other_arguments_is_refused(here, edit, refused, old, new, message):
+    edit(old, new)
+    refused(here("run", "line.py"), message)
+
+
 @pytest.mark.parametrize("name", WORDS)
 def test_the_traceback_is_shown_to_who_asks_for_it(here, edit, name):
     edit("losses.half_squared_error,", "lambda outputs, targets: outputs @ targets,")
@@ -135,6 +228,11 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
         ('    epochs: int = static(20, "passes over the data", at_least=1)\n', "", "must have a static field 'epochs'"),
         ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
         ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+        (
+            "report = None",
+            "data.load('nowhere.csv')",
+            "got 'nowhere.csv'. Bundled: ames, gene_ontology, mnist, splice. (experiment file line.py, line 24)",
+        ),
         ("import optax", "import optaks", "failed at line 3: 'import optaks': ModuleNotFoundError"),
     ],
 )

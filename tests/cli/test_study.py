@@ -71,6 +71,8 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     # Settings that differ in a field that the program does not read are trained once.
     assert [trial["diverged"] for trial in after["rounds"][1]["trials"]] == [False, False, True, True]
     result = read(directory / "result.json")
+    named = {"search": [0, 1], "confirmation": [*range(7, 17)], "result": result["seeds"]}
+    assert read(directory / "environment.json")["seeds"] == named and "the search ended because" in done.stdout
     assert result["seeds"] == [2, 3, 4, 5, 6] and result["experiment"] == "line"
     assert len(result["metrics"]["test/r2"]["values"]) == 5
     story = (directory / "study.md").read_text()

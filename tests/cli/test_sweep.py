@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from jaxresearch import data
+from jaxresearch import data, statistics
 from jaxresearch.reports import plots
 
 WORDS = ["--learning-rate", "0.05:0.2:3", "--batch-size", "16,8", "--seeds", "5,9"]
@@ -37,10 +37,64 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     config = json.loads((directory / "config.json").read_text())
     assert config["axes"] == {"learning_rate": [0.05, 0.125, 0.2], "batch_size": [16, 8]} and config["seeds"] == [5, 9]
     assert "compared on 16 examples held out of the training part; the test part was not read" in done.stdout
-    assert "group 2 of 2 · epoch 20/20 · train loss" in done.stdout
+    assert "group 1 of 2 (--batch-size 16; 5 settings) · epoch 20/20 · train loss" in done.stdout
+    assert "group 2 of 2 (--batch-size 8; 3 settings) · epoch 1/20 · train loss" in done.stdout
     assert {path.name for path in directory.iterdir()} == {
         *("config.json", "environment.json", "sweep.json", "sweep.csv", "sweep.png", "trials.json", ".lock", "source")
     }
+
+
+@pytest.mark.long
+def test_the_noise_floor_is_the_plain_settings_with_other_seeds(here, folder):
+    words = ["--learning-rate", "0.1,0.2", "--epochs", "2"]
+    done = here("sweep", "line.py", *words, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "out/sweep.json").read_text())
+    other = here(
+        "sweep", "line.py", "--learning-rate", "0.1:0.1:1", *words[2:], "--seeds", "5,6,7,8,9", "--directory", "b"
+    )
+    assert other.returncode == 0, other.stderr
+    alone = json.loads((folder / "b/sweep.json").read_text())["rows"][0]
+    again = record["plain_with_other_seeds"]
+    assert again["r2"] == pytest.approx(alone["r2"], rel=1e-5)  # beside other settings, sums may be in another order
+    plain, best = record["rows"]
+    assert record["plain"] == {name: plain[name] for name in record["plain"]} and plain["r2_difference"] is None
+    assert record["best"] == 1 and best["r2_difference"] == pytest.approx(best["r2"] - plain["r2"], abs=1e-7)  # float32
+    noise = record["noise"]
+    assert noise["seeds"] == [5, 6, 7, 8, 9] and noise["n_differences"] == 1
+    assert noise["difference"] == pytest.approx(again["r2"] - plain["r2"], abs=1e-7)
+    environment = json.loads((folder / "out/environment.json").read_text())
+    assert environment["seeds"] == {"settings": [0, 1, 2, 3, 4], "noise floor": [5, 6, 7, 8, 9]}
+
+    floor, gain = statistics.number_text(noise["floor"]), statistics.number_text(best["r2_difference"], is_signed=True)
+    assert (
+        f"noise floor: {floor} r2, which the largest of 1 differences exceeds by seeds alone in at most" in done.stdout
+    )
+    assert f"best: --learning-rate 0.2, {gain} r2 over the plain settings (95 % interval " in done.stdout
+    p = statistics.p_text(best["r2_p"])
+    verdict = "more than" if best["r2_p"] < 0.05 else "not distinguishable from"
+    assert f"paired by seed): {verdict} noise (p {p}, adjusted for 1 settings)" in done.stdout
+    assert done.stdout.count("plain, other seeds") == 1 and "best, plain" not in done.stdout
+    assert "noise floor" in other.stdout and "best: --learning-rate 0.1, the plain settings themselves" in other.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1"], "noise floor: unknown from a single seed; with seed 1 the plain settings differ from"),
+        (["--seeds", "2"], "paired by seed): undecided, fewer than 5 seeds decide nothing"),
+    ],
+)
+def test_few_seeds_leave_the_best_undecided(here, words, message):
+    done = here("sweep", "line.py", "--learning-rate", "0.2,0.3", "--smoke", *words, "--directory", "out")
+    assert done.returncode == 0 and message in done.stdout, done.stdout
+
+
+def test_plain_settings_that_do_not_fit_the_data_leave_the_noise_unknown(here, edit):
+    edit("batch_size: int = static(16", "batch_size: int = static(1600")
+    done = here("sweep", "line.py", "--batch-size", "8,16", "--epochs", "1", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    assert "noise floor: unknown, since the plain settings cannot be trained: batch_size must be between" in done.stdout
 
 
 @pytest.mark.long

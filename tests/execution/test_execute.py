@@ -11,7 +11,7 @@ import pytest
 from jaxresearch import data, execution, experiment, losses, metrics, models, sweeps, training
 from jaxresearch.algorithms import best_look, stopped
 from jaxresearch.data import Streams
-from jaxresearch.execution import Keeping, Start, compilation
+from jaxresearch.execution import Keeping, Start, compilation, provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
@@ -288,6 +288,24 @@ def test_execute_all_groups_settings_by_program(task, plain, bits):
     assert trials[0].metrics["recall"].shape == (2, 3)
     # The one that diverges disturbs no other: up to the order of sums, that of the runs alone.
     np.testing.assert_allclose(trials[0].metrics["log_loss"], plain[0].metrics["log_loss"][:2], rtol=1e-3)
+
+
+def test_execute_all_takes_seeds_of_each_setting(task, plain):
+    faster = dataclasses.replace(task.settings, learning_rate=0.1)
+    settings, seeds = [task.settings, faster, task.settings], [[0, 1], [0, 1], [2, 3]]
+    first, other, again = execution.execute_all(task.experiment, settings, task.dataset, seeds=seeds)
+    alone = execution.execute(task.experiment, task.settings, task.dataset, seeds=[2, 3])
+    # Up to the order of sums, the runs of these seeds alone.
+    np.testing.assert_allclose(again.metrics["log_loss"], alone.metrics["log_loss"], rtol=1e-3)
+    np.testing.assert_allclose(first.metrics["log_loss"][0], plain[0].metrics["log_loss"][0], rtol=1e-3)
+    assert not np.allclose(first.metrics["log_loss"], again.metrics["log_loss"], rtol=1e-2)
+    digests = provenance.digests(task.experiment, settings, task.dataset, seeds=seeds)
+    assert digests[:2] == provenance.digests(task.experiment, settings[:2], task.dataset, seeds=[0, 1])
+    assert len({*digests}) == 3
+    with pytest.raises(
+        ValueError, match="seeds must be as many for each of 3 settings, got lists of 1, 2, 1. Pass one"
+    ):
+        execution.execute_all(task.experiment, settings, task.dataset, seeds=[[0], [0, 1], [2]])
 
 
 @hyperparameters

@@ -147,6 +147,8 @@ def test_smoke_runs_have_all_classes_and_may_be_one_step(run, tmp_path):
         (["--data", "README.md"], "README.md must start with a header, as >name"),
         (["--data", "short.fa"], "must hold 60 bases or more; the longest, 'b', holds 59"),
         (["--data", "nowhere.fa"], "a genome must be chr3 or a FASTA file; "),
+        (["--data", "my.csv"], "my.csv. Name the column to predict: --target COLUMN (experiment file"),
+        (["--data", "my.csv", "--target", "y"], "target y must be classes, got values"),
         (["--data", "unknown.fa"], "must hold bases A, C, G or T; it holds ambiguous letters alone"),
         (["--data", "chr3", "--target", "x"], "got 'x' for chr3"),
     ],
@@ -155,7 +157,8 @@ def test_mistakes_are_one_line_and_leave_nothing(run, words, message, tmp_path):
     (tmp_path / "empty.fa").write_text("")
     (tmp_path / "short.fa").write_text(f">a\n{'A' * 20}\n>b\n{'C' * 59}\n")
     (tmp_path / "unknown.fa").write_text(f">a\n{'N' * 6000}\n")
-    words = [tmp_path / word if word.endswith(".fa") else word for word in words]
+    (tmp_path / "my.csv").write_text("sequence,y\n" + "".join(f"{'ACGT' * 15},{n}.5\n" for n in range(40)))
+    words = [tmp_path / word if word.endswith((".fa", ".csv")) else word for word in words]
     done = run(*words, "--directory", tmp_path / "run")
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()

@@ -90,3 +90,38 @@ def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
         runs.append(dataclasses.replace(run, result={**run.result, "examples": data.digest(held)}))
     headings = [compare((runs[0], run)).figures["test/error"].headings for run in runs[1:]]
     assert "95 % interval, paired by seed and example" in headings[0] and "95 % interval, paired by seed" in headings[1]
+
+
+def _of_seeds(name, seeds, values, **changes):
+    run = _with_metrics(name, error=values)
+    config = {**run.config, "hyperparameters": {"rate": 0.1, **changes}}
+    return dataclasses.replace(run, config=config, result={**run.result, "seeds": seeds})
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_pooled():
+    first, more = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [3, 2], [0.4, 0.3])
+    other = _of_seeds("c", [0, 1, 2, 3], [0.2, 0.2, 0.5, 0.3], rate=0.5)
+    compared = compare((first, other, more))
+    assert compared.settings == [("a + b", "0.1"), ("c", "0.5")] and compared.runs == (first, other, more)
+    pooled, alone = compared.figures["test/error"].rows
+    summary = statistics.summary([0.1, 0.2, 0.4, 0.3])
+    interval = " to ".join(map(statistics.number_text, summary["ci95"]))
+    assert pooled[:4] == ("a + b", "0.2500", interval, "4")
+    found = statistics.difference([0.2, 0.2, 0.5, 0.3], [0.1, 0.2, 0.3, 0.4])  # in pairs of the same seed
+    assert alone[4] == statistics.number_text(found.mean, is_signed=True) == "+0.0500"
+    assert alone[6] == statistics.p_text(found.p)
+
+
+@pytest.mark.parametrize("change", ["seeds", "git", "folds"])
+def test_runs_of_common_seeds_or_other_code_stay_apart(change):
+    first, more = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
+    if change == "seeds":
+        more.result["seeds"] = [1, 2]
+    elif change == "git":
+        more = dataclasses.replace(more, environment={"git": {"commit": "12", "dirty": False}})
+    else:
+        first, more = (
+            recorded("a"),
+            dataclasses.replace(recorded("b"), result={**recorded("b").result, "seeds": [2, 3]}),
+        )
+    assert [row[0] for row in compare((first, more)).settings] == ["a", "b"]

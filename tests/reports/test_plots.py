@@ -24,7 +24,7 @@ def test_several_runs_are_named_once_each():
     of_runs = {"runs/a": {"train": DOWN, "validation": UP}, "x" * 60: {"train": DOWN}}
     svg = plots.curves("loss", of_runs, best={"runs/a": 20.0})
     assert _texts(svg)[-5:] == ["train", "validation", "best step", "runs/a", "…" + "x" * 49]
-    assert f"{'x' * 60}, train from 3 at step 10 to 1 at step 30" in svg
+    assert f"{'x' * 60}, train from 3.0000 at step 10 to 1.0000 at step 30" in svg
 
 
 def test_drawings_take_the_text_colour_of_the_page():
@@ -55,3 +55,9 @@ def test_a_sweep_is_drawn_to_a_file(tmp_path):
     ]
     plots.plot_sweep(tmp_path / "sweep.png", rows, axes={"rate": [0.1, 1.0, 10.0], "width": [*range(10)]}, metric="r2")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    plain = (tmp_path / "sweep.png").read_bytes()
+    marks = {"best": 19, "plain": 0.5, "floor": 0.2}
+    plots.plot_sweep(
+        tmp_path / "sweep.png", rows, axes={"rate": [0.1, 1.0, 10.0], "width": [*range(10)]}, metric="r2", **marks
+    )
+    assert (tmp_path / "sweep.png").read_bytes() != plain

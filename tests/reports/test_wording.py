@@ -27,6 +27,8 @@ def test_round_rows_hold_what_was_tried_the_best_and_the_choice():
 def test_the_speed_is_shown_where_steps_were_made():
     result = {"seconds": {"load": 0.5, "train": 2.0}, "examples_per_second": 30_000.4}
     assert wording.seconds_line(result) == "load 0.50 s · train 2.00 s · 30,000 examples/s in training"
+    short = {**result, "seconds": {"train": 0.03}}  # overhead and timers weigh more than the steps
+    assert wording.seconds_line(short) == "train 0.03 s"
     assert wording.seconds_line({**result, "examples_per_second": 0.0}) == "load 0.50 s · train 2.00 s"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxresearch.data.bundled import read_bundled
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check, file_digest
-from jaxresearch.data.files.tables import unpacked
+from jaxresearch.data.files.tables import is_table, unpacked
 from jaxresearch.data.splits import split
 from jaxresearch.fields.dna.bases import AMBIGUOUS, bases, windows
 
@@ -116,8 +116,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         Inputs and targets, which are the same ``(n, length)`` bases, int8, and share memory. There is no validation part.
 
     Raises:
-        ValueError: If there is no such file, no record is long enough, all bases are ambiguous, there are fewer than two
-            windows, or as for `read_fasta` and `windows`.
+        ValueError: If there is no such file, it is a table, no record is long enough, all bases are ambiguous, there are fewer
+            than two windows, or as for `read_fasta` and `windows`.
         OSError: If the file cannot be read.
 
     Example:
@@ -131,6 +131,11 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
     is_bundled = str(source) == CHROMOSOME_3.name
     if not is_bundled and not Path(source).is_file():
         raise ValueError(f"a genome must be {CHROMOSOME_3.name} or a FASTA file; {source} is no file. Name another.")
+    if is_table(str(source)):
+        raise ValueError(
+            f"a genome must be {CHROMOSOME_3.name} or a FASTA file, got the table {source}. Name the column to predict: --target "
+            "COLUMN"
+        )
     records = chromosome_3() if is_bundled else read_fasta(source)
     longest = max(records, key=lambda name: len(records[name]))
     if len(records[longest]) < length:

@@ -1,0 +1,152 @@
+"""``jaxresearch verify DIR --replay STEPS``: the first steps of a run, repeated from its seeds and compared with its record."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxresearch import execution, loading, records
+from jaxresearch.cli import resume, session
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.options import Options, parse
+from jaxresearch.cli.spelling import taken
+from jaxresearch.execution import Outcome, Progress
+from jaxresearch.recording import Job, runs
+from jaxresearch.recording.lines import values_of
+from jaxresearch.records.files import json_types
+
+_REPLAY = "--replay"
+
+
+class _EnoughError(Exception):
+    """As many steps as were asked for have been repeated."""
+
+
+class _DiffersError(Exception):
+    """A value is not the one on record; the message is one line."""
+
+
+def verify(words: list[str]) -> int:
+    """Carries out ``jaxresearch verify WORDS...``; returns the exit code: 1 if a file or a repeated step is not as recorded."""
+    with session.one_line(words[0], code=2):
+        rest = [*words]
+        text = taken(rest, _REPLAY, "a number of steps", "100")
+        if len(rest) != 1 or rest[0].startswith("-"):
+            raise UsageError(f"verify takes one directory and {_REPLAY} STEPS, got {' '.join(words)}. Correct it.")
+        n_steps = 0 if text is None else int(text) if text.isdecimal() else -1
+        if n_steps < (text is not None):
+            raise UsageError(f"{_REPLAY} must be 1 step or more, got {text}. Write: {_REPLAY} 100")
+    path = Path(rest[0])
+    failed = resume.verify(path)
+    return failed or (replay(path, n_steps) if n_steps else 0)
+
+
+def replay(path: Path, n_steps: int) -> int:
+    """Repeats the first steps of a run and prints what was compared; returns 1 at the first difference, else 0.
+
+    Args:
+        path: Of the run.
+        n_steps: How many steps; all of the chunk that the last one is in are repeated.
+    """
+    session.configure()
+    with session.one_line(str(path), code=2):
+        config = resume.config_in(path)
+        if records.command_of(config) != "run" or config.get("init_from") is not None:
+            raise UsageError(f"{_REPLAY} must be of a run from seeds alone, got {path}. Leave it out.")
+        resume.set_up_as_before(path)
+        job, options = _job(config, path)
+        checked = _Recorded(path, len(job.seeds), n_steps)
+        try:
+            outcome = _repeated(job, checked)
+            checked.step = outcome.step
+            n_arrays = _require_same_state(path, job, options, outcome)
+            final = f"; the final state equals that of checkpoints/{outcome.step}, {n_arrays} arrays"
+        except _EnoughError:
+            final = ""
+        except _DiffersError as difference:
+            print(f"replayed: {difference}")
+            return 1
+    print(
+        f"replayed steps 1 to {checked.step}: {checked.n_values:,} values equal those of metrics.jsonl bit for bit{final}"
+    )
+    return 0
+
+
+def _job(config: dict[str, Any], path: Path) -> tuple[Job, Options]:
+    """Returns what a run trained, from its configuration."""
+    experiment = loading.load(config["experiment"])
+    options = parse(experiment, resume.words_in(config, path))
+    options = session.shortened(options) if options.smoke else options
+    experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
+    loaded = session.load_data(experiment, options, session.cipher_of(options))
+    of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
+    job = Job(
+        experiment=of_run,
+        hyperparameters=options.hyperparameters,
+        dataset=loaded.dataset,
+        seeds=options.seeds,
+        evaluate_every=options.looks_every,
+    )
+    return job, options
+
+
+def _repeated(job: Job, checked: "_Recorded") -> Outcome:
+    """Returns the outcome of the whole run; each chunk is compared as soon as it is made."""
+    return execution.execute(
+        job.experiment,
+        job.hyperparameters,
+        job.dataset,
+        seeds=job.seeds,
+        evaluate_every=job.evaluate_every,
+        observe=checked.compare,
+    )
+
+
+class _Recorded:
+    """The lines of ``metrics.jsonl``, with which chunks are compared until enough steps are."""
+
+    def __init__(self, path: Path, n_runs: int, n_steps: int):
+        self._lines: dict[int, dict[str, Any]] = {}
+        for line in records.read_metrics(path / "metrics.jsonl"):
+            self._lines.setdefault(line["step"], {}).update(line)
+        self._n_runs, self._n_steps = n_runs, n_steps
+        self.step = self.n_values = 0
+
+    def compare(self, progress: Progress) -> None:
+        """Raises `_DiffersError` at the first value that is not the one on record, and `_EnoughError` after the last step."""
+        line = self._lines.get(progress.step)
+        if line is None:
+            raise _DiffersError(f"step {progress.step} is not on record in metrics.jsonl, which ends before it.")
+        trained, seen = values_of(progress, self._n_runs)
+        for name, values in json.loads(json.dumps(json_types(trained | seen))).items():
+            if line.get(name) != values:
+                raise _DiffersError(f"step {progress.step}: {name} is {line.get(name)} on record and {values} now.")
+            self.n_values += int(np.size(values))
+        self.step = progress.step
+        if self._n_steps <= progress.step < progress.n_steps:
+            raise _EnoughError
+
+
+def _require_same_state(path: Path, job: Job, options: Options, outcome: Outcome) -> int:
+    """Returns the number of arrays of the final state; raises `_DiffersError` where one is not that of the checkpoint."""
+    blank = execution.blank_state(
+        job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
+    )
+    found = records.Checkpoints(path, cipher=session.cipher_of(options)).restore(blank)
+    if found is None or found.step != outcome.step:
+        raise _DiffersError(f"the run ended after step {outcome.step}, whose state is not in {path / 'checkpoints'}.")
+    recorded = jax.tree_util.tree_leaves_with_path(found.state)
+    for (place, before), now in zip(recorded, jax.tree.leaves(outcome.state), strict=True):
+        if np.asarray(_bits(before)).tobytes() != np.asarray(_bits(now)).tobytes():
+            name = jax.tree_util.keystr(place).lstrip(".")
+            raise _DiffersError(f"{name} of the final state differs from that of checkpoints/{outcome.step}.")
+    return len(recorded)
+
+
+def _bits(leaf: Any) -> Any:
+    """Returns an array; of typed random keys, their numbers."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf

@@ -1,0 +1,42 @@
+"""Functions that a user passes in: do they take the arguments that they will be called with?"""
+
+import inspect
+from typing import Any
+
+
+def require_arguments(name: str, function: Any, *positional: str, keywords: tuple[str, ...] = ()) -> None:
+    """Raises where a function does not take the arguments that it will be called with.
+
+    Args:
+        name: What the function is passed as.
+        function: What was passed; one whose signature Python does not know passes.
+        *positional: Names of the positional arguments.
+        keywords: Names of the keyword arguments.
+
+    Raises:
+        ValueError: If it is no function, or takes other arguments.
+
+    Example:
+        >>> require_arguments("report", lambda h, state: "", "h", "state", "collected", "dataset")
+        Traceback (most recent call last):
+        ...
+        ValueError: report must take (h, state, collected, dataset), got (h, state). Change its arguments.
+
+    References:
+        PEP 362, Function signature object. https://peps.python.org/pep-0362/
+    """
+    expected = f"({', '.join([*positional, *(['*', *keywords] if keywords else [])])})"
+    if not callable(function):
+        raise ValueError(
+            f"{name} must be a function of {expected}, got {type(function).__name__}. Pass the function itself."
+        )
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function written in C
+        return
+    try:
+        signature.bind(*positional, **dict.fromkeys(keywords))
+    except TypeError:
+        plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        taken = inspect.Signature(plain)
+        raise ValueError(f"{name} must take {expected}, got {taken}. Change its arguments.") from None

@@ -1,0 +1,105 @@
+"""Settings against the plain ones, paired by seed, and how large a difference seeds alone make."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxresearch import statistics
+from jaxresearch.adjust import Trial
+from jaxresearch.statistics import Difference
+
+_UNDEFINED = Difference(math.nan, math.nan, math.nan)
+_ERROR = 0.05
+
+
+class Comparison(NamedTuple):
+    """Differences of settings to the plain ones, their p-values adjusted for all of them, and the noise floor.
+
+    ``differences`` and ``p_values`` have an entry for each trial; it is nan for the plain settings themselves and where a run
+    diverged. ``noise`` is the difference of the plain settings to themselves with other seeds, and ``floor`` what the largest of
+    so many differences between equal settings exceeds in one of twenty sweeps at most.
+    """
+
+    differences: tuple[Difference, ...]
+    p_values: tuple[float, ...]
+    noise: float
+    floor: float
+
+    @property
+    def n_differences(self) -> int:
+        """Number of settings that differ from the plain ones and have a difference."""
+        return sum(not math.isnan(found.mean) for found in self.differences)
+
+
+def other_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Returns as many seeds that are not among these, the smallest ones.
+
+    Args:
+        seeds: Any.
+
+    Returns:
+        Integers from 0 on.
+
+    Example:
+        >>> other_seeds((0, 1, 4))
+        (2, 3, 5)
+    """
+    return tuple(itertools.islice((seed for seed in itertools.count() if seed not in seeds), len(seeds)))
+
+
+def against_plain(trials: Sequence[Trial], plain: Trial, again: Trial, metric: str) -> Comparison:
+    """Returns how settings compare with the plain ones, and what seeds alone make of a difference.
+
+    Args:
+        trials: Of the settings.
+        plain: Of the plain settings, with the same seeds.
+        again: Of the plain settings, with as many other seeds.
+        metric: A scalar.
+
+    Returns:
+        The comparison; differences are paired by seed, so that they hold for the examples that all were evaluated on.
+
+    Example:
+        >>> plain, again, better = ({"r2": np.array(values)} for values in ([0.5, 0.6], [0.6, 0.5], [0.7, 0.81]))
+        >>> made = against_plain([Trial("b", better, False)], Trial("a", plain, False), Trial("a", again, False), "r2")
+        >>> round(made.differences[0].mean, 3), round(made.p_values[0], 3), round(made.floor, 2)
+        (0.205, 0.016, 0.3)
+
+    References:
+        Holm (1979), as for `jaxresearch.statistics.holm`.
+    """
+    reference = np.asarray(plain.metrics[metric], np.float64)
+    differences = tuple(
+        _UNDEFINED
+        if trial.hyperparameters == plain.hyperparameters
+        else statistics.difference(trial.metrics[metric], reference)
+        for trial in trials
+    )
+    p_values = statistics.holm([found.p for found in differences])
+    noise = statistics.mean(again.metrics[metric]) - statistics.mean(reference)
+    made = Comparison(differences, tuple(p_values), noise, math.nan)
+    floor = statistics.noise_floor(reference, again.metrics[metric], n_differences=made.n_differences)
+    return made._replace(floor=floor)
+
+
+def is_more_than_noise(comparison: Comparison, place: int, *, higher: bool) -> bool:
+    """Returns whether settings are better than the plain ones by more than seeds make of as many settings.
+
+    Args:
+        comparison: Of all settings.
+        place: Of these settings.
+        higher: Whether a higher value of the metric is better.
+
+    Returns:
+        True where the adjusted p-value of the difference is below 0.05, and it is one for the better.
+
+    Example:
+        >>> found = Comparison((Difference(0.2, 0.1, 0.3, p=0.01),), (0.01,), 0.0, 0.1)
+        >>> is_more_than_noise(found, 0, higher=True)
+        True
+    """
+    mean = comparison.differences[place].mean
+    return comparison.p_values[place] < _ERROR and (mean > 0 if higher else mean < 0)
