@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 _PLAIN = str.maketrans("·│╭╮╰╯─━█", "||++++---")  # where the encoding lacks them
 
@@ -15,10 +15,10 @@ class Output:
     Characters that its encoding lacks are written as plain ones or escaped, so that no value is lost.
 
     Args:
-        stream: Where to write.
+        stream: Of text, where to write.
     """
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: Any):
         self._stream = stream
         self.error: OSError | ValueError | None = None
 
