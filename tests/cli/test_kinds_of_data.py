@@ -458,5 +458,6 @@ def test_what_means_nothing_is_refused_in_one_line(carry_out, tmp_path, name):
 def test_a_genome_is_divided_by_its_own_rule_alone(command, written, tmp_path, words):
     words = ["--data", "genome.fa", *words.split(), "--directory", tmp_path / "out"]
     done = command("run", EXPERIMENTS / "genome.py", *words, cwd=written)
-    assert done.returncode == 2 and "split must be left out with a genome, got genome.fa" in done.stderr, done.stderr
+    message = f"split must be left out with a genome, got {written / 'genome.fa'}"
+    assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
