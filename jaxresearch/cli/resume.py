@@ -103,7 +103,7 @@ def verify(path: Path) -> int:
 
 
 def config_in(path: Path) -> dict[str, Any]:
-    """Returns the configuration of a run's directory, after checking that it is whole."""
+    """Returns the configuration of a run's directory, after checking that it is whole and names an experiment outside of it."""
     file = path / "config.json"
     try:
         config = records.read_json(file)
@@ -113,6 +113,7 @@ def config_in(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
         raise UsageError(f"{file} must be the configuration of a run, but is not whole. Restore it.")
+    records.require_outside(config["experiment"], path)
     return config
 
 

@@ -203,7 +203,8 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         directory = records.open_directory(path, config, environment, is_new=options.directory is None)
         held.enter_context(directory)
         held.enter_context(recording.guarded(directory))
-        records.keep_sources(directory, sources)
+        if directory.is_new:
+            records.keep_sources(directory, sources)
         tracked = records.tracking(options.track, directory.path, experiment=Path(name).stem)
         if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
@@ -212,6 +213,9 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         yield Session(
             name, declared, unclaimed, options, cipher, loaded, job, settings, tracked, directory, config, received
         )
+        if not directory.is_new:  # it was the same program
+            records.keep_sources(directory, sources)
+            directory.write("config.json", config)
 
 
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:

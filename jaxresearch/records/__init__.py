@@ -28,7 +28,7 @@ from jaxresearch.records.run_directory import (
     open_directory,
     read_metrics,
 )
-from jaxresearch.records.sources import SOURCE, digests_of, experiment_of, keep_sources, sealed
+from jaxresearch.records.sources import SOURCE, digests_of, experiment_of, keep_sources, require_outside, sealed
 from jaxresearch.records.trackers import Tracking, tracking
 from jaxresearch.records.trained import Ensemble, card_of, read_ensemble
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
@@ -75,6 +75,7 @@ __all__ = [
     "read_run",
     "readers",
     "recorded_test_part",
+    "require_outside",
     "resume_command",
     "round_as_record",
     "safetensors",

@@ -246,7 +246,8 @@ def open_directory(
 ) -> RunDirectory:
     """Returns a new directory, or an existing one of the same configuration that has not ended, to resume from.
 
-    ``config.json`` and ``environment.json`` are written before anything is trained.
+    ``config.json`` and ``environment.json`` are written before anything is trained. An existing directory keeps what it has on
+    record of the experiment's files: whether others are of the same program is not known yet.
 
     Args:
         path: The directory.
@@ -265,7 +266,7 @@ def open_directory(
     elif (path / "config.json").is_file():
         recorded = read_json(path / "config.json")
         _require_same(path, recorded, config)
-        directory = RunDirectory.again(path)
+        directory, config = RunDirectory.again(path), {**config, **{name: recorded.get(name) for name in _OF_SOURCE}}
     else:
         directory = RunDirectory(path)
     try:

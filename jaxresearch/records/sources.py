@@ -89,6 +89,20 @@ def kept_source(path: Path, config: Mapping[str, Any]) -> Path:
     return folder / next(iter(config[SOURCE]))
 
 
+def require_outside(name: str, path: Path) -> None:
+    """Raises where an experiment lies in the directory of its run: what a directory brings along is data, and is not run.
+
+    Args:
+        name: Of the experiment, as in ``config.json``.
+        path: The run's directory.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if catalogue.file_of(name).resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"experiment must not lie in the directory itself, got {name}. Move it out.")
+
+
 def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
     """Returns the name of the file to load a run's experiment from, and a line where it is the copy that the run kept.
 
@@ -105,8 +119,7 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
         ValueError: If the copy was altered, or was not kept by this user; if the experiment lies in the directory.
     """
     name, file = config["experiment"], catalogue.file_of(config["experiment"])
-    if file.resolve().is_relative_to(path.resolve()):  # what a directory brings along is data, and is not run
-        raise ValueError(f"experiment must not lie in the directory itself, got {name}. Move it out.")
+    require_outside(name, path)
     kept = config.get(SOURCE)
     if not kept:
         return name, None  # a record of version 0.1

@@ -150,14 +150,14 @@ def stopped(interrupted_here):
         (
             FIELD,
             "",
-            "hyperparameters of line.py must be those that out was started with, but degree is missing.",
+            "line.py must be those that out was started with, but degree is missing.",
         ),
     ],
 )
 def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edit, folder, old, new, message):
     before = (folder / "line.py").read_text()
     edit(old, new)
-    done = here("resume", "out")
+    done = here("resume", "out", "--experiment", "line.py")
     assert done.returncode == 2 and message.format(folder / "out") in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (folder / "out/result.json").exists()
     (folder / "line.py").write_text(before)
@@ -166,7 +166,7 @@ def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edi
 
 def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
     edit(FIELD, '    degree: str = static("1", "of the polynomial")\n')
-    done = here("resume", "out")
+    done = here("resume", "out", "--experiment", "line.py")
     assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' asked for)" in done.stderr
 
 

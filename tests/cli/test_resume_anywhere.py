@@ -123,4 +123,4 @@ def test_a_changed_program_is_refused_however_it_is_named(here, interrupted, fol
     path, _ = interrupted
     (folder / "scale.py").write_text("def factor():\n    return 0.25\n")
     done = here("resume", "out", "--experiment", "line.py")
-    assert done.returncode == 1 and "the program of the experiment has changed since step" in done.stderr
+    assert done.returncode == 2 and "the program of the experiment has changed since step" in done.stderr

@@ -408,7 +408,7 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
         ),
         (
             ["rum", "line.py"],
-            "command must be one of run, sweep, study, resume, report, verify, compare, list, copy, new, got 'rum'.",
+            "verify, compare, predict, export, list, copy, new, got 'rum'.",
         ),
         (["resume", "nowhere"], "directory must be that of a run, got nowhere without config.json"),
         (["verify", "nowhere"], "directory must hold checkpoints, got nowhere without any"),

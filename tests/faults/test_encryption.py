@@ -163,5 +163,5 @@ def test_a_run_is_kept_encrypted_and_resumes_with_its_key_alone(command, tmp_pat
     assert clear.returncode == 2 and "these settings differ: encrypt_with" in clear.stderr  # it stays encrypted
     key.write_bytes(os.urandom(32))
     other = command("resume", directory)
-    assert other.returncode == 1 and "was encrypted with another key. Pass the key it was saved with." in other.stderr
+    assert other.returncode == 2 and "was encrypted with another key. Pass the key it was saved with." in other.stderr
     assert len(other.stderr.splitlines()) == 1 and not (directory / "quarantine").exists()
