@@ -65,10 +65,11 @@ _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
 _OPTIONS_OF = {
     "compare": " DIR ... [--margin X] [--page FILE]",
-    "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE]",
-    "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--unfinished]",
+    "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE]",
+    "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE] [--unfinished]",
+    "report": " [--experiment FILE]",
     "resume": " [--experiment FILE]",
-    "verify": " [--replay STEPS]",
+    "verify": " [--replay STEPS] [--experiment FILE]",
 }
 _OF_FILES = ("list", "copy", "new")
 _RECORDING = (*_HELP_OF, "resume", "report")  # what they print is on disk as well
@@ -183,7 +184,8 @@ def _computed(command: str, words: list[str]) -> int:
 def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
     asked = words[:1] in (["-h"], ["--help"])
-    experiment = words[2] if command == "resume" and len(words) == 3 and words[1] == "--experiment" else None
+    takes_file = command in ("resume", "report") and len(words) == 3 and words[1] == "--experiment"
+    experiment = words[2] if takes_file else None
     is_one = experiment is None and command not in ("compare", "export", "predict", "verify")
     if asked or not words or (is_one and len(words) != 1):
         usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
@@ -204,7 +206,7 @@ def _of_directories(command: str, words: list[str]) -> int:
     if command == "report":
         from jaxresearch.cli.report import report
 
-        return report(Path(words[0]))
+        return report(Path(words[0]), experiment)
     if command == "verify":
         from jaxresearch.cli.replay import verify
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from jaxresearch import records
+from jaxresearch import loading, records
 from jaxresearch.cli.flags import require_known, taken
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.predict import chosen_seeds, cipher_of, file_in_folder
 from jaxresearch.cli.session import configure, one_line
 
-_OPTIONS = "--to FORMAT, --output FILE, --seeds A,B and --encrypt-with FILE"
+_OPTIONS = "--to FORMAT, --output FILE, --seeds A,B, --encrypt-with FILE and --experiment FILE"
 
 
 def export(words: list[str]) -> int:
@@ -18,6 +18,7 @@ def export(words: list[str]) -> int:
         rest = list(words)
         to, output = taken(rest, "--to", "a format", "stablehlo"), taken(rest, "--output", "a file", "model.stablehlo")
         seeds, key = taken(rest, "--seeds", "seeds", "0,1,2"), taken(rest, "--encrypt-with", "a key file", "KEYFILE")
+        experiment = taken(rest, "--experiment", "a file", "my.py")
         require_known("export", rest, _OPTIONS)
         if len(rest) != 1:
             raise UsageError(
@@ -28,7 +29,8 @@ def export(words: list[str]) -> int:
         directory = Path(rest[0])
         file = directory / f"model.{to}" if output is None else file_in_folder(output)
         cipher = cipher_of(directory, key)
-        ensemble = records.read_ensemble(directory, cipher=cipher)
+        declared = None if experiment is None else loading.load(experiment)
+        ensemble = records.read_ensemble(directory, cipher=cipher, experiment=declared)
         make = records.stablehlo if to == "stablehlo" else records.safetensors
         beside = records.write_export(make(ensemble, seeds=chosen_seeds(seeds)), file)
     if cipher is not None:

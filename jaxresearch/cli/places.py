@@ -4,7 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from jaxresearch import data, records
+from jaxresearch import data
 from jaxresearch.cli.options import Options
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import dna
@@ -35,10 +35,3 @@ def shown(source: str) -> str:
     """Returns a source as a person reads it: the path of a file below the present folder is relative to it."""
     path = Path(source)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else source
-
-
-def folder_of(path: Path) -> Path:
-    """Returns the folder in which a run was begun; the present one where that is not known, or gone."""
-    file = path / "environment.json"
-    folder = records.read_json(file).get("folder") if file.is_file() else None
-    return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else Path.cwd()

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch import records
+from jaxresearch import loading, records
 from jaxresearch.cli.flags import require_known, switched, taken
 from jaxresearch.cli.options import UsageError
 from jaxresearch.cli.session import configure, one_line
 from jaxresearch.cli.spelling import seeds_of
 from jaxresearch.execution import Predictions
 
-_OPTIONS = "--output FILE, --seeds A,B, --encrypt-with FILE and --unfinished"
+_OPTIONS = "--output FILE, --seeds A,B, --encrypt-with FILE, --experiment FILE and --unfinished"
 
 
 def predict(words: list[str]) -> int:
@@ -24,6 +24,7 @@ def predict(words: list[str]) -> int:
         rest = list(words)
         output, seeds = taken(rest, "--output", "a file", "predictions.csv"), taken(rest, "--seeds", "seeds", "0,1,2")
         key, unfinished = taken(rest, "--encrypt-with", "a key file", "KEYFILE"), switched(rest, "--unfinished")
+        experiment = taken(rest, "--experiment", "a file", "my.py")
         require_known("predict", rest, _OPTIONS)
         if len(rest) != 2:
             raise UsageError(
@@ -31,7 +32,12 @@ def predict(words: list[str]) -> int:
             )
         file = None if output is None else _file(output)
         directory = Path(rest[0])
-        ensemble = records.read_ensemble(directory, cipher=cipher_of(directory, key), unfinished=unfinished)
+        ensemble = records.read_ensemble(
+            directory,
+            cipher=cipher_of(directory, key),
+            experiment=None if experiment is None else loading.load(experiment),
+            unfinished=unfinished,
+        )
         made = ensemble.predict(Path(rest[1]), seeds=chosen_seeds(seeds))
         content = records.written_predictions(made, ".csv" if file is None else file.suffix.lower())
         if file is not None:

@@ -1,7 +1,9 @@
 """``jaxresearch verify DIR --replay STEPS``: the first steps of a run, repeated from its seeds and compared with its record."""
 
+import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import numpy as np
 from jaxresearch import execution, loading, records
 from jaxresearch.cli import resume, session
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.flags import taken
 from jaxresearch.cli.options import Options, parse
-from jaxresearch.cli.spelling import taken
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.recording import Job, runs
 from jaxresearch.recording.lines import values_of
@@ -35,6 +37,7 @@ def verify(words: list[str]) -> int:
     with session.one_line(words[0], code=2):
         rest = [*words]
         text = taken(rest, _REPLAY, "a number of steps", "100")
+        experiment = taken(rest, "--experiment", "a file", "my.py")
         if len(rest) != 1 or rest[0].startswith("-"):
             raise UsageError(f"verify takes one directory and {_REPLAY} STEPS, got {' '.join(words)}. Correct it.")
         n_steps = 0 if text is None else int(text) if text.isdecimal() else -1
@@ -42,23 +45,27 @@ def verify(words: list[str]) -> int:
             raise UsageError(f"{_REPLAY} must be 1 step or more, got {text}. Write: {_REPLAY} 100")
     path = Path(rest[0])
     failed = resume.verify(path)
-    return failed or (replay(path, n_steps) if n_steps else 0)
+    return failed or (replay(path, n_steps, experiment=experiment) if n_steps else 0)
 
 
-def replay(path: Path, n_steps: int) -> int:
+def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
     """Repeats the first steps of a run and prints what was compared; returns 1 at the first difference, else 0.
 
     Args:
         path: Of the run.
         n_steps: How many steps; all of the chunk that the last one is in are repeated.
+        experiment: The experiment's file, in place of the recorded one.
     """
     session.configure()
-    with session.one_line(str(path), code=2):
+    with contextlib.ExitStack() as held, session.one_line(str(path), code=2):
         config = resume.config_in(path)
         if records.command_of(config) != "run" or config.get("init_from") is not None:
             raise UsageError(f"{_REPLAY} must be of a run from seeds alone, got {path}. Leave it out.")
         resume.set_up_as_before(path)
-        job, options = _job(config, path)
+        file, line = (os.path.abspath(experiment), None) if experiment else records.experiment_of(path, config)
+        path = path.absolute()
+        held.enter_context(contextlib.chdir(records.folder_of(config)))
+        job, options = _job(file, config, path)
         checked = _Recorded(path, len(job.seeds), n_steps)
         try:
             outcome = _repeated(job, checked)
@@ -70,15 +77,17 @@ def replay(path: Path, n_steps: int) -> int:
         except _DiffersError as difference:
             print(f"replayed: {difference}")
             return 1
+    if line is not None:
+        print(line)
     print(
         f"replayed steps 1 to {checked.step}: {checked.n_values:,} values equal those of metrics.jsonl bit for bit{final}"
     )
     return 0
 
 
-def _job(config: dict[str, Any], path: Path) -> tuple[Job, Options]:
+def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     """Returns what a run trained, from its configuration."""
-    experiment = loading.load(config["experiment"])
+    experiment = loading.load(file)
     options = parse(experiment, resume.words_in(config, path))
     options = session.shortened(options) if options.smoke else options
     experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.options import Options, parse
-from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
 from jaxresearch.reports.page import of_predictions, page
@@ -20,13 +20,13 @@ from jaxresearch.reports.page import of_predictions, page
 _NAME = "report.html"
 
 
-def report(path: Path) -> int:
-    """Carries out ``jaxresearch report DIR``; returns the exit code."""
+def report(path: Path, experiment: str | None = None) -> int:
+    """Carries out ``jaxresearch report DIR [--experiment FILE]``; returns the exit code."""
     configure()
     with one_line(str(path), code=2):
         config_in(path)  # refuses an experiment that came with the directory
         run = records.read_run(path)
-        predicted = _predicted_there(run)
+        predicted = _predicted_there(run, experiment and os.path.abspath(experiment))
         text = page(run, predicted=predicted)
         with saving(), records.RunDirectory.again(path) as directory:
             directory.write_text_file(_NAME, text)
@@ -35,19 +35,19 @@ def report(path: Path) -> int:
     return 0
 
 
-def _predicted_there(run: records.Recorded) -> dict[str, Any]:
+def _predicted_there(run: records.Recorded, file: str | None) -> dict[str, Any]:
     """Returns `_predicted` as it is in the folder of the run, which its experiment may read data from."""
     absolute = dataclasses.replace(run, path=run.path.absolute())
-    with contextlib.chdir(folder_of(run.path)):
-        return _predicted(absolute)
+    with contextlib.chdir(records.folder_of(run.config)):
+        return _predicted(absolute, file)
 
 
-def _predicted(run: records.Recorded) -> dict[str, Any]:
+def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
     """Returns the predictions of the final state for the test part; if they cannot be recomputed, why."""
     try:
         if diverged := run.result.get("diverged"):
             raise UsageError(f"those of seed {', '.join(map(str, diverged))}, which diverged, are undefined")
-        file, line = records.experiment_of(run.path, run.config)
+        file, line = (file, None) if file else records.experiment_of(run.path, run.config)
         experiment = loading.load(file)
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)

@@ -11,7 +11,6 @@ from jaxresearch.cli import display
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import names_of
-from jaxresearch.cli.places import folder_of
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import seeds_text, types_text
 
@@ -29,7 +28,7 @@ _SWITCHES = (
 def resume(path: Path, experiment: str | None = None) -> int:
     """Carries out ``jaxresearch resume DIR [--experiment FILE]``, in the folder of the run; returns the exit code."""
     with one_line(str(path), code=2):
-        folder = folder_of(path)
+        folder = records.folder_of(config_in(path))
         if folder != Path.cwd():
             path, experiment = path.absolute(), experiment and os.path.abspath(experiment)
     with contextlib.chdir(folder):

@@ -25,6 +25,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.interruption import EXIT_CODE, Interrupted
 from jaxresearch.recording import Job
+from jaxresearch.statistics import Claim
 
 _SMOKE_STEPS = 20
 _SMOKE_TEST_EXAMPLES = 500
@@ -196,7 +197,9 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
     kind = "" if command == "run" else f"-{command}"
     path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     name = catalogue.located(name)
-    config = {**_config(name, options, loaded.dataset), **records.sealed(sources)}
+    own, *beside = sources  # kept under the recorded name, whichever file was passed with --experiment
+    sources = {catalogue.file_of(name).name: sources[own], **{one: sources[one] for one in beside}}
+    config = {**_config(name, options, loaded.dataset, declared.claim), **records.sealed(name, sources)}
     environment = records.environment(seeds=options.named_seeds)
     with contextlib.ExitStack() as held:
         received = held.enter_context(saving())
@@ -249,7 +252,7 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
         raise UsageError(f"{error} {held_out}") from error
 
 
-def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
+def _config(name: str, options: Options, dataset: Dataset, claim: Claim | None) -> dict[str, Any]:
     """Returns ``config.json``."""
     names = [option for option in names_of(options.command) if option not in ("directory", *_OF_STUDY)]
     asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
@@ -258,6 +261,7 @@ def _config(name: str, options: Options, dataset: Dataset) -> dict[str, Any]:
         **asked,
         **{option: getattr(options, option) for option in names},
         "hyperparameters": dataclasses.asdict(options.hyperparameters),
+        "claim": claim and dataclasses.asdict(claim),
         "data_card": dataclasses.asdict(dataset.card),
         "parts": _sizes(options.command, dataset),
     }

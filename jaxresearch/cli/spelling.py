@@ -5,8 +5,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxresearch.cli.errors import UsageError
-
 
 def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
     """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
@@ -67,15 +65,3 @@ def types_text(types: Sequence[Sequence[str]]) -> str:
 Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, types_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
 Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]
-
-
-def taken(rest: list[str], option: str, what: str, example: str) -> str | None:
-    """Returns the value of an option, and takes both out of the words; None where it is not among them."""
-    if option not in rest:
-        return None
-    at = rest.index(option)
-    if len(rest) <= at + 1:
-        raise UsageError(f"{option} must name {what}, got none. Write: {option} {example}")
-    value = rest[at + 1]
-    del rest[at : at + 2]
-    return value

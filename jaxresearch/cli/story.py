@@ -5,11 +5,14 @@ import shlex
 from typing import Any
 
 from jaxresearch import records, studies
-from jaxresearch.cli.options import seeds_text
+from jaxresearch.cli.options import DECLARED, names_of
 from jaxresearch.cli.session import Session
+from jaxresearch.cli.spelling import seeds_text, types_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion
+
+_NOT_OF_TRAINING = ("seeds", "directory", "save_every", "track", "fail_fast")
 
 
 def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
@@ -58,7 +61,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
     ]
     if result["report"] is not None:
         lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
-    words = ["jaxresearch", "run", session.name, "--seeds", seeds_text(seeds), *_source(session), *changes]
+    words = ["jaxresearch", "run", session.name, "--seeds", seeds_text(seeds), *_asked(session), *changes]
     return "\n".join([*lines, "", f"To reproduce the final training: `{shlex.join(words)}`", ""])
 
 
@@ -101,12 +104,16 @@ def _training(session: Session) -> str:
     return "the training part" if session.loaded.dataset.validation is not None else "all training data"
 
 
-def _source(session: Session) -> list[str]:
-    """Returns the options of the data that differ from the experiment's own."""
-    experiment, options = session.declared, session.options
-    plain = {"data": experiment.source, "target": experiment.target, "train_examples": None, "validation": None}
-    asked = {name: getattr(options, name) for name in plain} | {"evaluate_every": options.evaluate_every or None}
-    return records.words_of({name: value for name, value in asked.items() if value != plain.get(name)})
+def _asked(session: Session) -> list[str]:
+    """Returns the options of the data and of the looks that were asked for, as `run` takes them."""
+    options, declared = session.options, session.declared
+    own = {"data": declared.source, "target": declared.target}
+    asked = {}
+    for name in names_of("run"):
+        plain = own.get(name, DECLARED[name].metadata["default"])
+        if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != plain:
+            asked[name] = types_text(value) if name == "types" else value
+    return records.words_of(asked)
 
 
 def _changes(session: Session, conclusion: Conclusion) -> list[str]:

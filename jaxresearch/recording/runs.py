@@ -280,7 +280,7 @@ class _Observer:
 
     def _new(self, diverged: tuple[Divergence, ...]) -> list[Divergence]:
         """Returns those that are not on record."""
-        known = {event["seed"] for event in self.events if event["done"] == "masked"}
+        known = {event["seed"] for event in self.events if event["done"] in ("masked", "stop")}
         return [one for one in diverged if self._job.seeds[one.run] not in known]
 
     def _masked(self, diverged: list[Divergence], *, has_ended: bool = False) -> list[dict[str, Any]]:
@@ -358,7 +358,8 @@ class _Saver:
 
     def end(self, step: int, state: State) -> None:
         """Saves the outcome; its program may change afterwards, so that a mistake in its evaluation can be fixed."""
-        self._checkpoints.wait()
+        with contextlib.suppress(OSError, records.CheckpointError):  # of an earlier state, which this one replaces
+            self._checkpoints.wait()
         self._checkpoints.write(step, state, about={**self._of_ended(self._diverged), "ended": True})
 
     def _about(self, diverged: tuple[Divergence, ...]) -> dict[str, Any]:

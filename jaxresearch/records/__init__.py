@@ -28,7 +28,15 @@ from jaxresearch.records.run_directory import (
     open_directory,
     read_metrics,
 )
-from jaxresearch.records.sources import SOURCE, digests_of, experiment_of, keep_sources, require_outside, sealed
+from jaxresearch.records.sources import (
+    SOURCE,
+    digests_of,
+    experiment_of,
+    folder_of,
+    keep_sources,
+    require_outside,
+    sealed,
+)
 from jaxresearch.records.trackers import Tracking, tracking
 from jaxresearch.records.trained import Ensemble, card_of, read_ensemble
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
@@ -62,6 +70,7 @@ __all__ = [
     "experiment_of",
     "jax_settings",
     "flag",
+    "folder_of",
     "keep_params",
     "keep_sources",
     "kept_params",

@@ -53,7 +53,6 @@ def environment(*, seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[s
     return {
         "command": [program.parent.name if program.name == "__main__.py" else program.name, *_filtered(sys.argv[1:])],
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "folder": str(Path.cwd()),
         "git": _git(),
         "jax": jax_settings(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},

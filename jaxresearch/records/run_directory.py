@@ -41,8 +41,9 @@ _CHANGEABLE = (
     "study.rounds",
     "study.seconds",
     "data_card.feature_dtype",
+    "claim.text",
 )
-_OF_SOURCE = ("source", "seal")  # what the experiment's file says may change; its program may not
+_OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change; its program may not
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
 _LONGEST = 60  # characters of a value in a message
@@ -72,6 +73,7 @@ class RunDirectory:
 
     _has_metrics = False
     _unwritten = ""  # lines of metrics.jsonl
+    _is_discarded = False
 
     def __init__(self, path: Path):
         if path.exists() and not (path.is_dir() and all(_is_ours(entry.name) for entry in path.iterdir())):
@@ -220,9 +222,10 @@ class RunDirectory:
             shutil.rmtree(trash)
 
     def discard(self) -> None:
-        """Removes what this process created: a run that could not start leaves nothing behind."""
-        if not self.path.is_dir():
+        """Removes what this process created: a run that could not start leaves nothing behind. A second call does nothing."""
+        if self._is_discarded or not self.path.is_dir():
             return self.close()
+        self._is_discarded = True
         for entry in list(self.path.iterdir()):  # a tracker that hangs may still write
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
         self.close()  # not before: another process could start in a directory that is being removed

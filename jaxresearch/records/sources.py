@@ -1,13 +1,17 @@
-"""The experiment's files that a run directory keeps, so that a run can be resumed when they have changed or are gone.
+"""The experiment's files that a run directory keeps, so that a run can be used when they have changed or are gone.
 
-A directory may come from elsewhere, and what it brings along is not to be run unseen. So its configuration carries a seal, a
-message authentication code of the digests with a key that only this user has.
+A directory may come from elsewhere, and what it names or contains must not run unseen. So its configuration carries a seal: a
+message authentication code, with a key that only this user has, of the experiment's name, the folder and the digests.
 """
 
+import atexit
 import hashlib
 import hmac
 import os
 import secrets
+import shutil
+import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,33 +37,51 @@ def digests_of(sources: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in sources.items()}
 
 
-def sealed(sources: Mapping[str, bytes]) -> dict[str, Any]:
-    """Returns the entries of ``config.json`` about an experiment's files: their digests and their seal.
+def sealed(name: str, sources: Mapping[str, bytes]) -> dict[str, Any]:
+    """Returns the entries of ``config.json`` about an experiment's files: the folder, their digests and the seal.
 
     Args:
-        sources: Contents by path. Nothing is sealed where the key can be neither read nor kept.
+        name: The experiment's name or path, absolute.
+        sources: Contents by path, the experiment's own file first. Without a key that can be kept there is no seal.
     """
-    digests, key = digests_of(sources), _key()
-    return {SOURCE: digests, "seal": None if key is None else _seal(key, digests)}
+    entries, key = {"folder": str(Path.cwd()), SOURCE: digests_of(sources)}, _key()
+    if key is None:
+        warnings.warn(
+            f"no key can be kept in {_key_file()}: resume and predict will need --experiment {name}", stacklevel=2
+        )
+    return {**entries, "seal": None if key is None else _seal(key, {"experiment": name, **entries})}
 
 
 def is_sealed(config: Mapping[str, Any]) -> bool:
-    """Returns whether this user's key sealed what a configuration says of its experiment's files.
+    """Returns whether this user's key sealed what a configuration says of its experiment.
 
     Args:
         config: As in ``config.json``.
     """
-    key, seal = _key(), config.get("seal")
-    return key is not None and isinstance(seal, str) and hmac.compare_digest(seal, _seal(key, config[SOURCE]))
+    key, seal, kept = _key(), config.get("seal"), config.get(SOURCE)
+    if key is None or not isinstance(seal, str) or not isinstance(kept, dict):
+        return False
+    return hmac.compare_digest(seal.encode(), _seal(key, config).encode())
+
+
+def folder_of(config: Mapping[str, Any]) -> Path:
+    """Returns the folder in which a run was started; the current one if this user did not seal it, or it is gone.
+
+    Args:
+        config: As in ``config.json``.
+    """
+    folder = config.get("folder")
+    return Path(folder) if is_sealed(config) and isinstance(folder, str) and Path(folder).is_dir() else Path.cwd()
 
 
 def keep_sources(directory: RunDirectory, sources: Mapping[str, bytes]) -> None:
-    """Writes an experiment's files into the folder ``source`` of a run's directory.
+    """Writes an experiment's files into the folder ``source`` of a run's directory, in place of what it held.
 
     Args:
         directory: Of the run.
         sources: Contents by path.
     """
+    directory.remove(SOURCE)
     for name, content in sources.items():
         file = directory.path / SOURCE / name
         for folder in (*reversed(file.relative_to(directory.path).parents[:-1]),):
@@ -67,30 +89,8 @@ def keep_sources(directory: RunDirectory, sources: Mapping[str, bytes]) -> None:
         write_file(file, content)
 
 
-def kept_source(path: Path, config: Mapping[str, Any]) -> Path:
-    """Returns the kept copy of an experiment's file, once all files beside it are verified, too.
-
-    Args:
-        path: The run's directory.
-        config: Its ``config.json``.
-
-    Raises:
-        ValueError: If a file is missing or altered.
-    """
-    folder = path / SOURCE
-    for name, digest in config[SOURCE].items():
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{path / 'config.json'} must name files in {folder}, got {name!r}. Restore it.")
-        if differs(folder / name, digest):
-            raise ValueError(
-                f"{folder / name} must be as the run kept it, but is missing or was altered. Restore it, or name the "
-                f"experiment's file: jaxresearch resume {path} --experiment FILE"
-            )
-    return folder / next(iter(config[SOURCE]))
-
-
 def require_outside(name: str, path: Path) -> None:
-    """Raises where an experiment lies in the directory of its run: what a directory brings along is data, and is not run.
+    """Raises where an experiment lies in the directory of its run: what a directory contains is data, and does not run.
 
     Args:
         name: Of the experiment, as in ``config.json``.
@@ -104,9 +104,9 @@ def require_outside(name: str, path: Path) -> None:
 
 
 def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Returns the name of the file to load a run's experiment from, and a line where it is the copy that the run kept.
+    """Returns the file to load a run's experiment from, and a line to print if it is the copy that the run kept.
 
-    The file that the run was begun with is taken while it and those beside it are as they were.
+    The file that the run was started with is taken while it and the modules beside it are unchanged.
 
     Args:
         path: The run's directory.
@@ -116,55 +116,88 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
         The name, or the path of the copy; and the line, or None.
 
     Raises:
-        ValueError: If the copy was altered, or was not kept by this user; if the experiment lies in the directory.
+        ValueError: If the copy was altered, or this user did not record the run; if the experiment lies in the directory.
     """
-    name, file = config["experiment"], catalogue.file_of(config["experiment"])
+    name = config["experiment"]
     require_outside(name, path)
-    kept = config.get(SOURCE)
-    if not kept:
-        return name, None  # a record of version 0.1
-    changed = [one for one, digest in kept.items() if differs(file.parent / one, digest)]
-    if not changed:
-        return name, None
-    what = f"{file.parent / changed[0]} {'has changed' if (file.parent / changed[0]).is_file() else 'is gone'}"
-    copy = kept_source(path, config)
     if not is_sealed(config):
+        own = catalogue.shipped() / f"{name}.py"
+        if own.is_file():  # trusted wherever the directory comes from
+            return str(own), None
         raise ValueError(
-            f"{what}, and the copy in {path} was not kept by this user: it is not run unseen. Read it, then pass "
-            f"--experiment {copy}"
+            f"{path} was not recorded by this user, so the experiment that it names, {name}, does not run unseen. Read it, "
+            "then pass --experiment FILE."
         )
-    return str(copy), f"{what} since the run began: its copy in {copy.parent} is used"
+    file, kept = catalogue.file_of(name), config[SOURCE]
+    own, *beside = kept
+    pairs = [(file, kept[own]), *((file.parent / one, kept[one]) for one in beside)]
+    changed = next((one for one, digest in pairs if _differs(one, digest)), None)
+    if changed is None:
+        return name, None
+    what = f"{changed} {'has changed' if changed.is_file() else 'is gone'}"
+    return str(_copied(path, kept)), f"{what} since the run began: its copy in {path / SOURCE} is used"
 
 
-def differs(file: Path, digest: str) -> bool:
-    """Returns whether a file is missing, cannot be read, or has another SHA-256.
+def _copied(path: Path, kept: Mapping[str, str]) -> Path:
+    """Returns a verified copy of the kept files, in a folder of its own: nothing else of the directory can be imported."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxresearch-source-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, digest in kept.items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{path / 'config.json'} must name files in {path / SOURCE}, got {name!r}. Restore it.")
+        file = path / SOURCE / name
+        content = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError(
+                f"{file} must be as the run kept it, but is missing or was altered. Restore it, or pass --experiment FILE."
+            )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder / next(iter(kept))
 
-    Args:
-        file: To be read.
-        digest: As of `digests_of`.
-    """
+
+def _differs(file: Path, digest: str) -> bool:
+    """Returns whether a file is missing, cannot be read, or has another SHA-256."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest() != digest
     except OSError:
         return True
 
 
-def _seal(key: bytes, digests: Mapping[str, str]) -> str:
-    """Returns the message authentication code of digests: HMAC with SHA-256."""
-    return hmac.new(key, digest_of_json(dict(digests)).encode(), "sha256").hexdigest()
+def _seal(key: bytes, config: Mapping[str, Any]) -> str:
+    """Returns the message authentication code of a configuration's experiment: HMAC with SHA-256."""
+    about = {"experiment": config.get("experiment"), "folder": config.get("folder"), SOURCE: [*config[SOURCE].items()]}
+    return hmac.new(key, digest_of_json(about).encode(), "sha256").hexdigest()
+
+
+def _key_file() -> Path:
+    """Returns where the key of this user is kept."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
+    return state / "jaxresearch" / "key"
 
 
 def _key() -> bytes | None:
-    """Returns the key of this user, made at its first use; None where it can be neither read nor kept."""
+    """Returns the key of this user, created at its first use; None if it can be neither read nor kept."""
     try:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        file = state / "jaxresearch" / "key"
-        if not file.is_file():
+        file = _key_file()
+        if not file.is_file() or file.stat().st_size != _KEY_BYTES:
             file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor, name = tempfile.mkstemp(dir=file.parent)  # readable by this user alone
             with os.fdopen(descriptor, "wb") as written:
                 written.write(secrets.token_bytes(_KEY_BYTES))
-        key = file.read_bytes()
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
+            _put(Path(name), file)
+        return file.read_bytes()
+    except (OSError, RuntimeError):  # no home, or a read-only one
         return None
-    return key if len(key) == _KEY_BYTES else None
+
+
+def _put(made: Path, file: Path) -> None:
+    """Moves a key into place; one that another process put there first stays."""
+    try:
+        if file.is_file() and file.stat().st_size != _KEY_BYTES:
+            file.unlink()
+        os.link(made, file)
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()

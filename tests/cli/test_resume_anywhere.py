@@ -1,7 +1,10 @@
 """A run is resumed from any folder, with the experiment as it was: from its file, or from the copy that the run kept."""
 
+import importlib.util
 import json
+import marshal
 import shutil
+import sys
 
 import pytest
 
@@ -89,7 +92,7 @@ def test_a_copy_from_elsewhere_is_run_only_if_it_is_named(command, interrupted, 
     (path.parent / "line.py").unlink()
     other = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
     refusal = (
-        f"{path.parent / 'line.py'} is gone, and the copy in {path} was not kept by this user: it is not run unseen."
+        f"{path} was not recorded by this user, so the experiment that it names, {path.parent / 'line.py'}, does not"
     )
     done = command("resume", path, cwd=path.parent, **other)
     assert done.returncode == 2 and refusal in done.stderr and len(done.stderr.splitlines()) == 1
@@ -99,6 +102,69 @@ def test_a_copy_from_elsewhere_is_run_only_if_it_is_named(command, interrupted, 
     (path / "result.json").unlink()
     done = command("resume", path, "--experiment", path / "source" / "line.py", cwd=path.parent, **other)
     assert done.returncode == 0 and read(path / "result.json")["metrics"] == metrics, done.stderr
+
+
+def test_planted_bytecode_is_not_run(command, interrupted):
+    """Python would prefer it to the kept source, whose digest is right."""
+    path, metrics = interrupted
+    fired = path.parent / "fired"
+    code = marshal.dumps(compile(f"open({str(fired)!r}, 'w')\ndef factor():\n    return 1.0\n", "scale.py", "exec"))
+    cache = path / "source" / "__pycache__"
+    cache.mkdir()
+    (cache / f"scale.{sys.implementation.cache_tag}.pyc").write_bytes(
+        importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + code  # never checked against its source
+    )
+    (path / "source" / "optax.py").write_text(f"open({str(fired)!r}, 'w')\n")  # nor anything else in the folder
+    for name in ("line.py", "scale.py"):
+        (path.parent / name).unlink()
+    done = command("resume", path, cwd=path.parent)
+    assert done.returncode == 0 and read(path / "result.json")["metrics"] == metrics, done.stderr
+    assert not fired.exists()
+
+
+@pytest.mark.parametrize("words", [["resume"], ["report"], ["verify", "--replay", "5"]])
+def test_a_directory_that_points_at_code_beside_it_does_not_run_it(command, interrupted, tmp_path_factory, words):
+    """A directory from elsewhere names its folder and an experiment in it: neither is trusted without this user's seal."""
+    path, _ = interrupted
+    archive = tmp_path_factory.mktemp("archive")
+    shutil.copytree(path, archive / "out")
+    shutil.copy(path.parent / "whole" / "result.json", archive / "out") if words[0] == "report" else None
+    (archive / "evil.py").write_text(f"open({str(archive / 'fired')!r}, 'w')\n")
+    config = read(archive / "out" / "config.json")
+    for changes in ({"experiment": "evil.py", "folder": str(archive)}, {"experiment": str(archive / "evil.py")}):
+        altered = {**config, **changes, "source": {}} if "folder" in changes else {**config, **changes}
+        (archive / "out" / "config.json").write_text(json.dumps(altered))
+        done = command(words[0], archive / "out", *words[1:], cwd=archive)
+        assert "was not recorded by this user" in done.stderr + done.stdout
+        assert not (archive / "fired").exists()
+
+
+def test_another_claim_is_another_run(here, interrupted, folder):
+    path, _ = interrupted
+    text = (folder / "line.py").read_text()
+    assert "at_least=" in text
+    (folder / "easier.py").write_text(text.replace("at_least=", "at_least=-1 + "))
+    done = here("resume", "out", "--experiment", "easier.py")
+    assert done.returncode == 2 and "these settings differ: at_least (" in done.stderr, done.stderr
+
+
+def test_a_named_file_is_kept_under_the_recorded_name(here, edit, folder):
+    edit(
+        "def report(h, state, collected, dataset):\n"
+        "    if len(dataset.test['targets']) > 100:\n        raise KeyError('x')"
+    )
+    rows = "".join(f"{i / 1000},{3 * i / 1000 + i % 2}\n" for i in range(1000))
+    (folder / "line.csv").write_text(f"x,y\n{rows}")
+    assert here("run", "line.py", "--seeds", "2", "--epochs", "2", "--directory", "out").returncode == 1
+    text = (folder / "line.py").read_text()
+    (folder / "fixed.py").write_text(text.replace("raise KeyError('x')", "return 'fine'"))
+    assert here("resume", "out", "--experiment", "fixed.py").returncode == 0
+    assert [*read(folder / "out" / "config.json")["source"]] == ["line.py"]
+    assert "return 'fine'" in (folder / "out" / "source" / "line.py").read_text()
+    (folder / "fixed.py").unlink()
+    with pytest.warns(UserWarning, match="line.py has changed since the run began: its copy in .* is used"):
+        done = here("predict", "out", "line.csv", "--output", "made.csv")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_fixed_file_finishes_a_run_whose_report_failed(here, edit, folder):
