@@ -408,7 +408,7 @@ def test_skipping_changes_no_bit_where_all_is_finite():
     assert not history["skipped"].any() and history["skipped"].dtype == jnp.float32
 
 
-def test_averaged_asks_for_no_validation_data():
+def test_averaged_needs_no_validation_data():
     """A runner tells by the functions themselves what an algorithm needs."""
     plain, smooth = descent(), averaged(descent(), decay=0.8)
     assert smooth.observe is plain.observe and smooth.done is plain.done
@@ -434,7 +434,7 @@ def test_averaged_passes_observations_on(key):
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
-def test_algorithms_that_cannot_predict_say_so(name):
+def test_algorithms_without_predict_are_reported(name):
     assert COMPOSITIONS[name](descent()._replace(predict=None)).predict is None
 
 
@@ -465,7 +465,7 @@ def test_stopped_refuses_no_patience(patience):
 
 
 @pytest.mark.parametrize("metric", ["vector", "valu"])
-def test_stopped_refuses_metrics_that_do_not_decide(key, metric):
+def test_stopped_refuses_unsuitable_metrics(key, metric):
     algorithm = stopped(_scripted(jnp.zeros(3)), metric=metric, patience=1)
     with pytest.raises(ValueError, match=f"metric must be one of value, got '{metric}'. Choose a scalar"):
         training.run(key, {}, {}, algorithm=algorithm, plan=Plan(0, 3, evaluate_every=1))

@@ -150,7 +150,7 @@ def test_numbers_out_of_range_are_refused(make, message):
 
 
 @pytest.mark.parametrize("name", ["shifted", "cropped", "flipped", "cutout"])
-def test_what_is_no_image_is_refused(key, name):
+def test_inputs_that_are_not_images_are_refused(key, name):
     with pytest.raises(ValueError, match=r"inputs must be images \(n, height, width, channels\), got shape \(4, 2\)"):
         ALL[name](key, {"inputs": jnp.zeros((4, 2))})
 

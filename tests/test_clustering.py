@@ -43,7 +43,7 @@ def test_k_means_reaches_the_inertia_of_scikit_learn(key, n_blobs, spread, seed)
     np.testing.assert_allclose(found.inertia, recomputed(points, found), rtol=1e-5)
 
 
-def test_k_means_matches_scikit_learn_on_overlappingblobs(key):
+def test_k_means_matches_scikit_learn_on_overlapping_blobs(key):
     points, _ = blobs(8, spread=6.0, seed=4)
     ours = compiled(key, points, **FIVE).inertia
     theirs = KMeans(5, n_init=20, random_state=0).fit(np.asarray(points)).inertia_
@@ -307,7 +307,7 @@ def test_silhouette_is_invariant_to_order_scale_and_names():
         np.testing.assert_allclose(silhouette(other, groups, n_clusters=4), value, atol=1e-6)  # float32
 
 
-def test_silhouette_without_an_answer_is_nan():
+def test_undefined_silhouette_is_nan():
     points = np.arange(6, dtype=np.float32).reshape(3, 2)
     assert np.isnan(silhouette(points, np.zeros(3, np.int32), n_clusters=2))
     assert np.isnan(silhouette(points, np.array([0, 1, 2], np.int32), n_clusters=2))
@@ -335,7 +335,7 @@ def test_metrics_refuse_numbers_of_groups_below_one():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("metric", [clustering.adjusted_rand_index, clustering.normalised_mutual_information])
-def test_agreement_refuses_other_than_an_integer_per_point(metric):
+def test_agreement_needs_one_integer_per_point(metric):
     groups = jnp.array([0, 1])
     with pytest.raises(ValueError, match=r"clusters must have shape \(2,\); got \(3,\)"):
         metric(groups, jnp.array([0, 1, 1]), n_labels=2, n_clusters=2)

@@ -227,7 +227,7 @@ def test_adamw_with_warm_up_exists_once():
     assert [path.name for path in sources if "optax.adamw(" in path.read_text()] == ["schedules.py"]
 
 
-def test_only_the_command_line_prints_and_only_records_and_the_cache_write():
+def test_only_the_shell_prints_and_writes_files():
     for path, tree in _sources().items():
         place = path.relative_to(PACKAGE).parts[0]
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]

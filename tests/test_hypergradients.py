@@ -335,7 +335,7 @@ def test_unroll_of_refuses_a_metric_that_is_not_evaluated(program, key):
         ("evolution", lambda u: hypergradients.evolution(u, n_steps=4, scale=0.1, n_pairs=1)),
     ],
 )
-def test_modes_that_cannot_follow_looks_refuse_them(name, make):
+def test_modes_refuse_validation_during_training(name, make):
     looking = network(look_every=2)[0]
     message = f"unroll must not look at validation data for {name}, got look_every=2. Use forward."
     with pytest.raises(ValueError, match=re.escape(message)):

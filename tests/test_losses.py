@@ -92,7 +92,7 @@ LABELS = jnp.asarray(np.random.default_rng(1).integers(0, 7, 50), jnp.int32)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
-def test_soft_cross_entropy_of_one_hot_labels_equals_that_of_integers(smoothing):
+def test_soft_cross_entropy_of_one_hot_equals_integer_labels(smoothing):
     hard = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
     soft = losses.softmax_cross_entropy(_logits(), jax.nn.one_hot(LABELS, 7), label_smoothing=smoothing)
     np.testing.assert_allclose(hard, soft, rtol=1e-5, atol=1e-6)  # sums in another order
@@ -123,7 +123,7 @@ def test_integer_cross_entropy_takes_bytes_as_labels():
 
 @pytest.mark.parametrize("n_classes", [128, 256, 257])
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.uint32])
-def test_integer_cross_entropy_does_not_count_classes_in_the_dtype_of_the_labels(n_classes, dtype):
+def test_integer_cross_entropy_of_byte_labels_takes_many_classes(n_classes, dtype):
     logits = _logits((3, n_classes))
     narrow = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.array([0, 3, 126], dtype))
     wide = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.array([0, 3, 126], jnp.int32))
@@ -133,7 +133,7 @@ def test_integer_cross_entropy_does_not_count_classes_in_the_dtype_of_the_labels
         assert np.isnan(losses.softmax_cross_entropy_with_integer_labels(logits, last)[2])
 
 
-def test_integer_cross_entropy_of_a_missing_label_stops_no_other_gradient():
+def test_a_missing_label_leaves_other_gradients_unchanged():
     gradient = jax.grad(
         lambda z: losses.weighted_mean(
             losses.softmax_cross_entropy_with_integer_labels(z, jnp.array([-1, 1])), jnp.array([0.0, 1.0])
@@ -142,7 +142,7 @@ def test_integer_cross_entropy_of_a_missing_label_stops_no_other_gradient():
     np.testing.assert_allclose(gradient, [[0, 0], [0.5, -0.5]])
 
 
-def test_soft_cross_entropy_of_a_row_of_zeros_is_zero_under_smoothing_too():
+def test_soft_cross_entropy_of_zeros_is_zero_with_smoothing():
     assert losses.softmax_cross_entropy(_logits((7,)), jnp.zeros(7), label_smoothing=0.1) == 0
 
 
@@ -200,7 +200,7 @@ def test_label_smoothing_can_be_swept():
     np.testing.assert_allclose(swept, [mean(0.0), mean(0.1)], rtol=1e-5)
 
 
-def test_losses_keep_one_value_an_example_under_jit_and_vmap():
+def test_losses_give_one_value_per_example_under_transforms():
     for loss in REGRESSION:
         x, y = jnp.ones((3, 2)), jnp.zeros((3, 2))
         assert loss(x, y).shape == (3, 2)
@@ -210,7 +210,7 @@ def test_losses_keep_one_value_an_example_under_jit_and_vmap():
     assert losses.softmax_cross_entropy_with_integer_labels(many, jnp.stack([LABELS] * 2)).shape == (2, 50)
 
 
-def test_weighted_mean_ignores_what_has_no_weight_even_in_its_gradient():
+def test_weighted_mean_ignores_weight_0_even_in_gradients():
     values = jnp.array([1.0, 3.0, jnp.nan, jnp.inf])
     weights = jnp.array([1.0, 3.0, 0.0, 0.0])
     assert losses.weighted_mean(values, weights) == 2.5
@@ -242,7 +242,7 @@ MASKED = jnp.array([0.5, -jnp.inf, 1.5, 0.0])  # a class that is masked out
 
 @pytest.mark.long
 @pytest.mark.parametrize("smoothing", [None, 0.0], ids=["plain", "swept to zero"])
-def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_minus_infinity(smoothing):
+def test_cross_entropies_leave_out_masked_classes(smoothing):
     options = {} if smoothing is None else {"label_smoothing": jnp.float32(smoothing)}
     soft, label = jnp.array([0.3, 0.0, 0.7, 0.0]), jnp.int32(2)
     kept = np.array([0, 2, 3])
@@ -279,7 +279,7 @@ def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e7, -3e38])
-def test_cross_entropies_do_not_depend_on_what_is_added_to_all_logits(offset, smoothing):
+def test_cross_entropies_are_invariant_to_shifted_logits(offset, smoothing):
     offset = np.float32(offset)
     logits = jnp.array([0.0, 4.0, -2.0]) * (offset > -1e38) + offset  # multiples of what float32 counts in at 1e7
     options = {"label_smoothing": smoothing}
@@ -305,7 +305,7 @@ def test_cross_entropies_of_logits_without_probabilities_are_nan(logits, smoothi
 
 
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
-def test_cross_entropies_of_an_impossible_label_have_the_limit_of_the_derivatives(mode):
+def test_derivatives_of_an_impossible_label_are_their_limit(mode):
     limit = np.array([*jax.nn.softmax(MASKED)]) - np.array([0, 1, 0, 0])
     for loss, target in (
         (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0, 0.0])),
@@ -363,13 +363,13 @@ def test_integer_cross_entropy_refuses_float_labels():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
-def test_smoothing_is_a_share(smoothing):
+def test_smoothing_is_between_0_and_1(smoothing):
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1; got"):
         losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
 
 
 @pytest.mark.raises
-def test_soft_cross_entropy_refuses_a_smoothing_that_is_no_share():
+def test_soft_cross_entropy_refuses_smoothing_out_of_range():
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1; got 2"):
         losses.softmax_cross_entropy(_logits(), _logits(), label_smoothing=2)
 

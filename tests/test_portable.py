@@ -38,7 +38,7 @@ print(n)
 
 
 @pytest.mark.long
-def test_all_modules_import_without_what_windows_lacks():
+def test_all_modules_import_without_posix_modules():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100

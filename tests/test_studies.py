@@ -248,7 +248,7 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
 
 
 @pytest.mark.long
-def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
+def test_validation_settings_are_part_of_a_trials_digest(pretended):
     of = experiment(adjust=adjust.grid(learning_rate=[1e-2]))
     made = studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2))
     pretended.clear()
@@ -273,7 +273,7 @@ def test_study_concludes_with_the_best_states_of_its_runs():
         studies.study(of, dataset(), budget=BUDGET)
 
 
-def test_what_was_tried_is_not_trained_again(pretended):
+def test_known_settings_are_not_trained_again(pretended):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
     whole = studies.search(experiment(adjust=same), dataset(), budget=BUDGET)
     assert [setting.learning_rate for setting in pretended] == [1e-3, 1e-2]
@@ -374,7 +374,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
 
 
 @pytest.mark.long
-def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
+def test_rounds_of_another_strategy_reuse_known_trials(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust now proposes other settings"):
         again = studies.search(other, dataset(), budget=BUDGET, history=concluded.history)

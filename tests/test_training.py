@@ -469,7 +469,7 @@ def test_mean_loss_refuses_a_loss_that_is_not_of_single_examples(outputs, target
     )
 
 
-def test_mean_loss_refuses_a_batch_that_is_broadcast_over_as_many_outputs():
+def test_mean_loss_refuses_a_batch_that_broadcasts():
     """Four examples of four outputs fit targets (4,), but as columns; eight examples would not."""
     message = (
         r"^loss must give values of single examples, whatever the size of the batch; for 8 in place of 4 it raised: "
@@ -492,7 +492,7 @@ def test_state_holds_arrays_alone():
     assert state._fields == ("params", "model_state", "opt_state")
 
 
-def test_supervised_functions_have_the_signatures_of_the_seam():
+def test_supervised_functions_have_the_signatures_of_algorithm():
     signatures = [[*inspect.signature(function).parameters] for function in descent(0.1)]
     assert signatures == [
         ["key"],

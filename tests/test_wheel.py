@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.long
 @pytest.mark.wheel
 @pytest.mark.parametrize("is_lent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lent", "installed"])
-def test_the_wheel_alone_begins_in_an_empty_folder(tmp_path, is_lent):
+def test_the_wheel_alone_runs_in_an_empty_folder(tmp_path, is_lent):
     """Lent: what it depends on is that of this environment; installed (`slow`): what its own metadata asks for."""
 
     empty = tmp_path / "empty"

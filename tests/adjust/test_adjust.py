@@ -97,7 +97,7 @@ def test_halving_keeps_the_best_third_and_ends_at_the_whole_run():
     assert sizes == [(9, {1}), (3, {3}), (1, {9})]
 
 
-def test_halving_drops_what_diverged_and_ends_where_all_did():
+def test_halving_drops_diverged_runs_and_ends_if_all_diverge():
     strategy = adjust.halving(n=6, eta=2, learning_rate=(1e-3, 1e-1))
     first = strategy((PLAIN,)).settings
     kept = strategy((PLAIN, made(first, [-np.inf, 1.0, *[-np.inf] * 4])))
@@ -196,7 +196,7 @@ def test_tpe_keeps_away_from_where_runs_diverge():
     assert diverged[:, 0].mean() > 0.3 and diverged[:, 2:].mean() < 0.2
 
 
-def test_tpe_tries_nothing_twice_and_ends_where_all_is_known():
+def test_tpe_repeats_no_trial_and_ends_when_all_are_known():
     strategy = tune.tpe(n=4, schedule=["constant", "linear", "cosine", "step", "exponential", "none"])
     first = strategy((PLAIN,))
     second = strategy((PLAIN, made(first.settings)))

@@ -120,7 +120,7 @@ def read(directory, name="result.json"):
 
 
 @pytest.mark.long
-def test_a_run_over_splits_says_so_and_counts_its_examples(here, folder):
+def test_a_run_over_splits_records_its_numbers_of_examples(here, folder):
     done = here("run", "line.py", "--resplit", "--seeds", "7,3,0", "--epochs", "4", "--directory", "out")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     result, config = read(folder / "out"), read(folder / "out", "config.json")

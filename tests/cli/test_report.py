@@ -39,7 +39,7 @@ class _Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run):
+def test_the_page_is_self_contained(run):
     text = (run / "report.html").read_text()
     result, config = (json.loads((run / name).read_text()) for name in ("result.json", "config.json"))
     mean = f"{result['metrics']['test/accuracy']['mean']:.4f}"
@@ -60,7 +60,7 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
     assert len(charts) == 3 and all(charts)
 
 
-def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy(run):
+def test_the_trace_of_the_confusion_matrix_is_the_accuracy(run):
     text = (run / "report.html").read_text()
     drawn = text[text.index("<h2>Confusion") :].partition("</svg>")[0]
     counts = [int(number) for number in re.findall(r"<text[^>]*>(\d+)</text>", drawn)]
@@ -139,7 +139,7 @@ def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
     assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
 
 
-def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(command, run, tmp_path):
+def test_the_page_notes_a_missing_experiment(command, run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     config = json.loads((copy / "config.json").read_text())

@@ -162,7 +162,7 @@ def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edi
     assert after["resumed_from"] == after["steps"] and lines_of(folder / "out") == lines
 
 
-def test_a_report_that_fails_at_the_end_leaves_the_outcome_and_resume_finishes_without_training(here, edit, folder):
+def test_resume_after_a_failed_report_does_not_train(here, edit, folder):
     edit(
         "def report(h, state, collected, dataset):\n    from pathlib import Path\n"
         "    if len(dataset.test['targets']) == 400 and not Path('fixed').exists():\n        raise ValueError('too long')\n"

@@ -138,7 +138,7 @@ def test_a_function_of_other_arguments_is_refused(here, edit, refused, old, new,
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_traceback_is_shown_to_who_asks_for_it(here, edit, name):
+def test_traceback_shows_the_traceback(here, edit, name):
     edit("losses.half_squared_error,", "lambda outputs, targets: outputs @ targets,")
     done = here(name, "line.py", *WORDS[name], "--traceback")
     assert done.returncode == 2

@@ -79,6 +79,6 @@ def test_an_altered_file_is_refused(monkeypatch):
         bundled.gene_ontology()
 
 
-def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():
+def test_read_bundled_checks_the_digest_before_unpacking():
     with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*install it again"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")

@@ -104,7 +104,7 @@ def test_fold_refuses_times_and_too_few_groups():
         data.fold(Dataset(part, empty, None, of["group"]), 0, n_folds=3)
 
 
-def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():
+def test_stacked_keeps_each_fold_and_gives_padding_weight_0():
     folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(10)]
     both = data.stacked(folded)
     assert both.n_folds == 10 and both.n_train == 47 and both.axis == 0
@@ -269,7 +269,7 @@ def _of_groups(sizes):
     return Dataset(part, data.take(part, slice(0, 0)), None, card)
 
 
-def test_in_sample_data_keeps_its_rule_and_its_folds_are_held_out():
+def test_in_sample_data_keeps_its_rule_in_folds():
     whole = data.in_sample(_of_groups([10] * 6))
     for place in range(3):
         made = data.fold(whole, place, n_folds=3)

@@ -220,7 +220,7 @@ def test_ratings_are_what_the_task_says_or_shown(cases):
     assert classes(loaded(cases, "rating.csv", "y", task="regression")[0]) == ()
 
 
-def test_a_missing_cell_and_ids_are_told(cases):
+def test_a_missing_cell_and_ids_are_noted(cases):
     dataset, made = loaded(cases, "missing.csv", "k")
     assert made.card.feature_names == ("a", "a is missing", "b") and dataset.card.columns[0].has_missing
     dataset = data.load(str(cases / "ids.csv"), target="k")

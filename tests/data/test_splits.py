@@ -151,7 +151,7 @@ def test_split_by_group_keeps_groups_whole():
     assert {*other["groups"].tolist()} != {*share["groups"].tolist()}
 
 
-def test_split_by_group_holds_out_one_group_at_least_and_never_all():
+def test_split_by_group_holds_out_some_groups_but_never_all():
     for fraction in (0.01, 0.99):
         rest, share = data.split(_grouped(3), fraction=fraction, seed=0, by="group")
         assert len(rest["groups"]) and len(share["groups"])

@@ -191,7 +191,7 @@ def test_arrays_of_a_set_go_straight_to_disk(homes):
     assert dataset.card.notes == ("the part extra is left out",)
 
 
-def test_arrays_beyond_memory_are_refused_before_they_are_made(homes, monkeypatch):
+def test_arrays_beyond_memory_are_refused_before_decoding(homes, monkeypatch):
     import tensorflow_datasets as tfds
 
     features = {"x": tfds.features.Tensor(shape=(3,), dtype=np.float32), "y": np.float32}
@@ -248,7 +248,7 @@ def test_a_set_is_kept_encrypted_with_a_cipher_and_is_the_same(homes, prepared):
 
 
 @pytest.mark.long
-def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(jaxresearch, homes, prepared):
+def test_a_run_with_a_key_encrypts_its_set(jaxresearch, homes, prepared):
     key = homes / "key"
     key.write_bytes(os.urandom(32))
     words = ["mnist", "--data", "tfds:flowers", "--batch-size", "8", "--encrypt-with", str(key)]

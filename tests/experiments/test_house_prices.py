@@ -170,7 +170,7 @@ def test_the_gradient_by_jax_by_hand_and_by_differences(sales):
     assert float(gradient["Dense_0"]["kernel"][0, 0]) == pytest.approx(float(by_hand), rel=1e-5)  # float32 sums
 
 
-def test_the_rule_as_the_source_prints_it_diverges_where_the_right_one_converges(sales):
+def test_the_printed_rule_diverges_but_the_correct_one_does_not(sales):
     x, y = ((values - values.mean()) / values.std() for values in sales)
     right = printed = 0.0
     for _ in range(100):

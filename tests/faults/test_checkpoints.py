@@ -53,7 +53,7 @@ def goes_back_to_step_10(path):
     assert Checkpoints(path).steps() == [10]
 
 
-def test_what_was_saved_comes_back(saved):
+def test_a_saved_state_is_restored(saved):
     restored = Checkpoints(saved).restore(jax.eval_shape(lambda: state(0)))
     assert restored.step == 20 and restored.about == {"seconds": 1.5}
     assert_same(restored.state, state(20))
@@ -123,7 +123,7 @@ def test_a_manifest_of_another_step_is_noticed(saved, tmp_path):
     goes_back_to_step_10(path)
 
 
-def test_where_none_is_left_it_says_so(saved, tmp_path):
+def test_no_valid_checkpoint_left_is_reported(saved, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(saved, path)
     for step in (10, 20):
@@ -133,7 +133,7 @@ def test_where_none_is_left_it_says_so(saved, tmp_path):
     assert sorted(entry.name for entry in (path / "quarantine").iterdir()) == ["10", "10.txt", "20", "20.txt"]
 
 
-def test_what_a_killed_process_left_is_removed_and_never_listed(saved, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(saved, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(saved, path)
     folder = path / "checkpoints"
@@ -211,7 +211,7 @@ def test_close_joins_the_writer_through_an_interruption(tmp_path):
     assert not checkpoints.is_saving and checkpoints.steps() == [10]
 
 
-def test_the_state_is_copied_before_the_device_goes_on(tmp_path):
+def test_write_in_background_copies_the_state(tmp_path):
     values = np.ones(1000)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write_in_background(1, {"a": values}, about=dict)

@@ -45,7 +45,7 @@ def metrics(jaxresearch, tmp_path_factory):
     return json.loads((directory / "result.json").read_text())["metrics"]
 
 
-def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, metrics, tmp_path):
+def test_a_full_disk_is_one_line_and_keeps_saved_steps(jaxresearch, metrics, tmp_path):
     directory = tmp_path / "run"
     first = when_saved(directory)
     first.send_signal(signal.SIGTERM)

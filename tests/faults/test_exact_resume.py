@@ -98,7 +98,7 @@ def assert_same(one, other):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_k_steps_and_k_more_are_two_k(tmp_path, name):
+def test_a_run_saved_halfway_equals_the_whole_run(tmp_path, name):
     settings = Settings(optimizer=name)
     checkpoints, keeping = saved_at_each_chunk(tmp_path)
     halfway = []
@@ -146,7 +146,7 @@ def test_a_sweep_of_settings_resumes_bit_for_bit(tmp_path):
 
 
 @pytest.mark.raises
-def test_settings_of_several_groups_have_no_one_state():
+def test_a_start_needs_settings_of_one_group():
     settings = [Settings(), dataclasses.replace(Settings(), optimizer="sgd")]
     with pytest.raises(ValueError, match="settings must be of one group to keep its state, got 2"):
         execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0], start=execution.Start(0, None))

@@ -102,7 +102,7 @@ def test_a_checkpoint_that_names_files_elsewhere_is_not_trusted(tmp_path):
 
 @pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
 @pytest.mark.parametrize("name", ["resume", "report"])
-def test_no_experiment_that_came_with_the_directory_is_run(command, tmp_path, name, where):
+def test_no_experiment_inside_a_directory_is_run(command, tmp_path, name, where):
     run = tmp_path / "run"
     run.mkdir()
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
@@ -116,7 +116,7 @@ def test_no_experiment_that_came_with_the_directory_is_run(command, tmp_path, na
 
 
 @pytest.mark.parametrize("name", ["resume", "report"])
-def test_the_name_of_an_experiment_leads_out_of_no_folder(command, tmp_path, name):
+def test_the_name_of_an_experiment_cannot_leave_its_folder(command, tmp_path, name):
     (tmp_path / "experiments").mkdir()
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)

@@ -74,7 +74,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_influences_through_evaluate_equal_differences_on_whole_data(name):
+def test_influences_through_evaluate_equal_finite_differences(name):
     step = 1e-4
     with jax.enable_x64(True):
         data = _data(name, 0)

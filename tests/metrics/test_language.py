@@ -35,7 +35,7 @@ METRICS = {
 compiled = {name: jax.jit(metric) for name, metric in METRICS.items()}
 
 
-def test_per_token_equals_scikit_learn_over_the_tokens_asked():
+def test_per_token_equals_scikit_learn_over_scored_tokens():
     logits, targets, weights = _tokens()
     rows, classes, shares = _asked(logits, targets, weights)
     put, labels = rows.argmax(1), np.arange(len(N_BYTES))
@@ -100,7 +100,7 @@ def test_jit_equals_eager(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_what_is_not_asked_changes_nothing(name):
+def test_tokens_that_are_not_scored_change_nothing(name):
     logits, targets, weights = _tokens()
     value = compiled[name](logits, targets, weights)
     other = logits.copy()
@@ -117,7 +117,7 @@ def test_padding_of_sequences_and_batches_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_an_unknown_token_or_a_nan_is_not_passed_over(name):
+def test_an_unknown_token_or_a_nan_gives_nan(name):
     logits, targets, _ = _tokens()
     weights = np.ones(len(targets), np.float32)
     wrong, diverged = targets.copy(), logits.copy()
@@ -145,7 +145,7 @@ def test_bits_per_byte_of_a_million_tokens_keeps_its_digits():
 
 
 @pytest.mark.raises
-def test_bits_per_byte_refuses_sizes_that_are_none():
+def test_bits_per_byte_refuses_invalid_sizes():
     with pytest.raises(ValueError, match=r"n_bytes must be integers of shape \(classes,\); got float64 \(2,\)"):
         metrics.bits_per_byte(np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match=r"n_bytes must be integers of shape \(classes,\); got int64 \(1, 2\)"):

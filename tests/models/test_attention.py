@@ -22,7 +22,7 @@ def test_attention_equals_a_loop_in_float64():
     np.testing.assert_allclose(attention(*narrow, jnp.asarray(seen)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_attention_sees_all_keys_unless_told():
+def test_attention_sees_all_keys_without_a_mask():
     queries, keys, values = jax.random.normal(jax.random.key(0), (3, 2, 5, 2, 4))
     seen = jnp.ones((1, 5, 5), bool)
     told, untold = attention(queries, keys, values, seen), attention(queries, keys, values)

@@ -47,7 +47,7 @@ def test_an_ensemble_of_one_is_its_member(key):
     np.testing.assert_allclose(model.apply(params, {}, inputs)[0], jax.nn.log_softmax(alone), rtol=1e-5)
 
 
-def test_an_ensemble_is_trained_and_begun_like_any_model(key):
+def test_an_ensemble_is_initialised_and_trained_like_any_model(key):
     model = models.ensemble(MEMBER, n_members=2)
     theirs, _ = MEMBER.init(jax.random.key(5))
     data = {"inputs": jax.random.normal(jax.random.key(1), (32, 4)), "targets": jnp.arange(32) % 3}
@@ -63,7 +63,7 @@ def test_an_ensemble_is_trained_and_begun_like_any_model(key):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_told(key):
+def test_a_batch_that_members_cannot_share_is_refused(key):
     model = models.ensemble(MEMBER, n_members=3)
     with pytest.raises(ValueError, match="n_members must divide the batch of 4 examples; got 3"):
         model.apply(*model.init(key), jnp.ones((4, 4)), jax.random.key(1))

@@ -180,7 +180,7 @@ def test_linen_modules_that_would_never_train_are_refused(layer):
             models.linen(module, SHAPE).init(jax.random.key(0))
 
 
-def test_linen_modules_with_layers_that_never_act_need_no_flag():
+def test_linen_modules_with_inactive_layers_need_no_flag():
     model = models.linen(nn.Sequential([nn.Dense(4), nn.Dropout(0.0, deterministic=True), nn.LayerNorm()]), SHAPE)
     params, model_state = model.init(jax.random.key(0))
     np.testing.assert_array_equal(
@@ -201,7 +201,7 @@ class Counting(nn.Module):
         return nn.Dense(3)(x)
 
 
-def test_linen_modules_that_ask_whether_their_state_may_change_need_no_flag():
+def test_linen_modules_that_check_for_mutability_need_no_flag():
     model = models.linen(Counting(asks=True), SHAPE)
     params, model_state = model.init(jax.random.key(0))
     _, updated = model.apply(params, model_state, INPUTS, jax.random.key(1))
@@ -218,7 +218,7 @@ class Drawing(nn.Module):
 
 
 @pytest.mark.parametrize("module", [Counting(asks=False), Drawing()], ids=["changes state", "draws"])
-def test_linen_modules_that_draw_or_change_state_in_evaluation_are_refused(module):
+def test_linen_modules_impure_in_evaluation_are_refused(module):
     model = models.linen(module, SHAPE)
     params, model_state = model.init(jax.random.key(0))
     model.apply(params, model_state, INPUTS, jax.random.key(1))

@@ -26,7 +26,7 @@ def test_word_dropout_sees_all_without_a_key(key):
     assert np.array_equal(seen, tokens)
 
 
-def test_word_dropout_hides_tokens_of_eight_bits_by_any_token_and_leaves_padding(key):
+def test_word_dropout_takes_byte_tokens_and_leaves_padding(key):
     tokens = jnp.array([[1, 2, 0, 0]], jnp.int8)
     model = models.word_dropout(SEEN, rate=1.0, token=300, maskable=lambda tokens: tokens != 0)
     assert model.apply({}, {}, tokens, key)[0].tolist() == [[300, 300, 0, 0]]

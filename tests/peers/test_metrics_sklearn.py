@@ -174,7 +174,7 @@ def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
 
 
 @pytest.mark.parametrize("n_classes", [3, 5])
-def test_roc_auc_of_several_classes_equals_scikit_learn_one_versus_rest(n_classes):
+def test_roc_auc_of_several_classes_equals_scikit_learn(n_classes):
     generator = np.random.default_rng(n_classes)
     logits = generator.normal(size=(200, n_classes)).astype(np.float32)
     targets = (np.arange(200) % n_classes).astype(np.int32)

@@ -22,7 +22,7 @@ def trained(job, path):
 
 
 @pytest.mark.long
-def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job, tmp_path):
+def test_a_finished_run_keeps_its_fitted_preprocessing(job, tmp_path):
     outcome = trained(job, tmp_path / "run").outcome
     with np.load(tmp_path / "run" / records.FITTED) as arrays:
         before = {name: arrays[name] for name in arrays.files}

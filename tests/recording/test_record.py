@@ -97,7 +97,7 @@ def test_record_writes_a_directory_and_returns_its_record(dataset, tmp_path):
     )
 
 
-def test_record_of_what_has_ended_reads_it_back(dataset, tmp_path):
+def test_record_of_a_finished_run_reads_it_back(dataset, tmp_path):
     first = record(tmp_path, dataset)
     with mock.patch.object(execution, "execute", side_effect=AssertionError):
         again = record(tmp_path, dataset)
@@ -180,7 +180,7 @@ def test_examples_that_cannot_be_written_cost_no_result(dataset, tmp_path):
     assert record(tmp_path, dataset).examples()
 
 
-def test_a_mistake_in_the_evaluation_may_be_fixed_before_the_run_is_finished(dataset, tmp_path):
+def test_an_evaluation_may_be_fixed_before_the_run_is_resumed(dataset, tmp_path):
     with mock.patch.object(recording.notebook, "result_of", side_effect=RuntimeError("out of memory")):
         with pytest.raises(RuntimeError, match="out of memory"):
             record(tmp_path, dataset)
@@ -244,7 +244,7 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(dataset, tmp_path, change
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_fails_before_its_first_chunk_leaves_nothing_behind(dataset, tmp_path):
+def test_a_run_failing_before_its_first_chunk_leaves_nothing(dataset, tmp_path):
     with mock.patch.object(execution, "execute", side_effect=MemoryError("no room")):
         with pytest.raises(MemoryError):
             record(tmp_path / "run", dataset)

@@ -95,7 +95,7 @@ def test_validation_is_sent_and_vectors_are_not():
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_raises_is_dropped_and_the_others_continue(method):
+def test_a_raising_tracker_is_dropped_and_the_others_continue(method):
     def fault():
         raise RuntimeError("the server\nis gone")
 
@@ -110,7 +110,7 @@ def test_one_that_raises_is_dropped_and_the_others_continue(method):
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_hangs_delays_the_end_by_its_patience_at_most(method):
+def test_a_hanging_tracker_delays_the_end_by_its_patience(method):
     released, noted = threading.Event(), Noted()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -121,7 +121,7 @@ def test_one_that_hangs_delays_the_end_by_its_patience_at_most(method):
     assert len(noted.calls) == 4
 
 
-def test_one_that_falls_behind_is_dropped_during_the_run():
+def test_a_slow_tracker_is_dropped_during_the_run():
     released = threading.Event()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -133,7 +133,7 @@ def test_one_that_falls_behind_is_dropped_during_the_run():
     released.set()
 
 
-def test_one_that_is_slow_but_finishes_in_time_gets_all():
+def test_a_tracker_that_finishes_in_time_receives_everything():
     noted = Noted()
     slow = Faulty("begin", lambda: time.sleep(0.3))
     slow.log = noted.log
@@ -141,7 +141,7 @@ def test_one_that_is_slow_but_finishes_in_time_gets_all():
     assert len(noted.calls) == 2
 
 
-def test_tensorboard_holds_the_scalars_and_drops_steps_after_a_resume(tmp_path):
+def test_tensorboard_holds_scalars_and_drops_repeated_steps(tmp_path):
     board = pytest.importorskip("tensorboardX.proto.event_pb2", reason="needs the extra track")
     log_a_run(records.tracking(["tensorboard"], tmp_path, experiment="line"))
     with records.tracking(["tensorboard"], tmp_path, experiment="line") as tracking:

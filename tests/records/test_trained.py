@@ -140,7 +140,7 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(table):
         assert accuracy == pytest.approx(run.values("test/accuracy")[seed], abs=1e-6)
 
 
-def test_the_ensemble_is_the_mean_over_seeds_and_scores_apart_from_them(table, tmp_path):
+def test_the_ensemble_averages_seeds_and_is_scored_separately(table, tmp_path):
     run, _, _ = table
     labelled = run.predict(write(tmp_path / "labelled.csv", birds()))
     np.testing.assert_allclose(labelled.ensemble, labelled.by_seed.mean(axis=0), rtol=1e-15)
@@ -158,7 +158,7 @@ def test_the_ensemble_is_the_mean_over_seeds_and_scores_apart_from_them(table, t
     assert np.isnan(one.spread).all() and one.seeds == (1,)
 
 
-def test_what_training_did_not_have_is_unknown_or_missing_and_noted(table):
+def test_values_unseen_in_training_are_unknown_and_noted(table):
     run, _, _ = table
     held = {"mass": ["3100"] * 4, "island": ["atlantis", "", "NA", "dream"], "seen": ["2020-01-05"] * 3 + [""]}
     made = run.predict(held)
@@ -328,7 +328,7 @@ def test_seeds_that_diverged_have_no_predictions(table):
     np.testing.assert_array_equal(model.predict(new, seeds=[0, 2]).by_seed, run.predict(new, seeds=[0, 2]).by_seed)
 
 
-def test_a_run_that_did_not_end_predicts_by_explicit_choice(images, tmp_path):
+def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     made = experiment(functools.partial(classifier, decay=0.9))
     dataset = made.prepare(images[0])
     recorded(made, dataset, tmp_path, seeds=(0, 1))
@@ -428,7 +428,7 @@ def test_an_artefact_gives_what_the_run_predicts(artefacts, name):
     assert schema["outputs"][what] == {"shape": ["n", expected.ensemble.shape[1]], "dtype": "float32"}
 
 
-def test_a_schema_says_how_words_are_encoded(artefacts):
+def test_a_schema_describes_how_words_are_encoded(artefacts):
     columns = {column["name"]: column for column in artefacts["table"][2]["inputs"]["columns"]}
     assert columns["island"]["levels"] == ["biscoe", "dream", "torgersen"] and columns["island"]["missing"] == -1
     assert columns["seen"]["unit"] == "days since 1970-01-01" and columns["mass"]["missing"] == "nan"

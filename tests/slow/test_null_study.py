@@ -83,7 +83,7 @@ def searched():
     return found
 
 
-def test_a_study_keeps_nothing_where_nothing_is_to_be_gained(searched):
+def test_a_study_without_any_effect_keeps_the_plain_settings(searched):
     n_kept = sum(confirmed.best.salt != 0 for _, confirmed, _ in searched)
     print(f"kept by a study: {n_kept} of {N_STUDIES}")
     assert n_kept <= 5
@@ -92,7 +92,7 @@ def test_a_study_keeps_nothing_where_nothing_is_to_be_gained(searched):
     )  # the best of all rounds never is the plain one
 
 
-def test_the_gain_that_is_believed_holds_the_true_one(searched):
+def test_the_interval_of_a_gain_covers_the_true_gain(searched):
     """Where the plain settings are kept no gain is believed, and there is none."""
     n_held = 0
     for number, (_, confirmed, concluded) in enumerate(searched):
@@ -103,7 +103,7 @@ def test_the_gain_that_is_believed_holds_the_true_one(searched):
     assert n_held >= 0.93 * N_STUDIES
 
 
-def test_what_is_done_elsewhere_is_fooled(searched):
+def test_unadjusted_comparisons_are_fooled(searched):
     """Keep-if-better on one seed, as automatic loops do it, and intervals over the seeds of a round that no one adjusted."""
     if_better = unadjusted = 0
     for made, _, _ in searched:

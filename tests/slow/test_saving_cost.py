@@ -54,7 +54,7 @@ def test_saving_costs_under_three_percent_of_the_main_job(tmp_path):
     assert n_saved == 4 and share < 0.03
 
 
-def test_looking_for_non_finite_metrics_costs_under_a_percent():
+def test_checking_for_non_finite_metrics_costs_under_a_percent():
     values = np.random.default_rng(0).uniform(size=(2, 10, 625)).astype(np.float32)
     metrics = {"loss": values[0], "accuracy": values[1]}  # a chunk of the main job
     start = time.perf_counter()

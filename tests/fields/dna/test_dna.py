@@ -294,7 +294,7 @@ def bases_of(folder):
     return dna.bases(sequence)
 
 
-def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
+def test_the_card_of_a_genome_names_its_source(tmp_path):
     (tmp_path / "my.fa").write_text(">one\n" + "ACGT" * 30)
     digest = hashlib.sha256((tmp_path / "my.fa").read_bytes()).hexdigest()
     card = dna.load_genome(tmp_path / "my.fa", length=60, stride=20).card

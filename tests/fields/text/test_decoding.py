@@ -138,7 +138,7 @@ def test_complete_equals_prompt_by_prompt(changes):
 
 
 @pytest.mark.long
-def test_complete_may_go_past_the_context_with_rotary_positions_only():
+def test_complete_exceeds_the_context_with_rotary_positions_only():
     def complete(sizes):
         options = {"n_tokens": 11, "sizes": sizes, "n_new": 9, "choose": GREEDY}
         return decoding.complete(jax.random.key(0), stirred(11, sizes), [[1, 2, 3]], **options)
@@ -150,7 +150,7 @@ def test_complete_may_go_past_the_context_with_rotary_positions_only():
 
 @pytest.mark.long
 @pytest.mark.parametrize("positions", ["rotary", "learnt"])
-def test_generate_in_a_batch_of_padded_prompts_equals_row_by_row(positions):
+def test_generate_with_padded_prompts_equals_single_prompts(positions):
     sizes = sized(positions=positions)
     params = stirred(11, sizes)
     prompts = jnp.array([[1, 2, 3], [0, 0, 4]])
@@ -165,7 +165,7 @@ def test_generate_writes_one_token_too():
 
 
 @pytest.mark.long
-def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
+def test_generate_is_the_same_eagerly_and_under_vmap():
     model, cache = writer(11, sized(), 2)
     choose = decoding.sampling(temperature=0.8, top_k=5, top_p=0.9)
 
@@ -196,7 +196,7 @@ def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, paddi
 
 
 @pytest.mark.parametrize("padding", [0, -1])
-def test_a_beam_has_no_token_and_no_score_after_one_outside_the_vocabulary(padding):
+def test_a_beam_ends_after_a_token_outside_the_vocabulary(padding):
     sizes = sized(padding=padding)
     params = stirred(11, sizes)
     texts, scores = searched(params, PROMPTS.at[0, 1].set(11), width=3, sizes=sizes, end=5, length_penalty=0.6)
@@ -207,7 +207,7 @@ def test_a_beam_has_no_token_and_no_score_after_one_outside_the_vocabulary(paddi
 
 
 @pytest.mark.parametrize("worst", [jnp.nan, jnp.inf, -jnp.inf])
-def test_generate_writes_no_token_where_a_choice_has_no_meaning(worst):
+def test_generate_writes_no_token_from_undefined_logits(worst):
     logits = jnp.array([[0.0, 1.0, -jnp.inf], [worst] * 3])
     model, cache = (
         models.Model(lambda key: ({}, {}), lambda *_: (logits[:, None], cache)),
@@ -217,7 +217,7 @@ def test_generate_writes_no_token_where_a_choice_has_no_meaning(worst):
     assert texts.tolist() == [[1, 1], [-1, -1]]
 
 
-def test_generate_goes_on_from_a_cache_that_holds_tokens_and_writes_none_past_the_context():
+def test_generate_continues_a_cache_up_to_the_context():
     model, cache = writer(11, sized(), 2)
     params = stirred(11, sized())
 
@@ -497,7 +497,7 @@ def test_the_width_of_a_beam_is_checked(width, message):
         decoding.beam_search(params, cache, PROMPTS, model=model, n_new=2, width=width)
 
 
-def test_a_decoder_without_a_cache_is_told_to_have_none():
+def test_generate_refuses_a_decoder_without_a_cache():
     model = models.decoder(11, sized())
     params, model_state = stirred(11, sized()), {}
     with pytest.raises(
