@@ -1,4 +1,4 @@
-"""Gradient estimators: right against closed forms, exchangeable, composable."""
+"""Gradient estimators: equal to closed forms, interchangeable, composable."""
 
 import inspect
 
@@ -13,7 +13,7 @@ from jaxresearch import gradients, sweeps
 
 
 def loss_fn(params, model_state, batch, key):
-    """A weighted mean of (theta x - y)^2 / 2 whose state counts calls; the key adds nothing but is used."""
+    """A weighted mean of (theta x - y)^2 / 2 whose state counts calls; the key is used but has no effect."""
     del key
     losses = (batch["inputs"] @ params["slope"] + params["intercept"] - batch["targets"]) ** 2 / 2
     weights = batch.get("weights", jnp.ones(losses.shape))
@@ -31,7 +31,7 @@ def problem():
 
 
 def _close(a, b):
-    # Sums of twelve float32 terms of order 1 in another order: a few units in the last place.
+    # Sums of twelve float32 terms of order 1 in a different order: a few units in the last place.
     return jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, rtol=1e-5, atol=1e-6), a, b))
 
 
@@ -76,7 +76,7 @@ def test_accumulated_stores_one_gradient_for_any_number_of_parts(key):
         compiled = jax.jit(lambda *args: estimator(*args)[0]).lower(params, {}, batch, key).compile()
         return compiled.memory_analysis().temp_size_in_bytes / params.nbytes
 
-    # A gradient and its sum, and what one part needs; 32 gradients would be 32.
+    # A gradient, its sum, and the memory of one part; 32 gradients would take 32 times the memory.
     assert temporary(32) < 4
 
 
@@ -179,7 +179,7 @@ def test_typed_keys_pass_through_the_model_state(key, transform, impl):
     state = {"key": jax.random.key(3, impl=impl)}
     _, _, made = jax.jit(joined)(jnp.float32(1), state, {"inputs": jnp.arange(4.0)}, key)
     expected = jax.random.key(3, impl=impl)
-    for _ in range(2 if transform == "accumulated" else 1):  # the parts follow each other, or start from the same key
+    for _ in range(2 if transform == "accumulated" else 1):  # parts run one after another, or start from the same key
         expected = jax.random.split(expected)[1]
     assert made["key"] == expected and jax.random.key_impl(made["key"]) == jax.random.key_impl(expected)
 

@@ -1,4 +1,4 @@
-"""Numbers about seeds: closed forms, coverage, and what cannot be said."""
+"""Statistics over seeds: closed forms, coverage and undefined values."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def test_bootstrap_interval_equals_scipy_and_is_reproducible():
     values = np.random.default_rng(0).normal(size=12)
     expected = scipy.stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     low, high = statistics.bootstrap_interval(values)
-    np.testing.assert_allclose((low, high), expected, atol=0.01)  # 9,999 draws, in other batches
+    np.testing.assert_allclose((low, high), expected, atol=0.01)  # 9,999 draws, in different batches
     assert (low, high) == statistics.bootstrap_interval(values)
     assert (low, high) != statistics.bootstrap_interval(values, seed=1)
 
@@ -40,7 +40,7 @@ def test_bootstrap_interval_has_the_documented_coverage():
         draws = generator.normal(size=(200, n))
         intervals = [statistics.bootstrap_interval(draw, n_resamples=999) for draw in draws]
         covered = np.mean([low <= 0 <= high for low, high in intervals])
-        # The share of 200 draws has a standard error of 0.026: three of them.
+        # The coverage of 200 draws has a standard error of 0.026: three of them.
         assert abs(covered - expected) < 0.08
 
 
@@ -51,7 +51,7 @@ def test_t_interval_equals_scipy_and_has_its_coverage():
         result = scipy.stats.ttest_1samp(draws, 0, axis=1).confidence_interval(confidence)
         np.testing.assert_allclose(intervals, np.transpose(result), rtol=1e-12)
         covered = np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
-        # Three standard errors of the share of 2,000 draws.
+        # Three standard errors of the coverage of 2,000 draws.
         assert abs(covered - confidence) < 3 * np.sqrt(confidence * (1 - confidence) / 2000)
     assert statistics.t_interval([0.5, 0.5]) == (0.5, 0.5)
 
@@ -246,7 +246,7 @@ def test_groups_are_drawn_together():
     np.testing.assert_allclose([*found], [*expected], rtol=1e-12)
     twice = statistics.error(
         values, np.repeat(influences, 2, 1), over="examples", groups=np.repeat(np.arange(40), 2)
-    )  # every example stands twice: that tells nothing new
+    )  # every example appears twice, which adds no information
     np.testing.assert_allclose(twice.standard, statistics.error(values, influences, over="examples").standard)
 
 
@@ -268,7 +268,7 @@ def test_a_proportion_has_wilsons_interval():
         assert math.isclose((p - end) ** 2, t**2 * end * (1 - end) / n_effective, rel_tol=1e-9)
     perfect = np.ones((5, 200))
     low, high = statistics.interval(perfect.mean(1), perfect * 0, over="seeds and examples")
-    assert 0.97 < low < 0.99 and high == 1.0  # 200 hits of 200 leave room for misses
+    assert 0.97 < low < 0.99 and high == 1.0  # the interval of 200 hits in 200 allows misses
     assert statistics.summary([0.9], np.zeros((1, 50)))["over"] == "examples"
 
 
@@ -319,7 +319,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
 
 
 def test_a_small_error_is_not_treated_as_a_proportion():
-    """All examples are 0 to the third digit: they are no misses."""
+    """All errors are 0 to the third digit, but they are not proportions."""
     errors = np.abs(np.random.default_rng(0).normal(size=(5, 200))) * 1e-5
     low, high = statistics.interval(errors.mean(1), errors - errors.mean(1, keepdims=True), over="seeds and examples")
     assert 0 < low < errors.mean() < high < 2e-5
@@ -346,7 +346,7 @@ def test_a_claim_names_what_it_is_about():
 
 @pytest.mark.parametrize(("n_differences", "most"), [(1, 0.06), (8, 0.06)])
 def test_noise_exceeds_its_floor_in_one_of_twenty_sweeps(n_differences, most):
-    """Settings that are in truth equal: the largest difference to the plain ones, over 4,000 sweeps of five seeds."""
+    """Settings without true differences: the largest difference from the plain ones, over 4,000 sweeps of five seeds."""
     draws = np.random.default_rng(0).normal(size=(4000, n_differences + 2, 5))
     n_exceeding = 0
     for plain, again, *others in draws:

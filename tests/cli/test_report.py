@@ -1,4 +1,4 @@
-"""``jaxresearch report``: the page of a real run, looked at in a browser where there is one."""
+"""``jaxresearch report``: the page of a real run, opened in a browser if one is installed."""
 
 import html.parser
 import json
@@ -47,7 +47,7 @@ def test_the_page_is_self_contained(run):
         assert said in text
     for _, digest in config["data_card"]["sha256"]:
         assert digest in text
-    assert "&lt;b&gt;&amp;amp;" in text and "<b>&amp;" not in text  # the command, with what the path holds escaped
+    assert "&lt;b&gt;&amp;amp;" in text and "<b>&amp;" not in text  # the command, with its path escaped
     elements = _Elements(text).found
     assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object", "embed")]
     addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
@@ -72,7 +72,7 @@ def test_the_trace_of_the_confusion_matrix_is_the_accuracy(run):
 
 @pytest.fixture(scope="module")
 def pages(command, run, tmp_path_factory):
-    """The pages of the run: its report, itself beside a shorter one, and what a notebook shows of it."""
+    """The pages of the run: its report, a comparison with a shorter run, and its display in a notebook."""
     folder = tmp_path_factory.mktemp("pages")
     other, file = folder / "other", folder / "compare.html"
     shorter = ["--seeds", "2", "--epochs", "1", "--batch-size", "2000", "--directory", str(other)]
@@ -126,7 +126,7 @@ def test_runs_beside_each_other_make_one_page_with_their_differences(pages, run)
     assert all(value.startswith(("data:", "#")) for value in addresses)
     first, other = (read_run(directory).values("test/accuracy") for directory in (run, pages / "other"))
     assert f"{np.mean([other[seed] - first[seed] for seed in (0, 1)]):+.4f}" in text
-    assert "batch_size" in text and "learning_rate" not in text  # the settings that differ, and no other
+    assert "batch_size" in text and "learning_rate" not in text  # only the settings that differ
     charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
     assert len(charts) == 2 and all(str(pages / "other") in said for said in charts)
 
@@ -136,7 +136,7 @@ def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
     result = json.loads((run / "result.json").read_text())
     for name, summary in result["metrics"].items():
         assert name in text and f"{summary['mean']:.4f}" in text
-    assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
+    assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # from the drawings
 
 
 def test_the_page_notes_a_missing_experiment(command, run, tmp_path):

@@ -1,4 +1,4 @@
-"""Folds: disjoint, complete, stratified, preprocessed by their own training part, and one program for all."""
+"""Folds: disjoint, complete, stratified, preprocessed with their own training part, and run by one program."""
 
 from dataclasses import replace
 
@@ -183,7 +183,7 @@ def test_stacked_keeps_the_notes_of_all_folds():
 
 
 def test_folds_name_the_classes_that_each_of_them_lacks():
-    """A class of a single example is tested in one fold, which alone has not trained on it, whatever the test part held."""
+    """A class with a single example is tested in the only fold that has not trained on it."""
     part = {"inputs": np.arange(24.0)[:, None], "targets": np.array([2] + [0, 1] * 11 + [0], np.int32)}
     card = DataCard(name="a", source="b", class_names=("x", "y", "z"))
     for test in (data.take(part, slice(0, 12)), data.take(part, slice(12, 24))):
@@ -233,7 +233,7 @@ def test_sample_draws_exactly_so_many_also_where_classes_are_small():
             assert (np.abs(np.bincount(drawn["targets"], minlength=classes) - exact) < 1).all()
     singles = {"inputs": np.arange(10), "targets": np.arange(10)}
     drawn = [tuple(data.sample(singles, 5, seed=seed)["targets"]) for seed in range(5)]
-    assert len(set(drawn)) > 1  # not always the first classes
+    assert len(set(drawn)) > 1  # classes beyond the first ones
 
 
 def test_sample_draws_from_values_as_a_whole():
@@ -254,7 +254,7 @@ def test_sample_draws_so_many_by_class_in_their_order():
 
 @pytest.mark.parametrize("n", [16, 17])
 def test_stacked_keeps_the_weights_of_examples(n):
-    """Equal folds need no padding, unequal ones do: the weights that the data came with stay in both."""
+    """Only unequal folds need padding; the original weights are kept with and without it."""
     part = {"inputs": np.zeros((n, 1)), "targets": np.zeros(n), "weights": np.linspace(1, 9, n)}
     whole = Dataset(part, part, None, DataCard(name="a", source="b"))
     folded = [data.fold(whole, place, n_folds=4) for place in range(4)]

@@ -1,4 +1,4 @@
-"""Encrypted states: nothing of the arrays is on the disk in the clear, and only the key decrypts them."""
+"""Encrypted states: no array is stored in clear text, and only the key decrypts them."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def test_every_bit_of_encrypted_content_counts():
 
 @pytest.fixture
 def encrypted(tmp_path, monkeypatch):
-    """A decoded set that is kept encrypted, in parts of 500 bytes: its folder, cipher, arrays and card."""
+    """An encrypted cache of a decoded set, in parts of 500 bytes: its folder, cipher, arrays and card."""
     monkeypatch.setattr(kept, "_PART", 500)
     folder, cipher = tmp_path / "flowers-1.0.0-sealed", Cipher(os.urandom(32))
     inputs = np.frombuffer(b"a secret flower!" * 64, np.uint8).reshape(64, 16)
@@ -158,7 +158,7 @@ def test_a_run_is_kept_encrypted_and_resumes_with_its_key_alone(command, tmp_pat
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and command("verify", directory).returncode == 0
-    (directory / "result.json").unlink()  # as if it had been killed at the end
+    (directory / "result.json").unlink()  # as if killed at the end
     clear = command(*words[:-2])
     assert clear.returncode == 2 and "these settings differ: encrypt_with" in clear.stderr  # it stays encrypted
     key.write_bytes(os.urandom(32))

@@ -1,4 +1,4 @@
-"""What is read is never run: no pickle, no eval, no import by a name from a file; names from files lead nowhere else."""
+"""Data is never executed: no pickle, no eval, no import by a name from a file, no path outside the folder."""
 
 import ast
 import io
@@ -19,7 +19,7 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 
 
 def names_of(call):
-    """Returns the bare name, and the dotted one, of what is called."""
+    """Returns the bare and the dotted name of a called function."""
     return call.func.id if isinstance(call.func, ast.Name) else "", ast.unparse(call.func)
 
 
@@ -36,9 +36,9 @@ def test_the_package_can_execute_nothing_that_it_reads(path):
             if dotted in ("np.load", "numpy.load"):
                 assert options.get("allow_pickle") == "False", f"{path}:{node.lineno} may unpickle"
             assert options.get("shell", "False") == "False", f"{path}:{node.lineno} passes a line to a shell"
-            if dotted == "importlib.import_module":  # the models of the package itself, by a table in its source
+            if dotted == "importlib.import_module":  # the package's own models, from a table in its source
                 assert path.relative_to(PACKAGE).as_posix() == "models/__init__.py"
-            if dotted.endswith("exec_module"):  # the experiment that the user names on the command line
+            if dotted.endswith("exec_module"):  # the experiment named on the command line
                 assert path.name == "loading.py"
 
 

@@ -1,4 +1,4 @@
-"""Metrics of language models: closed forms, masks, and batches put together."""
+"""Metrics of language models: closed forms, masks and merged batches."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ N_BYTES = np.array([1, 3, 0, 2, 7])
 
 
 def _tokens(n=24, length=7, seed=0):
-    """Returns logits, targets of which a third is not asked, and weights of which some are 0."""
+    """Returns logits, targets of which a third is not scored, and weights of which some are 0."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(n, length, len(N_BYTES))).astype(np.float32) * 2
     targets = generator.integers(0, len(N_BYTES), (n, length))
@@ -21,7 +21,7 @@ def _tokens(n=24, length=7, seed=0):
 
 
 def _asked(logits, targets, weights):
-    """Returns the tokens that are asked, one a row."""
+    """Returns the scored tokens, one per row."""
     asked = targets >= 0
     return logits[asked], targets[asked], np.broadcast_to(weights[:, None], targets.shape)[asked]
 
@@ -89,14 +89,12 @@ def test_batches_put_together_equal_the_whole(name):
     metric, data = METRICS[name], _tokens()
     batches = [jnp.asarray(leaf).reshape(6, 4, *leaf.shape[1:]) for leaf in data]
     merged = jax.jit(lambda *batches: metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches))))(*batches)
-    np.testing.assert_allclose(merged, compiled[name](*data), rtol=1e-6)  # float32 sums in another order
+    np.testing.assert_allclose(merged, compiled[name](*data), rtol=1e-6)  # float32 different summation order
 
 
 @pytest.mark.parametrize("name", ["log_loss", "bits_per_byte"])
 def test_jit_equals_eager(name):
-    np.testing.assert_allclose(
-        compiled[name](*_tokens()), METRICS[name](*_tokens()), rtol=1e-6
-    )  # sums in another order
+    np.testing.assert_allclose(compiled[name](*_tokens()), METRICS[name](*_tokens()), rtol=1e-6)  # summation order
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -113,7 +111,7 @@ def test_padding_of_sequences_and_batches_changes_nothing(name):
     logits, targets, weights = _tokens()
     longer = np.pad(logits, ((0, 2), (0, 3), (0, 0))), np.pad(targets, ((0, 2), (0, 3)), constant_values=-1)
     value = compiled[name](*longer, np.pad(weights, (0, 2)))
-    np.testing.assert_allclose(value, compiled[name](logits, targets, weights), rtol=1e-6)  # sums in another order
+    np.testing.assert_allclose(value, compiled[name](logits, targets, weights), rtol=1e-6)  # different summation order
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -140,7 +138,7 @@ def test_bits_per_byte_of_a_million_tokens_keeps_its_digits():
     exact = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, targets[..., None], -1)[..., 0]
     exact = exact.sum() / np.log(2) / n_bytes[targets].sum()
     merged = jax.jit(lambda data: metric.compute(metric.merge(jax.lax.map(lambda one: metric.summarise(*one), data))))
-    np.testing.assert_allclose(merged((logits, targets)), exact, rtol=1e-5)  # what is promised for a million tokens
+    np.testing.assert_allclose(merged((logits, targets)), exact, rtol=1e-5)  # as documented
     np.testing.assert_allclose(jax.jit(metric)(logits.reshape(-1, 64, 3), targets.reshape(-1, 64)), exact, rtol=1e-5)
 
 

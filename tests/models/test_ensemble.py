@@ -1,4 +1,4 @@
-"""Classifiers that decide together: the mean of their probabilities, and training apart."""
+"""Ensembles: the mean of the probabilities, and independent training."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def test_ensemble_evaluates_to_the_mean_of_the_probabilities(key):
 
 @pytest.mark.long
 def test_members_learn_apart_from_each_other(key):
-    """Each as if it were trained alone, on the examples that it is dealt."""
+    """Each member learns as if alone, on its share of the examples."""
     model = models.ensemble(MEMBER, n_members=3)
     batch = {"inputs": jax.random.normal(jax.random.key(1), (12, 4)), "targets": jnp.arange(12) % 3}
     loss = losses.softmax_cross_entropy_with_integer_labels
@@ -35,7 +35,7 @@ def test_members_learn_apart_from_each_other(key):
         own = jax.tree.map(lambda leaf, m=m: leaf[m], params)
         dealt = {name: values[m::3] for name, values in batch.items()}
         alone, _, _ = gradients.plain(training.mean_loss(MEMBER, loss))(own, {}, dealt, jax.random.key(3))
-        of_member = jax.tree.map(lambda leaf, m=m: 3 * leaf[m], gradient)  # a third of the mean loss is its own
+        of_member = jax.tree.map(lambda leaf, m=m: 3 * leaf[m], gradient)  # its own loss is a third of the mean
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_member, alone)
 
 

@@ -1,4 +1,4 @@
-"""Transformers: causal or not, padded or not, cached or not, in one precision or the other, they are the same function."""
+"""Transformers: the same function with and without causal masks, padding, caches and reduced precision."""
 
 import dataclasses
 import functools
@@ -52,7 +52,7 @@ def test_sizes_from_hyperparameters_take_fields_and_arguments():
 
 
 def stirred(model, seed=0):
-    """Returns parameters far from the start, so that each branch, bias, scale and place tells."""
+    """Returns parameters far from their initial values, so that each branch, bias, scale and position matters."""
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):  # nothing is compiled for it
@@ -92,11 +92,11 @@ def with_padding(tokens, *, left=0, right=0):
     return jnp.pad(tokens, ((0, 0), (left, right)))
 
 
-# What sees what
+# Which tokens see which
 
 
 def changed_places(model):
-    """Returns, for each place, at which places the logits are other bits when the token there is another."""
+    """Returns, for each position, the positions whose logits change with the token there."""
     params, tokens = stirred(model), sentences()
     before = outputs_of(model, params, tokens)[0]
     others = [tokens.at[0, place].set(tokens[0, place] % (N_TOKENS - 1) + 1) for place in range(LENGTH)]
@@ -176,7 +176,7 @@ def writer(sizes):
 
 
 def written(params, tokens, sizes, pieces):
-    """Returns the logits of tokens that come in pieces."""
+    """Returns the logits of tokens passed in pieces."""
     (apply, cache), logits, start = writer(sizes), [], 0
     for piece in pieces:
         made, cache = apply(params, cache, tokens[:, start : start + piece])
@@ -219,7 +219,7 @@ def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
     model = of_kind("decoder", sizes)
     params = stirred(model)
     assert writer(sizes)[1]["block_0"]["keys"].dtype == jnp.bfloat16
-    # A sum in another order may round to the neighbour, 2**-8 away; some of ten roundings in a row do.
+    # A sum in a different order may round to the neighbour, 2**-8 away; some of ten successive roundings do.
     assert relative_error(written(params, tokens, sizes, (1,) * 7), outputs_of(model, params, tokens)) < 0.01
 
 
@@ -309,7 +309,7 @@ def test_flatten_pooling_weights_each_position(padding):
     body = {name: leaf for name, leaf in params.items() if name != "head"}
     kernel, bias = (np.asarray(params["head"][name]) for name in ("kernel", "bias"))
     weights, expected = kernel.reshape(12, 16, 3), np.tile(bias, (3, 1))
-    for place in range(LENGTH):  # the encoder's last layer, asked with the weights of one place
+    for place in range(LENGTH):  # the encoder's last layer, with the weights of one position
         head = np.zeros((N_TOKENS, 16), np.float32)
         head[:3] = weights[place].T
         votes = outputs_of(of_kind("encoder", sizes), {**body, "head": jnp.asarray(head)}, tokens)[:, place, :3]
@@ -357,7 +357,7 @@ def test_rows_of_padding_alone_give_no_nan_from_a_cache():
     assert np.isfinite(written(params, sentences().at[1].set(0), sizes, (4, 1, 1, 1))).all()
 
 
-# The start, and learning
+# Initial state and learning
 
 
 @pytest.mark.parametrize("width", [32, 128, 512])
@@ -394,7 +394,7 @@ def classified(model, rate):
 @pytest.mark.long
 @pytest.mark.parametrize("changes", [VARIANTS["rotary"], VARIANTS["grouped, learnt, untied"]], ids=["rotary", "learnt"])
 def test_a_decoder_memorises_one_batch(changes):
-    tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
+    tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token determines the sentence
     _, history = trained(of_kind("decoder", sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
     assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
 
@@ -421,7 +421,7 @@ def test_a_decoder_is_swept_over_seeds():
     data = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     swept = jax.jit(sweeps.sweep(run, (0, None)))(sweeps.keys([0, 1]), data)
     assert swept.shape == (2, 6) and not np.allclose(swept[0], swept[1])
-    # Other orders of sums, through six steps of Adam.
+    # Different summation order, over six steps of Adam.
     np.testing.assert_allclose(swept[1], jax.jit(run)(jax.random.key(1), data), rtol=1e-4)
 
 
@@ -485,7 +485,7 @@ def test_gradients_of_frequent_tokens_are_summed_in_float32():
     wide, narrow = (
         models.embedder(2, sized(n_layers=1, context=64, positions="learnt", bfloat16=b)) for b in (False, True)
     )
-    params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each place 64 times
+    params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each position 64 times
 
     def total(model):
         return lambda params: jnp.sum(model.apply(params, {}, tokens)[0] @ jnp.arange(16.0)[:, None])
@@ -505,7 +505,7 @@ def test_remat_changes_no_value_and_no_gradient():
     )
     np.testing.assert_allclose(same_loss, loss, rtol=1e-6)
     for a, b in zip(jax.tree.leaves(same_gradient), jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # fused otherwise: the last digits of float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # fused differently: the last digits of float32
 
 
 def test_remat_keeps_less_for_the_backward_pass():
@@ -567,7 +567,7 @@ def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
     eager = [model.apply(p, {}, tokens)[0] for p in params]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
     both = jax.jit(jax.vmap(lambda params: model.apply(params, {}, tokens)[0]))(stacked)
-    for seed in (0, 1):  # fused otherwise, and other orders of sums
+    for seed in (0, 1):  # fused differently, and other orders of sums
         np.testing.assert_allclose(outputs_of(model, params[seed], tokens), eager[seed], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(both[seed], eager[seed], rtol=1e-4, atol=1e-5)
 
@@ -580,7 +580,7 @@ def test_gradients_equal_finite_differences(positions):
     )
     loss = jax.jit(next_token_loss(model, jnp.array([[1, 2, 3, 4, 1], [0, 2, 2, 1, 3]])))
     # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-3 leaves 1e-4; the normalisation of so narrow a
-    # model is sharp, so that a longer step would not do (in float64 the difference falls with its square).
+    # model is sharp, so a longer step would be inaccurate (in float64 the difference falls with its square).
     check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-3, atol=2e-3, rtol=2e-2)
 
 
@@ -589,7 +589,7 @@ def test_tokens_may_be_of_any_whole_type(dtype):
     model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
     params, tokens = stirred(model), sentences()
     expected = outputs_of(model, params, tokens)
-    # Another type is another program, fused otherwise: sums in another order.
+    # Another type is another program, fused differently: different summation order.
     np.testing.assert_allclose(outputs_of(model, params, tokens.astype(dtype)), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""A model that begins where another has ended: the same arrays under the same names, and the rest drawn as ever."""
+"""A model that starts from the parameters of another: shared arrays are copied, the rest is drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_an_embedder_leaves_the_head_of_a_classifier_aside():
     params, _ = models.warm_started(embedder, pretrained).init(jax.random.key(0))
     same(params, without_head(pretrained))
     tokens = jnp.array([[1, 2, 3, 0]])
-    same(embedder.apply(params, {}, tokens), embedder.apply(pretrained, {}, tokens))  # takes them as they are, too
+    same(embedder.apply(params, {}, tokens), embedder.apply(pretrained, {}, tokens))  # also takes them unchanged
 
 
 def test_any_model_may_begin_with_another():
@@ -104,14 +104,14 @@ def test_init_under_jit_and_vmap_takes_pretrained_parameters():
     for seed in (0, 1):
         single = init(jax.random.key(seed), pretrained)
         same(without_head(jax.tree.map(lambda leaf, seed=seed: leaf[seed], stacked)), without_head(single))
-        # Initial draws pass through erfinv, fused otherwise under jit.
+        # Initial draws pass through erfinv, fused differently under jit.
         np.testing.assert_allclose(stacked["head"]["kernel"][seed], single["head"]["kernel"], rtol=1e-5, atol=1e-7)
 
 
 def test_a_run_starts_from_pretrained_parameters():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
     model = models.warm_started(CLASSIFIER, pretrained)
-    still = optax.sgd(0.0)  # nothing is learned besides
+    still = optax.sgd(0.0)  # nothing else is trained
     algorithm = training.supervised(
         model, losses.softmax_cross_entropy_with_integer_labels, optimizer=still, metrics={}
     )

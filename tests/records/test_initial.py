@@ -1,4 +1,4 @@
-"""Parameters of another run: read without its experiment, verified, and left where they are."""
+"""Parameters of another run: read without its experiment, verified and left unchanged."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def ciphers(tmp_path):
 
 
 def test_read_params_gives_what_was_written(tmp_path):
-    read = records.read_params(str(written(tmp_path)))  # as a user has it
+    read = records.read_params(str(written(tmp_path)))  # with the user's settings
     assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
 
 

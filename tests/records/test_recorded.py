@@ -38,7 +38,7 @@ def test_read_run_takes_the_settings_and_seeds_of_a_study(directory):
 
 
 def _read_with(directory, **entries):
-    """Returns the run after changing entries of its result; one that is None is removed."""
+    """Returns the run with changed entries of its result; None removes an entry."""
     result = json.loads((directory / "result.json").read_text()) | entries
     kept = {name: entry for name, entry in result.items() if entry is not None}
     (directory / "result.json").write_text(json.dumps(kept))

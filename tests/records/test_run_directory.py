@@ -1,4 +1,4 @@
-"""Run directories: whole files or none, nothing of others touched."""
+"""Run directories: files are written completely or not at all, and other files are left alone."""
 
 import json
 import resource
@@ -134,7 +134,7 @@ def test_only_a_live_process_locks_a_directory(tmp_path):
         with pytest.raises(BusyError, match=f"run is used by process {other.pid} on .*. Wait for it, or name"):
             RunDirectory(tmp_path / "run")
         other.kill()
-    assert RunDirectory(tmp_path / "run").is_new  # nothing but the lock of a dead process is in it
+    assert RunDirectory(tmp_path / "run").is_new  # it holds only the lock of a dead process
 
 
 def test_metrics_beyond_a_step_and_half_a_line_are_dropped(tmp_path):
@@ -163,7 +163,7 @@ def test_numbers_are_read_back_exactly(tmp_path):
     exact = [0.1, 1 / 3, 1.0000000000000002, 5e-324, 1e300, 123456789012.0, -0.0]
     directory.write("numbers.json", {"exact": exact, "singles": singles, "single": float(np.float32(0.1))})
     back = directory.read("numbers.json")
-    assert back["exact"] == exact and back["single"] == 0.1  # and not 0.10000000149011612
+    assert back["exact"] == exact and back["single"] == 0.1  # rather than 0.10000000149011612
     np.testing.assert_array_equal(np.array(back["singles"], np.float32), singles)
 
 
@@ -299,4 +299,4 @@ def test_runs_started_together_get_different_names(tmp_path):
     for one in directories:
         one.close()
     with open_directory(tmp_path / "runs" / "mine", {"experiment": "mine", "seeds": [0]}, {}, is_new=True) as fifth:
-        assert fifth.path.name == "mine-5"  # one that has ended, or could be resumed, is left alone
+        assert fifth.path.name == "mine-5"  # a finished or resumable run is left alone

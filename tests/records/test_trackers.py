@@ -1,4 +1,4 @@
-"""Trackers: their own files hold what was logged, and none of them can delay a run or fail it."""
+"""Trackers: their files hold the logged values, and none of them can delay a run or make it fail."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ RESULT = {
 
 
 class Noted:
-    """A tracker that notes its calls."""
+    """A tracker that records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -157,7 +157,7 @@ def test_tensorboard_holds_scalars_and_drops_repeated_steps(tmp_path):
     assert scalars["train/loss", 10] == pytest.approx(0.2) and scalars["test/accuracy", 20] == pytest.approx(0.6)
     assert ("train/loss_low", 10) in scalars and ("test/loss_low", 20) not in scalars
     starts = [event.step for event in events[1] if event.HasField("session_log")]
-    assert starts == [11]  # TensorBoard drops what other files of the folder hold from here on
+    assert starts == [11]  # from here on, TensorBoard drops the steps of the folder's other files
 
 
 def _events(board, file):

@@ -1,4 +1,4 @@
-"""Intervals hold what they promise: simulated, for the metrics, sizes and dependencies of docs/intervals.md."""
+"""Intervals have their nominal coverage, simulated for the metrics, sizes and dependencies of docs/intervals.md."""
 
 import importlib.util
 from pathlib import Path
@@ -37,6 +37,6 @@ def test_an_interval_over_folds_is_conservative(k):
 
 @pytest.mark.parametrize("case", [coverage.CASES[1], coverage.CASES[5], coverage.CASES[8]], ids=str)
 def test_claims_at_their_bound_are_seldom_decided(case):
-    """On either side, from five seeds, over 4,000 repeats."""
+    """On either side, with five seeds, over 4,000 repeats."""
     found = coverage.held(case, 5, 500, repeats=4000)
     assert max(found["above"], found["below"]) <= 0.04, found

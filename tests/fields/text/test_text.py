@@ -1,4 +1,4 @@
-"""Text: one form, words, counts of them; tokenisers that give back every text exactly."""
+"""Text: normalisation, words and their counts; tokenisers that reproduce every text exactly."""
 
 import os
 import subprocess
@@ -193,7 +193,7 @@ def test_a_tokeniser_gives_back_any_text_and_its_bytes(make):
         ids = tokeniser.encode(made)
         assert tokeniser.decode(ids) == made
         assert ids.dtype == np.int32 and tokeniser.n_bytes[ids].sum() == text.byte_length(made)
-        assert np.all(ids < len(tokeniser.names) - 2), "a special came from a text"
+        assert np.all(ids < len(tokeniser.names) - 2), "a text produced a special token"
 
 
 def test_a_character_tokeniser_gives_back_what_it_knows():
