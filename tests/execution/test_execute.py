@@ -223,7 +223,7 @@ def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
 def test_early_stopping_resumes_bit_for_bit(stopping, stopped_early, bits):
     outcome, seen, kept = stopped_early
     assert [*kept] == [progress.step for progress in seen][:-1]  # after the last chunk the outcome follows
-    for step in (6, 8):  # between two looks, and at one
+    for step in (6, 8):  # between two evaluations, and at one
         again, rest = carried_out(stopping, evaluate_every=8, start=Start(step, kept[step]))
         assert bits(again.state) == bits(outcome.state) and bits(again.metrics) == bits(outcome.metrics)
         assert again.resumed_from == step and rest[0].step == step + 2

@@ -13,7 +13,7 @@ coverage = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(coverage)
 
 REPEATS = 1000
-SPREAD = 3 * np.sqrt(0.95 * 0.05 / REPEATS)  # three standard errors of a share of so many repeats: 0.021
+SPREAD = 3 * np.sqrt(0.95 * 0.05 / REPEATS)  # three standard errors of a proportion of that many repeats: 0.021
 SIZES = [(5, 200), (10, 2000)]
 
 
