@@ -1,19 +1,19 @@
-# Everything a fresh machine needs is Python 3.11 or newer, make and a package index.
-#   make mnist                       install, run the main job
-#   make test                        install, pass the tests
-#   make test PYTHON=python3.13      the same with another Python (an environment of its own)
+# Requires Python 3.11 or newer, make and a package index.
+#   make mnist                       install, then run the main job
+#   make test                        install, then run the tests
+#   make test PYTHON=python3.13      the same with another Python, in a separate environment
 
 PYTHON ?= python3
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# What the tests compile is kept for the other workers, the second pass and the next time.
+# Compiled programs are cached for the other test workers, the second pass and later runs.
 KEPT := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
 .PHONY: docs install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator bench check clean help
 
-help: ## this list
+help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/.made:
@@ -33,42 +33,42 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
-install: $(VENV)/.installed ## the package and what it needs, into .venv
+install: $(VENV)/.installed ## install the package and its dependencies into .venv
 
-mnist: $(VENV)/.installed ## the main job: MNIST, ten seeds, the claim of 98.04 %
+mnist: $(VENV)/.installed ## run the main job: MNIST, ten seeds, the claim of 98.04 %
 	$(BIN)/jaxresearch run mnist --seeds 10
 
 format: $(VENV)/.installed-test ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
 
-lint: $(VENV)/.installed-test ## style and docstrings
+lint: $(VENV)/.installed-test ## check style and docstrings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(VENV)/.installed-test ## static types
+types: $(VENV)/.installed-test ## check static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: $(VENV)/.installed-test ## the tests and the doctests that take seconds
+test: $(VENV)/.installed-test ## run the short tests and the doctests
 	$(PYTEST) -m 'not long and not slow and not faults and not tfds'
 
-test-long: $(VENV)/.installed-test ## those that take longer than five seconds each
+test-long: $(VENV)/.installed-test ## run the tests of more than five seconds each
 	$(PYTEST) -m 'long and not slow and not faults and not tfds' tests
 
-test-typed: $(VENV)/.installed-test ## the tests again, with every array annotation checked as they run
+test-typed: $(VENV)/.installed-test ## run the short tests with every array annotation checked at run time
 	$(PYTEST) -m 'not long and not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
 
-test-slow: $(VENV)/.installed-test ## the tests of whole runs: minutes each
+test-slow: $(VENV)/.installed-test ## run the tests of whole runs: minutes each
 	$(PYTEST) -m slow
 
-faults: $(VENV)/.installed-test ## 200 kills, 1,000 flipped bits: minutes
+faults: $(VENV)/.installed-test ## run the fault-injection tests (200 kills, 1,000 flipped bits): minutes
 	$(PYTEST) -m faults
 
-test-tfds: $(VENV)/.installed-test ## TFDS prepares a set here: installs TensorFlow
+test-tfds: $(VENV)/.installed-test ## run the tests that prepare a TFDS set: installs TensorFlow
 	$(PIP_INSTALL) -e '.[test,tfds]'
 	$(BIN)/python -m pytest -p no:cacheprovider -m tfds
 
-docs: $(VENV)/.installed-docs ## the documentation, into docs/_build/html; warnings are errors
+docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 .venv-bench/.installed: pyproject.toml constraints.txt
@@ -76,13 +76,13 @@ docs: $(VENV)/.installed-docs ## the documentation, into docs/_build/html; warni
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
-accelerator: $(VENV)/.installed ## what holds, and how fast it is, on the GPU or TPU of this machine: ten minutes at most
+accelerator: $(VENV)/.installed ## check guarantees and speed on this GPU or TPU: ten minutes at most
 	$(BIN)/python -m benchmarks.accelerator $(ACCELERATOR)
 
-bench: .venv-bench/.installed ## the same work by the peers and by us, in pairs; BENCH='--case NAME --pairs N'
+bench: .venv-bench/.installed ## compare the speed with Keras and PyTorch; BENCH='--case NAME --pairs N'
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-check: lint types test test-long test-typed ## what has to hold before a commit lands
+check: lint types test test-long test-typed ## run all checks that must pass before a change lands
 
-clean: ## remove the environments and what builds leave
+clean: ## remove the environments and build outputs
 	rm -rf .venv .venv-* build dist docs/_build docs/reference/api .ruff_cache .pytest_cache

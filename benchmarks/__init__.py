@@ -1,1 +1,1 @@
-"""The same work done by the peers and by us, side by side in one run: ``make bench``."""
+"""The same training jobs in this package and its peers, side by side: ``make bench``."""

@@ -16,12 +16,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Returns the exit code: 0, whatever the figures are, since a table is a report and no test."""
+    """Returns the exit code: 0, whatever the results, since a benchmark is a report and not a test."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--case", action="append", choices=list(CASES), help="one case; may be repeated; all unless given"
+        "--case", action="append", choices=list(CASES), help="run this case only; may be repeated (default: all)"
     )
-    parser.add_argument("--pairs", type=int, default=5, help="processes of each side (default 5)")
+    parser.add_argument("--pairs", type=int, default=5, help="number of process pairs (default 5)")
     arguments = parser.parse_args()
     if arguments.pairs < 1:
         parser.error(f"--pairs must be 1 or more; got {arguments.pairs}")
@@ -41,15 +41,15 @@ def main() -> int:
             "pairs": arguments.pairs,
             "rows": [dataclasses.asdict(row) for row in rows],
         }
-        with open(RESULTS / "results.jsonl", "a") as file:  # a case at a time: an interrupted bench keeps what it has
+        with open(RESULTS / "results.jsonl", "a") as file:  # case by case, so that an interrupted run keeps its results
             file.write(json.dumps(record) + "\n")
         draw(name, rows, RESULTS)
-    console.print(f"drawn and appended to results.jsonl in {RESULTS}")
+    console.print(f"plots written and results appended to results.jsonl in {RESULTS}")
     return 0
 
 
 def measured(name: str, pairs: int) -> list[Row]:
-    """Returns the rows of a case; a program of ours that fails is told in a row too, and the next case goes on."""
+    """Returns the rows of a case; if one of our programs fails, a row reports it and the next case still runs."""
     rows = []
     try:
         rows.extend(CASES[name](pairs))
@@ -60,13 +60,13 @@ def measured(name: str, pairs: int) -> list[Row]:
 
 def table(name: str, rows: list[Row]) -> Table:
     """Returns the rows of a case as a table."""
-    made = Table("figure", "median", "least to greatest", "bound", "", "theirs / ours", title=name)
+    rendered = Table("metric", "median", "range", "bound", "", "theirs / ours", title=name)
     for row in rows:
         bound = f">= {row.at_least:g}" if row.at_least is not None else f"<= {row.at_most:g}" if row.at_most else ""
         spread = f"{min(row.values):.3g} to {max(row.values):.3g}" if row.values else "not measured"
-        verdict = {True: "holds", False: "misses", None: ""}[row.holds]
-        made.add_row(row.what, "" if row.median is None else f"{row.median:.3g}", spread, bound, verdict, row.note)
-    return made
+        verdict = {True: "met", False: "missed", None: ""}[row.holds]
+        rendered.add_row(row.what, "" if row.median is None else f"{row.median:.3g}", spread, bound, verdict, row.note)
+    return rendered
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What holds, and how fast it is, on the accelerator of this machine: ``python -m benchmarks.accelerator``.
+"""Guarantees and speed on the accelerator of this machine: ``python -m benchmarks.accelerator``.
 
-Ten minutes at most, without a network. First the promises that the tests hold on a CPU; then MNIST with 1, 10 and 64
-seeds and two transformers, as ratios to PyTorch's time on the same work in the same minutes, where PyTorch is installed.
-Prints a table and writes JSON, anew after every row, so that an interrupted look keeps what it has. Without an
-accelerator it says so, and takes a few steps of everything on the CPU.
+Takes ten minutes at most and needs no network. First it checks the guarantees that the tests verify on a CPU. Then it times
+MNIST with 1, 10 and 64 seeds and two transformers, beside PyTorch on the same work if that is installed. It prints a table,
+and rewrites a JSON file after every row, so that an interrupted run keeps its results. Without an accelerator it prints a
+notice and runs a few steps of everything on the CPU.
 """
 
 import argparse
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "accelerator.json"
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """One line of the table: a promise and whether it holds, or a figure and its ratio to the peer's."""
+    """One row of the table: a guarantee and whether it holds, or a measurement and its ratio to the peer's."""
 
     part: str
     what: str
@@ -40,17 +40,17 @@ class Seen:
 
 
 def main() -> int:
-    """Returns the exit code: 1 where a promise does not hold, else 0."""
+    """Returns the exit code: 1 if a guarantee does not hold, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--part", action="append", choices=tuple(PARTS), help="one part; may be repeated; all unless given"
+        "--part", action="append", choices=tuple(PARTS), help="run this part only; may be repeated (default: all)"
     )
-    parser.add_argument("--smoke", action="store_true", help="a few steps of everything, also on an accelerator")
+    parser.add_argument("--smoke", action="store_true", help="run a few steps of everything, even on an accelerator")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file to write (default: %(default)s)")
     arguments = parser.parse_args()
     console, platform, device = Console(), *accelerator()
     if platform == "cpu":
-        console.print("no accelerator is here: a few steps of everything on the CPU, whose figures mean nothing")
+        console.print("no accelerator found: running a few steps of everything on the CPU; the timings are meaningless")
     smoke = arguments.smoke or platform == "cpu"
     record = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -59,9 +59,9 @@ def main() -> int:
         "smoke": smoke,
     }
     rows: list[Seen] = []
-    table = Table("part", "what", "", "seen", title=device)
+    table = Table("part", "check", "", "result", title=device)
     for part in arguments.part or PARTS:
-        for row in told(part, smoke, platform):
+        for row in measured(part, smoke, platform):
             rows.append(row)
             mark = {True: "holds", False: "fails", None: ""}[row.holds]
             table.add_row(row.part, row.what, mark, row.seen)
@@ -73,17 +73,17 @@ def main() -> int:
 
 
 def accelerator() -> tuple[str, str]:
-    """Returns the platform of JAX's first device and its kind, asked in a process that does not keep the device's memory."""
-    asked = "import jax; device = jax.devices()[0]; print(device.platform, device.device_kind, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    """Returns the platform and kind of JAX's first device, queried in a process of its own, which frees the device's memory."""
+    query = "import jax; device = jax.devices()[0]; print(device.platform, device.device_kind, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", query], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"JAX finds no device: {(done.stderr.splitlines() or ['no message'])[-1]}")
     platform, kind = done.stdout.splitlines()[-2:]
     return platform, kind
 
 
-def told(part: str, smoke: bool, platform: str) -> Iterator[Seen]:
-    """Yields the rows of a part; a program that fails has a row, and the next part goes on."""
+def measured(part: str, smoke: bool, platform: str) -> Iterator[Seen]:
+    """Yields the rows of a part; if a program fails, a row reports it and the next part still runs."""
     try:
         yield from PARTS[part](smoke, platform)
     except (ProgramFailed, OSError) as error:
@@ -91,7 +91,7 @@ def told(part: str, smoke: bool, platform: str) -> Iterator[Seen]:
 
 
 def promises(smoke: bool, platform: str) -> Iterator[Seen]:
-    """Yields a row for each promise."""
+    """Yields a row for each guarantee."""
     figures = Program("promises", python("promises", str(mnist_file()), *(["--smoke"] if smoke else []))).measure()
     for row in figures["promises"]:
         yield Seen("promises", row["promise"], row["holds"], row["seen"])
@@ -110,7 +110,7 @@ def mnist(smoke: bool, platform: str) -> Iterator[Seen]:
             except ProgramFailed as error:
                 yield Seen("mnist", f"PyTorch, {name}", None, f"failed: {error}"[:300])
     for name, figures in peers.items():
-        seen = f"{figures['train_us']:.3f} us a sample, accuracy {figures['accuracy'][0]:.4f}"
+        seen = f"{figures['train_us']:.3f} us per sample, accuracy {figures['accuracy'][0]:.4f}"
         yield Seen("mnist", f"PyTorch, {name}", None, seen, figures)
     for n_seeds in (1, 2) if smoke else (1, 10, 64):
         words = (
@@ -125,7 +125,7 @@ def mnist(smoke: bool, platform: str) -> Iterator[Seen]:
             str(n_seeds),
         )
         figures = Program("ours", (*words, *fewer)).measure()
-        seen = f"{figures['train_us']:.3f} us a sample and seed, {figures['train_seconds']:.2f} s in all"
+        seen = f"{figures['train_us']:.3f} us per sample and seed, {figures['train_seconds']:.2f} s in all"
         seen += f", accuracy {sum(figures['accuracy']) / n_seeds:.4f}"
         for name, peer in peers.items():
             seen += f"; {name} / ours {peer['train_us'] / figures['train_us']:.1f}"
@@ -133,7 +133,7 @@ def mnist(smoke: bool, platform: str) -> Iterator[Seen]:
 
 
 def decoders(smoke: bool, platform: str) -> Iterator[Seen]:
-    """Yields tokens a second of two transformers in bfloat16, and their ratio to PyTorch's, eager and compiled."""
+    """Yields tokens per second of two transformers in bfloat16, and their ratio to PyTorch's, eager and compiled."""
     steps = {"cpu": 4} if smoke else {"gpt2": 60, "gpu": 400}
     for size, n_steps in steps.items():
         words = ["--size", size, "--steps", str(n_steps), "--chunk", str(max(n_steps // 4, 1)), "--bfloat16"]
@@ -153,10 +153,10 @@ def decoders(smoke: bool, platform: str) -> Iterator[Seen]:
 
 
 def of_decoder(figures: dict[str, Any]) -> str:
-    """Returns a decoder's figures in words."""
+    """Returns a decoder's measurements as text."""
     return (
-        f"{figures['step_ms']:.2f} ms a step, {figures['tokens_per_second']:.3g} tokens/s, "
-        f"loss {figures['train_loss']:.3f}, held out {figures['validation_loss']:.3f}"
+        f"{figures['step_ms']:.2f} ms per step, {figures['tokens_per_second']:.3g} tokens/s, "
+        f"loss {figures['train_loss']:.3f}, validation {figures['validation_loss']:.3f}"
     )
 
 
@@ -166,7 +166,7 @@ def has_torch() -> bool:
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """Writes a record in place of the one that was there."""
+    """Replaces the record in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         json.dump(record, file, indent=1)

@@ -1,4 +1,4 @@
-"""The eight cases: what is measured against what, and the least that it must show."""
+"""The eight cases: what is compared, and the bound that each ratio should meet."""
 
 import lzma
 import os
@@ -17,7 +17,7 @@ from benchmarks.measuring import ROOT, Program, ProgramFailed, in_turn, python
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a figure's median, least and greatest over the pairs, and the bound it has to keep."""
+    """One row of the table: a metric's values over the pairs, and the bound that their median should meet."""
 
     case: str
     what: str
@@ -28,12 +28,12 @@ class Row:
 
     @property
     def median(self) -> float | None:
-        """Returns the median, or none where nothing was measured."""
+        """Returns the median, or None if nothing was measured."""
         return statistics.median(self.values) if self.values else None
 
     @property
     def holds(self) -> bool | None:
-        """Returns whether the median keeps its bound; none where there is no bound or no figure."""
+        """Returns whether the median meets its bound; None without a bound or a value."""
         if self.median is None or (self.at_least is None and self.at_most is None):
             return None
         return (self.at_least is None or self.median >= self.at_least) and (
@@ -42,7 +42,7 @@ class Row:
 
 
 def command(*words: str, cache: str | None = None) -> Program:
-    """Returns a run of the main job by the command line, with its directory in the program's folder."""
+    """Returns a run of the main job from the command line, with its directory in the program's folder."""
     jaxresearch = str(Path(sys.executable).with_name("jaxresearch"))
     name = f"jaxresearch {' '.join(words)}{' (warm)' if cache else ''}"
     return Program(name, (jaxresearch, "run", "mnist", "--directory", "{folder}/run", *words), cache=cache)
@@ -60,7 +60,7 @@ def peers(seeds: int) -> dict[str, Program]:
 
 
 def mnist_one(pairs: int) -> Iterator[Row]:
-    """Compares one seed of the main job with each peer: training alone, and whole processes, cold and warm."""
+    """Compares one seed of the main job with each peer: training alone, and whole processes with a cold and a warm cache."""
     least = {"Keras on TensorFlow": (10, 5), "PyTorch": (5, None), "Keras on JAX": (3, None)}
     yield from _against("mnist-one", command("--seeds", "1"), peers(1), least, pairs)
     warm = command("--seeds", "1", cache="one")
@@ -87,15 +87,15 @@ def mnist_ten(pairs: int) -> Iterator[Row]:
 
 
 def share(pairs: int) -> Iterator[Row]:
-    """Tells the share of the machine's best matrix-product rate that ten seeds reach, and what takes the rest."""
+    """Measures the fraction of the machine's best matrix-product rate that ten seeds reach, and the time of each part."""
     measured = [Program("share", python("share")).measure() for _ in range(pairs)]
     yield Row("share", "rate / best matrix product", _each(measured, "share"), at_least=0.7)
     for name in ("whole", "arithmetic", "products", "adam", "gather"):
-        yield Row("share", f"{name}, us a sample", _each(measured, f"{name}_us"))
+        yield Row("share", f"{name}, us per sample", _each(measured, f"{name}_us"))
 
 
 def learning_rates(pairs: int) -> Iterator[Row]:
-    """Compares a sweep of 64 learning rates with the same runs one after another, and with a process each."""
+    """Compares a sweep of 64 learning rates with the same runs one after another, and in a process each."""
     ours = Program("sweep", python("learning_rates", "sweep"))
     for how, what, least in (("loop", "one after another", 1.5), ("processes", "64 processes", 5)):
         other = Program(how, python("learning_rates", how), cache="rates" if how == "processes" else None)
@@ -103,7 +103,7 @@ def learning_rates(pairs: int) -> Iterator[Row]:
 
 
 def shell(pairs: int) -> Iterator[Row]:
-    """Tells what progress, metrics and records add to a bare compiled run."""
+    """Measures the time that progress, metrics and records add to a bare compiled run."""
     measured = [Program("shell", python("shell")).measure() for _ in range(pairs)]
     yield Row("shell", "overhead / bare run", _each(measured, "overhead"), at_most=0.03)
 
@@ -116,7 +116,7 @@ SIZES = {
 
 
 def growth(pairs: int) -> Iterator[Row]:
-    """Fits the slope of seconds and bytes against each size, both in logarithms: 1 is as fast as the work."""
+    """Fits the log-log slope of seconds and bytes against each size: 1 is proportional to the work."""
     for axis, sizes in SIZES.items():
         slopes: dict[str, list[float]] = {"seconds": [], "megabytes": []}
         for _ in range(pairs):
@@ -130,10 +130,10 @@ def growth(pairs: int) -> Iterator[Row]:
 def start_up(pairs: int) -> Iterator[Row]:
     """Times help, and the import of the core against that of JAX and Optax."""
     jaxresearch = str(Path(sys.executable).with_name("jaxresearch"))
-    help_ = Program("help", (jaxresearch, "--help"), told=False)
+    help_ = Program("help", (jaxresearch, "--help"), reports=False)
     core = "import jaxresearch.training, jaxresearch.sweeps, jaxresearch.experiment"
-    ours = Program("core", (sys.executable, "-c", core), told=False)
-    theirs = Program("jax and optax", (sys.executable, "-c", "import jax, optax"), told=False)
+    ours = Program("core", (sys.executable, "-c", core), reports=False)
+    theirs = Program("jax and optax", (sys.executable, "-c", "import jax, optax"), reports=False)
     seconds = _each([help_.measure() for _ in range(pairs)], "process_seconds")
     yield Row("start-up", "help, seconds", seconds, at_most=0.5)
     measured = in_turn(ours, theirs, pairs=pairs)
@@ -142,7 +142,7 @@ def start_up(pairs: int) -> Iterator[Row]:
 
 
 def decoder(pairs: int) -> Iterator[Row]:
-    """Compares a small transformer that learns to write with PyTorch's: tokens a second, and the losses it ends at."""
+    """Compares a small language model with PyTorch's: tokens per second, and final losses."""
     text = str(text_file())
     ours, peer = (Program(name, python(name, text)) for name in ("decoder", "torch_decoder"))
     try:
@@ -153,7 +153,7 @@ def decoder(pairs: int) -> Iterator[Row]:
     sides = list(zip(*measured, strict=True))
     mine, theirs = (statistics.median(_each(side, "step_ms")) for side in sides)
     ratios = tuple(one["tokens_per_second"] / other["tokens_per_second"] for one, other in measured)
-    yield Row("decoder", "PyTorch: training", ratios, at_least=1.2, note=f"{theirs:.3g} / {mine:.3g} ms a step")
+    yield Row("decoder", "PyTorch: training", ratios, at_least=1.2, note=f"{theirs:.3g} / {mine:.3g} ms per step")
     for figure, what in (("train_loss", "last 100 steps"), ("validation_loss", "validation")):
         for name, side in zip(("ours", "PyTorch's"), sides, strict=True):
             yield Row("decoder", f"loss, {what}, {name}, nats", _each(side, figure))
@@ -182,7 +182,7 @@ def _against(
 
 
 def _ratios(case: str, ours: Program, peer: Program, pairs: int, figures: tuple) -> Iterator[Row]:
-    """Yields the ratio peer / ours of each figure, with the accuracies beside it; or why there is none."""
+    """Yields the ratio peer / ours of each metric, with the accuracies beside it, or the reason why there is none."""
     try:
         measured = in_turn(ours, peer, pairs=pairs)
     except (ProgramFailed, OSError) as error:
@@ -196,12 +196,12 @@ def _ratios(case: str, ours: Program, peer: Program, pairs: int, figures: tuple)
 
 
 def _each(measured: list[dict[str, Any]], name: str) -> tuple[float, ...]:
-    """Returns one figure of each process."""
+    """Returns one metric of each process."""
     return tuple(figures[name] for figures in measured)
 
 
 def text_file() -> Path:
-    """Returns the definitions of the gene ontology as characters by number, the last tenth kept for validation."""
+    """Returns the definitions of the gene ontology as character indices, with the last tenth for validation."""
 
     def arrays():
         bundled = ROOT / "jaxresearch" / "data" / "archives" / "gene_ontology" / "go_definitions.tsv.xz"
@@ -211,11 +211,11 @@ def text_file() -> Path:
         train, validation = np.split(numbers.astype(np.uint8), [len(numbers) * 9 // 10])
         return {"train": train, "validation": validation, "n_tokens": len(alphabet)}
 
-    return _made_once("jaxresearch-bench-definitions.npz", arrays)
+    return _written_once("jaxresearch-bench-definitions.npz", arrays)
 
 
 def mnist_file() -> Path:
-    """Returns the file that Keras would have downloaded, made from the bundled archives."""
+    """Returns the file that Keras would have downloaded, written from the bundled archives."""
 
     def arrays():
         from jaxresearch import data
@@ -227,11 +227,11 @@ def mnist_file() -> Path:
             for short, name in (("x", "inputs"), ("y", "targets"))
         }
 
-    return _made_once("jaxresearch-bench-mnist.npz", arrays)
+    return _written_once("jaxresearch-bench-mnist.npz", arrays)
 
 
-def _made_once(name: str, arrays: Callable[[], dict[str, Any]]) -> Path:
-    """Returns a file of arrays in the temporary folder; it is there when it is whole."""
+def _written_once(name: str, arrays: Callable[[], dict[str, Any]]) -> Path:
+    """Returns a file of arrays in the temporary folder, which appears there only once it is complete."""
     path = Path(tempfile.gettempdir()) / name
     if not path.is_file():
         part = path.with_name(f"{os.getpid()}-{name}")

@@ -1,4 +1,4 @@
-"""Whole processes, measured in pairs: ours and a peer's in turn, so that a change of the machine's speed meets both."""
+"""Whole processes, measured in alternating pairs, so that a change in the machine's speed affects ours and the peer's."""
 
 import json
 import os
@@ -16,31 +16,31 @@ PROGRAMS = ROOT / "benchmarks" / "programs"
 
 
 class ProgramFailed(RuntimeError):
-    """A program that could not be started or did not end well; the message is its last line."""
+    """A program that could not be started or failed; the message is the last line of its standard error."""
 
 
 @dataclass(frozen=True)
 class Program:
     """A command in a fresh process; ``{folder}`` in its words is a temporary folder of its own.
 
-    Its figures are the last line it prints, as JSON, or ``run/result.json`` in its folder (none if it is not ``told``);
-    the harness adds ``process_seconds`` and ``peak_megabytes``. With a ``cache``, compiled programs are kept between its
-    starts.
+    Its metrics are ``run/result.json`` in its folder, or the last line that it prints, as JSON (none unless it ``reports``
+    any); the harness adds ``process_seconds`` and ``peak_megabytes``. With a ``cache``, compiled programs are kept between
+    processes.
     """
 
     name: str
     words: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     cache: str | None = None
-    told: bool = True
+    reports: bool = True
 
     def measure(self) -> dict[str, Any]:
-        """Returns the figures of one process."""
+        """Returns the metrics of one process."""
         with tempfile.TemporaryDirectory() as folder:
             cache = (
                 Path(tempfile.gettempdir()) / f"jaxresearch-bench-{os.getpid()}-{self.cache}" if self.cache else folder
             )
-            # A user's Python keeps its bytecode, whatever this shell says.
+            # A user's Python caches its bytecode, whatever this shell sets.
             inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
             environment = {**inherited, "XDG_CACHE_HOME": str(cache), "TF_CPP_MIN_LOG_LEVEL": "2", **self.environment}
             words = [word.replace("{folder}", folder) for word in self.words]
@@ -52,19 +52,19 @@ class Program:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 for stream in (out, err):
                     stream.seek(0)
-                lines, complaints = out.read().splitlines(), err.read().splitlines()
+                lines, errors = out.read().splitlines(), err.read().splitlines()
             if process.returncode:
-                raise ProgramFailed(complaints[-1] if complaints else f"exit code {process.returncode}")
+                raise ProgramFailed(errors[-1] if errors else f"exit code {process.returncode}")
             result = Path(folder) / "run" / "result.json"
             if result.is_file():
                 figures = _of_run(json.loads(result.read_text()))
             else:
-                figures = json.loads(lines[-1]) if self.told else {}
+                figures = json.loads(lines[-1]) if self.reports else {}
         return {**figures, "process_seconds": seconds, "peak_megabytes": usage.ru_maxrss / 1024}
 
 
 def _of_run(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns the figures of a run of the command line."""
+    """Returns the metrics of a run from the command line."""
     examples = result["examples_per_second"] * result["seconds"]["train"]
     return {
         "train_us": result["seconds"]["train"] / examples * 1e6,
@@ -74,12 +74,12 @@ def _of_run(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def python(program: str, *words: str) -> tuple[str, ...]:
-    """Returns the words that start one of the programs beside this file."""
+    """Returns the command that starts one of the programs in ``programs/``."""
     return (sys.executable, str(PROGRAMS / f"{program}.py"), *words)
 
 
 def in_turn(ours: Program, peer: Program, *, pairs: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Returns the figures of pairs of processes, ours first in every other pair."""
+    """Returns the metrics of pairs of processes, ours first in every other pair."""
     measured = []
     for pair in range(pairs):
         order = (ours, peer) if pair % 2 == 0 else (peer, ours)
@@ -89,7 +89,7 @@ def in_turn(ours: Program, peer: Program, *, pairs: int) -> list[tuple[dict[str,
 
 
 def machine() -> dict[str, Any]:
-    """Returns what the figures were measured on."""
+    """Returns a description of this machine."""
     from importlib.metadata import PackageNotFoundError, version
 
     def of(package: str) -> str | None:
@@ -116,5 +116,5 @@ def machine() -> dict[str, Any]:
 
 
 def _read(path: str) -> list[str]:
-    """Returns the lines of a file, or none."""
+    """Returns the lines of a file; none if there is no such file."""
     return Path(path).read_text().splitlines() if Path(path).is_file() else []

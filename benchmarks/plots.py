@@ -1,4 +1,4 @@
-"""The table as a picture."""
+"""Plots of the results."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from benchmarks.cases import Row  # noqa: E402
 
 
 def draw(case: str, rows: list[Row], folder: Path) -> None:
-    """Draws a case as ``CASE.png`` into the folder: a bar a figure, its range as a line, its bound as a mark."""
+    """Draws a case as ``CASE.png`` in the folder: a bar for each metric, a line for its range, a mark for its bound."""
     shown = [row for row in rows if row.values]
     if not shown:
         return

@@ -1,4 +1,4 @@
-"""Tests are stricter than a user's JAX: no silent rank promotion, no key used twice."""
+"""Tests use stricter JAX settings than users: no implicit rank promotion, no key reuse."""
 
 import contextlib
 import io
@@ -16,26 +16,26 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-# What a test computes by itself compiles in a third of the CPU time; the programs of runs ask for their own options.
+# With these, the computations of the tests compile in a third of the CPU time; the programs of runs set their own options.
 FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-if jax.__version_info__ < (0, 12):  # later ones know this flag no more
+if jax.__version_info__ < (0, 12):  # removed in 0.12
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that seals what runs keep
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that authenticates the copies in run directories
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def key():
-    """The one key a test starts from."""
+    """The random key of a test."""
     return jax.random.key(0)
 
 
 @pytest.fixture(scope="session")
 def jaxresearch(tmp_path_factory):
-    """Carries out a command in a process of its own, which is forked from one that has all imports behind it."""
+    """Runs a command in a process of its own, forked from one that has imported everything."""
     folder = tmp_path_factory.mktemp("commands")
     program = [sys.executable, Path(__file__).with_name("warm.py")]
 
@@ -57,7 +57,7 @@ def jaxresearch(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def command():
-    """Carries out a command in this process, whose JAX is set up already."""
+    """Runs a command in this process, whose JAX is already configured."""
     from jaxresearch.cli import main, report, session
 
     def carry_out(*words, cwd=ROOT, **environment):
@@ -66,7 +66,7 @@ def command():
             for context in (contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
                 stack.enter_context(context)
             stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": "200", **environment}))
-            stack.enter_context(mock.patch.object(sys, "argv", ["jaxresearch", *words]))  # environment.json has it
+            stack.enter_context(mock.patch.object(sys, "argv", ["jaxresearch", *words]))  # recorded in environment.json
             for module in (session, report):
                 stack.enter_context(mock.patch.object(module, "configure"))
             try:
@@ -80,7 +80,7 @@ def command():
 
 @pytest.fixture(scope="session")
 def flip_a_bit():
-    """Returns what alters the largest file of a folder in one bit."""
+    """Returns a function that flips one bit of the largest file in a folder."""
 
     def flip(folder):
         file = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)

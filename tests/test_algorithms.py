@@ -1,4 +1,4 @@
-"""Transformations of algorithms: what they keep, what they leave alone, and how they compose."""
+"""Transformations of algorithms: what they change, what they leave alone, and how they compose."""
 
 import functools
 
@@ -13,7 +13,7 @@ from jaxresearch.algorithms import averaged, best_look, skipping, stopped, warm_
 from jaxresearch.execution.compilation import compiler_options
 from jaxresearch.training import Algorithm, Plan, TrainState
 
-PLAN = Plan(8, 10, evaluate_every=4)  # looks after 4, 8 and 10 steps
+PLAN = Plan(8, 10, evaluate_every=4)  # evaluations after 4, 8 and 10 steps
 
 
 def classes(n_examples, seed):
@@ -75,7 +75,7 @@ def all_close(one, other, **tolerance):
 
 @pytest.fixture(scope="module")
 def trajectory():
-    """The states of plain training, from the first to the last, with a leading axis."""
+    """The states of plain training, stacked from the first to the last."""
 
     def body(state, step):
         after, _ = training.advance(jax.random.key(0), state, TRAIN, step, algorithm=descent(), batch_size=8, n_steps=1)
@@ -121,7 +121,7 @@ def test_averaged_averages_statistics_and_leaves_counts(smooth, trajectory):
     expected = jax.tree.map(lambda values: _loop(values)[-1], of_steps["statistics"])
     all_close(kept["statistics"], expected, rtol=1e-5, atol=1e-6)  # ten sums in float32
     assert kept["count"].dtype == jnp.int32 and kept["count"] == 10
-    assert len(jax.tree.leaves(kept["statistics"])) == 2  # mean and variance: the test compared something
+    assert len(jax.tree.leaves(kept["statistics"])) == 2  # mean and variance: the comparison is not empty
 
 
 def test_averaged_keeps_small_changes_of_16_bits(key):
@@ -168,7 +168,7 @@ def test_averaged_finds_every_part_of_a_state(key):
     algorithm = averaged(Algorithm(init, step, lambda state, data, key: {}), decay=0.5)
     state, _ = training.run(key, {}, algorithm=algorithm, plan=Plan(0, 2))
     seen = algorithm.outcome(state).inner
-    # 0, 1, 2 give 0, 0.5, 1.25; what is no parameter and no statistic stays at its last value, 2.
+    # 0, 1, 2 give 0, 0.5, 1.25; anything else stays at its last value, 2.
     (a, b), third = seen["players"], seen["third"]
     assert a.params["w"].tolist() == [1.25] * 2 and b.params.tolist() == [2.25] * 3 and float(third.params) == 1.25
     assert float(a.model_state["m"]) == 1.25 and int(a.model_state["n"]) == 2
@@ -192,7 +192,7 @@ def test_averaged_with_decay_0_is_the_last_state():
 
 
 def _scripted(values):
-    """Returns an algorithm whose metric at its n-th look, one per step, is the n-th value; its state counts steps."""
+    """Returns an algorithm whose metric at its n-th evaluation, one per step, is the n-th value; its state counts steps."""
 
     def evaluate(state, data, key):
         return {"value": values[state - 1], "vector": jnp.zeros(2)}
@@ -201,7 +201,7 @@ def _scripted(values):
 
 
 def _first_best(values, *, patience, higher):
-    """Returns the best look, the looks made and the end, by a plain loop."""
+    """Returns the best evaluation, their number and the end, by a plain loop."""
     best, best_value = 0, -np.inf if higher else np.inf
     for n_looks, value in enumerate(values, start=1):
         if np.isfinite(value) and (value > best_value if higher else value < best_value):
@@ -213,7 +213,7 @@ def _first_best(values, *, patience, higher):
 
 @pytest.mark.parametrize("higher", [False, True])
 def test_stopped_equals_a_loop_over_its_looks(higher):
-    """Two hundred runs of ten looks side by side: with ties, nan and infinities, and better looks after the end."""
+    """Two hundred runs of ten evaluations side by side, with ties, nan, infinities, and improvements after the end."""
     generator = np.random.default_rng(0)
     values = np.round(generator.normal(size=(200, 10)), 1).astype(np.float32)
     unusual = generator.choice([np.nan, np.inf, -np.inf], values.shape)
@@ -228,7 +228,7 @@ def test_stopped_equals_a_loop_over_its_looks(higher):
     states, is_done, outcomes = jax.jit(jax.vmap(outcome))(values, sweeps.keys(range(200)))
     expected = [_first_best(row, patience=3, higher=higher) for row in values]
     np.testing.assert_array_equal(np.stack([states.best_look, states.n_looks, is_done], axis=1), expected)
-    # The outcome is the state at the best look; without one, the last state.
+    # The outcome is the state at the best evaluation, or the last state if there is none.
     np.testing.assert_array_equal(outcomes, [best or 10 for best, _, _ in expected])
     assert {best > 0 for best, _, _ in expected} == {ended for _, _, ended in expected} == {True, False}
 
@@ -291,7 +291,7 @@ def test_outcome_twice_is_outcome_once(name):
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
 def test_states_have_no_aliases(name):
-    """The memory of a state is donated to the next one: an array that appears twice would be given away twice."""
+    """The memory of a state is donated to the next one: an array that appears twice would be donated twice."""
     algorithm, key, batch = COMPOSITIONS[name](LINEAR), jax.random.key(0), jax.tree.map(jnp.asarray, TRAIN)
     donating = functools.partial(jax.jit, donate_argnums=0)
     step = donating(lambda state: algorithm.step(state, batch, key)[0])
@@ -308,7 +308,7 @@ def test_states_have_no_aliases(name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["averaged", "stopped(averaged(skipping))"])
 def test_transformations_change_no_bit_of_training(name):
-    """With the options that execution compiles runs with."""
+    """With the compiler options of execution."""
     loss, chosen = losses.softmax_cross_entropy_with_integer_labels, {"log_loss": metrics.log_loss()}
     plain = training.supervised(models.linear(2, 2), loss, optimizer=training.gradient_descent(0.1), metrics=chosen)
 
@@ -328,7 +328,7 @@ def transformed(learning_rate, decay, model):
 
 
 def test_transformed_runs_sweep_as_single_ones():
-    """Rates and decays as numbers of a sweep, spread over devices: within a tolerance the runs of single numbers."""
+    """Swept rates and decays, spread over devices, equal single runs within a tolerance."""
     rates, decays, plan = jnp.array([0.05, 0.1, 0.2]), jnp.array([0.5, 0.8, 0.9]), Plan(8, 8, evaluate_every=4)
 
     def whole(key, learning_rate, decay):
@@ -339,7 +339,7 @@ def test_transformed_runs_sweep_as_single_ones():
     outcomes, history = jax.jit(sweeps.sweep(whole))(sweeps.keys([3, 0, 5]), rates, decays)
     single, of_single = jax.jit(whole)(jax.random.key(0), rates[1], decays[1])
     assert outcomes.best_look[1] == single.best_look
-    # Batched matrix products sum in another order, over eight steps of Adam.
+    # Batched matrix products sum in a different order, over eight steps of Adam.
     all_close(jax.tree.map(lambda leaf: leaf[1], history), of_single, rtol=1e-4, atol=1e-6)
     all_close(
         outcomes.inner.inner.params["Dense_0"]["kernel"][1], single.inner.inner.params["Dense_0"]["kernel"], rtol=1e-4
@@ -366,7 +366,7 @@ def test_transformed_runs_keep_float64():
 
 
 def test_skipping_leaves_out_steps_that_break_the_state(key):
-    """Of the state, only what was finite counts; of the metrics, only the loss."""
+    """A step is skipped if a finite part of the state or the loss becomes non-finite; other metrics do not count."""
     growth = jnp.array([2.0, jnp.inf, 3.0, 1.0, 5.0])
 
     def step(state, batch, key):
@@ -380,7 +380,7 @@ def test_skipping_leaves_out_steps_that_break_the_state(key):
     algorithm = skipping(Algorithm(lambda key: state, step, lambda state, data, key: {}))
     for i in range(5):
         before = state
-        # A step that is left out takes the count of calls back with it, so the count is set by hand.
+        # A skipped step also restores the count of calls, so the count is set by hand.
         state, values = algorithm.step({**state, "n_called": jnp.int32(i)}, {}, key)
         skips.append(float(values["skipped"]))
         if skips[-1]:
@@ -401,15 +401,15 @@ def test_skipping_without_a_loss_watches_the_state(key):
 def test_skipping_changes_no_bit_where_all_is_finite():
     batch = {name: jnp.asarray(values[:8]) for name, values in TRAIN.items()}
     start = descent().init(jax.random.key(0))
-    # Operation by operation: in a program, XLA fuses the wrapped step otherwise, and sums in another order.
+    # Operation by operation: in a program, XLA fuses the wrapped step otherwise, and different summation order.
     plain, skipped = (one.step(start, batch, jax.random.key(1)) for one in (descent(), skipping(descent())))
     assert bits(plain[0]) == bits(skipped[0])
     _, history = run(skipping(descent()))
     assert not history["skipped"].any() and history["skipped"].dtype == jnp.float32
 
 
-def test_averaged_asks_for_no_validation_data():
-    """A runner tells by the functions themselves what an algorithm needs."""
+def test_averaged_needs_no_validation_data():
+    """A runner sees from the functions themselves what an algorithm needs."""
     plain, smooth = descent(), averaged(descent(), decay=0.8)
     assert smooth.observe is plain.observe and smooth.done is plain.done
     watched = averaged(plain._replace(observe=lambda state, metrics: state), decay=0.8)
@@ -434,7 +434,7 @@ def test_averaged_passes_observations_on(key):
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
-def test_algorithms_that_cannot_predict_say_so(name):
+def test_algorithms_without_predict_are_reported(name):
     assert COMPOSITIONS[name](descent()._replace(predict=None)).predict is None
 
 
@@ -465,7 +465,7 @@ def test_stopped_refuses_no_patience(patience):
 
 
 @pytest.mark.parametrize("metric", ["vector", "valu"])
-def test_stopped_refuses_metrics_that_do_not_decide(key, metric):
+def test_stopped_refuses_unsuitable_metrics(key, metric):
     algorithm = stopped(_scripted(jnp.zeros(3)), metric=metric, patience=1)
     with pytest.raises(ValueError, match=f"metric must be one of value, got '{metric}'. Choose a scalar"):
         training.run(key, {}, {}, algorithm=algorithm, plan=Plan(0, 3, evaluate_every=1))
@@ -523,7 +523,7 @@ def test_warm_started_takes_the_outcome_of_other_transformations():
 
 @pytest.mark.parametrize("wrap", WARM.values(), ids=WARM)
 def test_warm_started_optimizers_start_from_the_same_parameters(wrap):
-    """Schedule-free SGD, lookahead and an average of parameters each hold a copy of these."""
+    """Schedule-free SGD, lookahead and parameter averages each hold a copy of the parameters."""
     rules = {
         "schedule-free": optax.contrib.schedule_free_sgd(0.1),
         "ema of parameters": optax.chain(optax.sgd(0.1), _anchored()),
@@ -548,7 +548,7 @@ def _is_train_state(node):
 
 
 def _anchored():
-    """Returns a rule that holds on to where it started."""
+    """Returns an optimizer that keeps its initial parameters."""
     return optax.GradientTransformation(lambda params: params, lambda updates, state, params=None: (updates, state))
 
 

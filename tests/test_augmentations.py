@@ -1,4 +1,4 @@
-"""Augmentations draw for each example on its own, keep what they should, and are seen by training steps alone."""
+"""Augmentations draw separately for each example, preserve what they should, and affect only training steps."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ ALL = {
 
 @pytest.fixture
 def reused():
-    """Lets a test use a key again, to compare what comes of it."""
+    """Lets a test reuse a key, to compare results."""
     with jax.debug_key_reuse(False):
         yield
 
@@ -99,19 +99,19 @@ def test_cutout_removes_a_square(key, size):
         np.testing.assert_array_equal(one[~gone], image[~gone])
         rows, columns = gone.any(1).sum(), gone.any(0).sum()
         assert gone.sum() == rows * columns and rows <= min(size, 9) and columns <= min(size, 7)
-        assert size == 0 or gone.any(), "its centre is in the image"
+        assert size == 0 or gone.any(), "the centre is in the image"
     if size == 3:
         assert ((made == 0).all(-1).sum((1, 2)) == 9).any(), "a whole square"
 
 
 def test_mixup_mixes_inputs_and_targets_alike(key):
-    """Inputs that are their own one-hot classes stay what their targets are."""
+    """Inputs that are their own one-hot classes stay equal to their targets."""
     batch = {"inputs": np.eye(4, dtype=np.float32)[BATCH["targets"]], "targets": BATCH["targets"]}
     made = augmentations.mixup(4, alpha=1.0)(key, batch)
     np.testing.assert_allclose(made["inputs"], made["targets"], rtol=1e-6)
     np.testing.assert_allclose(made["targets"].sum(1), 1, rtol=1e-6)
     largest = np.asarray(made["targets"]).max(1)
-    assert len(np.unique(largest.round(4))) > 30, "each example has a share of its own"
+    assert len(np.unique(largest.round(4))) > 30, "each example has its own mixing weight"
 
 
 def test_mixup_of_a_small_alpha_mixes_little(key):
@@ -150,7 +150,7 @@ def test_numbers_out_of_range_are_refused(make, message):
 
 
 @pytest.mark.parametrize("name", ["shifted", "cropped", "flipped", "cutout"])
-def test_what_is_no_image_is_refused(key, name):
+def test_inputs_that_are_not_images_are_refused(key, name):
     with pytest.raises(ValueError, match=r"inputs must be images \(n, height, width, channels\), got shape \(4, 2\)"):
         ALL[name](key, {"inputs": jnp.zeros((4, 2))})
 
@@ -198,7 +198,7 @@ def test_supervised_augments_steps_alone(key):
 
 @pytest.mark.long
 def test_an_augmented_run_learns_under_vmapped_seeds():
-    """A bright square at one of four places, mixed up and flipped up to the place."""
+    """A bright square at one of four places, with mixup and flips that respect the place."""
     generator = np.random.default_rng(1)
     targets = generator.integers(0, 4, 256).astype(np.int32)
     images = generator.normal(size=(256, 8, 8, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: a peer that fails is told in its row, and figures are read from real processes."""
+"""The benchmark harness: a failing peer is reported in its row, and metrics are read from real processes."""
 
 import importlib
 import json
@@ -37,24 +37,24 @@ def test_ratios_are_theirs_over_ours(cases):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "error"),
     [("import no_such_framework", "No module named 'no_such_framework'"), ("raise SystemExit(3)", "exit code 3")],
 )
-def test_a_peer_that_fails_is_told_in_its_row(cases, code, told):
+def test_a_failing_peer_is_reported_in_its_row(cases, code, error):
     ours, peer = program(cases, "ours", PRINTS % 2), program(cases, "peer", code)
     (row,) = cases._ratios("case", ours, peer, 2, (("train_us", "training", 5),))
-    assert row.values == () and row.median is None and row.holds is None and told in row.note
+    assert row.values == () and row.median is None and row.holds is None and error in row.note
     from benchmarks.__main__ import table
 
     assert table("case", [row]).row_count == 1
 
 
-def test_bounds_are_kept_by_the_median(cases):
+def test_row_holds_if_its_median_meets_the_bound(cases):
     assert cases.Row("c", "w", (1.0, 3.0, 9.0), at_least=3).holds
     assert not cases.Row("c", "w", (1.0, 3.0, 9.0), at_most=2.9).holds
 
 
-def test_a_case_of_ours_that_fails_is_told_and_the_next_goes_on(cases, monkeypatch):
+def test_measured_reports_our_own_failure_and_continues(cases, monkeypatch):
     from benchmarks import __main__ as harness
 
     def failing(pairs):
@@ -69,16 +69,16 @@ def test_a_case_of_ours_that_fails_is_told_and_the_next_goes_on(cases, monkeypat
 WRITES = 'print(\'{"step_ms": %s, "tokens_per_second": %s, "train_loss": 2.5, "validation_loss": 2.25}\')'
 
 
-def test_decoder_tells_tokens_a_second_and_the_losses_of_both_sides(cases, monkeypatch, tmp_path):
+def test_decoder_reports_tokens_per_second_and_losses(cases, monkeypatch, tmp_path):
     code = {"decoder": WRITES % (20, 300), "torch_decoder": WRITES % (40, 200)}
     monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
     monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
     speed, *losses = cases.decoder(2)
-    assert speed.values == (1.5, 1.5) and speed.holds and speed.note == "40 / 20 ms a step"
+    assert speed.values == (1.5, 1.5) and speed.holds and speed.note == "40 / 20 ms per step"
     assert [row.values for row in losses] == [(2.5, 2.5)] * 2 + [(2.25, 2.25)] * 2
 
 
-def test_decoder_tells_a_peer_that_fails(cases, monkeypatch, tmp_path):
+def test_decoder_reports_a_failing_peer(cases, monkeypatch, tmp_path):
     code = {"decoder": WRITES % (20, 300), "torch_decoder": "raise SystemExit(3)"}
     monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
     monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
@@ -87,20 +87,20 @@ def test_decoder_tells_a_peer_that_fails(cases, monkeypatch, tmp_path):
 
 
 @pytest.mark.long
-def test_the_look_at_an_accelerator_says_where_there_is_none_and_keeps_its_promises(tmp_path):
-    """The script that is taken to a GPU, as it runs without one: a few steps of everything."""
-    out = tmp_path / "seen.json"
+def test_accelerator_without_one_runs_its_checks_on_the_cpu(tmp_path):
+    """The script for a GPU runs a few steps of everything without one."""
+    out = tmp_path / "accelerator.json"
     words = [sys.executable, "-m", "benchmarks.accelerator", "--part", "promises", "--out", str(out)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("no accelerator is here")
+    assert done.stdout.startswith("no accelerator found")
     record = json.loads(out.read_text())
     assert record["smoke"] and len(record["rows"]) == 12
-    assert {row["holds"] for row in record["rows"]} == {True, None}  # None: a figure
+    assert {row["holds"] for row in record["rows"]} == {True, None}  # None: a measurement
 
 
-def test_a_promise_that_breaks_is_told_and_fails_the_look(cases, monkeypatch, tmp_path):
+def test_accelerator_exits_with_1_if_a_guarantee_fails(cases, monkeypatch, tmp_path):
     from benchmarks import accelerator
 
     def broken(smoke, platform):

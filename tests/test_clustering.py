@@ -1,4 +1,4 @@
-"""k-means and the metrics of clusterings: equal to scikit-learn, exact where the answer is known, the same when transformed."""
+"""k-means and the metrics of clusterings: equal to scikit-learn, exact where the answer is known, unchanged by transforms."""
 
 import functools
 
@@ -28,7 +28,7 @@ def recomputed(points, found):
     return np.sum((points - centres[np.asarray(found.labels)]) ** 2)
 
 
-# Twenty tries of five clusters of 240 points in three dimensions: one program for most tests.
+# Twenty restarts of five clusters of 240 points in three dimensions: one program for most tests.
 compiled = jax.jit(k_means, static_argnames=("n_clusters", "n_restarts", "max_iterations"))
 FIVE = {"n_clusters": 5, "n_restarts": 20}
 
@@ -38,16 +38,16 @@ def test_k_means_reaches_the_inertia_of_scikit_learn(key, n_blobs, spread, seed)
     points, _ = blobs(n_blobs, spread=spread, seed=seed)
     found = compiled(key, points, **FIVE)
     peer = KMeans(5, n_init=20, tol=0, random_state=0).fit(np.asarray(points, np.float64))
-    # Both keep the best of 20 tries and come to one optimum; sums of 240 squares in float32 against float64.
+    # Both keep the best of 20 restarts and reach the same optimum; sums of 240 squares in float32 against float64.
     np.testing.assert_allclose(found.inertia, peer.inertia_, rtol=1e-5)
     np.testing.assert_allclose(found.inertia, recomputed(points, found), rtol=1e-5)
 
 
-def test_k_means_matches_scikit_learn_on_overlappingblobs(key):
+def test_k_means_matches_scikit_learn_on_overlapping_blobs(key):
     points, _ = blobs(8, spread=6.0, seed=4)
     ours = compiled(key, points, **FIVE).inertia
     theirs = KMeans(5, n_init=20, random_state=0).fit(np.asarray(points)).inertia_
-    assert ours < 1.02 * theirs  # there are many local minima, and the best of 20 tries lie within 2 % of each other
+    assert ours < 1.02 * theirs  # there are many local minima, and the best of 20 restarts lie within 2 % of each other
 
 
 def test_k_means_recovers_separated_blobs_exactly(key):
@@ -83,7 +83,7 @@ def test_k_means_iterations_never_raise_the_inertia():
     assert np.all(inertia[1:] <= inertia[:-1] * (1 + 1e-6))  # float32
     assert np.all(inertia[-1] < inertia[0])
     assert found.n_iterations[:3].tolist() == [[1] * 10, [2] * 10, [3] * 10]
-    assert np.all(found.n_iterations[-1] < 300)  # it ended by itself
+    assert np.all(found.n_iterations[-1] < 300)  # it converged
 
 
 def test_k_means_of_one_cluster_is_the_mean(key):
@@ -111,10 +111,10 @@ def test_k_means_of_fewer_places_than_clusters_is_exact(key):
 
 def test_k_means_is_invariant_to_order_and_translation():
     points, _ = blobs(5, seed=8)
-    points = jnp.round(points * 64) / 64  # so that the shifted points hold the same digits
+    points = jnp.round(points * 64) / 64  # so that the shifted points keep their digits
     inertia = compiled(jax.random.key(0), points, **FIVE).inertia
     shuffled = compiled(jax.random.key(0), points[np.random.default_rng(0).permutation(240)], **FIVE)
-    np.testing.assert_allclose(shuffled.inertia, inertia, rtol=1e-6)  # sums in another order
+    np.testing.assert_allclose(shuffled.inertia, inertia, rtol=1e-6)  # different summation order
     moved = compiled(jax.random.key(0), points + 10_000, **FIVE)
     # float32 holds values at 10,000 to 1e-3, and the mean is rounded there; the inertia by inner products would be off by 1.
     np.testing.assert_allclose(moved.inertia, inertia, rtol=1e-4)
@@ -146,7 +146,7 @@ def test_k_means_under_jit_and_vmap_equals_a_single_call():
     together = jax.jit(jax.vmap(functools.partial(k_means, points=points, **settings)))(keys)
     alone = k_means(single, points, **settings)
     assert np.array_equal(together.labels[1], alone.labels)
-    np.testing.assert_allclose(together.inertia[1], alone.inertia, rtol=1e-6)  # sums in another order
+    np.testing.assert_allclose(together.inertia[1], alone.inertia, rtol=1e-6)  # different summation order
     assert together.n_iterations[1] == alone.n_iterations == 4
 
 
@@ -187,7 +187,7 @@ SIZES = {"n_labels": 12, "n_clusters": 9}
 
 
 def drawn_groups(seed, n):
-    """Returns labels and clusters that agree in part: from independent to the same, of one group to many."""
+    """Returns labels and clusters that agree in part: from independent to identical, with one group or many."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, generator.integers(1, 10), n)
     other = generator.integers(0, generator.integers(1, 10), n)
@@ -234,7 +234,7 @@ def test_agreement_of_many_points_keeps_its_digits(ours, theirs):
         clusters = np.where(generator.random(n) < share, labels, generator.integers(0, 10, n)).astype(np.int32)
         value = ours(labels, clusters, n_labels=10, n_clusters=10)
         np.testing.assert_allclose(value, theirs(labels, clusters), atol=2e-6)  # float32, of 5e9 pairs
-    # Nearly all points in one group: 1 less a share of pairs would leave few digits.
+    # Nearly all points in one group: 1 minus a fraction of pairs would leave few digits.
     labels = (np.arange(n) < 5).astype(np.int32)
     clusters = ((np.arange(n) >= 2) & (np.arange(n) < 6)).astype(np.int32)
     np.testing.assert_allclose(ours(labels, clusters, n_labels=2, n_clusters=2), theirs(labels, clusters), atol=2e-6)
@@ -248,7 +248,7 @@ def test_agreement_is_symmetric_and_invariant_to_names(ours, theirs):
     generator = np.random.default_rng(0)
     renamed = generator.permutation(10).astype(np.int32)[labels], generator.permutation(10).astype(np.int32)[clusters]
     for one, other in ((clusters, labels), renamed):
-        # The table is summed in another order.
+        # The table is summed in a different order.
         np.testing.assert_allclose(ours(one, other, n_labels=10, n_clusters=10), value, atol=1e-6)
 
 
@@ -274,7 +274,7 @@ def test_agreement_under_jit_and_vmap_equals_eager_calls():
     labels, clusters = (jnp.stack(group) for group in zip(*pairs, strict=True))
     for metric in (clustering.adjusted_rand_index, clustering.normalised_mutual_information):
         together = jax.jit(jax.vmap(functools.partial(metric, **SIZES)))(labels, clusters)
-        # Sums in another order.
+        # Different summation order.
         np.testing.assert_allclose(together[3], metric(labels[3], clusters[3], **SIZES), atol=1e-6)
 
 
@@ -307,7 +307,7 @@ def test_silhouette_is_invariant_to_order_scale_and_names():
         np.testing.assert_allclose(silhouette(other, groups, n_clusters=4), value, atol=1e-6)  # float32
 
 
-def test_silhouette_without_an_answer_is_nan():
+def test_undefined_silhouette_is_nan():
     points = np.arange(6, dtype=np.float32).reshape(3, 2)
     assert np.isnan(silhouette(points, np.zeros(3, np.int32), n_clusters=2))
     assert np.isnan(silhouette(points, np.array([0, 1, 2], np.int32), n_clusters=2))
@@ -335,7 +335,7 @@ def test_metrics_refuse_numbers_of_groups_below_one():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("metric", [clustering.adjusted_rand_index, clustering.normalised_mutual_information])
-def test_agreement_refuses_other_than_an_integer_per_point(metric):
+def test_agreement_needs_one_integer_per_point(metric):
     groups = jnp.array([0, 1])
     with pytest.raises(ValueError, match=r"clusters must have shape \(2,\); got \(3,\)"):
         metric(groups, jnp.array([0, 1, 1]), n_labels=2, n_clusters=2)

@@ -1,4 +1,4 @@
-"""Every public function keeps the house's conventions: one order of arguments, a docstring with all its parts."""
+"""Every public function follows the conventions: one order of arguments, a complete docstring."""
 
 import ast
 import graphlib
@@ -15,7 +15,7 @@ import jaxresearch
 
 PACKAGE = Path(jaxresearch.__file__).parent
 EXPERIMENTS = PACKAGE.parent / "experiments"
-ORDER = ("key", "params", "state", "model_state", "batch", "data")  # a draw takes its key first
+ORDER = ("key", "params", "state", "model_state", "batch", "data")  # random draws take the key first
 
 
 def _modules():
@@ -72,7 +72,7 @@ def test_a_public_function_has_a_whole_docstring(name):
     doc = inspect.getdoc(function) or ""
     first = doc.splitlines()[0]
     assert first.endswith("."), first
-    assert "Example:" in doc and ">>> " in doc, "its example does not run"
+    assert "Example:" in doc and ">>> " in doc, "there is no runnable example"
     if inspect.signature(function).parameters:
         assert "Args:" in doc
         for parameter in inspect.signature(function).parameters:
@@ -127,7 +127,7 @@ def test_only_models_imports_flax():
             assert not any(name.split(".")[0] in ("flax", "equinox") for name in _imports(tree)), path
 
 
-# The house from top to bottom (README, "Layout"): a file imports files of its own room or of rooms above it.
+# The layers from top to bottom (README, "Layout"): a file imports files of its own layer or of layers above it.
 HOUSE = (
     (
         *(
@@ -169,7 +169,7 @@ def _file_of(name):
 
 
 def _imported_files(path, tree):
-    """Returns the files of the package that a file imports: modules, and packages for the names they pass on."""
+    """Returns the files of the package that a file imports: modules, and packages for the names they re-export."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             files = [_file_of(alias.name) for alias in node.names if alias.name.startswith("jaxresearch")]
@@ -203,7 +203,7 @@ def test_imports_go_one_way(path):
 
 
 def _files_between(start, end):
-    """Returns the number of files on the shortest way by imports, both ends counted."""
+    """Returns the number of files on the shortest import path, both ends included."""
     reached, n_files = {start}, 1
     while end not in reached:
         reached, n_files = reached | {file for path in reached for file in IMPORTS[path]}, n_files + 1
@@ -227,7 +227,7 @@ def test_adamw_with_warm_up_exists_once():
     assert [path.name for path in sources if "optax.adamw(" in path.read_text()] == ["schedules.py"]
 
 
-def test_only_the_command_line_prints_and_only_records_and_the_cache_write():
+def test_only_the_shell_prints_and_writes_files():
     for path, tree in _sources().items():
         place = path.relative_to(PACKAGE).parts[0]
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -1,4 +1,4 @@
-"""Declaring an experiment: what it must hold, how long its runs are, and its program of pure functions."""
+"""Declaring an experiment: its required parts, the length of its runs, and its program of pure functions."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ class Steps:
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns a small classifier that stops early where it is looked at."""
+    """Returns a small classifier that stops early if it is evaluated."""
     assert fitted == {}
     return stopped(
         training.supervised(
@@ -82,7 +82,7 @@ def bits(tree):
 
 @pytest.mark.long
 def test_program_in_pieces_equals_the_whole_bit_for_bit():
-    """With looks at validation data on the way, which decide its outcome."""
+    """With evaluations on validation data that decide the outcome."""
     program, h = experiment.program(DECLARED, DATASET, evaluate_every=3), Settings()
     plan = program.plan(h)
     assert (plan.batch_size, plan.n_steps, plan.evaluate_every) == (8, 8, 3)
@@ -213,14 +213,14 @@ def test_plan_refuses_epochs_without_data():
 
 @dataclasses.dataclass
 class Plain:
-    """Settings that are no hyperparameters."""
+    """Settings that are not hyperparameters."""
 
     epochs: int = 1
 
 
 @hyperparameters
 class Swept:
-    """Settings whose length would change the program for each value."""
+    """Settings with a length that would need a program for each value."""
 
     batch_size: int = static(8, "examples per step")
     epochs: float = swept(2.0, "passes")

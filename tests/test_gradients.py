@@ -1,4 +1,4 @@
-"""Gradient estimators: right against closed forms, exchangeable, composable."""
+"""Gradient estimators: equal to closed forms, interchangeable, composable."""
 
 import inspect
 
@@ -13,7 +13,7 @@ from jaxresearch import gradients, sweeps
 
 
 def loss_fn(params, model_state, batch, key):
-    """A weighted mean of (theta x - y)^2 / 2 whose state counts calls; the key adds nothing but is used."""
+    """A weighted mean of (theta x - y)^2 / 2 whose state counts calls; the key is used but has no effect."""
     del key
     losses = (batch["inputs"] @ params["slope"] + params["intercept"] - batch["targets"]) ** 2 / 2
     weights = batch.get("weights", jnp.ones(losses.shape))
@@ -31,7 +31,7 @@ def problem():
 
 
 def _close(a, b):
-    # Sums of twelve float32 terms of order 1 in another order: a few units in the last place.
+    # Sums of twelve float32 terms of order 1 in a different order: a few units in the last place.
     return jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, rtol=1e-5, atol=1e-6), a, b))
 
 
@@ -65,7 +65,7 @@ def test_accumulated_weights_each_part_by_its_examples(problem, key):
     assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
 
 
-def test_accumulated_keeps_one_gradient_whatever_the_number_of_parts(key):
+def test_accumulated_stores_one_gradient_for_any_number_of_parts(key):
     def loss_fn(params, model_state, batch, key):
         return jnp.mean((batch["inputs"] @ params) ** 2), ({}, model_state)
 
@@ -76,7 +76,7 @@ def test_accumulated_keeps_one_gradient_whatever_the_number_of_parts(key):
         compiled = jax.jit(lambda *args: estimator(*args)[0]).lower(params, {}, batch, key).compile()
         return compiled.memory_analysis().temp_size_in_bytes / params.nbytes
 
-    # A gradient and its sum, and what one part needs; 32 gradients would be 32.
+    # A gradient, its sum, and the memory of one part; 32 gradients would take 32 times the memory.
     assert temporary(32) < 4
 
 
@@ -125,7 +125,7 @@ def test_sharded_joins_a_part_of_padding_alone(problem, key):
     assert _close(gradient, gradients.plain(loss_fn)(params, model_state, real, key)[0])
 
 
-def test_sharded_joins_the_state_of_the_parts_by_its_mean_and_its_counts_by_the_greatest(problem, key):
+def test_sharded_averages_states_and_takes_the_largest_count(problem, key):
     def tracked(params, model_state, batch, key):
         mean = 0.9 * model_state["mean"] + 0.1 * batch["inputs"].mean(axis=0)
         return loss_fn(params, model_state, batch, key)[0], ({}, {"mean": mean, "calls": model_state["calls"] + 1})
@@ -152,7 +152,7 @@ def test_sharded_does_not_round_the_mean_of_counts(key):
         assert {name: float(leaf) for name, leaf in metrics.items()} == {"count": 3.5, "any": 1.0, "half": 1.0}
 
 
-def test_sharded_joins_what_is_neither_a_number_nor_the_same_on_all_parts(key):
+def test_sharded_merges_states_that_are_not_numbers(key):
     def stateful(params, model_state, batch, key):
         drawn = jax.random.uniform(jax.random.fold_in(model_state["key"], 0))
         state = {"key": jax.random.fold_in(model_state["key"], batch["inputs"][0]), "seen": batch["inputs"].any()}
@@ -179,7 +179,7 @@ def test_typed_keys_pass_through_the_model_state(key, transform, impl):
     state = {"key": jax.random.key(3, impl=impl)}
     _, _, made = jax.jit(joined)(jnp.float32(1), state, {"inputs": jnp.arange(4.0)}, key)
     expected = jax.random.key(3, impl=impl)
-    for _ in range(2 if transform == "accumulated" else 1):  # the parts follow each other, or start from the same key
+    for _ in range(2 if transform == "accumulated" else 1):  # parts run one after another, or start from the same key
         expected = jax.random.split(expected)[1]
     assert made["key"] == expected and jax.random.key_impl(made["key"]) == jax.random.key_impl(expected)
 
@@ -200,7 +200,7 @@ def test_sharded_trains_as_one_device_does(problem):
     assert len(two[0][0]["slope"].sharding.device_set) == len(jax.devices())
 
 
-def test_sharded_says_how_many_devices_it_may_use(problem, key):
+def test_sharded_reports_the_number_of_available_devices(problem, key):
     with pytest.raises(ValueError, match="n_devices must be between 1 and the number of devices, 2; got 3"):
         gradients.sharded(gradients.plain(loss_fn), n_devices=3)
     params, model_state, batch = problem
@@ -282,7 +282,7 @@ def test_clipped_has_finite_derivatives_at_a_zero_gradient(key, mode):
 
 
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
-def test_clipped_at_exactly_its_norm_has_the_derivatives_of_the_unclipped_gradient(key, mode):
+def test_clipped_at_exactly_its_norm_has_unclipped_derivatives(key, mode):
     def bowl(params, model_state, batch, key):
         return jnp.sum(params**2) / 2, ({}, model_state)
 

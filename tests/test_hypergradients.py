@@ -30,9 +30,9 @@ class Rates:
 
 
 def network(dtype=jnp.float32, *, optimizer=lambda h: optax.adam(h.learning_rate, eps_root=1e-24), look_every=0):
-    """Returns a small network with dropout in the pieces of a run, and its two parts of data.
+    """Returns a run of a small network with dropout in its parts, and its training and validation data.
 
-    Where it looks at validation data, the average of its parameters is what counts, at its best look.
+    With evaluations on validation data, the averaged parameters of the best one count.
     """
     mlp = models.mlp(4, (8,), 3, dropout_rate=0.2)
     model = models.Model(lambda key: jax.tree.map(lambda leaf: leaf.astype(dtype), mlp.init(key)), mlp.apply)
@@ -56,7 +56,7 @@ def network(dtype=jnp.float32, *, optimizer=lambda h: optax.adam(h.learning_rate
     def look(key, h, state, validation, step):
         return training.look(key, state, validation, step, algorithm=algorithm(h))[0]
 
-    def loss(key, h, state, validation):  # in the precision of the run, which metrics are not
+    def loss(key, h, state, validation):  # in the precision of the run, unlike metrics
         outputs = algorithm(h).predict(algorithm(h).outcome(state), validation["inputs"])
         return CROSS_ENTROPY(outputs, validation["targets"]).mean()
 
@@ -68,7 +68,7 @@ def network(dtype=jnp.float32, *, optimizer=lambda h: optax.adam(h.learning_rate
 
 @pytest.fixture
 def recomputed_steps():
-    """Reverse mode recomputes segments from the same keys, as it must: the one place where reuse is no mistake."""
+    """Reverse mode recomputes segments from the same keys, the one place where key reuse is correct."""
     with jax.debug_key_reuse(False):
         yield
 
@@ -88,21 +88,21 @@ def exact():
 
 @pytest.mark.usefixtures("recomputed_steps")
 @pytest.mark.long
-@pytest.mark.parametrize("segment", [None, 7])  # with a rest
+@pytest.mark.parametrize("segment", [None, 7])  # with a remainder
 def test_forward_is_reverse(key, exact, segment):
     unroll, train, validation = network()
     reverse = hypergradients.reverse(unroll, n_steps=N_STEPS, segment=segment)
     loss, gradient = jax.jit(reverse)(key, Rates(), train, validation)
     assert jnp.isfinite(jnp.stack(jax.tree.leaves(exact))).all()  # Adam at step 0 included
     assert float(loss) == pytest.approx(float(exact[0]), rel=1e-6)  # the last bits: another fusion
-    assert relative(gradient, exact[1]) < 1e-5  # the promise
+    assert relative(gradient, exact[1]) < 1e-5  # the documented accuracy
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("recomputed_steps")
 @pytest.mark.parametrize("look_every", [0, 15])
 def test_both_modes_are_central_differences_in_float64(key, look_every):
-    """Also of a run that keeps its best average, with looks after 15, 30 and 40 steps."""
+    """Also for a run that keeps its best average, evaluated after 15, 30 and 40 steps."""
     with jax.enable_x64(True):
         unroll, train, validation = network(jnp.float64, look_every=look_every)
 
@@ -126,12 +126,12 @@ def test_both_modes_are_central_differences_in_float64(key, look_every):
         whole = float(value(Rates()))
     for loss, gradient in made:
         assert float(loss) == pytest.approx(whole, rel=1e-12)
-        assert relative(gradient, differences) < 1e-3  # the promise
+        assert relative(gradient, differences) < 1e-3  # the documented accuracy
     assert relative(made[0][1], made[1][1]) < 1e-9  # float64: only the last digits
 
 
 def ridge():
-    """Returns ridge regression in the pieces of a run, its data, and the closed form of its hypergradient."""
+    """Returns a run of ridge regression in its parts, its data, and the closed form of its hypergradient."""
     generator = np.random.default_rng(0)
     x, v = generator.normal(size=(2, 50, 5))
     truth = generator.normal(size=5)
@@ -169,7 +169,7 @@ def test_implicit_is_the_closed_form_of_ridge_regression(key, solver):
             unroll, training_loss, n_steps=500, solver=solver, n_terms=500, scale=0.3
         )
         _, gradient = jax.jit(hypergradient)(key, {"l2": 0.3}, train, validation)
-        assert float(gradient["l2"]) == pytest.approx(closed_form(0.3), rel=1e-6)  # the promise
+        assert float(gradient["l2"]) == pytest.approx(closed_form(0.3), rel=1e-6)  # the documented accuracy
 
 
 def test_truncated_converges_where_the_loss_is_convex(key):
@@ -215,7 +215,7 @@ def test_evolution_is_unbiased(n_segments):
         exact = (mean_loss(0.3 + width) - mean_loss(0.3 - width)) / (2 * width)
         error = estimates.std(ddof=1) / np.sqrt(len(estimates))
         assert abs(estimates.mean() - exact) < 3 * error
-        assert error < 0.1 * abs(exact)  # else the line above could not fail
+        assert error < 0.1 * abs(exact)  # otherwise the line above could not fail
 
 
 @pytest.mark.usefixtures("recomputed_steps")
@@ -230,8 +230,8 @@ def test_reverse_takes_memory_of_the_root_of_the_steps(key):
         compiled = [jax.jit(made(n)).lower(*shapes).compile().memory_analysis() for n in steps]
         return np.polyfit(np.log(steps), np.log([memory.temp_size_in_bytes for memory in compiled]), 1)[0]
 
-    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n)) < 0.6  # root: 0.5, and what does not grow
-    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n, segment=n)) > 0.8  # nothing is recomputed
+    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n)) < 0.6  # square root: 0.5, plus a constant
+    assert slope(lambda n: hypergradients.reverse(unroll, n_steps=n, segment=n)) > 0.8  # without recomputation
     assert slope(lambda n: hypergradients.forward(unroll, n_steps=n)) < 0.05
 
 
@@ -244,7 +244,7 @@ def test_evolution_takes_one_as_the_unit_of_zero():
     )
     estimate = hypergradients.evolution(unroll, n_steps=3, scale=0.1, n_pairs=4_000, relative=True)
     _, gradient = jax.jit(estimate)(jax.random.key(0), rates, {}, {})
-    # The spread of one pair's estimate of b: what a, in units of 0.2, adds to what b, in units of 0.1, is credited with.
+    # The standard deviation of one pair's estimate of b, in units of 0.1, is due to a, in units of 0.2.
     spread = 3 * np.sqrt(20**2 + 2) / np.sqrt(4_000)
     assert abs(float(gradient["b"]) - 3) < 3 * spread and abs(float(gradient["a"]) - 30) < 3
 
@@ -255,7 +255,7 @@ def test_loss_of_evolution_is_that_of_the_same_run(key, exact, n_segments):
     unroll, train, validation = network()
     evolution = hypergradients.evolution(unroll, n_steps=N_STEPS, scale=0.1, n_pairs=2, n_segments=n_segments)
     estimated, gradient = jax.jit(evolution)(key, Rates(), train, validation)
-    assert float(estimated) == pytest.approx(float(exact[0]), rel=1e-5)  # sums in another order
+    assert float(estimated) == pytest.approx(float(exact[0]), rel=1e-5)  # different summation order
     assert np.isfinite(jax.tree.leaves(gradient)).all()
 
 
@@ -265,7 +265,7 @@ def test_hypergradient_vmaps_over_seeds(exact):
     keys = jax.vmap(jax.random.key)(jnp.array([3, 0, 5]))
     _, together = jax.jit(jax.vmap(hypergradient, (0, None, None, None)))(keys, Rates(), train, validation)
     one = jax.tree.map(lambda leaf: leaf[1], together)
-    assert relative(one, exact[1]) < 1e-4  # sums in another order, amplified
+    assert relative(one, exact[1]) < 1e-4  # different summation order, amplified
 
 
 def test_adam_without_eps_root_gives_a_derivative_of_nan(key):
@@ -304,7 +304,7 @@ def program(request):
 
 @pytest.mark.long
 def test_unroll_of_an_experiment_differentiates_its_run(program, key):
-    """Its metric at the end, through all steps and looks: the derivative of the run as one function."""
+    """The final metric through all steps and evaluations: the derivative of the run as one function."""
     of, part = program
     every = of.plan(Line()).evaluate_every
     unroll = hypergradients.unroll_of(of, metric="mse", look_every=every)
@@ -315,7 +315,7 @@ def test_unroll_of_an_experiment_differentiates_its_run(program, key):
         return of.evaluate(key, h, state, part)["mse"]
 
     value, expected = jax.jit(jax.value_and_grad(whole))(Line())
-    np.testing.assert_allclose(loss, value, rtol=1e-5)  # another program of the same sums
+    np.testing.assert_allclose(loss, value, rtol=1e-5)  # another program for the same sums
     np.testing.assert_allclose(gradient.learning_rate, expected.learning_rate, rtol=1e-4)
     assert gradient.learning_rate != 0
 
@@ -335,7 +335,7 @@ def test_unroll_of_refuses_a_metric_that_is_not_evaluated(program, key):
         ("evolution", lambda u: hypergradients.evolution(u, n_steps=4, scale=0.1, n_pairs=1)),
     ],
 )
-def test_modes_that_cannot_follow_looks_refuse_them(name, make):
+def test_modes_refuse_validation_during_training(name, make):
     looking = network(look_every=2)[0]
     message = f"unroll must not look at validation data for {name}, got look_every=2. Use forward."
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -1,4 +1,4 @@
-"""An experiment from its file: found by name, blamed for its own lines, with the modules beside it."""
+"""Loading an experiment's file: by name, with errors at its own lines and the modules beside it."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from jaxresearch import loading
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
-# A whole experiment, but for its bound.
+# A complete experiment except for its bound.
 SOURCE = """
 from jaxresearch import losses, metrics, models, training
 from jaxresearch.experiment import Experiment
@@ -35,7 +35,7 @@ experiment = Experiment(question="A line?", claim=Claim(text="R2", metric="test/
 
 def test_load_finds_an_experiment_by_name():
     declared = loading.load("mnist", directory=EXPERIMENTS)
-    assert declared is not loading.load(str(EXPERIMENTS / "mnist.py"))  # a file is run each time
+    assert declared is not loading.load(str(EXPERIMENTS / "mnist.py"))  # the file runs each time
     assert declared.question.endswith("?") and callable(declared.algorithm)
 
 
@@ -83,7 +83,7 @@ def test_load_keeps_files_of_one_name_apart(tmp_path):
 
 @pytest.mark.parametrize("folder", [".", "sub folder"])
 def test_load_imports_modules_beside_the_file(tmp_path, monkeypatch, folder):
-    """By a relative path and by an absolute one, wherever the process was started."""
+    """By a relative and an absolute path, from any working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder / "mine.py").write_text(SOURCE.format(bound="bound", more="from mine_constants import bound"))
@@ -95,7 +95,7 @@ def test_load_imports_modules_beside_the_file(tmp_path, monkeypatch, folder):
 
 
 def test_load_keeps_the_modules_of_two_folders_apart(tmp_path):
-    """Modules beside a file belong to it alone, also when they changed since it was loaded before."""
+    """Modules beside a file belong to it alone, even if they have changed since it was last loaded."""
     for folder, bound in (("a", 0.25), ("b", 0.5), ("a", 0.125)):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "mine.py").write_text(
@@ -115,7 +115,7 @@ def test_load_blames_the_import_of_a_broken_module(tmp_path):
 
 
 def test_load_keeps_modules_from_elsewhere(tmp_path, monkeypatch):
-    """Such as those of an environment that lies in the folder."""
+    """For example, those of a virtual environment in the folder."""
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "mine_installed.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path / ".venv")

@@ -48,7 +48,7 @@ def test_log_cosh_loss_keeps_its_digits_near_zero():
     errors = jnp.array([-1e-2, -1e-4, 1e-6, 1e-3], jnp.float32)
     exact = np.asarray(errors, np.float64)
     series = exact**2 / 2 - exact**4 / 12  # the next term is 4e-10 of the first at 0.01
-    # float32: a handful of roundings of 6e-8 each, and nothing taken from itself
+    # float32: a few roundings of 6e-8 each, without cancellation
     np.testing.assert_allclose(losses.log_cosh_loss(errors, jnp.zeros(4)), series, rtol=1e-6)
     gradient = jax.grad(lambda x: losses.log_cosh_loss(x, jnp.zeros(4)).sum())(errors)
     np.testing.assert_allclose(gradient, np.tanh(exact), rtol=1e-6)
@@ -57,7 +57,7 @@ def test_log_cosh_loss_keeps_its_digits_near_zero():
 @pytest.mark.parametrize(("error", "curvature"), [(0.0, 1.0), (1.0, 0.41997434), (-1.0, 0.41997434), (50.0, 0.0)])
 def test_log_cosh_loss_curves_as_one_minus_the_squared_tangent(error, curvature):
     second = jax.grad(jax.grad(lambda x: losses.log_cosh_loss(x, jnp.zeros(()))))(error)
-    np.testing.assert_allclose(second, curvature, rtol=1e-5, atol=1e-7)  # float32; both forms meet at 1
+    np.testing.assert_allclose(second, curvature, rtol=1e-5, atol=1e-7)  # float32; both forms agree at 1
 
 
 @pytest.mark.parametrize("error", [np.inf, -np.inf, 3e38])
@@ -92,10 +92,10 @@ LABELS = jnp.asarray(np.random.default_rng(1).integers(0, 7, 50), jnp.int32)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
-def test_soft_cross_entropy_of_one_hot_labels_equals_that_of_integers(smoothing):
+def test_soft_cross_entropy_of_one_hot_equals_integer_labels(smoothing):
     hard = losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
     soft = losses.softmax_cross_entropy(_logits(), jax.nn.one_hot(LABELS, 7), label_smoothing=smoothing)
-    np.testing.assert_allclose(hard, soft, rtol=1e-5, atol=1e-6)  # sums in another order
+    np.testing.assert_allclose(hard, soft, rtol=1e-5, atol=1e-6)  # different summation order
 
 
 def test_integer_cross_entropy_equals_a_loop_in_float64():
@@ -123,7 +123,7 @@ def test_integer_cross_entropy_takes_bytes_as_labels():
 
 @pytest.mark.parametrize("n_classes", [128, 256, 257])
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.uint32])
-def test_integer_cross_entropy_does_not_count_classes_in_the_dtype_of_the_labels(n_classes, dtype):
+def test_integer_cross_entropy_of_byte_labels_takes_many_classes(n_classes, dtype):
     logits = _logits((3, n_classes))
     narrow = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.array([0, 3, 126], dtype))
     wide = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.array([0, 3, 126], jnp.int32))
@@ -133,7 +133,7 @@ def test_integer_cross_entropy_does_not_count_classes_in_the_dtype_of_the_labels
         assert np.isnan(losses.softmax_cross_entropy_with_integer_labels(logits, last)[2])
 
 
-def test_integer_cross_entropy_of_a_missing_label_stops_no_other_gradient():
+def test_a_missing_label_leaves_other_gradients_unchanged():
     gradient = jax.grad(
         lambda z: losses.weighted_mean(
             losses.softmax_cross_entropy_with_integer_labels(z, jnp.array([-1, 1])), jnp.array([0.0, 1.0])
@@ -142,7 +142,7 @@ def test_integer_cross_entropy_of_a_missing_label_stops_no_other_gradient():
     np.testing.assert_allclose(gradient, [[0, 0], [0.5, -0.5]])
 
 
-def test_soft_cross_entropy_of_a_row_of_zeros_is_zero_under_smoothing_too():
+def test_soft_cross_entropy_of_zeros_is_zero_with_smoothing():
     assert losses.softmax_cross_entropy(_logits((7,)), jnp.zeros(7), label_smoothing=0.1) == 0
 
 
@@ -165,7 +165,7 @@ def test_cross_entropies_are_the_same_under_jit_and_vmap():
     for loss, targets in cases.items():
         expected = loss(_logits(), targets)
         for transformed in (jax.jit(loss), jax.vmap(loss)):
-            # The sum over the classes may be fused in another order.
+            # The sum over the classes may be fused in a different order.
             np.testing.assert_allclose(transformed(_logits(), targets), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -200,7 +200,7 @@ def test_label_smoothing_can_be_swept():
     np.testing.assert_allclose(swept, [mean(0.0), mean(0.1)], rtol=1e-5)
 
 
-def test_losses_keep_one_value_an_example_under_jit_and_vmap():
+def test_losses_give_one_value_per_example_under_transforms():
     for loss in REGRESSION:
         x, y = jnp.ones((3, 2)), jnp.zeros((3, 2))
         assert loss(x, y).shape == (3, 2)
@@ -210,7 +210,7 @@ def test_losses_keep_one_value_an_example_under_jit_and_vmap():
     assert losses.softmax_cross_entropy_with_integer_labels(many, jnp.stack([LABELS] * 2)).shape == (2, 50)
 
 
-def test_weighted_mean_ignores_what_has_no_weight_even_in_its_gradient():
+def test_weighted_mean_ignores_weight_0_even_in_gradients():
     values = jnp.array([1.0, 3.0, jnp.nan, jnp.inf])
     weights = jnp.array([1.0, 3.0, 0.0, 0.0])
     assert losses.weighted_mean(values, weights) == 2.5
@@ -226,7 +226,7 @@ def test_weighted_mean_leaves_out_what_has_no_weight_and_no_loss():
 
 
 @pytest.mark.long
-@pytest.mark.raises  # differences are taken with arrays of NumPy
+@pytest.mark.raises  # finite differences pass NumPy arrays
 def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
     values, weights = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0]]), jnp.array([1.0, 0.0, 0.5])
     with jax.enable_x64(True):
@@ -237,12 +237,12 @@ def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
     np.testing.assert_allclose(by_weight, (np.array([1.5, 4, 9]) - mean) / 1.5, rtol=1e-6)  # a few float32 sums
 
 
-MASKED = jnp.array([0.5, -jnp.inf, 1.5, 0.0])  # a class that is masked out
+MASKED = jnp.array([0.5, -jnp.inf, 1.5, 0.0])  # a masked class
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("smoothing", [None, 0.0], ids=["plain", "swept to zero"])
-def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_minus_infinity(smoothing):
+def test_cross_entropies_leave_out_masked_classes(smoothing):
     options = {} if smoothing is None else {"label_smoothing": jnp.float32(smoothing)}
     soft, label = jnp.array([0.3, 0.0, 0.7, 0.0]), jnp.int32(2)
     kept = np.array([0, 2, 3])
@@ -260,7 +260,7 @@ def test_cross_entropies_leave_out_a_class_of_probability_zero_whose_logit_is_mi
 
 
 @pytest.mark.long
-@pytest.mark.raises  # differences are taken with arrays of NumPy
+@pytest.mark.raises  # finite differences pass NumPy arrays
 def test_soft_cross_entropy_has_the_right_derivatives_at_a_probability_of_zero():
     with jax.enable_x64(True):
         logits, soft = jnp.asarray(MASKED, float)[jnp.array([0, 2, 3])], jnp.array([0.3, 0.7, 0.0])
@@ -279,9 +279,9 @@ def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e7, -3e38])
-def test_cross_entropies_do_not_depend_on_what_is_added_to_all_logits(offset, smoothing):
+def test_cross_entropies_are_invariant_to_shifted_logits(offset, smoothing):
     offset = np.float32(offset)
-    logits = jnp.array([0.0, 4.0, -2.0]) * (offset > -1e38) + offset  # multiples of what float32 counts in at 1e7
+    logits = jnp.array([0.0, 4.0, -2.0]) * (offset > -1e38) + offset  # multiples of the float32 spacing at 1e7
     options = {"label_smoothing": smoothing}
     for loss, target in (
         (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0])),
@@ -305,7 +305,7 @@ def test_cross_entropies_of_logits_without_probabilities_are_nan(logits, smoothi
 
 
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])
-def test_cross_entropies_of_an_impossible_label_have_the_limit_of_the_derivatives(mode):
+def test_derivatives_of_an_impossible_label_are_their_limit(mode):
     limit = np.array([*jax.nn.softmax(MASKED)]) - np.array([0, 1, 0, 0])
     for loss, target in (
         (losses.softmax_cross_entropy, jnp.array([0.0, 1.0, 0.0, 0.0])),
@@ -363,13 +363,13 @@ def test_integer_cross_entropy_refuses_float_labels():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
-def test_smoothing_is_a_share(smoothing):
+def test_smoothing_is_between_0_and_1(smoothing):
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1; got"):
         losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS, label_smoothing=smoothing)
 
 
 @pytest.mark.raises
-def test_soft_cross_entropy_refuses_a_smoothing_that_is_no_share():
+def test_soft_cross_entropy_refuses_smoothing_out_of_range():
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1; got 2"):
         losses.softmax_cross_entropy(_logits(), _logits(), label_smoothing=2)
 
@@ -404,7 +404,7 @@ EDGES = {
 }
 
 
-@pytest.mark.raises  # arrays of NumPy
+@pytest.mark.raises  # NumPy arrays
 @pytest.mark.parametrize("name", EDGES)
 def test_derivatives_of_losses_equal_differences_at_the_edges_too(name):
     assert {name for name, thing in vars(losses).items() if inspect.isfunction(thing) and name[0] != "_"} == {

@@ -1,4 +1,4 @@
-"""Metrics: mergeable over batches, the same under every transform, never silently wrong."""
+"""Metrics: mergeable over batches, the same under every transform, nan where undefined."""
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def _values(n=60, seed=0):
     )
 
 
-ROC_AUC = jax.jit(metrics.roc_auc())  # its sorts take a second to compile one by one
+ROC_AUC = jax.jit(metrics.roc_auc())  # separate compilation of its sorts takes a second
 LONG = {"roc_auc": pytest.mark.long}
 CASES = [pytest.param(metric, _classes(), id=name, marks=LONG.get(name, ())) for name, metric in CLASSIFICATION.items()]
 CASES += [pytest.param(metric, _values(), id=name) for name, metric in REGRESSION.items()]
@@ -60,7 +60,7 @@ CASES += [pytest.param(metric, _values(), id=name) for name, metric in REGRESSIO
 def test_merged_batches_equal_the_whole(metric, data):
     batches = [leaf.reshape(6, 10, *leaf.shape[1:]) for leaf in data]
     merged = metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches)))
-    np.testing.assert_allclose(merged, metric(*data), rtol=1e-5, atol=1e-6)  # float32 sums in another order
+    np.testing.assert_allclose(merged, metric(*data), rtol=1e-5, atol=1e-6)  # float32 different summation order
 
 
 @pytest.mark.parametrize(("metric", "data"), CASES)
@@ -71,7 +71,7 @@ def test_padding_counts_nothing(metric, data):
         jnp.concatenate([targets, jnp.full(7, -1, targets.dtype)]),
         jnp.concatenate([weights, jnp.zeros(7)]),
     )
-    np.testing.assert_allclose(metric(*padded), metric(*data), rtol=1e-5, atol=1e-6)  # sums in another order
+    np.testing.assert_allclose(metric(*padded), metric(*data), rtol=1e-5, atol=1e-6)  # different summation order
 
 
 @pytest.mark.parametrize(("metric", "data"), CASES)
@@ -112,7 +112,7 @@ def test_a_logit_that_is_no_number_gives_nan(name, metric):
 @pytest.mark.parametrize(("dtype", "n_classes"), [(jnp.uint8, 256), (jnp.uint8, 257), (jnp.int8, 257)])
 def test_classes_are_not_counted_in_the_dtype_of_the_targets(dtype, n_classes):
     logits, _, weights = _classes(20, n_classes)
-    targets = jnp.argsort(-logits, axis=1)[:, 1] % 127  # often the second likeliest, so that top 2 has some of each
+    targets = jnp.argsort(-logits, axis=1)[:, 1] % 127  # often ranked second, so that top 2 has hits and misses
     for name in ("accuracy", "top_2", "f1", "log_loss", "brier", "calibration"):
         expected = CLASSIFICATION[name](logits, targets, weights)
         np.testing.assert_array_equal(CLASSIFICATION[name](logits, targets.astype(dtype), weights), expected, name)
@@ -125,7 +125,7 @@ def test_whole_number_weights_equal_repeated_examples():
     repeated = jnp.repeat(logits, times, axis=0), jnp.repeat(targets, times)
     for metric in CLASSIFICATION.values():
         weighted = metric(logits, targets, jnp.asarray(times, jnp.float32))
-        np.testing.assert_allclose(weighted, metric(*repeated), rtol=1e-5, atol=1e-6)  # sums in another order
+        np.testing.assert_allclose(weighted, metric(*repeated), rtol=1e-5, atol=1e-6)  # different summation order
 
 
 def test_roc_auc_is_a_share_of_ordered_pairs():
@@ -219,7 +219,7 @@ def test_scores_of_probabilities_keep_their_digits(margin, offset):
     np.testing.assert_allclose(metrics.log_loss()(logits, target), np.log1p(odds), rtol=1e-5)
     share = odds / (1 + odds)
     brier = metrics.brier_score()(logits, target)
-    np.testing.assert_allclose(brier, share**2 * 1.5, rtol=1e-5, atol=1e-37)  # below it float32 has no digits
+    np.testing.assert_allclose(brier, share**2 * 1.5, rtol=1e-5, atol=1e-37)  # float32 has no digits below it
     np.testing.assert_allclose(metrics.log_loss()(logits, jnp.array([1])), np.log1p(odds) + margin, rtol=1e-6)
 
 

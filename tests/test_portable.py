@@ -1,4 +1,4 @@
-"""The package imports where POSIX ends: without its modules, its signals and its calls."""
+"""The package imports without POSIX modules, signals and calls."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from jaxresearch.records import files
 
-# The libraries beneath find out by themselves where they are, so that only our own imports are refused.
+# Other libraries detect the platform themselves, so only our own imports are refused.
 SCRIPT = """
 import builtins, importlib, os, pkgutil, signal
 
@@ -38,17 +38,17 @@ print(n)
 
 
 @pytest.mark.long
-def test_all_modules_import_without_what_windows_lacks():
+def test_all_modules_import_without_posix_modules():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
 
 
 def test_windows_flushes_files_alone(tmp_path):
-    """A folder cannot be opened there, and a file has to be opened to be written."""
+    """Windows cannot open a folder, and flushes only files opened for writing."""
     (tmp_path / "file").write_text("x")
     opened = mock.Mock(side_effect=os.open)
-    # Paths are made before: pathlib asks for the name of the system, too.
+    # Paths are created first, since pathlib also reads the name of the system.
     with mock.patch.object(files.os, "name", "nt"), mock.patch.object(files.os, "open", opened):
         for path in (tmp_path, tmp_path / "file"):
             files.sync(path)

@@ -1,4 +1,4 @@
-"""The README is short, and its tree names what there is; `tests/docs` runs its code."""
+"""The README is short and its tree is complete; `tests/docs` runs its code."""
 
 import re
 from pathlib import Path

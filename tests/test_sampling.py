@@ -1,4 +1,4 @@
-"""The order of the data: a fair permutation that needs nothing but the key and the step."""
+"""The order of the data: a fair permutation computed from the key and the step alone."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_batch_indices_visit_each_example_once_per_epoch(key):
     for epoch in epochs:
         assert len(np.unique(epoch)) == 100
     assert not np.array_equal(epochs[0], epochs[1])
-    assert len(np.unique(epochs)) == 103, "the examples left at an epoch's end differ from epoch to epoch"
+    assert len(np.unique(epochs)) == 103, "each epoch leaves out different examples"
 
 
 def test_batch_indices_are_the_same_under_jit_and_vmap(key):

@@ -1,4 +1,4 @@
-"""Schedules: the closed forms, Optax's own numbers to the bit, and peaks, knots and warm-ups that are traced."""
+"""Schedules: closed forms, Optax's values bit for bit, and traced peaks, knots and warm-ups."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def test_warmup_cosine_rises_and_falls_to_its_final_fraction():
     np.testing.assert_allclose(rates[:11], np.linspace(0, 2, 11), atol=1e-6)
     assert (np.diff(rates[10 : N_STEPS + 1]) < 0).all()
     np.testing.assert_allclose(rates[N_STEPS:], 0.2, rtol=1e-6)
-    np.testing.assert_allclose(rates[60], 1.1, rtol=1e-6)  # half way down
+    np.testing.assert_allclose(rates[60], 1.1, rtol=1e-6)  # halfway down
 
 
 @pytest.mark.parametrize("n_steps", [1, 19, 20, 110])
@@ -46,7 +46,7 @@ def test_warmup_may_be_of_no_step(n_steps):
 
 
 def gradients(n):
-    """Returns gradients of a few parameters at n steps, of some of which the first are 0."""
+    """Returns gradients of a few parameters at n steps; some of them are 0 at first."""
     keys = jax.random.split(jax.random.key(1), 2)
     weights = jax.random.normal(keys[0], (n, 6, 3)) * jnp.array([[[1e-4, 1.0, 1e3]]])
     return {"weights": weights.at[:5, 0].set(0), "bias": jax.random.normal(keys[1], (n, 3))}
@@ -73,7 +73,7 @@ def trained(optimizer_of):
 
 
 def by_optax(warmup, *final, b2=0.999, max_norm=None):
-    """Returns AdamW as it is written with Optax alone."""
+    """Returns AdamW written with Optax alone."""
 
     def of(peak, decay):
         unit = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, N_STEPS, *final)
@@ -127,7 +127,7 @@ def test_piecewise_linear_is_interp_bit_for_bit():
 @pytest.mark.parametrize("count", [0.0, 3.5, 60.0, 200.0])
 def test_rates_are_differentiable_in_all_their_numbers(count):
     def rate(*numbers):
-        peak, warmup, final, knots = jax.tree.map(jnp.asarray, numbers)  # differences are of NumPy
+        peak, warmup, final, knots = jax.tree.map(jnp.asarray, numbers)  # finite differences pass NumPy arrays
         return schedules.warmup_cosine(peak, N_STEPS, warmup=warmup, final=final)(count) + schedules.piecewise_linear(
             peak, knots, N_STEPS
         )(count)

@@ -1,4 +1,4 @@
-"""Numbers about seeds: closed forms, coverage, and what cannot be said."""
+"""Statistics over seeds: closed forms, coverage and undefined values."""
 
 import json
 import math
@@ -25,33 +25,33 @@ def test_interquartile_mean_leaves_a_quarter_out_at_each_end():
     assert statistics.interquartile_mean([-100, 1, 2, 3, 4, 5, 6, 100]) == 3.5
 
 
-def test_bootstrap_interval_equals_scipy_and_is_the_same_each_time():
+def test_bootstrap_interval_equals_scipy_and_is_reproducible():
     values = np.random.default_rng(0).normal(size=12)
     expected = scipy.stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     low, high = statistics.bootstrap_interval(values)
-    np.testing.assert_allclose((low, high), expected, atol=0.01)  # 9,999 draws, in other batches
+    np.testing.assert_allclose((low, high), expected, atol=0.01)  # 9,999 draws, in different batches
     assert (low, high) == statistics.bootstrap_interval(values)
     assert (low, high) != statistics.bootstrap_interval(values, seed=1)
 
 
-def test_bootstrap_interval_covers_what_its_docstring_says():
+def test_bootstrap_interval_has_the_documented_coverage():
     generator = np.random.default_rng(0)
     for n, expected in ((5, 0.84), (10, 0.89)):
         draws = generator.normal(size=(200, n))
         intervals = [statistics.bootstrap_interval(draw, n_resamples=999) for draw in draws]
         covered = np.mean([low <= 0 <= high for low, high in intervals])
-        # The share of 200 draws has a standard error of 0.026: three of them.
+        # The coverage of 200 draws has a standard error of 0.026: three of them.
         assert abs(covered - expected) < 0.08
 
 
-def test_t_interval_equals_scipy_and_covers_what_it_promises():
+def test_t_interval_equals_scipy_and_has_its_coverage():
     draws = np.random.default_rng(0).normal(size=(2000, 3))
     for confidence in (0.95, 0.99):
         intervals = np.array([statistics.t_interval(draw, confidence=confidence) for draw in draws])
         result = scipy.stats.ttest_1samp(draws, 0, axis=1).confidence_interval(confidence)
         np.testing.assert_allclose(intervals, np.transpose(result), rtol=1e-12)
         covered = np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
-        # Three standard errors of the share of 2,000 draws.
+        # Three standard errors of the coverage of 2,000 draws.
         assert abs(covered - confidence) < 3 * np.sqrt(confidence * (1 - confidence) / 2000)
     assert statistics.t_interval([0.5, 0.5]) == (0.5, 0.5)
 
@@ -63,7 +63,7 @@ def test_a_wider_confidence_gives_a_wider_interval():
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
-def test_bootstrap_interval_of_few_values_is_finite_and_within_them(values):
+def test_bootstrap_interval_of_few_values_stays_within_them(values):
     low, high = statistics.bootstrap_interval(values)
     assert min(values) <= low <= high <= max(values)
 
@@ -85,7 +85,7 @@ def test_bootstrap_interval_of_equal_values_is_a_point():
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, math.nan, 0.6], [0.5, math.inf]])
-def test_what_cannot_be_said_is_nan(values):
+def test_undefined_statistics_are_nan(values):
     assert np.isnan(statistics.bootstrap_interval(values)).all()
     assert np.isnan(statistics.t_interval(values)).all()
     assert math.isnan(statistics.standard_deviation(values))
@@ -131,7 +131,7 @@ def test_summary_of_a_vector_is_that_of_its_entries(values):
     assert list(zip(*summary["values"], strict=True)) == [tuple(entry["values"]) for entry in entries]
 
 
-def test_summary_of_a_matrix_has_its_shape_and_intervals_of_student():
+def test_summary_of_a_matrix_has_its_shape_and_t_intervals():
     values = np.random.default_rng(0).normal(size=(5, 2, 3))
     values[0, 1, 2] = np.nan
     summary = json.loads(json.dumps(statistics.summary(values), allow_nan=False))
@@ -196,7 +196,7 @@ def test_difference_refuses_other_seeds():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("confidence", [0, 1, 95])
-def test_confidence_is_a_share(confidence):
+def test_confidence_is_between_0_and_1(confidence):
     with pytest.raises(ValueError, match=f"confidence must be between 0 and 1; got {confidence}"):
         statistics.bootstrap_interval([1.0, 2.0], confidence=confidence)
     with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
@@ -246,7 +246,7 @@ def test_groups_are_drawn_together():
     np.testing.assert_allclose([*found], [*expected], rtol=1e-12)
     twice = statistics.error(
         values, np.repeat(influences, 2, 1), over="examples", groups=np.repeat(np.arange(40), 2)
-    )  # every example stands twice: that tells nothing new
+    )  # every example appears twice, which adds no information
     np.testing.assert_allclose(twice.standard, statistics.error(values, influences, over="examples").standard)
 
 
@@ -268,11 +268,11 @@ def test_a_proportion_has_wilsons_interval():
         assert math.isclose((p - end) ** 2, t**2 * end * (1 - end) / n_effective, rel_tol=1e-9)
     perfect = np.ones((5, 200))
     low, high = statistics.interval(perfect.mean(1), perfect * 0, over="seeds and examples")
-    assert 0.97 < low < 0.99 and high == 1.0  # 200 hits of 200 leave room for misses
+    assert 0.97 < low < 0.99 and high == 1.0  # the interval of 200 hits in 200 allows misses
     assert statistics.summary([0.9], np.zeros((1, 50)))["over"] == "examples"
 
 
-def test_intervals_over_folds_and_splits_are_those_of_nadeau_and_bengio():
+def test_intervals_over_folds_equal_nadeau_and_bengio():
     values = np.random.default_rng(0).normal(size=10)
     folds, splits = statistics.error(values, over="folds"), statistics.error(values, over="splits", ratio=1 / 9)
     np.testing.assert_allclose(folds.standard**2, values.var(ddof=1) * (1 / 10 + 1 / 9), rtol=1e-12)
@@ -281,7 +281,7 @@ def test_intervals_over_folds_and_splits_are_those_of_nadeau_and_bengio():
         statistics.error(values, over="splits")
 
 
-def test_what_seeds_and_examples_share_is_taken_out_of_a_difference():
+def test_difference_removes_shared_seed_and_example_effects():
     values, influences, _ = table()
     generator = np.random.default_rng(1)
     more, of_more = generator.normal(0.1, 0.01, len(values)), generator.normal(0, 0.05, influences.shape)
@@ -318,8 +318,8 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
     assert {place for place in range(12) if adjusted[place] <= 0.05} == rejected and 0 < len(rejected) < 12
 
 
-def test_a_small_error_is_no_proportion():
-    """All examples are 0 to the third digit: they are no misses."""
+def test_a_small_error_is_not_treated_as_a_proportion():
+    """All errors are 0 to the third digit, but they are not proportions."""
     errors = np.abs(np.random.default_rng(0).normal(size=(5, 200))) * 1e-5
     low, high = statistics.interval(errors.mean(1), errors - errors.mean(1, keepdims=True), over="seeds and examples")
     assert 0 < low < errors.mean() < high < 2e-5
@@ -337,7 +337,7 @@ def test_influences_have_to_fit():
 
 
 @pytest.mark.raises
-def test_a_claim_says_what_it_is_about():
+def test_a_claim_names_what_it_is_about():
     with pytest.raises(ValueError, match="about must be 'these examples', 'new examples' or 'seeds', got 'all'"):
         Claim(text="", metric="test/r2", about="all", at_least=0.1)
     assert statistics.decided_by("these examples", ("seeds", "seeds and examples")) == "seeds"
@@ -346,7 +346,7 @@ def test_a_claim_says_what_it_is_about():
 
 @pytest.mark.parametrize(("n_differences", "most"), [(1, 0.06), (8, 0.06)])
 def test_noise_exceeds_its_floor_in_one_of_twenty_sweeps(n_differences, most):
-    """Settings that are in truth equal: the largest difference to the plain ones, over 4,000 sweeps of five seeds."""
+    """Settings without true differences: the largest difference from the plain ones, over 4,000 sweeps of five seeds."""
     draws = np.random.default_rng(0).normal(size=(4000, n_differences + 2, 5))
     n_exceeding = 0
     for plain, again, *others in draws:

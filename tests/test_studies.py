@@ -1,4 +1,4 @@
-"""The research loop: what an adjusting step can reach, what is trained again, when it ends."""
+"""The research loop: what a strategy can access, what is retrained, and when it ends."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ def descent(h, card, plan, fitted, *, factor=1.0):
 
 
 def experiment(**changes):
-    """Returns an experiment that a study raises above its claim."""
+    """Returns an experiment whose claim a study can reach."""
     plain = Experiment(
         question="A line?",
         claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9),
@@ -66,12 +66,12 @@ BUDGET = Budget(seeds=(0, 1, 2), fresh_seeds=tuple(range(3, 13)))
 
 FAR = Claim(
     text="R2", metric="test/r2", about="these examples", at_least=2.0
-)  # so that a strategy is asked until it has nothing left
+)  # so that the strategy is called until it has no proposals
 
 
 @pytest.fixture(scope="module", autouse=True)
 def unoptimized():
-    """Compiles runs as the tests compile all else: the bookkeeping of rounds asks for no speed."""
+    """Compiles runs as the tests compile all else: the bookkeeping of rounds needs no speed."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compilation, "compiler_options", dict)
         yield
@@ -79,7 +79,7 @@ def unoptimized():
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The settings that are trained side by side while a test runs, in their order."""
+    """The groups of settings that are trained during a test, in order."""
     settings_trained, original = [], execution.execute_all
 
     def counted(experiment, settings, *args, **kwargs):
@@ -92,7 +92,7 @@ def trained(monkeypatch):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """The same, of trials that are not trained: the longer, the faster and the larger the targets, the better."""
+    """The same without training: scores increase with steps, rate and targets."""
     settings_trained = []
 
     def execute_all(experiment, settings, dataset, *, seeds, **kwargs):
@@ -139,12 +139,12 @@ def test_settings_are_compared_with_the_plain_ones_by_seed():
     assert found.floor == statistics.noise_floor(values[0.001], again.metrics["r2"], n_differences=2)
     are_more = [studies.is_more_than_noise(found, place, higher=True) for place in range(4)]
     assert are_more == [False, True, False, False]
-    assert not studies.is_more_than_noise(found, 1, higher=False)  # less is better
+    assert not studies.is_more_than_noise(found, 1, higher=False)  # lower is better
 
 
 @pytest.mark.long
 def test_adjust_cannot_reach_the_test_part():
-    """The same rounds and the same choice, whatever the test part holds, and nothing of it in what a strategy receives."""
+    """The test part changes neither rounds nor choice, and is not visible to a strategy."""
     seen = []
 
     def strategy(history):
@@ -161,7 +161,7 @@ def test_adjust_cannot_reach_the_test_part():
         assert one.scores == other.scores
     assert of_right.outcome.metrics["r2"].min() > 0.9 > 0 > of_wrong.outcome.metrics["r2"].max()
     given = [[trial for made in history for trial in made.trials] for history in seen]
-    assert len(given) == 4  # two looks a study: after the plain settings, and after the grid
+    assert len(given) == 4  # two evaluations per study: after the plain settings and after the grid
     for of_one, of_other in zip(given[:2], given[2:], strict=True):
         assert len(of_one) == len(of_other) > 0
         assert jax.tree.structure(of_one) == jax.tree.structure(of_other)
@@ -188,7 +188,7 @@ def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
         order.append("test")
         assert list(seeds) == [*range(3, 13)]  # those of the rounds were 0 to 2
         np.testing.assert_array_equal(given.test["inputs"], whole.test["inputs"])
-        np.testing.assert_array_equal(given.train["inputs"], whole.train["inputs"])  # all of it, trained anew
+        np.testing.assert_array_equal(given.train["inputs"], whole.train["inputs"])  # all of it, trained again
         return one(experiment, setting, given, seeds=seeds, **kwargs)
 
     monkeypatch.setattr(execution, "execute_all", watched_all)
@@ -199,7 +199,7 @@ def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
 
 
 def rows(part):
-    """Returns the examples of a part, by their bytes."""
+    """Returns the bytes of each example of a part."""
     return {x.tobytes() for x in part["inputs"]}
 
 
@@ -208,10 +208,10 @@ def stopping(h, card, plan, fitted):
     return stopped(descent(h, card, plan, fitted), metric="mse", patience=1)
 
 
-@pytest.mark.raises  # a pretended execution returns no outcome
+@pytest.mark.raises  # a simulated execution returns no outcome
 @pytest.mark.parametrize("with_own", [False, True], ids=["carved", "given"])
 def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_own):
-    """A study selects on examples that no run is trained on or looks at; and the test part is in none of these."""
+    """A study selects on examples that no run trains or evaluates on; the test part is separate from all of them."""
     whole, seen = dataset(), []
     if with_own:
         x = np.random.default_rng(5).normal(size=(30, 1)).astype(np.float32)
@@ -238,17 +238,17 @@ def test_selection_and_validation_data_are_apart(monkeypatch, pretended, with_ow
         every = set.union(*parts.values())
         assert sum(map(len, parts.values())) == len(every), "an example is in two parts"
         own = rows(whole.validation) if with_own else set()
-        if name == "test":  # all training examples again, but for those of the looks
+        if name == "test":  # all training examples again, except those of evaluations
             assert parts["test"] == rows(whole.test) and parts["train"] | parts["validation"] == rows(whole.train)
             assert len(parts["validation"]) == 32
-        else:  # what is selected on is carved first, unless the data has a part for it
+        else:  # the selection part is split off first, unless the data has one
             assert every == rows(whole.train) | own
             assert parts["test"] == own if with_own else len(parts["test"]) == 16
             assert len(parts["validation"]) == round(0.2 * (160 if with_own else 144))
 
 
 @pytest.mark.long
-def test_looks_are_part_of_what_a_trial_is_made_from(pretended):
+def test_validation_settings_are_part_of_a_trials_digest(pretended):
     of = experiment(adjust=adjust.grid(learning_rate=[1e-2]))
     made = studies.search(of, dataset(), budget=BUDGET, looks=Looks(0.2))
     pretended.clear()
@@ -273,7 +273,7 @@ def test_study_concludes_with_the_best_states_of_its_runs():
         studies.study(of, dataset(), budget=BUDGET)
 
 
-def test_what_was_tried_is_not_trained_again(pretended):
+def test_known_settings_are_not_trained_again(pretended):
     same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
     whole = studies.search(experiment(adjust=same), dataset(), budget=BUDGET)
     assert [setting.learning_rate for setting in pretended] == [1e-3, 1e-2]
@@ -291,7 +291,7 @@ def test_resumed_study_concludes_as_the_whole_one(concluded, trained):
 
 
 def test_gain_counts_no_example_of_weight_zero():
-    """Padding is no example: neither in the number of examples, nor in groups."""
+    """Padding counts neither as examples nor in groups."""
     whole = dataset()
     weights = (np.arange(40) < 30).astype(np.float32)
     padded = whole._replace(test={**whole.test, "weights": weights, "groups": np.arange(40) // 2})
@@ -316,7 +316,7 @@ def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
 
 @pytest.mark.long
 def test_plain_settings_that_diverge_are_not_kept():
-    """Of a gain that is undefined, the settings whose results are finite are kept."""
+    """If the gain is undefined, the settings with finite results are kept."""
     wild = experiment(hyperparameters=Line(learning_rate=1e30), adjust=adjust.grid(learning_rate=[3e-1]))
     made = studies.search(wild, dataset(), budget=BUDGET)
     confirmed = studies.confirm(wild, dataset(), made, budget=BUDGET)
@@ -330,7 +330,7 @@ def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
     pretended.clear()
     renamed = experiment(question="Another text?", algorithm=lambda *args: descent(*args), adjust=grid)
     studies.search(renamed, dataset(), budget=BUDGET, history=whole.history)
-    assert not pretended  # the same program, however it is written
+    assert not pretended  # the same program, written differently
 
     other = dataset()
     other.train["targets"][0] += 1
@@ -355,7 +355,7 @@ def test_study_follows_the_hypergradient():
     assert [made.trials[0].gradient is None for made in found.history] == [True, *[False] * 3]
     errors = [made.trials[0].metrics["mse"].mean() for made in found.history]
     assert errors[0] == errors[1] > errors[2] > errors[3]
-    # The derivative is that of the run: a step of one per cent changes the error by so much.
+    # The derivative is that of the run: a step of one per cent changes the error accordingly.
     start = found.history[1].trials[0]
     nearby = [Line(learning_rate=1e-3 * factor) for factor in (0.99, 1.01)]
     held_out = data.development(dataset())
@@ -374,7 +374,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
 
 
 @pytest.mark.long
-def test_rounds_of_another_strategy_are_rerun_from_what_is_known(concluded, trained):
+def test_rounds_of_another_strategy_reuse_known_trials(concluded, trained):
     other = experiment(adjust=adjust.grid(learning_rate=[3e-1, 4e-1]))
     with pytest.warns(UserWarning, match="round 2 and all later rounds are rerun: adjust now proposes other settings"):
         again = studies.search(other, dataset(), budget=BUDGET, history=concluded.history)
@@ -395,7 +395,7 @@ def test_slope_of_another_metric_is_computed_anew():
 
 
 def test_study_seldom_ends_on_the_luck_of_the_best_of_many():
-    """Twelve settings of three seeds, all equally good and as good as the bound: an end by the best of them is luck."""
+    """Twelve settings of three seeds, all equally good and as good as the bound: stopping on the best of them would be luck."""
     generator, bound = (
         np.random.default_rng(0),
         Claim(text="R2", metric="test/r2", about="these examples", at_least=0.0),
@@ -406,11 +406,11 @@ def test_study_seldom_ends_on_the_luck_of_the_best_of_many():
         noise = experiment(claim=bound)
         made = adjust.Round("noise", trials, tuple(studies.score(noise, trial) for trial in trials))
         lucky += _finished(noise, (made,), BUDGET) is not None
-    assert lucky / 400 < 0.05  # the plain interval of the best would end 40 % of them or more
+    assert lucky / 400 < 0.05  # the unadjusted interval of the best would stop at least 40 % of them
 
 
 def test_study_seldom_ends_on_the_luck_of_many_rounds():
-    """Ten rounds of one setting each, as good as the bound."""
+    """Ten rounds of one setting each, exactly at the bound."""
     generator, noise = (
         np.random.default_rng(0),
         experiment(claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.0)),
@@ -515,7 +515,7 @@ class Steps:
 
 
 def test_study_compares_runs_of_as_many_steps(pretended):
-    """Where hyperparameters count steps in place of epochs, a setting of fewer steps cannot be chosen."""
+    """If hyperparameters count steps instead of epochs, a setting with fewer steps cannot be chosen."""
     for bounds, best in ({"at_least": 9.0}, 40), ({"at_most": 0.0}, 20):
         claim = Claim(text="R2", metric="test/r2", about="these examples", **bounds)
         of = experiment(hyperparameters=Steps(), adjust=adjust.grid(n_steps=[4, 40]), claim=claim)

@@ -56,7 +56,7 @@ def test_sweep_takes_axes_leaf_by_leaf(layout):
 
 
 @pytest.mark.parametrize(("width", "at_once"), [(10, 8), (100_000, 4), (250_000, 2), (500_000, 1)])
-def test_sweep_on_a_cpu_makes_as_many_runs_at_a_time_as_have_states_of_2_mebibytes(width, at_once):
+def test_sweep_on_a_cpu_groups_runs_up_to_2_mebibytes_of_state(width, at_once):
     """Groups by the state that each step touches (here 0.4, 1, 2 megabytes), not by the history, which is written once."""
 
     def one_run(weights):

@@ -1,4 +1,4 @@
-"""Training as a pure function: one code for every algorithm, resumable bit for bit, open to every transform."""
+"""Training as a pure function: one implementation for every algorithm, resumable bit for bit, compatible with every transform."""
 
 import inspect
 from typing import NamedTuple
@@ -19,11 +19,11 @@ MODEL = models.mlp(2, (8,), 3)
 NOISY = models.mlp(2, (8,), 3, dropout_rate=0.5, batch_norm=True)
 
 PLAN = Plan(16, 12)  # two epochs of 96 examples
-LOOKING = Plan(16, 12, evaluate_every=5)  # looks after 5, 10 and 12 steps
+LOOKING = Plan(16, 12, evaluate_every=5)  # evaluations after 5, 10 and 12 steps
 
 
 def classes(n_examples=96, seed=0):
-    """Returns two features and three classes that a network can tell apart."""
+    """Returns two features and three classes that a network can separate."""
     generator = np.random.default_rng(seed)
     targets = np.arange(n_examples) % 3
     inputs = generator.normal(size=(n_examples, 2)) + 4 * np.stack([np.cos(targets * 2.1), np.sin(targets * 2.1)], 1)
@@ -49,7 +49,7 @@ def run(key, learning_rate, data, validation=None, *, model=MODEL, plan=PLAN):
 
 
 def pieces(model):
-    """Returns compiled start, steps and look of the same run."""
+    """Returns the compiled initialisation, steps and evaluation of the same run."""
     algorithm = descent(RATE, model=model)
 
     def advance(key, state, data, step, n_steps):
@@ -75,7 +75,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def looking():
-    """State and history of the same run, looked at."""
+    """State and history of the same run with validation data."""
     return compiled(jax.random.key(0), RATE, TRAIN, VALIDATION, plan=LOOKING)
 
 
@@ -172,7 +172,7 @@ def test_vmapped_rates_equal_single_runs(plain):
 
 
 def _require_close(batched, single):
-    """Compares the middle one of three runs: batched matrix products sum in another order, over twelve steps."""
+    """Compares the middle one of three runs: batched matrix products sum in a different order, over twelve steps."""
     state, history = jax.tree.map(lambda leaf: leaf[1], batched)
     all_close(history, single[1], rtol=1e-5)
     all_close(state.params, single[0].params, rtol=1e-4, atol=1e-6)
@@ -196,7 +196,7 @@ def test_validation_loss_is_differentiable_through_the_run(looking):
         of_rate = jax.vmap(lambda rate: run(jax.random.key(0), rate, *wide, model=model, plan=plan)[1])
         values = jax.jit(of_rate)(jnp.array([0.01 + 1e-6, 0.01 - 1e-6]))["validation/log_loss"][:, -1]
         central = float(values[0] - values[1]) / 2e-6
-    # The run itself rounds in float32 where the derivative is taken: four digits are left after twelve steps.
+    # The run itself rounds in float32 at this point: four digits remain after twelve steps.
     np.testing.assert_allclose(reverse, central, rtol=1e-3)
 
 
@@ -213,7 +213,7 @@ def test_run_equals_eager():
     with jax.disable_jit():
         eager, _ = run(jax.random.key(0), 0.01, data, plan=plan)
     whole, _ = compiled(jax.random.key(0), 0.01, data, plan=plan)
-    # Two steps of Adam, whose first step divides by the size of the gradient: rounding shows in the sixth digit.
+    # Two steps of Adam, whose first step divides by the size of the gradient: rounding affects the sixth digit.
     all_close(eager, whole, rtol=1e-4, atol=1e-6)
 
 
@@ -231,7 +231,7 @@ def test_run_compiles_once_over_learning_rates_and_seeds():
 
 
 def test_init_gives_strong_types_so_steps_compile_once():
-    """Python numbers in a state would make the first step another program than the second."""
+    """With Python numbers in a state, the first and second step would be different programs."""
     traces = []
 
     def init(key):
@@ -271,7 +271,7 @@ class Watching(NamedTuple):
 
 
 def _seen(state, batch, key):
-    """Counts a step, and reports what it was given."""
+    """Counts a step, and returns its inputs."""
     arrays = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(batch)}
     return state._replace(steps=state.steps + 1), {"draw": jax.random.uniform(key), **arrays}
 
@@ -384,7 +384,7 @@ def test_gradient_descent_equals_optax_sgd():
 
 
 def evaluated(data, *, batch_sizes, **chosen):
-    """Returns metrics of the untrained model, by the number of examples that are evaluated at a time."""
+    """Returns metrics of the untrained model, by the batch size of evaluation."""
 
     def evaluate(data, batch_size):
         optimizer = optax.sgd(0.1)
@@ -407,23 +407,23 @@ def test_evaluate_does_not_depend_on_the_batch_size(outputs):
     chosen = {"accuracy": metrics.accuracy(), "f1": metrics.f1(average="macro"), "log_loss": metrics.log_loss()}
     expected = {name: metric(outputs, TRAIN["targets"]) for name, metric in chosen.items()}
     for values in evaluated(TRAIN, batch_sizes=(1, 7, 32, 96, 200), **chosen).values():
-        all_close(values, expected, rtol=1e-5)  # sums in another order
+        all_close(values, expected, rtol=1e-5)  # different summation order
 
 
 def test_evaluate_respects_weights():
     weights = (np.arange(96) < 40).astype(np.float32)
     masked = evaluated({**TRAIN, "weights": weights}, batch_sizes=(32,), log_loss=metrics.log_loss())
     cut = evaluated(jax.tree.map(lambda leaf: leaf[:40], TRAIN), batch_sizes=(32,), log_loss=metrics.log_loss())
-    all_close(masked, cut, rtol=1e-5)  # sums in another order
+    all_close(masked, cut, rtol=1e-5)  # different summation order
 
 
 def test_evaluate_is_differentiable_in_weights(outputs):
-    """The derivative of a weighted mean: each example's value less the mean, over the sum of weights."""
+    """The derivative of a weighted mean: each example's value minus the mean, over the sum of weights."""
     weights = np.random.default_rng(0).uniform(0.5, 2, 96).astype(np.float32)
     losses_ = CROSS_ENTROPY(outputs, jnp.asarray(TRAIN["targets"]))
     expected = (losses_ - np.average(losses_, weights=weights)) / weights.sum()
 
-    def log_loss(weights):  # in batches of 32, and of 40, the last of which is filled up
+    def log_loss(weights):  # in batches of 32, and of 40, the last of which is padded
         return evaluated({**TRAIN, "weights": weights}, batch_sizes=(32, 40), log_loss=metrics.log_loss())
 
     slopes = jax.jit(jax.jacrev(log_loss))(weights)
@@ -444,7 +444,7 @@ def test_mean_loss_masks_padded_examples():
         return jax.value_and_grad(loss_fn, has_aux=True)(*MODEL.init(jax.random.key(0)), batch, jax.random.key(1))
 
     of_padded, of_real = gradient({"inputs": inputs, "targets": targets, "weights": weights}), gradient(real)
-    all_close(of_padded, of_real, rtol=1e-6, atol=1e-7)  # sums in another order
+    all_close(of_padded, of_real, rtol=1e-6, atol=1e-7)  # different summation order
 
 
 def _mean_of(loss, outputs, targets, **batch):
@@ -469,7 +469,7 @@ def test_mean_loss_refuses_a_loss_that_is_not_of_single_examples(outputs, target
     )
 
 
-def test_mean_loss_refuses_a_batch_that_is_broadcast_over_as_many_outputs():
+def test_mean_loss_refuses_a_batch_that_broadcasts():
     """Four examples of four outputs fit targets (4,), but as columns; eight examples would not."""
     message = (
         r"^loss must give values of single examples, whatever the size of the batch; for 8 in place of 4 it raised: "
@@ -492,7 +492,7 @@ def test_state_holds_arrays_alone():
     assert state._fields == ("params", "model_state", "opt_state")
 
 
-def test_supervised_functions_have_the_signatures_of_the_seam():
+def test_supervised_functions_have_the_signatures_of_algorithm():
     signatures = [[*inspect.signature(function).parameters] for function in descent(0.1)]
     assert signatures == [
         ["key"],

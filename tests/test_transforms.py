@@ -1,4 +1,4 @@
-"""Every transform takes every other: a tiny run, whose outcome is a polynomial, under all pairs of them."""
+"""Transforms nest: a tiny run, whose outcome is a polynomial, under all pairs of them."""
 
 import functools
 import itertools
@@ -12,7 +12,7 @@ from numpy.polynomial import Polynomial
 from jaxresearch import gradients, sweeps
 
 N_STEPS = 2
-FACTORS = (0.5, 1.0, 1.5)  # three runs on two devices: the parts are not equal
+FACTORS = (0.5, 1.0, 1.5)  # three runs on two devices: the parts are unequal
 RATE = Polynomial([0, 1])
 TRACES = []
 
@@ -50,12 +50,12 @@ def over_runs(transform):
 
 
 def loop(polynomial):
-    """Returns what `over_runs` has to give, by a plain loop."""
+    """Returns the expected result of `over_runs`, by a plain loop."""
     return lambda key: sum(polynomial(jax.random.fold_in(key, i))(c * RATE) for i, c in enumerate(FACTORS))
 
 
 def estimated(transform):
-    """Returns the gradient by an estimator, of a loss that is the run's; the key of the run is in the model state."""
+    """Returns an estimator's gradient of the run's loss; the key of the run is in the model state."""
 
     def gradient(fun):
         def loss_fn(params, model_state, batch, key):
@@ -96,7 +96,7 @@ TRANSFORMS = {
     "sharded": (estimated(functools.partial(gradients.sharded, n_devices=2)), derivative),
 }
 OF_JAX = ("jit", "checkpoint", "vmap", "grad", "jacfwd")
-SPLIT_BY = ("sweep-devices", "sharded")  # inside these each device works by itself
+SPLIT_BY = ("sweep-devices", "sharded")  # inside these each device works on its own
 
 
 def compare(*names):
@@ -110,7 +110,7 @@ def compare(*names):
     for seed, rate in ((0, 0.3), (1, 0.2)):
         value = compiled(jax.random.key(seed), jnp.float32(rate))
         n_traces = n_traces or len(TRACES)
-        # Sums of some ten terms of order 1 to 10 in float32, in another order.
+        # Sums of some ten terms of order 1 to 10 in float32, in a different order.
         np.testing.assert_allclose(value, polynomial(jax.random.key(seed))(rate), rtol=1e-5, atol=1e-5)
     assert len(TRACES) == n_traces
 

@@ -1,4 +1,4 @@
-"""The built wheel, alone in an environment of its own, in an empty folder: it carries data and experiments, and runs them."""
+"""The built wheel, alone in a new environment and an empty folder, contains data and experiments and runs them."""
 
 import json
 import os
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.long
 @pytest.mark.wheel
 @pytest.mark.parametrize("is_lent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lent", "installed"])
-def test_the_wheel_alone_begins_in_an_empty_folder(tmp_path, is_lent):
-    """Lent: what it depends on is that of this environment; installed (`slow`): what its own metadata asks for."""
+def test_the_wheel_alone_runs_in_an_empty_folder(tmp_path, is_lent):
+    """ "lent" uses the dependencies of this environment, "installed" (`slow`) those of its own metadata."""
 
     empty = tmp_path / "empty"
     empty.mkdir()

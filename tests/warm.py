@@ -1,7 +1,7 @@
-"""Carries out commands of the command line, each in a process of its own that has no imports to wait for.
+"""Runs commands of the command line, each in a process of its own that does not wait for imports.
 
-It imports once what they all need, and forks for each line of its standard input: words, folder and environment as JSON.
-No backend of JAX is there before a fork, so each has its own devices and threads.
+It imports everything once, and forks for each line of its standard input: arguments, folder and environment as JSON.
+JAX has no backend before a fork, so each process has its own devices and threads.
 """
 
 import importlib
@@ -14,7 +14,7 @@ NEEDED = ("cli.run", "cli.sweep", "cli.study", "cli.report", "cli.compare", "mod
 
 
 def carry_out(words, folder, environment, out, err):
-    """Ends this process as one that was started for these words."""
+    """Ends this process as if it had been started with these arguments."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.environ.clear()
@@ -27,7 +27,7 @@ def carry_out(words, folder, environment, out, err):
 if __name__ == "__main__":
     for name in NEEDED:
         importlib.import_module(f"jaxresearch.{name}")
-    warnings.simplefilter("default")  # what a command warns of is seen
+    warnings.simplefilter("default")  # warnings of a command are shown
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

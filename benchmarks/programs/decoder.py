@@ -1,4 +1,4 @@
-"""The same transformer by this toolkit: a model, a loss, a step, and a scan of steps a chunk."""
+"""The transformer of ``torch_decoder.py`` in this package: a model, a loss, a step, and a scan over the steps of a chunk."""
 
 import argparse
 import json
@@ -15,9 +15,9 @@ from jaxresearch import devices, gradients, losses, models, training
 from jaxresearch.execution.compilation import compiler_options
 
 WARM_UP = 100
-SIZES = {  # layers, heads, width, context, batch, characters in the table of vectors (0: those of the text), rate
-    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's setting for a CPU
-    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its setting for a GPU
+SIZES = {  # layers, heads, width, context, batch, vocabulary size (0: the characters of the text), rate
+    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's CPU configuration
+    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its GPU configuration
     "gpt2": (12, 12, 768, 1024, 16, 50_304, 6e-4),  # GPT-2 small, 124 million parameters
 }
 
@@ -33,14 +33,14 @@ CHUNK = arguments.chunk
 
 
 def windows(stream):
-    """Returns a stream of characters cut into stretches, and the same a character on."""
+    """Returns a stream of characters cut into windows, and the same windows shifted by one character."""
     n_windows = (len(stream) - 1) // CONTEXT
     starts = {"inputs": 0, "targets": 1}
     return {name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT) for name, at in starts.items()}
 
 
 devices.split_cpu()
-n_devices = math.gcd(BATCH, devices.available())  # a batch is split over the devices, in equal parts
+n_devices = math.gcd(BATCH, devices.available())  # a batch is split equally over the devices
 with np.load(arguments.data) as file:
     train, validation = (windows(file[part]) for part in ("train", "validation"))
     n_tokens = N_TOKENS or int(file["n_tokens"])
@@ -67,7 +67,7 @@ optimizer = optax.adamw(
 
 
 def estimator(loss_fn):
-    """Returns the gradient estimator: a part of the batch on each core, if there are several, clipped."""
+    """Returns the clipped gradient estimator, with a part of the batch on each core if there are several."""
     plain = gradients.plain(loss_fn)
     return gradients.clipped(gradients.sharded(plain, n_devices=n_devices) if n_devices > 1 else plain, max_norm=1.0)
 
@@ -76,12 +76,12 @@ algorithm = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics
 
 
 def chunk(key, state, data, step):
-    """Returns the state some steps later, and the loss of each step."""
+    """Returns the state after a chunk of steps, and the loss of each step."""
     return training.advance(key, state, data, step, algorithm=algorithm, batch_size=BATCH, n_steps=CHUNK)
 
 
 def held_out_loss(state, data):
-    """Returns the mean cross entropy over some of the validation's stretches, in nats."""
+    """Returns the mean cross entropy over some of the validation windows, in nats."""
     batches = jax.tree.map(lambda leaf: leaf.reshape(-1, 20, CONTEXT), data)
     return jax.lax.map(lambda batch: loss_fn(state.params, state.model_state, batch, None)[0], batches).mean()
 

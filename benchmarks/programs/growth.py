@@ -1,4 +1,4 @@
-"""Seconds and memory of a few hundred steps of the main job at one size along one axis."""
+"""Time and memory of a few hundred steps of the main job at one size along one axis."""
 
 import argparse
 import json

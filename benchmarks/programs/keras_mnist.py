@@ -1,4 +1,4 @@
-"""784-128-10 on MNIST in Keras, as its guide writes it; KERAS_BACKEND chooses TensorFlow or JAX."""
+"""784-128-10 on MNIST in Keras, as in its guide; KERAS_BACKEND chooses TensorFlow or JAX."""
 
 import argparse
 import json
@@ -18,14 +18,14 @@ x_train, x_test = x_train / np.float32(255), x_test / np.float32(255)
 
 
 class EpochSeconds(keras.callbacks.Callback):
-    """Notes the seconds of each epoch."""
+    """Records the seconds of each epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Reads it."""
+        """Stops the clock."""
         seconds.append(time.perf_counter() - self.start)
 
 

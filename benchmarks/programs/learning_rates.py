@@ -1,4 +1,4 @@
-"""The main job at many learning rates: as one sweep, one after another in this process, or as a process each."""
+"""The main job at many learning rates: as one sweep, one after another in this process, or in a process each."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ rates = np.geomspace(1e-4, 1e-2, arguments.rates).tolist()
 
 
 def by_processes():
-    """Returns seconds and accuracies of a process a rate, all but the first with compiled programs at hand."""
+    """Returns seconds and accuracies of a process for each rate, all but the first with a warm cache."""
     accuracy, start = [], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for i, rate in enumerate(rates):
@@ -34,7 +34,7 @@ def by_processes():
 
 
 def here():
-    """Returns seconds, after compiling, and accuracies of the rates made in this process."""
+    """Returns seconds after compiling, and accuracies, of the runs in this process."""
     from jaxresearch import sweeps
 
     if arguments.how == "sweep":
@@ -58,10 +58,10 @@ def here():
         start = time.perf_counter()
         accuracy = np.asarray(swept(keys, hyperparameters, train, test)).tolist()
         return time.perf_counter() - start, accuracy
-    made = [dataclasses.replace(job.hyperparameters, learning_rate=rate) for rate in rates]
-    single = jax.jit(run).lower(jax.random.key(0), made[0], train, test).compile()  # as a user writes it
+    settings = [dataclasses.replace(job.hyperparameters, learning_rate=rate) for rate in rates]
+    single = jax.jit(run).lower(jax.random.key(0), settings[0], train, test).compile()  # as a user would write it
     start = time.perf_counter()
-    accuracy = [float(single(jax.random.key(0), one, train, test)) for one in made]
+    accuracy = [float(single(jax.random.key(0), one, train, test)) for one in settings]
     return time.perf_counter() - start, accuracy
 
 

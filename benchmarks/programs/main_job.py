@@ -1,4 +1,4 @@
-"""The main job as the programs beside this file take it: its experiment, its data, its pure functions."""
+"""The main job for the programs of this folder: its experiment, its data and its pure functions."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class MainJob(NamedTuple):
 
 
 def main_job(*, n_examples: int = 60_000, **settings: Any) -> MainJob:
-    """Returns the main job on the first examples, with some settings of its own."""
+    """Returns the main job on the first examples, with other settings where given."""
     mnist = loading.load("mnist")
     dataset = data.prepare(data.standard, data.load("mnist"))
     dataset = dataset._replace(train=data.take(dataset.train, slice(n_examples)))
@@ -29,5 +29,5 @@ def main_job(*, n_examples: int = 60_000, **settings: Any) -> MainJob:
 
 
 def compiled(fun: Any, *args: Any) -> Any:
-    """Returns the program of a function for these arguments, compiled as the command line does."""
+    """Returns the program of a function for these arguments, compiled as by the command line."""
     return jax.jit(fun, compiler_options=compiler_options()).lower(*args).compile()

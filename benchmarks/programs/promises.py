@@ -1,6 +1,6 @@
-"""The promises that hold on a CPU, looked at on whatever device JAX takes: one line of JSON, a promise each.
+"""Checks, on JAX's default device, the guarantees that hold on a CPU: prints one line of JSON.
 
-Each is ``{"promise", "holds", "seen"}``; where numbers are compared it says how far apart they were.
+Each entry is ``{"promise", "holds", "seen"}``; where numbers are compared, ``seen`` is their largest difference.
 """
 
 import argparse
@@ -43,8 +43,8 @@ def bits(tree):
     ]
 
 
-def furthest(one, other):
-    """Returns the largest difference of two trees of arrays, as a share of the largest entry of its array."""
+def largest_difference(one, other):
+    """Returns the largest difference of two trees of arrays, relative to the largest entry of its array."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return max(
         float(np.abs(a - b).max() / np.abs(b).max()) for a, b in ((np.asarray(a), np.asarray(b)) for a, b in pairs)
@@ -52,7 +52,7 @@ def furthest(one, other):
 
 
 def chunks():
-    """Yields whether a run in pieces is the whole run, and whether the same run twice is one, bit for bit."""
+    """Yields whether a run in pieces equals the whole run, and whether a run repeats itself, bit for bit."""
     job = main_job(n_examples=32 * N_STEPS, epochs=1)
     key, train = jax.random.key(0), devices.place(job.dataset.train, n_runs=1)
     state = jax.jit(job.program.init)(key, job.hyperparameters)
@@ -75,12 +75,12 @@ def chunks():
     yield (
         f"{N_STEPS} steps in pieces of {lengths} = whole, bit for bit",
         same,
-        f"furthest {furthest(state.params, ended.params):.1g}",
+        f"largest difference {largest_difference(state.params, ended.params):.1g}",
     )
 
 
 def runs_together():
-    """Yields whether runs side by side are the single runs, with products in full float32 and as the device makes them."""
+    """Yields whether runs side by side equal single runs, with products in float32 and at the device's default precision."""
     job = main_job(n_examples=32 * N_STEPS, epochs=1)
     keys, train = sweeps.keys(range(3)), devices.place(job.dataset.train, n_runs=1)
 
@@ -91,12 +91,12 @@ def runs_together():
         with jax.default_matmul_precision(precision) if precision else jax.default_matmul_precision("default"):
             together = jax.jit(sweeps.sweep(losses, (0, None)))(keys, train)
             single = jnp.stack([jax.jit(losses)(key, train) for key in keys])
-        far = furthest(together, single)
-        what = "products in float32" if precision else "products as the device makes them"
+        far = largest_difference(together, single)
+        what = "products in float32" if precision else "products at the device's default precision"
         yield (
             f"losses of 3 runs side by side = single runs to {tolerance:g}, {what}",
             far <= tolerance,
-            f"furthest {far:.1g}",
+            f"largest difference {far:.1g}",
         )
 
     def swept(keys, settings, train):
@@ -106,17 +106,17 @@ def runs_together():
     for rates in ([1e-4, 1e-3, 1e-2, 1e-1], [2e-4, 2e-3, 2e-2, 2e-1]):
         keys, settings = sweeps.product(job.hyperparameters, seeds=[0, 1], learning_rate=rates)
         jax.block_until_ready(count(keys, settings, train))
-    yield "two sweeps of 8 runs are one compilation", count.n_compilations == 1, f"{count.n_compilations}"
+    yield "two sweeps of 8 runs compile once", count.n_compilations == 1, f"{count.n_compilations}"
 
 
 def command(*words):
-    """Returns the words of a run of MNIST by the command line."""
+    """Returns the command for a run of MNIST."""
     fewer = ["--train-examples", "3200"] if smoke else []
     return [sys.executable, "-m", "jaxresearch", *words, *(fewer if words[0] == "run" else [])]
 
 
 def outcome(directory):
-    """Returns the final state, and the metrics of the test part, of a run that ended."""
+    """Returns the final state and the test metrics of a finished run."""
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     job = main_job(epochs=2)
     like = execution.blank_state(mnist, job.hyperparameters, job.dataset, n_runs=2)
@@ -125,7 +125,7 @@ def outcome(directory):
 
 
 def processes():
-    """Yields whether a run that is killed and resumed by another process, and one whose data is streamed, is the whole one."""
+    """Yields whether a run killed and resumed by another process, and one with streamed data, equal the uninterrupted run."""
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # this process holds some of the memory
     quiet = {"env": environment, "cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def processes():
         ]
         done = subprocess.run(command(*plain, "--directory", str(whole)), check=False, **quiet)
         if done.returncode:
-            yield "a run by the command line ends", False, done.stdout[-300:]
+            yield "a run from the command line succeeds", False, done.stdout[-300:]
             return
         process = subprocess.Popen(command(*plain, "--directory", str(killed)), **quiet)
         until = time.monotonic() + 120
@@ -161,23 +161,26 @@ def processes():
         else:
             (one, ones), (other, others) = outcome(whole), outcome(killed)
             same = bits(one) == bits(other) and ones == others
-            seen = f"furthest {furthest(other.params, one.params):.1g}"
-            yield "killed and resumed by another process = left alone, bit for bit", same, seen
+            seen = f"largest difference {largest_difference(other.params, one.params):.1g}"
+            yield "killed and resumed by another process = uninterrupted, bit for bit", same, seen
         done = subprocess.run(command(*plain, "--stream", "--directory", str(streamed)), check=False, **quiet)
         if done.returncode:
-            yield "a streamed run ends", False, done.stdout[-300:]
+            yield "a streamed run succeeds", False, done.stdout[-300:]
             return
         (one, ones), (other, others) = outcome(whole), outcome(streamed)
-        same, seen = bits(one) == bits(other) and ones == others, f"furthest {furthest(other.params, one.params):.1g}"
-        yield "streamed = resident, bit for bit", same, seen
+        same, seen = (
+            bits(one) == bits(other) and ones == others,
+            f"largest difference {largest_difference(other.params, one.params):.1g}",
+        )
+        yield "streamed = in memory, bit for bit", same, seen
 
 
 def attentions():
-    """Yields how far attention in bfloat16 is from float32's, and how fast its gradient is, beside ours in bfloat16."""
+    """Yields the error of attention in bfloat16 against float32, and the time of its gradient, for ours and the device's."""
     batch, length = (1, 64) if smoke else (8, 1024)
     shape = (batch, length, 12, 64)
     made = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
-    everything = jnp.ones((1, 1, length), bool)  # a mask: ours, wherever it runs
+    everything = jnp.ones((1, 1, length), bool)  # a mask selects our own attention on every device
 
     def outcome_and_gradient(seen, queries, keys, values, weights):
         value, pull = jax.vjp(partial(attention, seen=seen, causal=True), queries, keys, values)
@@ -189,11 +192,11 @@ def attentions():
     rounded = [array.astype(jnp.bfloat16) for array in made]
     ours, chosen = (jax.jit(partial(outcome_and_gradient, seen)) for seen in (everything, None))
     for what, function in (("ours", ours), ("the device's", chosen)):
-        far = furthest(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), function(*rounded)), exact)
+        far = largest_difference(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), function(*rounded)), exact)
         yield (
             f"attention in bfloat16, {what}, = float32's to 2e-2, its gradient too",
             far <= 2e-2,
-            f"furthest {far:.1g}",
+            f"largest difference {far:.1g}",
         )
     times = {ours: [], chosen: []}
     for _ in range(2 if smoke else 20):
@@ -210,7 +213,7 @@ def attentions():
 
 
 def decoders():
-    """Yields whether training a transformer twice gives the same bits: its embedding's gradient adds up by index."""
+    """Yields whether training a transformer twice gives the same bits, although its embedding repeats rows."""
     for short in (False, True):
         sizes = models.TransformerSizes(context=64, width=128, n_layers=2, n_heads=2, bfloat16=short)
         model = models.decoder(87, sizes)
@@ -222,18 +225,22 @@ def decoders():
         advance = partial(training.advance, algorithm=algorithm, batch_size=32, n_steps=10 if smoke else 100)
         program = compiled(advance, key, state, data, np.int32(0))
         one, other = (program(key, state, data, np.int32(0))[0] for _ in range(2))
-        far = furthest(other.params, one.params)
+        far = largest_difference(other.params, one.params)
         kind = "bfloat16" if short else "float32"
-        yield f"a decoder in {kind} trained twice, bit for bit", bits(one) == bits(other), f"furthest {far:.1g}"
+        yield (
+            f"a decoder in {kind} trained twice, bit for bit",
+            bits(one) == bits(other),
+            f"largest difference {far:.1g}",
+        )
 
 
 def rows():
-    """Yields a row for each promise; one that raises does not hold, and the next are looked at all the same."""
+    """Yields a row for each guarantee; one that raises does not hold, and the others are still checked."""
     for group in (chunks, runs_together, attentions, decoders, processes):
         try:
             for promise, holds, seen in group():
                 yield {"promise": promise, "holds": holds, "seen": seen}
-        except Exception as error:  # whatever ends one, the others go on
+        except Exception as error:  # whatever fails, the others still run
             yield {
                 "promise": group.__doc__.splitlines()[0],
                 "holds": False,

@@ -1,4 +1,4 @@
-"""Arithmetic of ten seeds over the best matrix product that XLA makes on the same cores, and what takes the rest."""
+"""Arithmetic rate of ten seeds relative to XLA's best matrix product on the same cores, and the time of each part."""
 
 import json
 import time
@@ -17,11 +17,11 @@ from jaxresearch import sampling  # noqa: E402
 SEEDS, STEPS, BATCH = 10, 2000, 32
 MFLOP = (
     2 * (2 * 784 * 128 + 3 * 128 * 10) / 1e6
-)  # a sample: the first layer forward and back, the second with its inputs
+)  # per sample: the first layer forward and backward, the second with the gradient of its inputs
 
 
 def seconds(fun, *args, repeats=3):
-    """Returns the least seconds of a call after the first, which compiles."""
+    """Returns the minimum seconds of a call, without compilation."""
     program = compiled(fun, *args)
     jax.block_until_ready(program(*args))
     taken = []
@@ -33,24 +33,24 @@ def seconds(fun, *args, repeats=3):
 
 
 def best_product():
-    """Returns GFLOP/s of chains of square products, one chain a core: the best of three sizes."""
+    """Returns GFLOP/s of chains of square products, one chain per core: the best of three sizes."""
     rates = []
     for size in (256, 512, 1024):
         n_products = max(4, int(2e10 / (2 * size**3)))
         matrices = jnp.full((len(jax.devices()), size, size), 1e-3, jnp.float32)
 
         def chain(matrix, n_products=n_products):
-            return jax.lax.scan(lambda made, _: (matrix @ made, None), matrix, length=n_products)[0]
+            return jax.lax.scan(lambda product, _: (matrix @ product, None), matrix, length=n_products)[0]
 
         rates.append(len(matrices) * n_products * 2 * size**3 / seconds(sweeps.sweep(chain), matrices) / 1e9)
     return max(rates)
 
 
-def us_a_sample(step, carry):
-    """Returns the microseconds a sample and seed of ``STEPS`` steps of one part of the work, over all seeds."""
+def us_per_sample(step, carry):
+    """Returns the microseconds per sample and seed of ``STEPS`` steps of one part of the work, over all seeds."""
 
     def run(key):
-        # Every seed has numbers of its own, else one computation would serve them all.
+        # Every seed has different numbers; otherwise one computation would serve them all.
         factor = 1 + 1e-3 * jax.random.uniform(key)
         started = jax.tree.map(lambda leaf: leaf * factor if leaf.dtype == jnp.float32 else leaf, carry)
         return jax.lax.scan(lambda carry, t: (step(carry, t, key), None), started, jnp.arange(STEPS))[0]
@@ -69,7 +69,7 @@ optimizer = optax.adam(1e-3, eps_root=1e-24)
 
 
 def products(carry, t, key):
-    """Makes the five products of a step, and nothing else but what keeps them."""
+    """Computes the five products of a step, and only what keeps XLA from dropping them."""
     weights, x = carry
     hidden = x @ weights["w"]
     back = (hidden @ weights["v"]) @ weights["v"].T
@@ -78,7 +78,7 @@ def products(carry, t, key):
 
 
 def adam(carry, t, key):
-    """Makes one update."""
+    """Takes one Adam step."""
     weights, state = carry
     updates, state = optimizer.update(weights, state)
     return optax.apply_updates(weights, updates), state
@@ -97,9 +97,9 @@ print(
             "share": MFLOP / whole * 1e3 / best,
             "whole_us": whole,
             "arithmetic_us": MFLOP / best * 1e3,
-            "products_us": us_a_sample(products, (weights, jnp.full((BATCH, 784), 0.5))),
-            "adam_us": us_a_sample(adam, (weights, optimizer.init(weights))),
-            "gather_us": us_a_sample(gather, jnp.zeros((BATCH, 784))),
+            "products_us": us_per_sample(products, (weights, jnp.full((BATCH, 784), 0.5))),
+            "adam_us": us_per_sample(adam, (weights, optimizer.init(weights))),
+            "gather_us": us_per_sample(gather, jnp.zeros((BATCH, 784))),
         }
     )
 )

@@ -1,6 +1,6 @@
-"""What progress, metrics and records cost: the command against a bare compiled run of the same seeds on the same data.
+"""The overhead of progress, metrics and records: the command against a bare compiled run of the same seeds and data.
 
-Both copy the data to the devices. Loading, compiling and evaluating, which the command also does, are taken off.
+Both copy the data to the devices. The command's loading, compiling and evaluation are subtracted.
 """
 
 import json
@@ -25,7 +25,7 @@ jax.block_until_ready(bare(keys, job.hyperparameters, train))
 
 
 def of_command() -> float:
-    """Returns the seconds of a command less loading, compiling and evaluating: training, progress and records."""
+    """Returns the seconds of a command without loading, compiling and evaluation: training, progress and records."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         start = time.perf_counter()
         cli.main(["run", "mnist", "--seeds", "10", "--directory", f"{folder}/run"])

@@ -1,4 +1,4 @@
-"""A transformer that writes text a character at a time, in PyTorch, as nanoGPT's setting for a CPU has it."""
+"""A character-level transformer in PyTorch, in nanoGPT's CPU configuration."""
 
 import argparse
 import json
@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 WARM_UP = 100
-SIZES = {  # layers, heads, width, context, batch, characters in the table of vectors (0: those of the text), rate
-    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's setting for a CPU
-    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its setting for a GPU
+SIZES = {  # layers, heads, width, context, batch, vocabulary size (0: the characters of the text), rate
+    "cpu": (4, 4, 128, 64, 12, 0, 1e-3),  # nanoGPT's CPU configuration
+    "gpu": (6, 6, 384, 256, 64, 0, 1e-3),  # its GPU configuration
     "gpt2": (12, 12, 768, 1024, 16, 50_304, 6e-4),  # GPT-2 small, 124 million parameters
 }
 
@@ -25,11 +25,11 @@ parser.add_argument("--chunk", type=int, default=100)
 parser.add_argument("--size", choices=tuple(SIZES), default="cpu")
 parser.add_argument("--bfloat16", action="store_true")
 parser.add_argument("--device", default="cpu")
-parser.add_argument("--compiled", action="store_true", help="by torch.compile")
+parser.add_argument("--compiled", action="store_true", help="use torch.compile")
 arguments = parser.parse_args()
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, N_TOKENS, RATE = SIZES[arguments.size]
 CHUNK = arguments.chunk
-torch.set_float32_matmul_precision("high")  # as XLA has it on a GPU; a CPU is not affected
+torch.set_float32_matmul_precision("high")  # as XLA does on a GPU; a CPU is not affected
 
 with np.load(arguments.data) as file:
     train, validation = (
@@ -62,17 +62,17 @@ class Block(nn.Module):
         self.network_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
 
     def forward(self, x):
-        """Returns the vectors one block on."""
+        """Returns the vectors after this block."""
         rows, length, _ = x.shape
-        made = self.queries_keys_values(self.norm_attention(x)).split(WIDTH, dim=2)
-        heads = [part.view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2) for part in made]
+        projected = self.queries_keys_values(self.norm_attention(x)).split(WIDTH, dim=2)
+        heads = [part.view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2) for part in projected]
         mixed = functional.scaled_dot_product_attention(*heads, is_causal=True)
         x = x + self.mix(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
         return x + self.network_out(self.gelu(self.network_in(self.norm_network(x))))
 
 
 class Decoder(nn.Module):
-    """Embeddings, blocks, and logits by the embedding itself."""
+    """Embeddings, blocks, and logits from the tied embedding."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * LAYERS) if last else 0.02)
 
     def forward(self, tokens):
-        """Returns the logits of the next character at every place."""
+        """Returns the logits of the next character at every position."""
         x = self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
@@ -92,15 +92,15 @@ class Decoder(nn.Module):
 
 
 def learning_rate(step):
-    """Returns the rate of a step: a linear rise, then a cosine to a tenth."""
+    """Returns the learning rate of a step: a linear warm-up, then a cosine decay to a tenth."""
     if step < WARM_UP:
         return RATE * (step + 1) / (WARM_UP + 1)
-    fallen = (step - WARM_UP) / max(arguments.steps - WARM_UP, 1)
-    return RATE * (0.1 + 0.45 * (1 + math.cos(math.pi * min(fallen, 1))))
+    decayed = (step - WARM_UP) / max(arguments.steps - WARM_UP, 1)
+    return RATE * (0.1 + 0.45 * (1 + math.cos(math.pi * min(decayed, 1))))
 
 
 def windows(stream, starts):
-    """Returns stretches of a stream of characters, and the same a character on."""
+    """Returns windows of a stream of characters, and the same windows shifted by one character."""
     return (
         torch.stack([stream[start : start + CONTEXT] for start in starts]),
         torch.stack([stream[start + 1 : start + 1 + CONTEXT] for start in starts]),
@@ -114,7 +114,7 @@ def loss_of(inputs, targets, predict):
 
 
 def wait():
-    """Waits for the work that a GPU was given."""
+    """Waits for the GPU to finish."""
     if arguments.device != "cpu":
         torch.cuda.synchronize()
 

@@ -1,4 +1,4 @@
-"""784-128-10 on MNIST in PyTorch: its quickstart's loop, with the data in memory, which is faster than a DataLoader."""
+"""784-128-10 on MNIST in PyTorch: the quickstart loop, with the data in memory, which is faster than a DataLoader."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ parser.add_argument("data")
 parser.add_argument("--seeds", type=int, default=1)
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--fused", action="store_true", help="Adam as one kernel")
-parser.add_argument("--graph", action="store_true", help="a whole step captured once, and replayed, as a CUDA graph")
+parser.add_argument("--graph", action="store_true", help="capture a whole step as a CUDA graph and replay it")
 arguments = parser.parse_args()
 
 with np.load(arguments.data) as file:
@@ -23,17 +23,17 @@ with np.load(arguments.data) as file:
 x_train, x_test, y_train, y_test = (
     array.to(arguments.device) for array in (x_train.float() / 255, x_test.float() / 255, y_train.long(), y_test.long())
 )
-torch.set_float32_matmul_precision("high")  # as XLA has it on a GPU; a CPU is not affected
+torch.set_float32_matmul_precision("high")  # as XLA does on a GPU; a CPU is not affected
 
 
 def wait():
-    """Waits for the work that a GPU was given."""
+    """Waits for the GPU to finish."""
     if arguments.device != "cpu":
         torch.cuda.synchronize()
 
 
 def captured(step, batch):
-    """Returns the step as a graph that is replayed on the numbers copied into its batch; three steps warm it up."""
+    """Returns the step as a graph, which is replayed on the indices copied into its batch; three steps warm it up."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -60,7 +60,7 @@ for seed in range(arguments.seeds):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=arguments.fused, capturable=arguments.graph)
 
     def eager(batch, model=model, loss_fn=loss_fn, optimizer=optimizer):
-        """Makes a step on examples by number."""
+        """Takes a step on the examples with these indices."""
         loss = loss_fn(model(x_train[batch]), y_train[batch])
         loss.backward()
         optimizer.step()

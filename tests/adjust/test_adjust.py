@@ -1,4 +1,4 @@
-"""Strategies are functions of the history: what they propose, and when they end."""
+"""Strategies are functions of the history: what they propose, and when they stop."""
 
 import itertools
 import re
@@ -97,7 +97,7 @@ def test_halving_keeps_the_best_third_and_ends_at_the_whole_run():
     assert sizes == [(9, {1}), (3, {3}), (1, {9})]
 
 
-def test_halving_drops_what_diverged_and_ends_where_all_did():
+def test_halving_drops_diverged_runs_and_ends_if_all_diverge():
     strategy = adjust.halving(n=6, eta=2, learning_rate=(1e-3, 1e-1))
     first = strategy((PLAIN,)).settings
     kept = strategy((PLAIN, made(first, [-np.inf, 1.0, *[-np.inf] * 4])))
@@ -140,7 +140,7 @@ def test_descend_ends_where_there_is_no_slope():
     strategy = adjust.descend("knots", metric="log_loss")
     plain = Round("plain", (Trial(Schedule(), {}, False),), (0.0,))
     assert strategy((plain, known(Schedule(), [[np.inf, 0.0], [0.0, 0.0]]))) is None
-    assert strategy((plain, known(Schedule(), [[0.0, 0.0], [0.0, 0.0]]))) is None  # it would try the same again
+    assert strategy((plain, known(Schedule(), [[0.0, 0.0], [0.0, 0.0]]))) is None  # it would repeat the same trial
     diverged = Round(
         "why", (Trial(strategy((plain, known(Schedule(), [[1.0], [1.0]]))).settings[0], {}, True),), (-np.inf,)
     )
@@ -161,13 +161,13 @@ def test_descend_keeps_to_the_bounds_of_a_field():
         made = strategy((plain, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)))).settings[0]
         check(made)
         assert share[0] <= made.share <= share[1] and rate[0] <= made.learning_rate <= rate[1]
-        # At the bound, the slope has nowhere to lead.
+        # At the bound, the slope cannot be followed.
         further = Round("why", (Trial(made, {}, False, gradient),), (0.0,))
         assert strategy((plain, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)), further)) is None
 
 
 def followed(strategy, n_rounds):
-    """Returns the history of a made-up study whose best rate is 0.013 with a falling schedule."""
+    """Returns the history of a synthetic study whose best rate is 0.013 with a falling schedule."""
 
     def score(setting):
         falls = setting.schedule == "linear"
@@ -190,13 +190,13 @@ def test_tpe_learns_from_the_history_alone():
 
 
 def test_tpe_keeps_away_from_where_runs_diverge():
-    """Two fifths of the range diverge; told of them as failed, Optuna would go on proposing there (two thirds of the time)."""
+    """Two fifths of the range diverge. If these were reported as failed, Optuna would propose there two thirds of the time."""
     histories = [followed(tune.tpe(n=8, seed=seed, **RANGES), 8) for seed in range(8)]
     diverged = np.array([[np.isneginf(made.scores).mean() for made in history[1:]] for history in histories])
     assert diverged[:, 0].mean() > 0.3 and diverged[:, 2:].mean() < 0.2
 
 
-def test_tpe_tries_nothing_twice_and_ends_where_all_is_known():
+def test_tpe_repeats_no_trial_and_ends_when_all_are_known():
     strategy = tune.tpe(n=4, schedule=["constant", "linear", "cosine", "step", "exponential", "none"])
     first = strategy((PLAIN,))
     second = strategy((PLAIN, made(first.settings)))
@@ -218,14 +218,14 @@ def test_tpe_resumes_in_a_storage_that_several_share(tmp_path, monkeypatch):
     strategies = [tune.tpe(n=4, storage=storage, name="rates", **RANGES) for _ in range(2)]
     histories = [followed(strategy, 3) for strategy in strategies]
     for strategy, history in zip(strategies, histories, strict=True):
-        assert not strategy(history).replayable  # it tells its last round, and adds nothing twice
+        assert not strategy(history).replayable  # it reports its last round, and adds nothing twice
     told = optuna.load_study(storage=storage, study_name="rates").trials
     rates = sorted(s.hyperparameters.learning_rate for h in histories for made in h[1:] for s in made.trials)
     assert sorted(trial.params["learning_rate"] for trial in told) == rates and len(set(rates)) == 24
-    assert {trial.state.name for trial in told} == {"COMPLETE"}  # nothing that an interruption would leave behind
-    # A third one begins with what the others have learnt: its first round is not drawn at random.
+    assert {trial.state.name for trial in told} == {"COMPLETE"}  # no trial left open by an interruption
+    # A third study starts from the trials of the others: its first round is not random.
     first = [tune.tpe(n=8, storage=storage, name="rates", **RANGES)((PLAIN,)) for _ in range(12)]
-    by_chance = np.log(1e3 / 0.5) / np.log(1e3 / 1e-5)  # what diverges, as a share of the range
+    by_chance = np.log(1e3 / 0.5) / np.log(1e3 / 1e-5)  # the diverging fraction of the range
     share = np.mean([s.learning_rate > 0.5 for proposal in first for s in proposal.settings])
     assert share < by_chance - 2 * np.sqrt(by_chance * (1 - by_chance) / 96)
 

@@ -1,4 +1,4 @@
-"""A small experiment of a user's own, so that a command takes a second."""
+"""A small custom experiment, so that a command takes a second."""
 
 import contextlib
 import functools
@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def edit(folder):
-    """Changes the experiment: lines that are put before its end, or a text in place of another."""
+    """Changes the experiment: inserts lines before its end, or replaces a text."""
 
     def change(old, new=None):
         path = folder / "line.py"
@@ -72,13 +72,13 @@ def edit(folder):
 
 @pytest.fixture
 def here(command, folder):
-    """Carries out a command in the folder, in this process."""
+    """Runs a command in the folder, in this process."""
     return functools.partial(command, cwd=folder)
 
 
 @pytest.fixture
 def refused(folder):
-    """Holds a mistake of the user to its promise: one line, exit code 2, nothing left behind."""
+    """Asserts that a user's mistake prints one line, exits with 2 and leaves nothing behind."""
 
     def check(done, message, kept=("line.py", "line.csv")):
         assert done.returncode == 2, done.stderr
@@ -90,7 +90,7 @@ def refused(folder):
 
 
 class _Signals(list):
-    """Signals of which the first comes after so many looks."""
+    """Signals, the first of which arrives after n progress reports."""
 
     def __init__(self, n_looks):
         self.n_left = n_looks
@@ -102,10 +102,10 @@ class _Signals(list):
 
 @pytest.fixture
 def interrupted_here(here):
-    """Carries out a command that gets a signal after so many chunks of steps."""
+    """Runs a command that receives a signal after n chunks of steps."""
 
     def carry_out(n_chunks, *words):
-        signals = contextlib.nullcontext(_Signals(1 + n_chunks))  # a first look is before all chunks
+        signals = contextlib.nullcontext(_Signals(1 + n_chunks))  # the first report comes before all chunks
         with mock.patch.object(session, "saving", lambda: signals):
             return here(*words)
 

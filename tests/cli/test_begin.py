@@ -1,4 +1,4 @@
-"""``jaxresearch list``, ``copy`` and ``new``: what is there to begin with, and files to change."""
+"""``jaxresearch list``, ``copy`` and ``new``: available experiments, and files to start from."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""``jaxresearch compare``: real directories, and figures that are checked by hand."""
+"""``jaxresearch compare``: real directories, and values checked by hand."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ def compare(command):
 
 @pytest.fixture(scope="module")
 def runs(command, tmp_path_factory):
-    """Two runs of the house prices with other rates and another number of seeds."""
+    """Two runs of the house prices with different rates and numbers of seeds."""
     made = []
     for n_seeds, rate in ((3, "0.1"), (4, "0.01")):
         made.append(tmp_path_factory.mktemp("compare") / f"run-{rate}")
@@ -58,7 +58,7 @@ def test_nothing_is_cut_off_on_a_narrow_screen(compare, runs):
     wide, narrow = compare(*runs, COLUMNS="400").stdout, compare(*runs, COLUMNS="60").stdout
     assert "…" not in narrow and max(map(len, narrow.splitlines())) <= 60
     words = [{word.strip(",:") for word in text.split() if word[0] not in "│┃┏┡├└"} for text in (wide, narrow)]
-    assert words[0] <= words[1]  # each of them whole
+    assert words[0] <= words[1]  # each of them uncut
 
 
 def test_seeds_are_paired_by_their_number(compare, runs, tmp_path):

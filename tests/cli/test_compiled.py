@@ -1,4 +1,4 @@
-"""The cache of compiled programs is bounded: what was unused for longest is removed first."""
+"""The cache of compiled programs is bounded: the least recently used files are removed first."""
 
 import os
 
@@ -27,7 +27,7 @@ def test_prune_leaves_what_is_below_the_bound(cache):
 
 
 def test_prune_removes_what_was_unused_for_longest(cache):
-    os.utime(cache / "2-cache", (5_000, 1_002))  # read lately
+    os.utime(cache / "2-cache", (5_000, 1_002))  # read recently
     compiled.prune(cache, most=999)
     assert kept(cache) == [2, 7, 8, 9]
 

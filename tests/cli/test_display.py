@@ -1,4 +1,4 @@
-"""The lines of progress: whose means they show, and a speed only once it is measured."""
+"""The lines of progress: means over the active runs, and a speed once it is measured."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def chunk(step, **changed):
 
 
 def shown(*chunks, **options):
-    """Returns the lines of chunks."""
+    """Returns the progress lines of chunks."""
     out = io.StringIO()
     with Display(Console(file=out, width=200), **options) as display:
         for one in chunks:
@@ -64,7 +64,7 @@ def shown(*chunks, **options):
 
 
 def test_no_speed_is_shown_before_a_second_of_steps_is_measured():
-    """What a run costs once is part of the first chunk."""
+    """The first chunk includes the one-time costs of a run."""
     lines = shown(*(chunk(step, seconds=seconds) for step, seconds in ((10, 5.0), (20, 5.5), (30, 6.0), (40, 6.5))))
     assert lines == [
         "epoch 1/10 · train loss 0.5000",
@@ -76,7 +76,7 @@ def test_no_speed_is_shown_before_a_second_of_steps_is_measured():
 
 def test_each_run_is_measured_by_itself():
     lines = shown(chunk(10), chunk(20, seconds=3.0), chunk(10, seconds=9.0), chunk(20, seconds=9.5))
-    assert [line.split(" · ")[0] for line in lines] == ["epoch 1/10", "epoch 2/10"] * 2  # each from its first epoch on
+    assert [line.split(" · ")[0] for line in lines] == ["epoch 1/10", "epoch 2/10"] * 2  # each from the first
     assert ["examples/s" in line for line in lines] == [False, True, False, False]
     assert lines[1].endswith("· 240 examples/s")
 

@@ -62,7 +62,7 @@ def lines_of(directory):
 
 @pytest.fixture
 def breaks(edit):
-    """Makes the runs break at these steps."""
+    """Makes the runs diverge at these steps."""
 
     def change(*steps):
         edit(BREAKS.replace("AT = []", f"AT = {list(steps)}"))
@@ -72,7 +72,7 @@ def breaks(edit):
 
 @pytest.fixture
 def warned(here):
-    """Carries out a command, and returns it with the warnings that it gave."""
+    """Runs a command, and returns its result and warnings."""
 
     def carry_out(*words, by=here):
         with warnings.catch_warnings(record=True) as caught:
@@ -96,7 +96,7 @@ def test_a_seed_that_diverges_is_masked_and_stops_no_other(warned, here, breaks,
     result, lines = read(folder / "out" / "result.json"), lines_of(folder / "out")
     assert result["nonfinite"] == [{"seed": 3, "step": 123, "done": "masked"}] and result["diverged"] == [3]
     assert result["steps"] == lines[-1]["step"] == 160
-    for summary in result["metrics"].values():  # also of what is finite whatever the state
+    for summary in result["metrics"].values():  # also for metrics that stay finite
         assert [value is None for value in summary["values"]] == [False, False, False, True, False]
         assert summary["mean"] is None
     assert result["claim"]["verdict"] == "undecided" and result["claim"]["because"] == "seed 3 diverged at step 124"
@@ -116,7 +116,7 @@ def test_a_seed_that_diverges_is_masked_and_stops_no_other(warned, here, breaks,
 
 
 def test_a_resumed_run_masks_the_same_seeds(warned, interrupted_here, breaks, folder):
-    """Interrupted before a seed diverges, after one did, and after two did; a chunk has ten steps."""
+    """Interrupted before any seed, after one and after two have diverged; a chunk has ten steps."""
     breaks(NEVER, 123, NEVER, 165)
     whole, said = warned("run", "line.py", "--directory", "whole")
     assert whole.returncode == 0 and len(said) == 2 and "first bad array" not in said[1], said
@@ -134,7 +134,7 @@ def test_a_resumed_run_masks_the_same_seeds(warned, interrupted_here, breaks, fo
 
 
 def test_a_process_that_is_killed_masks_the_same_seeds(folder, breaks, edit):
-    """Killed after the last step, before the result is written; then what it recorded of the seed is lost as well."""
+    """Killed after the last step, before the result is written; its record of the seed is then lost as well."""
     breaks(NEVER, NEVER, 123)
     edit(
         "def report(h, state, collected, dataset):\n"
@@ -183,7 +183,7 @@ def test_a_run_stops_once_all_seeds_have_diverged(warned, breaks, folder):
     assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert not (folder / "out" / "result.json").exists()
     with np.load(folder / "out" / "nonfinite.npz", allow_pickle=False) as inputs:
-        assert inputs["['state'].n"] == 30  # of the first that diverged
+        assert inputs["['state'].n"] == 30  # of the first seed that diverged
     events = [event for line in lines_of(folder / "out") for event in line.get("nonfinite", ())]
     assert events == [{"seed": 1, "step": 30, "done": "masked"}, {"seed": 0, "step": 60, "done": "stop"}]
     again, _ = warned("resume", "out")
@@ -191,7 +191,7 @@ def test_a_run_stops_once_all_seeds_have_diverged(warned, breaks, folder):
 
 
 def test_a_seed_that_is_done_and_then_diverges_counts(warned, breaks, edit, folder):
-    """Of seed 0 the metric falls to the end; the others are done at the third look, and seed 2 breaks before."""
+    """The metric of seed 0 falls to the end; the others are done at the third evaluation, and seed 2 diverges before."""
     edit(
         "breaking = algorithm\n"
         "def algorithm(*args):\n"
@@ -201,7 +201,7 @@ def test_a_seed_that_is_done_and_then_diverges_counts(warned, breaks, edit, fold
         '        return made.observe(state, {**seen, "falling": falling})\n'
         "    return made._replace(observe=observe)\n"
     )
-    breaks(NEVER, 101, 11)  # comes before the above
+    breaks(NEVER, 101, 11)  # is printed before the lines above
     done, said = warned("run", "line.py", "--seeds", "3", "--validation", "0.2", "--directory", "out")
     assert done.returncode == 0 and "loss of seed 2 is not finite in step 12;" in said[0] and len(said) == 1, (
         said,
@@ -222,7 +222,7 @@ def test_an_undefined_metric_is_not_called_divergence(here, edit, folder):
         "    def evaluate(state, data, key):\n"
         '        return {**made.evaluate(state, data, key), "r2": jnp.nan}\n'
         "    return made._replace(evaluate=evaluate)\n"
-    )  # as an AUC without positives is
+    )  # like an AUC without positives
     done = here("sweep", "line.py", "--learning-rate", "0.1,0.2", "--seeds", "2", "--directory", "swept")
     assert done.returncode == 0, done.stderr
     assert "best: none, since validation/r2 is undefined for every setting\n" in done.stdout
@@ -247,7 +247,7 @@ def test_fail_fast_ends_the_run_at_the_first_seed_that_diverges(here, breaks, fo
     assert last["nonfinite"] == [{"seed": 1, "step": 30, "done": "stop"}] and last["step"] < 60
     assert not (folder / "out/result.json").exists()
     with pytest.warns(UserWarning, match="the other 2 seeds are not affected"):
-        done = here(*words)  # the option changes no number
+        done = here(*words)  # the option changes no result
     assert done.returncode == 0 and read(folder / "out/result.json")["diverged"] == [1], done.stderr
 
 

@@ -1,4 +1,4 @@
-"""``jaxresearch export``: the models of a run as files beside their description."""
+"""``jaxresearch export``: the models of a run as files, with a description beside them."""
 
 import hashlib
 import http.client
@@ -18,7 +18,7 @@ RECIPES = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
 
 @pytest.fixture
 def trained(here, folder):
-    """A folder with a run of the line."""
+    """A folder with a run of the line experiment."""
     done = here("run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 0, done.stderr
     return folder

@@ -1,6 +1,6 @@
-"""Every kind of data through every command that trains: divided as asked, fitted on training rows alone, in its own units.
+"""Every kind of data in every command that trains: split as requested, fitted on training rows alone, in its own units.
 
-What a command fits is compared with what NumPy makes of the raw rows, which each kind of data can name.
+What a command fits is compared with NumPy on the raw rows, which each kind of data can identify.
 """
 
 import csv
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N, N_TEST = 80, 16
-ODD = 67  # a row that has what no other has: a level, the longest sequence; among the last in the file and the latest
+ODD = 67  # a row with a unique level, or the longest sequence; among the last in the file and the latest
 EMPTY = 3  # a row with a missing cell
 
 AREAS = np.array([50.0 + 37 * i % 101 for i in range(N)])
@@ -137,7 +137,7 @@ def scales(values):
 
 
 def by_hand_of_columns(rows):
-    """Returns what `data.standard` has to estimate, from the raw table alone."""
+    """Returns the expected estimates of `data.standard`, from the raw table alone."""
     areas = np.where(np.array(rows) == EMPTY, np.nan, AREAS[rows])
     median = np.nanmedian(areas)
     known = [level in COLOURS[rows] for level in ("blue", "red", "teal")]
@@ -164,7 +164,7 @@ def by_hand_of_pictures(rows):
 
 
 class Kind(NamedTuple):
-    """A kind of data: the experiment that takes it, the words that name it, its rows, and what is fitted to some of them."""
+    """A kind of data: its experiment, its options, its rows, and what is fitted to some of them."""
 
     experiment: str
     words: str
@@ -195,7 +195,7 @@ RULES = {
 
 
 class Call(NamedTuple):
-    """What a command passed to the preprocessor of an experiment, and what it got."""
+    """A call of an experiment's preprocessor, and its result."""
 
     collected: data.Dataset
     made: data.Dataset
@@ -203,7 +203,7 @@ class Call(NamedTuple):
 
 @pytest.fixture
 def prepared(monkeypatch):
-    """Every call of a preprocessor."""
+    """All calls of a preprocessor."""
     calls, plain = [], Experiment.prepare
 
     def prepare(self, collected):
@@ -216,7 +216,7 @@ def prepared(monkeypatch):
 
 @pytest.fixture
 def carry_out(command, written, prepared, tmp_path):
-    """Carries out a command on a kind of data under a rule; its directory is ``out``."""
+    """Runs a command on a kind of data with a split rule; its directory is ``out``."""
 
     def carry_out(kind, asked, rule="class", *more):
         name, words = COMMANDS[asked]
@@ -235,7 +235,7 @@ def read(path):
 
 
 def assert_fitted(fitted, expected):
-    """Holds what was fitted to what was computed by hand, entry by entry."""
+    """Asserts that the fitted values equal those computed by hand, entry by entry."""
     for name, entry in expected.items():
         if isinstance(entry, dict):
             assert_fitted(fitted[name], entry)
@@ -246,7 +246,7 @@ def assert_fitted(fitted, expected):
 
 
 def assert_divided(kind, rule, call):
-    """Holds two parts to the rule that divided them; returns their rows."""
+    """Asserts that two parts follow the rule that split them; returns their rows."""
     train, test = (KINDS[kind].rows(part) for part in (call.collected.train, call.collected.test))
     assert train and test and not {*train} & {*test}
     if rule == "group":
@@ -273,7 +273,7 @@ GRID = [
 SIZES = {
     "texts": ("words", 64, 5002),
     "dna": ("length", 20, 66),
-}  # what differs by fold; tokens of an example, and in all
+}  # depends on the fold; tokens per example, and in total
 
 
 @pytest.mark.parametrize(("kind", "asked", "rule"), GRID)
@@ -309,7 +309,7 @@ def test_a_command_divides_as_asked_and_fits_training_rows_alone(carry_out, prep
         of_runs = list(kept.values()) if asked == "folds" else [kept]
         for fitted, (train, _) in zip(of_runs, divided[-len(of_runs) :], strict=True):
             assert_fitted(fitted, KINDS[kind].by_hand(train))
-        if asked == "folds" and kind in SIZES:  # trained side by side all the same
+        if asked == "folds" and kind in SIZES:  # still trained side by side
             name, *sizes = SIZES[kind]
             assert len({np.size(one[name]) if name == "words" else int(one[name]) for one in of_runs}) > 1
             assert [*config["data_card"]["feature_shape"], len(config["data_card"]["vocabulary"])] == sizes
@@ -318,7 +318,7 @@ def test_a_command_divides_as_asked_and_fits_training_rows_alone(carry_out, prep
 
 
 def rmse_of_the_mean(call):
-    """Returns by how much the prices of the test rows are off the mean of the training rows, in USD."""
+    """Returns the deviations of the test prices from the mean of the training prices, in USD."""
     train, test = (rows_of_column(part) for part in (call.collected.train, call.collected.test))
     return np.sqrt(np.mean((PRICES[test] - PRICES[train].mean()) ** 2))
 
@@ -333,7 +333,7 @@ UNITS = [
 
 @pytest.mark.parametrize(("asked", "rule"), UNITS)
 def test_metrics_of_a_regression_are_in_its_own_units(command, written, prepared, tmp_path, asked, rule):
-    """Weights start at zero and their steps are too small to count: what is predicted is the mean of the training rows."""
+    """Weights start at zero and their steps are negligible, so the prediction is the mean of the training rows."""
     name, words = {**COMMANDS, "sweep": ("sweep", "--smoke --seeds 1 --learning-rate 1e-30,2e-30")}[asked]
     more = [] if asked == "sweep" else ["--learning-rate", "1e-30"]
     words = f"values.py {words} {RULES[rule]}".split()

@@ -1,4 +1,4 @@
-"""The words of a command line: from them to options, and back when a directory is resumed."""
+"""Command-line arguments: parsed into options, and restored when a directory is resumed."""
 
 import dataclasses
 import json

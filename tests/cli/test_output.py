@@ -1,4 +1,4 @@
-"""Standard output that cannot be written ends no command: what was computed is recorded, and the exit code is right."""
+"""Standard output that cannot be written ends no command: the results are recorded, and the exit code is right."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ FULL = "jaxresearch: standard output could not be written (No space left on devi
 
 
 class Failing(io.StringIO):
-    """A stream that takes so many writes, and then fails."""
+    """A stream that fails after n writes."""
 
     def __init__(self, number, n_writes):
         super().__init__()
@@ -33,7 +33,7 @@ class Failing(io.StringIO):
 
 @pytest.fixture
 def failing(folder):
-    """Carries out a command whose standard output fails after so many writes; returns its exit code and its errors."""
+    """Runs a command whose standard output fails after n writes; returns its exit code and standard error."""
 
     def carry_out(*words, number=errno.ENOSPC, n_writes=0):
         out, err = Failing(number, n_writes), io.StringIO()
@@ -101,7 +101,7 @@ def test_what_is_printed_alone_fails_if_it_cannot_be_written(failing, here, fold
     for words in (["--help"], ["list"], ["verify", "one"], ["compare", "one", "two"], ["run", "line.py", "--help"]):
         assert failing(*words) == (1, FULL + "Redirect it elsewhere.\n"), words
         assert failing(*words, number=errno.EPIPE) == (0, ""), words
-    assert failing("run", "lines.py")[0] == 2  # a mistake stays one
+    assert failing("run", "lines.py")[0] == 2  # a mistake still exits with 2
 
 
 def test_an_error_that_cannot_be_printed_keeps_its_exit_code():

@@ -1,4 +1,4 @@
-"""Runs with data of their own: a subset per seed (--train-examples), a split per seed (--resplit)."""
+"""Runs with separate data: a subset per seed (--train-examples), a split per seed (--resplit)."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ OWN = {"few": ["--train-examples", "40"], "resplit": ["--resplit"], "both": ["--
 
 @pytest.fixture
 def rows(folder, edit):
-    """An experiment on rows that are numbered, in groups of four, and split into runs by their seeds."""
+    """An experiment on numbered rows in groups of four, split separately for each seed."""
     lines = [f"{i},p{i // 4},{3 * i + 0.5}" for i in range(N)]
     (folder / "line.csv").write_text("row,patient,y\n" + "\n".join(lines) + "\n")
     return loading.load(str(folder / "line.py"))
@@ -54,7 +54,7 @@ def test_data_of_a_seed_do_not_depend_on_the_others(rows, folder, own, rule, loo
         assert dataset.n_runs == len(numbers) and dataset.n_folds == 0 and len(dataset.fitted) == len(numbers)
         for place, seed in enumerate(numbers):
             parts = rows_of(dataset.of_run(place))
-            # Groups are of one size here, so that no training part is cut to the length of another.
+            # All groups have the same size here, so that no training part is cut to the length of another.
             assert of_seeds.setdefault(seed, parts) == parts
             flat = [row for part in parts.values() for row in part]
             assert len({*flat}) == len(flat)
@@ -87,7 +87,7 @@ def test_what_is_fitted_is_that_of_the_examples_of_each_seed(rows, folder):
 
 @pytest.fixture
 def pictures(folder):
-    """The words that name a set of images with a test part of its own."""
+    """The options that select a set of images with its own test part."""
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1)).astype(np.uint8)
     labels = np.arange(60) % 3
     parts = {"x_train": images[:48], "y_train": labels[:48], "x_test": images[48:], "y_test": labels[48:]}
@@ -120,7 +120,7 @@ def read(directory, name="result.json"):
 
 
 @pytest.mark.long
-def test_a_run_over_splits_says_so_and_counts_its_examples(here, folder):
+def test_a_run_over_splits_records_its_numbers_of_examples(here, folder):
     done = here("run", "line.py", "--resplit", "--seeds", "7,3,0", "--epochs", "4", "--directory", "out")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     result, config = read(folder / "out"), read(folder / "out", "config.json")

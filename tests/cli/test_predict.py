@@ -1,4 +1,4 @@
-"""``jaxresearch predict``: new rows in, a table or arrays out, from the directory of a run whose data are gone."""
+"""``jaxresearch predict``: new rows in, a table or arrays out, from the directory of a run whose data have been deleted."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def trained(here, folder):
-    """A folder with a run of the line, whose data are gone, and new rows in the place of these."""
+    """A folder with a run of the line experiment, whose data are replaced by new rows."""
     done = here("run", "line.py", "--seeds", "3", "--directory", "run")
     assert done.returncode == 0, done.stderr
     (folder / "line.csv").unlink()

@@ -1,4 +1,4 @@
-"""How often a test part was read: counted over the runs of a folder, recorded, and shown where one of them may be chosen."""
+"""How often a test part was read: counted over the runs of a folder, recorded, and shown where a run may be chosen."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def read(path):
 
 @pytest.fixture
 def ran(here, folder):
-    """Carries out a run in ``runs/NAME`` and returns its result and what it printed."""
+    """Does a run in ``runs/NAME`` and returns its result and its output."""
 
     def run(name, *words):
         done = here("run", "line.py", *SHORT, *words, "--directory", f"runs/{name}")
@@ -50,7 +50,7 @@ def test_runs_on_the_same_test_part_are_counted(ran, here, folder):
     assert done.returncode == 0 and "has been read by 3 runs in runs/" in done.stdout, done.stderr
     sentence = f"This test part has been read by 3 runs in runs/: {LINE}."
     assert sentence in (folder / "runs" / "study" / "study.md").read_text()
-    assert here("report", "runs/first").returncode == 0  # counted anew
+    assert here("report", "runs/first").returncode == 0  # counted again
     assert sentence in (folder / "runs" / "first" / "report.html").read_text()
     done = here("compare", "runs/first", "runs/second", "--page", "page.html")
     assert f"this test part has been read by 3 runs in runs/: {LINE}\n" in done.stdout, done.stderr
@@ -74,7 +74,7 @@ def test_what_lies_beside_a_run_is_passed_over(ran, folder):
     (runs / "config" / "config.json").write_text('{"data_card": []}')
     (runs / "folder" / "result.json").mkdir(parents=True)
     (runs / "pipe").mkdir()
-    os.mkfifo(runs / "pipe" / "result.json")  # nobody writes into it: to open it would be to wait for ever
+    os.mkfifo(runs / "pipe" / "result.json")  # nobody writes to it, so opening it would block forever
     (runs / "a file").write_text("")
     (runs / "gone").symlink_to(runs / "nowhere")
     result, shown = ran("run")

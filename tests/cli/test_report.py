@@ -1,4 +1,4 @@
-"""``jaxresearch report``: the page of a real run, looked at in a browser where there is one."""
+"""``jaxresearch report``: the page of a real run, opened in a browser if one is installed."""
 
 import html.parser
 import json
@@ -39,7 +39,7 @@ class _Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run):
+def test_the_page_is_self_contained(run):
     text = (run / "report.html").read_text()
     result, config = (json.loads((run / name).read_text()) for name in ("result.json", "config.json"))
     mean = f"{result['metrics']['test/accuracy']['mean']:.4f}"
@@ -47,7 +47,7 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
         assert said in text
     for _, digest in config["data_card"]["sha256"]:
         assert digest in text
-    assert "&lt;b&gt;&amp;amp;" in text and "<b>&amp;" not in text  # the command, with what the path holds escaped
+    assert "&lt;b&gt;&amp;amp;" in text and "<b>&amp;" not in text  # the command, with its path escaped
     elements = _Elements(text).found
     assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object", "embed")]
     addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
@@ -60,7 +60,7 @@ def test_the_page_holds_what_the_directory_holds_and_nothing_from_elsewhere(run)
     assert len(charts) == 3 and all(charts)
 
 
-def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy(run):
+def test_the_trace_of_the_confusion_matrix_is_the_accuracy(run):
     text = (run / "report.html").read_text()
     drawn = text[text.index("<h2>Confusion") :].partition("</svg>")[0]
     counts = [int(number) for number in re.findall(r"<text[^>]*>(\d+)</text>", drawn)]
@@ -72,7 +72,7 @@ def test_the_confusion_matrix_counts_the_test_part_and_its_trace_is_the_accuracy
 
 @pytest.fixture(scope="module")
 def pages(command, run, tmp_path_factory):
-    """The pages of the run: its report, itself beside a shorter one, and what a notebook shows of it."""
+    """The pages of the run: its report, a comparison with a shorter run, and its display in a notebook."""
     folder = tmp_path_factory.mktemp("pages")
     other, file = folder / "other", folder / "compare.html"
     shorter = ["--seeds", "2", "--epochs", "1", "--batch-size", "2000", "--directory", str(other)]
@@ -126,7 +126,7 @@ def test_runs_beside_each_other_make_one_page_with_their_differences(pages, run)
     assert all(value.startswith(("data:", "#")) for value in addresses)
     first, other = (read_run(directory).values("test/accuracy") for directory in (run, pages / "other"))
     assert f"{np.mean([other[seed] - first[seed] for seed in (0, 1)]):+.4f}" in text
-    assert "batch_size" in text and "learning_rate" not in text  # the settings that differ, and no other
+    assert "batch_size" in text and "learning_rate" not in text  # only the settings that differ
     charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
     assert len(charts) == 2 and all(str(pages / "other") in said for said in charts)
 
@@ -136,10 +136,10 @@ def test_a_notebook_shows_the_table_and_the_curves_of_a_run(pages, run):
     result = json.loads((run / "result.json").read_text())
     for name, summary in result["metrics"].items():
         assert name in text and f"{summary['mean']:.4f}" in text
-    assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # the drawings' own
+    assert text.count("<svg") == 2 and "<script" not in text and "<style" in text  # from the drawings
 
 
-def test_a_run_whose_experiment_is_gone_has_a_page_that_says_so(command, run, tmp_path):
+def test_the_page_notes_a_missing_experiment(command, run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     config = json.loads((copy / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""``jaxresearch resume`` and ``report`` load the data of a run again from its configuration: here, of folds."""
+"""``jaxresearch resume`` and ``report`` reload the data of a run from its configuration: here, a run over folds."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 @pytest.fixture(scope="module")
 def folded(command, tmp_path_factory):
-    """The directory of a run over folds of a set so small that each of its images counts, and its words."""
+    """The directory of a run over folds of a very small set of images, and its arguments."""
     folder = tmp_path_factory.mktemp("folds")
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28)).astype(np.uint8)
     np.savez(folder / "my.npz", x=images, y=np.arange(60) % 3)
@@ -32,7 +32,7 @@ def test_report_shows_the_test_parts_of_a_run_over_folds(folded):
     predicted = _predicted(run)
     assert predicted["missing"] == [] and predicted["counts"].sum() == 20
     accuracy = run.result["metrics"]["test/accuracy"]["mean"]
-    # Images of noise: what was trained on is memorised, what was not is guessed.
+    # Images of noise: training examples are memorised, others are guessed.
     assert accuracy < 0.7 and np.trace(predicted["counts"]) / 20 == pytest.approx(accuracy)  # of counts: float32
 
 
@@ -89,7 +89,7 @@ def test_validation_is_carved_from_each_folds_training_part(folded, words, sizes
         for place in range(3):
             parts = [part["inputs"].reshape(-1, 784) for part in dataset.of_run(place).parts().values()]
             rows = [row.tobytes() for part in parts for row in part]
-            assert len({*rows}) == len(rows)  # nothing is in two parts
+            assert len({*rows}) == len(rows)  # no example is in two parts
 
 
 @pytest.mark.parametrize("n", ["40", "1000"])
@@ -172,7 +172,7 @@ def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
 
 @pytest.fixture
 def ended(here):
-    """A run of 200 steps that has ended."""
+    """A finished run of 200 steps."""
     done = here("run", "line.py", "--seeds", "2", "--validation", "0.1", "--directory", "out")
     assert done.returncode == 0, done.stderr
 
@@ -180,7 +180,7 @@ def ended(here):
 def test_replay_repeats_the_first_steps_bit_for_bit(ended, here, folder):
     done = here("verify", "out", "--replay", "20")
     assert done.returncode == 0, done.stderr
-    # The chunk of nine steps that step 20 is in ends at 27: three lines of one loss and two metrics of two seeds.
+    # The chunk of nine steps that contains step 20 ends at 27: three lines of one loss and two metrics of two seeds.
     assert done.stdout.splitlines()[-1] == (
         "replayed steps 1 to 27: 18 values equal those of metrics.jsonl bit for bit"
     )

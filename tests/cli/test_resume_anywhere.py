@@ -1,4 +1,4 @@
-"""A run is resumed from any folder, with the experiment as it was: from its file, or from the copy that the run kept."""
+"""A run is resumed from any folder, with its original experiment: from the file, or from the run's copy."""
 
 import importlib.util
 import json
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# The metric of the test part is scaled by a number of a module beside the experiment.
+# The test metric is scaled by a constant from a module beside the experiment.
 SCALED = """
 import scale
 plain = algorithm
@@ -26,7 +26,7 @@ def read(path):
 
 @pytest.fixture
 def interrupted(here, edit, interrupted_here, folder):
-    """The directory of a run that was interrupted, and what the whole run gives."""
+    """The directory of an interrupted run, and the result of the uninterrupted run."""
     edit(SCALED)
     (folder / "scale.py").write_text("def factor():\n    return 0.5\n")
     words = ["run", "line.py", "--seeds", "2", "--data", "line.csv", "--directory"]
@@ -87,7 +87,7 @@ def test_an_altered_copy_is_not_run(command, interrupted):
 
 
 def test_a_copy_from_elsewhere_is_run_only_if_it_is_named(command, interrupted, tmp_path_factory):
-    """Whoever made the directory wrote the digests, too; the key of this user they do not have."""
+    """An attacker who writes the directory can write the digests too, but does not have this user's key."""
     path, metrics = interrupted
     (path.parent / "line.py").unlink()
     other = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
@@ -98,7 +98,7 @@ def test_a_copy_from_elsewhere_is_run_only_if_it_is_named(command, interrupted, 
     assert done.returncode == 2 and refusal in done.stderr and len(done.stderr.splitlines()) == 1
     shutil.copy(path.parent / "whole" / "result.json", path)
     done = command("report", path, cwd=path.parent, **other)
-    assert done.returncode == 0 and refusal in done.stdout  # the page stands without it
+    assert done.returncode == 0 and refusal in done.stdout  # the page is written without it
     (path / "result.json").unlink()
     done = command("resume", path, "--experiment", path / "source" / "line.py", cwd=path.parent, **other)
     assert done.returncode == 0 and read(path / "result.json")["metrics"] == metrics, done.stderr
@@ -177,7 +177,7 @@ def test_a_fixed_file_finishes_a_run_whose_report_failed(here, edit, folder):
     done = here("run", "line.py", "--seeds", "2", "--epochs", "2", "--directory", "out")
     assert done.returncode == 1 and "KeyError" in done.stderr
     edit("raise KeyError('x')", "return 'fine'")
-    assert here("resume", "out").returncode == 1  # as it was
+    assert here("resume", "out").returncode == 1  # the original file
     done = here("resume", "out", "--experiment", "line.py")
     assert done.returncode == 0, done.stderr
     result = read(folder / "out" / "result.json")

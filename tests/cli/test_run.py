@@ -1,4 +1,4 @@
-"""``jaxresearch run``: what it writes and prints, mistakes in data, early stopping, steps that are not finite, signals."""
+"""``jaxresearch run``: files and output, mistakes in data, early stopping, non-finite steps, signals."""
 
 import dataclasses
 import gzip
@@ -34,7 +34,7 @@ def lines_of(directory):
 
 
 def process(folder, *words, **environment):
-    """Carries out a command in a process of its own."""
+    """Runs a command in a separate process."""
     command = [sys.executable, "-m", "jaxresearch", *map(str, words)]
     environment = {**os.environ, "COLUMNS": "200", **environment}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -128,7 +128,7 @@ def test_folds_have_validation_parts_of_their_own(here, folder):
 
 
 def stopped(edit):
-    """Wraps the experiment in early stopping; its rate makes it diverge after a while, from another epoch on for each seed."""
+    """Wraps the experiment in early stopping; its learning rate makes each seed diverge, in different epochs."""
     edit("    return training.supervised(", "    made = training.supervised(")
     edit(
         "mean_squared_error()},\n    )",
@@ -145,7 +145,7 @@ def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edi
     result, lines = read(folder / "out" / "result.json"), lines_of(folder / "out")
     seen = np.array([line["validation/mse"] for line in lines if "validation/mse" in line])
     assert result["steps"] == 7 * len(seen) < 1400 and (folder / "out" / "checkpoints" / str(result["steps"])).is_dir()
-    # Each seed's best look is the last one that no other of the two after it, or before it, was better than.
+    # The best evaluation of each seed is better than the two after it, and than all before it.
     for seed, best in enumerate(result["best_step"]):
         of_seed = seen[: best // 7 + 2, seed]
         assert of_seed.argmin() == best // 7 - 1
@@ -162,7 +162,7 @@ def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edi
     assert after["resumed_from"] == after["steps"] and lines_of(folder / "out") == lines
 
 
-def test_a_report_that_fails_at_the_end_leaves_the_outcome_and_resume_finishes_without_training(here, edit, folder):
+def test_resume_after_a_failed_report_does_not_train(here, edit, folder):
     edit(
         "def report(h, state, collected, dataset):\n    from pathlib import Path\n"
         "    if len(dataset.test['targets']) == 400 and not Path('fixed').exists():\n        raise ValueError('too long')\n"
@@ -205,7 +205,7 @@ def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
     assert metrics["test/errors"]["values"] == [[[0, 1], [2, 3]]] * 3 and metrics["test/recall"]["mean"] == [0.5] * 3
     assert lines_of(folder / "out")[-1]["validation/errors"] == [[[0, 1], [2, 3]]] * 3
     assert "test/recall[2]" in done.stdout and "test/errors, mean over seeds" in done.stdout
-    assert "validation recall" not in done.stdout  # the progress line has scalars alone
+    assert "validation recall" not in done.stdout  # the progress line shows only scalars
     assert here("sweep", "line.py", "--learning-rate", "0.1,0.2").returncode == 0
 
 
@@ -340,7 +340,7 @@ def algorithm(h, card, plan, fitted):
 
 @pytest.fixture
 def poisoned(edit, folder):
-    """One training example, whose target makes the loss of a step infinite."""
+    """Data with one training example whose target makes the loss infinite."""
     edit(WRONG)
     edit('source="line.csv"', 'source="line.npz"')
     edit(', target="y"', ", preprocess=data.Preprocessor()")
@@ -450,7 +450,7 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(edit, folder, signall
 
 @pytest.mark.long
 def test_progress_on_a_terminal_is_a_bar(folder):
-    """On a terminal: bar, metrics of both parts, time left."""
+    """A terminal shows a bar, the metrics of both parts and the remaining time."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
     command = [sys.executable, "-m", "jaxresearch", "run", "line.py", "--validation", "0.1"]

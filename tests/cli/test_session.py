@@ -1,4 +1,4 @@
-"""What run, sweep and study share: mistakes in one line before anything is trained, and nothing left behind."""
+"""Shared by run, sweep and study: a mistake is reported in one line before training, and leaves nothing behind."""
 
 import pytest
 
@@ -50,7 +50,7 @@ MODEL, START = "models.linear(card.n_features, 1)", "    return training.supervi
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        # Refused by this package, which names no field.
+        # Refused by this package without the name of a field.
         pytest.param(MODEL, "models.linear(card.n_features, h.width)", marks=pytest.mark.raises),
         (MODEL, "models.linear(card.n_features, int(h.width))"),
         (MODEL, "models.linear(card.n_features, range(9)[h.width])"),
@@ -138,7 +138,7 @@ def test_a_function_of_other_arguments_is_refused(here, edit, refused, old, new,
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_traceback_is_shown_to_who_asks_for_it(here, edit, name):
+def test_traceback_shows_the_traceback(here, edit, name):
     edit("losses.half_squared_error,", "lambda outputs, targets: outputs @ targets,")
     done = here(name, "line.py", *WORDS[name], "--traceback")
     assert done.returncode == 2

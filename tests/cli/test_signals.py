@@ -1,4 +1,4 @@
-"""A signal at any moment ends a command with one line and exit code 75, and what was recorded can be resumed."""
+"""A signal at any moment ends a command with one line and exit code 75, and the run can be resumed."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ BEFORE = "jaxresearch: interrupted before anything was recorded\n"
 
 
 def signalled(folder, number, *, seconds=0.0, until=None, start=("-m", "jaxresearch")):
-    """Sends a signal after so many seconds, or once a condition holds; returns the exit code and what was complained of."""
+    """Sends a signal after a time, or once a condition holds; returns the exit code and standard error."""
     words = [sys.executable, *start, *WORDS, "--directory", "out"]
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         if until is None:
@@ -57,7 +57,7 @@ def test_every_signal_saves_a_run(folder, number):
 
 
 def test_a_signal_that_is_ignored_stays_so(folder):
-    """As of ``nohup``: a terminal that closes does not end the run."""
+    """As with ``nohup``: closing the terminal does not end the run."""
     words = ["run", "line.py", "--directory", "out"]
     program = 'trap "" HUP; exec "$@"'
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""``jaxresearch study``: its record, its story, an interruption, and settings that stay chosen."""
+"""``jaxresearch study``: its record, its ``study.md``, an interruption, and settings that stay chosen."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ SHORT = ["--seeds", "2", "--fresh-seeds", "5", "--rounds", "4"]
 
 @pytest.fixture(autouse=True)
 def hard(edit):
-    """Makes the claim one that no setting supports, and gives the grid a setting that diverges."""
+    """Changes the claim to one that no setting supports, and gives the grid a setting that diverges."""
     edit("at_least=0.9", "at_least=0.99")
     edit("adjust.grid(learning_rate=[0.05, 0.2])", "adjust.grid(learning_rate=[0.05, 1e30], degree=[1, 2])")
 
@@ -26,7 +26,7 @@ def read(path):
 
 
 def _has_round(directory):
-    """Returns whether a round of a study is on record, and not its trials alone."""
+    """Returns whether a round of a study is recorded, rather than its trials alone."""
     file = directory / "study.json"
     return file.exists() and bool(read(file)["rounds"])
 
@@ -52,7 +52,7 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     assert code == 75 and complaint == "jaxresearch: interrupted; resume with: jaxresearch resume out\n"
     before = read(directory / "study.json")
     assert not (directory / "result.json").exists()
-    # A value that no training gives: it is there at the end only if the round was not rerun.
+    # A value that no training gives: it remains only if the round was not rerun.
     before["rounds"][0]["trials"][0]["metrics"]["r2"] = [0.123, 0.125]
     (directory / "study.json").write_text(json.dumps(before))
     done = here("resume", "out")
@@ -67,8 +67,8 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     assert len(after["rounds"]) == 2
     config = read(directory / "config.json")
     assert config["study"] == {"rounds": 4, "seconds": 3600.0, "seeds": [0, 1], "fresh_seeds": [2, 3, 4, 5, 6]}
-    assert len(read(directory / "environment.json")["resumed"]) == 2  # the refused one too
-    # Settings that differ in a field that the program does not read are trained once.
+    assert len(read(directory / "environment.json")["resumed"]) == 2  # including the refused one
+    # Settings that differ only in a field that the program does not read are trained once.
     assert [trial["diverged"] for trial in after["rounds"][1]["trials"]] == [False, False, True, True]
     result = read(directory / "result.json")
     named = {"search": [0, 1], "confirmation": [*range(7, 17)], "result": result["seeds"]}
@@ -98,7 +98,7 @@ def test_the_final_training_is_resumed_from_its_own_state(here, interrupted_here
     assert done.stderr == "jaxresearch: interrupted; saved at step 80; resume with: jaxresearch resume out\n"
     done = here("resume", "out")
     assert done.returncode == 0 and read(folder / "out" / "result.json")["resumed_from"] == 80, done.stderr
-    assert "round 1" not in done.stdout  # nothing is adjusted any more
+    assert "round 1" not in done.stdout  # no further adjustment
     whole = here(*words[:-1], "whole")
     assert whole.returncode == 0, whole.stderr
     assert read(folder / "whole" / "result.json")["metrics"] == read(folder / "out" / "result.json")["metrics"]
@@ -114,14 +114,14 @@ def test_chosen_settings_stay_chosen_once_the_test_part_may_have_been_read(here,
     story, result = (folder / "out" / "study.md").read_text(), read(folder / "out" / "result.json")
     (folder / "out" / "result.json").unlink()  # as if the process had died before it was written
 
-    edit("learning_rate=[0.05, 1e30]", "learning_rate=[0.07]")  # another adjust
+    edit("learning_rate=[0.05, 1e30]", "learning_rate=[0.07]")  # a different adjust
     done = here("study", "line.py", *words, "--rounds", "9")
     assert done.returncode == 0, done.stderr
     assert (folder / "out" / "study.md").read_text() == story
     assert read(folder / "out" / "result.json")["metrics"] == result["metrics"]
 
     (folder / "out" / "result.json").unlink()
-    edit("gradient_descent(h.learning_rate)", "gradient_descent(2 * h.learning_rate)")  # another program
+    edit("gradient_descent(h.learning_rate)", "gradient_descent(2 * h.learning_rate)")  # a different program
     done = here("study", "line.py", *words)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "the program of the experiment has changed since the search in out ended" in done.stderr
@@ -139,7 +139,7 @@ def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder)
     (line,) = [line for line in story.splitlines() if line.startswith("To reproduce")]
     again = here(*shlex.split(line.partition("`jaxresearch ")[2].rstrip("`")), "--directory", "again")
     assert again.returncode == 0, again.stderr
-    # The run carves its validation part before preprocessing, the study after it: the data differ in their scale.
+    # The run splits off its validation part before preprocessing, the study afterwards, so the scales of the data differ.
     assert read(folder / "again" / "result.json")["seeds"] == result["seeds"] == [8, 9]
     seen = [json.loads(text) for text in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
     assert sum("validation/r2" in line for line in seen) == 5

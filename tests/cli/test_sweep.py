@@ -56,7 +56,7 @@ def test_the_noise_floor_is_the_plain_settings_with_other_seeds(here, folder):
     assert other.returncode == 0, other.stderr
     alone = json.loads((folder / "b/sweep.json").read_text())["rows"][0]
     again = record["plain_with_other_seeds"]
-    assert again["r2"] == pytest.approx(alone["r2"], rel=1e-5)  # beside other settings, sums may be in another order
+    assert again["r2"] == pytest.approx(alone["r2"], rel=1e-5)  # side by side, summation order may differ
     plain, best = record["rows"]
     assert record["plain"] == {name: plain[name] for name in record["plain"]} and plain["r2_difference"] is None
     assert record["best"] == 1 and best["r2_difference"] == pytest.approx(best["r2"] - plain["r2"], abs=1e-7)  # float32
@@ -111,7 +111,7 @@ def test_settings_may_look_at_validation_data_of_their_own(here, edit, folder):
 
 @pytest.fixture
 def whole(here, folder):
-    """A sweep of two groups that was not interrupted; one of its rates diverges."""
+    """An uninterrupted sweep of two groups; one of its rates diverges."""
     done = here("sweep", "line.py", *GROUPS, "--directory", "whole")
     assert done.returncode == 0, done.stderr
     assert [row["diverged"] for row in rows_of(folder / "whole")] == ["False", "False", "True", "True"]

@@ -13,7 +13,7 @@ def read(path):
 
 @pytest.fixture
 def explored(edit, folder):
-    """Exchanges the claim of the experiment for something else."""
+    """Replaces the claim of the experiment."""
     return lambda instead="": edit(CLAIM, instead)
 
 
@@ -95,7 +95,7 @@ def test_on_other_data_neither_question_nor_claim_is_shown(here, folder):
     line = 'The claim "R2 of 0.9" is about line.csv, not about other.csv: it is not decided here.'
     assert result["claim"] is None and result["unclaimed"] == line and line in done.stdout and line in story
     assert result["question"] == "line on other.csv" and "Is it a line?" not in done.stdout + story
-    assert result["compared_by"] == "r2"  # the claim's metric still says what is better
+    assert result["compared_by"] == "r2"  # settings are still compared by the claim's metric
     assert here("report", "out").returncode == 0
     page = (folder / "out" / "report.html").read_text()
     assert "is about line.csv" in page and "Is it a line?" not in page

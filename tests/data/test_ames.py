@@ -1,4 +1,4 @@
-"""The bundled house sales are the original ones, or an error."""
+"""The bundled house sales equal the original data; altered files are refused."""
 
 import lzma
 

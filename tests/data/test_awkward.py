@@ -1,6 +1,6 @@
-"""Awkward tables and arrays: each is read right, with what was done on the card, or refused in one line."""
+"""Awkward tables and arrays: each is read correctly, with notes on the card, or refused in one line."""
 
-# ruff: noqa: E501 (a case a line)
+# ruff: noqa: E501 (one case per line)
 
 import re
 
@@ -30,7 +30,7 @@ def cycle(*cells):
 
 
 def odd(cells, place, cell):
-    """Returns cells with one that is another."""
+    """Returns cells with one of them replaced."""
     cells = [str(one) for one in cells]
     return [*cells[:place], cell, *cells[place + 1 :]]
 
@@ -39,7 +39,7 @@ def numbers(values):
     return ("number", [float(value) for value in values])
 
 
-# name: (table, options, column, what must come: kind with values or levels, or None where it is left out; note on it)
+# name: (table, options, column, expected kind with values or levels, or None if left out; its note)
 READ = {
     "whole numbers": (csv(a=range(N)), {}, "a", numbers(range(N)), ""),
     "an exponent": (csv(a=[f"{i}e2" for i in range(1, N + 1)]), {}, "a", numbers(100 * (i + 1) for i in range(N)), ""),

@@ -1,4 +1,4 @@
-"""The bundled sequences and definitions are the original ones, or an error; their figures come out."""
+"""The bundled sequences and definitions equal the original data, with the published statistics."""
 
 import re
 
@@ -27,7 +27,7 @@ def test_splice_borders_stand_where_they_should():
     junctions = data.load("splice")
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])
     targets = junctions.train["targets"]
-    # An intron begins with GT and ends with AG, but for few: letters 31, 32 of EI and 29, 30 of IE.
+    # Nearly every intron begins with GT and ends with AG: letters 31, 32 of EI and 29, 30 of IE.
     assert np.mean(np.all(made[targets == 0, 30:32] == [2, 3], axis=1)) > 0.97
     assert np.mean(np.all(made[targets == 1, 28:30] == [0, 2], axis=1)) > 0.97
 
@@ -79,6 +79,6 @@ def test_an_altered_file_is_refused(monkeypatch):
         bundled.gene_ontology()
 
 
-def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():
+def test_read_bundled_checks_the_digest_before_unpacking():
     with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*install it again"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")

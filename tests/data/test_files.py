@@ -1,4 +1,4 @@
-"""The user's own files: IDX folders, npz, csv, parquet; real layouts, and everything that can be wrong with them."""
+"""Files of the user: IDX folders, npz, csv and parquet, in real layouts and with every kind of error."""
 
 import datetime
 import gzip
@@ -23,7 +23,7 @@ def _idx(values):
 
 
 def _fashion(folder, suffix=".gz", n_train=30, n_test=10):
-    """Writes four small files as Fashion-MNIST ships them."""
+    """Writes four small files in the layout of Fashion-MNIST."""
     generator = np.random.default_rng(0)
     for name in NAMES:
         n = n_train if name.startswith("train") else n_test
@@ -261,7 +261,7 @@ def test_parquet_equals_csv(tmp_path):
 
 
 def _xlsx(path, *sheets):
-    """Writes rows of cells as Excel does: numbers as numbers, words in place."""
+    """Writes rows of cells as Excel does: numbers as numbers, strings inline."""
 
     def cell(value):
         if isinstance(value, str):

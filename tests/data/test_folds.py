@@ -1,4 +1,4 @@
-"""Folds: disjoint, complete, stratified, preprocessed by their own training part, and one program for all."""
+"""Folds: disjoint, complete, stratified, preprocessed with their own training part, and run by one program."""
 
 from dataclasses import replace
 
@@ -104,7 +104,7 @@ def test_fold_refuses_times_and_too_few_groups():
         data.fold(Dataset(part, empty, None, of["group"]), 0, n_folds=3)
 
 
-def test_stacked_keeps_each_fold_and_weighs_what_fills_it_up_by_nothing():
+def test_stacked_keeps_each_fold_and_gives_padding_weight_0():
     folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(10)]
     both = data.stacked(folded)
     assert both.n_folds == 10 and both.n_train == 47 and both.axis == 0
@@ -183,7 +183,7 @@ def test_stacked_keeps_the_notes_of_all_folds():
 
 
 def test_folds_name_the_classes_that_each_of_them_lacks():
-    """A class of a single example is tested in one fold, which alone has not trained on it, whatever the test part held."""
+    """A class with a single example is tested in the only fold that has not trained on it."""
     part = {"inputs": np.arange(24.0)[:, None], "targets": np.array([2] + [0, 1] * 11 + [0], np.int32)}
     card = DataCard(name="a", source="b", class_names=("x", "y", "z"))
     for test in (data.take(part, slice(0, 12)), data.take(part, slice(12, 24))):
@@ -233,7 +233,7 @@ def test_sample_draws_exactly_so_many_also_where_classes_are_small():
             assert (np.abs(np.bincount(drawn["targets"], minlength=classes) - exact) < 1).all()
     singles = {"inputs": np.arange(10), "targets": np.arange(10)}
     drawn = [tuple(data.sample(singles, 5, seed=seed)["targets"]) for seed in range(5)]
-    assert len(set(drawn)) > 1  # not always the first classes
+    assert len(set(drawn)) > 1  # classes beyond the first ones
 
 
 def test_sample_draws_from_values_as_a_whole():
@@ -254,7 +254,7 @@ def test_sample_draws_so_many_by_class_in_their_order():
 
 @pytest.mark.parametrize("n", [16, 17])
 def test_stacked_keeps_the_weights_of_examples(n):
-    """Equal folds need no padding, unequal ones do: the weights that the data came with stay in both."""
+    """Only unequal folds need padding; the original weights are kept with and without it."""
     part = {"inputs": np.zeros((n, 1)), "targets": np.zeros(n), "weights": np.linspace(1, 9, n)}
     whole = Dataset(part, part, None, DataCard(name="a", source="b"))
     folded = [data.fold(whole, place, n_folds=4) for place in range(4)]
@@ -269,7 +269,7 @@ def _of_groups(sizes):
     return Dataset(part, data.take(part, slice(0, 0)), None, card)
 
 
-def test_in_sample_data_keeps_its_rule_and_its_folds_are_held_out():
+def test_in_sample_data_keeps_its_rule_in_folds():
     whole = data.in_sample(_of_groups([10] * 6))
     for place in range(3):
         made = data.fold(whole, place, n_folds=3)

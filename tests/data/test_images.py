@@ -1,4 +1,4 @@
-"""Folders of images by class: sizes, colours and parts are what the files are, or refused in one line."""
+"""Folders of images by class: sizes, colours and parts as in the files, or a one-line error."""
 
 import numpy as np
 import PIL.Image
@@ -87,7 +87,7 @@ def test_resizing_is_antialiased(tmp_path):
             path.parent.mkdir(exist_ok=True)
             PIL.Image.fromarray(stripes).save(path)
     pixels = data.load(str(tmp_path), image_size=8).train["inputs"]
-    assert np.abs(pixels.astype(int) - 127).max() < 32  # the mean of black and white, but for the border
+    assert np.abs(pixels.astype(int) - 127).max() < 32  # the mean of black and white, except at the border
 
 
 @pytest.mark.raises

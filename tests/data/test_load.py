@@ -1,4 +1,4 @@
-"""The one door: how sources are divided, second tables as test parts, and the faults that were found before."""
+"""``data.load``: splits of sources, second tables as test parts, and regressions."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def table(path, rows, head="patient,day,x,k"):
 
 @pytest.fixture
 def visits(tmp_path):
-    """Ten patients of six visits each, not in the order of their days."""
+    """Ten patients of six visits each, not ordered by day."""
     rows = [(f"p{i % 10}", f"2024-01-{1 + (7 * i) % 30:02d}", i / 2, "ab"[i % 2]) for i in range(60)]
     return table(tmp_path / "visits.csv", rows)
 
@@ -143,7 +143,7 @@ def test_arrays_beyond_memory_are_refused_before_they_are_read(tmp_path, monkeyp
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    """The inputs that went wrong before."""
+    """Inputs of former bugs."""
     if not CASES.is_file():
         pytest.skip("the script that writes them is not here")
     folder = tmp_path_factory.mktemp("cases")
@@ -220,7 +220,7 @@ def test_ratings_are_what_the_task_says_or_shown(cases):
     assert classes(loaded(cases, "rating.csv", "y", task="regression")[0]) == ()
 
 
-def test_a_missing_cell_and_ids_are_told(cases):
+def test_a_missing_cell_and_ids_are_noted(cases):
     dataset, made = loaded(cases, "missing.csv", "k")
     assert made.card.feature_names == ("a", "a is missing", "b") and dataset.card.columns[0].has_missing
     dataset = data.load(str(cases / "ids.csv"), target="k")

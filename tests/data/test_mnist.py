@@ -1,4 +1,4 @@
-"""MNIST comes with the package, verified, without network or TensorFlow."""
+"""MNIST is part of the package: verified, without network or TensorFlow."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Rows that a trained model is used on, read by the schema of the training data."""
+"""New rows for a trained model, read by the schema of the training data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`fit` never sees a validation or test example, or one of another fold: whatever is asked for, of tables and of texts."""
+"""`fit` never sees a validation or test example, or one of another fold, for any options, with tables and texts."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def bag(column):
-    """Returns counts of the words of the training part: a vocabulary is as easily leaked as a mean."""
+    """Returns counts of the words of the training part: a vocabulary leaks as easily as a mean."""
 
     def fit(train, card):
         return {"words": np.array(text.fit_vocabulary(map(text.words, train["inputs"][column])).tokens)}
@@ -52,7 +52,7 @@ PREPROCESSORS = {"table": data.standard, "text": bag("note")}
 
 @pytest.fixture(params=PREPROCESSORS)
 def watched(request, tmp_path):
-    """Returns an experiment on rows that are numbered, and what was passed to its preprocessor, call by call."""
+    """Returns an experiment on numbered rows, and the arguments of each call of its preprocessor."""
     plain, calls = PREPROCESSORS[request.param], []
 
     def numbers(part):
@@ -127,10 +127,10 @@ def test_fit_sees_training_examples_alone(watched, command, validation, rule):
     if command == "study":
         looks = studies.Looks(0.2) if validation else None
         studies.study(experiment, loaded.collected, budget=studies.Budget(rounds=2, fresh_seeds=(3, 4)), looks=looks)
-    # A study fits for its rounds and its end, and once more to confirm what it chose, unless these are the plain settings.
+    # A study fits for its rounds and its conclusion, and again to confirm its choice unless that is the plain settings.
     assert len(calls) in {"folds": (3,), "study": (2, 3, 4), "few": (5,), "resplit": (5,)}.get(command, (1,))
     if command in ("few", "resplit"):
-        assert len({tuple(sorted(call["fit"])) for call in calls}) == 5  # each seed its own
+        assert len({tuple(sorted(call["fit"])) for call in calls}) == 5  # one split per seed
     for call in calls:
         assert call["fit"] == call["training"] and call["fit"]
         assert not call["fit"] & call["held out"] and call["held out"]

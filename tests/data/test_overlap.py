@@ -1,4 +1,4 @@
-"""Examples of two parts: found whatever their type, and refused where they are no accident."""
+"""Examples in two parts: found for any type, and refused beyond coincidence."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The standard preprocessing of tables: fitted on the training part alone, also where that lacks what others have."""
+"""The standard preprocessing of tables: fitted on the training part alone, even if that lacks values of other parts."""
 
 import numpy as np
 import pytest

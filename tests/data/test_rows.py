@@ -11,7 +11,7 @@ VALUES = np.arange(60.0, dtype=np.float32).reshape(20, 3)
 
 
 class Source:
-    """Examples read one by one, counted."""
+    """A source that reads examples one by one and counts them."""
 
     def __init__(self, values=VALUES):
         self.values, self.n_read = values, 0
@@ -25,7 +25,7 @@ class Source:
 
 
 class Bulk(Source):
-    """The same, read many at a time, with a digest of its own."""
+    """A source that reads many examples at a time and has its own digest."""
 
     digest = "of the file"
 
@@ -127,7 +127,7 @@ def dataset(wrap):
 
 
 def arrays_of(made):
-    """Returns every array of a dataset, read."""
+    """Reads every array of a dataset."""
 
     def read(entry):
         return entry.read() if isinstance(entry, Rows) else entry

@@ -102,7 +102,7 @@ def test_with_validation_is_disjoint_complete_and_stratified():
 
 
 def test_with_validation_is_another_draw_than_development():
-    """A study selects on one part and looks at another: if both drew alike, the second would be what is left of few."""
+    """A study selects on one part and evaluates on another: with the same draw, few examples would be left for the second."""
     dataset = _dataset()
     selected, looked = data.development(dataset, fraction=0.3), data.with_validation(dataset, fraction=0.3)
     assert selected.validation is None and set(_indices(selected.test)) != set(_indices(looked.validation))
@@ -151,7 +151,7 @@ def test_split_by_group_keeps_groups_whole():
     assert {*other["groups"].tolist()} != {*share["groups"].tolist()}
 
 
-def test_split_by_group_holds_out_one_group_at_least_and_never_all():
+def test_split_by_group_holds_out_some_groups_but_never_all():
     for fraction in (0.01, 0.99):
         rest, share = data.split(_grouped(3), fraction=fraction, seed=0, by="group")
         assert len(rest["groups"]) and len(share["groups"])

@@ -1,4 +1,4 @@
-"""Arrays and sets that stay on disk: read as NumPy reads them, refused in one line, trained on as resident data are."""
+"""Arrays and sets on disk: read as by NumPy, refused in one line, and trained on as in memory."""
 
 import importlib.util
 import os
@@ -97,14 +97,14 @@ def test_an_array_that_changes_while_it_is_read_is_refused(tmp_path):
 
 
 def part(n, seed=0, shape=(4,)):
-    """Returns numbers and three classes that can be learnt."""
+    """Returns numbers and three learnable classes."""
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, 3, n)
     return {"x": (generator.normal(size=(n, *shape)) + targets[:, None]).astype(np.float32), "y": targets}
 
 
 def save_parts(path, **parts):
-    """Saves parts by name; the plain names where it is empty."""
+    """Saves parts by name; an empty name gives plain array names."""
     arrays = {f"{stem}_{name}".strip("_"): array for name, one in parts.items() for stem, array in one.items()}
     np.savez(path, **arrays)
 
@@ -205,7 +205,7 @@ def bits(tree):
 
 
 def trained(dataset, **options):
-    """Returns state, metrics and history of three seeds, with two looks."""
+    """Returns state, metrics and history of three seeds, with two evaluations."""
     seen = []
     every = None if dataset.validation is None else 8
     outcome = execution.execute(
@@ -230,7 +230,7 @@ def test_a_run_streamed_from_npz_is_the_resident_one(tmp_path, feed):
 
 
 class Records:
-    """Examples of an ArrayRecord file, decoded one by one: all that a custom source needs."""
+    """Examples of an ArrayRecord file, decoded one by one: a minimal custom source."""
 
     def __init__(self, path):
         from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -265,7 +265,7 @@ def test_a_run_streamed_from_array_record_is_the_resident_one(tmp_path, feed):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Prepares a small set by TFDS itself, which needs no TensorFlow where there are no images."""
+    """Prepares a small set with TFDS itself, which needs no TensorFlow for sets without images."""
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")
@@ -304,7 +304,7 @@ def prepared(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("default")  # TFDS warns of itself
+@pytest.mark.filterwarnings("default")  # TFDS itself warns
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_run_streamed_from_tfds_is_the_resident_one(prepared, feed):
     dataset = divide(load_streamed_tfds("flowers", data_dir=prepared[0]), None)
@@ -318,7 +318,7 @@ def test_a_run_streamed_from_tfds_is_the_resident_one(prepared, feed):
     assert bits(trained(dataset, feed=feed)) == bits(trained(in_memory))
 
 
-@pytest.mark.filterwarnings("default")  # TFDS warns of itself
+@pytest.mark.filterwarnings("default")  # TFDS itself warns
 def test_a_set_that_is_prepared_anew_has_another_digest(prepared):
     first, second = (divide(load_streamed_tfds("flowers", data_dir=folder), None) for folder in prepared)
     assert data.digest(first.train) != data.digest(second.train)
@@ -326,7 +326,7 @@ def test_a_set_that_is_prepared_anew_has_another_digest(prepared):
     assert (first.train["targets"] != second.train["targets"]).any()
 
 
-@pytest.mark.filterwarnings("default")  # TFDS warns of itself
+@pytest.mark.filterwarnings("default")  # TFDS itself warns
 def test_images_are_decoded_when_they_are_read(tmp_path):
     import tensorflow_datasets as tfds
     from PIL import Image
@@ -437,7 +437,7 @@ KILLED = CHILD + textwrap.dedent(
 
 def child(program, *words, **compiled):
     """Starts a process that trains."""
-    # The allocator returns large blocks at once: what it keeps else varies by tens of megabytes from process to process.
+    # Makes the allocator return large blocks at once; what it retains otherwise varies by tens of megabytes.
     alike = {"MALLOC_MMAP_THRESHOLD_": "1000000", **compiled}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **alike}
     command = [sys.executable, "-c", program, *map(str, words)]
@@ -445,7 +445,7 @@ def child(program, *words, **compiled):
 
 
 def save_large(path, n, width, dtype=np.uint8):
-    """Writes an uncompressed npz of so many rows, some at a time, whose rows hold their class in each entry."""
+    """Writes an uncompressed npz in chunks, whose rows hold their class in each entry."""
     import zipfile
 
     def member(archive, name, shape, dtype, rows):
@@ -469,13 +469,13 @@ def save_large(path, n, width, dtype=np.uint8):
 
 @pytest.mark.long
 def test_memory_does_not_grow_with_the_data(tmp_path):
-    """Files of 50, 200 and 800 MB: resident memory grows by what indices and targets take alone."""
+    """Files of 50, 200 and 800 MB: resident memory grows only with indices and targets."""
     peaks = []
     for n in (3125, 12_500, 50_000):
         path = tmp_path / f"{n}.npz"
         save_large(path, n, (4000,), np.float32)
         size = path.stat().st_size
-        # Compiling takes memory, and differs from process to process: the second of two finds what the first compiled.
+        # Compiling takes memory, and differs from process to process: the second process finds the programs of the first.
         kept = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         for _ in range(2):
             process = child(MEASURED, path, 60, **kept, JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1")
@@ -484,7 +484,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
         peaks.append(int(out))
         path.unlink()
     assert size > 800e6
-    # What grows by 16 times is indices and targets, a few hundred kilobytes. Processes differ by as much.
+    # Only indices and targets grow 16 times, to a few hundred kilobytes. Processes vary by as much.
     assert max(peaks) - min(peaks) < 5e6, peaks
     print(f"peaks of resident memory: {peaks}")
 

@@ -34,7 +34,7 @@ def test_the_bundled_archives_feed_the_builder_of_tfds(homes):
     ours = data.load("mnist")
     theirs = loader.load_tfds("mnist", data_dir=str(homes / "tfds"))
     for part in ("train", "test"):
-        # TFDS shuffles when it prepares: compare as sets, by the bytes of image and label.
+        # TFDS shuffles during preparation: compare as sets of image and label bytes.
         rows = [
             sorted(image.tobytes() + bytes([label]) for image, label in zip(p["inputs"], p["targets"], strict=True))
             for p in (ours.parts()[part], theirs.parts[part])
@@ -60,7 +60,7 @@ def test_an_unknown_set_is_one_line(homes):
 
 
 def prepare(homes, name="flowers", *, features=None, keys=("features", "label"), parts=None, example=None):
-    """Prepares a small set by TFDS itself, which needs no TensorFlow where there are no images; returns its folder."""
+    """Prepares a small set with TFDS itself, without TensorFlow since it has no images; returns its folder."""
     import tensorflow_datasets as tfds
 
     declared = features or {
@@ -68,7 +68,7 @@ def prepare(homes, name="flowers", *, features=None, keys=("features", "label"),
         "label": tfds.features.ClassLabel(names=["daisy", "rose"]),
     }
     example = example or (lambda i: {"features": {"width": float(i), "length": float(2 * i)}, "label": i % 2})
-    # So that it is read from its files alone, as in another process.
+    # So that it is read only from its files, as in another process.
     with tfds.core.registered.skip_registration():
 
         class Made(tfds.core.GeneratorBasedBuilder):
@@ -101,7 +101,7 @@ def prepared(homes):
     return prepare(homes)
 
 
-pytestmark = pytest.mark.filterwarnings("default")  # TFDS warns of itself
+pytestmark = pytest.mark.filterwarnings("default")  # TFDS itself warns
 
 
 def test_a_prepared_table_is_read_without_tensorflow_and_kept(homes, prepared):
@@ -191,7 +191,7 @@ def test_arrays_of_a_set_go_straight_to_disk(homes):
     assert dataset.card.notes == ("the part extra is left out",)
 
 
-def test_arrays_beyond_memory_are_refused_before_they_are_made(homes, monkeypatch):
+def test_arrays_beyond_memory_are_refused_before_decoding(homes, monkeypatch):
     import tensorflow_datasets as tfds
 
     features = {"x": tfds.features.Tensor(shape=(3,), dtype=np.float32), "y": np.float32}
@@ -234,21 +234,21 @@ def test_a_kept_set_that_was_altered_is_refused(homes, prepared):
 
 def test_a_set_is_kept_encrypted_with_a_cipher_and_is_the_same(homes, prepared):
     cipher = Cipher(os.urandom(32))
-    made, again = (data.load("tfds:flowers", cipher=cipher) for _ in range(2))  # decoded, then from what was kept
+    made, again = (data.load("tfds:flowers", cipher=cipher) for _ in range(2))  # decoded, then from the cache
     files = [path for path in (homes / "cache").rglob("*") if path.is_file()]
     assert len(files) == 7 and all(path.suffix == ".sealed" for path in files)
     assert {path.parent.name for path in files} == {"flowers-1.0.0-sealed"}
     clear = data.load("tfds:flowers")
     assert (homes / "cache" / "tfds" / "flowers-1.0.0" / "manifest.json").is_file()
     for dataset in (made, again):
-        assert dataset.card == clear.card  # digests are of the arrays: a run goes on with or without a key
+        assert dataset.card == clear.card  # digests cover the arrays, so a run resumes with or without a key
         for name, part in dataset.parts().items():
             for key, values in data.named_arrays(part):
                 np.testing.assert_array_equal(values, dict(data.named_arrays(clear.parts()[name]))[key])
 
 
 @pytest.mark.long
-def test_a_run_with_a_key_keeps_its_set_sealed_and_another_key_is_one_line(jaxresearch, homes, prepared):
+def test_a_run_with_a_key_encrypts_its_set(jaxresearch, homes, prepared):
     key = homes / "key"
     key.write_bytes(os.urandom(32))
     words = ["mnist", "--data", "tfds:flowers", "--batch-size", "8", "--encrypt-with", str(key)]

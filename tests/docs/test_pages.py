@@ -1,12 +1,12 @@
-"""Every page of the documentation does what it shows: its code runs, and its output is the one that is printed.
+"""Every page of the documentation is correct: its code runs and prints the output shown.
 
-A page is carried out from top to bottom in a folder that holds nothing but ``experiments/`` and ``tests/examples/``:
+A page runs from top to bottom in a folder that contains only ``experiments/`` and ``tests/examples/``:
 
 - ``python`` blocks share one namespace. One whose first line is ``# NAME.py`` is saved under that name as well.
-- The lines of a ``console`` block that start with ``$`` are commands, what follows each is what it prints.
-- A ``text`` block right after a ``python`` block is what that prints.
+- The lines of a ``console`` block that start with ``$`` are commands, each followed by its output.
+- A ``text`` block right after a ``python`` block is its output.
 
-In what is printed, ``...`` stands for anything, and white space is not compared. A command has to end with exit code 0, unless
+In the output, ``...`` stands for anything, and white space is not compared. A command has to exit with 0, unless
 ``$ echo $?`` follows it.
 """
 

@@ -1,4 +1,4 @@
-"""Algorithms of five kinds, each a file of a screen: they run under every transform, and are swept, recorded and resumed."""
+"""Five kinds of algorithms, each one screen long: transformed, swept, recorded and resumed."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ def example(request):
 
 @pytest.fixture(scope="module")
 def outcome(example):
-    """What three seeds come to, side by side."""
+    """The outcome of three seeds, side by side."""
     experiment, dataset = example
     return execution.execute(experiment, experiment.hyperparameters, dataset, seeds=SEEDS)
 
@@ -65,7 +65,7 @@ def test_jitted_step_equals_the_eager_one(example):
     state = algorithm.init(jax.random.key(0))
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[:8]), dataset.train)
     eager, jitted = (step(state, batch, jax.random.key(1)) for step in (algorithm.step, jax.jit(algorithm.step)))
-    # One step in float32: sums in another order, and Adam's first step is the sign of a gradient near zero.
+    # One step in float32: different summation order, and Adam's first step is the sign of a gradient near zero.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4), eager[1], jitted[1])
 
 
@@ -76,7 +76,7 @@ def test_whole_run_is_a_function(example):
     run = jax.jit(program.run, compiler_options=compilation.compiler_options())
     state, history = run(jax.random.key(0), h, dataset.train)
     chunked = execution.execute(experiment, h, dataset, seeds=[0])
-    # The same run: chunks of it agree bit for bit, a sweep of one run is no batch.
+    # The same run: its chunks agree bit for bit, and a sweep of one run is not batched.
     assert bits(program.algorithm(h).outcome(state)) == bits(jax.tree.map(lambda leaf: leaf[0], chunked.state))
     assert all(np.isfinite(values).all() for values in history.values())
 

@@ -1,4 +1,4 @@
-"""A small classification, which the tests of execution share: programs are compiled once and then read from disk."""
+"""A small classification task shared by the tests of execution: programs are compiled once, then read from disk."""
 
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ def classify(h, card, plan, fitted):
 
 
 def early(h, card, plan, fitted):
-    """Returns the same, its average kept where the validation loss was least."""
+    """Returns the same with averaged parameters, from the step with the lowest validation loss."""
     return stopped(averaged(classify(h, card, plan, fitted), decay=0.5), metric="log_loss", patience=1)
 
 
@@ -50,7 +50,7 @@ def part(n, seed):
 
 
 class Task(NamedTuple):
-    """An experiment, its settings and its data: what most functions of execution take first."""
+    """An experiment, its settings and its data: the first arguments of most functions of execution."""
 
     experiment: Experiment
     settings: Settings
@@ -64,7 +64,7 @@ CARD = DataCard(name="a", source="b", class_names=("x", "y", "z"), feature_shape
 
 @pytest.fixture(scope="session")
 def task():
-    """A classification of 30 steps, without reactions to validation data."""
+    """A classification of 30 steps that does not react to validation data."""
     experiment = Experiment(question="?", claim=CLAIM, hyperparameters=Settings(), source="b", algorithm=classify)
     return Task(experiment, Settings(), Dataset(part(160, 0), part(48, 1), part(40, 2), CARD))
 
@@ -87,7 +87,7 @@ def unoptimized():
 
 @pytest.fixture
 def optimized(monkeypatch):
-    """Compiles runs as users do."""
+    """Compiles runs with the options of users."""
     monkeypatch.setattr(compilation, "compiler_options", COMPILER_OPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""Compiled once; when not, one warning that names the argument and what changed."""
+"""Functions compile once; otherwise one warning names the argument and the change."""
 
 import functools
 import warnings

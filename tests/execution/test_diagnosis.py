@@ -50,7 +50,7 @@ LINE = Experiment(
 
 
 def dataset(bad=None):
-    """Returns twenty examples of a plane, the input of one of which may be no number."""
+    """Returns twenty examples of a plane, the input of one of which may be nan."""
     inputs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     targets = inputs[:, :1].copy()
     if bad is not None:
@@ -60,7 +60,7 @@ def dataset(bad=None):
 
 
 def carried_out(declared, given, **options):
-    """Returns the outcome, the training metrics of all steps, and the states on the way."""
+    """Returns the outcome, the training metrics of all steps, and the intermediate states."""
     seen, kept = [], {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
     outcome = execution.execute(
@@ -71,7 +71,7 @@ def carried_out(declared, given, **options):
 
 @pytest.fixture(scope="module")
 def broken(unoptimized):
-    """A run in which an example of the training part is no number."""
+    """A run in which an example of the training part is nan."""
     return carried_out(LINE, dataset(bad=BAD))
 
 
@@ -100,7 +100,7 @@ def test_diagnose_finds_the_first_batch_with_a_bad_example(broken, part):
 
 
 def test_diagnose_does_not_blame_the_best_value_before_a_look(broken):
-    """It is infinite from the start, and so it is in the step before."""
+    """It is infinite from the start, so also in the preceding step."""
     declared = dataclasses.replace(LINE, algorithm=lambda *args: stopped(descent(*args), metric="r2", patience=1))
     found = diagnosed(declared, dataset(bad=BAD), run=1, step=2, evaluate_every=100)
     assert (found.step, found.leaf) == (2, "batch['inputs']")
@@ -117,7 +117,7 @@ def test_inputs_reproduce_the_step(broken):
 
 
 def _rooted(h, card, plan, fitted):
-    """Returns descent on sqrt of zero: the loss is finite, its derivative is not, nor is the state that follows."""
+    """Returns descent on sqrt of zero: the loss is finite, but its derivative and the next state are not."""
     model = models.linear(card.n_features, 1)
 
     def loss_fn(params, model_state, batch, key):
@@ -138,7 +138,7 @@ def test_diagnose_blames_the_gradient_of_the_step_before():
 
 
 def _scripted(*, breaks_at=3, looks=0):
-    """Returns an algorithm without gradients: its state is no number from some step on."""
+    """Returns an algorithm without gradients: its state is nan from some step on."""
 
     def step(state, batch, key):
         after = {"n": state["n"] + 1, "looks": state["looks"], "w": state["w"]}
@@ -169,7 +169,7 @@ def test_diagnose_blames_the_state_it_starts_from():
 
 
 def test_diagnose_repeats_the_looks_before_the_step():
-    """The state breaks only if it was looked at twice before, after 2 and 4 steps."""
+    """The state becomes nan only after two evaluations, after 2 and 4 steps."""
     declared = _scripted(breaks_at=5, looks=2)
     _, history, kept = carried_out(declared, dataset(), evaluate_every=2)
     run, step, _ = divergence.in_metrics(history)[0]

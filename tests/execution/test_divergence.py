@@ -1,4 +1,4 @@
-"""Which runs diverged, and that they disturb no other."""
+"""Diverged runs are detected, and do not affect others."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ DRAWS = jnp.stack([_drawn(seed) for seed in range(4)])  # by which a run knows i
 
 
 def counting(breaks_at, *, keeps_state=False):
-    """Returns runs that count, whose loss is no number from another step on for each; the third metric is undefined."""
+    """Returns runs that count, whose losses become nan at different steps; the third metric is undefined."""
 
     def algorithm(h, card, plan, fitted):
         def init(key):
@@ -51,7 +51,7 @@ def counting(breaks_at, *, keeps_state=False):
             return {**state, "n": n}, {"loss": loss}
 
         def evaluate(state, data, key):
-            constant = jnp.int32(1)  # as the accuracy of logits that are no numbers
+            constant = jnp.int32(1)  # like the accuracy of nan logits
             return {"value": state["n"], "constant": constant, "undefined": jnp.nan * jnp.ones(2)}
 
         return Algorithm(init, step, evaluate)
@@ -87,7 +87,7 @@ def test_in_metrics_has_the_first_bad_step_of_each_run():
 
 
 def test_a_metric_beside_the_loss_may_be_undefined():
-    """An area under the ROC curve is, of a batch without positives."""
+    """For example, the area under the ROC curve of a batch without positives."""
     values = {"loss": np.ones((2, 3)), "auc": np.full((2, 3), np.nan)}
     assert divergence.in_metrics(values) == ()
     values["loss"][1, 2] = np.inf
@@ -148,12 +148,12 @@ def test_a_run_that_was_skipping_has_not_diverged():
 
 
 def test_a_run_that_is_done_and_then_diverges_keeps_its_outcome(bits):
-    """The second run gets better to the end and keeps the others going; the last breaks before it is done."""
+    """The second run improves to the end and keeps the others running; the last diverges before it is done."""
     declared, kept = counting([30.0, NEVER, 25.0, 3.0]), {}
     plain = declared.algorithm
 
     def early(*args):
-        """Returns the algorithm that keeps the least value, of the second run the greatest."""
+        """Returns an algorithm that keeps the smallest value, for the second run the largest."""
         made = stopped(plain(*args), metric="value", patience=2)
 
         def observe(state, metrics):
@@ -169,14 +169,14 @@ def test_a_run_that_is_done_and_then_diverges_keeps_its_outcome(bits):
     np.testing.assert_array_equal(whole.metrics["value"], [8, 40, 8, np.nan])
     assert np.isnan(seen[-1].metrics["loss"]).all(axis=1).tolist() == [True, False, True, True]
     assert seen[-1].done.tolist() == [True, False, True, True]
-    for step in (24, 28, 32):  # two of them beyond the look at which a run was done, one between looks
+    for step in (24, 28, 32):  # two of them after the evaluation at which a run was done, one between evaluations
         known = next(progress.diverged for progress in seen if progress.step == step)
         again, _ = carried_out(declared, n=4, evaluate_every=8, start=Start(step, kept[step], diverged=known))
         assert again.diverged == whole.diverged and bits(again.metrics) == bits(whole.metrics)
 
 
 def test_a_fold_that_diverges_stops_no_other(task):
-    """One fold is trained on a value that is no number."""
+    """One fold is trained on a nan."""
     inputs = np.stack([task.dataset.train["inputs"]] * 3)
     inputs[1, 5] = np.nan
     parts = [{"inputs": i, "targets": task.dataset.train["targets"]} for i in inputs]
@@ -189,7 +189,7 @@ def test_a_fold_that_diverges_stops_no_other(task):
 
 
 def test_the_time_of_a_diagnosis_is_not_that_of_training(monkeypatch):
-    """Whoever observes a run may stop to look at what diverged."""
+    """An observer may take time to inspect a diverged run."""
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     declared, seen = counting([NEVER, 11.0]), []

@@ -1,4 +1,4 @@
-"""Experiments carried out: few compilations, chunks that agree with the whole, the test part read at the end."""
+"""Running experiments: few compilations, chunks that equal the whole, the test part read at the end."""
 
 import dataclasses
 
@@ -31,19 +31,19 @@ def carried_out(task, *, seeds=SEEDS, **options):
 
 @pytest.fixture(scope="module")
 def plain(task, unoptimized):
-    """The task without looks at validation data."""
+    """The task without evaluation on validation data."""
     return carried_out(task)
 
 
 @pytest.fixture(scope="module")
 def looking(task, unoptimized):
-    """The task, looked at after 8, 16, 24 and 30 steps."""
+    """The task, evaluated after 8, 16, 24 and 30 steps."""
     return carried_out(task, evaluate_every=8)
 
 
 @pytest.fixture(scope="module")
 def stopped_early(stopping, unoptimized):
-    """Runs that stop early, looked at as often; their states are kept on the way."""
+    """Runs that stop early, evaluated as often; their intermediate states are kept."""
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
     return *carried_out(stopping, evaluate_every=8, keeping=keeping), kept
@@ -78,7 +78,7 @@ def test_execute_equals_single_runs(task, looking):
     for i, seed in enumerate(SEEDS):
         expected = single(jax.random.key(seed), task.dataset.parts())
         one = jax.tree.map(lambda leaf, i=i: leaf[i], made)
-        # Batched products sum in another order, over thirty steps of Adam.
+        # Batched products sum in a different order, over thirty steps of Adam.
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), one, expected)
 
 
@@ -125,7 +125,7 @@ def test_execute_counts_the_examples_of_a_whole_batch(task):
 
 
 class Watched(dict):
-    """A part of the data that notes when it is read."""
+    """A part of the data that records when it is read."""
 
     events: list = []
 
@@ -146,7 +146,7 @@ jax.tree_util.register_pytree_node(
 
 
 def test_test_part_is_read_after_the_state_was_kept(stopping):
-    """What fails after training fails when the state is safe."""
+    """A failure after training comes when the state is saved."""
     events = Watched.events = []
     dataset = stopping.dataset._replace(test=Watched(stopping.dataset.test))
     execution.execute(
@@ -172,7 +172,7 @@ def test_end_gets_the_outcome_and_may_fail(stopping, stopped_early, bits):
 
 @pytest.fixture(scope="module")
 def of_whole(stopping):
-    """Last states, outcomes and validation losses of the same runs, taken to their last step, whether done or not."""
+    """Last states, outcomes and validation losses of the same runs, continued to their last step, even if done."""
     program = experiment.program(stopping.experiment, stopping.dataset, evaluate_every=8)
 
     def run(key):
@@ -183,18 +183,18 @@ def of_whole(stopping):
 
 
 def test_execute_ends_once_every_run_is_done(stopped_early, of_whole):
-    """A run is done at its first look that is no better than those before."""
+    """A run is done at its first evaluation without improvement."""
     outcome, seen, _ = stopped_early
     done_at = [next(i for i in range(1, 4) if row[i] >= row[:i].min()) for row in of_whole[2]]
-    assert sorted(done_at) == [1, 2, 2], "the runs should end at different looks, and before the last one"
+    assert sorted(done_at) == [1, 2, 2], "the runs should end at different evaluations, and before the last one"
     assert outcome.step == seen[-1].step == 24 < 30
-    assert best_look(outcome.state).tolist() == done_at  # the look before, counted from 1
+    assert best_look(outcome.state).tolist() == done_at  # the preceding evaluation, counted from 1
 
 
 def test_early_stopping_evaluates_the_best_state(stopping, stopped_early, of_whole):
-    """Steps after the end change nothing of the outcome, neither its own nor those of other runs."""
+    """Steps after the end of a run change no outcome."""
     outcome, (_, outcomes, looks) = stopped_early[0], of_whole
-    # Batched products sum in another order, over some steps of Adam.
+    # Batched products sum in a different order, over some steps of Adam.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
         outcome.state.inner.inner.params,
@@ -203,14 +203,14 @@ def test_early_stopping_evaluates_the_best_state(stopping, stopped_early, of_who
     np.testing.assert_allclose(outcome.state.best_value, looks[range(3), best_look(outcome.state) - 1], rtol=1e-5)
     looked = stopping._replace(dataset=stopping.dataset._replace(test=stopping.dataset.validation))
     again = execution.execute(*looked, seeds=SEEDS, evaluate_every=8)
-    # The validation loss of the outcome is the one that was best; the same metric in another program.
+    # The validation loss of the outcome is the best one; computed in another program.
     np.testing.assert_allclose(again.metrics["log_loss"], outcome.state.best_value, rtol=1e-6)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("optimized")
 def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
-    """The whole run takes its last steps all the same, and its outcome is that of the run that ended."""
+    """The whole run still takes its last steps, with the outcome of the stopped run."""
     outcome, _ = carried_out(stopping, seeds=[0], evaluate_every=8)
     state, _ = whole(stopping, evaluate_every=8)
     expected = experiment.program(stopping.experiment, stopping.dataset).algorithm(stopping.settings).outcome(state)
@@ -223,7 +223,7 @@ def test_run_that_ends_early_equals_the_whole_bit_for_bit(stopping, bits):
 def test_early_stopping_resumes_bit_for_bit(stopping, stopped_early, bits):
     outcome, seen, kept = stopped_early
     assert [*kept] == [progress.step for progress in seen][:-1]  # after the last chunk the outcome follows
-    for step in (6, 8):  # between two looks, and at one
+    for step in (6, 8):  # between two evaluations, and at one
         again, rest = carried_out(stopping, evaluate_every=8, start=Start(step, kept[step]))
         assert bits(again.state) == bits(outcome.state) and bits(again.metrics) == bits(outcome.metrics)
         assert again.resumed_from == step and rest[0].step == step + 2
@@ -286,7 +286,7 @@ def test_execute_all_groups_settings_by_program(task, plain, bits):
     assert [trial.hyperparameters for trial in trials] == settings
     assert [trial.diverged for trial in trials] == [False, True, False]
     assert trials[0].metrics["recall"].shape == (2, 3)
-    # The one that diverges disturbs no other: up to the order of sums, that of the runs alone.
+    # A diverging run does not affect others: up to the order of sums, they equal single runs.
     np.testing.assert_allclose(trials[0].metrics["log_loss"], plain[0].metrics["log_loss"][:2], rtol=1e-3)
 
 
@@ -295,7 +295,7 @@ def test_execute_all_takes_seeds_of_each_setting(task, plain):
     settings, seeds = [task.settings, faster, task.settings], [[0, 1], [0, 1], [2, 3]]
     first, other, again = execution.execute_all(task.experiment, settings, task.dataset, seeds=seeds)
     alone = execution.execute(task.experiment, task.settings, task.dataset, seeds=[2, 3])
-    # Up to the order of sums, the runs of these seeds alone.
+    # Up to the order of sums, equal to single runs of these seeds.
     np.testing.assert_allclose(again.metrics["log_loss"], alone.metrics["log_loss"], rtol=1e-3)
     np.testing.assert_allclose(first.metrics["log_loss"][0], plain[0].metrics["log_loss"][0], rtol=1e-3)
     assert not np.allclose(first.metrics["log_loss"], again.metrics["log_loss"], rtol=1e-2)
@@ -318,7 +318,7 @@ class Script:
 
 
 def _counting(h, card, plan, fitted):
-    """Returns a state that grows by one each step, until it is no number."""
+    """Returns a state that grows by one each step, until it is nan."""
 
     def step(state, batch, key):
         after = jnp.where(state + 1 < h.limit, state + 1, jnp.nan)
@@ -338,56 +338,56 @@ COUNTING = Experiment(
 
 def test_execute_without_data():
     outcome, seen = carried_out((COUNTING, Script(), experiment.without_data(COUNTING)), evaluate_every=2)
-    assert outcome.step == 6 and outcome.metrics["value"].tolist() == [2.0] * 3  # two looks after the best one
+    assert outcome.step == 6 and outcome.metrics["value"].tolist() == [2.0] * 3  # two evaluations after the best one
     assert best_look(outcome.state).tolist() == [1] * 3
     assert {(progress.steps_per_epoch, progress.n_examples) for progress in seen} == {(0, 0)}
     assert outcome.examples_per_second == 0
 
 
 def test_sweep_judges_divergence_by_the_outcome():
-    """A run that diverges once it is done has not diverged, whether others keep it going or not."""
+    """A run that becomes nan after it is done has not diverged, even if others keep it running."""
     settings = [Script(), Script(limit=8.0), Script(limit=1.0), Script(slope=-1.0)]
     dataset = experiment.without_data(COUNTING)
     trials = execution.execute_all(COUNTING, settings, dataset, seeds=[0, 1], evaluate_every=2)
-    assert [trial.metrics["value"].tolist() for trial in trials[:2]] == [[2.0, 2.0]] * 2  # of the first look
-    assert trials[3].metrics["value"].tolist() == [-12.0, -12.0]  # the last one: it gets better to the end
+    assert [trial.metrics["value"].tolist() for trial in trials[:2]] == [[2.0, 2.0]] * 2  # of the first evaluation
+    assert trials[3].metrics["value"].tolist() == [-12.0, -12.0]  # the last one: it improves to the end
     assert [trial.diverged for trial in trials] == [False, False, True, False]
 
 
 def test_sweep_from_the_last_step_is_evaluated(task, plain, bits):
-    """And what diverged is marked, though no step is left to tell by."""
+    """Diverged runs are marked although no step is left."""
     outcome, _ = plain
     broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), outcome.state.params)
     for params, diverged in ((outcome.state.params, False), (broken, True)):
         start = Start(30, outcome.state._replace(params=params))
         (trial,) = execution.execute_all(task.experiment, [task.settings], task.dataset, seeds=SEEDS, start=start)
-        # Another program, which gives influences as well, made the outcome's: the last digit may differ.
+        # The outcome comes from another program, which also gives influences: the last digit may differ.
         np.testing.assert_allclose(trial.metrics["log_loss"][0], outcome.metrics["log_loss"][0], rtol=1e-6)
         assert trial.diverged == diverged
 
 
 @pytest.mark.long
 def test_execute_trains_each_run_on_its_own_fold(task):
-    """With validation parts of their own, that their looks see."""
+    """With separate validation parts."""
     collected = task.dataset._replace(validation=None)
     folded = [data.with_validation(data.fold(collected, place, n_folds=3), fraction=0.2) for place in range(3)]
     stacked = data.stacked(folded)
     outcome, seen = carried_out(task._replace(dataset=stacked), seeds=range(3), evaluate_every=0)
     assert outcome.n_compilations == 4
     looks = np.stack([progress.validation["log_loss"] for progress in seen if progress.validation], axis=1)
-    assert [len(one.test["targets"]) for one in folded] == [70, 69, 69]  # so the others are filled up
+    assert [len(one.test["targets"]) for one in folded] == [70, 69, 69]  # so the others are padded
     for place in (0, 2):
-        # Side by side, training parts are as long as the shortest.
+        # Side by side, training parts are cut to the shortest.
         one = folded[place]._replace(train=data.take(folded[place].train, np.arange(stacked.n_train)))
         alone, of_alone = carried_out(task._replace(dataset=one), seeds=[place], evaluate_every=0)
-        # Batched products sum in another order, over some steps of Adam.
+        # Batched products sum in a different order, over some steps of Adam.
         np.testing.assert_allclose(outcome.metrics["log_loss"][place], alone.metrics["log_loss"][0], rtol=1e-3)
         of_alone = [progress.validation["log_loss"][0] for progress in of_alone if progress.validation]
         np.testing.assert_allclose(looks[place], of_alone, rtol=1e-3)
 
 
 def _semi_supervised(h, card, plan, fitted):
-    """Returns a linear model of labelled examples, whose outputs for others are pulled to zero."""
+    """Returns a linear model of labelled examples, whose outputs for the others are pulled towards zero."""
     model = models.linear(2, 3)
 
     def loss_fn(params, model_state, batch, key):
@@ -415,7 +415,7 @@ def test_execute_on_streams_resumes_bit_for_bit(task, bits):
 
 
 def test_execute_compiles_weak_states_once():
-    """A state of Python numbers would need another program from the second chunk on."""
+    """A state of Python numbers would need a second program from the second chunk on."""
 
     def algorithm(h, card, plan, fitted):
         return Algorithm(

@@ -1,4 +1,4 @@
-"""A run over rows on disk is the run over the same rows in memory, bit for bit, however it is fed."""
+"""A run over rows on disk equals the run over the same rows in memory, bit for bit."""
 
 import dataclasses
 import threading
@@ -20,7 +20,7 @@ FEEDS = [Feed(1, 1), Feed(16 * 8 * 3 * 2, 3), Feed(16 * 8 * 3 * 5, 2), Feed()]
 
 
 class Source:
-    """An array read one example at a time; counts, and may fail."""
+    """An array read one example at a time; counts reads, and may fail."""
 
     def __init__(self, values, fails_at=None):
         self.values, self.fails_at, self.n_read, self.lock = values, fails_at, 0, threading.Lock()
@@ -44,7 +44,7 @@ def on_disk(dataset, *names, wrap=Source):
 
 
 def carried_out(task, dataset, *, seeds=SEEDS, **options):
-    """Returns what a run leaves: state, metrics of the end, of all steps and of looks."""
+    """Returns the state of a run and its metrics: final, of all steps, and of evaluations."""
     seen = []
     outcome = execution.execute(task.experiment, task.settings, dataset, seeds=seeds, observe=seen.append, **options)
     steps = np.concatenate([progress.metrics["loss"] for progress in seen], axis=1)
@@ -53,7 +53,7 @@ def carried_out(task, dataset, *, seeds=SEEDS, **options):
 
 @pytest.fixture(scope="module")
 def resident(task):
-    """The task in memory, looked at every 8 steps, as users compile it."""
+    """The task in memory, evaluated every 8 steps, compiled with the options of users."""
     return carried_out(task, task.dataset, evaluate_every=8)
 
 
@@ -79,7 +79,7 @@ def test_each_part_may_be_on_disk(task, resident, bits, names):
 
 @pytest.mark.long
 def test_an_evaluation_in_pieces_is_the_resident_one(task, bits):
-    """2,500 test examples are three pieces, of which the last is filled up."""
+    """2,500 test examples are three pieces, of which the last is padded."""
     test = {name: np.resize(values, (2500, *values.shape[1:])) for name, values in task.dataset.test.items()}
     test["weights"] = np.linspace(0.5, 1, 2500, dtype=np.float32)
     dataset = task.dataset._replace(test=test)
@@ -105,7 +105,7 @@ def folded(dataset, carve=False):
 @pytest.mark.parametrize("feed", [Feed(3000, 2), Feed()])
 @pytest.mark.parametrize("n", [160, 60_000])
 def test_folds_are_fed_rows_of_their_own(task, bits, feed, n):
-    """Folds of 60,000 examples are larger than what is vmapped at a time on a CPU."""
+    """Folds of 60,000 examples are larger than a vmapped group on a CPU."""
     parts = {
         name: data.map_arrays(lambda leaf: np.resize(leaf, (n, *leaf.shape[1:])), part)
         for name, part in {"train": task.dataset.train, "test": task.dataset.test}.items()
@@ -117,7 +117,7 @@ def test_folds_are_fed_rows_of_their_own(task, bits, feed, n):
     made, expected = folded(on_disk(dataset), n < 1000), folded(dataset, n < 1000)
     options = {"evaluate_every": 8 if n < 1000 else None, "feed": feed}
     assert isinstance(made.train["inputs"], Rows)
-    if made.fitted:  # means of rows are summed in pieces, so what is fitted may differ in the last digit
+    if made.fitted:  # means of rows are summed in pieces, so fitted values may differ in the last digit
         made = made._replace(fitted=expected.fitted)
     assert bits(carried_out(task, made, **options)) == bits(carried_out(task, expected, **options))
 
@@ -215,7 +215,7 @@ def test_what_a_reader_raises_ends_the_run(task, n_workers):
     before = threading.active_count()
     with pytest.raises(OSError, match="the disk is gone"):
         carried_out(task, given, feed=Feed(2000, n_workers))
-    assert threading.active_count() == before, "no thread is left"
+    assert threading.active_count() == before, "no thread remains"
 
 
 def test_what_observe_raises_leaves_no_thread(task):
@@ -296,7 +296,7 @@ def test_differentiate_refuses_rows(task):
 
 
 def replaced(task, **functions):
-    """Returns the task with other functions of its algorithm."""
+    """Returns the task with some functions of its algorithm replaced."""
     inner = task.experiment.algorithm
     experiment = dataclasses.replace(task.experiment, algorithm=lambda *a: inner(*a)._replace(**functions))
     return task._replace(experiment=experiment)

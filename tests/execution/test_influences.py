@@ -1,4 +1,4 @@
-"""The influence of an example on a metric: what a change of its weight does, whatever evaluates it."""
+"""The influence of an example on a metric: the effect of its weight, in any evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxresearch.execution.influences import examined
 
 pytestmark = pytest.mark.long
 
-N = 37  # evaluated in batches of 10, the last one filled up
+N = 37  # evaluated in batches of 10, the last one padded
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def evaluation():
 @pytest.mark.parametrize("weights", [None, "others"])
 def test_influences_are_what_a_change_of_weight_does(evaluation, weights):
     evaluate, data = evaluation
-    given = jnp.ones(N) if weights is None else jnp.arange(N) % 3.0  # a third of the examples do not count
+    given = jnp.ones(N) if weights is None else jnp.arange(N) % 3.0  # a third of the examples have weight 0
     held = data if weights is None else {**data, "weights": given}
     found, influences = jax.jit(lambda data: examined(evaluate, data))(held)
     assert influences.keys() == found.keys() and influences["recall"].shape == (N, 3)

@@ -1,4 +1,4 @@
-"""What would fail at the end of a run fails before its start: in the time of tracing it, on one line."""
+"""Failures at the end of a run are found before its start, by tracing, and reported in one line."""
 
 import dataclasses
 import time
@@ -20,7 +20,7 @@ from jaxresearch.training import Algorithm
 
 @hyperparameters
 class Settings:
-    """A run of a million steps: nothing of it may be computed."""
+    """A run of a million steps: none of it may be computed."""
 
     rate: float = swept(1.0, "what a step adds", above=0)
     batch_size: int = static(4, "examples per step", at_least=1)
@@ -34,7 +34,7 @@ CALLED: list[str] = []
 
 
 def _counted(name: str, value: Any) -> Any:
-    """Notes that something was computed, and not traced alone."""
+    """Records that nothing may be computed, not only traced."""
     jax.debug.callback(lambda: CALLED.append(name))
     return value
 
@@ -64,14 +64,14 @@ def experiment_of(*, claim="test/mean", report=None, transform=lambda algorithm:
 
 
 def checked(declared, given=DATASET, *, seeds=(0, 1), **options):
-    """Carries the check out; a second or two are enough for it."""
+    """Runs the check, which takes a second or two."""
     CALLED.clear()
     began = time.process_time()
     try:
         execution.preflight(declared, Settings(), given, seeds=seeds, collected=given, **options)
     finally:
         jax.effects_barrier()
-        assert not CALLED, "something was computed"
+        assert not CALLED, "nothing may be computed"
         assert time.process_time() - began < 2
 
 
@@ -147,7 +147,7 @@ def test_preflight_refuses_at_once(name):
 
 
 def test_preflight_accepts_python_numbers():
-    """As metrics of a step, as metrics of an evaluation and in the state, where `jax.lax.scan` accepts them."""
+    """As metrics of a step or an evaluation, and in the state where `jax.lax.scan` accepts them."""
     checked(experiment_of(step=lambda state, batch, key: ({"w": state["w"], "n": 1}, {"loss": 0.5})))
     checked(experiment_of(evaluate=lambda state, data, key: {"mean": 0.5}))
 
@@ -163,7 +163,7 @@ def test_preflight_refuses_settings_and_data():
 
 
 def test_preflight_calls_the_report_on_initial_states():
-    """With an axis of seeds, arrays of the host, and a few test examples of the data."""
+    """With an axis of seeds, arrays on the host, and a few test examples of the data."""
     seen = []
 
     def report(h, state, collected, dataset):
@@ -222,7 +222,7 @@ def test_preflight_of_an_experiment_without_data():
 
 
 def test_a_claim_about_new_examples_needs_a_metric_that_knows_them():
-    """Nothing would tell what other examples give: said before anything is trained."""
+    """The metric has no influences, so new examples cannot be judged: reported before training."""
     of = experiment_of(evaluate=lambda state, data, key: {"mean": data["targets"].mean() * state["w"][0]})
     new = dataclasses.replace(of, claim=dataclasses.replace(of.claim, about="new examples"))
     with pytest.raises(

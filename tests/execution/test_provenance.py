@@ -1,4 +1,4 @@
-"""What a trial is made from: its digest changes with the program, the numbers, the seeds and the data, and with no more."""
+"""The digest of a trial changes with its program, numbers, seeds and data, and with nothing else."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""When runs are observed: chunks of one length, that end at every look at validation data."""
+"""When runs are observed: chunks of one length that end at every evaluation on validation data."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def test_chunks_are_of_one_length_and_neither_few_nor_many():
 
 
 def test_chunks_end_at_looks():
-    """Few programs, and chunks neither few nor many: 20 and one per look at most, 5 at least where there are steps."""
+    """Few programs, and at least 5 chunks (if there are as many steps) and at most 20 plus one per evaluation."""
     sizes = [*range(1, 60), 843, 937, 9375, 10_007]
     for n_steps, every in itertools.product(sizes, sizes):
         if every > n_steps:

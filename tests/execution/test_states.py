@@ -1,4 +1,4 @@
-"""States of trained runs: their shapes before anything is computed, what they predict, how they depend on settings."""
+"""States of trained runs: their shapes without computation, their predictions, their dependence on settings."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def test_blank_state_is_that_of_execute(request, kind):
     logits = execution.predict(*of, outcome.state)
     assert logits.shape == (3, 48, 3)
     entropy = -jax.nn.log_softmax(logits)[:, np.arange(48), of.dataset.test["targets"]].mean(axis=1)
-    np.testing.assert_allclose(entropy, outcome.metrics["log_loss"], rtol=1e-5)  # sums in another order
+    np.testing.assert_allclose(entropy, outcome.metrics["log_loss"], rtol=1e-5)  # different summation order
 
 
 def test_predict_does_not_depend_on_the_batch_size(task):
@@ -50,7 +50,7 @@ def test_predict_refuses_an_algorithm_that_does_not(task):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["task", "stopping"])
 def test_differentiate_is_the_slope_of_the_outcome(request, kind):
-    """Of the metrics of the test part, while the looks see the validation part; against a difference of runs in float32."""
+    """For test metrics, while runs evaluate on the validation part; against a finite difference in float32."""
     of = request.getfixturevalue(kind)
     every = 8 if kind == "stopping" else None
     gradient = execution.differentiate(*of, seeds=(0, 4), metric="log_loss", evaluate_every=every)
@@ -59,7 +59,7 @@ def test_differentiate_is_the_slope_of_the_outcome(request, kind):
     settings = [dataclasses.replace(of.settings, learning_rate=rate * factor) for factor in (1 + width, 1 - width)]
     up, down = execution.execute_all(of.experiment, settings, of.dataset, seeds=(0, 4), evaluate_every=every)
     central = (up.metrics["log_loss"] - down.metrics["log_loss"]) / (2 * width * rate)
-    np.testing.assert_allclose(gradient.learning_rate, central, rtol=0.02)  # of float32, and a width of a thousandth
+    np.testing.assert_allclose(gradient.learning_rate, central, rtol=0.02)  # float32, at a step of a thousandth
 
 
 def test_differentiate_refuses_what_has_no_slope(task):

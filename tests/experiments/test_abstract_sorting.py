@@ -1,4 +1,4 @@
-"""Definitions sorted by a bag of words and by an encoder: what each of them sees, and how long its steps are."""
+"""Definitions sorted by a bag of words and by an encoder: inputs and step sizes."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,7 @@ PLAN = training.Plan(batch_size=32, n_steps=20)
 
 @pytest.fixture(scope="module")
 def dataset():
-    """Returns some hundred definitions as ids of words."""
+    """Returns about a hundred definitions as word ids."""
     whole = data.load("gene_ontology")
     cut = {name: data.sample(part, n) for (name, part), n in zip(whole.parts().items(), (600, 60), strict=True)}
     return SORTING.prepare(whole._replace(**cut))
@@ -32,7 +32,7 @@ def test_a_bag_of_words_ignores_stop_words_order_and_padding(dataset):
         return algorithm.predict(state._replace(params=drawn), np.array([row], np.int32))[0]
 
     plain = logits("binding", "protein")
-    np.testing.assert_allclose(logits("protein", "binding"), plain, rtol=1e-5)  # sums in another order
+    np.testing.assert_allclose(logits("protein", "binding"), plain, rtol=1e-5)  # different summation order
     np.testing.assert_allclose(logits("the", "binding", "of", "protein"), plain, rtol=1e-5)
     assert not np.allclose(logits("binding"), plain, rtol=1e-2)
 

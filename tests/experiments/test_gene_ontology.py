@@ -1,4 +1,4 @@
-"""The small GPT on a few hundred definitions: what it is asked, its bits, its report, and the baseline of its claim."""
+"""The small GPT on a few hundred definitions: its inputs, bits, report and baseline."""
 
 import dataclasses
 import sys
@@ -20,7 +20,7 @@ PLAN = training.Plan(batch_size=16, n_steps=100)
 
 @pytest.fixture(scope="module")
 def few():
-    """Returns some hundred definitions and terms."""
+    """Returns about a hundred definitions and terms."""
     whole = data.load("gene_ontology")
     cut = {name: data.sample(part, n) for (name, part), n in zip(whole.parts().items(), (600, 60), strict=True)}
     return whole._replace(**cut)

@@ -1,4 +1,4 @@
-"""The genome experiment by its commands: pre-trained on FASTA, started from another run, cross-validated."""
+"""The genome experiment on the command line: pre-trained on FASTA, fine-tuned, cross-validated."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def run(command):
 
 @pytest.fixture(scope="module")
 def pretrained(run, tmp_path_factory):
-    """Returns the directory of a run on a FASTA file of one's own."""
+    """Returns the directory of a run on a custom FASTA file."""
     folder = tmp_path_factory.mktemp("pretrained")
     letters = np.random.default_rng(0).choice(list("ACGTacgtN"), size=40_000)
     lines = "\n".join("".join(line) for line in letters.reshape(-1, 80))

@@ -1,4 +1,4 @@
-"""The house prices: the closed form in USD and square feet, the gradient three ways, and the source's slip."""
+"""The house prices: the closed form in USD and square feet, the gradient in three ways, and the error of the source."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def run(command):
 
 @pytest.fixture
 def page(command):
-    """Gives what ``jaxresearch report`` makes of a directory."""
+    """Returns the page of ``jaxresearch report`` for a directory."""
 
     def of(directory):
         done = command("report", directory)
@@ -44,7 +44,7 @@ def page(command):
 @pytest.mark.long
 def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales, tmp_path):
     slope, intercept = np.polyfit(*sales, 1)
-    assert round(intercept, 1) == 13289.6 and round(slope, 3) == 111.694  # the known figure
+    assert round(intercept, 1) == 13289.6 and round(slope, 3) == 111.694  # the published value
     done = run(tmp_path / "run")
     assert done.returncode == 0, done.stderr
     said = re.search(r"price = ([\d,.]+) USD \+ ([\d.]+) USD per square foot", done.stdout)
@@ -52,7 +52,7 @@ def test_gradient_descent_reaches_the_closed_form_to_six_digits(run, page, sales
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["test/r2"]["mean"] == pytest.approx(np.corrcoef(*sales)[0, 1] ** 2, abs=1e-6)
     assert result["claim"]["verdict"] == "supported" and said[0] in result["report"]
-    shown = page(tmp_path / "run")  # the band of an interval without width
+    shown = page(tmp_path / "run")  # the band of an interval of width zero
     assert "<svg" in shown and "0.4995 to 0.4995" in shown
 
 
@@ -98,7 +98,7 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     assert result["gain"]["mean"] > 0.01
     story = (tmp_path / "study" / "study.md").read_text()
     assert "| 2 | a grid over learning_rate: 6 |" in story and "as that of the best of 7" in story
-    # A digit less than the plain step size: in float32, 0.2 of a small gradient is lost where 0.5 of it is not.
+    # One digit less than for the plain step size: float32 loses 0.2 of a small gradient, but not 0.5.
     assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD per square foot", story)
 
 
@@ -170,7 +170,7 @@ def test_the_gradient_by_jax_by_hand_and_by_differences(sales):
     assert float(gradient["Dense_0"]["kernel"][0, 0]) == pytest.approx(float(by_hand), rel=1e-5)  # float32 sums
 
 
-def test_the_rule_as_the_source_prints_it_diverges_where_the_right_one_converges(sales):
+def test_the_printed_rule_diverges_but_the_correct_one_does_not(sales):
     x, y = ((values - values.mean()) / values.std() for values in sales)
     right = printed = 0.0
     for _ in range(100):
@@ -189,6 +189,6 @@ def test_folds_of_all_columns_agree_though_one_lacks_a_category(run, tmp_path):
     values = result["metrics"]["test/r2"]["values"]
     assert len(values) == 10 and min(values) > 0.6
     assert "folds: 10, drawn at random\n" in done.stdout and "2 categories (" in done.stdout
-    with np.load(tmp_path / "run" / "fitted.npz") as fitted:  # each fold has scales of its own
+    with np.load(tmp_path / "run" / "fitted.npz") as fitted:  # each fold has its own scales
         means = {float(fitted[name].squeeze()) for name in fitted.files if '"targets", "mean"' in name}
     assert len(means) == 10

@@ -32,7 +32,7 @@ def test_run_reports_the_metrics_of_a_classifier(dataset):
 
 
 def test_linear_schedule_falls_to_zero(dataset):
-    """From one state, a step by either schedule differs by the factor of its place in the run alone."""
+    """From one state, the steps of the two schedules differ only by the decay factor."""
     h = dataclasses.replace(MNIST.hyperparameters, hidden=(), epochs=4, batch_size=16)
     constant, linear = (
         experiment.program(MNIST, dataset).algorithm(dataclasses.replace(h, schedule=name))
@@ -51,6 +51,6 @@ def test_linear_schedule_falls_to_zero(dataset):
         return jax.lax.scan(body, constant.init(key), length=17)[1]
 
     of_constant, of_linear = sizes(jax.random.key(0), dataset.train)
-    # Biases start at zero and steps are 1e-3, which float32 adds to a few digits.
+    # Biases start at zero and steps are 1e-3: float32 sums keep a few digits of them.
     np.testing.assert_allclose(of_linear / of_constant, 1 - np.arange(17) / 16, atol=1e-4)
     np.testing.assert_allclose(of_constant[0], 1e-3, rtol=1e-3)  # Adam's first step is the step size

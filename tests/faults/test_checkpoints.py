@@ -1,4 +1,4 @@
-"""A checkpoint is trusted whole or not at all: bits, cuts, losses and swaps, in every file of it."""
+"""A checkpoint is trusted only if intact: flipped bits, truncated, missing and swapped files are detected."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from jaxresearch.training import TrainState
 
 
 def state(step):
-    """Returns a state with the types that states have: floats, integers, bfloat16, scalars, typed keys, an empty leaf."""
+    """Returns a state of all supported types: floats, integers, bfloat16, scalars, typed keys, an empty leaf."""
     values = np.random.default_rng(step).normal(size=(5, 3)).astype(np.float32)
     params = {"kernel": values, "half": jnp.asarray(values, jnp.bfloat16), "none": np.zeros((0, 2), np.float32)}
     return TrainState(params, {"key": jax.random.split(jax.random.key(step), 2)}, (values**2,))
@@ -53,7 +53,7 @@ def goes_back_to_step_10(path):
     assert Checkpoints(path).steps() == [10]
 
 
-def test_what_was_saved_comes_back(saved):
+def test_a_saved_state_is_restored(saved):
     restored = Checkpoints(saved).restore(jax.eval_shape(lambda: state(0)))
     assert restored.step == 20 and restored.about == {"seconds": 1.5}
     assert_same(restored.state, state(20))
@@ -69,7 +69,7 @@ def flips(saved, tmp_path, n):
         file = path / names[trial % len(names)].relative_to(saved)  # spread over every file
         content = bytearray(file.read_bytes())
         if not content:
-            content = bytearray(1)  # an empty file has no bit: it gets a byte
+            content = bytearray(1)  # an empty file has no bits: add a byte
         else:
             bit = generator.integers(8 * len(content))
             content[bit // 8] ^= 1 << (bit % 8)
@@ -111,7 +111,7 @@ def test_no_harm_to_a_file_is_silent(saved, tmp_path, harm):
             file.unlink()
             file.symlink_to("/nowhere")
         if harm in ("cut", "emptied", "zeroed") and file.read_bytes() == content:
-            continue  # an empty file cannot be cut
+            continue  # an empty file cannot be truncated
         goes_back_to_step_10(path)
 
 
@@ -123,7 +123,7 @@ def test_a_manifest_of_another_step_is_noticed(saved, tmp_path):
     goes_back_to_step_10(path)
 
 
-def test_where_none_is_left_it_says_so(saved, tmp_path):
+def test_no_valid_checkpoint_left_is_reported(saved, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(saved, path)
     for step in (10, 20):
@@ -133,7 +133,7 @@ def test_where_none_is_left_it_says_so(saved, tmp_path):
     assert sorted(entry.name for entry in (path / "quarantine").iterdir()) == ["10", "10.txt", "20", "20.txt"]
 
 
-def test_what_a_killed_process_left_is_removed_and_never_listed(saved, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(saved, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(saved, path)
     folder = path / "checkpoints"
@@ -150,7 +150,7 @@ def test_a_state_of_another_structure_is_refused(saved, tmp_path):
     other = state(0)._replace(params={"kernel": np.zeros((5, 4), np.float32)})
     with pytest.raises(CheckpointError, match=r"the state of the experiment has changed since step 20 of .*: params"):
         Checkpoints(path).restore(other)
-    assert Checkpoints(path).steps() == [10, 20] and not (path / "quarantine").exists()  # it is whole: it stays
+    assert Checkpoints(path).steps() == [10, 20] and not (path / "quarantine").exists()  # it is valid: it stays
 
 
 def test_the_last_two_steps_are_kept(tmp_path):
@@ -171,7 +171,7 @@ def test_an_error_in_the_background_is_not_lost(tmp_path):
 
 
 def test_a_disk_that_fills_up_while_orbax_writes_is_one_error(tmp_path):
-    """The room was there when it was looked at."""
+    """The disk had space when it was checked."""
     program = """if True:
         import pathlib, resource, sys, numpy
         from jaxresearch.records import CheckpointError, Checkpoints, checkpoints
@@ -190,7 +190,7 @@ def test_a_disk_that_fills_up_while_orbax_writes_is_one_error(tmp_path):
 
 
 def test_close_joins_the_writer_through_an_interruption(tmp_path):
-    """What is removed afterwards is not written to any more."""
+    """A directory that is removed afterwards receives no more writes."""
     checkpoints, may_write = Checkpoints(tmp_path), threading.Event()
 
     def about():
@@ -211,7 +211,7 @@ def test_close_joins_the_writer_through_an_interruption(tmp_path):
     assert not checkpoints.is_saving and checkpoints.steps() == [10]
 
 
-def test_the_state_is_copied_before_the_device_goes_on(tmp_path):
+def test_write_in_background_copies_the_state(tmp_path):
     values = np.ones(1000)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write_in_background(1, {"a": values}, about=dict)

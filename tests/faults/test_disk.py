@@ -1,4 +1,4 @@
-"""A disk that is full, a directory that is gone or cannot be written: one clear line, and the last good step intact."""
+"""A full disk, a missing or an unwritable directory: a one-line error, and the last good step intact."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def command(directory):
 
 
 def when_saved(directory):
-    """Starts a run, and returns its process when its first state is on the disk."""
+    """Starts a run, and returns its process once the first state is saved."""
     process = subprocess.Popen(command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     deadline = time.monotonic() + 120
     while not list(directory.glob("checkpoints/*/manifest.json")) and process.poll() is None:
@@ -32,20 +32,20 @@ def when_saved(directory):
 
 
 def on_a_full_disk(directory, *words):
-    """Runs where no file may grow beyond 2 MB: a full disk, as the process sees it (a state takes 10 MB)."""
+    """Runs with a file size limit of 2 MB, which acts as a full disk (a state takes 10 MB)."""
     limited = ["bash", "-c", 'ulimit -f 2048; exec "$@"', "limited", *command(directory), *words]
     return subprocess.run(limited, capture_output=True, text=True, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
 def metrics(jaxresearch, tmp_path_factory):
-    """The metrics of the run that is left alone."""
+    """The metrics of the undisturbed run."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     assert jaxresearch(*command(directory)[3:]).returncode == 0
     return json.loads((directory / "result.json").read_text())["metrics"]
 
 
-def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, metrics, tmp_path):
+def test_a_full_disk_is_one_line_and_keeps_saved_steps(jaxresearch, metrics, tmp_path):
     directory = tmp_path / "run"
     first = when_saved(directory)
     first.send_signal(signal.SIGTERM)
@@ -56,10 +56,10 @@ def test_a_full_disk_is_one_line_and_costs_no_step_that_was_saved(jaxresearch, m
     full = on_a_full_disk(directory)
     assert full.returncode == 1 and len(full.stderr.splitlines()) == 1, full.stderr
     assert "could not be read or written" in full.stderr and "is safe; resume with: jaxresearch resume" in full.stderr
-    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == saved  # and nothing half-written
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == saved  # no partial file
     assert jaxresearch("verify", str(directory)).returncode == 0
 
-    assert jaxresearch("resume", str(directory)).returncode == 0  # there is room again
+    assert jaxresearch("resume", str(directory)).returncode == 0  # space is available again
     assert json.loads((directory / "result.json").read_text())["metrics"] == metrics
 
 

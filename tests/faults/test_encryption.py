@@ -1,4 +1,4 @@
-"""Encrypted states: nothing of the arrays is on the disk in the clear, and only the key decrypts them."""
+"""Encrypted states: no array is stored in clear text, and only the key decrypts them."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def state(step):
     }
 
 
-def test_an_encrypted_state_comes_back_and_is_nowhere_in_the_clear(tmp_path):
+def test_an_encrypted_state_is_restored_and_never_in_clear_text(tmp_path):
     cipher = Cipher(os.urandom(32))
     marked = {**state(3), "kernel": np.frombuffer(b"a secret weight!" * 64, np.float32)}
     Checkpoints(tmp_path, cipher=cipher).write(3, marked)
@@ -40,7 +40,7 @@ def test_an_encrypted_state_comes_back_and_is_nowhere_in_the_clear(tmp_path):
     assert json.loads((path / "manifest.json").read_text())["manifest"]["sealed"] is False
 
 
-def test_another_key_or_none_is_an_error_and_sets_nothing_aside(tmp_path):
+def test_a_wrong_or_missing_key_sets_no_checkpoint_aside(tmp_path):
     Checkpoints(tmp_path, cipher=Cipher(bytes(32))).write(3, state(3))
     with pytest.raises(CheckpointError, match="step 3 was encrypted with another key. Pass the key it was saved with."):
         Checkpoints(tmp_path, cipher=Cipher(os.urandom(32))).restore(state(3))
@@ -67,7 +67,7 @@ def test_every_bit_of_encrypted_content_counts():
 
 @pytest.fixture
 def encrypted(tmp_path, monkeypatch):
-    """A decoded set that is kept encrypted, in parts of 500 bytes: its folder, cipher, arrays and card."""
+    """An encrypted cache of a decoded set, in parts of 500 bytes: its folder, cipher, arrays and card."""
     monkeypatch.setattr(kept, "_PART", 500)
     folder, cipher = tmp_path / "flowers-1.0.0-sealed", Cipher(os.urandom(32))
     inputs = np.frombuffer(b"a secret flower!" * 64, np.uint8).reshape(64, 16)
@@ -90,7 +90,7 @@ def stored(folder, cipher):
     return kept._stored(folder, manifest, cipher), manifest
 
 
-def test_an_encrypted_set_comes_back_and_is_nowhere_in_the_clear(encrypted):
+def test_an_encrypted_set_is_restored_and_never_in_clear_text(encrypted):
     folder, cipher, part = encrypted
     parts, manifest = stored(folder, cipher)
     assert manifest["class_names"] == ["rosa"]
@@ -120,7 +120,7 @@ def test_every_byte_of_an_encrypted_set_counts(encrypted):
     stored(folder, cipher)
 
 
-def test_an_encrypted_set_is_bound_to_its_key_its_name_and_all_its_parts(encrypted):
+def test_an_encrypted_set_is_bound_to_its_key_name_and_parts(encrypted):
     folder, cipher, _ = encrypted
     with pytest.raises(ValueError, match="manifest.json-0.sealed could not be decrypted") as caught:
         stored(folder, Cipher(os.urandom(32)))
@@ -158,7 +158,7 @@ def test_a_run_is_kept_encrypted_and_resumes_with_its_key_alone(command, tmp_pat
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and command("verify", directory).returncode == 0
-    (directory / "result.json").unlink()  # as if it had been killed at the end
+    (directory / "result.json").unlink()  # as if killed at the end
     clear = command(*words[:-2])
     assert clear.returncode == 2 and "these settings differ: encrypt_with" in clear.stderr  # it stays encrypted
     key.write_bytes(os.urandom(32))

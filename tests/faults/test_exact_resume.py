@@ -1,4 +1,4 @@
-"""k steps, saved to disk, and k steps more are 2k steps bit for bit: for ten optimizers and all that a state may hold."""
+"""k steps, saved to disk, and k more equal 2k steps bit for bit: for ten optimizers and every kind of state."""
 
 import dataclasses
 import json
@@ -82,7 +82,7 @@ def dataset():
 
 
 def saved_at_each_chunk(directory):
-    """Returns how to keep every state on disk."""
+    """Returns the options that save every state to disk."""
     checkpoints = Checkpoints(directory)
     return checkpoints, execution.Keeping(lambda: True, lambda step, state: checkpoints.write(step, state))
 
@@ -98,7 +98,7 @@ def assert_same(one, other):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_k_steps_and_k_more_are_two_k(tmp_path, name):
+def test_a_run_saved_halfway_equals_the_whole_run(tmp_path, name):
     settings = Settings(optimizer=name)
     checkpoints, keeping = saved_at_each_chunk(tmp_path)
     halfway = []
@@ -119,7 +119,7 @@ def test_k_steps_and_k_more_are_two_k(tmp_path, name):
     assert_same(again.state, whole.state)
     for metric in whole.metrics:
         np.testing.assert_array_equal(again.metrics[metric], whole.metrics[metric])
-    # And the other half matters.
+    # The second half changes the result.
     assert any(
         not np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(halfway[0].params), jax.tree.leaves(whole.state.params), strict=True)
@@ -146,14 +146,14 @@ def test_a_sweep_of_settings_resumes_bit_for_bit(tmp_path):
 
 
 @pytest.mark.raises
-def test_settings_of_several_groups_have_no_one_state():
+def test_a_start_needs_settings_of_one_group():
     settings = [Settings(), dataclasses.replace(Settings(), optimizer="sgd")]
     with pytest.raises(ValueError, match="settings must be of one group to keep its state, got 2"):
         execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0], start=execution.Start(0, None))
 
 
 def on_devices(n, code, *arguments):
-    """Runs code in a process with so many CPU devices."""
+    """Runs code in a process with n CPU devices."""
     text = f"""
         import os, sys, json
         os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count={n}"
@@ -173,7 +173,7 @@ def on_devices(n, code, *arguments):
 
 SGD = Settings(
     optimizer="sgd"
-)  # Adam would turn the sign of a gradient that is zero but for rounding into a whole step
+)  # for a gradient that is zero up to rounding, Adam would take a whole step in either direction
 WRITE = """
     checkpoints = Checkpoints(Path(sys.argv[1]))
     def keep(step, state):
@@ -202,5 +202,5 @@ def test_a_state_written_on_some_devices_is_read_on_others(tmp_path, before, aft
     assert read["same"]  # bit for bit
     if before == after:
         assert read["loss"] == written["loss"]
-    else:  # eight runs side by side on one device sum in another order than one on each of eight, in float32
+    else:  # eight runs side by side on one device sum in a different order than one on each of eight, in float32
         np.testing.assert_allclose(read["loss"], written["loss"], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""A process that is killed at any moment loses nothing: the next one resumes, and reproduces the run bit for bit."""
+"""A process killed at any moment loses nothing: the next one resumes and reproduces the run bit for bit."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def command(directory):
 
 
 def outcome_of(directory):
-    """Returns everything that a run recorded: the final state, the metrics of the test data, the metrics on the way."""
+    """Returns the full record of a run: the final state, the test metrics and the training metrics."""
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     config = json.loads((directory / "config.json").read_text())["hyperparameters"]
     settings = type(mnist.hyperparameters)(**{**config, "hidden": tuple(config["hidden"])})
@@ -40,7 +40,7 @@ def outcome_of(directory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What a run records that is left alone."""
+    """The record of an uninterrupted run."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     done = subprocess.run(command(directory), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -54,7 +54,7 @@ def in_the_middle(directory):
 
 
 def killed(directory, generator):
-    """Starts the command and kills it: at a random moment, or while it saves or deletes; returns how, None if it ended first."""
+    """Starts the command and kills it at a random moment, or while it saves or deletes; returns which, None if it ended first."""
     process = subprocess.Popen(command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     saving = generator.random() < 0.5
     moment = time.monotonic() + generator.uniform(0.5, 4.0)
@@ -72,7 +72,7 @@ def killed(directory, generator):
 
 
 def outlives(whole, tmp_path, *, n_kills, seed):
-    """Kills and resumes so many times, run after run; every run that ends has recorded what the whole one recorded."""
+    """Kills and resumes n times; the record of every finished run equals that of the uninterrupted one."""
     generator = np.random.default_rng(seed)
     kills, ended = [], 0
     while len(kills) < n_kills or not ended:
@@ -82,7 +82,7 @@ def outlives(whole, tmp_path, *, n_kills, seed):
         if not (directory / "result.json").exists():
             done = subprocess.run(command(directory), capture_output=True, text=True, cwd=ROOT)
             assert done.returncode == 0, done.stderr
-        assert not (directory / "quarantine").exists()  # nothing that a kill leaves behind is ever listed
+        assert not (directory / "quarantine").exists()  # leftovers of a kill are never listed
         state, metrics, lines = outcome_of(directory)
         jax.tree.map(np.testing.assert_array_equal, state, whole[0])
         assert metrics == whole[1] and lines == whole[2]
@@ -112,7 +112,7 @@ def killed_once_saved(directory):
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_a_run_resumes_on_fewer_cores_with_the_same_numbers(whole, tmp_path):
-    """It takes as many CPU devices as it began with, since sums over another number of them differ in their last digits."""
+    """It uses the original number of CPU devices, since sums over another number differ in their last digits."""
     directory = tmp_path / "run"
     killed_once_saved(directory)
     on_one = "import os, sys; os.sched_setaffinity(0, {%d}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"

@@ -1,4 +1,4 @@
-"""What is read is never run: no pickle, no eval, no import by a name from a file; names from files lead nowhere else."""
+"""Data is never executed: no pickle, no eval, no import by a name from a file, no path outside the folder."""
 
 import ast
 import io
@@ -19,7 +19,7 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 
 
 def names_of(call):
-    """Returns the bare name, and the dotted one, of what is called."""
+    """Returns the bare and the dotted name of a called function."""
     return call.func.id if isinstance(call.func, ast.Name) else "", ast.unparse(call.func)
 
 
@@ -36,9 +36,9 @@ def test_the_package_can_execute_nothing_that_it_reads(path):
             if dotted in ("np.load", "numpy.load"):
                 assert options.get("allow_pickle") == "False", f"{path}:{node.lineno} may unpickle"
             assert options.get("shell", "False") == "False", f"{path}:{node.lineno} passes a line to a shell"
-            if dotted == "importlib.import_module":  # the models of the package itself, by a table in its source
+            if dotted == "importlib.import_module":  # the package's own models, from a table in its source
                 assert path.relative_to(PACKAGE).as_posix() == "models/__init__.py"
-            if dotted.endswith("exec_module"):  # the experiment that the user names on the command line
+            if dotted.endswith("exec_module"):  # the experiment named on the command line
                 assert path.name == "loading.py"
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_that_names_files_elsewhere_is_not_trusted(tmp_path):
 
 @pytest.mark.parametrize("where", ["evil.py", "../run/evil.py"])
 @pytest.mark.parametrize("name", ["resume", "report"])
-def test_no_experiment_that_came_with_the_directory_is_run(command, tmp_path, name, where):
+def test_no_experiment_inside_a_directory_is_run(command, tmp_path, name, where):
     run = tmp_path / "run"
     run.mkdir()
     (run / "evil.py").write_text(f"open({str(tmp_path / 'fired')!r}, 'w')\n")
@@ -116,7 +116,7 @@ def test_no_experiment_that_came_with_the_directory_is_run(command, tmp_path, na
 
 
 @pytest.mark.parametrize("name", ["resume", "report"])
-def test_the_name_of_an_experiment_leads_out_of_no_folder(command, tmp_path, name):
+def test_the_name_of_an_experiment_cannot_leave_its_folder(command, tmp_path, name):
     (tmp_path / "experiments").mkdir()
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)

@@ -13,7 +13,7 @@ from jaxresearch import losses, metrics, models, training
 pytestmark = pytest.mark.long
 
 N = 20
-NOT_METRICS = {"Metric", "classification", "error", "per_token"}  # these are made from metrics
+NOT_METRICS = {"Metric", "classification", "error", "per_token"}  # these are built from metrics
 OPTIONS = {
     "top_k_accuracy": {"k": 2},
     "bits_per_byte": {"n_bytes": np.array([1, 2, 3])},
@@ -54,7 +54,7 @@ def _data(name, seed, n_classes=3):
 
 
 def _evaluated(metric, data):
-    """Returns the value as a function of the weights, in batches of 7, the last one filled up."""
+    """Returns the value as a function of the weights, in batches of 7, the last one padded."""
     algorithm = training.supervised(
         models.linear(1, 1),
         losses.squared_error,
@@ -74,7 +74,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_influences_through_evaluate_equal_differences_on_whole_data(name):
+def test_influences_through_evaluate_equal_finite_differences(name):
     step = 1e-4
     with jax.enable_x64(True):
         data = _data(name, 0)

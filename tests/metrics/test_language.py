@@ -1,4 +1,4 @@
-"""Metrics of language models: closed forms, masks, and batches put together."""
+"""Metrics of language models: closed forms, masks and merged batches."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ N_BYTES = np.array([1, 3, 0, 2, 7])
 
 
 def _tokens(n=24, length=7, seed=0):
-    """Returns logits, targets of which a third is not asked, and weights of which some are 0."""
+    """Returns logits, targets of which a third is not scored, and weights of which some are 0."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(n, length, len(N_BYTES))).astype(np.float32) * 2
     targets = generator.integers(0, len(N_BYTES), (n, length))
@@ -21,7 +21,7 @@ def _tokens(n=24, length=7, seed=0):
 
 
 def _asked(logits, targets, weights):
-    """Returns the tokens that are asked, one a row."""
+    """Returns the scored tokens, one per row."""
     asked = targets >= 0
     return logits[asked], targets[asked], np.broadcast_to(weights[:, None], targets.shape)[asked]
 
@@ -35,7 +35,7 @@ METRICS = {
 compiled = {name: jax.jit(metric) for name, metric in METRICS.items()}
 
 
-def test_per_token_equals_scikit_learn_over_the_tokens_asked():
+def test_per_token_equals_scikit_learn_over_scored_tokens():
     logits, targets, weights = _tokens()
     rows, classes, shares = _asked(logits, targets, weights)
     put, labels = rows.argmax(1), np.arange(len(N_BYTES))
@@ -89,18 +89,16 @@ def test_batches_put_together_equal_the_whole(name):
     metric, data = METRICS[name], _tokens()
     batches = [jnp.asarray(leaf).reshape(6, 4, *leaf.shape[1:]) for leaf in data]
     merged = jax.jit(lambda *batches: metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches))))(*batches)
-    np.testing.assert_allclose(merged, compiled[name](*data), rtol=1e-6)  # float32 sums in another order
+    np.testing.assert_allclose(merged, compiled[name](*data), rtol=1e-6)  # float32 different summation order
 
 
 @pytest.mark.parametrize("name", ["log_loss", "bits_per_byte"])
 def test_jit_equals_eager(name):
-    np.testing.assert_allclose(
-        compiled[name](*_tokens()), METRICS[name](*_tokens()), rtol=1e-6
-    )  # sums in another order
+    np.testing.assert_allclose(compiled[name](*_tokens()), METRICS[name](*_tokens()), rtol=1e-6)  # summation order
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_what_is_not_asked_changes_nothing(name):
+def test_tokens_that_are_not_scored_change_nothing(name):
     logits, targets, weights = _tokens()
     value = compiled[name](logits, targets, weights)
     other = logits.copy()
@@ -113,11 +111,11 @@ def test_padding_of_sequences_and_batches_changes_nothing(name):
     logits, targets, weights = _tokens()
     longer = np.pad(logits, ((0, 2), (0, 3), (0, 0))), np.pad(targets, ((0, 2), (0, 3)), constant_values=-1)
     value = compiled[name](*longer, np.pad(weights, (0, 2)))
-    np.testing.assert_allclose(value, compiled[name](logits, targets, weights), rtol=1e-6)  # sums in another order
+    np.testing.assert_allclose(value, compiled[name](logits, targets, weights), rtol=1e-6)  # different summation order
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_an_unknown_token_or_a_nan_is_not_passed_over(name):
+def test_an_unknown_token_or_a_nan_gives_nan(name):
     logits, targets, _ = _tokens()
     weights = np.ones(len(targets), np.float32)
     wrong, diverged = targets.copy(), logits.copy()
@@ -140,12 +138,12 @@ def test_bits_per_byte_of_a_million_tokens_keeps_its_digits():
     exact = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, targets[..., None], -1)[..., 0]
     exact = exact.sum() / np.log(2) / n_bytes[targets].sum()
     merged = jax.jit(lambda data: metric.compute(metric.merge(jax.lax.map(lambda one: metric.summarise(*one), data))))
-    np.testing.assert_allclose(merged((logits, targets)), exact, rtol=1e-5)  # what is promised for a million tokens
+    np.testing.assert_allclose(merged((logits, targets)), exact, rtol=1e-5)  # as documented
     np.testing.assert_allclose(jax.jit(metric)(logits.reshape(-1, 64, 3), targets.reshape(-1, 64)), exact, rtol=1e-5)
 
 
 @pytest.mark.raises
-def test_bits_per_byte_refuses_sizes_that_are_none():
+def test_bits_per_byte_refuses_invalid_sizes():
     with pytest.raises(ValueError, match=r"n_bytes must be integers of shape \(classes,\); got float64 \(2,\)"):
         metrics.bits_per_byte(np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match=r"n_bytes must be integers of shape \(classes,\); got int64 \(1, 2\)"):

@@ -1,4 +1,4 @@
-"""What all metrics share: derivatives in the weights, one minus a metric, the metrics of a classifier."""
+"""Common to all metrics: derivatives in the weights, one minus a metric, the metrics of a classifier."""
 
 import dataclasses
 
@@ -85,7 +85,7 @@ def test_padding_has_no_derivative(name):
     padded = np.concatenate([predictions, np.full_like(predictions[:4], np.nan)])
     weights = np.concatenate([np.ones(N, np.float32), np.zeros(4, np.float32)])
     found = derivative(weights, padded, np.concatenate([targets, targets[:4]]))
-    np.testing.assert_allclose(found[..., :N], alone, atol=1e-6)  # sums in another order
+    np.testing.assert_allclose(found[..., :N], alone, atol=1e-6)  # different summation order
     assert np.all(np.asarray(found[..., N:]) == 0)
 
 

@@ -59,7 +59,7 @@ def test_overlap_equals_scikit_learn(n_present):
         np.testing.assert_allclose(
             BOTH[name](average=None)(logits, targets), np.where(occurs, each, np.nan), rtol=1e-6, err_msg=name
         )
-        # Asked for no labels, it leaves out those that do not occur.
+        # Without given labels, it leaves out those that do not occur.
         np.testing.assert_allclose(BOTH[name]()(logits, targets), peer(*flat, average="macro"), rtol=1e-6, err_msg=name)
 
 
@@ -76,7 +76,7 @@ def test_merged_batches_equal_the_whole(name):
     metric, data = BOTH[name](average=None), _images()
     batches = [leaf.reshape(3, 2, *leaf.shape[1:]) for leaf in data]
     merged = metric.compute(metric.merge(jax.vmap(metric.summarise)(*batches)))
-    np.testing.assert_allclose(merged, metric(*data), rtol=1e-5)  # float32 sums in another order
+    np.testing.assert_allclose(merged, metric(*data), rtol=1e-5)  # float32 different summation order
     np.testing.assert_allclose(jax.jit(metric)(*data), metric(*data), rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Attention: what a loop gives, and angles that tell the distance of two places alone."""
+"""Attention equals a loop; rotary scores depend only on the distance of two positions."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_attention_equals_a_loop_in_float64():
     np.testing.assert_allclose(attention(*narrow, jnp.asarray(seen)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_attention_sees_all_keys_unless_told():
+def test_attention_sees_all_keys_without_a_mask():
     queries, keys, values = jax.random.normal(jax.random.key(0), (3, 2, 5, 2, 4))
     seen = jnp.ones((1, 5, 5), bool)
     told, untold = attention(queries, keys, values, seen), attention(queries, keys, values)
@@ -38,4 +38,4 @@ def test_rotary_scores_depend_on_the_difference_of_places_alone():
 
     # An angle of 106 has an error of 4e-6 in float32, on scores of order 3.
     np.testing.assert_allclose(scores(100), scores(0), atol=1e-4)
-    assert np.abs(scores(0) - jnp.einsum("bnhw,bmhw->nm", queries, keys)).max() > 1  # it does turn
+    assert np.abs(scores(0) - jnp.einsum("bnhw,bmhw->nm", queries, keys)).max() > 1  # the rotation has an effect

@@ -1,4 +1,4 @@
-"""Classifiers that decide together: the mean of their probabilities, and training apart."""
+"""Ensembles: the mean of the probabilities, and independent training."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def test_ensemble_evaluates_to_the_mean_of_the_probabilities(key):
 
 @pytest.mark.long
 def test_members_learn_apart_from_each_other(key):
-    """Each as if it were trained alone, on the examples that it is dealt."""
+    """Each member learns as if alone, on its share of the examples."""
     model = models.ensemble(MEMBER, n_members=3)
     batch = {"inputs": jax.random.normal(jax.random.key(1), (12, 4)), "targets": jnp.arange(12) % 3}
     loss = losses.softmax_cross_entropy_with_integer_labels
@@ -35,7 +35,7 @@ def test_members_learn_apart_from_each_other(key):
         own = jax.tree.map(lambda leaf, m=m: leaf[m], params)
         dealt = {name: values[m::3] for name, values in batch.items()}
         alone, _, _ = gradients.plain(training.mean_loss(MEMBER, loss))(own, {}, dealt, jax.random.key(3))
-        of_member = jax.tree.map(lambda leaf, m=m: 3 * leaf[m], gradient)  # a third of the mean loss is its own
+        of_member = jax.tree.map(lambda leaf, m=m: 3 * leaf[m], gradient)  # its own loss is a third of the mean
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_member, alone)
 
 
@@ -47,7 +47,7 @@ def test_an_ensemble_of_one_is_its_member(key):
     np.testing.assert_allclose(model.apply(params, {}, inputs)[0], jax.nn.log_softmax(alone), rtol=1e-5)
 
 
-def test_an_ensemble_is_trained_and_begun_like_any_model(key):
+def test_an_ensemble_is_initialised_and_trained_like_any_model(key):
     model = models.ensemble(MEMBER, n_members=2)
     theirs, _ = MEMBER.init(jax.random.key(5))
     data = {"inputs": jax.random.normal(jax.random.key(1), (32, 4)), "targets": jnp.arange(32) % 3}
@@ -63,7 +63,7 @@ def test_an_ensemble_is_trained_and_begun_like_any_model(key):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_told(key):
+def test_a_batch_that_members_cannot_share_is_refused(key):
     model = models.ensemble(MEMBER, n_members=3)
     with pytest.raises(ValueError, match="n_members must divide the batch of 4 examples; got 3"):
         model.apply(*model.init(key), jnp.ones((4, 4)), jax.random.key(1))

@@ -1,4 +1,4 @@
-"""Every model keeps the one contract, whatever library it comes from, and is trained by the same code."""
+"""Models of every library follow one interface and are trained by the same code."""
 
 import equinox as eqx
 import jax
@@ -104,7 +104,7 @@ def test_init_is_a_function_of_the_key_under_jit_and_vmap(model):
     assert _same(first, again) and not _same(first, other)
     stacked = jax.jit(jax.vmap(model.init))(jax.vmap(jax.random.key)(jnp.arange(2)))
     for i, single in enumerate((first, other)):
-        # Initial draws pass through erfinv or square roots, fused otherwise under jit.
+        # Initial draws pass through erfinv or square roots, fused differently under jit.
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), stacked, single)
 
 

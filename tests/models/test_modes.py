@@ -1,4 +1,4 @@
-"""Modules of any library learn whether they train: by each flag in use, with each random stream; else they are refused."""
+"""Modules of every library receive the training mode by each common flag, and each random stream; others are refused."""
 
 import equinox as eqx
 import jax
@@ -16,14 +16,14 @@ INPUTS = jnp.asarray(np.random.default_rng(0).normal(size=(64, 4)) + 3, jnp.floa
 
 
 def _made(flag, source, *, default):
-    """Returns a class that hands the mode on to dropout and batch normalisation."""
+    """Returns a class that passes the mode on to dropout and batch normalisation."""
     rests = f"self.{flag}" if default == "field" else flag
     rests = f"not {rests}" if flag in TRAINS else rests
     star = "" if "*" in source else "*, "
     argument = {"required": f", {star}{flag}", "optional": f", {star}{flag}={flag in RESTS}", "field": ""}[default]
     source = source.replace("ARGUMENT", argument).replace("RESTS", rests)
     scope = {"nn": nn, "flax_nnx": flax_nnx, "eqx": eqx, "jax": jax, "jnp": jnp}
-    exec(source, scope)  # the name of an argument is what is tested
+    exec(source, scope)  # the name of the argument is tested
     return scope["Net"]
 
 
@@ -101,7 +101,7 @@ def test_bare_layers_learn_their_mode():
 
 
 class Noisy(nn.Module):
-    """Draws from two streams of its own besides dropout."""
+    """Draws from two custom streams besides dropout."""
 
     @nn.compact
     def __call__(self, x, train):
@@ -160,7 +160,7 @@ LAYERS = {
 
 
 class Hidden(nn.Module):
-    """Has a layer that acts otherwise in training, and no flag."""
+    """Has a layer that behaves differently in training, and no flag."""
 
     layer: str
 
@@ -180,7 +180,7 @@ def test_linen_modules_that_would_never_train_are_refused(layer):
             models.linen(module, SHAPE).init(jax.random.key(0))
 
 
-def test_linen_modules_with_layers_that_never_act_need_no_flag():
+def test_linen_modules_with_inactive_layers_need_no_flag():
     model = models.linen(nn.Sequential([nn.Dense(4), nn.Dropout(0.0, deterministic=True), nn.LayerNorm()]), SHAPE)
     params, model_state = model.init(jax.random.key(0))
     np.testing.assert_array_equal(
@@ -189,7 +189,7 @@ def test_linen_modules_with_layers_that_never_act_need_no_flag():
 
 
 class Counting(nn.Module):
-    """Counts its calls: by leave, or whatever happens."""
+    """Counts its calls: only if its state is mutable, or always."""
 
     asks: bool
 
@@ -201,7 +201,7 @@ class Counting(nn.Module):
         return nn.Dense(3)(x)
 
 
-def test_linen_modules_that_ask_whether_their_state_may_change_need_no_flag():
+def test_linen_modules_that_check_for_mutability_need_no_flag():
     model = models.linen(Counting(asks=True), SHAPE)
     params, model_state = model.init(jax.random.key(0))
     _, updated = model.apply(params, model_state, INPUTS, jax.random.key(1))
@@ -218,7 +218,7 @@ class Drawing(nn.Module):
 
 
 @pytest.mark.parametrize("module", [Counting(asks=False), Drawing()], ids=["changes state", "draws"])
-def test_linen_modules_that_draw_or_change_state_in_evaluation_are_refused(module):
+def test_linen_modules_impure_in_evaluation_are_refused(module):
     model = models.linen(module, SHAPE)
     params, model_state = model.init(jax.random.key(0))
     model.apply(params, model_state, INPUTS, jax.random.key(1))

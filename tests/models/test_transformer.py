@@ -1,4 +1,4 @@
-"""Transformers: causal or not, padded or not, cached or not, in one precision or the other, they are the same function."""
+"""Transformers: the same function with and without causal masks, padding, caches and reduced precision."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ class Settings:
     dropout_rate: float = 0.1
 
 
-def test_sizes_of_hyperparameters_are_their_fields_and_what_is_given():
+def test_sizes_from_hyperparameters_take_fields_and_arguments():
     sizes = models.TransformerSizes.of(Settings(), context=9, n_layers=1, padding=0)
     expected = {"context": 9, "width": 8, "n_layers": 1, "n_heads": 2, "dropout_rate": 0.1, "padding": 0}
     assert sizes == models.TransformerSizes(**expected)
@@ -52,7 +52,7 @@ def test_sizes_of_hyperparameters_are_their_fields_and_what_is_given():
 
 
 def stirred(model, seed=0):
-    """Returns parameters far from the start, so that each branch, bias, scale and place tells."""
+    """Returns parameters far from their initial values, so that each branch, bias, scale and position matters."""
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):  # nothing is compiled for it
@@ -92,11 +92,11 @@ def with_padding(tokens, *, left=0, right=0):
     return jnp.pad(tokens, ((0, 0), (left, right)))
 
 
-# What sees what
+# Which tokens see which
 
 
 def changed_places(model):
-    """Returns, for each place, at which places the logits are other bits when the token there is another."""
+    """Returns, for each position, the positions whose logits change with the token there."""
     params, tokens = stirred(model), sentences()
     before = outputs_of(model, params, tokens)[0]
     others = [tokens.at[0, place].set(tokens[0, place] % (N_TOKENS - 1) + 1) for place in range(LENGTH)]
@@ -104,7 +104,7 @@ def changed_places(model):
 
 
 @each
-def test_decoder_logits_change_from_the_changed_token_on_and_never_before(changes):
+def test_decoder_logits_change_only_from_a_changed_token_on(changes):
     np.testing.assert_array_equal(changed_places(of_kind("decoder", sized(**changes))), np.triu(np.ones((7, 7))))
 
 
@@ -176,7 +176,7 @@ def writer(sizes):
 
 
 def written(params, tokens, sizes, pieces):
-    """Returns the logits of tokens that come in pieces."""
+    """Returns the logits of tokens passed in pieces."""
     (apply, cache), logits, start = writer(sizes), [], 0
     for piece in pieces:
         made, cache = apply(params, cache, tokens[:, start : start + piece])
@@ -219,11 +219,11 @@ def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
     model = of_kind("decoder", sizes)
     params = stirred(model)
     assert writer(sizes)[1]["block_0"]["keys"].dtype == jnp.bfloat16
-    # A sum in another order may round to the neighbour, 2**-8 away; some of ten roundings in a row do.
+    # A sum in a different order may round to the neighbour, 2**-8 away; some of ten successive roundings do.
     assert relative_error(written(params, tokens, sizes, (1,) * 7), outputs_of(model, params, tokens)) < 0.01
 
 
-def test_cached_decoder_equals_the_decoder_where_its_inside_is_made_again():
+def test_cached_decoder_equals_the_decoder_with_remat():
     sizes, tokens = sized(remat=True), sentences()
     model = of_kind("decoder", sizes)
     params = stirred(model)
@@ -233,14 +233,14 @@ def test_cached_decoder_equals_the_decoder_where_its_inside_is_made_again():
 
 
 @pytest.mark.parametrize("pieces", [(7, 5, 1, 1), (10, 3, 1)], ids=["full, then one", "more than is left"])
-def test_cached_decoder_gives_nan_past_its_context_and_not_other_logits(pieces):
+def test_cached_decoder_gives_nan_past_its_context(pieces):
     sizes, tokens = sized(), sentences(length=14)  # a context of 12
     logits = written(stirred(of_kind("decoder", sizes)), tokens, sizes, pieces)
     kept = 12 if pieces[0] == 7 else 10  # a call that does not fit has no logits at all
     assert np.isfinite(logits[:, :kept]).all() and np.isnan(logits[:, kept:]).all()
 
 
-def test_cached_decoder_has_the_parameters_of_the_decoder_and_an_empty_cache():
+def test_cached_decoder_starts_with_an_empty_cache():
     sizes = sized()
     params, cache = jax.jit(models.cached_decoder(N_TOKENS, sizes, n_rows=3).init)(jax.random.key(4))
     drawn, _ = jax.jit(of_kind("decoder", sizes).init)(jax.random.key(4))
@@ -249,7 +249,7 @@ def test_cached_decoder_has_the_parameters_of_the_decoder_and_an_empty_cache():
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(cache))
 
 
-def test_cached_decoder_may_be_given_a_key_and_draws_nothing_from_it():
+def test_cached_decoder_ignores_its_key():
     apply, cache = writer(sized(dropout_rate=0.5))
     params = stirred(of_kind("decoder", sized()))
     keyed, plain = (apply(params, cache, sentences(), key)[0] for key in (jax.random.key(1), None))
@@ -292,7 +292,7 @@ def test_without_a_padding_token_each_token_counts():
     )
 
 
-def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
+def test_embedder_averages_the_inputs_of_the_last_layer():
     sizes, tokens = sized(padding=0, tied=False), sentences().at[1, 4:].set(0)
     params = stirred(of_kind("encoder", sizes))
     logits = outputs_of(of_kind("encoder", sizes), params, tokens)
@@ -303,13 +303,13 @@ def test_embedder_is_the_mean_of_the_vectors_that_the_last_layer_sees():
 
 
 @pytest.mark.parametrize("padding", [None, 0])
-def test_a_classifier_by_place_weighs_the_vector_of_each_place(padding):
+def test_flatten_pooling_weights_each_position(padding):
     sizes, tokens = sized(padding=padding, tied=False), sentences().at[1, 4:].set(0)
     params = stirred(of_kind("by place", sizes))
     body = {name: leaf for name, leaf in params.items() if name != "head"}
     kernel, bias = (np.asarray(params["head"][name]) for name in ("kernel", "bias"))
     weights, expected = kernel.reshape(12, 16, 3), np.tile(bias, (3, 1))
-    for place in range(LENGTH):  # the encoder's last layer, asked with the weights of one place
+    for place in range(LENGTH):  # the encoder's last layer, with the weights of one position
         head = np.zeros((N_TOKENS, 16), np.float32)
         head[:3] = weights[place].T
         votes = outputs_of(of_kind("encoder", sizes), {**body, "head": jnp.asarray(head)}, tokens)[:, place, :3]
@@ -322,7 +322,7 @@ def test_a_classifier_by_place_weighs_the_vector_of_each_place(padding):
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["classifier", "by place"])
-def test_the_first_loss_of_a_classifier_is_the_logarithm_of_the_classes(kind):
+def test_the_first_loss_of_a_classifier_is_log_n_classes(kind):
     model = of_kind(kind, sized(width=128))
     logits, _ = model.apply(*model.init(jax.random.key(0)), sentences(64, 12))
     targets = jnp.arange(64) % 3
@@ -357,13 +357,13 @@ def test_rows_of_padding_alone_give_no_nan_from_a_cache():
     assert np.isfinite(written(params, sentences().at[1].set(0), sizes, (4, 1, 1, 1))).all()
 
 
-# The start, and learning
+# Initial state and learning
 
 
 @pytest.mark.parametrize("width", [32, 128, 512])
 @pytest.mark.parametrize("n_tokens", [65, 4096])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_the_first_loss_is_the_logarithm_of_the_vocabulary(width, n_tokens, tied):
+def test_the_first_loss_of_a_decoder_is_log_vocabulary(width, n_tokens, tied):
     model = models.decoder(n_tokens, sized(context=32, width=width, tied=tied))
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, n_tokens, (32, 33)), jnp.int32)
 
@@ -393,14 +393,14 @@ def classified(model, rate):
 
 @pytest.mark.long
 @pytest.mark.parametrize("changes", [VARIANTS["rotary"], VARIANTS["grouped, learnt, untied"]], ids=["rotary", "learnt"])
-def test_a_decoder_learns_one_batch_by_heart(changes):
-    tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token tells which sentence follows
+def test_a_decoder_memorises_one_batch(changes):
+    tokens = sentences(8, LENGTH + 1).at[:, 0].set(jnp.arange(1, 9))  # the first token determines the sentence
     _, history = trained(of_kind("decoder", sized(**changes)), {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
     assert history["loss"][0] > 2 and history["loss"][-1] < 0.05
 
 
 @pytest.mark.long
-def test_a_classifier_learns_one_batch_by_heart_and_is_evaluated():
+def test_a_classifier_memorises_one_batch():
     model, data = (
         of_kind("classifier", sized(padding=0)),
         {"inputs": sentences(8), "targets": jnp.arange(8) % 3},
@@ -421,7 +421,7 @@ def test_a_decoder_is_swept_over_seeds():
     data = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     swept = jax.jit(sweeps.sweep(run, (0, None)))(sweeps.keys([0, 1]), data)
     assert swept.shape == (2, 6) and not np.allclose(swept[0], swept[1])
-    # Other orders of sums, through six steps of Adam.
+    # Different summation order, over six steps of Adam.
     np.testing.assert_allclose(swept[1], jax.jit(run)(jax.random.key(1), data), rtol=1e-4)
 
 
@@ -467,7 +467,7 @@ def next_token_loss(model, tokens):
 
 
 @pytest.mark.long
-def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32():
+def test_bfloat16_is_near_float32_with_float32_parameters():
     wide, narrow = (of_kind("decoder", sized(width=32, bfloat16=b)) for b in (False, True))
     params, tokens = jax.jit(wide.init)(jax.random.key(0))[0], sentences(64, 13)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.eval_shape(narrow.init, jax.random.key(0))[0]))
@@ -481,11 +481,11 @@ def test_bfloat16_is_near_float32_and_its_parameters_and_gradients_are_float32()
     assert relative_error(*whole) < 0.02  # forwards and back: twice as many roundings
 
 
-def test_gradients_of_a_token_seen_often_do_not_stick_in_bfloat16():
+def test_gradients_of_frequent_tokens_are_summed_in_float32():
     wide, narrow = (
         models.embedder(2, sized(n_layers=1, context=64, positions="learnt", bfloat16=b)) for b in (False, True)
     )
-    params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each place 64 times
+    params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each position 64 times
 
     def total(model):
         return lambda params: jnp.sum(model.apply(params, {}, tokens)[0] @ jnp.arange(16.0)[:, None])
@@ -505,7 +505,7 @@ def test_remat_changes_no_value_and_no_gradient():
     )
     np.testing.assert_allclose(same_loss, loss, rtol=1e-6)
     for a, b in zip(jax.tree.leaves(same_gradient), jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # fused otherwise: the last digits of float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # fused differently: the last digits of float32
 
 
 def test_remat_keeps_less_for_the_backward_pass():
@@ -567,7 +567,7 @@ def test_jit_equals_eager_and_two_seeds_at_once_equal_one(kind):
     eager = [model.apply(p, {}, tokens)[0] for p in params]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
     both = jax.jit(jax.vmap(lambda params: model.apply(params, {}, tokens)[0]))(stacked)
-    for seed in (0, 1):  # fused otherwise, and other orders of sums
+    for seed in (0, 1):  # fused differently, and other orders of sums
         np.testing.assert_allclose(outputs_of(model, params[seed], tokens), eager[seed], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(both[seed], eager[seed], rtol=1e-4, atol=1e-5)
 
@@ -580,7 +580,7 @@ def test_gradients_equal_finite_differences(positions):
     )
     loss = jax.jit(next_token_loss(model, jnp.array([[1, 2, 3, 4, 1], [0, 2, 2, 1, 3]])))
     # Central differences of a float32 loss of order 1: its 1e-7 over a step of 1e-3 leaves 1e-4; the normalisation of so narrow a
-    # model is sharp, so that a longer step would not do (in float64 the difference falls with its square).
+    # model is sharp, so a longer step would be inaccurate (in float64 the difference falls with its square).
     check_grads(loss, (stirred(model),), order=1, modes=["fwd", "rev"], eps=1e-3, atol=2e-3, rtol=2e-2)
 
 
@@ -589,7 +589,7 @@ def test_tokens_may_be_of_any_whole_type(dtype):
     model = models.decoder(300, sized(n_layers=1, padding=299))  # a vocabulary that int8 does not hold
     params, tokens = stirred(model), sentences()
     expected = outputs_of(model, params, tokens)
-    # Another type is another program, fused otherwise: sums in another order.
+    # Another type is another program, fused differently: different summation order.
     np.testing.assert_allclose(outputs_of(model, params, tokens.astype(dtype)), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -689,7 +689,7 @@ def test_a_cache_is_for_as_many_rows_as_it_has():
 
 @each_kind
 @pytest.mark.parametrize("token", [-1, -N_TOKENS, N_TOKENS])
-def test_a_token_outside_the_vocabulary_gives_nan_and_not_another_tokens_logits(kind, token):
+def test_a_token_outside_the_vocabulary_gives_nan(kind, token):
     model, tokens = of_kind(kind, sized()), sentences().at[1, 2].set(token)
     outputs = outputs_of(model, stirred(model), tokens)
     assert np.isfinite(outputs[[0, 2]]).all() and np.isnan(outputs[1]).all()

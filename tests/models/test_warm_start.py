@@ -1,4 +1,4 @@
-"""A model that begins where another has ended: the same arrays under the same names, and the rest drawn as ever."""
+"""A model that starts from the parameters of another: shared arrays are copied, the rest is drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_an_embedder_leaves_the_head_of_a_classifier_aside():
     params, _ = models.warm_started(embedder, pretrained).init(jax.random.key(0))
     same(params, without_head(pretrained))
     tokens = jnp.array([[1, 2, 3, 0]])
-    same(embedder.apply(params, {}, tokens), embedder.apply(pretrained, {}, tokens))  # takes them as they are, too
+    same(embedder.apply(params, {}, tokens), embedder.apply(pretrained, {}, tokens))  # also takes them unchanged
 
 
 def test_any_model_may_begin_with_another():
@@ -85,7 +85,7 @@ def test_random_keys_of_a_state_stay_the_models_own():
 
 
 @pytest.mark.long
-def test_arrays_of_numpy_and_of_other_precision_become_those_of_the_model():
+def test_arrays_are_converted_to_the_types_of_the_model():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
     saved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), pretrained)
     params, _ = models.warm_started(CLASSIFIER, saved).init(jax.random.key(0))
@@ -93,7 +93,7 @@ def test_arrays_of_numpy_and_of_other_precision_become_those_of_the_model():
     same(without_head(params), pretrained)
 
 
-def test_init_is_the_same_under_jit_and_for_many_seeds_and_pretrained_parameters_may_be_an_argument():
+def test_init_under_jit_and_vmap_takes_pretrained_parameters():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
 
     def init(key, pretrained):
@@ -104,14 +104,14 @@ def test_init_is_the_same_under_jit_and_for_many_seeds_and_pretrained_parameters
     for seed in (0, 1):
         single = init(jax.random.key(seed), pretrained)
         same(without_head(jax.tree.map(lambda leaf, seed=seed: leaf[seed], stacked)), without_head(single))
-        # Initial draws pass through erfinv, fused otherwise under jit.
+        # Initial draws pass through erfinv, fused differently under jit.
         np.testing.assert_allclose(stacked["head"]["kernel"][seed], single["head"]["kernel"], rtol=1e-5, atol=1e-7)
 
 
-def test_a_run_begins_with_what_was_learnt():
+def test_a_run_starts_from_pretrained_parameters():
     pretrained, _ = models.encoder(5, SIZES).init(jax.random.key(7))
     model = models.warm_started(CLASSIFIER, pretrained)
-    still = optax.sgd(0.0)  # nothing is learned besides
+    still = optax.sgd(0.0)  # nothing else is trained
     algorithm = training.supervised(
         model, losses.softmax_cross_entropy_with_integer_labels, optimizer=still, metrics={}
     )
@@ -157,7 +157,7 @@ def test_parameters_with_nothing_in_common_are_refused(model):
         models.warm_started(model, pretrained).init(jax.random.key(0))
 
 
-def test_a_classifier_of_other_classes_is_told_to_leave_the_head_out_and_then_begins():
+def test_a_classifier_of_other_classes_leaves_out_the_head():
     pretrained, _ = models.classifier(5, 7, SIZES).init(jax.random.key(7))
     message = (
         r"^pre-trained parameters must fit the model; \['head'\]\['bias'\] is \(7,\), and must be \(3,\)\. "
@@ -169,7 +169,7 @@ def test_a_classifier_of_other_classes_is_told_to_leave_the_head_out_and_then_be
     same(without_head(params), without_head(pretrained))
 
 
-def test_an_array_that_lacks_an_axis_is_not_copied_where_others_have_theirs():
+def test_an_array_that_lacks_an_axis_is_refused():
     model = models.function(
         lambda key: {"table": jnp.zeros((5, 3)), "scale": jnp.ones(3)}, lambda params, inputs: inputs
     )
@@ -178,7 +178,7 @@ def test_an_array_that_lacks_an_axis_is_not_copied_where_others_have_theirs():
         models.warm_started(model, {"table": jnp.ones(3), "scale": jnp.ones(3)}).init(jax.random.key(0))
 
 
-def test_an_array_with_an_axis_too_many_is_told_the_whole_shape():
+def test_an_array_with_an_extra_axis_is_refused_with_its_shape():
     model = models.linear(4, 3)
     params, _ = model.init(jax.random.key(7))
     message = r"is \(1, 3\), and must be \(3,\)\. Use"
@@ -186,7 +186,7 @@ def test_an_array_with_an_axis_too_many_is_told_the_whole_shape():
         models.warm_started(model, jax.tree.map(lambda leaf: leaf[None], params)).init(jax.random.key(0))
 
 
-def test_a_member_of_an_ensemble_that_does_not_fit_is_told_what_a_member_needs():
+def test_a_member_that_does_not_fit_an_ensemble_is_refused():
     shapes, _ = jax.eval_shape(models.encoder(6, SIZES).init, jax.random.key(7))
     pretrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
     model = models.warm_started(models.ensemble(CLASSIFIER, n_members=5), pretrained)

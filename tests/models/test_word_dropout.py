@@ -1,4 +1,4 @@
-"""Hidden tokens: the share, apart from each other, in training alone, and many draws of them in evaluation."""
+"""Hidden tokens: their fraction, independence, training mode, and many draws in evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from jaxresearch import models
 
-SEEN = models.function(lambda key: {}, lambda params, tokens: tokens)  # tells which tokens it saw
+SEEN = models.function(lambda key: {}, lambda params, tokens: tokens)  # returns the tokens that it saw
 
 
 def test_word_dropout_hides_each_token_with_its_probability(key):
@@ -15,7 +15,7 @@ def test_word_dropout_hides_each_token_with_its_probability(key):
     seen, _ = models.word_dropout(SEEN, rate=0.15, token=99).apply({}, {}, tokens, key)
     hidden = np.asarray(seen) == 99
     assert np.array_equal(seen, np.where(hidden, 99, tokens))
-    # Standard errors: sqrt(0.15 * 0.85 / 5e4) = 0.0016 for a place, 0.0032 for the sum of two places' indicators; five.
+    # Five standard errors: sqrt(0.15 * 0.85 / 5e4) = 0.0016 for a position, 0.0032 for the sum of two indicators.
     assert np.all(abs(hidden.mean(axis=0) - 0.15) < 0.008)
     assert abs(np.cov(hidden.T.astype(float))[~np.eye(20, dtype=bool)]).max() < 5 * 0.15 * 0.85 / np.sqrt(50_000)
 
@@ -26,7 +26,7 @@ def test_word_dropout_sees_all_without_a_key(key):
     assert np.array_equal(seen, tokens)
 
 
-def test_word_dropout_hides_tokens_of_eight_bits_by_any_token_and_leaves_padding(key):
+def test_word_dropout_takes_byte_tokens_and_leaves_padding(key):
     tokens = jnp.array([[1, 2, 0, 0]], jnp.int8)
     model = models.word_dropout(SEEN, rate=1.0, token=300, maskable=lambda tokens: tokens != 0)
     assert model.apply({}, {}, tokens, key)[0].tolist() == [[300, 300, 0, 0]]

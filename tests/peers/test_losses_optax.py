@@ -14,7 +14,7 @@ N_CASES, N_ERRORS, N_EXAMPLES = 100, 32, 16
 
 
 def _mean_and_gradient(loss):
-    """Returns the losses, and the derivative of their sum: one compiled program a loss and shape."""
+    """Returns the losses, and the derivative of their sum: one compiled program per loss and shape."""
     return jax.jit(lambda x, *rest: (loss(x, *rest), jax.grad(lambda z: jnp.sum(loss(z, *rest)))(x)))
 
 
@@ -45,7 +45,7 @@ def test_regression_losses_equal_optax(name):
         predictions = targets + generator.normal(size=N_ERRORS) * 10.0 ** generator.uniform(-3, 3)
         predictions[0] = targets[0]
         arguments = [jnp.asarray(leaf, jnp.float32) for leaf in (predictions, targets)]
-        # The peer's log-cosh subtracts log 2, known to 6e-8 in float32, and so does its derivative.
+        # Optax's log-cosh subtracts log 2, known to 6e-8 in float32, and so does its derivative.
         _assert_equal(ours, theirs, arguments, rtol=2e-6, atol=2e-7)
 
 
@@ -71,7 +71,7 @@ def test_softmax_cross_entropies_equal_optax(n_classes, smoothing):
         logits = jnp.asarray(generator.normal(size=(N_EXAMPLES, n_classes)) * scale, jnp.float32)
         labels = jnp.asarray(generator.integers(0, n_classes, N_EXAMPLES), jnp.int32)
         probabilities = jnp.asarray(generator.dirichlet(np.ones(n_classes), N_EXAMPLES), jnp.float32)
-        # A loss is a difference of logits of this scale, each rounded to 6e-8 of itself, in another order here and there.
+        # A loss is a difference of logits of this scale, each rounded to 6e-8 of itself, in a different order here and there.
         atol = 1e-6 * max(1.0, scale)
         _assert_equal(*hard_pair, (logits, labels), rtol=1e-5, atol=atol)
         _assert_equal(*soft_pair, (logits, probabilities), rtol=1e-5, atol=atol)
@@ -96,6 +96,6 @@ def test_integer_cross_entropy_differs_from_optax_outside_the_classes(label):
     labels = jnp.array([label], jnp.int32)
     peer = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     last = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.array([9], jnp.int32))
-    # The peer counts -1 from the end, silently; both give nan past the end.
+    # Optax silently counts -1 from the end; both give nan past the end.
     np.testing.assert_array_equal(peer, last if label == -1 else np.array([np.nan]))
     assert np.all(np.isnan(losses.softmax_cross_entropy_with_integer_labels(logits, labels)))

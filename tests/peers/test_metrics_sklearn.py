@@ -37,7 +37,7 @@ def _case(seed):
 
 
 def _padded(case):
-    """Returns the case at one size, so that one program serves all; the padding has weight 0."""
+    """Returns the case at one size, so that one program serves all cases; the padding has weight 0."""
     return [np.pad(leaf, [(0, MOST - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)) for leaf in case]
 
 
@@ -61,13 +61,13 @@ def _ours(logits, targets, weights):
 
 
 def _log_odds(logits):
-    """Returns the log odds of each class against the rest in float64, equal where all but rounding is."""
+    """Returns the log odds of each class against the rest in float64, equal where they differ only by rounding."""
     classes = range(logits.shape[1])
     return np.stack([logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1) for k in classes], 1).round(10)
 
 
 def _area(present, scores, weights):
-    """Returns the area, nan without pairs, and what of it hangs on scores that float32 may not tell apart."""
+    """Returns the area (nan without pairs) and the part of it due to scores that float32 may not distinguish."""
     if present.all() or not present.any():
         return np.nan, 0.0
     gaps, sizes = (np.abs(f(scores[present], scores[~present])) for f in (np.subtract.outer, np.add.outer))
@@ -77,7 +77,7 @@ def _area(present, scores, weights):
 
 
 def _averages(targets, put, weights, n_classes):
-    """Returns precision, recall and F1 by average; scikit-learn leaves out classes that do not occur, if not asked for them."""
+    """Returns precision, recall and F1 by average; scikit-learn leaves out classes that do not occur unless they are listed."""
     values, occurs = {}, np.isin(np.arange(n_classes), np.union1d(targets, put))
     for average in AVERAGES + (("binary",) if n_classes == 2 else ()):
         options = {"labels": np.arange(n_classes)} if average is None else {}
@@ -94,7 +94,7 @@ def _averages(targets, put, weights, n_classes):
 
 
 def _theirs(logits, targets, weights):
-    """Returns the values, and how far those may be off that hang on scores which float32 does not tell apart."""
+    """Returns the values, and the tolerance for those that depend on scores which float32 does not distinguish."""
     logits, targets, weights = (leaf[weights > 0] for leaf in (logits.astype(np.float64), targets, weights))
     n_classes = logits.shape[1]
     labels, put = np.arange(n_classes), logits.argmax(1)
@@ -106,7 +106,7 @@ def _theirs(logits, targets, weights):
         "accuracy": peer.accuracy_score(targets, put, sample_weight=weights),
         "confusion": peer.confusion_matrix(targets, put, labels=labels, sample_weight=weights),
         "roc_auc": np.nan if np.isnan(areas).all() else np.nanmean(areas),
-        # scikit-learn clips probabilities at 2e-16; the loss of more certain errors is the margin.
+        # scikit-learn clips probabilities at 2e-16; the loss of more confident errors is the margin.
         "log_loss": -np.average(log_softmax(logits, 1)[one_hot], weights=weights),
         "brier": brier / 2 if n_classes == 2 else brier,
         **_averages(targets, put, weights, n_classes),
@@ -158,7 +158,7 @@ def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
         n = int(generator.integers(2, MOST + 1))
         targets = (generator.normal(size=n) + generator.choice([0, 3])).astype(np.float32)
         if seed % 10 == 0:
-            targets[:] = 2.0  # a sum that rounds would make the peer's own mean miss it
+            targets[:] = 2.0  # rounding in the sum would make scikit-learn's own mean inexact
         predictions = (targets + generator.normal(size=n) * generator.choice([0.0, 0.1, 1.0])).astype(np.float32)
         weights = generator.integers(1, 4, n).astype(np.float32)
         ours = jax.device_get(_our_regression(*_padded((predictions, targets, weights))))
@@ -174,7 +174,7 @@ def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
 
 
 @pytest.mark.parametrize("n_classes", [3, 5])
-def test_roc_auc_of_several_classes_equals_scikit_learn_one_versus_rest(n_classes):
+def test_roc_auc_of_several_classes_equals_scikit_learn(n_classes):
     generator = np.random.default_rng(n_classes)
     logits = generator.normal(size=(200, n_classes)).astype(np.float32)
     targets = (np.arange(200) % n_classes).astype(np.int32)

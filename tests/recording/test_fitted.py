@@ -1,4 +1,4 @@
-"""What preprocessing fitted is kept beside the run, and a run that ended is not evaluated with other scales."""
+"""Fitted preprocessing is saved with the run, and a finished run is not evaluated with other scales."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from jaxresearch.recording import Job, Recorder
 
 @pytest.fixture
 def job():
-    """Returns the line of house prices, a few steps long."""
+    """Returns the linear house-prices experiment with a few steps."""
     house = loading.load("house_prices")
     dataset = house.prepare(house.collect(house.source))
     return Job(experiment=house, hyperparameters=house.hyperparameters, dataset=dataset, seeds=(0, 1))
@@ -22,7 +22,7 @@ def trained(job, path):
 
 
 @pytest.mark.long
-def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job, tmp_path):
+def test_a_finished_run_keeps_its_fitted_preprocessing(job, tmp_path):
     outcome = trained(job, tmp_path / "run").outcome
     with np.load(tmp_path / "run" / records.FITTED) as arrays:
         before = {name: arrays[name] for name in arrays.files}
@@ -40,6 +40,6 @@ def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job
         ValueError, match="what is fitted to the training part has changed since step 100 of .*run: its data"
     ):
         trained(changed, tmp_path / "run")
-    with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record is that of the weights that are kept
+    with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record describes the saved weights
         assert all((arrays[name] == before[name]).all() for name in arrays.files)
     assert data.digest(job.fitted) != data.digest(changed.fitted)

@@ -1,4 +1,4 @@
-"""``recording.record``: what the command line does, from a notebook; saved, interrupted, resumed and read back."""
+"""``recording.record``: runs from a notebook are saved, interrupted, resumed and read back as on the command line."""
 
 import dataclasses
 import json
@@ -97,7 +97,7 @@ def test_record_writes_a_directory_and_returns_its_record(dataset, tmp_path):
     )
 
 
-def test_record_of_what_has_ended_reads_it_back(dataset, tmp_path):
+def test_record_of_a_finished_run_reads_it_back(dataset, tmp_path):
     first = record(tmp_path, dataset)
     with mock.patch.object(execution, "execute", side_effect=AssertionError):
         again = record(tmp_path, dataset)
@@ -156,7 +156,7 @@ def test_the_outcome_is_on_disk_if_the_result_cannot_be_written(dataset, tmp_pat
 
 
 def test_a_result_is_not_lost_with_the_final_state(dataset, tmp_path):
-    """The disk is full at the end: what was computed is in the error and on the disk, and the run may be resumed."""
+    """The disk is full at the end: the error holds the results, which are also on disk, and the run can be resumed."""
     full = records.CheckpointError("step 30 could not be saved: No space left on device")
     with mock.patch.object(records.Checkpoints, "write", side_effect=full):
         with pytest.raises(recording.UnwrittenError) as caught:
@@ -180,7 +180,7 @@ def test_examples_that_cannot_be_written_cost_no_result(dataset, tmp_path):
     assert record(tmp_path, dataset).examples()
 
 
-def test_a_mistake_in_the_evaluation_may_be_fixed_before_the_run_is_finished(dataset, tmp_path):
+def test_an_evaluation_may_be_fixed_before_the_run_is_resumed(dataset, tmp_path):
     with mock.patch.object(recording.notebook, "result_of", side_effect=RuntimeError("out of memory")):
         with pytest.raises(RuntimeError, match="out of memory"):
             record(tmp_path, dataset)
@@ -244,12 +244,12 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(dataset, tmp_path, change
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_fails_before_its_first_chunk_leaves_nothing_behind(dataset, tmp_path):
+def test_a_run_failing_before_its_first_chunk_leaves_nothing(dataset, tmp_path):
     with mock.patch.object(execution, "execute", side_effect=MemoryError("no room")):
         with pytest.raises(MemoryError):
             record(tmp_path / "run", dataset)
     assert list(tmp_path.iterdir()) == []
-    assert record(tmp_path / "run", dataset).result["steps"] == 30  # and holds no lock
+    assert record(tmp_path / "run", dataset).result["steps"] == 30  # and is not locked
 
 
 @pytest.mark.long
@@ -266,7 +266,7 @@ def test_states_are_encrypted_with_a_cipher(dataset, tmp_path):
 
 
 def poisoned(*args):
-    """Returns the algorithm whose loss is infinite for batches that hold a marked example."""
+    """Returns an algorithm whose loss is infinite for batches with a marked example."""
     made = supervised(*args)
 
     def step(state, batch, key):
@@ -321,7 +321,7 @@ def test_a_run_starts_from_the_first_seed_of_another(dataset, tmp_path):
     stopped = dataclasses.replace(STOPPED, hyperparameters=Settings(learning_rate=1e-30, epochs=2))
     third = record(tmp_path / "third", dataset, stopped, init_from=tmp_path / "first")
     assert third.result["metrics"]["test/log_loss"]["values"] == [values[0]] * 2
-    fourth = record(tmp_path / "fourth", dataset, still, init_from=tmp_path / "third")  # whose params lie deeper
+    fourth = record(tmp_path / "fourth", dataset, still, init_from=tmp_path / "third")  # whose params are nested
     assert fourth.result["metrics"]["test/log_loss"]["values"] == [values[0]] * 2
     wide = dataclasses.replace(EXPERIMENT, hyperparameters=Settings(width=4))
     with pytest.raises(ValueError, match="must fit the model; .* was run with --width 8, and this run is not.$"):
@@ -344,7 +344,7 @@ def test_vector_metrics_are_nested_lists(dataset, tmp_path):
 
 def test_record_of_another_program_is_not_read_back(dataset, tmp_path):
     record(tmp_path, dataset)
-    assert record(tmp_path, dataset).result["metrics"]  # the same: read back
+    assert record(tmp_path, dataset).result["metrics"]  # the same run, read back
     other = dataset._replace(test={**dataset.test, "inputs": -dataset.test["inputs"]})
     with pytest.raises(ValueError, match="has ended, with another program or other data. Name another directory"):
         record(tmp_path, other)

@@ -1,4 +1,4 @@
-"""Parameters of another run: read without its experiment, verified, and left where they are."""
+"""Parameters of another run: read without its experiment, verified and left unchanged."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def ciphers(tmp_path):
 
 
 def test_read_params_gives_what_was_written(tmp_path):
-    read = records.read_params(str(written(tmp_path)))  # as a user has it
+    read = records.read_params(str(written(tmp_path)))  # with the user's settings
     assert (read["block"]["kernel"] == PARAMS["block"]["kernel"]).all() and read["block"]["bias"].shape == (2, 3)
 
 
@@ -69,7 +69,7 @@ def test_kept_params_are_encrypted_with_a_key(tmp_path, ciphers):
         records.kept_params(tmp_path / "plain", cipher=cipher)
 
 
-def test_kept_params_that_were_altered_are_set_aside_and_count_as_none(tmp_path, flip_a_bit):
+def test_altered_copies_of_params_are_set_aside(tmp_path, flip_a_bit):
     records.keep_params(tmp_path, PARAMS)
     flip_a_bit(tmp_path / "checkpoints" / "0")
     with pytest.warns(UserWarning, match=f"is altered; moved to {tmp_path / 'quarantine'}$"):
@@ -92,7 +92,7 @@ def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path, flip_a_
     assert records.Checkpoints(directory).steps() == [3] and not (directory / "quarantine").exists()
 
 
-def test_read_params_refuses_a_directory_without_states_and_params_that_are_no_dicts(tmp_path):
+def test_read_params_needs_a_state_with_params_in_dicts(tmp_path):
     with pytest.raises(
         records.CheckpointError,
         match="must hold the final state of a run, got .* without any. Train it",
@@ -126,7 +126,7 @@ def test_read_params_needs_params_in_the_state(tmp_path):
         records.read_params(tmp_path)
 
 
-def test_read_params_wants_a_run_that_has_ended(tmp_path):
+def test_read_params_needs_a_finished_run(tmp_path):
     directory = tmp_path / "my run"
     directory.mkdir()
     written(directory, result=None)

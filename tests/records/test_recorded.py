@@ -25,7 +25,7 @@ def directory(tmp_path):
     return run.path
 
 
-def test_values_are_by_seed_and_one_that_diverged_is_not_a_number(directory):
+def test_values_are_by_seed_and_nan_if_it_diverged(directory):
     run = records.read_run(directory)
     assert run.values("test/r2") == pytest.approx({0: 0.9, 1: math.nan, 2: 0.8}, nan_ok=True)
     assert run.hyperparameters == {"rate": 0.1} and run.command == ["jaxresearch", "run", "line"]
@@ -38,7 +38,7 @@ def test_read_run_takes_the_settings_and_seeds_of_a_study(directory):
 
 
 def _read_with(directory, **entries):
-    """Returns the run after changing entries of its result; one that is None is removed."""
+    """Returns the run with changed entries of its result; None removes an entry."""
     result = json.loads((directory / "result.json").read_text()) | entries
     kept = {name: entry for name, entry in result.items() if entry is not None}
     (directory / "result.json").write_text(json.dumps(kept))
@@ -68,7 +68,7 @@ def test_best_steps_are_by_seed(directory):
     assert _read_with(directory, best_step=[10, None, 20], seeds=[4, 5, 6]).best_steps == {4: 10, 6: 20}
 
 
-def test_read_run_gives_the_rounds_of_a_study_without_those_set_aside(directory):
+def test_read_run_leaves_out_discarded_rounds_of_a_study(directory):
     run = records.RunDirectory.again(directory)
     rounds = [{"why": why, "set_aside": why == "old"} for why in ("plain", "old", "a grid")]
     run.write_checksummed("study.json", {"rounds": rounds, "under_way": []})
@@ -102,7 +102,7 @@ def test_a_record_prints_in_one_short_line(directory):
 
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
-def test_read_run_names_the_file_that_is_missing_or_not_whole(directory, name):
+def test_read_run_names_a_missing_or_damaged_file(directory, name):
     (directory / name).write_text('{"half": ')
     with pytest.raises(ValueError, match=f"{name} must be whole JSON"):
         records.read_run(directory)

@@ -1,4 +1,4 @@
-"""Run directories: whole files or none, nothing of others touched."""
+"""Run directories: files are written completely or not at all, and other files are left alone."""
 
 import json
 import resource
@@ -44,7 +44,7 @@ def test_metrics_are_appended_line_by_line(tmp_path):
     assert json.loads(lines[0])["train/loss"] == [0.5, None]
 
 
-def test_a_line_of_metrics_that_cannot_be_written_is_written_later(tmp_path):
+def test_metrics_that_cannot_be_written_are_written_later(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     (directory.path / "metrics.jsonl").mkdir()
     directory.append_metrics({"step": 1})
@@ -69,7 +69,7 @@ def test_append_text_writes_all_or_nothing(tmp_path):
     assert path.read_text() == "one\ntwo\n"
 
 
-def test_discard_removes_what_was_made_and_nothing_else(tmp_path):
+def test_discard_removes_only_new_directories(tmp_path):
     first, second = (RunDirectory(tmp_path / "runs" / name) for name in ("a", "b"))
     first.discard()
     assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b").is_dir()
@@ -88,7 +88,7 @@ def test_discard_leaves_a_folder_that_was_there(tmp_path):
     assert (tmp_path / "mine").is_dir() and not any((tmp_path / "mine").iterdir())
 
 
-def test_a_directory_with_something_in_it_is_refused(tmp_path):
+def test_a_nonempty_or_unwritable_directory_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("")
     with pytest.raises(
@@ -126,7 +126,7 @@ def test_the_command_on_record_holds_no_secret(monkeypatch):
     ]
 
 
-def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp_path):
+def test_only_a_live_process_locks_a_directory(tmp_path):
     code = "from pathlib import Path; from jaxresearch.records import RunDirectory; import sys, time\n"
     code += f"directory = RunDirectory(Path({str(tmp_path / 'run')!r})); print('locked', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
@@ -134,7 +134,7 @@ def test_one_process_at_a_time_uses_a_directory_and_a_dead_one_holds_nothing(tmp
         with pytest.raises(BusyError, match=f"run is used by process {other.pid} on .*. Wait for it, or name"):
             RunDirectory(tmp_path / "run")
         other.kill()
-    assert RunDirectory(tmp_path / "run").is_new  # nothing but the lock of a dead process is in it
+    assert RunDirectory(tmp_path / "run").is_new  # it holds only the lock of a dead process
 
 
 def test_metrics_beyond_a_step_and_half_a_line_are_dropped(tmp_path):
@@ -157,13 +157,13 @@ def test_differences_have_both_values():
     }
 
 
-def test_numbers_come_back_as_they_went(tmp_path):
+def test_numbers_are_read_back_exactly(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     singles = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     exact = [0.1, 1 / 3, 1.0000000000000002, 5e-324, 1e300, 123456789012.0, -0.0]
     directory.write("numbers.json", {"exact": exact, "singles": singles, "single": float(np.float32(0.1))})
     back = directory.read("numbers.json")
-    assert back["exact"] == exact and back["single"] == 0.1  # and not 0.10000000149011612
+    assert back["exact"] == exact and back["single"] == 0.1  # rather than 0.10000000149011612
     np.testing.assert_array_equal(np.array(back["singles"], np.float32), singles)
 
 
@@ -174,7 +174,7 @@ def test_each_process_that_resumes_adds_its_environment(tmp_path):
     assert directory.read("environment.json") == {"jax": 0, "resumed": [{"jax": 1}, {"jax": 2}]}
 
 
-def test_settings_keep_their_last_digit_and_measurements_those_of_float32(tmp_path):
+def test_settings_keep_all_digits_and_metrics_those_of_float32(tmp_path):
     directory, value = RunDirectory(tmp_path / "run"), float(np.float32(0.003))
     directory.write("a.json", {"hyperparameters": {"rates": [value]}, "metrics": {"mean": value}})
     read = directory.read("a.json")
@@ -189,7 +189,7 @@ def test_command_of_depends_on_the_configuration(asked, command):
     assert command_of({"experiment": "mnist", **asked}) == command
 
 
-def test_the_command_on_record_can_be_typed_however_it_was_started(monkeypatch):
+def test_the_recorded_command_can_be_typed(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/jaxresearch/__main__.py", "run", "mnist"])
     assert environment(seeds=[0])["command"] == ["jaxresearch", "run", "mnist"]
     monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "--case", "a"])
@@ -246,7 +246,7 @@ def test_a_directory_of_another_configuration_is_refused(tmp_path, changes, mess
         ({"study": {}}, "result.json", "study.md"),
     ],
 )
-def test_a_directory_of_what_has_ended_is_not_opened(tmp_path, changes, last, story):
+def test_the_directory_of_a_finished_run_is_not_opened(tmp_path, changes, last, story):
     opened(tmp_path / "run", **changes)
     (tmp_path / "run" / last).write_text("{}")
     with pytest.raises(EndedError, match=f"in .*run has ended. Read its {story}, or name another --directory."):
@@ -285,7 +285,7 @@ def test_a_closed_directory_may_be_opened_by_the_same_process(tmp_path):
     RunDirectory.again(tmp_path / "run").close()
 
 
-def test_runs_of_one_moment_get_names_of_their_own(tmp_path):
+def test_runs_started_together_get_different_names(tmp_path):
     barrier = threading.Barrier(4)
 
     def begun(number):
@@ -299,4 +299,4 @@ def test_runs_of_one_moment_get_names_of_their_own(tmp_path):
     for one in directories:
         one.close()
     with open_directory(tmp_path / "runs" / "mine", {"experiment": "mine", "seeds": [0]}, {}, is_new=True) as fifth:
-        assert fifth.path.name == "mine-5"  # one that has ended, or could be resumed, is left alone
+        assert fifth.path.name == "mine-5"  # a finished or resumable run is left alone

@@ -1,4 +1,4 @@
-"""Trackers: their own files hold what was logged, and none of them can delay a run or fail it."""
+"""Trackers: their files hold the logged values, and none of them can delay a run or make it fail."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ RESULT = {
 
 
 class Noted:
-    """A tracker that notes its calls."""
+    """A tracker that records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -95,7 +95,7 @@ def test_validation_is_sent_and_vectors_are_not():
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_raises_is_dropped_and_the_others_continue(method):
+def test_a_raising_tracker_is_dropped_and_the_others_continue(method):
     def fault():
         raise RuntimeError("the server\nis gone")
 
@@ -110,7 +110,7 @@ def test_one_that_raises_is_dropped_and_the_others_continue(method):
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "end"])
-def test_one_that_hangs_delays_the_end_by_its_patience_at_most(method):
+def test_a_hanging_tracker_delays_the_end_by_its_patience(method):
     released, noted = threading.Event(), Noted()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -121,7 +121,7 @@ def test_one_that_hangs_delays_the_end_by_its_patience_at_most(method):
     assert len(noted.calls) == 4
 
 
-def test_one_that_falls_behind_is_dropped_during_the_run():
+def test_a_slow_tracker_is_dropped_during_the_run():
     released = threading.Event()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -133,7 +133,7 @@ def test_one_that_falls_behind_is_dropped_during_the_run():
     released.set()
 
 
-def test_one_that_is_slow_but_finishes_in_time_gets_all():
+def test_a_tracker_that_finishes_in_time_receives_everything():
     noted = Noted()
     slow = Faulty("begin", lambda: time.sleep(0.3))
     slow.log = noted.log
@@ -141,7 +141,7 @@ def test_one_that_is_slow_but_finishes_in_time_gets_all():
     assert len(noted.calls) == 2
 
 
-def test_tensorboard_holds_the_scalars_and_drops_steps_after_a_resume(tmp_path):
+def test_tensorboard_holds_scalars_and_drops_repeated_steps(tmp_path):
     board = pytest.importorskip("tensorboardX.proto.event_pb2", reason="needs the extra track")
     log_a_run(records.tracking(["tensorboard"], tmp_path, experiment="line"))
     with records.tracking(["tensorboard"], tmp_path, experiment="line") as tracking:
@@ -157,7 +157,7 @@ def test_tensorboard_holds_the_scalars_and_drops_steps_after_a_resume(tmp_path):
     assert scalars["train/loss", 10] == pytest.approx(0.2) and scalars["test/accuracy", 20] == pytest.approx(0.6)
     assert ("train/loss_low", 10) in scalars and ("test/loss_low", 20) not in scalars
     starts = [event.step for event in events[1] if event.HasField("session_log")]
-    assert starts == [11]  # TensorBoard drops what other files of the folder hold from here on
+    assert starts == [11]  # from here on, TensorBoard drops the steps of the folder's other files
 
 
 def _events(board, file):

@@ -1,4 +1,4 @@
-"""Trained models used from the directory of their run alone: their predictions are what the evaluation saw."""
+"""Trained models, loaded from their run directory alone, predict as in the evaluation."""
 
 import dataclasses
 import functools
@@ -25,14 +25,14 @@ SPECIES = ("adelie", "chinstrap", "gentoo")
 
 @hyperparameters
 class Small:
-    """Sizes of all experiments here."""
+    """Sizes of all experiments in this file."""
 
     batch_size: int = static(16, "examples per step")
     epochs: int = static(2, "passes over the data")
 
 
 def classifier(h, card, plan, fitted, *, decay=None):
-    """Returns a small classifier with batch statistics, its weights averaged where a decay is given."""
+    """Returns a small classifier with batch statistics, with averaged weights if a decay is given."""
     model = models.mlp(card.n_features, (8,), card.n_classes, batch_norm=True)
     loss, optimizer = losses.softmax_cross_entropy_with_integer_labels, training.gradient_descent(0.1)
     made = training.supervised(model, loss, optimizer=optimizer, metrics=metrics.classification(card))
@@ -40,7 +40,7 @@ def classifier(h, card, plan, fitted, *, decay=None):
 
 
 def regressor(h, card, plan, fitted):
-    """Returns a line, evaluated in the units of its target."""
+    """Returns a linear model, evaluated in the units of its target."""
     return training.supervised(
         models.linear(card.n_features, 1),
         losses.half_squared_error,
@@ -68,7 +68,7 @@ def experiment(algorithm, metric="test/accuracy", **asked):
 
 
 def birds(n=80):
-    """Returns the lines of a table with numbers, categories, dates and missing cells, without its header."""
+    """Returns the rows of a table with numbers, categories, dates and missing cells, without its header."""
     draw = np.random.default_rng(0)
     lines = []
     for row in range(n):
@@ -105,7 +105,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(folder):
-    """A run on a table that is gone, the dataset it was trained on, and its rows without targets in another order."""
+    """A run on a deleted table, its dataset, and its rows without targets in a different order."""
     path = write(folder / "birds.csv", birds(), without=("length",))
     collected = data.load(str(path), target="species", types={"bird": "drop"})
     made = experiment(classifier)
@@ -123,7 +123,7 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(table):
     whole = run.predict(new)
     assert whole.class_names == SPECIES and not whole.scores and whole.columns.keys() == {"bird", "length"}
     assert whole.columns["bird"][:2] == ["b0", "b1"] and whole.by_seed.shape == (3, 80, 3)
-    # The features of the test part, found again among those of all rows.
+    # The rows of the test part, located by their features.
     rows = run.model.prepared(new).test["inputs"]
     places = [int(np.flatnonzero((rows == features).all(axis=1))[0]) for features in dataset.test["inputs"]]
     outputs = execution.predict(run.experiment, run.experiment.hyperparameters, dataset, run.state)
@@ -133,14 +133,12 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(table):
     for place, seed in enumerate(run.seeds):
         of_seed = jax.tree.map(lambda leaf, place=place: leaf[place], run.state)
         direct = run.model.algorithm(place).predict(of_seed, dataset.test["inputs"])
-        np.testing.assert_allclose(
-            whole.by_seed[place, places], softmax(direct), atol=1e-6
-        )  # in batches of other sizes
+        np.testing.assert_allclose(whole.by_seed[place, places], softmax(direct), atol=1e-6)  # in different batch sizes
         accuracy = (whole.by_seed[place, places].argmax(axis=-1) == dataset.test["targets"]).mean()
         assert accuracy == pytest.approx(run.values("test/accuracy")[seed], abs=1e-6)
 
 
-def test_the_ensemble_is_the_mean_over_seeds_and_scores_apart_from_them(table, tmp_path):
+def test_the_ensemble_averages_seeds_and_is_scored_separately(table, tmp_path):
     run, _, _ = table
     labelled = run.predict(write(tmp_path / "labelled.csv", birds()))
     np.testing.assert_allclose(labelled.ensemble, labelled.by_seed.mean(axis=0), rtol=1e-15)
@@ -158,7 +156,7 @@ def test_the_ensemble_is_the_mean_over_seeds_and_scores_apart_from_them(table, t
     assert np.isnan(one.spread).all() and one.seeds == (1,)
 
 
-def test_what_training_did_not_have_is_unknown_or_missing_and_noted(table):
+def test_values_unseen_in_training_are_unknown_and_noted(table):
     run, _, _ = table
     held = {"mass": ["3100"] * 4, "island": ["atlantis", "", "NA", "dream"], "seen": ["2020-01-05"] * 3 + [""]}
     made = run.predict(held)
@@ -317,7 +315,7 @@ def test_what_preprocessing_fitted_is_verified(table, tmp_path, flip_a_bit):
     flip_a_bit(tmp_path / "run" / "checkpoints" / str(max(map(int, os.listdir(tmp_path / "run" / "checkpoints")))))
     with pytest.raises(ValueError, match="no checkpoint of .* can be used: .* is altered. Restore it from a copy."):
         copy.predict(new)
-    assert not (tmp_path / "run" / "quarantine").exists()  # nothing was changed
+    assert not (tmp_path / "run" / "quarantine").exists()  # the directory is unchanged
 
 
 def test_seeds_that_diverged_have_no_predictions(table):
@@ -328,7 +326,7 @@ def test_seeds_that_diverged_have_no_predictions(table):
     np.testing.assert_array_equal(model.predict(new, seeds=[0, 2]).by_seed, run.predict(new, seeds=[0, 2]).by_seed)
 
 
-def test_a_run_that_did_not_end_predicts_by_explicit_choice(images, tmp_path):
+def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     made = experiment(functools.partial(classifier, decay=0.9))
     dataset = made.prepare(images[0])
     recorded(made, dataset, tmp_path, seeds=(0, 1))
@@ -337,7 +335,7 @@ def test_a_run_that_did_not_end_predicts_by_explicit_choice(images, tmp_path):
         ValueError, match="the run in .* must have ended to be used, and has not. Resume it: .* Or pass --unf"
     ):
         records.read_ensemble(tmp_path / "run", experiment=made)
-    # As it was on the way: the average is not yet in the place of the parameters.
+    # The intermediate state, where the average does not yet replace the parameters.
     like = execution.blank_state(made, made.hyperparameters, dataset, n_runs=2)
     checkpoints = records.Checkpoints(tmp_path / "run")
     final = checkpoints.read(like)
@@ -370,7 +368,7 @@ def test_a_card_of_a_record_is_the_card_that_was_written(table):
     assert dataset.card.feature_dtype == "float32"
 
 
-# Calls artefacts in a process that knows nothing of this package: only JAX, NumPy and the schema beside the file.
+# Calls artefacts in a process without this package: only JAX, NumPy and the schema beside the file.
 CALLER = """
 import hashlib, json, pathlib, sys
 import jax, numpy as np
@@ -397,7 +395,7 @@ def exported(folder, model, name, inputs):
 
 @pytest.fixture(scope="module")
 def artefacts(table, images, folder):
-    """Artefacts of runs of all kinds, called in another process: what the run predicts and what came out, by name."""
+    """Artefacts of runs of all kinds, called in another process: the predictions of the run and of the artefact, by name."""
     out, (run, _, new), (collected, pixels, _) = folder / "out", table, images
     out.mkdir()
     rows = data.new_rows(new, run.model.dataset.card)
@@ -428,7 +426,7 @@ def test_an_artefact_gives_what_the_run_predicts(artefacts, name):
     assert schema["outputs"][what] == {"shape": ["n", expected.ensemble.shape[1]], "dtype": "float32"}
 
 
-def test_a_schema_says_how_words_are_encoded(artefacts):
+def test_a_schema_describes_how_words_are_encoded(artefacts):
     columns = {column["name"]: column for column in artefacts["table"][2]["inputs"]["columns"]}
     assert columns["island"]["levels"] == ["biscoe", "dream", "torgersen"] and columns["island"]["missing"] == -1
     assert columns["seen"]["unit"] == "days since 1970-01-01" and columns["mass"]["missing"] == "nan"
@@ -448,7 +446,7 @@ def test_texts_are_prepared_outside_of_an_artefact(tmp_path):
     ids = run.model.prepared(path).test["inputs"]
     found = jax.export.deserialize(bytearray(artefact.content)).call(ids)["probabilities"]
     np.testing.assert_allclose(found, run.predict(path).ensemble, atol=1e-6)
-    # Folds encode words each in their own way: only one of them can stand behind one encoding.
+    # Each fold encodes words differently, so one encoding can only serve one fold.
     folds = [made.prepare(data.fold(collected, place, n_folds=2)) for place in range(2)]
     (tmp_path / "folds").mkdir()
     run = recorded(made, data.stacked(folds), tmp_path / "folds", seeds=(0, 1))

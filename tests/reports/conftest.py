@@ -1,4 +1,4 @@
-"""Records made by hand, as a run leaves them."""
+"""Handwritten records in the form of a run's."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ENVIRONMENT |= {"devices": ["cpu:0"], "packages": {"jax": "0.10.2"}, "python": "
 
 
 def _written(path, *, seeds=(0, 1, 2), n_epochs=12, best_step=None, offset=0.0, metrics=None, steps_per_epoch=40):
-    """Writes a run that was looked at after each epoch, and returns its directory."""
+    """Writes a run that was evaluated after each epoch, and returns its directory."""
     generator, n = np.random.default_rng(len(str(path.name))), len(seeds)
     run = records.RunDirectory(path)
     card = {"name": "pets", "source": "", "licence": "", "citation": "", "sha256": [], "feature_shape": [4]}
@@ -49,5 +49,5 @@ def _written(path, *, seeds=(0, 1, 2), n_epochs=12, best_step=None, offset=0.0, 
 
 @pytest.fixture
 def recorded(tmp_path):
-    """Returns what writes a run under a name, with options of `_written`, and reads it back."""
+    """Returns a function that writes a run under a name, with options of `_written`, and reads it back."""
     return lambda name="run", **options: records.read_run(_written(tmp_path / name, **options))

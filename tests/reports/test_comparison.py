@@ -51,7 +51,7 @@ def test_vectors_are_compared_entry_by_entry():
     rows = compared.figures["test/recall[EI]"].rows
     assert rows[0][:2] == ("first", "0.6250") and rows[0][4:] == ("", "", "")
     assert rows[1][:2] == ("second", "0.8750") and rows[1][4:] == ("+0.2500", "no spread", "")
-    # A seed that diverged makes the difference undefined; it is not left out.
+    # A diverged seed makes the difference undefined; it is not left out.
     assert compared.figures["test/recall[IE]"].rows[1][4:] == ("undefined", "undefined", "")
     assert compared.notes == ()
 
@@ -80,7 +80,7 @@ def test_a_run_from_before_there_were_folds_is_one_of_seeds():
 
 
 def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
-    """Of the same number of other examples nothing is paired: the difference is over seeds."""
+    """Different examples of the same number are not paired: the difference is over seeds."""
     rng, runs = np.random.default_rng(0), []
     for name, rows in (("first", range(20)), ("second", range(20)), ("other", range(1, 21))):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Pages of records made by hand: both parts of training, metrics of any shape, and no text unescaped."""
+"""Pages of handwritten records: training and validation, metrics of any shape, and all text escaped."""
 
 import dataclasses
 import re

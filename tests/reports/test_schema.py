@@ -1,4 +1,4 @@
-"""What a user is shown of how data were read."""
+"""The description of how data were read."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ def test_data_lines_of_an_older_record_have_no_count():
 
 
 def test_data_lines_give_the_fraction_that_was_asked_for():
-    """Of 40 examples 8 were held out, and the others cut to 10."""
+    """8 of 40 examples were held out, and the others cut to 10."""
     card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
     lines = dict(data_lines(dataclasses.asdict(card), {"train": 10, "test": 8}))
     assert lines["test part"] == "20 % of the examples, the last in the order of the data"

@@ -1,6 +1,6 @@
-"""How often 95 % intervals hold the truth, simulated: ``python tests/slow/coverage.py`` prints the table of docs/intervals.md.
+"""Simulated coverage of 95 % intervals: ``python tests/slow/coverage.py`` prints the table of docs/intervals.md.
 
-Drawn are examples of different difficulty, seeds of different luck, and what one seed does to one example. The truth is
+Examples vary in difficulty, seeds in luck, and each pair has an interaction. The truth is
 the metric of a fresh seed on fresh examples, from some millions of draws.
 """
 
@@ -13,7 +13,7 @@ import scipy.stats
 
 from jaxresearch import statistics
 
-GROUP = 5  # examples of a group, where they come in groups
+GROUP = 5  # examples per group
 
 
 class Case(NamedTuple):
@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What seeds predict for examples: outputs ``(seeds, examples)``, targets and groups ``(examples,)``."""
+    """The predictions of seeds for examples: outputs ``(seeds, examples)``, targets and groups ``(examples,)``."""
 
     outputs: np.ndarray
     targets: np.ndarray
@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 
 def drawn(case: Case, generator: np.random.Generator, n_seeds: int, n_examples: int, *, models: int = 1) -> list[Draw]:
-    """Returns what models predict for the same examples; a second one shares its examples and seeds, and errs by itself."""
+    """Returns predictions of models for the same examples; a second model shares examples and seeds, with its own errors."""
     luck = generator.normal(0, case.luck, (n_seeds, 1))
     if case.groups:
         difficulty = np.repeat(generator.normal(0, 1.2, -(-n_examples // GROUP)), GROUP)[:n_examples]
@@ -111,7 +111,7 @@ def truth(case: Case, *, n_seeds: int = 400, n_examples: int = 20_000) -> float:
 
 
 def held(case: Case, n_seeds: int, n_examples: int, *, repeats: int, seed: int = 0) -> dict[str, float]:
-    """Returns the shares of repeats in which intervals held the truth, and those in which one lay wholly on a side of it.
+    """Returns the fractions of repeats in which intervals covered the truth, and lay entirely on one side of it.
 
     ``ours`` is over seeds and examples. ``seeds`` and ``examples`` are over one of the two; ``bootstrap`` draws seeds anew
     (percentiles of 1,000 means, as rliable does); ``one seed`` is over the examples of a single seed.
@@ -140,7 +140,7 @@ def held(case: Case, n_seeds: int, n_examples: int, *, repeats: int, seed: int =
 
 
 def held_difference(case: Case, n_seeds: int, n_examples: int, *, repeats: int, seed: int = 0) -> float:
-    """Returns the share of repeats in which the interval of a difference of nothing holds zero, paired by seed and example."""
+    """Returns the fraction of repeats in which the interval of a null difference covers zero, paired by seed and example."""
     generator, of, n_held = np.random.default_rng(seed), METRICS[case.metric], 0
     for _ in range(repeats):
         one, other = (of(draw) for draw in drawn(case, generator, n_seeds, n_examples, models=2))
@@ -151,7 +151,7 @@ def held_difference(case: Case, n_seeds: int, n_examples: int, *, repeats: int, 
 
 
 def held_over_folds(*, n_examples: int = 200, width: int = 5, k: int = 10, repeats: int, seed: int = 0) -> float:
-    """Returns the share of repeats in which the interval over folds holds the error of such a training on new examples.
+    """Returns the fraction of repeats in which the interval over folds covers the error of such a model on new examples.
 
     The model is least squares on ``width`` inputs, whose error after as many examples as a fold's is known in closed form.
     """

@@ -1,4 +1,4 @@
-"""Intervals hold what they promise: simulated, for the metrics, sizes and dependencies of docs/intervals.md."""
+"""Intervals have their nominal coverage, simulated for the metrics, sizes and dependencies of docs/intervals.md."""
 
 import importlib.util
 from pathlib import Path
@@ -13,20 +13,20 @@ coverage = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(coverage)
 
 REPEATS = 1000
-SPREAD = 3 * np.sqrt(0.95 * 0.05 / REPEATS)  # three standard errors of a share of so many repeats: 0.021
+SPREAD = 3 * np.sqrt(0.95 * 0.05 / REPEATS)  # three standard errors of a proportion of that many repeats: 0.021
 SIZES = [(5, 200), (10, 2000)]
 
 
 @pytest.mark.parametrize("case", coverage.CASES, ids=str)
 @pytest.mark.parametrize(("n_seeds", "n_examples"), SIZES)
-def test_an_interval_over_seeds_and_examples_holds_what_it_says(case, n_seeds, n_examples):
+def test_an_interval_over_seeds_and_examples_has_its_coverage(case, n_seeds, n_examples):
     found = coverage.held(case, n_seeds, n_examples, repeats=REPEATS)
     assert 0.93 - SPREAD / 2 <= found["ours"] <= 0.98 + SPREAD / 2, found
     assert found["bootstrap"] < 0.95 and found["seeds"] < found["ours"] + SPREAD
 
 
 @pytest.mark.parametrize("case", coverage.CASES, ids=str)
-def test_a_difference_of_nothing_holds_zero(case):
+def test_an_interval_of_a_null_difference_covers_zero(case):
     assert 0.93 - SPREAD / 2 <= coverage.held_difference(case, 5, 1000, repeats=REPEATS) <= 0.985
 
 
@@ -36,7 +36,7 @@ def test_an_interval_over_folds_is_conservative(k):
 
 
 @pytest.mark.parametrize("case", [coverage.CASES[1], coverage.CASES[5], coverage.CASES[8]], ids=str)
-def test_a_claim_at_the_bound_is_wrongly_decided_in_four_of_a_hundred_at_most(case):
-    """On either side, from five seeds, over 4,000 repeats."""
+def test_claims_at_their_bound_are_seldom_decided(case):
+    """On either side, with five seeds, over 4,000 repeats."""
     found = coverage.held(case, 5, 500, repeats=4000)
     assert max(found["above"], found["below"]) <= 0.04, found

@@ -1,4 +1,4 @@
-"""What the cache saves: writing 256 tokens with it, and by applying the whole decoder for each token."""
+"""The speed-up of the cache: 256 tokens with it, and with the whole decoder applied for each token."""
 
 import statistics
 import time
@@ -29,7 +29,7 @@ def recomputed(params, prompts):
 
 
 def cached(params, prompts):
-    """Returns the same by the cache."""
+    """Returns the same text with the cache."""
     model = models.cached_decoder(N_TOKENS, SIZES, n_rows=N_ROWS)
     _, cache = model.init(jax.random.key(0))
     n_new = SIZES.context - 1
@@ -48,8 +48,8 @@ def test_cache_writes_five_times_faster_than_recomputing():
     params, _ = models.decoder(N_TOKENS, SIZES).init(jax.random.key(0))
     prompts = jnp.arange(1, N_ROWS + 1, dtype=jnp.int32)[:, None]
     slow, fast = jax.jit(recomputed), jax.jit(cached)
-    same = (slow(params, prompts) == fast(params, prompts)).mean()  # compiles, too
-    assert same > 0.9  # the same work; two logits that are nearly equal may change places, and all after them
+    same = (slow(params, prompts) == fast(params, prompts)).mean()  # includes compilation
+    assert same > 0.9  # the same work; nearly equal logits may swap, which changes all later tokens
     taken = [(_seconds(slow, params, prompts), _seconds(fast, params, prompts)) for _ in range(5)]
     medians = [statistics.median(seconds) for seconds in zip(*taken, strict=True)]
     ratio = medians[0] / medians[1]

@@ -1,4 +1,4 @@
-"""A schedule learnt by hypergradient against the best constant rate of a grid: real commands, fresh seeds, in pairs."""
+"""A schedule learnt by hypergradient against the best constant rate of a grid: with real commands and paired fresh seeds."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The main job at full size: the values that the README reports, and the speed it promises, as ratios in one run."""
+"""The main job at full size: the values that the README reports, and its speed, as ratios in one run."""
 
 import dataclasses
 import statistics
@@ -37,7 +37,7 @@ def test_falling_rate_reaches_98_percent(mnist):
 
 
 def plain_scan(key, learning_rate, inputs, targets):
-    """What a good JAX user writes by hand for the same work: one scan, orders drawn up front, data as arguments."""
+    """Handwritten JAX code for the same work: one scan, orders drawn up front, data as arguments."""
     optimizer = optax.adam(learning_rate)
     first, second, *epochs = jax.random.split(key, 7)
     glorot = jax.nn.initializers.glorot_uniform()
@@ -68,13 +68,11 @@ def _seconds(function, *args):
 
 
 def test_run_costs_little_more_than_a_plain_scan(mnist):
-    """And each of ten runs side by side less than that."""
+    """Each of ten runs side by side takes less than that."""
     declared, dataset = mnist
     program = experiment.program(declared, dataset)
     sweep = jax.jit(sweeps.sweep(program.run, (0, None, None)), compiler_options=compiler_options())
-    plain = jax.jit(
-        plain_scan, compiler_options={"xla_backend_optimization_level": 3}
-    )  # a user's, not that of the tests
+    plain = jax.jit(plain_scan, compiler_options={"xla_backend_optimization_level": 3})  # the user's, not the tests'
     inputs, targets = jnp.asarray(dataset.train["inputs"].reshape(-1, 784)), jnp.asarray(dataset.train["targets"])
     one, ten = (devices.place(dataset.train, n_runs=n) for n in (1, 10))
     cases = {
@@ -85,11 +83,11 @@ def test_run_costs_little_more_than_a_plain_scan(mnist):
     for case in cases.values():
         case()  # compile
     taken = {name: [] for name in cases}
-    for _ in range(5):  # in turn, so that a change of the machine's speed meets all three
+    for _ in range(5):  # alternating, so that a change in the machine's speed affects all three
         for name, case in cases.items():
             taken[name].append(case())
     ratio = {name: statistics.median(np.divide(taken[name], taken["plain"])) for name in ("one", "ten")}
     print({name: f"{min(seconds) / 300_000 * 1e6:.2f} us a sample and seed" for name, seconds in taken.items()}, ratio)
-    # The promise: 6 us where a plain scan takes 5.3, and three quarters of that for each of ten seeds on two cores.
+    # The documented speed: 6 us where a plain scan takes 5.3, and three quarters of that for each of ten seeds on two cores.
     assert ratio["one"] <= 6 / 5.3
     assert ratio["ten"] <= 0.75 * 6 / 5.3

@@ -1,4 +1,4 @@
-"""A study is not fooled: proposals that change nothing but the draw of a run are not kept, however many there are."""
+"""A study is not fooled: however many, proposals that change only the draws of a run are rejected."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ N_STUDIES, N_PROPOSALS, WIDTH = 100, 100, 8
 
 @hyperparameters
 class Salted:
-    """Settings that change nothing but what is drawn."""
+    """Settings that change only the draws."""
 
     salt: float = swept(0.0, "number that is folded into the key")
     batch_size: int = static(10, "examples per step", at_least=1)
@@ -48,7 +48,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def dataset(seed):
-    """Returns data of one study: noisy labels of a line through the middle."""
+    """Returns the data of one study: noisy labels on the two sides of a line."""
     generator = np.random.default_rng(seed)
 
     def part(n):
@@ -61,7 +61,7 @@ def dataset(seed):
 
 @pytest.fixture(scope="module")
 def searched():
-    """The rounds of every study, its seeds, and what it came to when it was confirmed."""
+    """The rounds of every study, its seeds, and its confirmed choice."""
     found = []
     for number in range(N_STUDIES):
         salts = [float(salt) for salt in range(1, N_PROPOSALS + 1)]
@@ -83,17 +83,17 @@ def searched():
     return found
 
 
-def test_a_study_keeps_nothing_where_nothing_is_to_be_gained(searched):
+def test_a_study_without_any_effect_keeps_the_plain_settings(searched):
     n_kept = sum(confirmed.best.salt != 0 for _, confirmed, _ in searched)
     print(f"kept by a study: {n_kept} of {N_STUDIES}")
     assert n_kept <= 5
     assert (
         sum(made.best.salt != 0 for made, _, _ in searched) > 0.9 * N_STUDIES
-    )  # the best of all rounds never is the plain one
+    )  # the best of all rounds is never the plain one
 
 
-def test_the_gain_that_is_believed_holds_the_true_one(searched):
-    """Where the plain settings are kept no gain is believed, and there is none."""
+def test_the_interval_of_a_gain_covers_the_true_gain(searched):
+    """Where the plain settings are kept, no gain is reported, and there is none."""
     n_held = 0
     for number, (_, confirmed, concluded) in enumerate(searched):
         pair, of = (concluded.outcome, concluded.plain), dataset(number)
@@ -103,8 +103,8 @@ def test_the_gain_that_is_believed_holds_the_true_one(searched):
     assert n_held >= 0.93 * N_STUDIES
 
 
-def test_what_is_done_elsewhere_is_fooled(searched):
-    """Keep-if-better on one seed, as automatic loops do it, and intervals over the seeds of a round that no one adjusted."""
+def test_unadjusted_comparisons_are_fooled(searched):
+    """Keeping the better of two runs with one seed, and unadjusted intervals over the seeds of a round."""
     if_better = unadjusted = 0
     for made, _, _ in searched:
         plain, *others = [trial.metrics["accuracy"] for one in made.history for trial in one.trials]

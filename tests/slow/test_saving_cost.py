@@ -1,4 +1,4 @@
-"""What it costs a run to be saved in the background, and to be checked for metrics that are not finite."""
+"""The cost of saving a run in the background, and of checking its metrics for non-finite values."""
 
 import statistics
 import time
@@ -16,10 +16,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_saving_costs_under_three_percent_of_the_main_job(tmp_path):
-    """Four states, one every few seconds: the time that the devices wait, and all the work of the processors.
+    """Four states, one every few seconds: the time that the devices wait, and all CPU time.
 
-    It is counted, not the difference of two runs: on a shared machine neighbouring seconds of one run differ by a quarter, ten
-    times the cost in question. Unless asked for, a state is saved once a minute.
+    The cost is measured directly, not as a difference of two runs: on a shared machine, seconds vary by a quarter, ten
+    times the cost in question. By default, a state is saved once a minute.
     """
     mnist, dataset = loading.load("mnist", directory=EXPERIMENTS), data.prepare(data.standard, data.load("mnist"))
     checkpoints, asked, ended, still = records.Checkpoints(tmp_path), [], [], []
@@ -30,7 +30,7 @@ def test_saving_costs_under_three_percent_of_the_main_job(tmp_path):
 
     def keep(step, state):
         checkpoints.write_in_background(step, state, about=dict)
-        still.append(time.monotonic() - ended[-1])  # the next chunk is handed over after this
+        still.append(time.monotonic() - ended[-1])  # the next chunk starts after this
 
     outcome = execution.execute(
         mnist,
@@ -54,7 +54,7 @@ def test_saving_costs_under_three_percent_of_the_main_job(tmp_path):
     assert n_saved == 4 and share < 0.03
 
 
-def test_looking_for_non_finite_metrics_costs_under_a_percent():
+def test_checking_for_non_finite_metrics_costs_under_a_percent():
     values = np.random.default_rng(0).uniform(size=(2, 10, 625)).astype(np.float32)
     metrics = {"loss": values[0], "accuracy": values[1]}  # a chunk of the main job
     start = time.perf_counter()

@@ -82,8 +82,8 @@ def test_read_fasta_refuses_a_damaged_file(tmp_path, suffix, pack, damage):
 def test_chromosome_3_is_the_original(monkeypatch):
     ((name, sequence),) = dna.chromosome_3().items()
     assert name == "hg19_chr3:42000001-44000000" and set(sequence) == set("ACGT")
-    # Its own module, whichever of two that the collection of doctests may have made;
-    # unwrapped, as the type checker puts another module's function around it.
+    # Its own module, since doctest collection may have imported a second copy;
+    # unwrapped, since the type checker wraps it in a function of another module.
     monkeypatch.setitem(inspect.unwrap(dna.chromosome_3).__globals__, "_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"human_chr3_42-44mb.fa.xz must have SHA-256 0+, got 6c92e7ff"):
         dna.chromosome_3()
@@ -107,7 +107,7 @@ def test_bases_and_letters_are_inverse():
     made = _random_bases(1000)
     assert np.array_equal(dna.bases(dna.letters(made)), made)
     changed = dna.bases("AC")
-    changed[0] = 3  # an array of one's own
+    changed[0] = 3  # a new array
     assert dna.letters(changed) == "TC" and dna.bases("AC")[0] == 0
 
 
@@ -289,12 +289,12 @@ def test_no_window_of_a_held_out_part_shares_a_base_with_training(tmp_path, stri
 
 
 def bases_of(folder):
-    """Returns the bases of the only record of a file."""
+    """Returns the bases of a file with one record."""
     (sequence,) = dna.read_fasta(folder / "my.fa").values()
     return dna.bases(sequence)
 
 
-def test_the_card_of_a_genome_tells_where_it_is_from(tmp_path):
+def test_the_card_of_a_genome_names_its_source(tmp_path):
     (tmp_path / "my.fa").write_text(">one\n" + "ACGT" * 30)
     digest = hashlib.sha256((tmp_path / "my.fa").read_bytes()).hexdigest()
     card = dna.load_genome(tmp_path / "my.fa", length=60, stride=20).card

@@ -1,4 +1,4 @@
-"""Writing: what the cache, the choice and the beam give is what slow, plain recomputation gives."""
+"""Decoding with a cache, sampling and beams equals slow, plain recomputation."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ def sized(**changes):
 
 
 def stirred(n_tokens, sizes, seed=1):
-    """Returns parameters far from the start, so that what comes next hangs on all that came before."""
+    """Returns parameters far from their initial values, so that each token depends on all previous ones."""
     generator = np.random.default_rng(seed)
     shapes, _ = jax.eval_shape(models.decoder(n_tokens, sizes).init, jax.random.key(seed))
 
@@ -85,7 +85,7 @@ def logits_of(n_tokens, sizes):
 
 
 def rewritten(params, prompts, *, sizes, n_new, end=None):
-    """Returns the greedy text, made by the whole decoder on the whole context for each token: the slow way."""
+    """Returns the greedy text, computed by the full decoder on the full context for each token."""
     tokens = np.zeros(
         (len(prompts), sizes.context + 1), np.int32
     )  # the decoder is causal: what follows does not matter
@@ -108,7 +108,7 @@ def test_generate_greedily_equals_recomputing_everything(changes):
     params = stirred(11, sizes)
     expected = rewritten(
         params, PROMPTS, sizes=sizes, n_new=8
-    )  # the last one is read from the last place of the context
+    )  # the last one is read from the last position of the context
     assert len(np.unique(expected)) > 3
     np.testing.assert_array_equal(written(params, PROMPTS, sizes=sizes, n_new=8), expected)
 
@@ -138,7 +138,7 @@ def test_complete_equals_prompt_by_prompt(changes):
 
 
 @pytest.mark.long
-def test_complete_may_go_past_the_context_with_rotary_positions_only():
+def test_complete_exceeds_the_context_with_rotary_positions_only():
     def complete(sizes):
         options = {"n_tokens": 11, "sizes": sizes, "n_new": 9, "choose": GREEDY}
         return decoding.complete(jax.random.key(0), stirred(11, sizes), [[1, 2, 3]], **options)
@@ -150,7 +150,7 @@ def test_complete_may_go_past_the_context_with_rotary_positions_only():
 
 @pytest.mark.long
 @pytest.mark.parametrize("positions", ["rotary", "learnt"])
-def test_generate_in_a_batch_of_padded_prompts_equals_row_by_row(positions):
+def test_generate_with_padded_prompts_equals_single_prompts(positions):
     sizes = sized(positions=positions)
     params = stirred(11, sizes)
     prompts = jnp.array([[1, 2, 3], [0, 0, 4]])
@@ -165,7 +165,7 @@ def test_generate_writes_one_token_too():
 
 
 @pytest.mark.long
-def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
+def test_generate_is_the_same_eagerly_and_under_vmap():
     model, cache = writer(11, sized(), 2)
     choose = decoding.sampling(temperature=0.8, top_k=5, top_p=0.9)
 
@@ -179,13 +179,13 @@ def test_generate_is_the_same_eagerly_and_for_many_parameters_at_once():
     assert np.any(both[0] != both[1])
 
 
-# What has no logits
+# Without logits
 
 CHOICES = [GREEDY, decoding.sampling(), decoding.sampling(top_k=3, top_p=0.9)]
 
 
 @pytest.mark.parametrize("choose", CHOICES, ids=["greedy", "softmax", "nucleus"])
-@pytest.mark.parametrize("padding", [0, -1])  # what is written is padding, or is not
+@pytest.mark.parametrize("padding", [0, -1])  # the new token is padding, or not
 @pytest.mark.parametrize("token", [11, -7])
 def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, padding, token):
     sizes = sized(padding=padding)
@@ -196,7 +196,7 @@ def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, paddi
 
 
 @pytest.mark.parametrize("padding", [0, -1])
-def test_a_beam_has_no_token_and_no_score_after_one_outside_the_vocabulary(padding):
+def test_a_beam_ends_after_a_token_outside_the_vocabulary(padding):
     sizes = sized(padding=padding)
     params = stirred(11, sizes)
     texts, scores = searched(params, PROMPTS.at[0, 1].set(11), width=3, sizes=sizes, end=5, length_penalty=0.6)
@@ -207,7 +207,7 @@ def test_a_beam_has_no_token_and_no_score_after_one_outside_the_vocabulary(paddi
 
 
 @pytest.mark.parametrize("worst", [jnp.nan, jnp.inf, -jnp.inf])
-def test_generate_writes_no_token_where_a_choice_has_no_meaning(worst):
+def test_generate_writes_no_token_from_undefined_logits(worst):
     logits = jnp.array([[0.0, 1.0, -jnp.inf], [worst] * 3])
     model, cache = (
         models.Model(lambda key: ({}, {}), lambda *_: (logits[:, None], cache)),
@@ -217,7 +217,7 @@ def test_generate_writes_no_token_where_a_choice_has_no_meaning(worst):
     assert texts.tolist() == [[1, 1], [-1, -1]]
 
 
-def test_generate_goes_on_from_a_cache_that_holds_tokens_and_writes_none_past_the_context():
+def test_generate_continues_a_cache_up_to_the_context():
     model, cache = writer(11, sized(), 2)
     params = stirred(11, sized())
 
@@ -228,7 +228,7 @@ def test_generate_goes_on_from_a_cache_that_holds_tokens_and_writes_none_past_th
     read = jax.jit(model.apply)
     _, held = read(params, cache, PROMPTS[:, :1])
     np.testing.assert_array_equal(write(held, PROMPTS[:, 1:]), written(params, PROMPTS))
-    _, held = read(params, held, jnp.array([[2, 4, 6, 8], [1, 3, 5, 7]]))  # now 5; 2 more, and 3 that are read again
+    _, held = read(params, held, jnp.array([[2, 4, 6, 8], [1, 3, 5, 7]]))  # 5 now; 2 more, and 3 that are read again
     texts = write(held, PROMPTS[:, 1:])
     assert (texts[:, :4] >= 0).all() and (texts[:, 4:] == -1).all()
 
@@ -239,15 +239,15 @@ LOGITS = np.array([1.0, -0.5, 2.0, 0.3, -2.0, 1.1])
 
 
 def draws_of(choose, logits=LOGITS, n=20_000, key=0):
-    """Returns many draws from the same logits: one call, a row a draw."""
+    """Returns many draws from the same logits: one call, one draw per row."""
     return np.asarray(jax.jit(choose)(jax.random.key(key), jnp.tile(jnp.asarray(logits, jnp.float32), (n, 1))))
 
 
 def require_frequencies(draws, probabilities):
-    """Raises where the draws are not of these probabilities, by a chi-square test at the level of 1 in 1,000."""
+    """Asserts that the draws follow these probabilities, by a chi-square test at level 0.001."""
     possible = probabilities > 0
     counts = np.bincount(draws, minlength=len(probabilities))
-    assert counts.sum() == counts[possible].sum(), "a token was drawn that cannot be"
+    assert counts.sum() == counts[possible].sum(), "a token of probability 0 was drawn"
     if possible.sum() > 1:
         expected = probabilities[possible] / probabilities.sum() * len(draws)
         assert scipy.stats.chisquare(counts[possible], expected).pvalue > 0.001
@@ -372,10 +372,10 @@ def test_a_beam_as_wide_as_all_texts_finds_them_all(end, length_penalty):
         np.testing.assert_array_equal(texts[row, :n_texts], expected_texts)
         np.testing.assert_allclose(scores[row, :n_texts], expected_scores, rtol=1e-5)  # sums of three in float32
         assert np.all(scores[row, n_texts:] == -np.inf)
-        # With a penalty, and with it alone, a longer text stands before a likelier one.
+        # Only with a penalty does a longer text rank before a likelier one.
         assert np.any(np.diff(expected_scores) > 0) == (length_penalty > 0)
     if end is None:
-        np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)  # all there is
+        np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)  # all texts
 
 
 @pytest.mark.parametrize("positions", ["rotary", "learnt"])
@@ -408,7 +408,7 @@ def test_beam_search_is_the_same_eagerly():
     texts, scores = searched(params, PROMPTS, length_penalty=0.6, **choices)
     eager_texts, eager_scores = searching(11, sized(), 2, *choices.values())(params, PROMPTS, 0.6)
     np.testing.assert_array_equal(texts, eager_texts)
-    np.testing.assert_allclose(scores, eager_scores, rtol=1e-5)  # fused otherwise
+    np.testing.assert_allclose(scores, eager_scores, rtol=1e-5)  # fused differently
 
 
 # Errors
@@ -497,7 +497,7 @@ def test_the_width_of_a_beam_is_checked(width, message):
         decoding.beam_search(params, cache, PROMPTS, model=model, n_new=2, width=width)
 
 
-def test_a_decoder_without_a_cache_is_told_to_have_none():
+def test_generate_refuses_a_decoder_without_a_cache():
     model = models.decoder(11, sized())
     params, model_state = stirred(11, sized()), {}
     with pytest.raises(

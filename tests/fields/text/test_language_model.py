@@ -1,4 +1,4 @@
-"""Masked language models: the loss is the mean over the tokens that were chosen and no others; pre-training lowers it."""
+"""Masked language models: the loss is the mean over the chosen tokens alone; pre-training lowers it."""
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +44,8 @@ def test_masked_language_model_without_hidden_tokens_is_0(key):
 
 
 def test_masked_language_model_leaves_padding_out(key):
-    tokens = jnp.where(jnp.arange(30) < 20, jax.random.randint(key, (6, 30), 0, 3), 3)  # 3 fills up
-    params = jnp.zeros((5, 5)).at[:, 3].set(9.0)  # always guesses padding: wrong, but where padding is asked
+    tokens = jnp.where(jnp.arange(30) < 20, jax.random.randint(key, (6, 30), 0, 3), 3)  # 3 is padding
+    params = jnp.zeros((5, 5)).at[:, 3].set(9.0)  # always predicts padding: wrong, except where padding is the target
 
     def loss(**settings):
         return loss_of(params, {"inputs": tokens}, jax.random.key(1), rate=0.9, **settings)

@@ -1,4 +1,4 @@
-"""Masking: the shares that BERT's rule states, runs that hide a base, and a draw that needs nothing but its key."""
+"""Masking: the proportions of BERT's rule, runs that hide a base, and draws that depend only on the key."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def test_masked_tokens_chooses_the_share_and_the_fates_of_the_rule(span, rate):
     chosen = targets >= 0
     assert np.array_equal(targets[chosen], tokens[chosen]) and np.all(targets[~chosen] == -1)
     assert np.array_equal(inputs[~chosen], tokens[~chosen])
-    # A million tokens in runs of span: the standard error of a share is below sqrt(0.24 * 6 / 1e6) = 0.0012; four of them.
+    # A million tokens in runs of span: the standard error of a proportion is below sqrt(0.24 * 6 / 1e6) = 0.0012; four of them.
     assert abs(chosen.mean() - rate) < 0.005
     q = 1 - (1 - rate) ** (1 / span)
     masked = 1 - (1 - 0.8 * q) ** span
@@ -44,7 +44,7 @@ def test_masked_tokens_chooses_the_share_and_the_fates_of_the_rule(span, rate):
     if span == 1:
         np.testing.assert_allclose([masked / rate, random / rate], [0.8, 0.1], rtol=1e-12)  # the rule itself
     seen = np.bincount(inputs[changed], minlength=N) / changed.sum()
-    assert seen.argmax() < N and np.all(abs(seen - 1 / N) < 0.005), "random tokens are drawn from all, equally often"
+    assert seen.argmax() < N and np.all(abs(seen - 1 / N) < 0.005), "random tokens are uniform over the vocabulary"
 
 
 @pytest.mark.parametrize("span", [1, 6])
@@ -82,7 +82,7 @@ def test_masks_beat_random_tokens_beat_the_token_itself():
     masked = np.pad(inputs == MASK, ((0, 0), (1, 1))).astype(np.int8)
     starts, stops = (np.argwhere(np.diff(masked, axis=1) == sign) for sign in (1, -1))
     inner = (starts[:, 1] > 0) & (stops[:, 1] < MILLION[1])
-    # No run of masks is broken by a weaker fate: away from the edges each is as long as the span, or longer.
+    # No run of masks is interrupted: away from the edges each is at least as long as the span.
     assert np.min((stops - starts)[inner, 1]) == 6
 
 

@@ -1,4 +1,4 @@
-"""The n-gram model equals its definition, worked by hand and by dictionaries, and its probabilities sum to 1."""
+"""The n-gram model equals its definition, computed by hand and with dictionaries; its probabilities sum to 1."""
 
 import collections
 
@@ -9,7 +9,7 @@ from jaxresearch.fields.text.ngrams import bits_per_byte, fit_ngrams, log_probab
 
 
 def _corpus(seed=0, *, n_tokens=6, n_sequences=12):
-    """Returns sequences in which some tokens follow some others more often, some empty, and tokens never used."""
+    """Returns sequences, some empty, with frequent successors and unused tokens."""
     generator = np.random.default_rng(seed)
     after = generator.dirichlet(np.full(n_tokens - 1, 0.3), n_tokens)
     sequences = []
@@ -64,7 +64,7 @@ def test_log_probabilities_equal_dictionaries(order, seed):
 def test_log_probabilities_of_the_vocabulary_sum_to_1(order):
     ngrams = fit_ngrams(_corpus(2, n_sequences=40), order=order, n_tokens=6)
     generator = np.random.default_rng(0)
-    # Short contexts were seen, most of the long ones were not; token 5 was never seen at all.
+    # Short contexts occur, most long ones do not; token 5 never occurs.
     contexts = [generator.integers(0, 6, length) for length in range(8) for _ in range(15)]
     for context in contexts:
         after = [log_probabilities(ngrams, np.append(context, token).astype(int))[-1] for token in range(6)]

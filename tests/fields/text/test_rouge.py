@@ -16,7 +16,7 @@ REFERENCE = "police killed the gunman".split()
     [("police kill the gunman", 3 / 4, 1 / 3), ("the gunman kill police", 2 / 4, 1 / 3)],
 )
 def test_rouge_of_the_worked_example(candidate, longest, bigrams):
-    # Lin (2004), section 3.1: both share one pair of words with the reference, and only the order tells them apart.
+    # Lin (2004), section 3.1: both share one pair of words with the reference, and differ only in their order.
     assert rouge_l(candidate.split(), REFERENCE) == Rouge(longest, longest, longest)
     assert rouge_n(candidate.split(), REFERENCE, n=2) == pytest.approx((bigrams,) * 3)
 
@@ -110,7 +110,7 @@ def test_rouge_l_scores_are_those_of_single_texts():
     expected = [rouge_l(words(d), words(t)).f1 for d, t in zip(DEFINITIONS, TERMS, strict=True)]
     assert scores.tolist() == expected and scores.dtype == np.float64
     assert rouge_l_scores([], []).shape == (0,)
-    assert rouge_l_scores(np.array(["Zinc"], object), ["zinc"]).tolist() == [1.0]  # case does not count
+    assert rouge_l_scores(np.array(["Zinc"], object), ["zinc"]).tolist() == [1.0]  # case is ignored
 
 
 def test_rouge_l_comparison_reports_the_paired_difference():

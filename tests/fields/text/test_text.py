@@ -1,4 +1,4 @@
-"""Text: one form, words, counts of them; tokenisers that give back every text exactly."""
+"""Text: normalisation, words and their counts; tokenisers that reproduce every text exactly."""
 
 import os
 import subprocess
@@ -82,7 +82,7 @@ def test_normalise_is_idempotent_and_leaves_one_form():
         ("a\u3000\r\nb", "a b"),
     ],
 )
-def test_normalise_makes_equal_what_says_the_same(one, other):
+def test_normalise_unifies_equivalent_texts(one, other):
     assert text.normalise(one) == text.normalise(other)
 
 
@@ -193,7 +193,7 @@ def test_a_tokeniser_gives_back_any_text_and_its_bytes(make):
         ids = tokeniser.encode(made)
         assert tokeniser.decode(ids) == made
         assert ids.dtype == np.int32 and tokeniser.n_bytes[ids].sum() == text.byte_length(made)
-        assert np.all(ids < len(tokeniser.names) - 2), "a special came from a text"
+        assert np.all(ids < len(tokeniser.names) - 2), "a text produced a special token"
 
 
 def test_a_character_tokeniser_gives_back_what_it_knows():
@@ -286,7 +286,7 @@ def test_fit_bpe_tokeniser_needs_room_for_the_bytes():
 
 
 @pytest.mark.raises
-def test_fit_bpe_tokeniser_tells_what_to_install(monkeypatch):
+def test_fit_bpe_tokeniser_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ValueError, match=r"tokenizers must be installed.*pip install 'jaxresearch\[text\]'"):
         text.fit_bpe_tokeniser(CORPUS, n_tokens=300)
