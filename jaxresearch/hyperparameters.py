@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import operator
 import typing
 from typing import Any, TypeVar
@@ -33,6 +34,9 @@ def swept(
     Returns:
         A dataclass field.
 
+    Raises:
+        ValueError: If the default is no number.
+
     Example:
         >>> @hyperparameters
         ... class Rates:
@@ -40,6 +44,9 @@ def swept(
         >>> jax.tree.leaves(Rates(learning_rate=0.1))
         [0.1]
     """
+    for one in default if isinstance(default, tuple) else (default,):
+        if not isinstance(one, numbers.Real) and not hasattr(one, "dtype"):
+            raise ValueError(f"swept must have a number as its default, got {one!r}. Use static(...) for a choice.")
     bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
 

@@ -79,3 +79,11 @@ def test_check_names_field_rule_and_value(changes, message):
 
 def test_check_passes_the_plain_settings():
     check(Settings())
+
+
+@pytest.mark.parametrize("default", ["3e-3", None, (0.1, "0.2")])
+def test_a_swept_field_has_numbers(default):
+    with pytest.raises(
+        ValueError, match=r"swept must have a number as its default, got .*\. Use static\(\.\.\.\) for a"
+    ):
+        swept(default, "step size")

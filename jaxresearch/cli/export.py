@@ -5,7 +5,7 @@ from pathlib import Path
 from jaxresearch import loading, records
 from jaxresearch.cli.flags import require_known, taken
 from jaxresearch.cli.options import UsageError
-from jaxresearch.cli.predict import chosen_seeds, cipher_of, file_in_folder
+from jaxresearch.cli.predict import chosen_seeds, cipher_of, file_in_folder, new_file
 from jaxresearch.cli.session import configure, one_line
 
 _OPTIONS = "--to FORMAT, --output FILE, --seeds A,B, --encrypt-with FILE and --experiment FILE"
@@ -27,7 +27,7 @@ def export(words: list[str]) -> int:
         if to not in records.FORMATS:
             raise UsageError(f"--to must be {' or '.join(records.FORMATS)}, got {to or 'none'}. Write: --to stablehlo")
         directory = Path(rest[0])
-        file = directory / f"model.{to}" if output is None else file_in_folder(output)
+        file = new_file(directory / f"model.{to}") if output is None else file_in_folder(output)
         cipher = cipher_of(directory, key)
         declared = None if experiment is None else loading.load(experiment)
         ensemble = records.read_ensemble(directory, cipher=cipher, experiment=declared)

@@ -85,10 +85,17 @@ def _file(output: str) -> Path:
 
 
 def file_in_folder(output: str) -> Path:
-    """Returns the file to write, after checking its folder."""
+    """Returns the file to write, after checking its folder and that it is new."""
     if not Path(output).parent.is_dir():
         raise UsageError(f"--output must name a file in an existing folder, got {output}. Create the folder first.")
-    return Path(output)
+    return new_file(Path(output))
+
+
+def new_file(file: Path) -> Path:
+    """Returns the file to write, after checking that none is overwritten."""
+    if file.exists():
+        raise UsageError(f"--output must name a new file, got {file}, which exists. Name another, or remove it.")
+    return file
 
 
 def _score_lines(made: Predictions) -> Iterator[str]:

@@ -1,19 +1,11 @@
 """``jaxresearch export``: the models of a run as files, with a description beside them."""
 
 import hashlib
-import http.client
 import json
-import re
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.long
-
-RECIPES = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
 
 
 @pytest.fixture
@@ -51,19 +43,3 @@ def test_both_formats_are_written_beside_their_description(here, trained, refuse
         content = (trained / "run" / f"model.{to}").read_bytes()
         assert schema["sha256"] == hashlib.sha256(content).hexdigest() and schema["format"] == to
         assert schema["seeds"] == ([1] if words else [0, 1])
-
-
-def test_the_served_model_of_the_recipe_answers(here, trained):
-    assert here("export", "run", "--to", "stablehlo", "--output", "model.stablehlo").returncode == 0
-    (server,) = [block for block in re.findall(r"```python\n(.*?)```", RECIPES, re.S) if "HTTPServer" in block]
-    assert "import jaxresearch" not in server and "from jaxresearch" not in server
-    (trained / "new.csv").write_text("x\n0.5\n-1\n")
-    assert here("predict", "run", "new.csv", "--output", "expected.npy").returncode == 0
-    code = server.replace('("127.0.0.1", 8000)', '("127.0.0.1", 0)').replace(
-        "server.serve_forever()", "print(server.server_port, flush=True)\nserver.handle_request()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True) as served:
-        connection = http.client.HTTPConnection("127.0.0.1", int(served.stdout.readline()), timeout=60)
-        connection.request("POST", "/", json.dumps([{"x": 0.5}, {"x": -1}]))
-        answer = json.loads(connection.getresponse().read())
-    np.testing.assert_allclose(answer["values"], np.load(trained / "expected.npy"), rtol=1e-5)

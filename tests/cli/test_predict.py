@@ -118,7 +118,9 @@ def test_an_encrypted_run_takes_the_key_of_its_configuration_or_another_file(her
     (folder / "key").rename(folder / "moved")
     assert here("predict", "run", "new.csv", "--encrypt-with", "moved").stdout == whole.stdout
     kept = ("line.py", "line.csv", "new.csv", "moved", "run")
-    refused(here("predict", "run", "new.csv"), "encrypt_with must name a readable key file, got key", kept)
+    refused(
+        here("predict", "run", "new.csv"), f"encrypt_with must name a readable key file, got {trained / 'key'}", kept
+    )
 
 
 def test_a_run_that_did_not_end_predicts_from_its_newest_checkpoint(interrupted_here, here, folder, refused):

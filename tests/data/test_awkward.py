@@ -156,7 +156,7 @@ REFUSED = {
     "two separators": ("a,b;k\n" + "1,2;p\n" * 20, {}, "must have one separator, got commas and semicolons"),
     "an open quote": ('a,k\n1,"p\n', {}, "must be a whole table, got a damaged one"),
     "a byte of 0": ("a,k\n1\0,p\n", {}, "must be UTF-8 text, got a byte of 0 at byte 5"),
-    "words as numbers": (csv(a=cycle("red", "5")), {"types": {"a": "number"}}, "column a must be numbers, as asked with --types, got 'red' in row 1"),
+    "words as numbers": (csv(a=cycle("red", "5")), {"types": {"a": "number"}}, "column a must be numbers, as in training or asked with --types, got 'red' in row 1"),
     "words as dates": (csv(a=cycle("red")), {"types": {"a": "date"}}, "column a must be dates .* got 'red' in row 1"),
     "an unknown kind": (csv(a=range(N)), {"types": {"a": "catgory"}}, "types must be number, .* got a=catgory. Did you mean 'category'"),
     "an unknown column": (csv(age=range(N)), {"types": {"agr": "number"}}, "types must name columns of the table, got 'agr'. Did you mean 'age'"),

@@ -89,8 +89,8 @@ def _require_numbers(name: str, cells: Cells, fits: Sequence[bool], rows: Rows) 
     for place, word in enumerate(cells.words):
         if not fits[place] and not is_missing(word):
             raise ValueError(
-                f"column {name} must be numbers, as asked with --types, got {word!r} in {rows.name(cells.row_of(place))}. "
-                "Correct it, or ask for category."
+                f"column {name} must be numbers, as in training or asked with --types, got {word!r} in "
+                f"{rows.name(cells.row_of(place))}. Correct it, or train with --types {name}=category."
             )
 
 
