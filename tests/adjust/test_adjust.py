@@ -18,7 +18,7 @@ from jaxresearch.hyperparameters import check, hyperparameters, static, swept
 class Rates:
     learning_rate: float = swept(0.1, "step size", above=0)
     schedule: str = static("constant", "shape")
-    batch_size: int = static(8, "examples a step")
+    batch_size: int = static(8, "examples per step")
     epochs: int = static(9, "passes")
 
 
