@@ -56,7 +56,7 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     done = here("predict", "run", "new.csv", "--seeds", "0,2")
     assert len(rows_of(done.stdout)) == 3
     note, *scores = done.stderr.splitlines()
-    assert note == "column x has empty cells, 1 in all, and had none in training"
+    assert note == "column x has empty cells, 1 in all, but had none in training"
     assert [line.split(":")[0] for line in scores] == ["r2", "mean_absolute_error", "root_mean_squared_error"]
     assert all("(ensemble of 2); single seeds: " in line for line in scores)
 

@@ -80,5 +80,5 @@ def test_an_altered_file_is_refused(monkeypatch):
 
 
 def test_read_bundled_tells_a_damaged_file_by_its_digest_before_it_unpacks_it():
-    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*install it again"):
+    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*reinstall it"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")
