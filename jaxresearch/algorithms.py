@@ -1,4 +1,4 @@
-"""Transformations of algorithms: each makes an `Algorithm` from an `Algorithm`, as Optax chains optimizers.
+"""Transformations of algorithms: each turns an `Algorithm` into another, as Optax chains optimizers.
 
 They compose: ``stopped(averaged(supervised(...), decay=0.999), metric="log_loss", patience=5)``.
 """
@@ -16,16 +16,16 @@ from jaxresearch.training import Algorithm, State
 
 
 class Averaged(NamedTuple):
-    """The state of `averaged`: the trained state, and params and float model state of its every part, averaged."""
+    """The state of `averaged`: the trained state, and the averaged params and float model state of each of its parts."""
 
     inner: State
     average: PyTree[Array]
 
 
 class Stopped(NamedTuple):
-    """The state of `stopped`: the trained state, the best one so far, and how the looks went.
+    """The state of `stopped`: the trained state, the best one so far, and counts of the looks at validation data.
 
-    ``best_look`` counts from 1; it is 0 before a look whose metric was finite.
+    ``best_look`` counts from 1; it is 0 until a look has a finite metric.
     """
 
     inner: State
@@ -36,22 +36,22 @@ class Stopped(NamedTuple):
 
 
 def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algorithm:
-    r"""Returns the algorithm that is evaluated with, and predicts with, an exponential moving average of its parameters.
+    r"""Returns the algorithm that evaluates and predicts with an exponential moving average of its parameters.
 
     .. math:: \bar\theta_t = d \bar\theta_{t-1} + (1 - d) \theta_t, \qquad \bar\theta_0 = \theta_0
 
-    Every part of the state that has ``params`` (a `jaxresearch.training.TrainState`, or several of them) is averaged, with the
-    float arrays of its ``model_state``, in float32 where they have 16 bits; training continues with the last parameters.
+    Every part of the state that has ``params`` (one or more `jaxresearch.training.TrainState`) is averaged, together with the
+    float arrays of its ``model_state``; 16-bit arrays are averaged in float32. Training itself uses the current parameters.
 
     Args:
-        algorithm: What is trained.
+        algorithm: The algorithm to average.
         decay: Weight of the past, 0 to below 1; may be swept. It averages over about ``1 / (1 - decay)`` steps.
 
     Returns:
-        The algorithm; its state is `Averaged`, its outcome holds the average in place of the parameters.
+        The algorithm; its state is `Averaged`, and its outcome holds the average in place of the parameters.
 
     Raises:
-        ValueError: If ``decay`` is out of range; when the state is drawn, if it has no ``params``, or is one of `stopped`.
+        ValueError: If ``decay`` is out of range; at initialisation, if the state has no ``params`` or is that of `stopped`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -67,7 +67,7 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
     if isinstance(decay, int | float) and not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}. Pass 0.999 to average over 1,000 steps.")
 
-    def begun(inner):
+    def wrap(inner):
         return Averaged(inner, jax.tree.map(_wide, _averageable(inner)))
 
     def step(state, batch, key):
@@ -76,45 +76,45 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
         new = optax.incremental_update(new, state.average, 1 - decay)
         return Averaged(inner, jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state.average)), metrics
 
-    def seen(state):
+    def evaluated(state):
         return _with_averages(state.inner, state.average)
 
     def predict(state, inputs):
         assert algorithm.predict is not None
-        return algorithm.predict(seen(state), inputs)
+        return algorithm.predict(evaluated(state), inputs)
 
     return Algorithm(
-        lambda key: begun(algorithm.init(key)),
+        lambda key: wrap(algorithm.init(key)),
         step,
-        lambda state, data, key: algorithm.evaluate(seen(state), data, key),
+        lambda state, data, key: algorithm.evaluate(evaluated(state), data, key),
         predict if algorithm.predict is not None else None,
         _unless_plain(algorithm, "observe", lambda s, metrics: s._replace(inner=algorithm.observe(s.inner, metrics))),
         _unless_plain(algorithm, "done", lambda state: algorithm.done(state.inner)),
-        lambda state: state._replace(inner=algorithm.outcome(seen(state))),
-        _begun_from(algorithm, begun),
+        lambda state: state._replace(inner=algorithm.outcome(evaluated(state))),
+        _start_of(algorithm, wrap),
     )
 
 
 def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = False) -> Algorithm:
-    """Returns the algorithm whose outcome is its best state on the validation data, and which ends when that gets no better.
+    """Returns the algorithm that stops early: its outcome is the best state on validation data.
 
-    Steps are left alone: a `jax.numpy.where` in each of them would cost more than the steps after the end, which change nothing
-    of what is kept. Without any look at validation data, the outcome is the last state.
+    Steps are unchanged: a `jax.numpy.where` in each would cost more than running the steps after the end, which do not affect
+    the best state. Without a look at validation data, the outcome is the last state.
 
     Args:
-        algorithm: What is trained.
+        algorithm: The algorithm to stop.
         metric: The validation metric that decides, a scalar of `Algorithm.evaluate`.
-        patience: Looks without a better value after which it is done, 1 or more.
-        higher: Whether a higher value is better; a lower one unless given.
+        patience: Number of looks without improvement after which the algorithm is done, 1 or more.
+        higher: Whether higher values are better; by default lower ones are.
 
     Returns:
         The algorithm; its state is `Stopped`.
 
     Raises:
-        ValueError: If ``patience`` is not positive; when it looks, if the metric is not there or no scalar.
+        ValueError: If ``patience`` is not positive; at a look, if the metric is missing or not a scalar.
 
     Example:
-        The best of these states is the third one, whose square is least.
+        The third state is the best, with the smallest square.
 
         >>> import jax, jax.numpy as jnp
         >>> from jaxresearch import training
@@ -131,11 +131,11 @@ def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = 
     """
     if patience < 1:
         raise ValueError(
-            f"patience must be 1 or more, got {patience}. Pass the number of looks to wait for a better one."
+            f"patience must be 1 or more, got {patience}. Pass the number of looks to wait for an improvement."
         )
     worst = -jnp.inf if higher else jnp.inf
 
-    def begun(inner):
+    def wrap(inner):
         zero = jnp.zeros((), jnp.int32)
         return Stopped(
             inner, jax.tree.map(jnp.copy, inner), jnp.asarray(worst, jnp.result_type(float)), zero, jnp.copy(zero)
@@ -167,27 +167,27 @@ def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = 
         return algorithm.predict(state.inner, inputs)
 
     return Algorithm(
-        lambda key: begun(algorithm.init(key)),
+        lambda key: wrap(algorithm.init(key)),
         step,
         lambda state, data, key: algorithm.evaluate(state.inner, data, key),
         predict if algorithm.predict is not None else None,
         observe,
         done,
         outcome,
-        _begun_from(algorithm, begun),
+        _start_of(algorithm, wrap),
     )
 
 
 def skipping(algorithm: Algorithm) -> Algorithm:
-    """Returns the algorithm that leaves out a step which makes something of its state non-finite that was finite.
+    """Returns the algorithm that skips any step that would make a finite part of its state non-finite.
 
-    A step whose ``loss`` is not finite, where it reports one, is left out as well.
+    It also skips a step that reports a non-finite ``loss``.
 
     Args:
-        algorithm: What is trained.
+        algorithm: The algorithm whose steps to check.
 
     Returns:
-        The algorithm; its steps report ``skipped``, 1 where nothing was changed, else 0.
+        The algorithm; its steps report ``skipped``, 1 for a skipped step, else 0.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -213,24 +213,25 @@ def skipping(algorithm: Algorithm) -> Algorithm:
 
 
 def warm_started(algorithm: Algorithm, initial: PyTree) -> Algorithm:
-    """Returns the algorithm that starts with the parameters and batch statistics of another where they have the same name.
+    """Returns the algorithm that starts from the parameters and batch statistics of another, wherever the names match.
 
-    The first part of the state that has ``params`` gets them, as by `jaxresearch.models.warm_started`, and so does every copy of
-    that part (an average, the best state so far). The optimizer starts from these parameters too (`Algorithm.start`). That of
-    an algorithm of your own which has no ``start`` keeps the state it had for fresh parameters: right for Adam or momentum, whose
-    state is 0 then, wrong for one that holds a copy of the parameters.
+    They replace those of the first part of the state that has ``params``, as in `jaxresearch.models.warm_started`, and of every
+    copy of that part (an average, the best state so far). The optimizer state is initialised for them by `Algorithm.start`. A
+    custom algorithm without ``start`` keeps the optimizer state of fresh parameters: right for Adam or momentum, which start at
+    0, wrong for an optimizer that holds a copy of the parameters.
 
     Args:
-        algorithm: What is trained.
-        initial: State of the other algorithm, such as the outcome of its run, whose first part with ``params`` is taken; or the
-            parameters alone, where the model has no batch statistics. ``TrainState(params, {}, ())`` leaves the statistics fresh.
+        algorithm: The algorithm to start.
+        initial: A state of the other algorithm, such as the outcome of its run, of which the first part with ``params`` is
+            used; or the parameters alone, if the model has no batch statistics. ``TrainState(params, {}, ())`` keeps fresh
+            statistics.
 
     Returns:
-        The algorithm with another ``init``.
+        The algorithm with a different ``init``.
 
     Raises:
-        ValueError: When the state is drawn: if it has no ``params``, an array of the same name has another shape, none has
-            the same name, only parameters came for a model with batch statistics, or ``start`` makes another state than ``init``.
+        ValueError: At initialisation: if the state has no ``params``, no name matches, shapes of the same name differ, a model
+            with batch statistics gets parameters alone, or the states of ``start`` and ``init`` differ in structure.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -242,20 +243,20 @@ def warm_started(algorithm: Algorithm, initial: PyTree) -> Algorithm:
         >>> float(state.inner.params["Dense_0"]["kernel"][0, 0]), float(state.average[0].params["Dense_0"]["kernel"][0, 0])
         (3.0, 3.0)
     """
-    given = first_part(initial)
-    params, model_state = (initial, None) if given is None else (given.params, getattr(given, "model_state", {}))
+    part = first_part(initial)
+    params, model_state = (initial, None) if part is None else (part.params, getattr(part, "model_state", {}))
 
     def init(key):
         state = algorithm.init(key)
         fresh = params_of(state), getattr(first_part(state), "model_state", {})
         model = models.warm_started(models.Model(lambda _: fresh, _no_outputs), params, model_state)
-        started = jax.tree.map(jnp.copy, model.init(key))
+        initial_part = jax.tree.map(jnp.copy, model.init(key))
         if algorithm.start is None:
-            return _with_part(state, *started)
-        whole = algorithm.start(*started)
+            return _with_part(state, *initial_part)
+        whole = algorithm.start(*initial_part)
         if jax.tree.structure(whole) != jax.tree.structure(state):
             raise ValueError(
-                "start of an algorithm must make a state as init does, got another structure. Change both, or pass start=None."
+                "start must return a state of the same structure as init, got a different one. Change both, or pass start=None."
             )
         return whole
 
@@ -282,19 +283,19 @@ def params_of(state: State) -> PyTree:
     first = first_part(state)
     if first is None:
         raise ValueError(
-            "the state of an algorithm must have params to start from others, got none. Keep them in a TrainState."
+            "the state of an algorithm must have params to be warm-started, got none. Keep them in a TrainState."
         )
     return first.params
 
 
 def first_part(state: State) -> Any:
-    """Returns the first part of a state that has ``params``: after training, the one that is evaluated.
+    """Returns the first part of a state that has ``params``: in an outcome, the part that is evaluated.
 
     Args:
-        state: Of one run, or with leading axes of several.
+        state: Of one run, or of several with leading axes.
 
     Returns:
-        A `jaxresearch.training.TrainState`, or what stands in its place; None where there is no such part.
+        A `jaxresearch.training.TrainState` or a similar tuple; None if no part has ``params``.
 
     Example:
         >>> first_part({"no": 1.0}) is None
@@ -304,13 +305,13 @@ def first_part(state: State) -> Any:
 
 
 def best_look(state: State) -> Int[Array, "..."] | None:
-    """Returns which look at the validation data gave the outcome of each run, counted from 1; None without `stopped`.
+    """Returns the number of the look at which `stopped` found the outcome of each run, counted from 1.
 
     Args:
-        state: Of one run, or with leading axes of several.
+        state: Of one run, or of several with leading axes.
 
     Returns:
-        ``Stopped.best_look`` of the outermost `stopped`; 0 where no look had a finite metric.
+        ``Stopped.best_look`` of the outermost `stopped`, 0 if no look had a finite metric; None without `stopped`.
 
     Example:
         >>> best_look({"no": 1.0}) is None
@@ -320,14 +321,14 @@ def best_look(state: State) -> Int[Array, "..."] | None:
     return next((node.best_look for node in nodes if isinstance(node, Stopped)), None)
 
 
-def _begun_from(algorithm: Algorithm, begun: Callable[[State], State]) -> Callable[..., State] | None:
-    """Returns the ``start`` of an algorithm whose state is made from that of another; None where that one has none."""
+def _start_of(algorithm: Algorithm, wrap: Callable[[State], State]) -> Callable[..., State] | None:
+    """Returns the ``start`` of the algorithm that wraps another's state; None if the other has no ``start``."""
     start = algorithm.start
-    return None if start is None else lambda params, model_state: begun(start(params, model_state))
+    return None if start is None else lambda params, model_state: wrap(start(params, model_state))
 
 
 def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) -> State:
-    """Returns a state whose first part with ``params`` has these and this model state, and so has every copy of that part."""
+    """Returns a state with new params and model state in its first part with ``params`` and in every copy of that part."""
     if isinstance(state, Stopped):
         inner, best = (_with_part(kept, params, model_state) for kept in (state.inner, state.best))
         return state._replace(inner=inner, best=best)
@@ -343,17 +344,17 @@ def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) 
 
 
 def _has_params(node: Any) -> bool:
-    """Tells whether a node of a state is a part with parameters."""
+    """Returns whether a node of a state is a part with parameters."""
     return hasattr(node, "params")
 
 
 def _no_outputs(*_: Any) -> Any:
-    """Stands for the outputs of a model that is only drawn."""
+    """Raises: only the parameters of this model are drawn."""
     raise NotImplementedError
 
 
 def _is_part(node: Any) -> bool:
-    """Tells whether a node of a state holds what `averaged` averages."""
+    """Returns whether a node of a state is a part that `averaged` averages."""
     if isinstance(node, Stopped):
         raise ValueError(
             "averaged must come inside stopped, which keeps the best average. Write stopped(averaged(...))."
@@ -366,19 +367,19 @@ def _averageable(state: State) -> list[Any]:
     parts = [node for node in jax.tree.leaves(state, is_leaf=_is_part) if _is_part(node)]
     if not parts:
         raise ValueError(
-            "averaged must get an algorithm whose state has params, got one without. Keep them in a TrainState."
+            "averaged must wrap an algorithm whose state has params, got one without. Keep them in a TrainState."
         )
     return [_Part(_floats(part.params), _floats(getattr(part, "model_state", {}))) for part in parts]
 
 
 def _unless_plain(algorithm: Algorithm, name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the wrapped function, or the plain one where the algorithm has that: a runner can tell by it what is needed."""
+    """Returns the wrapped function; the default where the algorithm has the default, by which runners recognise it."""
     plain = Algorithm._field_defaults[name]
     return plain if getattr(algorithm, name) is plain else fun
 
 
 class _Part(NamedTuple):
-    """What is averaged of one part of a state; None stands for an array that is not."""
+    """The averaged arrays of one part of a state, None in place of the others."""
 
     params: PyTree[Array]
     model_state: PyTree[Array]
@@ -406,12 +407,12 @@ def _with_averages(state: State, averages: list[_Part]) -> State:
 
 
 def _wide(leaf: Array) -> Array:
-    """Returns a copy in float32 or wider: a small step of an average would be rounded away in 16 bits."""
+    """Returns a copy in float32 or wider: 16 bits would round away small updates of an average."""
     return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def _merged(own: PyTree[Array], average: PyTree[Array]) -> PyTree[Array]:
-    """Returns a tree with the averages in place of what is averaged of it, in its own types."""
+    """Returns a tree with averages in place of the averaged arrays, in the tree's own types."""
     leaves = jax.tree.leaves(average, is_leaf=lambda leaf: leaf is None)
     merged = [
         old if new is None else new.astype(old.dtype) for old, new in zip(jax.tree.leaves(own), leaves, strict=True)
@@ -428,7 +429,7 @@ def _scalar(metrics: dict[str, Array], name: str) -> Array:
 
 
 def _is_float(leaf: Array) -> bool:
-    """Tells whether an array can hold what is not finite."""
+    """Returns whether an array can hold non-finite values."""
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 

@@ -1,7 +1,7 @@
-"""Augmentations of images: pure functions ``(key, batch) -> batch``, to pass to `jaxresearch.training.supervised`.
+"""Image augmentations: pure functions ``(key, batch) -> batch``, to pass to `jaxresearch.training.supervised`.
 
-Each example is drawn for on its own. ``batch["inputs"]`` are images ``(n, height, width, channels)``; what else a batch holds
-stays as it is, but for the targets that `mixup` mixes. Augment training batches alone: `supervised` does.
+Draws are independent for each example. ``batch["inputs"]`` are images ``(n, height, width, channels)``; the rest of the batch
+is unchanged, except for the targets in `mixup`. `supervised` augments training batches only.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ Augmentation = Callable[[Key[Array, ""], Batch], Batch]
 
 
 def shifted(max_pixels: int) -> Augmentation:
-    """Returns the augmentation that shifts each image by whole pixels, up or down and left or right; zeros move in.
+    """Returns the augmentation that shifts each image vertically and horizontally by whole pixels, filling with zeros.
 
     Args:
-        max_pixels: The largest shift along an axis, 0 or more; all up to it are equally likely.
+        max_pixels: The largest shift along an axis, 0 or more; all shifts up to it are equally likely.
 
     Returns:
         ``(key, batch) -> batch``.
 
     Raises:
-        ValueError: If ``max_pixels`` is negative or, when called, if the inputs are no images.
+        ValueError: If ``max_pixels`` is negative or, when called, if the inputs are not images.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -39,16 +39,16 @@ def shifted(max_pixels: int) -> Augmentation:
 
 
 def cropped(padding: int) -> Augmentation:
-    """Returns the augmentation that cuts each image at random from itself with a border, its own reflection.
+    """Returns the augmentation that pads each image by reflection and crops it at random to its original size.
 
     Args:
-        padding: Width of the border in pixels, 0 or more, below height and width.
+        padding: Pixels of padding on each side, 0 or more, below height and width.
 
     Returns:
         ``(key, batch) -> batch``.
 
     Raises:
-        ValueError: If ``padding`` is negative or, when called, if the inputs are no images larger than it.
+        ValueError: If ``padding`` is negative or, when called, if the inputs are not images larger than it.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -59,13 +59,13 @@ def cropped(padding: int) -> Augmentation:
 
 
 def flipped() -> Augmentation:
-    """Returns the augmentation that mirrors each image left to right with probability one half.
+    """Returns the augmentation that flips each image horizontally with probability one half.
 
     Returns:
         ``(key, batch) -> batch``.
 
     Raises:
-        ValueError: When called, if the inputs are no images.
+        ValueError: When called, if the inputs are not images.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -83,16 +83,16 @@ def flipped() -> Augmentation:
 
 
 def cutout(size: int) -> Augmentation:
-    """Returns the augmentation that sets a square of each image to zero; its centre is any pixel, so it may be cut off.
+    """Returns the augmentation that sets a random square of each image to zero, clipped at the edges of the image.
 
     Args:
-        size: Of a side in pixels, 0 or more.
+        size: Side of the square in pixels, 0 or more. Its centre is any pixel of the image.
 
     Returns:
         ``(key, batch) -> batch``.
 
     Raises:
-        ValueError: If ``size`` is negative or, when called, if the inputs are no images.
+        ValueError: If ``size`` is negative or, when called, if the inputs are not images.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -120,16 +120,16 @@ def cutout(size: int) -> Augmentation:
 
 
 def mixup(n_classes: int, *, alpha: float | Float[Array, ""] = 0.2) -> Augmentation:
-    r"""Returns the augmentation that mixes each example with another of the batch, inputs and one-hot targets alike.
+    r"""Returns the augmentation that mixes each example with another of the batch, both inputs and one-hot targets.
 
     .. math:: \tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{\pi(i)}, \qquad \lambda_i \sim \mathrm{Beta}(\alpha, \alpha)
 
-    The targets become probabilities ``(n, n_classes)``: train on `jaxresearch.losses.softmax_cross_entropy`. Pixels of 8 bits
-    become float32 from 0 to 1, as a model sees them. Inputs need not be images.
+    The targets become probabilities ``(n, n_classes)``: train with `jaxresearch.losses.softmax_cross_entropy`. 8-bit pixels
+    become float32 from 0 to 1, as models see them. Inputs need not be images.
 
     Args:
         n_classes: Number of classes, 1 or more.
-        alpha: Above 0; the smaller, the less is mixed. May be swept.
+        alpha: Parameter of the beta distribution, above 0; smaller values mix less. May be swept.
 
     Returns:
         ``(key, batch) -> batch``.
@@ -152,29 +152,29 @@ def mixup(n_classes: int, *, alpha: float | Float[Array, ""] = 0.2) -> Augmentat
     if n_classes < 1:
         raise ValueError(f"n_classes must be 1 or more, got {n_classes}. Pass card.n_classes.")
     if isinstance(alpha, int | float) and alpha <= 0:
-        raise ValueError(f"alpha must be above 0, got {alpha}. Leave mixup out to mix nothing.")
+        raise ValueError(f"alpha must be above 0, got {alpha}. Leave mixup out to mix no examples.")
 
     def augment(key: Key[Array, ""], batch: Batch) -> Batch:
         inputs, targets = (
             jnp.asarray(from_pixels(jnp.asarray(batch["inputs"]))),
             _probabilities(batch["targets"], n_classes),
         )
-        of_partner, of_share = jax.random.split(key)
-        partner = jax.random.permutation(of_partner, len(inputs))
-        share = jax.random.beta(of_share, alpha, alpha, (len(inputs),), jnp.float32)
-        return {**batch, "inputs": _mixed(share, inputs, partner), "targets": _mixed(share, targets, partner)}
+        partner_key, fraction_key = jax.random.split(key)
+        partner = jax.random.permutation(partner_key, len(inputs))
+        fraction = jax.random.beta(fraction_key, alpha, alpha, (len(inputs),), jnp.float32)
+        return {**batch, "inputs": _mix(fraction, inputs, partner), "targets": _mix(fraction, targets, partner)}
 
     return augment
 
 
 def chained(*augmentations: Augmentation) -> Augmentation:
-    """Returns the augmentation that applies others one after another, each with a key of its own.
+    """Returns the augmentation that applies others in turn, each with its own key.
 
     Args:
         *augmentations: ``(key, batch) -> batch``.
 
     Returns:
-        ``(key, batch) -> batch``; of none, the batch as it is.
+        ``(key, batch) -> batch``; without augmentations, the identity.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -184,22 +184,22 @@ def chained(*augmentations: Augmentation) -> Augmentation:
     """
 
     def augment(key: Key[Array, ""], batch: Batch) -> Batch:
-        for place, one in enumerate(augmentations):
-            batch = one(jax.random.fold_in(key, place), batch)
+        for i, augmentation in enumerate(augmentations):
+            batch = augmentation(jax.random.fold_in(key, i), batch)
         return batch
 
     return augment
 
 
 def _windows(name: str, border: int, *, mode: str) -> Augmentation:
-    """Returns the augmentation that cuts each image at random from itself with a border."""
+    """Returns the augmentation that pads each image and crops it at random to its original size."""
     _require_pixels(name, border)
 
     def augment(key: Key[Array, ""], batch: Batch) -> Batch:
         images = _images(batch)
         if mode == "reflect" and border >= min(images.shape[1:3]):
             raise ValueError(
-                f"{name} must be below height and width, {images.shape[1]} and {images.shape[2]}, got {border}. Pass less."
+                f"{name} must be below height and width, {images.shape[1]} and {images.shape[2]}, got {border}. Reduce it."
             )
         wide = jnp.pad(images, ((0, 0), (border, border), (border, border), (0, 0)), mode=mode)
         starts = jax.random.randint(key, (len(images), 2), 0, 2 * border + 1)
@@ -213,7 +213,7 @@ def _windows(name: str, border: int, *, mode: str) -> Augmentation:
 
 
 def _require_pixels(name: str, n: int) -> None:
-    """Raises for a number of pixels that is none."""
+    """Raises for a negative number of pixels."""
     if n < 0:
         raise ValueError(f"{name} must be 0 or more pixels, got {n}. Pass a small number, such as 2.")
 
@@ -227,9 +227,9 @@ def _images(batch: Batch) -> Array:
 
 
 def _within(starts: Array, length: int, size: int) -> Array:
-    """Returns which places along an axis are in each example's stretch, ``(n, length)``."""
-    places = jnp.arange(length)[None]
-    return (places >= starts) & (places < starts + size)
+    """Returns which positions along an axis lie in the interval of each example, ``(n, length)``."""
+    positions = jnp.arange(length)[None]
+    return (positions >= starts) & (positions < starts + size)
 
 
 def _probabilities(targets: Any, n_classes: int) -> Array:
@@ -240,12 +240,12 @@ def _probabilities(targets: Any, n_classes: int) -> Array:
     if targets.ndim != 2 or targets.shape[1] != n_classes:
         raise ValueError(
             f"targets must be classes (n,) or probabilities (n, {n_classes}), got {targets.dtype} of shape {targets.shape}. "
-            "Mix up classifications alone."
+            "Use mixup for classification only."
         )
     return targets
 
 
-def _mixed(share: Array, values: Array, partner: Array) -> Array:
+def _mix(fraction: Array, values: Array, partner: Array) -> Array:
     """Returns each example mixed with its partner."""
-    share = share.reshape(-1, *[1] * (values.ndim - 1)).astype(jnp.result_type(values, jnp.float32))
-    return share * values + (1 - share) * values[partner]
+    fraction = fraction.reshape(-1, *[1] * (values.ndim - 1)).astype(jnp.result_type(values, jnp.float32))
+    return fraction * values + (1 - fraction) * values[partner]

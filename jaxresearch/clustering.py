@@ -1,8 +1,7 @@
-"""Groups of points found without labels: k-means, as a pure function of a key and the points.
+"""Clustering: k-means as a pure function of a key and the points, and scores of a clustering.
 
-How well a clustering fits known labels, or itself: `adjusted_rand_index`, `normalised_mutual_information`, `silhouette`. They
-take all points at once and are no `jaxresearch.metrics.Metric`: what each needs, pairs of points or the table of every label and
-cluster against weights, does not merge over batches.
+`adjusted_rand_index` and `normalised_mutual_information` compare clusters with known labels; `silhouette` needs no labels. They
+take all points at once, and unlike a `jaxresearch.metrics.Metric` do not merge over batches.
 """
 
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 
 class Clustering(NamedTuple):
-    """Points in clusters: the centres, each point's cluster, and how far the points lie from their centres."""
+    """A clustering: the centres, the cluster of each point, and the sum of squared distances to the centres."""
 
     centres: Float[Array, "clusters features"]
     labels: Int[Array, " n"]
@@ -29,39 +28,40 @@ def k_means(
     n_restarts: int = 10,
     max_iterations: int = 300,
 ) -> Clustering:
-    r"""Returns the clusters that leave the least squared distance of the points to the centres, of several tries.
+    r"""Returns the k-means clustering with the smallest sum of squared distances among several restarts.
 
     .. math:: \min_{c, z} \sum_i \| x_i - c_{z_i} \|^2
 
-    Each try draws its first centres as k-means++ does, a point at a time with a probability that grows as its squared
-    distance to the nearest centre so far. It then moves centres to the means of their points and points to their nearest
-    centre, in turn, until no point moves. The inertia never rises on the way, and ends in a local minimum; hence the tries.
+    Each restart draws its initial centres by k-means++, one point at a time, with probability proportional to the squared
+    distance to the nearest centre so far. It then alternates between moving the centres to the means of their points and
+    assigning the points to their nearest centres, until no point moves. The inertia never rises, and ends in a local
+    minimum; hence the restarts.
 
-    ==============================  =================================================================================
-    case                            what happens
-    ==============================  =================================================================================
-    a cluster runs empty            it takes the point that lies farthest from its centre; several take the next ones
-    fewer places than clusters      some clusters stay without points, at places of others; the inertia is 0
-    a point is as near to several   it belongs to the first of them
-    a coordinate is not finite      the inertia is nan, and the labels mean nothing
-    ==============================  =================================================================================
+    ===================================  =======================================================================
+    case                                 result
+    ===================================  =======================================================================
+    a cluster becomes empty              it takes the point farthest from its centre; further ones take the next
+    fewer distinct points than clusters  some clusters stay empty; the inertia is 0
+    a point is equally near to several   it belongs to the first of them
+    a coordinate is not finite           the inertia is nan, and the labels are meaningless
+    ===================================  =======================================================================
 
-    Distances are of the differences themselves, after the mean of the points is taken away: the shorter formula by inner
-    products would lose the digits of groups that lie close together and far from the rest.
+    Distances are computed from differences, after subtracting the mean of all points: inner products would lose the
+    digits of clusters that are close together and far from the rest.
 
     Args:
-        key: Of the draws of the first centres.
-        points: One a row, in units that make a distance mean something.
-        n_clusters: How many clusters, 1 to the number of points.
-        n_restarts: Tries, each from other first centres, 1 or more.
-        max_iterations: Moves of the centres before a try is ended as it is, 1 or more.
+        key: Draws the initial centres.
+        points: One per row, in units in which distances are meaningful.
+        n_clusters: Number of clusters, 1 to the number of points.
+        n_restarts: Number of restarts, 1 or more.
+        max_iterations: Limit on the updates of the centres in a restart, 1 or more.
 
     Returns:
-        Centres ``(n_clusters, features)``, labels 0 to ``n_clusters - 1``, the sum of squared distances in the unit of
-        the points squared, and the moves it took; of the best try.
+        The best restart: centres ``(n_clusters, features)``, labels 0 to ``n_clusters - 1``, the sum of squared distances in
+        the unit of the points squared, and the number of updates.
 
     Raises:
-        ValueError: If ``points`` are no matrix, or a number is outside its range.
+        ValueError: If ``points`` is not a matrix, or a number is outside its range.
 
     Example:
         >>> points = jnp.array([[0.0], [1.0], [10.0], [11.0]])
@@ -75,18 +75,18 @@ def k_means(
         seeding, SODA, section 2.2. https://theory.stanford.edu/~sergei/papers/kMeansPP-soda.pdf
     """
     if points.ndim != 2:
-        raise ValueError(f"points must have shape (n, features); got {points.shape}. Pass one point a row.")
+        raise ValueError(f"points must have shape (n, features); got {points.shape}. Pass one point per row.")
     if not 1 <= n_clusters <= len(points):
         raise ValueError(
-            f"n_clusters must be from 1 to the number of points, {len(points)}; got {n_clusters}. Ask for fewer."
+            f"n_clusters must be from 1 to the number of points, {len(points)}; got {n_clusters}. Pass fewer."
         )
     if n_restarts < 1:
         raise ValueError(f"n_restarts must be 1 or more; got {n_restarts}. Ten is usual.")
     if max_iterations < 1:
-        raise ValueError(f"max_iterations must be 1 or more; got {max_iterations}. Few tries need more than 100.")
+        raise ValueError(f"max_iterations must be 1 or more; got {max_iterations}. Few restarts need more than 100.")
     middle = jnp.mean(points, axis=0, keepdims=True)
     centred = points - middle
-    # Numbers and not keys are scanned over: outside of jit, the check of key reuse takes vmapped keys for used ones.
+    # Scan over numbers, not keys: outside of jit, the key-reuse check mistakes vmapped keys for used ones.
     uniform = jax.random.uniform(key, (n_restarts, n_clusters))
     tries = jax.vmap(lambda own: _lloyd(centred, _seeds(own, centred), max_iterations))(uniform)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(tries.inertia)], tries)
@@ -94,10 +94,10 @@ def k_means(
 
 
 def _seeds(uniform: Float[Array, " clusters"], points: Float[Array, "n features"]) -> Float[Array, "clusters features"]:
-    """Returns points drawn in turn, each by its squared distance to those before (Arthur and Vassilvitskii 2007)."""
+    """Returns initial centres by k-means++ (Arthur and Vassilvitskii 2007)."""
 
     def draw(nearest, uniform):
-        # The first is drawn evenly. Where all distances are 0, the last point is taken.
+        # The first is drawn uniformly. If all distances are 0, this is the last point.
         below = jnp.cumsum(jnp.where(jnp.isinf(nearest), 1.0, nearest))
         place = jnp.searchsorted(below, uniform * below[-1], side="right")
         chosen = points[jnp.minimum(place, len(points) - 1)]
@@ -109,7 +109,7 @@ def _seeds(uniform: Float[Array, " clusters"], points: Float[Array, "n features"
 def _lloyd(
     points: Float[Array, "n features"], centres: Float[Array, "clusters features"], limit: int | Int[Array, ""]
 ) -> Clustering:
-    """Returns the clustering that moves of centres and points in turn end in."""
+    """Returns the clustering at which Lloyd's algorithm stops."""
 
     def is_moving(carry):
         _, _, moved, n_iterations = carry
@@ -129,11 +129,11 @@ def _lloyd(
 def _means(
     points: Float[Array, "n features"], labels: Int[Array, " n"], before: Float[Array, "clusters features"]
 ) -> Float[Array, "clusters features"]:
-    """Returns the mean of each cluster's points, after clusters without points took those farthest from their means."""
+    """Returns the mean of each cluster, after empty clusters have taken the points farthest from their means."""
     n_clusters = len(before)
     plain, is_empty = _plain_means(points, labels, before)
     _, farthest = jax.lax.top_k(_own_distances(points, labels, plain), n_clusters)
-    # The i-th empty cluster takes the i-th of the farthest; the index of the others lies outside and is dropped.
+    # The i-th empty cluster takes the i-th farthest point; for the others the index is out of bounds and dropped.
     taken = jnp.where(is_empty, farthest[jnp.cumsum(is_empty) - 1], len(points))
     labels = labels.at[taken].set(jnp.arange(n_clusters, dtype=labels.dtype), mode="drop")
     return _plain_means(points, labels, plain)[0]
@@ -142,7 +142,7 @@ def _means(
 def _plain_means(
     points: Float[Array, "n features"], labels: Int[Array, " n"], otherwise: Float[Array, "clusters features"]
 ) -> tuple[Float[Array, "clusters features"], Bool[Array, " clusters"]]:
-    """Returns the mean of each cluster's points, ``otherwise`` where it has none, and which have none."""
+    """Returns the mean of each cluster (``otherwise`` if it is empty), and which clusters are empty."""
     belongs = (labels[:, None] == jnp.arange(len(otherwise))[None]).astype(points.dtype)
     counts = jnp.sum(belongs, axis=0)[:, None]
     totals = jnp.matmul(belongs.T, points, precision=jax.lax.Precision.HIGHEST)
@@ -150,7 +150,7 @@ def _plain_means(
 
 
 def _nearest(points: Float[Array, "n features"], centres: Float[Array, "clusters features"]) -> Int[Array, " n"]:
-    """Returns the nearest centre of each point, the first of equally near ones."""
+    """Returns the nearest centre of each point, the first in case of ties."""
     return jnp.argmin(_squared_distances(points, centres), axis=1)
 
 
@@ -168,39 +168,39 @@ def _squared_distances(
     return jnp.sum(jnp.square(points[:, None] - centres[None]), axis=2)
 
 
-_ROWS = 32  # of the matrix of distances at a time: 32 x 10,000 points x 128 features are 164 MB, if nothing is fused
+_ROWS = 32  # rows of the distance matrix at a time: 32 x 10,000 points x 128 features take 164 MB if nothing is fused
 
 
 def adjusted_rand_index(
     labels: Integer[Array, " n"], clusters: Integer[Array, " n"], *, n_labels: int, n_clusters: int
 ) -> Float[Array, ""]:
-    r"""Returns how far labels and clusters agree on pairs of points, corrected for chance: 1 for the same groups.
+    r"""Returns the agreement of labels and clusters on pairs of points, corrected for chance: 1 for identical groups.
 
     .. math:: \frac{2 (a d - b c)}{(a + b)(b + d) + (a + c)(c + d)}
 
-    of the ordered pairs that are together in both (a), in one alone (b, c) and in none (d). About 0 for independent groups,
-    at least -1/2. Counts are integers, and each of the four sums has only positive terms, so that float32 holds the value
-    to a few units of its last digit, however many pairs there are.
+    where a counts the ordered pairs that are together in both, b and c those together in one only, d those in neither. About
+    0 for independent groups, at least -1/2. Counts are integers and each of the four sums has only positive terms, so float32
+    is accurate to a few units of the last digit for any number of pairs.
 
     ============================================  =====
     case                                          value
     ============================================  =====
-    one group in both, or every point on its own  1
+    one group in both, or each point on its own   1
     a label or cluster out of range               nan
     no points                                     nan
     ============================================  =====
 
     Args:
         labels: The known group of each point, 0 to ``n_labels - 1``.
-        clusters: The found group of each point, 0 to ``n_clusters - 1``.
-        n_labels: How many labels there can be; some may have no point.
-        n_clusters: How many clusters there can be; some may have no point.
+        clusters: The cluster of each point, 0 to ``n_clusters - 1``.
+        n_labels: Number of possible labels; some may be empty.
+        n_clusters: Number of possible clusters; some may be empty.
 
     Returns:
         A scalar, -0.5 to 1.
 
     Raises:
-        ValueError: If the shapes differ, the groups are no integers, or a number of groups is below 1.
+        ValueError: If the shapes differ, the groups are not integers, or a number of groups is below 1.
 
     Example:
         >>> labels, clusters = jnp.array([0, 0, 1, 1]), jnp.array([1, 1, 0, 0])
@@ -214,9 +214,9 @@ def adjusted_rand_index(
     """
     table = _table(labels, clusters, n_labels, n_clusters)
     n, rows, columns = jnp.sum(table), jnp.sum(table, 1, keepdims=True), jnp.sum(table, 0, keepdims=True)
-    # Integers until here: a difference of counts is exact, whatever its size.
+    # Integers up to here, so differences of counts are exact.
     both, rows_alone, columns_alone, neither = (
-        jnp.sum(_share(table, n) * _share(others, n))
+        jnp.sum(_fraction(table, n) * _fraction(others, n))
         for others in (table - 1, rows - table, columns - table, n - rows - columns + table)
     )
     above = 2 * (both * neither - rows_alone * columns_alone)
@@ -228,26 +228,26 @@ def adjusted_rand_index(
 def normalised_mutual_information(
     labels: Integer[Array, " n"], clusters: Integer[Array, " n"], *, n_labels: int, n_clusters: int
 ) -> Float[Array, ""]:
-    r"""Returns the share of the mean entropy of labels and clusters that they have in common, 0 to 1.
+    r"""Returns the mutual information of labels and clusters as a fraction of their mean entropy, 0 to 1.
 
     .. math:: \frac{I(U; V)}{(H(U) + H(V)) / 2} = 2 - \frac{2 H(U, V)}{H(U) + H(V)}
 
-    Not corrected for chance: many small clusters score above 0 against anything.
+    Not corrected for chance: many small clusters score above 0 for any labels.
 
-    =============================  =====
-    case                           value
-    =============================  =====
-    one group in both              1
-    one group in one of the two    0
-    a label or cluster off range   nan
-    no points                      nan
-    =============================  =====
+    ================================  =====
+    case                              value
+    ================================  =====
+    one group in both                 1
+    one group in only one of the two  0
+    a label or cluster out of range   nan
+    no points                         nan
+    ================================  =====
 
     Args:
         labels: The known group of each point, 0 to ``n_labels - 1``.
-        clusters: The found group of each point, 0 to ``n_clusters - 1``.
-        n_labels: How many labels there can be; some may have no point.
-        n_clusters: How many clusters there can be; some may have no point.
+        clusters: The cluster of each point, 0 to ``n_clusters - 1``.
+        n_labels: Number of possible labels; some may be empty.
+        n_clusters: Number of possible clusters; some may be empty.
 
     Returns:
         A scalar.
@@ -273,33 +273,33 @@ def normalised_mutual_information(
 def silhouette(
     points: Float[Array, "n features"], clusters: Integer[Array, " n"], *, n_clusters: int
 ) -> Float[Array, ""]:
-    r"""Returns how much nearer points lie to their own cluster than to the next one, -1 to 1, on the mean.
+    r"""Returns the mean silhouette: how much nearer points are to their own cluster than to the next one, -1 to 1.
 
     .. math:: \frac{1}{n} \sum_i \frac{b_i - a_i}{\max(a_i, b_i)}
 
-    where a is the mean distance to the others of the own cluster, b the least mean distance to another cluster. Costs the
-    distances of all pairs; memory is that of a few rows of them.
+    where a is the mean distance to the other points of the same cluster, b the smallest mean distance to another cluster. It
+    computes the distances of all pairs, a few rows at a time.
 
     ===================================  ==========================================================
     case                                 value
     ===================================  ==========================================================
-    a point alone in its cluster         counts with 0
-    a and b both 0                       counts with 0
+    a point alone in its cluster         counts as 0
+    a and b both 0                       counts as 0
     fewer than two clusters with points  nan
     a cluster out of range               nan
     a coordinate that is not finite      nan
     ===================================  ==========================================================
 
     Args:
-        points: One a row.
+        points: One per row.
         clusters: The cluster of each point, 0 to ``n_clusters - 1``.
-        n_clusters: How many clusters there can be; some may have no point.
+        n_clusters: Number of possible clusters; some may be empty.
 
     Returns:
         A scalar.
 
     Raises:
-        ValueError: If the shapes do not fit, the clusters are no integers, or ``n_clusters`` is below 1.
+        ValueError: If the shapes do not match, the clusters are not integers, or ``n_clusters`` is below 1.
 
     Example:
         >>> points = jnp.array([[0.0], [1.0], [10.0], [11.0]])
@@ -311,7 +311,7 @@ def silhouette(
         Appl. Math. 20. https://doi.org/10.1016/0377-0427(87)90125-7
     """
     if points.ndim != 2:
-        raise ValueError(f"points must have shape (n, features); got {points.shape}. Pass one point a row.")
+        raise ValueError(f"points must have shape (n, features); got {points.shape}. Pass one point per row.")
     _require_groups(clusters, n_clusters, name="clusters", expected=points.shape[:1])
     belongs = (clusters[:, None] == jnp.arange(n_clusters)[None]).astype(points.dtype)
     counts = jnp.sum(belongs, axis=0)
@@ -335,7 +335,7 @@ def silhouette(
 def _table(
     labels: Integer[Array, " n"], clusters: Integer[Array, " n"], n_labels: int, n_clusters: int
 ) -> Int[Array, "labels clusters"]:
-    """Returns how many points have each label in each cluster, without those that are out of range."""
+    """Returns the number of points of each label in each cluster, without those out of range."""
     _require_groups(labels, n_labels, name="labels", expected=labels.shape[:1])
     _require_groups(clusters, n_clusters, name="clusters", expected=labels.shape)
     # An index beyond the end is dropped; one below 0 would count from the end.
@@ -347,29 +347,29 @@ def _table(
 
 
 def _require_groups(groups: Array, n_groups: int, *, name: str, expected: tuple[int, ...]) -> None:
-    """Raises unless the groups are integers, one a point, and their number is positive."""
+    """Raises unless the groups are integers, one per point, and their number is positive."""
     if n_groups < 1:
-        raise ValueError(f"n_{name} must be 1 or more; got {n_groups}. Pass how many {name} there can be.")
+        raise ValueError(f"n_{name} must be 1 or more; got {n_groups}. Pass the number of possible {name}.")
     if groups.ndim != 1 or groups.shape != expected:
-        raise ValueError(f"{name} must have shape {expected}; got {groups.shape}. Pass one of the {name} a point.")
+        raise ValueError(f"{name} must have shape {expected}; got {groups.shape}. Pass one entry per point.")
     if not jnp.issubdtype(groups.dtype, jnp.integer):
         raise ValueError(f"{name} must be integers; got {groups.dtype}. Pass 0 to n_{name} - 1.")
 
 
 def _is_known(table: Int[Array, "labels clusters"], labels: Integer[Array, " n"]) -> Array:
-    """Tells whether there are points and all of them are in the table."""
+    """Returns whether there are points and the table counts all of them."""
     return (jnp.sum(table) == len(labels)) & (len(labels) > 0)
 
 
-def _share(counts: Array, n: Int[Array, ""]) -> Array:
-    """Returns counts as shares of all points; without points there is no share."""
+def _fraction(counts: Array, n: Int[Array, ""]) -> Array:
+    """Returns counts as fractions of all points, 0 without points."""
     return counts / jnp.maximum(n, 1)
 
 
 def _entropy(counts: Int[Array, " groups"]) -> Float[Array, ""]:
-    """Returns the entropy of groups of these sizes, in nats, to float32's relative precision."""
+    """Returns the entropy of groups of these sizes, in nats, to the relative precision of float32."""
     n = jnp.sum(counts)
-    share, rest = _share(counts, n), _share(n - counts, n)
-    # The logarithm of a share close to 1 is known from what is missing, which is a whole number of points.
-    logarithm = jnp.where(share > 0.5, jnp.log1p(-jnp.minimum(rest, 0.5)), jnp.log(jnp.where(counts > 0, share, 1.0)))
-    return -jnp.sum(share * logarithm)
+    inside, rest = _fraction(counts, n), _fraction(n - counts, n)
+    # Near 1, the logarithm is computed from the rest, an exact count.
+    logarithm = jnp.where(inside > 0.5, jnp.log1p(-jnp.minimum(rest, 0.5)), jnp.log(jnp.where(counts > 0, inside, 1.0)))
+    return -jnp.sum(inside * logarithm)

@@ -1,4 +1,4 @@
-"""Devices as one axis of runs, and arrays laid out over them."""
+"""Devices as a mesh with one axis of runs, and the placement of arrays on them."""
 
 import os
 from typing import Any
@@ -9,13 +9,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstr
 from jaxtyping import Array, PyTree
 
 AXIS = "runs"
-_ALIGNMENT = 64  # bytes: what XLA asks of the address of a host array that CPU devices use in place
+_ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA finds it aligned to this
 
 
 def available() -> int:
-    """Returns the number of devices that the code being traced may spread its work over.
+    """Returns the number of devices available to the code being traced.
 
-    Inside `jax.shard_map` that is 1: each device traces the same program, and runs it by itself.
+    Inside `jax.shard_map` that is 1: each device runs the program on its own shard.
 
     Returns:
         The number of devices of the default backend, or 1 inside `jax.shard_map`.
@@ -28,15 +28,15 @@ def available() -> int:
 
 
 def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
-    """Returns the arrays of a sweep on the devices that its runs are spread over.
+    """Returns the arrays of a sweep, placed on the devices that execute its runs.
 
-    Arrays that stay in host memory are copied at every call of the compiled sweep.
+    Arrays left in host memory are copied on every call of the compiled sweep.
 
     Args:
         tree: Arrays, such as the data of a run.
         n_runs: Length of the swept axis.
-        axis: 0 if the arrays have an axis of runs, which is split over the devices; None if all runs use the same arrays,
-            which each device gets whole. CPU devices share one copy: do not change a NumPy array once it is placed.
+        axis: 0 to split an axis of runs over the devices; None to replicate arrays that all runs share. CPU devices share
+            one copy: do not modify a NumPy array after placing it.
 
     Returns:
         The same tree of device arrays.
@@ -55,7 +55,7 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
 
 
 def _shareable(leaf: Any) -> Any:
-    """Returns a NumPy array that all CPU devices can use in place: of JAX's own type, contiguous and aligned."""
+    """Returns a NumPy array that all CPU devices can use in place: contiguous, aligned, and of a type that JAX uses."""
     if not isinstance(leaf, np.ndarray) or not leaf.nbytes:
         return leaf
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
@@ -70,13 +70,13 @@ def _shareable(leaf: Any) -> Any:
 
 
 def split_cpu(n_devices: int | None = None) -> int:
-    """Make each CPU core a device of its own, so that a sweep uses all of them; call it before creating any array.
+    """Make each CPU core a device, so that a sweep uses all of them; call it before creating any array.
 
-    Accelerators are not affected. A number that was set before (``jax_num_cpu_devices``) stays.
+    Accelerators are not affected. A number already set as ``jax_num_cpu_devices`` is kept.
 
     Args:
-        n_devices: Number of CPU devices in place of one per core. Numbers depend on it in their last digits, so that a run that
-            is to be repeated bit for bit needs as many, on any number of cores.
+        n_devices: Number of CPU devices; one per core by default. The last digits of results depend on it: to reproduce a
+            run bit for bit, use the same number, whatever the number of cores.
 
     Returns:
         The number of CPU devices.

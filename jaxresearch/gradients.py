@@ -1,6 +1,6 @@
 """Gradient estimators: each is ``(params, model_state, batch, key) -> (gradient, metrics, model_state)``.
 
-An estimator is made from a loss_fn, ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, or from
+An estimator is built from a loss_fn, ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, or from
 another estimator. All have the same signature, so they are interchangeable and compose::
 
     clipped(accumulated(plain(loss_fn), n_micro_batches=4), max_norm=1.0)
@@ -33,7 +33,7 @@ def plain(loss_fn: LossFn) -> GradientEstimator:
         loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; the loss is a scalar.
 
     Returns:
-        A gradient estimator. Its metrics are those of ``loss_fn``, and the loss as ``"loss"``.
+        A gradient estimator. It reports the metrics of ``loss_fn``, and the loss as ``"loss"``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -58,15 +58,15 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
 
     The parts are averaged by weight, :math:`g = \sum_i w_i g_i / \sum_i w_i`, where :math:`w_i` is the sum of the part's
     ``weights`` if the batch has them, else 1. The result is the gradient of the whole batch for any loss that is a
-    (weighted) mean over examples. Metrics are averaged the same way. The model state passes through the parts in order
-    (so batch statistics see the smaller parts), and each part has its own key.
+    (weighted) mean over examples. Metrics are averaged the same way. The model state passes through the parts in order, so
+    batch statistics are those of the smaller parts. Each part has its own key.
 
     Args:
         estimator: The estimator for one part.
-        n_micro_batches: Number of parts, at least 1; has to divide the batch.
+        n_micro_batches: Number of parts, at least 1; must divide the batch.
 
     Returns:
-        A gradient estimator with the metrics of ``estimator``, in float32 or wider: the mean of the counts 3 and 4 is 3.5.
+        A gradient estimator. Its metrics, averaged over the parts, are float32 or wider: counts of 3 and 4 give 3.5.
 
     Raises:
         ValueError: If ``n_micro_batches`` is not positive, or (when called) does not divide the batch.
@@ -88,9 +88,9 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
     def accumulating(params, model_state, batch, key):
         parts = jax.tree.map(lambda leaf: _cut(leaf, n_micro_batches), batch)
         first = jax.tree.map(lambda leaf: leaf[0], parts)
-        made = jax.eval_shape(estimator, params, model_state, first, key)[:2]
-        # One running sum, not a stack of the parts, to save memory; in float32 or wider.
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), made)
+        shapes = jax.eval_shape(estimator, params, model_state, first, key)[:2]
+        # A running sum, to save the memory of a stack of parts; in float32 or wider.
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), shapes)
 
         def visit(carry, numbered_part):
             model_state, total, sums = carry
@@ -104,7 +104,7 @@ def accumulated(estimator: GradientEstimator, *, n_micro_batches: int) -> Gradie
         start = (model_state, jnp.zeros(()), zeros)
         (model_state, total, sums), _ = jax.lax.scan(visit, start, (jnp.arange(n_micro_batches), parts))
         means = jax.tree.map(lambda s: s / total, sums)
-        gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], made[0])
+        gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], shapes[0])
         return gradient, means[1], model_state
 
     return accumulating
@@ -114,30 +114,30 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
     r"""Returns the estimator that processes a batch in equal parts, one per device, in parallel.
 
     The parts are averaged by weight as in `accumulated`, and each has its own key: the gradient is that of `accumulated` with
-    as many parts, up to the order of sums. Parameters are replicated. All parts start from the same model state, and their
-    new states are joined by kind:
+    the same number of parts, up to the order of sums. Parameters are replicated. All parts start from the same model state,
+    and their new states are combined by type:
 
     =================  =======================================================
-    leaf               joined by
+    leaf               combined by
     =================  =======================================================
-    floats             their mean
-    integers, bools    their maximum (counts of calls agree on all devices)
-    typed random keys  the first part's key
+    floats             mean
+    integers, bools    maximum (call counters agree on all devices)
+    typed random keys  the key of the first part
     =================  =======================================================
 
     A CPU counts as one device, unless `jaxresearch.devices.split_cpu` was called first. A sweep with the layout "devices"
-    has already split its runs over the devices, so an estimator inside it cannot use them too.
+    already uses all devices, so an estimator inside it cannot be sharded.
 
     Args:
         estimator: The estimator for one part.
-        n_devices: Number of devices; all of the backend by default. Has to divide the batch.
+        n_devices: Number of devices, which must divide the batch; all devices of the backend by default.
 
     Returns:
-        A gradient estimator with the metrics of ``estimator``, in float32 or wider: the mean of the counts 3 and 4 is 3.5.
+        A gradient estimator. Its metrics, averaged over the parts, are float32 or wider: counts of 3 and 4 give 3.5.
 
     Raises:
-        ValueError: If there are fewer devices or, when called, if their number does not divide the batch or the call is
-            inside a sweep over devices.
+        ValueError: If there are fewer devices or, when called, if their number does not divide the batch or a sweep over
+            devices surrounds the call.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -154,7 +154,7 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         raise ValueError(
             f"n_devices must be between 1 and the number of devices, {n_all}; got {n}. Leave it out to use all."
         )
-    mesh = devices.mesh_of(n)  # the one that `devices.place` lays arrays out on
+    mesh = devices.mesh_of(n)  # the mesh of `devices.place`
 
     def of_part(params, model_state, part, key):
         part, weight = _weighed(part)
@@ -164,17 +164,17 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         def weighted(leaf):
             return _weighted(leaf, weight).astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
-        # One vector: arrays that are summed over devices one by one wait for each other each time.
+        # One vector, summed once: each sum over devices is a synchronisation.
         vector, unravel = ravel_pytree((jax.tree.map(weighted, (gradient, metrics)), weight))
         sums, total = unravel(jax.lax.psum(vector, devices.AXIS))
         means = jax.tree.map(lambda s: s / total, sums)
         mean_gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], gradient)
-        return mean_gradient, means[1], jax.tree.map(_joined, model_state)
+        return mean_gradient, means[1], jax.tree.map(_combine, model_state)
 
     def over_devices(params, model_state, batch, key):
         if devices.available() < n_all:
             raise ValueError(
-                "sharded must not be inside a sweep over devices or another shard_map; they use the devices already. "
+                "sharded must not be inside a sweep over devices or another shard_map, which already use the devices. "
                 "Use accumulated instead, or sweep with layout='vmap'."
             )
         for leaf in jax.tree.leaves(batch):
@@ -192,15 +192,15 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
 
     .. math:: g \leftarrow g \min(1, c / \lVert g \rVert_2)
 
-    Where this is not differentiable, derivatives are defined: at a norm of exactly ``max_norm`` those of the unclipped
-    gradient, and at a gradient of zero the norm has the derivative 0.
+    Where this is not differentiable, a derivative is chosen: at a norm of exactly ``max_norm`` that of the unclipped
+    gradient; at a gradient of zero, 0 for the norm.
 
     Args:
         estimator: The estimator to clip.
         max_norm: Largest Euclidean norm over all parameters, positive; may be swept.
 
     Returns:
-        A gradient estimator with one more metric, ``"gradient_norm"``: the norm before clipping.
+        A gradient estimator that also reports ``"gradient_norm"``, the norm before clipping.
 
     Raises:
         ValueError: If ``max_norm`` is a Python number and not positive.
@@ -223,10 +223,10 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
 
     def clipping(params, model_state, batch, key):
         gradient, metrics, model_state = estimator(params, model_state, batch, key)
-        # In float32 or wider: squares of float16 overflow from 256 on, and an infinite norm would scale all to 0.
+        # In float32 or wider: float16 overflows for squares from 256 on, and an infinite norm would scale everything to 0.
         wide = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), gradient)
         squared = optax.tree.norm(wide, squared=True)
-        # Both branches of a `where` are differentiated: the root and the quotient get harmless values where unused.
+        # `where` differentiates both branches, so the unused one gets a harmless value.
         norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
         scale = jnp.where(norm > max_norm, max_norm / jnp.where(norm > max_norm, norm, 1.0), 1.0)
         gradient = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradient)
@@ -236,7 +236,7 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
 
 
 def _weighed(part: Batch) -> tuple[Batch, Array]:
-    """Returns a part and its total weight; a part without weight is seen with weights of 1.
+    """Returns a part and its total weight; if that is 0, the part gets weights of 1.
 
     The loss of padding alone is 0 / 0: multiplied by a weight of 0, its derivative would still be nan.
     """
@@ -247,12 +247,12 @@ def _weighed(part: Batch) -> tuple[Batch, Array]:
 
 
 def _weighted(leaf: Array, weight: Array) -> Array:
-    """Returns a part's value times its weight: 0 for a part without weight, whatever its value."""
+    """Returns a part's value times its weight: 0 for a weight of 0, whatever the value."""
     return jnp.where(weight > 0, weight * jnp.where(weight > 0, leaf, 0), 0.0)
 
 
-def _joined(leaf: Array) -> Array:
-    """Returns one leaf of the model states of all parts."""
+def _combine(leaf: Array) -> Array:
+    """Returns a leaf of the model states of all parts, combined by its type."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = jnp.where(jax.lax.axis_index(devices.AXIS) == 0, jax.random.key_data(leaf), 0)
         return jax.random.wrap_key_data(jax.lax.psum(words, devices.AXIS), impl=jax.random.key_impl(leaf))
@@ -264,13 +264,13 @@ def _joined(leaf: Array) -> Array:
 
 
 def _cut(leaf: Array, n_parts: int) -> Array:
-    """Returns the array with its leading axis cut into ``n_parts`` equal parts."""
+    """Returns the array with its leading axis split into ``n_parts`` equal parts."""
     _require_divides(leaf, n_parts, "n_micro_batches")
     return leaf.reshape(n_parts, leaf.shape[0] // n_parts, *leaf.shape[1:])
 
 
 def _require_divides(leaf: Array, n_parts: int, name: str) -> None:
-    """Raises if a batch cannot be cut into ``n_parts`` equal parts."""
+    """Raises if a batch cannot be split into ``n_parts`` equal parts."""
     if leaf.shape[0] % n_parts:
         raise ValueError(
             f"{name} must divide the batch of {leaf.shape[0]} examples; got {n_parts}. Pass a divisor of the batch size."

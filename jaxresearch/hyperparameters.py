@@ -1,4 +1,4 @@
-"""Hyperparameters: a frozen dataclass and a pytree, whose floats are leaves and whose sizes and choices are static."""
+"""Hyperparameters: a frozen dataclass and pytree, with floats as leaves and sizes and choices as static fields."""
 
 import dataclasses
 import math
@@ -21,15 +21,15 @@ def swept(
     at_most: int | float | None = None,
     below: int | float | None = None,
 ) -> Any:
-    """Returns a field of hyperparameters that is a leaf: a number that can be swept, vmapped and differentiated.
+    """Returns a hyperparameter field that is a leaf: a number that can be swept, vmapped and differentiated.
 
     Args:
-        default: Its value in the plain experiment; a tuple has a leaf for each entry, and its length is static.
-        help: What it means and its unit, in a few words; the command line shows them.
-        above: The value has to be greater.
-        at_least: The value has to be greater or equal.
-        at_most: The value has to be less or equal.
-        below: The value has to be less.
+        default: The default value; each entry of a tuple is a leaf, and its length is static.
+        help: Meaning and unit in a few words, for the command line.
+        above: Exclusive lower bound.
+        at_least: Inclusive lower bound.
+        at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
 
     Returns:
         A dataclass field.
@@ -52,13 +52,13 @@ def swept(
 
 
 def static(default: Any, help: str, *, at_least: int | float | None = None, at_most: int | float | None = None) -> Any:
-    """Returns a field of hyperparameters that is static: a size or a choice, each value of which is another program.
+    """Returns a hyperparameter field that is static: a size or a choice, compiled anew for each value.
 
     Args:
-        default: Its value in the plain experiment.
-        help: What it means and its unit, in a few words; the command line shows them.
-        at_least: The value (or each entry of a tuple) has to be greater or equal.
-        at_most: The value (or each entry of a tuple) has to be less or equal.
+        default: The default value.
+        help: Meaning and unit in a few words, for the command line.
+        at_least: Inclusive lower bound of the value, or of each entry of a tuple.
+        at_most: Inclusive upper bound of the value, or of each entry of a tuple.
 
     Returns:
         A dataclass field.
@@ -66,7 +66,7 @@ def static(default: Any, help: str, *, at_least: int | float | None = None, at_m
     Example:
         >>> @hyperparameters
         ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        ...     batch_size: int = static(32, "examples per step", at_least=1)
         >>> jax.tree.leaves(Sizes())
         []
     """
@@ -76,11 +76,11 @@ def static(default: Any, help: str, *, at_least: int | float | None = None, at_m
 
 @typing.dataclass_transform(frozen_default=True, kw_only_default=True)
 def hyperparameters(cls: type[H]) -> type[H]:
-    """Returns the class as a frozen dataclass and a pytree, whose `swept` fields are leaves and `static` fields are not.
+    """Returns the class as a frozen dataclass and pytree, with `swept` fields as leaves and `static` fields as metadata.
 
     Args:
-        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static; a batch of 0,
-            where the field allows it, is the whole data.
+        cls: A class with annotated fields. A run needs at least ``batch_size`` and ``epochs``, both static; a
+            ``batch_size`` of 0, if its bounds allow it, means the whole training data.
 
     Returns:
         The class itself, for use as a decorator.
@@ -97,22 +97,22 @@ def hyperparameters(cls: type[H]) -> type[H]:
 
 
 def check(hyperparameters: Any) -> None:
-    """Raises an error that names the field, the rule and the value, where a hyperparameter breaks its bounds.
+    """Raises an error that names the field, the rule and the value if a hyperparameter is out of bounds.
 
     Args:
-        hyperparameters: An instance of a class made by `hyperparameters`, of Python values.
+        hyperparameters: An instance of a class decorated with `hyperparameters`, with Python values.
 
     Raises:
-        ValueError: If a number is not finite, or outside the bounds that its field declares.
+        ValueError: If a number is not finite, or outside the bounds of its field.
 
     Example:
         >>> @hyperparameters
         ... class Sizes:
-        ...     batch_size: int = static(32, "examples a step", at_least=1)
+        ...     batch_size: int = static(32, "examples per step", at_least=1)
         >>> check(Sizes(batch_size=0))
         Traceback (most recent call last):
         ...
-        ValueError: batch_size must be at least 1; got 0. It is: examples a step.
+        ValueError: batch_size must be at least 1; got 0. It is: examples per step.
     """
     holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
     for field in dataclasses.fields(hyperparameters):

@@ -2,7 +2,7 @@
 
 Shapes that differ raise an error: broadcasting ``(8, 1)`` against ``(8,)`` would silently give 64 losses.
 
-`weighted_mean` takes the mean over examples, once, where a model is joined to a loss.
+`weighted_mean` then averages over the examples.
 """
 
 import math
@@ -68,7 +68,7 @@ def huber_loss(
     Args:
         predictions: Any real values.
         targets: Any real values, of the same shape.
-        delta: Where the loss becomes linear, in the unit of the targets, positive; may be swept.
+        delta: The error at which the loss becomes linear, positive, in the unit of the targets; may be swept.
 
     Returns:
         One loss per entry, in the unit of the targets squared, not reduced.
@@ -87,24 +87,24 @@ def huber_loss(
     _require_same_shape(predictions, targets)
     if isinstance(delta, int | float) and not delta > 0:
         raise ValueError(
-            f"delta must be positive; got {delta}. For the absolute error divide the loss by a small delta."
+            f"delta must be positive; got {delta}. For the absolute error, divide the loss by a small delta."
         )
     error = predictions - targets
     is_near = jnp.abs(error) <= delta
-    # Both parts have derivatives without cancellation: near zero that of the loss is the error itself.
+    # Neither branch cancels when differentiated: near zero the derivative of the loss is the error itself.
     near = jnp.where(is_near, error, jnp.sign(error) * delta)
     beyond = jnp.where(is_near, 0, error - near)
     return near**2 / 2 + delta * jnp.abs(beyond)
 
 
 def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""Returns the logarithm of the hyperbolic cosine of each error: smooth, quadratic near zero, linear far off.
+    r"""Returns the logarithm of the hyperbolic cosine of each error: smooth, quadratic near zero, then linear.
 
     .. math:: L = \log \cosh e = \log(1 + 2 \sinh^2(e / 2)) = |e| + \log(1 + e^{-2|e|}) - \log 2, \quad e = \hat y - y
 
     Args:
         predictions: Any real values.
-        targets: Any real values, of the same shape; errors are taken in units of 1.
+        targets: Any real values, of the same shape. The loss turns linear near an error of 1, so scale them first.
 
     Returns:
         One loss per entry, not reduced.
@@ -123,7 +123,7 @@ def log_cosh_loss(predictions: Float[Array, "*shape"], targets: Float[Array, "*s
     _require_same_shape(predictions, targets)
     error = predictions - targets
     size = jnp.abs(error)
-    # Near zero the other form cancels log 2 against itself. Clipping keeps the unused form and its derivative finite.
+    # Near zero the other form subtracts log 2 from log 2. Clipping keeps the unused form and its derivative finite.
     near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(error, -1, 1) / 2)))
     return jnp.where(size < 1, near, size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2))
 
@@ -140,15 +140,15 @@ def softmax_cross_entropy_with_integer_labels(
 
     where :math:`\bar z` is the mean logit: a fraction :math:`s` of the label is spread evenly over all classes.
 
-    ==========================  =================================================================================
+    ==========================  ==================================================================================
     case                        loss
-    ==========================  =================================================================================
-    a label that is no class    nan, not the loss of some other class
-    others' logits of -inf      that of the other classes; with smoothing infinite, since a fraction of the label is there
-    its own logit of -inf       infinite, with the limit of the derivatives
-    a logit of +inf, all -inf   nan: there are no probabilities
-    a margin above 17           0 in float32, as are the derivatives; `jaxresearch.metrics.log_loss` keeps the digits
-    ==========================  =================================================================================
+    ==========================  ==================================================================================
+    label out of range          nan, never the loss of another class
+    -inf for another class      that class is ignored; infinite with smoothing, which gives it a part of the label
+    -inf for the label          infinite; the derivatives take their limits
+    +inf, or -inf for all       nan: there are no probabilities
+    margin above 17             0 in float32, as are the derivatives; `jaxresearch.metrics.log_loss` is precise there
+    ==========================  ==================================================================================
 
     Args:
         logits: Unnormalised log probabilities.
@@ -167,9 +167,8 @@ def softmax_cross_entropy_with_integer_labels(
         [2.3026, 2.3026, nan]
 
     References:
-        Bridle (1990), Training stochastic model recognition algorithms as networks can lead to maximum mutual
-        information estimation of parameters, NeurIPS 2. Szegedy et al. (2016), Rethinking the Inception architecture,
-        CVPR, section 7 (smoothing). https://arxiv.org/abs/1512.00567
+        Szegedy et al. (2016), Rethinking the Inception architecture, CVPR, section 7 (label smoothing).
+        https://arxiv.org/abs/1512.00567
     """
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
@@ -178,11 +177,11 @@ def softmax_cross_entropy_with_integer_labels(
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers; got {labels.dtype}. Pass classes, or use softmax_cross_entropy.")
     _require_fraction("label_smoothing", label_smoothing)
-    # A comparison with all classes, not a gather, whose derivative would be a scatter. Classes are numbered in int32, not
-    # in the dtype of the labels: a byte wraps around at 256.
+    # A comparison with all classes, since the derivative of a gather is a scatter. Classes are counted in int32, not in
+    # the dtype of the labels: a byte wraps around at 256.
     is_label = labels[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
     largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
-    # Relative to the largest: the loss of logits near 10,000 would be rounded to thousandths.
+    # Relative to the largest logit: with logits near 10,000, float32 would round the loss to thousandths.
     picked = jnp.sum(jnp.where(is_label, logits, 0), axis=-1) - largest
     if not _is_zero(label_smoothing):
         mean = jnp.mean(logits - largest[..., None], axis=-1)
@@ -201,9 +200,9 @@ def softmax_cross_entropy(
 
     .. math:: L = -\sum_k q_k \log \frac{e^{z_k}}{\sum_j e^{z_j}}, \quad q = (1 - s) p + s \bar p
 
-    where :math:`\bar p` is the mean of the probabilities, one over the number of classes. A class of probability 0 whose
-    logit is minus infinity contributes nothing, and neither logit nor probability has a derivative there; one of a positive
-    probability makes the loss infinite. Plus infinity, and minus infinity for all classes, give nan.
+    where :math:`\bar p` is the mean of the probabilities, one over the number of classes. A logit of minus infinity
+    contributes nothing, derivatives included, if its probability is 0; otherwise the loss is infinite. Plus infinity, or
+    minus infinity for all classes, gives nan.
 
     Args:
         logits: Unnormalised log probabilities.
@@ -256,12 +255,12 @@ def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leadin
 
     .. math:: \sum_i w_i L_i / \sum_i w_i
 
-    The derivative with respect to a weight is :math:`(L_i - \bar L) / \sum_j w_j`, also at a weight of 0.
+    The derivative with respect to a weight is :math:`(L_i - \bar L) / \sum_j w_j`, even where the weight is 0.
 
     ============================  =====================================================================
     case                          mean and derivatives
     ============================  =====================================================================
-    weight 0, loss nan or inf     the example is left out; its loss and weight have the derivative 0
+    weight 0, loss nan or inf     the example is ignored; the derivatives in its loss and weight are 0
     all weights 0                 nan
     ============================  =====================================================================
 
@@ -288,13 +287,13 @@ def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leadin
         )
     spread = jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (losses.ndim - weights.ndim)), losses.shape)
     counts = (spread != 0) | jnp.isfinite(losses)
-    # Both factors: the derivative of 0 * nan is nan in either of them.
+    # Mask both factors: the derivative of 0 * nan is nan in either.
     spread, losses = jnp.where(counts, spread, 0), jnp.where(counts, losses, 0)
     return jnp.sum(spread * losses) / jnp.sum(spread)
 
 
 def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b: str = "targets") -> None:
-    """Raises if two arrays would be broadcast."""
+    """Raises if the shapes of two arrays differ."""
     if jnp.shape(a) != jnp.shape(b):
         raise ValueError(
             f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. "

@@ -1,7 +1,7 @@
-"""Which examples make up a step: a pure function of the key and the step number.
+"""Batch sampling: the examples of a step are a pure function of the key and the step number.
 
-Nothing is stored between steps and no array of the size of the data is sorted, so a run can be resumed, cut into
-chunks or vmapped over seeds without carrying an order around.
+Nothing is stored between steps and no array as long as the data is sorted, so a run can be resumed, split into chunks
+or vmapped over seeds without carrying a permutation.
 """
 
 import math
@@ -24,12 +24,12 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size: int) -> Any:
-    """Returns the examples that make up a step.
+    """Returns the batch of a step.
 
     Args:
-        key: The key of the order of the data, the same for all steps.
+        key: Key of the data order, the same for all steps.
         data: Arrays with equal leading axes, `Streams` of them, or ``{}``.
-        step: Steps made before.
+        step: Number of steps taken so far.
         batch_size: Examples per step, of each stream.
 
     Returns:
@@ -58,14 +58,14 @@ def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size
 def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_examples: int) -> Int[Array, "*shape"]:
     """Returns the entry of a random permutation of ``0 .. n_examples - 1`` at each position of ``index``.
 
-    Sorting random numbers, as `jax.random.permutation` does, costs 23 ms for 60,000 examples on one CPU core, about a
-    tenth of an epoch of a small network, and the whole order has to be made for one entry of it. Here each entry is
-    computed on its own, by a Feistel network on pairs ``(left, right)`` of digits in base ``side = ceil(sqrt(n))``::
+    `jax.random.permutation` sorts random numbers: for 60,000 examples that takes 23 ms on one CPU core, about a tenth of an
+    epoch of a small network, and reading one entry takes the whole permutation. Here each entry is computed
+    independently, by a Feistel network on pairs ``(left, right)`` of digits in base ``side = ceil(sqrt(n))``::
 
         left, right <- right, (left + hash(right, round key)) mod side
 
-    Each round can be undone, hence the whole is a permutation of ``side**2`` numbers; an entry that falls outside
-    ``0 .. n - 1`` is passed through again until it falls inside ("cycle walking"), which keeps it a permutation.
+    Each round is invertible, so the network permutes ``side**2`` numbers. An entry outside ``0 .. n - 1`` passes through
+    the network again until it falls inside ("cycle walking"), which preserves the permutation.
 
     Args:
         key: Selects the permutation; keys are 64 bits, so at most 2**64 of the n! orders can occur.
@@ -109,14 +109,14 @@ def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_exampl
 def batch_indices(
     key: Key[Array, ""], step: Int[Array, ""], *, n_examples: int, batch_size: int
 ) -> Int[Array, " batch"]:
-    """Returns the indices of the examples that make up step ``step`` of a run.
+    """Returns the indices of the examples in step ``step`` of a run.
 
-    Epoch ``e`` visits the examples in the order drawn from ``fold_in(key, e)``, without replacement; the
-    ``n_examples % batch_size`` examples left at its end are not visited in that epoch, and the next one draws anew.
+    Epoch ``e`` visits the examples without replacement, in the order drawn from ``fold_in(key, e)``. It skips the last
+    ``n_examples % batch_size`` examples of that order.
 
     Args:
-        key: The key of the order of the data, the same for all steps.
-        step: Number of steps made before, 0 or more.
+        key: Key of the data order, the same for all steps.
+        step: Number of steps taken so far, 0 or more.
         n_examples: Number of examples in the data.
         batch_size: Examples per step, 1 to ``n_examples``.
 

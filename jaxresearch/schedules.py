@@ -1,7 +1,7 @@
 """Learning-rate schedules: a unit shape times a peak, which may be traced and so swept or differentiated.
 
-Optax's own schedules compare their arguments in Python, so that they cannot take a traced peak or warm-up; these can. A
-schedule maps the number of steps made so far to a step size, and goes wherever Optax takes one.
+Optax's own schedules compare their arguments in Python, so they cannot take a traced peak or warm-up; these can. A
+schedule maps the number of steps taken so far to a step size, and works wherever Optax expects one.
 """
 
 import math
@@ -17,7 +17,7 @@ Number = int | float | Float[Array, ""] | Int[Array, ""]
 
 
 def named(shape: Shape, peak: Number, n_steps: int) -> optax.Schedule:
-    r"""Returns a schedule by the name of its shape, for an option of an experiment.
+    r"""Returns the schedule with a named shape, so that an experiment can offer the shape as an option.
 
     ============  =========================================
     shape         step size after t of T steps
@@ -30,10 +30,10 @@ def named(shape: Shape, peak: Number, n_steps: int) -> optax.Schedule:
     Args:
         shape: A name from the table.
         peak: Step size at the start, at least 0; may be traced.
-        n_steps: Steps of the whole run, T, 1 or more.
+        n_steps: Number of steps of the run, T, 1 or more.
 
     Returns:
-        ``(count) -> step size``; after T steps it stays where it is.
+        ``(count) -> step size``, constant after T steps.
 
     Raises:
         ValueError: If the shape is unknown or a number is out of range.
@@ -59,19 +59,19 @@ def named(shape: Shape, peak: Number, n_steps: int) -> optax.Schedule:
 
 
 def warmup_cosine(peak: Number, n_steps: int, *, warmup: Number, final: Number = 0.0) -> optax.Schedule:
-    r"""Returns a linear warm-up from 0 to a peak, followed by half a cosine down to a fraction of it.
+    r"""Returns a linear warm-up from 0 to a peak, followed by half a cosine down to a fraction of the peak.
 
     .. math:: \eta_t = \eta \begin{cases} t / W & t < W \\
         f + \frac{1 - f}{2} \left(1 + \cos \pi \frac{t - W}{T - W}\right) & t \ge W \end{cases}
 
     Args:
         peak: The largest step size, at least 0; may be traced.
-        n_steps: Steps of the whole run, T, 1 or more.
+        n_steps: Number of steps of the run, T, 1 or more.
         warmup: Steps of the warm-up, W, from 0 to less than ``n_steps``; may be traced.
-        final: Fraction f of the peak that is left at the end, 0 to 1; may be traced.
+        final: Final step size as a fraction f of the peak, 0 to 1; may be traced.
 
     Returns:
-        ``(count) -> step size``; after T steps it stays where it is.
+        ``(count) -> step size``, constant after T steps.
 
     Raises:
         ValueError: If a Python number is out of range.
@@ -90,7 +90,7 @@ def warmup_cosine(peak: Number, n_steps: int, *, warmup: Number, final: Number =
     _require_steps(n_steps)
     if isinstance(warmup, int | float) and not 0 <= warmup < n_steps:
         raise ValueError(
-            f"warmup must be from 0 to below the {n_steps} steps of the run, got {warmup}. Pass steps, as n_steps // 20."
+            f"warmup must be from 0 to below the {n_steps} steps of the run, got {warmup}. Pass steps, such as n_steps // 20."
         )
     if isinstance(final, int | float) and not 0 <= final <= 1:
         raise ValueError(f"final must be from 0 to 1, got {final}. It is a fraction of the peak.")
@@ -103,15 +103,15 @@ def warmup_cosine(peak: Number, n_steps: int, *, warmup: Number, final: Number =
 
 
 def piecewise_linear(peak: Number, knots: tuple[Number, ...], n_steps: int) -> optax.Schedule:
-    """Returns straight lines through knots that are equally far apart, from the first step to the end of the run.
+    """Returns the schedule that interpolates linearly between knots at equal intervals, from the first step to the last.
 
     Args:
-        peak: Step size where a knot is 1, at least 0; may be traced.
-        knots: Step sizes in units of the peak, 1 or more of them, each at least 0; may be traced.
-        n_steps: Steps of the whole run, 1 or more.
+        peak: Step size at a knot of 1, at least 0; may be traced.
+        knots: One or more step sizes in units of the peak, each at least 0; may be traced.
+        n_steps: Number of steps of the run, 1 or more.
 
     Returns:
-        ``(count) -> step size``; after ``n_steps`` it stays at the last knot.
+        ``(count) -> step size``, equal to the last knot after ``n_steps``.
 
     Raises:
         ValueError: If there is no knot or a Python number is out of range.
@@ -140,16 +140,16 @@ def adamw(
     b2: float = 0.999,
     max_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Returns AdamW with a linear warm-up and a cosine, the usual optimizer of a transformer.
+    """Returns AdamW with a linear warm-up and a cosine decay, the usual optimizer for transformers.
 
     Args:
         peak: The largest step size, at least 0; may be traced.
-        n_steps: Steps of the whole run, 1 or more.
-        warmup: Steps of the warm-up, as for `warmup_cosine`.
-        final: Fraction of the peak that is left at the end, 0 to 1; may be traced.
+        n_steps: Number of steps of the run, 1 or more.
+        warmup: Steps of the warm-up, as in `warmup_cosine`.
+        final: Final step size as a fraction of the peak, 0 to 1; may be traced.
         weight_decay: Fraction of the parameters that a step of size 1 removes, at least 0; may be traced.
-        b2: Decay of the mean of squared gradients, 0 to below 1.
-        max_norm: Gradients with a larger norm over all parameters are scaled down to it; unbounded if None.
+        b2: Decay rate of the mean squared gradient, 0 to below 1.
+        max_norm: Limit on the global gradient norm; larger gradients are scaled down to it. None for no limit.
 
     Returns:
         An Optax transformation.
@@ -181,13 +181,13 @@ def adamw(
 
 
 def scale_body(rate: Number, *, head: str = "head") -> optax.GradientTransformation:
-    """Returns the transformation that scales the updates of all layers but the head, as in fine-tuning.
+    """Returns the transformation that scales the updates of all layers except the head, for fine-tuning.
 
     Chain it after an optimizer. A rate of 0 freezes the layers below the head.
 
     Args:
         rate: Step size of the other layers relative to the head's, at least 0; may be traced.
-        head: The entry of the parameters, a dict, that is left alone.
+        head: Key of the head in the parameters, a dict.
 
     Returns:
         An Optax transformation.
@@ -214,25 +214,25 @@ def scale_body(rate: Number, *, head: str = "head") -> optax.GradientTransformat
 
 
 def _line(count: Any, start: float, end: float, n_steps: Number) -> Any:
-    """Returns a straight line from one value to another, which it keeps."""
+    """Returns a linear ramp from one value to another, constant afterwards."""
     length = max(n_steps, 1) if isinstance(n_steps, int | float) else jnp.maximum(n_steps, 1)
     return (start - end) * (1 - jnp.clip(count, 0, n_steps) / length) + end
 
 
 def _half_cosine(count: Any, n_steps: Number, final: Number) -> Any:
-    """Returns half a cosine from 1 to a final value, which it keeps."""
+    """Returns half a cosine from 1 to a final value, constant afterwards."""
     count = jnp.minimum(count, n_steps * 1.0)
     return (1 - final) * (0.5 * (1 + jnp.cos(jnp.pi * count / n_steps))) + final
 
 
 def _require_at_least_0(**numbers: Number) -> None:
-    """Raises at the first Python number that is negative or not finite; arrays may be traced and are not looked at."""
+    """Raises for the first Python number that is negative or not finite; arrays may be traced and are not checked."""
     for name, number in numbers.items():
         if isinstance(number, int | float) and not (number >= 0 and math.isfinite(number)):
             raise ValueError(f"{name} must be a finite number of at least 0, got {number}. Pass one in that range.")
 
 
 def _require_steps(n_steps: int) -> None:
-    """Raises where a run has no steps."""
+    """Raises unless the number of steps is a positive Python integer."""
     if isinstance(n_steps, jax.Array) or n_steps < 1:
         raise ValueError(f"n_steps must be a Python integer of 1 or more, got {n_steps}. Pass plan.n_steps.")

@@ -1,29 +1,26 @@
-"""Functions that a user passes in: do they take the arguments that they will be called with?"""
+"""Checks that a function passed by the user takes the arguments it will be called with."""
 
 import inspect
 from typing import Any
 
 
 def require_arguments(name: str, function: Any, *positional: str, keywords: tuple[str, ...] = ()) -> None:
-    """Raises where a function does not take the arguments that it will be called with.
+    """Raises if a function does not take the arguments that it will be called with.
 
     Args:
-        name: What the function is passed as.
-        function: What was passed; one whose signature Python does not know passes.
+        name: Name of the argument that the function is passed as.
+        function: The function; accepted unchecked if Python does not know its signature.
         *positional: Names of the positional arguments.
         keywords: Names of the keyword arguments.
 
     Raises:
-        ValueError: If it is no function, or takes other arguments.
+        ValueError: If it is not callable, or takes different arguments.
 
     Example:
         >>> require_arguments("report", lambda h, state: "", "h", "state", "collected", "dataset")
         Traceback (most recent call last):
         ...
         ValueError: report must take (h, state, collected, dataset), got (h, state). Change its arguments.
-
-    References:
-        PEP 362, Function signature object. https://peps.python.org/pep-0362/
     """
     expected = f"({', '.join([*positional, *(['*', *keywords] if keywords else [])])})"
     if not callable(function):

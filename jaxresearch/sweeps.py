@@ -17,7 +17,7 @@ from jaxresearch import devices
 
 Layout = Literal["vmap", "map", "devices"]
 
-_GROUP_BYTES = 2 * 2**20  # total size of the states vmapped on one CPU core; benchmarks/README.md has the measurement
+_GROUP_BYTES = 2 * 2**20  # total size of the states vmapped on one CPU core, measured in benchmarks/README.md
 
 
 def sweep(
@@ -26,37 +26,37 @@ def sweep(
     """Returns ``fun`` mapped over a leading axis of its arguments: `jax.vmap` that also uses every device.
 
     =========  ========================================================  ==========================================
-    layout     the runs are                                              use it for
+    layout     runs are                                                  use it for
     =========  ========================================================  ==========================================
     "vmap"     vmapped on one device                                     small models on an accelerator
-    "map"      made one after another on one device                      models that fill the memory
+    "map"      executed one after another on one device                  models that fill the memory
     "devices"  split over all devices of the backend, vmapped on each    everything else (the default)
     =========  ========================================================  ==========================================
 
-    A CPU counts as one device, and small matrix products keep only one of its cores busy, unless `devices.split_cpu`
-    was called first. On a CPU, "devices" vmaps only as many runs at a time as have states of 2 MiB in total, and makes
-    these groups one after another: small models share the overhead of a step, and larger ones stay in a core's cache
-    (64 networks of 100,000 weights each, vmapped as a whole, took about twice as long).
+    A CPU counts as one device, and small matrix products use only one of its cores, unless `devices.split_cpu` was called
+    first. On a CPU, "devices" vmaps runs in groups of up to 2 MiB of state, one group after another: small models share
+    the overhead of a step, and larger ones stay in a core's cache (vmapping 64 networks of 100,000 weights at once took
+    about twice as long).
 
-    All layouts give the same numbers up to the order of sums in matrix products. One step agrees within 1e-6 of the size
-    of the parameters in float32; training amplifies differences, so after many steps the statistics agree.
+    All layouts give the same results up to the order of sums in matrix products. In float32, one step agrees within 1e-6 of
+    the size of the parameters; training amplifies the differences, so after many steps only statistics agree.
 
-    Sweeps nest in each other, in `jax.vmap`, `jax.grad` and `jax.jit`, and the other way round. A sweep that is traced
-    inside another one that has split its runs over the devices, or inside any `jax.shard_map`, uses the device it is on.
+    Sweeps compose with each other and with `jax.vmap`, `jax.grad` and `jax.jit`, in any order. Inside a sweep that has
+    already split its runs over the devices, or inside any `jax.shard_map`, a sweep uses only the current device.
 
     Args:
         fun: ``(key, hyperparameters, data) -> ...``, or any pure function.
-        in_axes: As in `jax.vmap`: 0 for the arguments (or leaves) with a leading axis of runs, None for those that all
-            runs share.
-        layout: One of the table.
-        n_bytes: Counts with the arguments of a run where runs are grouped by size; below 0, so much of them does not. So a
-            run whose data come in pieces is grouped, and hence computed, as one that holds them all.
+        in_axes: As in `jax.vmap`: 0 for arguments (or leaves) with a leading axis of runs, None for those that all runs
+            share.
+        layout: A layout from the table.
+        n_bytes: Added to the size of a run's arguments when runs are grouped by size; may be negative. It lets a run that
+            receives its data in chunks use the groups, and so the arithmetic, of a run that holds all its data.
 
     Returns:
         A function whose outputs all have the leading axis. Compile it with `jax.jit`.
 
     Raises:
-        ValueError: If ``layout`` is not one of the table or, when called, if an axis is neither 0 nor None or the swept
+        ValueError: If ``layout`` is not in the table or, when called, if an axis is neither 0 nor None or the swept
             axes are empty or differ in length.
 
     Example:
@@ -123,20 +123,20 @@ def product(
 ) -> tuple[Key[Array, " runs"], Any]:
     """Returns keys and hyperparameters for every combination of seeds and values, stacked on one axis.
 
-    The last name given varies fastest, the seeds slowest. Only leaves can be swept: a static field (a size, a choice)
-    changes the program, so each of its values needs a sweep of its own.
+    The last name varies fastest, the seeds slowest. Only leaves can be swept: a static field (a size, a choice) changes
+    the program, so each of its values needs its own sweep.
 
     Args:
         hyperparameters: A frozen dataclass registered as a pytree; provides the fields that are not swept.
         seeds: Each combination is run once per seed.
-        **values: Values of a field, by its name. They take the type of the field: floats are rounded to the nearest
-            number of that type, and whole numbers have to be representable.
+        **values: Values of each field, by name. They are converted to the field's type: floats are rounded, and integers
+            must be exactly representable.
 
     Returns:
-        The keys, and hyperparameters in which every leaf has the axis of runs.
+        The keys, and hyperparameters whose leaves all have the axis of runs.
 
     Raises:
-        ValueError: If a name is not a field, or names a static one or one of several numbers; if there are no values,
+        ValueError: If a name is not a field, or the field is static or holds several numbers; if there are no values,
             or the field's type cannot represent one of them; if a seed is not an integer, or out of range.
 
     Example:
@@ -168,7 +168,7 @@ def product(
 
 
 def _column(name: str, values: Any, default: Any) -> Array:
-    """Returns the values of a swept field in the type of its default, or raises if that would change one of them."""
+    """Returns the values of a swept field in the type of its default; raises if the type cannot represent one."""
     if jax.tree.structure(default) != jax.tree.structure(0) or jnp.ndim(default):
         raise ValueError(f"a swept field must be one number; got {name}={default!r}. Sweep a field for each number.")
     if np.ndim(values) != 1 or not len(values):
@@ -228,17 +228,17 @@ def _n_runs(leaves: list, axes: list[int | None]) -> int:
 
 
 def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout, n_bytes: int) -> Any:
-    """Returns the outputs of the runs of one device."""
+    """Returns the outputs of the runs on one device."""
     n_runs = mapped[0].shape[0]
-    if n_runs == 1:  # a batch axis of length one costs XLA its fast matrix products
+    if n_runs == 1:  # XLA has no fast matrix product for a batch axis of length one
         return jax.tree.map(lambda leaf: leaf[None], one_run([leaf[0] for leaf in mapped], shared))
     n_at_once = 1 if layout == "map" else n_runs
     if layout == "devices" and jax.default_backend() == "cpu":
         types = [jax.typeof(leaf) for leaf in mapped]
         first = [jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype, weak_type=kind.weak_type) for kind in types]
-        jaxpr, made = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
-        n_at_once = _group(n_runs, max(_n_bytes(first) + n_bytes, _carried(jaxpr.jaxpr)))
-        one_run = _from_jaxpr(jaxpr, jax.tree.structure(made))  # traced once, for its size and for the sweep
+        jaxpr, outputs = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
+        n_at_once = _group(n_runs, max(_n_bytes(first) + n_bytes, _carry_bytes(jaxpr.jaxpr)))
+        one_run = _from_jaxpr(jaxpr, jax.tree.structure(outputs))  # traced once, to measure and to run it
     if n_at_once == n_runs:
         return jax.vmap(one_run, in_axes=(0, None))(mapped, shared)
     batch_size = n_at_once if n_at_once > 1 else None
@@ -256,19 +256,19 @@ def _from_jaxpr(jaxpr: Any, treedef: Any) -> Callable:
     return lambda mapped, shared: jax.tree.unflatten(treedef, fun(*mapped, *shared))
 
 
-def _carried(jaxpr: Any) -> int:
-    """Returns the size in bytes of what the largest loop of a program carries from step to step: the state of a run."""
-    carried = 0
+def _carry_bytes(jaxpr: Any) -> int:
+    """Returns the size in bytes of the largest loop carry in a program: the state of a run."""
+    largest = 0
     for equation in jaxpr.eqns:
         body = equation.params.get({"scan": "jaxpr", "while": "body_jaxpr"}.get(equation.primitive.name))
         if body is not None:
-            # What is carried has the same shape outside the loop as in its body; what is stacked has one more axis.
+            # A carry has the same shape inside and outside the loop; a stacked output has one more axis outside.
             pairs = zip(body.out_avals, equation.outvars, strict=True)
-            carried = max(carried, _n_bytes([of_body for of_body, out in pairs if of_body.shape == out.aval.shape]))
+            largest = max(largest, _n_bytes([of_body for of_body, out in pairs if of_body.shape == out.aval.shape]))
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
             if hasattr(inner, "eqns"):
-                carried = max(carried, _carried(inner))
-    return carried
+                largest = max(largest, _carry_bytes(inner))
+    return largest
 
 
 def _n_bytes(tree: PyTree) -> int:
@@ -287,6 +287,6 @@ def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_
         mesh=devices.mesh_of(n_devices),
         in_specs=(PartitionSpec(devices.AXIS), PartitionSpec()),
         out_specs=PartitionSpec(devices.AXIS),
-        check_vma=False,  # a scan whose carry starts from constants (a new step counter) would be refused
+        check_vma=False,  # it rejects a scan whose carry starts from constants, such as a step counter
     )
     return jax.tree.map(lambda leaf: leaf[:n_runs], run_part(mapped, shared))

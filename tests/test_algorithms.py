@@ -447,7 +447,7 @@ def test_averaged_refuses_decays_out_of_range(decay):
 
 def test_averaged_refuses_a_state_without_params(key):
     algorithm = averaged(_scripted(jnp.zeros(3)), decay=0.9)
-    with pytest.raises(ValueError, match="averaged must get an algorithm whose state has params, got one without"):
+    with pytest.raises(ValueError, match="averaged must wrap an algorithm whose state has params, got one without"):
         algorithm.init(key)
 
 
@@ -560,7 +560,9 @@ def test_warm_started_refuses_parameters_without_their_statistics():
 def test_warm_started_refuses_a_start_of_another_state():
     plain = descent(model=models.linear(2, 2))
     counted = plain._replace(init=lambda key: (plain.init(key), 0))
-    with pytest.raises(ValueError, match="start of an algorithm must make a state as init does, got another structure"):
+    with pytest.raises(
+        ValueError, match="start must return a state of the same structure as init, got a different one"
+    ):
         warm_started(counted, plain.init(jax.random.key(1))).init(jax.random.key(0))
 
 

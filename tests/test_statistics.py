@@ -332,7 +332,7 @@ def test_influences_have_to_fit():
         statistics.error([1, 2], np.zeros((2, 4)), over="examples", groups=[0, 0, 1])
     with pytest.raises(ValueError, match=r"influences must be \(runs, examples, ...\) for values \(2,\); got \(3, 4\)"):
         statistics.error([1, 2], np.zeros((3, 4)), over="examples")
-    with pytest.raises(ValueError, match="influences must be given where examples vary, got none"):
+    with pytest.raises(ValueError, match="influences must be given if examples vary, got none"):
         statistics.error([1, 2], over="examples")
 
 

@@ -62,7 +62,7 @@ def test_sweep_on_a_cpu_groups_runs_up_to_2_mebibytes_of_state(width, at_once):
     def one_run(weights):
         return jax.lax.scan(lambda weights, _: (0.9 * weights, jnp.zeros(1000)), weights, length=3000)
 
-    state = sweeps._carried(jax.make_jaxpr(jax.jit(one_run))(jnp.zeros(width)).jaxpr)
+    state = sweeps._carry_bytes(jax.make_jaxpr(jax.jit(one_run))(jnp.zeros(width)).jaxpr)
     assert state == 4 * width
     assert sweeps._group(8, state) == at_once
 
@@ -73,7 +73,7 @@ def test_group_counts_the_state_of_a_while_loop_too():
             lambda state: state[0] < 9, lambda state: (state[0] + 1, 0.9 * state[1]), (0, weights)
         )
 
-    assert sweeps._carried(jax.make_jaxpr(one_run)(jnp.zeros(10)).jaxpr) == 4 + 40
+    assert sweeps._carry_bytes(jax.make_jaxpr(one_run)(jnp.zeros(10)).jaxpr) == 4 + 40
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

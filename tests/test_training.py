@@ -464,16 +464,14 @@ def test_mean_loss_refuses_a_loss_that_is_not_of_single_examples(outputs, target
     with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError) as raised:
         _mean_of(lambda a, b: ((a - b) ** 2).mean(axis), jnp.ones(outputs), jnp.ones(targets), **weights)
     assert str(raised.value) == (
-        f"loss must give one value for each of 4 examples, (4,) or with axes of outputs behind; got {shape} for outputs "
+        f"loss must return one value for each of 4 examples, (4,) or with trailing axes; got {shape} for outputs "
         f"{outputs} and targets {targets}. Give both the same shape, and leave the mean to the algorithm."
     )
 
 
 def test_mean_loss_refuses_a_batch_that_broadcasts():
     """Four examples of four outputs fit targets (4,), but as columns; eight examples would not."""
-    message = (
-        r"^loss must give values of single examples, whatever the size of the batch; for 8 in place of 4 it raised: "
-    )
+    message = r"^loss must return one value per example for any batch size; with 8 examples in place of 4 it raised: "
     with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=message):
         _mean_of(lambda a, b: (a - b) ** 2, jnp.ones((4, 4)), jnp.ones(4))
 

@@ -1,4 +1,4 @@
-"""What a study tries next: strategies, each a function from the history of a study to a proposal."""
+"""Search strategies for hyperparameter studies: each is a function from the history of a study to a proposal."""
 
 from jaxresearch.adjust.descent import descend
 from jaxresearch.adjust.history import Adjust, History, Proposal, Round, Trial

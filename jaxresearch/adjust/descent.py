@@ -1,4 +1,4 @@
-"""Gradient descent on hyperparameters, as a strategy of a study."""
+"""Gradient descent on hyperparameters, as a search strategy."""
 
 import dataclasses
 import math
@@ -13,22 +13,22 @@ from jaxresearch.adjust.strategies import replaced
 
 
 def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
-    """Returns gradient descent on hyperparameters: a step of Adam a round, against the hypergradient of whole runs.
+    """Returns gradient descent on hyperparameters: one Adam step per round, with the hypergradient of whole runs.
 
-    Steps are made in the logarithm, as fits rates and factors: all values stay positive, and a step size of 0.3 changes
-    none by more than about a third at once. Values stay within the bounds of their fields. The gradient is the mean over
-    the seeds of a round. It ends where a run diverges, its gradient is not finite, or nothing moves any more.
+    Adam works on logarithms, as suits rates and factors: values stay positive, and a step size of 0.3 changes them by about
+    a third at most. Values stay within the bounds of their fields. The gradient is averaged over the seeds of a round. The
+    study ends if a run diverges, the gradient is not finite, or a setting repeats.
 
     Args:
-        *fields: The swept fields to adjust, positive numbers or tuples of them; the others stay as in the first round.
-        metric: What falls: one of the experiment's metrics, smooth, and better the smaller it is.
-        step_size: Of Adam, in the logarithm.
+        *fields: The swept fields to adjust, positive numbers or tuples of them; other fields keep their first value.
+        metric: The metric of the experiment to minimise; it must be smooth.
+        step_size: Of Adam, in logarithms.
 
     Returns:
         A strategy.
 
     Raises:
-        ValueError: If no field is named, or the step size is not positive; when called, if there is no such field or its
+        ValueError: If no field is named, or the step size is not positive; when called, if a field does not exist or its
             value is not positive.
 
     Example:
@@ -49,10 +49,10 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
         ICML, section 3.1 (learning-rate schedules). https://arxiv.org/abs/1502.03492
     """
     if not fields:
-        raise ValueError('fields must name one at least; got none. Write: descend("learning_rate", metric="log_loss")')
+        raise ValueError('fields must name at least one; got none. Write: descend("learning_rate", metric="log_loss")')
     if not step_size > 0:
         raise ValueError(f"step_size must be positive; got {step_size}. Pass 0.3.")
-    # Few steps are made, and every one is dear: the averages forget faster than in training.
+    # Steps are few and expensive, so the averages decay faster than in training.
     adam = optax.adam(step_size, b1=0.8, b2=0.9)
 
     def adjust(history: History) -> Proposal | None:
@@ -62,10 +62,10 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
             return None
         start = {name: getattr(plain, name) for name in fields}
         if not all(value > 0 for value in jax.tree.leaves(start)):
-            raise ValueError(f"{' and '.join(fields)} must be positive to be adjusted by their logarithm; got {start}.")
+            raise ValueError(f"{' and '.join(fields)} must be positive to be adjusted on a log scale; got {start}.")
         bounds = {name: _bounds(plain, name) for name in fields}
         logs = jax.tree.map(math.log, start)
-        state, made = adam.init(logs), 0
+        state, n_updates = adam.init(logs), 0
         for trial in (entry.trials[0] for entry in history if entry.trials[0].gradient is not None):
             values = {name: getattr(trial.hyperparameters, name) for name in fields}
             slopes = {name: getattr(trial.gradient, name) for name in fields}
@@ -74,24 +74,24 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
                 return None
             updates, state = adam.update(of_logs, state)
             moved: Any = optax.apply_updates(jax.tree.map(np.float32, logs), updates)
-            logs, made = {name: _clipped(moved[name], *np.log(bounds[name])) for name in fields}, made + 1
-        if not made:
-            return Proposal((plain,), f"the slope of {metric} there", metric)
+            logs, n_updates = {name: _clipped(moved[name], *np.log(bounds[name])) for name in fields}, n_updates + 1
+        if not n_updates:
+            return Proposal((plain,), f"the gradient of {metric} at the first setting", metric)
         digits = jax.tree.map(lambda log: float(f"{math.exp(log):.5g}"), logs)
         chosen = dataclasses.replace(plain, **{name: _clipped(digits[name], *bounds[name]) for name in fields})
         if any(chosen == entry.trials[0].hyperparameters for entry in history):
             return None
-        return Proposal((chosen,), f"step {made} against the slope of {metric}", metric)
+        return Proposal((chosen,), f"step {n_updates} against the gradient of {metric}", metric)
 
     return adjust
 
 
 def _bounds(plain: Any, name: str) -> tuple[float, float]:
-    """Returns the least and the greatest positive value that a field may take, within what float32 holds."""
+    """Returns the smallest and the largest positive value allowed for a field, within the range of float32."""
     (rules,) = (field.metadata.get("bounds", {}) for field in dataclasses.fields(plain) if field.name == name)
-    given = {rule: bound for rule, bound in rules.items() if bound is not None}
-    lows = [1e-37, given.get("at least", 0), np.nextafter(np.float32(given.get("above", 0)), np.float32(np.inf))]
-    highs = [1e37, given.get("at most", 1e37), np.nextafter(np.float32(given.get("below", 1e37)), np.float32(0))]
+    bounds = {rule: bound for rule, bound in rules.items() if bound is not None}
+    lows = [1e-37, bounds.get("at least", 0), np.nextafter(np.float32(bounds.get("above", 0)), np.float32(np.inf))]
+    highs = [1e37, bounds.get("at most", 1e37), np.nextafter(np.float32(bounds.get("below", 1e37)), np.float32(0))]
     return float(max(lows)), float(min(highs))
 
 

@@ -1,4 +1,4 @@
-"""What a study has tried, and the signature of a strategy: ``(history) -> Proposal or None``."""
+"""The history of a study, and the type of a strategy: ``(history) -> Proposal or None``."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,10 +7,10 @@ import numpy as np
 
 
 class Trial(NamedTuple):
-    """A setting that was tried: its hyperparameters, its metrics with an axis of seeds, whether a seed diverged.
+    """One evaluated setting: its hyperparameters, its metrics with an axis of seeds, and whether a seed diverged.
 
-    ``gradient`` is of the structure of the hyperparameters, each leaf with the axis of seeds; None unless asked for.
-    ``digest`` is that of all that the trial came from (`jaxresearch.execution.provenance.digests`).
+    ``gradient`` has the structure of the hyperparameters, each leaf with an axis of seeds; None if not requested.
+    ``digest`` covers everything that the trial depends on (`jaxresearch.execution.provenance.digests`).
     """
 
     hyperparameters: Any
@@ -21,9 +21,9 @@ class Trial(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What was tried at once and why; ``scores``, one a trial, are the better the higher, -inf where it diverged or is undefined.
+    """The trials of one proposal, and its reason; ``scores`` (higher is better) are -inf for diverged or undefined trials.
 
-    ``differentiate`` and ``replayable`` are those of the proposal that it came from; ``seconds`` is what it took.
+    ``differentiate`` and ``replayable`` are copied from the proposal; ``seconds`` is the wall time of the round.
     """
 
     why: str
@@ -35,14 +35,14 @@ class Round(NamedTuple):
 
     @property
     def best(self) -> Trial:
-        """The trial of the highest score."""
+        """The trial with the highest score."""
         return self.trials[int(np.argmax(self.scores))]
 
 
 class Proposal(NamedTuple):
-    """What to try next, and why in a sentence; ``differentiate`` names a metric whose hypergradient is wanted with it.
+    """The settings to try next, and the reason; ``differentiate`` names a metric whose hypergradient to compute.
 
-    It is ``replayable`` where the history alone gives it; what others have put into a shared storage is no part of that.
+    A proposal is ``replayable`` if it depends only on the history, not on trials of other studies in a shared storage.
     """
 
     settings: tuple[Any, ...]

@@ -1,8 +1,8 @@
-"""Strategies that adjust: each is a function from the history of a study to what to try next.
+"""Search strategies: each is a function from the history of a study to its next proposal.
 
-``adjust(history) -> Proposal``, or None where nothing is left to try. A history holds settings and what they scored on
-validation data: no strategy can reach the data, the test part least of all. As it is a function of the history alone, a
-study that was interrupted goes on as if it had not been.
+``adjust(history) -> Proposal``, or None when nothing is left to try. A history holds settings and their scores on validation
+data; strategies never see the data, least of all the test part. Since a strategy depends only on the history, an interrupted
+study resumes exactly.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> t
     """Returns hyperparameters for every combination of the values; the last field varies fastest.
 
     Args:
-        hyperparameters: Gives the fields that are not named.
-        values: The values of each field, by its name.
+        hyperparameters: Provides the other fields.
+        values: The values of each field, by name.
 
     Returns:
-        One setting a combination.
+        One setting per combination.
 
     Example:
         >>> from jaxresearch.hyperparameters import hyperparameters, swept
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
-        ...     momentum: float = swept(0.9, "share kept")
+        ...     momentum: float = swept(0.9, "decay rate")
         >>> [(s.learning_rate, s.momentum) for s in combinations(Rates(), {"learning_rate": [0.2], "momentum": [0.0, 0.5]})]
         [(0.2, 0.0), (0.2, 0.5)]
     """
@@ -42,17 +42,17 @@ def combinations(hyperparameters: Any, values: Mapping[str, Sequence[Any]]) -> t
 
 
 def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
-    """Returns the hyperparameters with other values for some fields.
+    """Returns the hyperparameters with new values for some fields.
 
     Args:
-        hyperparameters: Gives the other fields.
-        values: By the name of the field.
+        hyperparameters: Provides the other fields.
+        values: New values, by field name.
 
     Returns:
         New hyperparameters.
 
     Raises:
-        ValueError: If there is no field of a name.
+        ValueError: If a name is not a field.
 
     Example:
         >>> from jaxresearch.hyperparameters import hyperparameters, swept
@@ -62,13 +62,13 @@ def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
         >>> replaced(Rates(), {"rate": 0.2})
         Traceback (most recent call last):
         ...
-        ValueError: adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate.
+        ValueError: adjust must name hyperparameters of the experiment; got rate. It has: learning_rate.
     """
     names = [field.name for field in dataclasses.fields(hyperparameters)]
     unknown = ", ".join(values.keys() - names)
     if unknown:
         raise ValueError(
-            f"adjust must be of the experiment's hyperparameters; got {unknown}. There are: {', '.join(names)}."
+            f"adjust must name hyperparameters of the experiment; got {unknown}. It has: {', '.join(names)}."
         )
     return dataclasses.replace(
         hyperparameters, **{name: _typed(value, getattr(hyperparameters, name)) for name, value in values.items()}
@@ -76,10 +76,10 @@ def replaced(hyperparameters: Any, values: Mapping[str, Any]) -> Any:
 
 
 def grid(**values: Sequence[Any]) -> Adjust:
-    """Returns the strategy that tries every combination once, in the second round, and then has nothing left.
+    """Returns the strategy that tries every combination once, all in one round after the first.
 
     Args:
-        **values: The values of each field, by its name; the fields not named stay as in the first round.
+        **values: The values of each field, by name; other fields keep their first value.
 
     Returns:
         A strategy.
@@ -98,7 +98,7 @@ def grid(**values: Sequence[Any]) -> Adjust:
         [0.2, 0.4]
     """
     if not values or not all(len(entries) for entries in values.values()):
-        raise ValueError(f"values must name a field at least and hold values for each; got {values}. Add some.")
+        raise ValueError(f"values must name at least one field and values for each; got {values}. Add some.")
 
     def adjust(history: History) -> Proposal | None:
         if history[1:]:
@@ -110,19 +110,19 @@ def grid(**values: Sequence[Any]) -> Adjust:
 
 
 def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
-    """Returns the strategy that draws settings at random, ``n`` a round, without end.
+    """Returns the strategy that draws ``n`` random settings per round, without end.
 
     Args:
-        n: Settings a round, 1 or more.
+        n: Settings per round, 1 or more.
         seed: Of the draws.
-        **ranges: For each field ``(low, high)``, drawn uniformly in the logarithm (whole numbers for a whole field), or a
-            list, drawn uniformly from it.
+        **ranges: For each field, ``(low, high)`` for log-uniform draws (integers for an integer field), or a list of
+            values to draw from uniformly.
 
     Returns:
         A strategy.
 
     Raises:
-        ValueError: If ``n`` is not positive, or a range is none.
+        ValueError: If ``n`` is not positive, or a range is invalid.
 
     Example:
         >>> from jaxresearch.hyperparameters import hyperparameters, swept
@@ -147,19 +147,19 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
 
 
 def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
-    """Returns successive halving: many settings for few epochs, the best of them for more, and so to the epochs in full.
+    """Returns successive halving: many settings for few epochs, then the best of them for more, up to the full epochs.
 
     Args:
-        n: Settings of the first rung, drawn as by `random`.
-        eta: The share that goes on is ``1 / eta``, with ``eta`` times the epochs.
+        n: Settings in the first rung, drawn as in `random`.
+        eta: Each rung keeps the best ``1 / eta`` of the settings and trains them for ``eta`` times the epochs.
         seed: Of the draws.
-        **ranges: As for `random`.
+        **ranges: As in `random`.
 
     Returns:
-        A strategy for experiments with a static field ``epochs``; it ends with the rung at the epochs of the first round.
+        A strategy for experiments with a static field ``epochs``; the last rung has the epochs of the first round.
 
     Raises:
-        ValueError: If ``n`` is not positive, ``eta`` is below 2, or a range is none.
+        ValueError: If ``n`` is not positive, ``eta`` is below 2, or a range is invalid.
 
     Example:
         >>> from jaxresearch.hyperparameters import hyperparameters, static, swept
@@ -179,7 +179,7 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
     """
     check_ranges(n, ranges)
     if eta < 2:
-        raise ValueError(f"eta must be 2 or more; got {eta}. Pass 3, the usual share of a third.")
+        raise ValueError(f"eta must be 2 or more; got {eta}. Pass 3 to keep a third.")
 
     def adjust(history: History) -> Proposal | None:
         plain = history[0].trials[0].hyperparameters
@@ -204,13 +204,13 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
 
 
 def as_field(value: int | float, plain: Any, low: int | float, high: int | float) -> int | float:
-    """Returns a drawn number as a setting holds it: six digits, or whole where the field is whole, within its range.
+    """Returns a drawn number rounded for a field: to an integer if the field is one, else to six digits.
 
     Args:
-        value: As drawn.
-        plain: The field's value in the plain settings: a whole number of Python, or not.
-        low: The lower end of the range.
-        high: The upper end.
+        value: The draw.
+        plain: The field's default value.
+        low: Lower end of the range; the result is clipped to it.
+        high: Upper end of the range.
 
     Returns:
         The value of the field.
@@ -224,7 +224,7 @@ def as_field(value: int | float, plain: Any, low: int | float, high: int | float
 
 
 def _draw(generator: np.random.Generator, plain: Any, ranges: dict[str, Any]) -> Any:
-    """Returns the plain settings with a drawn value for each field of the ranges."""
+    """Returns the plain setting with a drawn value for each field in the ranges."""
     drawn = {}
     for name, values in ranges.items():
         if isinstance(values, tuple):
@@ -236,14 +236,14 @@ def _draw(generator: np.random.Generator, plain: Any, ranges: dict[str, Any]) ->
 
 
 def check_ranges(n: int, ranges: dict[str, Any]) -> None:
-    """Raises an error for the first range that cannot be drawn from.
+    """Raises an error for the first invalid range.
 
     Args:
-        n: Settings a round.
-        ranges: As for `random`.
+        n: Settings per round.
+        ranges: As in `random`.
 
     Raises:
-        ValueError: If ``n`` is not positive, or a range is none.
+        ValueError: If ``n`` is not positive, or a range is invalid.
 
     Example:
         >>> check_ranges(2, {"learning_rate": (1e-1, 1e-3)})
@@ -252,20 +252,20 @@ def check_ranges(n: int, ranges: dict[str, Any]) -> None:
         ValueError: the range of learning_rate must be (low, high) with 0 < low < high; got (0.1, 0.001). Or pass a list.
     """
     if n < 1:
-        raise ValueError(f"n must be 1 or more; got {n}. Pass the settings to try at once.")
+        raise ValueError(f"n must be 1 or more; got {n}. Pass the number of settings per round.")
     if not ranges:
-        raise ValueError("ranges must name a field at least; got none. Write: learning_rate=(1e-4, 1e-1)")
+        raise ValueError("ranges must name at least one field; got none. Write: learning_rate=(1e-4, 1e-1)")
     for name, values in ranges.items():
         if isinstance(values, tuple) and not (len(values) == 2 and 0 < values[0] < values[1]):
             raise ValueError(
                 f"the range of {name} must be (low, high) with 0 < low < high; got {values}. Or pass a list."
             )
         if not len(values):
-            raise ValueError(f"the list of {name} must hold values; it is empty. Add some.")
+            raise ValueError(f"the list of {name} must hold values, got none. Add some.")
 
 
 def _typed(value: Any, plain: Any) -> Any:
-    """Returns a whole number as a float where the plain setting is one, entry by entry: else it is another program."""
+    """Returns an integer as a float if the default is a float, entry by entry, to avoid compiling again."""
     if isinstance(value, tuple):
         return tuple(_typed(entry, plain[0]) for entry in value) if isinstance(plain, tuple) and plain else value
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
-"""Collecting and preprocessing: bundled sets, TFDS, the user's own files; NumPy arrays on the host.
+"""Loading and preprocessing: bundled data sets, TFDS and your own files, as NumPy arrays on the host.
 
-``load`` reads all sources, ``prepare`` makes of them what a model takes.
+``load`` reads any source, ``prepare`` turns it into arrays for a model.
 """
 
 from jaxresearch.data.bundled import mnist

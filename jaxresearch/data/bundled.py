@@ -1,4 +1,4 @@
-"""The data sets that come with the package, read and verified by SHA-256."""
+"""The bundled data sets, verified by SHA-256."""
 
 import dataclasses
 import hashlib
@@ -17,18 +17,18 @@ from jaxresearch.data.files.targets import classes_of
 
 
 def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
-    r"""Returns the content of a file of the package, unpacked, if the file is the original one.
+    r"""Returns the decompressed content of a bundled file, after verifying it.
 
     Args:
         folder: Its folder in ``archives``.
-        name: Its name; ``.gz`` and ``.xz`` are unpacked.
-        sha256: The digest of the original, packed as it is.
+        name: Its name; ``.gz`` and ``.xz`` are decompressed.
+        sha256: The expected digest of the compressed file.
 
     Returns:
         The bytes.
 
     Raises:
-        ValueError: If the file is not the original one, by its SHA-256.
+        ValueError: If the SHA-256 differs.
 
     Example:
         >>> digest = "b73dc8b991b095587f72f9d1553faa4edfbf246a6a3052071319c2d218df753c"
@@ -38,7 +38,7 @@ def read_bundled(folder: str, name: str, *, sha256: str) -> bytes:
     raw = (resources.files("jaxresearch.data") / "archives" / folder / name).read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     if digest != sha256:
-        raise ValueError(f"{name} must have SHA-256 {sha256}, got {digest}. The archive was altered: install it again.")
+        raise ValueError(f"{name} must have SHA-256 {sha256}, got {digest}. The archive was altered: reinstall it.")
     return unpacked(raw, Path(name))
 
 
@@ -50,13 +50,13 @@ def ames(*, types: Mapping[str, str] | None = None) -> Collected:
     """Returns 2,930 house sales: 13 columns, areas in square feet; the target is the price in USD.
 
     Args:
-        types: Kinds of columns, as `jaxresearch.data.load` takes them.
+        types: Kinds of columns, as in `jaxresearch.data.load`.
 
     Returns:
-        Inputs as a dict of columns, targets ``(n, 1)`` float64, not yet divided.
+        Inputs as a dict of columns, targets ``(n, 1)`` float64, not yet split.
 
     Raises:
-        ValueError: If the file is not the original one, by its SHA-256.
+        ValueError: If the SHA-256 of the file differs.
 
     Example:
         >>> sales = ames().parts["train"]
@@ -82,7 +82,7 @@ def ames(*, types: Mapping[str, str] | None = None) -> Collected:
 def _table(
     name: str, file: str, sha256: str, *, target: str, types: Mapping[str, str] | None = None, **described: str
 ) -> Collected:
-    """Returns a bundled table, if it is the original one."""
+    """Returns a bundled table, after verifying it."""
     with resources.as_file(resources.files("jaxresearch.data") / "archives" / name / file) as path:
         parts, card = tables.load_table(path, target=target, types=types)
     require_digests(card, {file: sha256})
@@ -94,13 +94,13 @@ _SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62
 
 
 def splice() -> Collected:
-    """Returns 3,190 windows of 60 letters of DNA; the target is the border in the middle: EI, IE or none (N).
+    """Returns 3,190 windows of 60 letters of DNA; the target is the junction in the middle: EI, IE or none (N).
 
     Returns:
-        Inputs ``{"sequence": ...}``, words of 60 letters (`jaxresearch.fields.dna.bases` makes numbers of them); classes.
+        Inputs ``{"sequence": ...}``, strings of 60 letters (encode them with `jaxresearch.fields.dna.bases`), and classes.
 
     Raises:
-        ValueError: If the file is not the original one, by its SHA-256.
+        ValueError: If the SHA-256 of the file differs.
 
     Example:
         >>> junctions = splice()
@@ -129,14 +129,14 @@ _GENE_ONTOLOGY_SHA256 = "0f4eb71e26d03e09388fc44900d93fdb3e366eebaa2b4a198d9fecd
 def gene_ontology() -> Collected:
     """Returns 35,140 terms with their definitions; the target is the branch: process, component or function.
 
-    Words are kept in arrays of `numpy.dtypes.StringDType`: 9 MB, where the longest definition would make 210 MB of
-    letters in rows of equal length.
+    Texts are arrays of `numpy.dtypes.StringDType`, 9 MB in all; with the width of the longest definition they would take
+    210 MB.
 
     Returns:
         Inputs ``{"id": ..., "term": ..., "definition": ...}``; classes BP, CC, MF. A tenth is held out by default.
 
     Raises:
-        ValueError: If the file is not the original one, by its SHA-256.
+        ValueError: If the SHA-256 of the file differs.
 
     Example:
         >>> terms = gene_ontology()
@@ -180,13 +180,13 @@ def mnist(directory: Path | None = None) -> Dataset:
     """Returns MNIST: 60,000 training and 10,000 test images of handwritten digits, grey values 0 to 255.
 
     Args:
-        directory: Another folder with the same four archives, instead of those in the package.
+        directory: A folder with the four archives; by default those in the package.
 
     Returns:
         Images ``(n, 28, 28, 1)`` of uint8, labels 0 to 9.
 
     Raises:
-        ValueError: If an archive is not the original one, by its SHA-256.
+        ValueError: If the SHA-256 of an archive differs.
         FileNotFoundError: If one is missing.
 
     Example:
@@ -204,7 +204,7 @@ def mnist(directory: Path | None = None) -> Dataset:
 
 
 def _verified(folder: Path) -> Dataset:
-    """Returns the data of the four archives, if they are the original ones."""
+    """Returns the data of the four archives, after verifying them."""
     parts, card = load_idx_folder(folder)
     require_digests(card, _MNIST_SHA256)
     card = dataclasses.replace(

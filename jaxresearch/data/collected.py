@@ -1,4 +1,4 @@
-"""What a reader gives: parts as the source has them, not yet divided."""
+"""The result of a reader: parts as the source provides them, not yet split."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from jaxresearch.data.parts import Part
 
 
 class Collected(NamedTuple):
-    """Parts of a source: ``train``, and ``test`` and ``validation`` where the source has them.
+    """Parts of a source: ``train``, and ``test`` and ``validation`` if the source has them.
 
     Attributes:
         parts: By name.
-        card: Its ``split`` has the fraction that is held out unless the user gives one; None where there is a test part.
+        card: Its ``split`` has the default fraction to hold out; None if there is a test part.
     """
 
     parts: dict[str, Part]

@@ -1,4 +1,4 @@
-"""What a source of data is turned into: parts, and a card that says where they come from."""
+"""A data set: training, validation and test parts, and a card that describes them."""
 
 import dataclasses
 import hashlib
@@ -19,15 +19,15 @@ RunsOf = Literal["folds", "splits", "subsets"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table as it was read: part of the schema, which is shown and never guessed at in silence.
+    """One column of a table: part of the schema, which is always shown, since it is inferred.
 
     Attributes:
         name: In the header.
-        kind: What its cells are: numbers and dates (days since 1970) are float64 with nan where missing; categories are
-            int32 indices of ``levels`` with -1 where missing; texts and ids are words with "" where missing.
-        levels: Of a category: its words over the whole table, sorted.
-        n_missing: Number of its cells that are missing, over the whole table.
-        note: How the cells were read, where that is not plain: a currency sign, a decimal comma.
+        kind: Numbers and dates (days since 1970) are float64 with nan for missing cells; categories are int32 indices of
+            ``levels`` with -1; texts and ids are strings with "".
+        levels: The sorted values of a category, over the whole table.
+        n_missing: Number of missing cells, over the whole table.
+        note: How the cells were read, if not literally: a currency sign, a decimal comma.
     """
 
     name: str
@@ -44,22 +44,22 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """The rule by which a share of the examples is held out: for the test, for validation, or as a fold.
+    """The rule by which examples are held out: for testing, for validation, or as a fold.
 
-    ===========  ===================================================================================================
-    ``by``       what is held out
-    ===========  ===================================================================================================
-    ``class``    examples drawn at random, class by class; of values, at random
-    ``random``   examples drawn at random
-    ``group``    whole groups (a patient, a pupil), drawn at random: examples of a group stay together
-    ``time``     the latest examples; examples of one time stay together
+    ===========  ====================================================================================
+    ``by``       held out
+    ===========  ====================================================================================
+    ``class``    random examples of each class; for regression, random examples
+    ``random``   random examples
+    ``group``    random whole groups (a patient, a pupil): examples of a group stay together
+    ``time``     the latest examples; examples of the same time stay together
     ``stretch``  the last examples in the order of the data
-    ===========  ===================================================================================================
+    ===========  ====================================================================================
 
     Attributes:
-        by: One of the table.
-        column: Of the groups or times, where the source is a table.
-        fraction: Of the examples, above 0 and below 1; None where the source has a test part of its own.
+        by: A rule from the table.
+        column: The column of groups or times, if the source is a table.
+        fraction: Of the examples, above 0 and below 1; None if the source has its own test part.
         seed: Of the draw.
     """
 
@@ -71,28 +71,28 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Where data comes from and what it holds.
+    """The origin and content of a data set.
 
     Attributes:
         name: A short name.
         source: An address, a path, or ``"bundled"``.
-        licence: As its authors give it; empty where unknown.
-        citation: Whom to cite; empty where unknown.
-        sha256: Pairs of file name and digest of what was read.
-        class_names: One for each class; empty for regression.
+        licence: As given by the authors; empty if unknown.
+        citation: Whom to cite; empty if unknown.
+        sha256: Pairs of the name and digest of each file read.
+        class_names: One per class; empty for regression.
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
-        feature_dtype: Type of the numbers of an example's inputs, once they are prepared.
-        feature_names: One for each column of a table; empty for images.
-        vocabulary: One name for each token, where the inputs are tokens.
-        columns: The schema of a table: the kind of each column of the inputs.
-        target: The column to predict, where the source is a table.
-        split: How the test part was held out, and how validation data and folds are.
-        padding: What fills up the examples of a fold that are shorter than those of another.
-        gap: How many of the next examples share content with an example, as overlapping windows of a text do; so many are
-            left out between two parts. 0 where examples stand on their own.
-        in_sample: Whether the test part is declared to be the training examples themselves: the results describe the data
-            and forecast nothing.
-        notes: What was done to the data while it was read, a line each.
+        feature_dtype: Type of an example's inputs after preprocessing.
+        feature_names: One per column of a table; empty for images.
+        vocabulary: One name per token, if the inputs are tokens.
+        columns: The schema of a table: the kind of each input column.
+        target: The column to predict, if the source is a table.
+        split: The rule for the test part, validation data and folds.
+        padding: Fills up examples that are shorter in one fold than in another.
+        gap: Number of following examples that share content with an example, as overlapping windows of a text do; this many
+            are left out between parts. 0 if examples are independent.
+        in_sample: Whether the test part is declared to be the training examples: results are then descriptive, not
+            predictive.
+        notes: Remarks on how the data was read, a line each.
     """
 
     name: str
@@ -115,7 +115,7 @@ class DataCard:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; an error where the targets are values, since asking for classes is then a mistake."""
+        """Number of classes; raises for regression data."""
         if not self.class_names:
             raise ValueError(f"targets of {self.name} must be classes; they are values. Choose another target.")
         return len(self.class_names)
@@ -127,16 +127,15 @@ class DataCard:
 
 
 class Dataset(NamedTuple):
-    """Training, test and (where the source has one) validation part, each ``{"inputs": ..., "targets": ...}``.
+    """The training, test and optional validation part, each ``{"inputs": ..., "targets": ...}``.
 
-    Targets are int32 classes ``(n,)`` or values ``(n, outputs)``, float64 until they are preprocessed. The inputs of a table
-    are a dict of columns until then. Parts divided by group or time have ``groups`` ``(n,)``, int32, as well. ``fitted`` is
-    what `jaxresearch.data.prepare` estimated on the training part.
+    Targets are int32 classes ``(n,)`` or values ``(n, outputs)``, float64 before preprocessing. The inputs of a table are a
+    dict of columns before preprocessing. Parts split by group or time also have ``groups`` ``(n,)``, int32. ``fitted`` holds
+    the estimates of `jaxresearch.data.prepare` from the training part.
 
-    Where each run has data of its own (`jaxresearch.data.stacked`), ``n_runs`` is their number, every array has a leading
-    axis of them, and ``fitted`` is a tuple. ``runs_of`` says what they are: folds of a cross-validation, splits of the data
-    into training and test part, or subsets of one training part. The parts named in ``shared`` are the same for all runs and
-    have no such axis.
+    If each run has its own data (`jaxresearch.data.stacked`), ``n_runs`` is the number of runs, every array has a leading
+    axis of runs, and ``fitted`` is a tuple. The runs are folds of a cross-validation, splits into training and test part, or
+    subsets of one training part (``runs_of``). The parts named in ``shared`` are common to all runs and lack that axis.
     """
 
     train: Part
@@ -150,37 +149,37 @@ class Dataset(NamedTuple):
 
     @property
     def n_folds(self) -> int:
-        """Number of folds; 0 where there are none."""
+        """Number of folds, 0 without folds."""
         return self.n_runs if self.runs_of == "folds" else 0
 
     @property
     def is_resplit(self) -> bool:
-        """Whether each run divides the data anew."""
+        """Whether each run has its own split of the data."""
         return self.n_runs > 0 and self.runs_of == "splits"
 
     @property
     def axis(self) -> int | None:
-        """The axis of the runs in the arrays: 0 where each run has data of its own, as in cross-validation, else None."""
+        """The axis of runs in the arrays: 0 if each run has its own data, as in cross-validation, else None."""
         return 0 if self.n_runs else None
 
     def axis_of(self, part: Part | None) -> int | None:
-        """Returns the axis of the runs in one of the parts: None where all runs share it."""
+        """Returns the axis of runs in one of the parts, None if all runs share it."""
         return None if any(part is getattr(self, name) for name in self.shared) else self.axis
 
     def sizes(self, name: str) -> tuple[int, ...]:
-        """Returns the number of examples that each run has in a part, or the one number where all runs share the data.
+        """Returns the number of examples of each run in a part, or a single number if all runs share the data.
 
-        Examples of weight 0, which fill up the parts of some runs, do not count.
+        Padding examples, of weight 0, do not count.
         """
         return tuple(_n_counted(self.of_run(place).parts()[name]) for place in range(self.n_runs or 1))
 
     @property
     def n_train(self) -> int:
-        """Number of training examples of a run: of the first stream where there are several, 0 without data."""
+        """Number of training examples of a run (in the first stream, if there are several), 0 without data."""
         return n_examples(self.of_run(0).train)
 
     def of_run(self, place: int) -> "Dataset":
-        """Returns the data of one run: its fold, where there are folds."""
+        """Returns the data of one run, such as one fold."""
         if not self.n_runs:
             return self
         own = {name: part for name, part in self.parts().items() if name not in self.shared}
@@ -188,27 +187,27 @@ class Dataset(NamedTuple):
         return self._replace(**parts, n_runs=0, fitted=self.fitted[place], runs_of="folds", shared=())
 
     def parts(self) -> dict[str, Part]:
-        """Returns the parts that there are, by name."""
+        """Returns the existing parts, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
 
 
 def _n_counted(part: Part) -> int:
-    """Returns the number of examples whose weight is not 0."""
+    """Returns the number of examples with a non-zero weight."""
     weights = part.get("weights")
     return n_examples(part) if weights is None or np.ndim(weights) != 1 else int(np.count_nonzero(weights))
 
 
 def check(dataset: Dataset) -> None:
-    """Raises an error that names the part and the rule, where the data cannot be trained on.
+    """Raises an error that names the part and the rule if the data cannot be trained on.
 
     Args:
         dataset: Images or tables, encoded or not.
 
     Raises:
-        ValueError: If a part is empty, inputs and targets differ in number, an input is NaN or infinite (a missing
-            number in a table is allowed until it is encoded), the parts differ in the shape of an example or one holds
-            pixels (uint8) and another does not, or a target is none of the classes.
+        ValueError: If a part is empty, inputs and targets differ in number, an input is NaN or infinite (except for missing
+            numbers in a table before encoding), the parts differ in the shape of an example or only one holds pixels
+            (uint8), or a target is not a class.
 
     Example:
         >>> part = {"inputs": np.zeros((2, 3)), "targets": np.array([0, 5], np.int32)}
@@ -223,12 +222,12 @@ def check(dataset: Dataset) -> None:
         for column, values in columns.items():
             if len(values) != n_examples:
                 raise ValueError(
-                    f"inputs and targets of the {name} part must be equally many, got {len(values)} and {n_examples}. "
+                    f"inputs and targets of the {name} part must have the same length, got {len(values)} and {n_examples}. "
                     "Give each input one target."
                 )
             _require_finite(f"{column} of the {name} part", values, missing_allowed=isinstance(part["inputs"], dict))
         if not n_examples:
-            raise ValueError(f"the {name} part must hold at least one example, got none. Give it more data.")
+            raise ValueError(f"the {name} part must hold at least one example, got none. Add examples.")
         _require_finite(f"targets of the {name} part", part["targets"], missing_allowed=False)
         if dataset.card.class_names:
             _require_classes(name, part["targets"], dataset.card.n_classes)
@@ -236,15 +235,13 @@ def check(dataset: Dataset) -> None:
 
 
 def groups_of_test(dataset: Dataset) -> np.ndarray | None:
-    """Returns the number of the group of each test example, 0 and up, where they come in groups.
-
-    None where runs are tested on other examples each.
+    """Returns the group number of each test example, counted from 0.
 
     Args:
-        dataset: What is evaluated on.
+        dataset: The data to evaluate on.
 
     Returns:
-        ``(examples,)``, for the examples whose weight is not 0.
+        ``(examples,)``, without examples of weight 0; None if there are no groups, or runs differ in their test examples.
 
     Example:
         >>> part = {"inputs": np.zeros((3, 1)), "targets": np.zeros(3), "groups": np.array([7, 4, 7])}
@@ -261,14 +258,14 @@ def groups_of_test(dataset: Dataset) -> np.ndarray | None:
 
 
 def without_padding(dataset: Dataset, of_examples: Any) -> Any:
-    """Returns values of test examples, such as influences, less those of examples whose weight is 0.
+    """Returns values of test examples, such as influences, without those of weight 0.
 
     Args:
-        dataset: What is evaluated on.
+        dataset: The data to evaluate on.
         of_examples: ``(runs, examples, ...)``, or None.
 
     Returns:
-        ``(runs, examples with a weight, ...)``; of folds and splits, whose examples differ by run, all of them.
+        ``(runs, examples of non-zero weight, ...)``; unchanged for folds and splits, whose examples differ by run.
 
     Example:
         >>> part = {"inputs": np.zeros((3, 1)), "targets": np.zeros(3), "weights": np.array([1.0, 0.0, 2.0])}
@@ -282,39 +279,39 @@ def without_padding(dataset: Dataset, of_examples: Any) -> Any:
 
 
 def require_columns(part: Part, card: DataCard, *names: str) -> None:
-    """Raises an error that names the column that an experiment needs and the data lacks.
+    """Raises an error if the data lacks a column that an experiment needs.
 
     Args:
         part: As collected.
-        card: Names the data.
-        *names: Columns of the inputs.
+        card: The card of the data.
+        *names: Required input columns.
 
     Raises:
-        ValueError: If the inputs are no table, or lack one of the columns.
+        ValueError: If the inputs are not a table, or lack one of the columns.
 
     Example:
         >>> part = {"inputs": {"age": np.zeros(2)}, "targets": np.zeros(2)}
         >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
         Traceback (most recent call last):
         ...
-        ValueError: data must have the columns age, height; those of mine are age. Take other data, or name its columns so.
+        ValueError: data must have the columns age, height; those of mine are age. Use other data, or rename its columns.
     """
     inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
     if not {*names} <= {*held}:
         named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
-        have = f"those of {card.name} are {named}" if held else f"{card.name} is no table"
+        have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
         raise ValueError(
-            f"data must have the columns {', '.join(names)}; {have}. Take other data, or name its columns so."
+            f"data must have the columns {', '.join(names)}; {have}. Use other data, or rename its columns."
         )
 
 
 def require_digests(card: DataCard, digests: dict[str, str]) -> None:
-    """Raises an error that names the file, where one that was read is not the original.
+    """Raises an error that names the first file whose SHA-256 is not the expected one.
 
     Args:
-        card: Holds the SHA-256 of what was read.
-        digests: The SHA-256 of the originals, by file name.
+        card: Holds the SHA-256 of the files read.
+        digests: The expected SHA-256, by file name.
 
     Raises:
         ValueError: If a digest differs.
@@ -323,19 +320,19 @@ def require_digests(card: DataCard, digests: dict[str, str]) -> None:
         >>> require_digests(DataCard(name="a", source="b", sha256=(("a.csv", "12"),)), {"a.csv": "34"})
         Traceback (most recent call last):
         ...
-        ValueError: a.csv must have SHA-256 34, got 12. The archive was altered: install it again.
+        ValueError: a.csv must have SHA-256 34, got 12. The archive was altered: reinstall it.
     """
     for name, digest in card.sha256:
         if digest != digests.get(name):
             raise ValueError(
-                f"{name} must have SHA-256 {digests.get(name)}, got {digest}. The archive was altered: install it again."
+                f"{name} must have SHA-256 {digests.get(name)}, got {digest}. The archive was altered: reinstall it."
             )
 
 
 def digest(part: Part | Fitted) -> str:
-    """Returns the SHA-256 of a part, or of what was fitted: names, types, shapes and values of its arrays.
+    """Returns the SHA-256 of the names, types, shapes and values of all arrays of a part or of fitted estimates.
 
-    Rows on disk have their `Rows.digest`.
+    Rows on disk contribute their `Rows.digest`.
 
     Args:
         part: Preprocessed inputs and targets.
@@ -359,7 +356,7 @@ def digest(part: Part | Fitted) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, which is read in pieces.
+    """Returns the SHA-256 of a file, read in chunks.
 
     Args:
         path: The file.
@@ -377,7 +374,7 @@ def file_digest(path: Path) -> str:
 
 
 def _text_bytes(name: str, array: np.ndarray) -> bytes:
-    """Returns words as bytes, each with its length; an array of other objects has none, since these may lie anywhere."""
+    """Returns strings as bytes, each with its length; raises for other objects, which have no stable bytes."""
     if not all(isinstance(word, str) for word in array.flat):
         raise ValueError(
             f"{name} must hold numbers or words, got an array of {array.dtype}. Make it an array of one type."
@@ -386,7 +383,7 @@ def _text_bytes(name: str, array: np.ndarray) -> bytes:
 
 
 def _require_alike(inputs: dict[str, Any]) -> None:
-    """Raises where the examples of one part are not of the form of the training part's."""
+    """Raises if the examples of a part differ in form from those of the training part."""
     kinds = {
         name: f"{'pixels' if values.dtype == np.uint8 else 'numbers'} of shape {values.shape[1:]}"
         for name, values in inputs.items()
@@ -396,12 +393,12 @@ def _require_alike(inputs: dict[str, Any]) -> None:
         if kind != kinds.get("train"):
             raise ValueError(
                 f"examples of the {name} part must be like those of the train part, {kinds.get('train')}, got {kind}. "
-                "Save all parts alike."
+                "Save all parts in one form."
             )
 
 
 def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
-    """Raises at the first number that is not finite."""
+    """Raises if an entry is not finite, naming the first one."""
     if values.dtype.kind != "f":
         return
     start, found, n_bad = 0, "", 0
@@ -413,12 +410,12 @@ def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
         start, n_bad = start + len(piece), n_bad + int(bad.sum())
     if found:
         raise ValueError(
-            f"{name} must be finite, got {found} ({n_bad} such values in all). Correct them or drop their examples."
+            f"{name} must be finite, got {found} ({n_bad} such values in all). Correct them or drop the examples."
         )
 
 
 def _require_classes(name: str, labels: np.ndarray, n_classes: int) -> None:
-    """Raises at the first label that is no class."""
+    """Raises if a label is not a class, naming the first one."""
     bad = (labels < 0) | (labels >= n_classes)
     if bad.any():
         first = np.unravel_index(np.argmax(bad), bad.shape)

@@ -1,4 +1,4 @@
-"""Runs with data of their own: folds by the rule that divided the data, and side by side as one program takes them."""
+"""Folds of the data, and data of several runs stacked for one program."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from jaxresearch.data.parts import Part, map_arrays, n_examples, named_arrays
 from jaxresearch.data.rows import Rows, joined, side_by_side
 from jaxresearch.data.splits import by_class, groups_of, take
 
-_LEAST = 0.9  # of the longest training part, that the shortest has
+_MIN_RATIO = 0.9  # of the shortest training part to the longest
 
 
 def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Dataset:
-    """Returns the data with one of its folds as the test part, and all others as the training part.
+    """Returns the data with one fold as the test part, and the other folds as the training part.
 
-    All parts are joined and dealt out to the folds by the rule that divided the data: at random, class by class, so that folds
-    and their classes differ in size by one example at most; whole groups, the largest first; or stretches in the order of the
-    data, with the examples left out that share content with the test part. The order of the examples is kept. Parts that hold
-    the same examples, all of them in the same order, count once: else an example would be trained on and tested.
+    All parts are concatenated and assigned to folds by the card's split rule: at random class by class, so that folds and
+    their classes differ in size by one example at most; whole groups, the largest first; or stretches in the order of the
+    data, leaving out training examples that share content with the test part. The order of the examples is kept. Identical
+    parts count once, so that no example is both trained on and tested.
 
     Args:
-        dataset: As collected: what is fitted to a training part is fitted after this.
-        place: Which fold, 0 to ``n_folds - 1``.
+        dataset: As collected; preprocessing is fitted afterwards, to the training part.
+        place: Index of the fold, 0 to ``n_folds - 1``.
         n_folds: Number of folds, 2 or more.
-        seed: Of the deal, the same for all folds.
+        seed: Of the assignment, the same for all folds.
 
     Returns:
-        The same examples, in two parts.
+        The data in two parts.
 
     Raises:
-        ValueError: If there are fewer than two folds or fewer examples (or groups) than folds, no such fold, or the data are
-            divided by time.
+        ValueError: If there are fewer than two folds or fewer examples (or groups) than folds, the fold does not exist, or
+            the data is split by time.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -43,45 +43,45 @@ def fold(dataset: Dataset, place: int, *, n_folds: int, seed: int = 0) -> Datase
         >>> len(folded[0].train["targets"]), len(folded[0].test["targets"])
         (16, 4)
     """
-    whole = _joined(_distinct(list(dataset.parts().values())))
+    whole = _concatenated(_distinct(list(dataset.parts().values())))
     n_all = n_examples(whole)
     if not 2 <= n_folds <= n_all:
-        raise ValueError(f"folds must be from 2 to the {n_all} examples; got {n_folds}. Ask for 10.")
+        raise ValueError(f"folds must be from 2 to the {n_all} examples; got {n_folds}. Pass 10.")
     if not 0 <= place < n_folds:
-        raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Name one of the folds.")
-    is_test = _dealt(whole, dataset.card, n_folds, seed) == place
+        raise ValueError(f"place must be from 0 to {n_folds - 1}; got {place}. Pass the index of a fold.")
+    is_test = _fold_of(whole, dataset.card, n_folds, seed) == place
     is_near = _within(is_test, dataset.card.gap)
-    card = dataclasses.replace(dataset.card, in_sample=False)  # whatever the test part was, this one is held out
+    card = dataclasses.replace(dataset.card, in_sample=False)  # the new test part is held out
     return dataset._replace(train=take(whole, ~is_near), test=take(whole, is_test), validation=None, card=card)
 
 
-def _dealt(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray:
+def _fold_of(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray:
     """Returns the fold of each example."""
     generator, n_all, by = np.random.default_rng(seed), n_examples(whole), card.split.by
     fold_of = np.zeros(n_all, int)
     if by == "time":
         raise ValueError(
-            f"data of {card.name} are divided by time, got folds: all but the last would train on what comes later. Leave the "
-            "folds out."
+            f"data of {card.name} must not be folded, since it is split by time: all folds but the last would train on later "
+            "data. Leave the folds out."
         )
     if by == "stretch" or card.gap:
         return np.arange(n_all) * n_folds // n_all
     if by == "group":
         groups, group_of, sizes = np.unique(groups_of(whole), return_inverse=True, return_counts=True)
         if len(groups) < n_folds:
-            raise ValueError(f"folds must be at most the {len(groups)} groups, got {n_folds}. Ask for fewer.")
+            raise ValueError(f"folds must be at most the {len(groups)} groups, got {n_folds}. Pass fewer.")
         order, totals = generator.permutation(len(groups)), np.zeros(n_folds, int)
         for group in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the smallest fold
             smallest = int(np.argmin(totals))
             fold_of[group_of == group], totals[smallest] = smallest, totals[smallest] + sizes[group]
         return fold_of
-    dealt = np.concatenate(by_class(whole, generator, stratify=by == "class"))
-    fold_of[dealt] = np.arange(n_all) % n_folds
+    order = np.concatenate(by_class(whole, generator, stratify=by == "class"))
+    fold_of[order] = np.arange(n_all) % n_folds
     return fold_of
 
 
 def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
-    """Returns which examples are in a fold, or so near to it that they may share content with it."""
+    """Returns which examples are in a fold, or near enough to share content with it."""
     near = is_test.copy()
     for distance in range(1, gap + 1):
         near[distance:] |= is_test[:-distance]
@@ -90,23 +90,23 @@ def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
 
 
 def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequence[int] | None = None) -> Dataset:
-    """Returns the folds side by side: every array has a leading axis of folds, so that one program trains them all.
+    """Returns folds stacked on a leading axis of every array, so that one program trains them all.
 
-    The same for splits of the data, and for subsets of its training part; a test or validation part that all of these have in
+    The same applies to splits of the data, and to subsets of the training part; a test or validation part that these have in
     common is kept once, without that axis.
 
-    Training parts are cut to the length of the shortest: by one example at most as `fold` deals single examples, by up to a
-    tenth, drawn at random, where it deals groups or preprocessing makes another number of rows of each. Shorter test parts are
-    filled up with examples of weight 0. Where folds differ in the width of an example, narrower ones are filled up with the
-    ``padding`` of the card; each keeps what is fitted to it. The card has the names of the widest, and the notes of all.
+    Training parts are cut to the length of the shortest: by one example at most for folds of single examples, by up to a
+    tenth, at random, for groups or if preprocessing changes the number of rows. Shorter test parts are padded with examples
+    of weight 0. Narrower examples are padded with the ``padding`` of the card. ``fitted`` stays as it is. The card has the
+    names of the widest fold, and the notes of all.
 
     Args:
         folded: Preprocessed data of each run.
-        runs_of: What they are.
-        seeds: Name the runs in notes; 0, 1, ... unless given.
+        runs_of: What the runs are.
+        seeds: Names of the runs in notes; 0, 1, ... by default.
 
     Returns:
-        Data of ``n_runs``.
+        Data of ``n_runs`` runs.
 
     Raises:
         ValueError: If the folds differ in their classes, in the number of axes of an example, or by more than a tenth in the
@@ -128,10 +128,10 @@ def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequ
     folded = _alike(folded, runs_of, range(len(folded)) if seeds is None else seeds)
     lengths = [n_examples(one.train) for one in folded]
     n_train = min(lengths)
-    if n_train < _LEAST * max(lengths):
+    if n_train < _MIN_RATIO * max(lengths):
         raise ValueError(
-            f"training parts of {runs_of} must be of like size to be trained side by side, got {n_train:,} to "
-            f"{max(lengths):,} examples. Ask for other {runs_of}, or divide the largest group."
+            f"training parts of {runs_of} must have similar sizes to be trained in parallel, got {n_train:,} to "
+            f"{max(lengths):,} examples. Choose other {runs_of}, or split the largest group."
         )
     train = _stack([take(one.train, _kept(own, n_train)) for one, own in zip(folded, lengths, strict=True)])
     parts: dict[str, Part] = {}
@@ -141,13 +141,13 @@ def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequ
         if runs_of != "folds" and _is_shared(held):
             parts[name], shared = held[0], [*shared, name]
         elif len(held) == len(folded):
-            parts[name] = _stack(_filled(held, max(map(n_examples, held))))
-    asked = {"n_runs": len(folded), "fitted": fitted, "runs_of": runs_of, "shared": tuple(shared)}
-    return folded[0]._replace(train=train, **{"validation": None, **parts}, **asked)
+            parts[name] = _stack(_padded(held, max(map(n_examples, held))))
+    described = {"n_runs": len(folded), "fitted": fitted, "runs_of": runs_of, "shared": tuple(shared)}
+    return folded[0]._replace(train=train, **{"validation": None, **parts}, **described)
 
 
 def _is_shared(parts: list[Part]) -> bool:
-    """Tells whether all runs have the same part; nothing is read from disk to find out."""
+    """Returns whether all runs have the same part, without reading from disk."""
     first, *others = (dict(named_arrays(part)) for part in parts) if parts else ({},)
     return len(first) > 0 and all(
         first.keys() == other.keys()
@@ -162,18 +162,18 @@ def _is_shared(parts: list[Part]) -> bool:
 
 
 def _kept(n: int, n_kept: int) -> np.ndarray:
-    """Returns which examples stay where a few have to go: all but the last, or but some drawn at random."""
+    """Returns the indices of the examples to keep: all but the last, or all but some random ones."""
     if n - n_kept <= 1:
         return np.arange(n_kept)
     return np.sort(np.random.default_rng(0).permutation(n)[:n_kept])
 
 
 def _alike(folded: Sequence[Dataset], runs_of: RunsOf, seeds: Sequence[int]) -> list[Dataset]:
-    """Returns the folds with examples and names of one shape, the widest; what a fold lacks is filled up, or has no name."""
+    """Returns the folds with examples padded to the widest, and the names of the widest."""
     cards = [one.card for one in folded]
     if any(card.class_names != cards[0].class_names and not card.vocabulary for card in cards):
         raise ValueError(
-            f"{runs_of} must agree in their classes, got others in one {runs_of[:-1]}. Declare all classes in collect."
+            f"{runs_of} must have the same classes, got others in one {runs_of[:-1]}. Declare all classes in collect."
         )
     longest: dict[str, Any] = {name: max((getattr(card, name) for card in cards), key=len) for name in _NAMES}
     longest["notes"] = _notes(cards, "fold" if runs_of == "folds" else "seed", seeds)
@@ -182,7 +182,7 @@ def _alike(folded: Sequence[Dataset], runs_of: RunsOf, seeds: Sequence[int]) -> 
     axes = [values.ndim - 1 for values in inputs]
     if len({*axes}) > 1:
         raise ValueError(
-            f"{runs_of} must agree in the number of axes of an example, got {min(axes)} and {max(axes)}. Prepare them alike."
+            f"{runs_of} must have the same number of axes of an example, got {min(axes)} and {max(axes)}. Prepare them alike."
         )
     if len(inputs) == len(folded):
         shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in inputs), strict=True))
@@ -192,7 +192,7 @@ def _alike(folded: Sequence[Dataset], runs_of: RunsOf, seeds: Sequence[int]) -> 
 
 
 def _notes(cards: Sequence[DataCard], what: str, seeds: Sequence[int]) -> tuple[str, ...]:
-    """Returns the notes on all runs, then those on single ones."""
+    """Returns the notes on all runs, then those on single runs."""
     of_all = [note for note in cards[0].notes if all(note in card.notes for card in cards)]
     named = zip(seeds, cards, strict=True)
     return (*of_all, *(f"{what} {seed}: {note}" for seed, card in named for note in card.notes if note not in of_all))
@@ -202,12 +202,12 @@ _NAMES = ("vocabulary", "class_names", "feature_names")  # entries of a card tha
 
 
 def widened(inputs: np.ndarray, shape: tuple[int, ...], *, padding: int | float = 0) -> np.ndarray:
-    """Returns inputs whose examples have this shape, or are filled up to it at the end of each axis.
+    """Returns inputs with examples padded to a shape, at the end of each axis.
 
     Args:
         inputs: ``(n, ...)``.
         shape: Of an example, at least as wide on each axis.
-        padding: Fills up.
+        padding: The value to pad with.
 
     Returns:
         ``(n, *shape)``.
@@ -223,7 +223,7 @@ def widened(inputs: np.ndarray, shape: tuple[int, ...], *, padding: int | float 
 
 
 def _with_shape(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
-    """Returns data whose inputs have this shape, filled up with the padding of the card."""
+    """Returns data with inputs padded to a shape, with the padding of the card."""
 
     def of_part(part: Part) -> Part:
         return {**part, "inputs": widened(part["inputs"], shape, padding=dataset.card.padding)}
@@ -232,13 +232,13 @@ def _with_shape(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
 
 
 def in_sample(dataset: Dataset) -> Dataset:
-    """Returns the data with all examples in the training part, and the same ones as the test part: a description, no forecast.
+    """Returns the data with all examples in both the training and the test part, for descriptive results.
 
     Args:
         dataset: As collected.
 
     Returns:
-        The parts, one after another, and a card that declares it.
+        The concatenated parts, and a card that declares them ``in_sample``.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -247,19 +247,19 @@ def in_sample(dataset: Dataset) -> Dataset:
         >>> len(whole.test["targets"]), whole.card.in_sample
         (5, True)
     """
-    whole = _joined(_distinct(list(dataset.parts().values())))
+    whole = _concatenated(_distinct(list(dataset.parts().values())))
     rule = dataclasses.replace(dataset.card.split, fraction=None)
     card = dataclasses.replace(dataset.card, in_sample=True, split=rule)
     return dataset._replace(train=whole, test=whole, validation=None, card=card)
 
 
 def _distinct(parts: list[Part]) -> list[Part]:
-    """Returns parts without those that are the same as one before."""
+    """Returns the parts without repetitions."""
     return [part for place, part in enumerate(parts) if not any(_is_same(part, other) for other in parts[:place])]
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Tells whether two parts or arrays hold the same in the same order; what is missing is the same as what is missing."""
+    """Returns whether two parts or arrays hold the same values in the same order; missing values are equal."""
     if one is other:
         return True
     if isinstance(one, dict):
@@ -268,16 +268,16 @@ def _is_same(one: Any, other: Any) -> bool:
         return one.is_same(other) if isinstance(one, Rows) else other.is_same(one)
     if one.shape != other.shape:
         return False
-    return bool(((one == other) | ((one != one) & (other != other))).all())  # nan is not even itself
+    return bool(((one == other) | ((one != one) & (other != other))).all())  # nan differs from itself
 
 
-def _joined(parts: list[Part]) -> Part:
-    """Returns parts one after another."""
+def _concatenated(parts: list[Part]) -> Part:
+    """Returns the concatenation of parts."""
     return map_arrays(joined, *parts)
 
 
-def _filled(parts: list[Part], n: int) -> list[Part]:
-    """Returns parts of this length; shorter ones are filled up with examples of weight 0."""
+def _padded(parts: list[Part], n: int) -> list[Part]:
+    """Returns parts of one length; shorter ones are padded with examples of weight 0."""
     lengths = [n_examples(part) for part in parts]
     filled = [take(part, np.minimum(np.arange(n), own - 1)) for part, own in zip(parts, lengths, strict=True)]
     if min(lengths) == n and not any("weights" in part for part in parts):
@@ -289,5 +289,5 @@ def _filled(parts: list[Part], n: int) -> list[Part]:
 
 
 def _stack(parts: list[Part]) -> Part:
-    """Returns parts side by side."""
+    """Returns parts stacked on a leading axis."""
     return map_arrays(side_by_side, *parts)

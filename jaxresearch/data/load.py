@@ -1,4 +1,4 @@
-"""One door to all sources of data: read by the reader of their kind, divided by one rule, checked."""
+"""The single entry point for all sources of data: reads, splits and checks them."""
 
 import dataclasses
 import difflib
@@ -26,7 +26,7 @@ from jaxresearch.data.splits import take
 
 
 def _mnist() -> Collected:
-    """Returns MNIST as the other bundled sets are."""
+    """Returns MNIST in the form of the other bundled sets."""
     dataset = mnist()
     return Collected({"train": dataset.train, "test": dataset.test}, dataset.card)
 
@@ -52,33 +52,33 @@ def load(
     cipher: Any = None,
     stream: bool = False,
 ) -> Dataset:
-    """Returns the data of a source, divided and checked. How everything was read is on the card.
+    """Returns the data of a source, split and checked. The card records how it was read.
 
     =====================  =============================================================================
-    source                 what it is
+    source                 content
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
-    ``splice``             the same: windows of DNA, ``{"sequence": ...}``
-    ``gene_ontology``      the same: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
+    ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
+    ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
-    a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``; packed (``.gz``,
-                           ``.xz``) or not; ``target`` names the column to predict
+    a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;
+                           compressed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
     a folder               the four IDX files of MNIST's layout, gzipped or not; or folders of images by class
     =====================  =============================================================================
 
     Args:
-        source: One of the table.
-        target: The column to predict, where the source is a table.
+        source: A source from the table.
+        target: The column to predict, if the source is a table.
         types: Kinds of columns of a table: number, category, date, text, id, or drop to leave one out.
-        task: What whole numbers as targets are: classes for classification, values for regression; decided by how many
-            differ, and noted on the card, unless given.
-        split: The rule by which a test part is held out, where the source has none; without a fraction, the source's own: a
-            fifth, a tenth of ``gene_ontology``. Its column of groups or times is no input.
-        test: A second table with the same columns, which is the test part.
-        image_size: Height and width that a folder of images is resized to.
-        cipher: Encrypts what is kept of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; in the
-            clear unless given.
+        task: Whether integer targets are classes (classification) or values (regression). By default it depends on how many
+            differ, and is noted on the card.
+        split: The rule for holding out a test part, if the source has none. The default fraction is that of the source: a
+            fifth, or a tenth for ``gene_ontology``. A column of groups or times is not an input.
+        test: A second table with the same columns, used as the test part.
+        image_size: Height and width to which a folder of images is resized.
+        cipher: Encrypts the cache of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; None for no
+            encryption.
         stream: Whether examples stay on disk until a step needs them.
 
     Returns:
@@ -86,7 +86,7 @@ def load(
 
     Raises:
         ValueError: If the source is unknown (with the nearest name), damaged, ambiguous, or holds data that cannot be trained
-            on; if an option does not go with it.
+            on; if an option does not apply to it.
         OSError: If it is missing or cannot be read.
 
     Example:
@@ -97,8 +97,8 @@ def load(
     if target is not None and not is_table(source) and not source.startswith("tfds:"):
         raise ValueError(_misplaced("target", target, source))
     kind = _kind(source)
-    asked = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
-    _require_fitting(source, kind, {name: value for name, value in asked.items() if value})
+    options = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
+    _require_applicable(source, kind, {name: value for name, value in options.items() if value})
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream}
     collected = _read(source, kind, reading)
@@ -127,22 +127,22 @@ _NEEDS = {
 }
 
 
-def _require_fitting(source: str, kind: str, asked: Mapping[str, Any]) -> None:
-    """Raises for an option that does not go with the source."""
+def _require_applicable(source: str, kind: str, options: Mapping[str, Any]) -> None:
+    """Raises for an option that does not apply to the source."""
     allowed = (*_OPTIONS[kind], *(("types",) if source == "ames" else ()))
-    for name, value in asked.items():
+    for name, value in options.items():
         if name not in allowed:
             raise ValueError(_misplaced(name, value, source))
 
 
 def _misplaced(name: str, value: Any, source: str) -> str:
-    """Returns the message for an option that does not go with the source."""
+    """Returns the message for an option that does not apply to the source."""
     shown = "" if value is True else f"{value!r} for "
     return f"{name} must come with {_NEEDS[name]}, got {shown}{source}. Leave it out."
 
 
 def _require_task(card: DataCard, task: Task | None) -> None:
-    """Raises where the targets are not what the task says."""
+    """Raises if the targets do not match the task."""
     if task == "regression" and card.class_names:
         raise ValueError(f"targets of {card.name} must be numbers for regression, got classes. Leave --task out.")
     if task == "classification" and not card.class_names:
@@ -150,7 +150,7 @@ def _require_task(card: DataCard, task: Task | None) -> None:
 
 
 def _kind(source: str) -> str:
-    """Returns what a source is, by its name and by what is there."""
+    """Returns the kind of a source, by its name and by the files at that path."""
     if source in _BUNDLED:
         return "bundled"
     if source.startswith("tfds:"):
@@ -174,7 +174,7 @@ def _kind(source: str) -> str:
 
 
 def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
-    """Returns the parts of a source as it has them."""
+    """Returns the parts of a source, before splitting."""
     path = Path(source)
     if kind == "bundled":
         return ames(types=reading["types"]) if source == "ames" else _BUNDLED[source]()
@@ -200,23 +200,23 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
 
 
 def divide(collected: Collected, rule: Split | None) -> Dataset:
-    """Returns the parts of a source, its test part held out by a rule where it has none.
+    """Returns the parts of a source, holding out a test part by a rule if the source has none.
 
     Args:
         collected: As read.
-        rule: Of the user; without a fraction, that of the source is taken.
+        rule: The user's rule; its default fraction is that of the source.
 
     Returns:
-        Parts, and a card with the rule that was applied. Where it is by group or time, that column is no input any more:
-        ``groups`` are its distinct values, numbered in their order; by time, examples are in the order of their times.
+        Parts, and a card with the applied rule. For a rule by group or time, ``groups`` replaces that input column with the
+        ranks of its distinct values; by time, examples are sorted.
 
     Raises:
-        ValueError: If the source has a test part and the rule has a fraction or a seed, or a column of the rule is not there.
+        ValueError: If the source has a test part and the rule has a fraction or a seed, or the column of the rule is missing.
 
     Example:
         >>> part = {"inputs": np.zeros((10, 1)), "targets": np.arange(10) % 2}
-        >>> made = divide(Collected({"train": part}, DataCard(name="mine", source="memory", split=Split())), Split(by="stretch"))
-        >>> made.test["targets"].tolist(), made.card.split.by
+        >>> data = divide(Collected({"train": part}, DataCard(name="mine", source="memory", split=Split())), Split(by="stretch"))
+        >>> data.test["targets"].tolist(), data.card.split.by
         ([0, 1], 'stretch')
     """
     parts, card = collected
@@ -238,13 +238,13 @@ def divide(collected: Collected, rule: Split | None) -> Dataset:
 
 
 def _grouped(parts: dict[str, Part], card: DataCard, rule: Split) -> tuple[dict[str, Part], DataCard]:
-    """Returns the parts with groups in place of the column that has them."""
+    """Returns the parts with ``groups`` in place of the column of groups or times."""
     name = rule.column or ""
     column = next((one for one in card.columns if one.name == name), None)
     if column is None:
         near = difflib.get_close_matches(name, [one.name for one in card.columns], n=1)
         advice = f"Did you mean {near[0]!r}?" if near else "Name one of its columns."
-        what = "no table" if not card.columns else f"{name!r}"
+        what = "data that is not a table" if not card.columns else f"{name!r}"
         raise ValueError(f"{rule.by} must be a column of {card.name} besides the target, got {what}. {advice}")
     if rule.by == "time" and column.kind not in ("number", "date"):
         raise ValueError(
@@ -256,43 +256,43 @@ def _grouped(parts: dict[str, Part], card: DataCard, rule: Split) -> tuple[dict[
     for part, of_part in values.items():
         _require_known(of_part, name, part)
     distinct = np.unique(np.concatenate(list(values.values())))
-    made = {part: _with_groups(held, name, distinct, is_time=rule.by == "time") for part, held in parts.items()}
+    grouped = {part: _with_groups(held, name, distinct, is_time=rule.by == "time") for part, held in parts.items()}
     columns = tuple(one for one in card.columns if one.name != name)
-    named = tuple(one.name for one in columns)
-    notes = (*card.notes, *_shared(made, name, rule))
-    return made, dataclasses.replace(
-        card, columns=columns, feature_names=named, feature_shape=(len(named),), notes=notes
+    names = tuple(one.name for one in columns)
+    notes = (*card.notes, *_overlap(grouped, name, rule))
+    return grouped, dataclasses.replace(
+        card, columns=columns, feature_names=names, feature_shape=(len(names),), notes=notes
     )
 
 
 def _require_known(values: np.ndarray, name: str, part: str) -> None:
-    """Raises where a group or time is missing."""
+    """Raises if a group or time is missing."""
     missing = (
         values == "" if values.dtype.kind in "UT" else values < 0 if values.dtype.kind == "i" else np.isnan(values)
     )
     if missing.any():
         raise ValueError(
-            f"column {name} must be there in every row to divide by, got none in row {int(np.argmax(missing)) + 1} of the {part} "
-            f"part ({int(missing.sum()):,} such rows). Fill it in or drop the row."
+            f"column {name} must have a value in every row to split by it, got none in row {int(np.argmax(missing)) + 1} of the "
+            f"{part} part ({int(missing.sum()):,} such rows). Fill it in or drop the row."
         )
 
 
 def _with_groups(part: Part, name: str, distinct: np.ndarray, *, is_time: bool) -> Part:
-    """Returns a part with the number of each example's group; in the order of times where it is one."""
+    """Returns a part with the group number of each example; sorted, if groups are times."""
     groups = np.searchsorted(distinct, part["inputs"][name]).astype(np.int32)
     inputs = {column: values for column, values in part["inputs"].items() if column != name}
-    made = {**part, "inputs": inputs, "groups": groups}
-    return take(made, np.argsort(groups, kind="stable")) if is_time else made
+    grouped = {**part, "inputs": inputs, "groups": groups}
+    return take(grouped, np.argsort(groups, kind="stable")) if is_time else grouped
 
 
-def _shared(parts: Mapping[str, Part], name: str, rule: Split) -> list[str]:
-    """Returns a line on earlier times in a part that is not trained on; raises for groups that are in two parts."""
+def _overlap(parts: Mapping[str, Part], name: str, rule: Split) -> list[str]:
+    """Returns notes on parts with times before the end of the training part; raises for groups in two parts."""
     notes = []
     for one, other in itertools.combinations(parts, 2):
         shared = np.intersect1d(parts[one]["groups"], parts[other]["groups"])
         if rule.by == "group" and shared.size:
             raise ValueError(
-                f"groups of {name} must be in one part, got {len(shared):,} in the {one} part and in the {other} part. Move "
+                f"groups of {name} must be in one part, got {len(shared):,} in both the {one} part and the {other} part. Move "
                 "their examples to one of them."
             )
     for part, held in parts.items():

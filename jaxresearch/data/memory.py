@@ -1,13 +1,13 @@
-"""The size of data, told before memory is taken."""
+"""Checks that data fits into memory, before it is read."""
 
 import os
 
 
 def of_machine() -> float:
-    """Returns the bytes of memory of this machine; infinite where it does not report them.
+    """Returns the memory of this machine in bytes.
 
     Returns:
-        Bytes.
+        Bytes; infinite if unknown.
 
     Example:
         >>> of_machine() > 2**20
@@ -20,12 +20,12 @@ def of_machine() -> float:
 
 
 def require_room(size: int | float, *, of: str, remedy: str) -> None:
-    """Raises an error before data are read that do not fit into memory.
+    """Raises an error if arrays do not fit into memory.
 
     Args:
         size: Of the arrays, in bytes.
-        of: Names the data.
-        remedy: What to do instead, a sentence.
+        of: Name of the data.
+        remedy: A sentence on what to do instead.
 
     Raises:
         ValueError: If the arrays are larger than the memory of the machine.

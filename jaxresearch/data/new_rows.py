@@ -1,4 +1,4 @@
-"""Rows that a trained model is used on, read by the schema of its training data: targets may be missing, columns may be more."""
+"""New rows for a trained model, read by the schema of its training data; targets are optional."""
 
 import dataclasses
 import difflib
@@ -21,13 +21,13 @@ _WORDS = ("text", "id")
 
 
 class NewRows(NamedTuple):
-    """Rows as `Preprocessor.apply` takes them, and what came with them.
+    """Rows for `Preprocessor.apply`, with any targets and other columns.
 
     Attributes:
         inputs: A dict of columns, or one array, as collected.
-        targets: int32 classes with -1, or float64 values ``(n, outputs)`` with nan, where a target is missing; None without any.
-        others: Columns to carry along, as words by name: all that are no inputs, and ids.
-        notes: What was not as in the training data, a line each.
+        targets: int32 classes, or float64 values ``(n, outputs)``, with -1 or nan for missing ones; None without targets.
+        others: Columns to pass through, as strings by name: ids, and columns that are not inputs.
+        notes: Differences from the training data, a line each.
     """
 
     inputs: Any
@@ -37,17 +37,17 @@ class NewRows(NamedTuple):
 
 
 def new_rows(rows: Any, card: DataCard) -> NewRows:
-    """Returns rows that a trained model is used on, read by the schema of its training data.
+    """Returns new rows for a trained model, read by the schema of its training data.
 
     ==========================  ==================================================================================
-    case                        what happens
+    case                        result
     ==========================  ==================================================================================
-    another order of columns    nothing: they are found by their names
-    further columns             are carried along; the target, where it is there, is read as such
-    a missing column            is refused by its name; of a column of words, when preprocessing asks for it
+    another order of columns    no effect: columns are found by name
+    additional columns          passed through; the target, if present, is read as the target
+    a missing column            an error; for a text or id column, only when preprocessing accesses it
     a missing cell              as in training: nan, -1 or ""
-    an unknown category         as one that is missing, with a note
-    another unit ($, %)         is refused
+    an unknown category         treated as missing, with a note
+    another unit ($, %)         an error
     ==========================  ==================================================================================
 
     Args:
@@ -55,7 +55,7 @@ def new_rows(rows: Any, card: DataCard) -> NewRows:
         card: Of the training data.
 
     Returns:
-        Inputs, and targets where there are any.
+        Inputs, and targets if there are any.
 
     Raises:
         ValueError: If the rows do not have the form of the training data.
@@ -76,7 +76,7 @@ def new_rows(rows: Any, card: DataCard) -> NewRows:
 
 
 def _of_file(path: Path, card: DataCard) -> NewRows:
-    """Returns the rows of a file; one that was trained on is noted."""
+    """Returns the rows of a file, with a note if the run was trained on it."""
     if not path.is_file():
         raise FileNotFoundError(f"data must be a file that exists, got {path}. Correct it.")
     if is_table(str(path)):
@@ -87,13 +87,13 @@ def _of_file(path: Path, card: DataCard) -> NewRows:
     else:
         raise ValueError(f"data must be a table ({TABLES}), .npz or .npy, got {path}. Convert it first.")
     if file_digest(path) in {digest for _, digest in card.sha256}:
-        line = f"{path} is a file that the run has read: scores on its training examples are too good"
+        line = f"{path} was read by the run: scores on its training examples are too optimistic"
         read = read._replace(notes=(line, *read.notes))
     return read
 
 
 def _cells(values: Any) -> Cells | np.ndarray:
-    """Returns a column as a file gives it: words, float64 or ``datetime64``."""
+    """Returns a column in the form of a file's: strings, float64 or ``datetime64``."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(
@@ -135,7 +135,7 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
 
 
 class _Columns(dict):
-    """Columns by name; one that is asked for and not there is refused by its name."""
+    """Columns by name; access to a missing one raises an error that names it."""
 
     def __init__(self, of: str):
         super().__init__()
@@ -146,7 +146,7 @@ class _Columns(dict):
 
 
 def _require_columns(missing: Sequence[str], columns: Mapping[str, Any], of: str) -> None:
-    """Raises for a column that the model was trained on and the rows lack."""
+    """Raises for columns that the model was trained on and the rows lack."""
     if not missing:
         return
     near = difflib.get_close_matches(missing[0], columns, n=1)
@@ -156,14 +156,14 @@ def _require_columns(missing: Sequence[str], columns: Mapping[str, Any], of: str
 
 
 def _read(columns: Mapping[str, Any], held: Sequence[Column], rows: Rows, separator: str) -> dict[str, Read]:
-    """Returns columns, read as the kinds that they had in training."""
+    """Returns columns, read as their kinds in training."""
     kinds = {column.name: column.kind for column in held}
     return read_columns({name: columns[name] for name in kinds}, kinds, rows, separator=separator)
 
 
 def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any, str]:
-    """Returns the values of a column by its schema, and a note on what training did not have."""
-    assert read.column is not None  # it was read as a kind
+    """Returns the values of a column by its schema, and a note on differences from training."""
+    assert read.column is not None  # the kind was given
     _require_unit(column, read.column, cells)
     if column.kind == "category":
         return _levels(column, read, rows)
@@ -173,13 +173,13 @@ def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any
     if read.column.n_missing and not column.has_missing:
         return (
             read.values,
-            f"column {column.name} has empty cells, {read.column.n_missing:,} in all, and had none in training",
+            f"column {column.name} has empty cells, {read.column.n_missing:,} in all, but had none in training",
         )
     return read.values, ""
 
 
 def _require_unit(column: Column, now: Column, cells: Any) -> None:
-    """Raises where numbers had a currency sign or % in training and have another now."""
+    """Raises if the currency sign or % of numbers differs from training."""
     if column.kind != "number" or not isinstance(cells, Cells) or all(map(is_missing, cells.words)):
         return
     before, after = (found[1] if (found := _SIGN.search(one.note)) else "" for one in (column, now))
@@ -191,7 +191,7 @@ def _require_unit(column: Column, now: Column, cells: Any) -> None:
 
 
 def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, str]:
-    """Returns categories by the levels of training; unknown ones are -1, as missing ones are."""
+    """Returns categories by the levels of training, -1 for unknown and missing ones."""
     assert read.column is not None  # as above
     known, levels = {level: place for place, level in enumerate(column.levels)}, read.column.levels
     places = np.array([*(known.get(level, -1) for level in levels), -1], np.int32)
@@ -208,7 +208,7 @@ def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, str]:
 
 
 def _targets_in(columns: Mapping[str, Any], card: DataCard, rows: Rows, separator: str) -> np.ndarray | None:
-    """Returns the targets of a table; None where it has none."""
+    """Returns the targets of a table, None if it has none."""
     target = card.target
     if target is None or target.name not in columns:
         return None
@@ -225,7 +225,7 @@ def _targets_in(columns: Mapping[str, Any], card: DataCard, rows: Rows, separato
 
 
 def _classes(words: Sequence[str], card: DataCard, rows: Rows, *, missing: Sequence[bool]) -> np.ndarray | None:
-    """Returns labels by the classes of training, -1 where missing; None where all are."""
+    """Returns labels by the classes of training, -1 for missing ones; None if all are missing."""
     if all(missing):
         return None
     places = {name: place for place, name in enumerate(card.class_names)}
@@ -246,7 +246,7 @@ def _classes(words: Sequence[str], card: DataCard, rows: Rows, *, missing: Seque
 
 
 def _texts(cells: Cells | np.ndarray) -> list[str]:
-    """Returns the cells of a column as words."""
+    """Returns the cells of a column as strings."""
     if isinstance(cells, Cells):
         return [cells.words[code] for code in cells.codes]
     if cells.dtype.kind == "M":
@@ -257,11 +257,11 @@ def _texts(cells: Cells | np.ndarray) -> list[str]:
 def _of_arrays(
     inputs: np.ndarray, labels: np.ndarray | None, others: dict[str, list[str]], card: DataCard, *, of: str
 ) -> NewRows:
-    """Returns examples that are arrays."""
+    """Returns examples given as arrays."""
     if card.columns:
         named = ", ".join(column.name for column in card.columns[:10]) + ", ..." * (len(card.columns) > 10)
         raise ValueError(
-            f"{of} must be a table with the columns {named}, as the training data was, got an array. Save it so."
+            f"{of} must be a table with the columns {named}, as the training data was, got an array. Save it as a table."
         )
     shape = card.feature_shape
     if shape[-1:] == (1,) and inputs.shape[1:] == shape[:-1]:
@@ -272,7 +272,7 @@ def _of_arrays(
 
 
 def _labels(labels: np.ndarray, card: DataCard) -> np.ndarray | None:
-    """Returns targets that come as an array."""
+    """Returns targets given as an array."""
     if card.class_names:
         texts = np.where(labels, "true", "false") if labels.dtype.kind == "b" else labels
         return _classes([str(one) for one in texts.reshape(-1)], card, Rows(len(labels)), missing=[False] * len(labels))

@@ -1,4 +1,4 @@
-"""Examples that are in two parts: what was trained on must not be tested."""
+"""Examples that are in both the training part and another part."""
 
 import dataclasses
 import math
@@ -14,17 +14,17 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def require_disjoint(dataset: Dataset, *, is_drawn: bool = False) -> Dataset:
-    """Returns the data with a note on test examples that are training examples as well; raises where that is no accident.
+    """Returns the data with a note on test examples that are also training examples; raises if that looks like a mistake.
 
-    Examples are the same where inputs and targets are. It is no accident where more than half of the test examples occur in
-    the training part, while less than half that fraction of the training examples occur there twice.
+    Examples are equal if their inputs and targets are. It looks like a mistake if more than half of the test examples occur
+    in the training part, but less than half that fraction of the training examples occur twice in it.
 
     Args:
-        dataset: As collected and divided.
-        is_drawn: Whether the test part was drawn from the same examples, so that it can only repeat what occurs twice.
+        dataset: As collected and split.
+        is_drawn: Whether the test part was drawn from the same examples, so that common examples are duplicates.
 
     Returns:
-        The data, with a line among the notes of its card where examples are in both parts.
+        The data, with a note on its card if examples are in both parts.
 
     Raises:
         ValueError: If the test part repeats the training part, and the card does not declare it.
@@ -35,7 +35,7 @@ def require_disjoint(dataset: Dataset, *, is_drawn: bool = False) -> Dataset:
         >>> require_disjoint(Dataset(part, part, None, DataCard(name="mine", source="memory")))
         Traceback (most recent call last):
         ...
-        ValueError: parts of mine must not overlap, got 4 of 4 test examples in the training part as well. Give it ...
+        ValueError: parts of mine must not overlap, got 4 of 4 test examples in the training part as well. Use other ...
     """
     if dataset.card.in_sample or any(isinstance(array, Rows) for _, array in _arrays(dataset)):
         return dataset
@@ -55,7 +55,7 @@ def _arrays(dataset: Dataset) -> list[tuple[str, Any]]:
 
 
 def _repeated(dataset: Dataset, name: str, part: Part, *, is_drawn: bool) -> list[str]:
-    """Returns a line on the examples of a part that are in the training part."""
+    """Returns a note on the examples of a part that are also in the training part."""
     train, own = row_hashes(dataset.train), row_hashes(part)
     n_both = int(np.isin(own, train).sum())
     if not n_both:
@@ -65,17 +65,17 @@ def _repeated(dataset: Dataset, name: str, part: Part, *, is_drawn: bool) -> lis
     found = f"{n_both:,} of {len(own):,} {name} examples"
     if not is_drawn and 2 * n_both > len(own) and twice < n_both / len(own) / 2:
         raise ValueError(
-            f"parts of {dataset.card.name} must not overlap, got {found} in the training part as well. Give it other examples, "
+            f"parts of {dataset.card.name} must not overlap, got {found} in the training part as well. Use other test examples, "
             "or declare it with data.in_sample."
         )
     return [f"{found} occur in the training part as well"]
 
 
 def row_hashes(part: Part) -> np.ndarray:
-    """Returns a hash of each example: equal for equal inputs and targets, and else different but for chance.
+    """Returns a hash of each example, equal for equal inputs and targets.
 
     Args:
-        part: Arrays of numbers or words; groups and weights do not count.
+        part: Arrays of numbers or strings; groups and weights are ignored.
 
     Returns:
         ``(n,)`` of uint64.
@@ -110,7 +110,7 @@ def _hashes(array: Any, seed: int) -> np.ndarray:
 
 
 def _words(rows: np.ndarray) -> np.ndarray:
-    """Returns rows as 64-bit words: bytes packed, other numbers each as float64 with one zero and one nan."""
+    """Returns rows as 64-bit words: bytes packed, other numbers as float64 with a single zero and nan."""
     flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
     if flat.dtype.kind == "u":
         flat = flat.view(np.uint8)
@@ -124,7 +124,7 @@ def _words(rows: np.ndarray) -> np.ndarray:
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:
-    """Returns words with their bits mixed, so that sums of them differ where they do."""
+    """Returns words with their bits mixed, so that sums of different words differ."""
     with np.errstate(over="ignore"):
         words = (words ^ (words >> np.uint64(30))) * _MIX[0]
         words = (words ^ (words >> np.uint64(27))) * _MIX[1]

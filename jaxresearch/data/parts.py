@@ -1,4 +1,4 @@
-"""Parts of data: nested dicts of arrays whose leading axes are the examples. Without JAX, so that data loads fast."""
+"""Parts of data: nested dicts of arrays with a leading axis of examples. Without JAX, so that data loads fast."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,9 +7,9 @@ Part = dict[str, Any]
 
 
 class Streams(dict):
-    """Data as several named parts, each with a length and an order of its own; an epoch is one pass over the first.
+    """Several named parts, each with its own length and order; an epoch is one pass over the first.
 
-    A step sees a batch of each, ``{name: batch}``: labelled and unlabelled examples, or two domains.
+    A step gets a batch of each, ``{name: batch}``: labelled and unlabelled examples, or two domains.
 
     Example:
         >>> import numpy as np
@@ -20,10 +20,10 @@ class Streams(dict):
 
 
 def map_arrays(fun: Callable[..., Any], part: Any, *others: Any) -> Any:
-    """Returns a part with a function applied to each array, and to those of other parts in the same place.
+    """Maps a function over the arrays of a part, together with the matching arrays of other parts.
 
     Args:
-        fun: Takes an array of each part.
+        fun: Takes one array from each part.
         part: Nested dicts of arrays, or one array.
         *others: Parts of the same structure.
 
@@ -42,11 +42,11 @@ def map_arrays(fun: Callable[..., Any], part: Any, *others: Any) -> Any:
 
 
 def named_arrays(part: Any, *, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Gives the arrays of a part with their names, joined by dots, in alphabetical order.
+    """Yields the arrays of a part with their names, joined by dots, in alphabetical order.
 
     Args:
         part: Nested dicts of arrays.
-        name: Of the part itself.
+        name: Prefix of the names.
 
     Returns:
         Pairs of name and array.
@@ -63,7 +63,7 @@ def named_arrays(part: Any, *, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def n_examples(data: Any) -> int:
-    """Returns the number of examples: of the first stream, where there are several; 0 for ``{}``.
+    """Returns the number of examples, in the first of several streams; 0 for ``{}``.
 
     Args:
         data: Nested dicts of arrays with equal leading axes, or `Streams` of them.

@@ -1,7 +1,7 @@
-"""Preprocessing as three functions: fitted on training examples alone, applied to any part, inverted for what a model gives.
+"""Preprocessing as pure functions: fitted on training examples only, applied to any part, inverted for model outputs.
 
-Whatever is estimated from data (means, categories that occur, a vocabulary) is estimated by ``fit``, which never sees an
-example that is not trained on. Column types, levels and class names are the schema; they are on the card.
+Everything estimated from data (means, occurring categories, a vocabulary) is estimated by ``fit``, which only sees training
+examples. Column types, levels and class names are the schema, on the card.
 """
 
 import dataclasses
@@ -17,46 +17,46 @@ from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
 from jaxresearch.data.parts import Part, map_arrays
 from jaxresearch.data.rows import Rows, pieces
 
-_EMPTY = ""  # in the path of a dict that holds nothing
-_FLOAT32_DIGITS = 4096  # a mean of more standard deviations than this leaves float32 too few digits for differences
+_EMPTY = ""  # marks the path of an empty dict
+_FLOAT32_DIGITS = 4096  # mean over standard deviation beyond which float32 resolves differences too poorly
 
 
 def _nothing(train: Part, card: DataCard) -> Fitted:
-    """Returns nothing: there is nothing to estimate."""
+    """Returns an empty dict: there is nothing to estimate."""
     del train, card
     return {}
 
 
 def _unchanged(fitted: Fitted, part: Part, *, training: bool) -> Part:
-    """Returns the part as it is."""
+    """Returns the part unchanged."""
     del fitted, training
     return part
 
 
 def _outputs(fitted: Fitted, outputs: Any) -> Any:
-    """Returns the outputs as they are."""
+    """Returns the outputs unchanged."""
     del fitted
     return outputs
 
 
 def _card(fitted: Fitted, card: DataCard) -> DataCard:
-    """Returns the card as it is."""
+    """Returns the card unchanged."""
     del fitted
     return card
 
 
 class Preprocessor(NamedTuple):
-    """What stands between the data as collected and the arrays that a model takes.
+    """The steps from collected data to arrays for a model.
 
     ============  ============================================  ==========================================================
     function      signature                                     contract
     ============  ============================================  ==========================================================
-    ``fit``       ``(train, card) -> fitted``                   sees training examples alone; nested dicts of NumPy arrays,
-                                                                of numbers or of words, so that it can be saved
-    ``apply``     ``(fitted, part, *, training) -> part``       row by row; also of parts without targets
-    ``invert``    ``(fitted, outputs) -> outputs``              in the target's own units; NumPy in, NumPy out, and traced
-                                                                arrays of a compiled evaluation as well
-    ``describe``  ``(fitted, card) -> card``                    names of features or tokens; shapes are filled in
+    ``fit``       ``(train, card) -> fitted``                   sees training examples only; returns nested dicts of NumPy
+                                                                arrays of numbers or words, which can be saved
+    ``apply``     ``(fitted, part, *, training) -> part``       row by row; also for parts without targets
+    ``invert``    ``(fitted, outputs) -> outputs``              to the target's own units; takes NumPy arrays, and traced
+                                                                arrays in a compiled evaluation
+    ``describe``  ``(fitted, card) -> card``                    adds names of features or tokens; shapes are filled in
     ============  ============================================  ==========================================================
 
     A field that is left out changes nothing.
@@ -67,8 +67,8 @@ class Preprocessor(NamedTuple):
         >>> def apply(fitted, part, *, training):
         ...     return {**part, "inputs": part["inputs"] / fitted["largest"]}
         >>> train, test = ({"inputs": np.array([[2.0], [size]]), "targets": np.array([0, 1])} for size in (4.0, 8.0))
-        >>> made = prepare(Preprocessor(fit, apply), Dataset(train, test, None, DataCard(name="mine", source="memory")))
-        >>> made.train["inputs"].tolist(), made.test["inputs"].tolist()
+        >>> prepared = prepare(Preprocessor(fit, apply), Dataset(train, test, None, DataCard(name="mine", source="memory")))
+        >>> prepared.train["inputs"].tolist(), prepared.test["inputs"].tolist()
         ([[0.5], [1.0]], [[0.5], [2.0]])
     """
 
@@ -79,30 +79,30 @@ class Preprocessor(NamedTuple):
 
     @property
     def has_units(self) -> bool:
-        """Whether outputs have to be inverted to be in the target's own units."""
+        """Whether outputs differ from the target's own units until inverted."""
         return self.invert is not _outputs
 
 
 def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
-    """Returns data as a model takes it: fitted on the training part alone, applied to every part.
+    """Returns preprocessed data: fitted on the training part only, applied to every part.
 
     Args:
         preprocessor: Of the experiment.
-        dataset: As collected and divided; without data, it is returned as it is.
+        dataset: As collected and split; returned unchanged if it has no data.
 
     Returns:
-        The parts, ``fitted``, and a card with the shape of an example, and a line on classes that no training example has.
+        The parts, ``fitted``, and a card with the shape of an example and a note on classes without training examples.
 
     Raises:
-        ValueError: Whatever the preprocessor raises, or as `jaxresearch.data.check`.
+        ValueError: Raised by the preprocessor.
 
     Example:
         >>> columns = {"age": np.array([1.0, 3.0]), "colour": np.array([0, 1], np.int32)}
         >>> schema = (Column(name="age", kind="number"), Column(name="colour", kind="category", levels=("blue", "red")))
         >>> part = {"inputs": columns, "targets": np.array([0, 1], np.int32)}
         >>> card = DataCard(name="mine", source="memory", columns=schema, class_names=("a", "b"))
-        >>> made = prepare(standard, Dataset(part, part, None, card))
-        >>> made.card.feature_names, made.train["inputs"].tolist()
+        >>> prepared = prepare(standard, Dataset(part, part, None, card))
+        >>> prepared.card.feature_names, prepared.train["inputs"].tolist()
         (('age', 'colour=blue', 'colour=red'), [[-1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
     """
     if not dataset.train:
@@ -117,7 +117,7 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
 
 
 def _unseen_classes(dataset: Dataset) -> tuple[str, ...]:
-    """Returns a line on classes that no training example has; none where there are no classes."""
+    """Returns a note on classes that no training example has."""
     targets = {name: part["targets"] for name, part in dataset.parts().items() if "targets" in part}
     if not dataset.card.class_names or "train" not in targets:
         return ()
@@ -127,13 +127,13 @@ def _unseen_classes(dataset: Dataset) -> tuple[str, ...]:
 
 
 def numbers(fitted: Fitted) -> Fitted:
-    """Returns what is fitted without its words: what a compiled run can take as an argument.
+    """Returns the fitted arrays without text, as arguments for a compiled run.
 
     Args:
         fitted: From `Preprocessor.fit`.
 
     Returns:
-        The same nested dicts, of arrays of numbers.
+        The nested dicts with numeric arrays only.
 
     Example:
         >>> numbers({"mean": np.array(2.0), "names": np.array(["a"]), "of": {"names": np.array(["b"])}})
@@ -144,13 +144,13 @@ def numbers(fitted: Fitted) -> Fitted:
 
 
 def flat(fitted: Fitted) -> dict[str, np.ndarray]:
-    """Returns what is fitted as named arrays, to be saved; `nested` is its inverse.
+    """Returns the fitted arrays by name, ready to be saved; `nested` is the inverse.
 
     Args:
         fitted: From `Preprocessor.fit`.
 
     Returns:
-        Arrays by their path, written as a JSON list.
+        Arrays by path, a JSON list.
 
     Raises:
         ValueError: If an array holds neither numbers nor words.
@@ -172,7 +172,7 @@ def flat(fitted: Fitted) -> dict[str, np.ndarray]:
         arrays[json.dumps(path)] = array = np.array(array.tolist()) if array.dtype.kind == "T" else array
         if array.dtype.kind not in "biufU":
             raise ValueError(
-                f"fit must return arrays of numbers or words, got {array.dtype} at {'.'.join(path)}. Make it an array of such."
+                f"fit must return arrays of numbers or words, got {array.dtype} at {'.'.join(path)}. Convert it."
             )
 
     add([], fitted)
@@ -180,7 +180,7 @@ def flat(fitted: Fitted) -> dict[str, np.ndarray]:
 
 
 def nested(arrays: dict[str, np.ndarray]) -> Fitted:
-    """Returns what was fitted from its named arrays.
+    """Returns the fitted nested dicts from arrays by name.
 
     Args:
         arrays: From `flat`.
@@ -204,13 +204,13 @@ def nested(arrays: dict[str, np.ndarray]) -> Fitted:
 
 
 def padded(fitted: Sequence[Fitted]) -> list[Fitted]:
-    """Returns what is fitted to several folds with arrays of one shape: shorter ones are filled up with zeros.
+    """Returns the fitted arrays of several folds, padded with zeros to common shapes.
 
     Args:
-        fitted: `numbers` of each fold; the same names in each.
+        fitted: `numbers` of each fold, with the same names.
 
     Returns:
-        The same, padded to the widest.
+        The padded arrays of each fold.
 
     Example:
         >>> [entry["counts"].tolist() for entry in padded([{"counts": np.array([1, 2])}, {"counts": np.array([3])}])]
@@ -220,18 +220,18 @@ def padded(fitted: Sequence[Fitted]) -> list[Fitted]:
     def widest(*arrays: Any) -> tuple[int, ...]:
         return tuple(max(sizes) for sizes in zip(*(np.shape(array) for array in arrays), strict=True))
 
-    def filled(array: Any, shape: tuple[int, ...]) -> np.ndarray:
+    def pad(array: Any, shape: tuple[int, ...]) -> np.ndarray:
         array = np.asarray(array)
         return (
             np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)]) if shape else array
         )
 
     shapes = map_arrays(widest, *fitted)
-    return [map_arrays(filled, one, shapes) for one in fitted]
+    return [map_arrays(pad, one, shapes) for one in fitted]
 
 
 def _fit_standard(train: Part, card: DataCard) -> Fitted:
-    """Returns what is estimated for features and targets."""
+    """Returns the estimates for features and targets."""
     inputs, targets = train["inputs"], train.get("targets")
     of_inputs = _fit_table(inputs, card.columns) if isinstance(inputs, dict) else _fit_array(inputs)
     if targets is None or np.asarray(targets).dtype.kind != "f":
@@ -240,24 +240,24 @@ def _fit_standard(train: Part, card: DataCard) -> Fitted:
 
 
 def _apply_standard(fitted: Fitted, part: Part, *, training: bool) -> Part:
-    """Returns features in float32, and values to predict in standard deviations."""
+    """Returns float32 features, and standardised regression targets."""
     del training
     inputs = part["inputs"]
-    made = {
+    prepared = {
         **part,
         "inputs": _features(fitted["inputs"], inputs) if isinstance(inputs, dict) else _array(fitted, inputs),
     }
     if "targets" in fitted and "targets" in part:
         of_targets = fitted["targets"]
-        made["targets"] = ((part["targets"] - of_targets["mean"]) / of_targets["scale"]).astype(np.float32)
-    return made
+        prepared["targets"] = ((part["targets"] - of_targets["mean"]) / of_targets["scale"]).astype(np.float32)
+    return prepared
 
 
 def _invert_standard(fitted: Fitted, outputs: Any) -> Any:
-    """Returns predicted values in the target's own units; logits as they are.
+    """Returns predicted values in the target's own units, and logits unchanged.
 
-    In a compiled evaluation, which has float32, values whose mean is thousands of their standard deviations (seconds since
-    1970) are measured from that mean, so that their differences stay exact.
+    In a compiled evaluation, in float32, values with a mean of thousands of standard deviations (seconds since 1970) are
+    measured from their mean, to keep differences precise.
     """
     if "targets" not in fitted:
         return outputs
@@ -268,7 +268,7 @@ def _invert_standard(fitted: Fitted, outputs: Any) -> Any:
 
 
 def _describe_standard(fitted: Fitted, card: DataCard) -> DataCard:
-    """Returns the card with the names of the features, and a line on levels that no training example has."""
+    """Returns the card with the names of the features, and a note on levels without training examples."""
     if not card.columns:
         return card
     known = {column: fitted["inputs"][column.name]["is_known"] for column in card.columns if column.kind == "category"}
@@ -279,24 +279,24 @@ def _describe_standard(fitted: Fitted, card: DataCard) -> DataCard:
 
 
 standard = Preprocessor(_fit_standard, _apply_standard, _invert_standard, _describe_standard)
-"""What an experiment takes unless it declares its own.
+"""The default preprocessor of an experiment.
 
 ==========================================  =========================================================================
 inputs                                      features
 ==========================================  =========================================================================
 a table                                     numbers and dates: missing ones imputed by the median, then standardised;
-                                            categories one-hot, those that no training example has are all zero
-images of 8 bits (three axes or more)       as they are; models scale them to 0 to 1 when they see them
-a matrix of numbers (n, features)           each column standardised; of 8 bits, as a whole
+                                            categories one-hot, all zero if no training example has the category
+8-bit images (three axes or more)           unchanged; models scale them to 0 to 1
+a matrix of numbers (n, features)           each column standardised; 8-bit matrices as a whole
 other numbers                               standardised as a whole
 ==========================================  =========================================================================
 
-Values to predict are standardised in float64 and inverted, so that metrics and predictions are in the target's own units.
+Regression targets are standardised in float64; metrics and predictions are inverted to the target's own units.
 """
 
 
 def feature_names(columns: Sequence[Column]) -> tuple[str, ...]:
-    """Returns the name of each feature that `standard` makes of a table.
+    """Returns the names of the features that `standard` derives from a table.
 
     Args:
         columns: The schema.
@@ -318,7 +318,7 @@ def feature_names(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def _fit_table(columns: dict[str, np.ndarray], schema: Sequence[Column]) -> Fitted:
-    """Returns the encoder of each column."""
+    """Returns the fitted encoder of each column."""
     _require_features(schema, n=len(next(iter(columns.values()), ())))
     fitted: Fitted = {}
     for column in schema:
@@ -335,9 +335,9 @@ def _fit_table(columns: dict[str, np.ndarray], schema: Sequence[Column]) -> Fitt
 
 
 def _require_features(schema: Sequence[Column], *, n: int) -> None:
-    """Raises for a column that is no feature, and for features that would not fit into memory."""
+    """Raises for columns that cannot be features, and for features that do not fit into memory."""
     if not schema:
-        raise ValueError("a table must have a column besides the target, got none. Give it one.")
+        raise ValueError("a table must have a column besides the target, got none. Add one.")
     for column in schema:
         if column.kind in ("text", "id"):
             what = "texts" if column.kind == "text" else "ids, different in (nearly) every row"
@@ -357,21 +357,21 @@ def _require_features(schema: Sequence[Column], *, n: int) -> None:
 
 
 def _scale(values: np.ndarray) -> Fitted:
-    """Returns mean and standard deviation in float64, of each column of a matrix or of a vector; 1 where there is none."""
-    # Each value is brought near 1 first, so that squares of large ones do not overflow.
+    """Returns mean and standard deviation (1 for constants) in float64, of a vector or of each column of a matrix."""
+    # Values are scaled to at most 1 first, so that squares do not overflow.
     keep = {"axis": 0, "keepdims": values.ndim > 1}  # (1, columns): ranks are not promoted in compiled programs
     largest = np.abs(values).max(**keep, initial=0.0)
     largest = np.where(largest == 0, 1.0, largest)
     mean = np.mean(values / largest, **keep) * largest
     deviation = np.sqrt(np.mean(((values - mean) / largest) ** 2, **keep)) * largest
-    is_constant = deviation <= 1e-12 * largest  # what rounding leaves of a column without variation
+    is_constant = deviation <= 1e-12 * largest  # up to rounding
     return {"mean": np.asarray(mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
 
 def _features(fitted: Fitted, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the features of a table, float32; of traced columns, traced ones."""
-    made = [_column(encoder, columns[name]) for name, encoder in fitted.items()]
-    return made[0].__array_namespace__().concatenate(made, axis=1, dtype=np.float32)
+    """Returns the float32 features of a table; traced if the columns are."""
+    features = [_column(encoder, columns[name]) for name, encoder in fitted.items()]
+    return features[0].__array_namespace__().concatenate(features, axis=1, dtype=np.float32)
 
 
 def _column(encoder: Fitted, values: np.ndarray) -> np.ndarray:
@@ -386,52 +386,50 @@ def _column(encoder: Fitted, values: np.ndarray) -> np.ndarray:
 
 
 def _standardised(values: Any, mean: Any, scale: Any) -> Any:
-    """Returns values in standard deviations from their mean; float32 ones in two steps: a date is thousands of days from 1970."""
+    """Returns standardised values, in two steps that keep float32 precise for large means (days since 1970)."""
     near = np.asarray(mean, values.dtype)
     return (values - near) / scale - (mean - near) / scale
 
 
 def _is_pixels(values: Any) -> bool:
-    """Returns whether an array holds images of 8 bits: a mask of zeros and ones does not."""
+    """Returns whether an array may hold 8-bit images."""
     return values.dtype == np.uint8 and values.ndim > 2
 
 
 def _fit_array(values: Any) -> Fitted:
-    """Returns mean and scale of numbers: of each column of a matrix, else as a whole; nothing for images."""
+    """Returns mean and scale of numbers: of each column of a matrix, else as a whole; empty for images (not 0/1 masks)."""
     if _is_pixels(values) and any(piece.max(initial=0) > 1 for piece in pieces(values)):
         return {}
     return _scale_in_pieces(values, by_column=values.ndim == 2 and values.dtype != np.uint8)
 
 
 def _scale_in_pieces(values: Any, *, by_column: bool) -> Fitted:
-    """Returns mean and standard deviation in float64, summed piece by piece: rows on disk give the bits of those in memory."""
+    """Returns mean and standard deviation in float64, summed in chunks: bit-identical for rows on disk and in memory."""
     axis, n = (0, len(values)) if by_column else (None, math.prod(values.shape))
 
     def total(fun: Callable[[np.ndarray], np.ndarray]) -> Any:
-        made = (fun(np.asarray(piece, np.float64)) for piece in pieces(values))
-        return sum(piece.sum(axis=axis, keepdims=by_column) for piece in made)
+        terms = (fun(np.asarray(piece, np.float64)) for piece in pieces(values))
+        return sum(piece.sum(axis=axis, keepdims=by_column) for piece in terms)
 
-    # Squares of large numbers must not overflow; those of other types than float64 cannot.
+    # Scaled so that squares of large numbers do not overflow.
     wide = ((piece.min(axis, keepdims=by_column), piece.max(axis, keepdims=by_column)) for piece in pieces(values))
     lows, highs = zip(*wide, strict=True)
     low, high = np.asarray(np.min(lows, axis=0), np.float64), np.asarray(np.max(highs, axis=0), np.float64)
     largest = np.maximum(np.abs(low), np.abs(high)).max()
-    unit = np.exp2(np.frexp(max(largest, 1.0))[1] - 1)  # a power of two, by which dividing is exact
+    unit = np.exp2(np.frexp(max(largest, 1.0))[1] - 1)  # a power of two, so that division is exact
     mean = np.asarray(total(lambda piece: piece / unit) / n * unit)
     deviation = np.sqrt(total(lambda piece: ((piece - mean) / unit) ** 2) / n) * unit
-    is_constant = (low == high) | (deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300))  # what rounding leaves
+    is_constant = (low == high) | (deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300))  # up to rounding
     return {"mean": np.where(low == high, low, mean), "scale": np.asarray(np.where(is_constant, 1.0, deviation))}
 
 
 def _array(fitted: Fitted, values: Any) -> Any:
-    """Returns numbers as float32, standardised where that was fitted; images as they are."""
+    """Returns standardised float32 numbers; images unchanged."""
     if not fitted["inputs"]:
         return values
     mean, scale = fitted["inputs"]["mean"], fitted["inputs"]["scale"]
 
     def standardised(rows: np.ndarray) -> np.ndarray:
-        return _standardised(rows.astype(float), mean, scale).astype(
-            np.float32
-        )  # float64, or what JAX has in its place
+        return _standardised(rows.astype(float), mean, scale).astype(np.float32)  # float64, or JAX's default float
 
     return values.mapped(standardised) if isinstance(values, Rows) else standardised(values)

@@ -1,4 +1,4 @@
-"""Examples that stay on disk until a step asks for them."""
+"""Examples that stay on disk until a step needs them."""
 
 import functools
 import hashlib
@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 
-_PIECE_BYTES = 2**24  # read at a time where all examples are passed over
+_PIECE_BYTES = 2**24  # read at a time in a pass over all examples
 
 
 class Rows:
-    """A part's inputs that need not fit into memory: a source of examples, and which of them, in which order.
+    """Inputs of a part that may not fit into memory: a source of examples, and an index into it.
 
-    A source has ``__len__`` and ``__getitem__`` of an integer, as those of Grain, ArrayRecord and TensorFlow Datasets have.
-    One that has ``read(indices) -> array`` as well is asked for many examples at once. Several threads may ask at a time.
-    Slices, masks and arrays of indices give other `Rows`, without reading; so parts are split, sampled and folded as those in
-    memory.
+    A source has ``__len__`` and ``__getitem__`` with an integer, as in Grain, ArrayRecord and TensorFlow Datasets, and
+    optionally ``read(indices) -> array`` for many examples at once. Several threads may read at a time. Indexing with slices,
+    masks or arrays returns new `Rows` without reading, so parts are split, sampled and folded as in memory.
 
-    A source may have a ``digest``, a text that changes with its content; without one, all examples are read to digest a part.
+    A source may have a ``digest``, a string that changes with its content; without it, all examples are read for the digest.
 
     Args:
-        source: Of examples of one shape and type.
-        index: Which examples; all of them unless given. One with several axes gives as many to the whole.
-        mapped: Applied to an array of examples when they are read, row by row.
-        example: Shape and type of an example; the first one is read unless given.
+        source: Examples of one shape and type.
+        index: Indices of the examples, all by default; its axes become the leading axes.
+        mapped: Functions applied row by row to arrays of examples as they are read.
+        example: An example, for its shape and type; by default the first one is read.
 
     Attributes:
-        shape: Number of examples, and the shape of one.
+        shape: Leading axes of examples, then the shape of one.
         dtype: Of an example.
 
     Raises:
@@ -55,7 +54,7 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Number of examples, and the shape of one."""
+        """Leading axes of examples, then the shape of one."""
         return (*((len(self.source),) if self._index is None else self._index.shape), *self._example.shape)
 
     @property
@@ -70,7 +69,7 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all examples, were they in memory."""
+        """Size of all examples in memory, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -83,13 +82,13 @@ class Rows:
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         del args, options
-        raise ValueError("rows on disk must be read in pieces, got a call for an array of all. Leave out --stream.")
+        raise ValueError("rows on disk must be read in chunks, got a conversion to one array. Leave out --stream.")
 
     def __getitem__(self, index: Any) -> "Rows":
         return Rows(self.source, index=self._places()[index], mapped=self._mapped, example=self._example)
 
     def mapped(self, fun: Callable[[np.ndarray], np.ndarray]) -> "Rows":
-        """Returns the same examples with a function applied, row by row, when they are read."""
+        """Returns the examples with a function applied row by row as they are read."""
         example = fun(self._example[None])[0]
         return Rows(self.source, index=self._index, mapped=(*self._mapped, fun), example=example)
 
@@ -99,12 +98,12 @@ class Rows:
         return self._read(places.reshape(-1)).reshape(*places.shape, *self._example.shape)
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Gives all examples in order, some megabytes at a time."""
+        """Yields all examples in order, some megabytes at a time."""
         yield from pieces(self.flat)
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the examples: of the source's own digest and which of them, or else of their content."""
+        """SHA-256 of the source's digest and the indices, or of the examples if the source has no digest."""
         sha256, known = hashlib.sha256(), [getattr(one, "digest", None) for one in (self.source, *self._mapped)]
         if all(isinstance(text, str) for text in known):
             sha256.update(f"{known} {self.dtype.str} {self.shape};".encode())
@@ -115,7 +114,7 @@ class Rows:
         return sha256.hexdigest()
 
     def is_same(self, other: Any) -> bool:
-        """Returns whether another array or other rows hold the same; missing numbers are the same as missing ones."""
+        """Returns whether an array or other rows hold the same values; missing numbers are equal."""
         if self is other:
             return True
         if self.shape != other.shape:
@@ -132,11 +131,11 @@ class Rows:
         return True
 
     def _places(self) -> Any:
-        """Returns the places of the examples in the source."""
+        """Returns the indices of the examples in the source."""
         return np.arange(len(self.source)) if self._index is None else self._index
 
     def _read(self, places: np.ndarray) -> np.ndarray:
-        """Returns the examples at these places of the source."""
+        """Returns the examples at these indices of the source."""
         rows = read_rows(self.source, places)
         for fun in self._mapped:
             rows = fun(rows)
@@ -144,7 +143,7 @@ class Rows:
 
 
 def pieces(values: Any) -> Iterator[np.ndarray]:
-    """Gives all examples in order, some megabytes at a time; of an array, as many at a time as of the same rows on disk.
+    """Yields all examples in order, some megabytes at a time, in equal chunks for arrays and rows on disk.
 
     Args:
         values: An array or `Rows`.
@@ -166,8 +165,8 @@ def read_rows(source: Any, places: np.ndarray) -> np.ndarray:
     """Returns examples of a source.
 
     Args:
-        source: As for `Rows`, or an array.
-        places: Which, one or more.
+        source: As in `Rows`, or an array.
+        places: Indices, one or more.
 
     Returns:
         An array with a leading axis of examples.
@@ -191,7 +190,7 @@ def read_rows(source: Any, places: np.ndarray) -> np.ndarray:
 
 
 class Joined:
-    """Several `Rows` or arrays as one source, one after another.
+    """The concatenation of several `Rows` or arrays, as one source.
 
     Args:
         parts: With examples of one shape and type.
@@ -209,7 +208,7 @@ class Joined:
         kinds = {(part.dtype.str, part.shape[1:]) for part in parts}
         if len(kinds) > 1:
             raise ValueError(
-                f"rows that are joined must be of one shape and type, got {sorted(kinds)}. Save them alike."
+                f"joined rows must have one shape and type, got {sorted(kinds)}. Save them in the same form."
             )
         self._parts = list(parts)
         self._ends = np.cumsum([len(part) for part in parts])
@@ -218,7 +217,7 @@ class Joined:
         return int(self._ends[-1])
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Returns the examples at these places."""
+        """Returns the examples at these indices."""
         owners = np.searchsorted(self._ends, places, side="right")
         rows = np.empty((len(places), *self._parts[0].shape[1:]), self._parts[0].dtype)
         for owner in np.unique(owners):
@@ -236,13 +235,13 @@ class Joined:
 
 
 def joined(*entries: Any) -> Any:
-    """Returns arrays or rows one after another; rows stay on disk.
+    """Returns the concatenation of arrays or rows; rows stay on disk.
 
     Args:
         *entries: With examples of one shape and type.
 
     Returns:
-        An array, or `Rows` where one of the entries is.
+        An array, or `Rows` if one of the entries is.
 
     Raises:
         ValueError: As `Joined`.
@@ -253,18 +252,17 @@ def joined(*entries: Any) -> Any:
     """
     if not any(isinstance(entry, Rows) for entry in entries):
         return np.concatenate(entries)
-    filled = [entry for entry in entries if len(entry)]
-    return Rows(Joined(filled))
+    return Rows(Joined([entry for entry in entries if len(entry)]))
 
 
 def side_by_side(*entries: Any) -> Any:
-    """Returns arrays or rows of one length on a new leading axis, as those of folds; rows stay on disk.
+    """Returns arrays or rows of equal length stacked on a new leading axis; rows stay on disk.
 
     Args:
         *entries: Of one shape and type.
 
     Returns:
-        An array, or `Rows` where one of the entries is.
+        An array, or `Rows` if one of the entries is.
 
     Raises:
         ValueError: As `Joined`.

@@ -1,4 +1,4 @@
-"""Parts of data: disjoint, complete, by the rule that is asked for, and the same for the same seed."""
+"""Splits of data by class, group or time, reproducible from a seed."""
 
 import dataclasses
 from typing import Literal
@@ -12,25 +12,25 @@ By = Literal["class", "random", "group", "time", "stretch"]
 
 
 def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int = 0) -> tuple[Part, Part]:
-    """Returns the data in two parts: the rest, and a share that is held out.
+    """Returns the data in two parts: the rest, and a held-out part.
 
-    By class, each class has its share to within one example (largest remainders), so that the sizes are exact; a class with a
-    single example stays in the rest. By group, whole groups are drawn until the share is as near to the fraction as they
-    allow. By time or stretch, the last examples are held out, and ``gap`` examples before them are in neither part.
+    By class, each class has its fraction to within one example (largest remainders), and the total is exact; a class with a
+    single example stays in the rest. By group, whole groups are held out, as near to the fraction as they allow. By time or
+    stretch, the last examples are held out, and the ``gap`` examples before them are dropped.
 
     Args:
-        part: Inputs (an array, or a dict of columns) and targets; ``groups`` where the rule is by group or time.
-        fraction: Of the examples, above 0 and below 1; the share holds at least one.
+        part: Inputs (an array, or a dict of columns) and targets; ``groups`` if the rule is by group or time.
+        fraction: Of the examples to hold out, above 0 and below 1; at least one is held out.
         seed: Of the draw.
-        by: The rule, as in `jaxresearch.data.Split`. Classes are integers ``(n,)``; values and sequences of tokens
-            ``(n, length)`` are drawn from as a whole.
-        gap: Examples between the parts, where the data are in order.
+        by: The rule, as in `jaxresearch.data.Split`. Classes are integers ``(n,)``; values and token sequences
+            ``(n, length)`` are not stratified.
+        gap: Examples to drop between the parts, for ordered data.
 
     Returns:
-        The rest and the share, each in the order of the data.
+        The rest and the held-out part, each in the order of the data.
 
     Raises:
-        ValueError: If the fraction is out of range, there are fewer than two examples or groups, or several streams of them.
+        ValueError: If the fraction is out of range, there are fewer than two examples or groups, or several streams.
 
     Example:
         >>> part = {"inputs": np.arange(10), "targets": np.array([0] * 8 + [1] * 2)}
@@ -49,7 +49,7 @@ def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int 
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}. Pass 0.2 for a fifth.")
     if n_all < 2:
-        raise ValueError(f"data must hold two examples or more to be split, got {n_all}. Give it more data.")
+        raise ValueError(f"data must hold two examples or more to be split, got {n_all}. Add examples.")
     n_share = min(max(1, round(fraction * n_all)), n_all - 1)
     if by in ("time", "stretch"):
         return _last(part, n_share, gap)
@@ -58,26 +58,26 @@ def split(part: Part, *, fraction: float, seed: int, by: By = "class", gap: int 
     if by == "group":
         in_share[_whole_groups(part, n_share, generator)] = True
     else:
-        in_share[_drawn(part, n_share, fraction, generator, stratify=by == "class")] = True
+        in_share[_draw(part, n_share, fraction, generator, stratify=by == "class")] = True
     return take(part, ~in_share), take(part, in_share)
 
 
-def _drawn(part: Part, n_share: int, fraction: float, generator: np.random.Generator, *, stratify: bool) -> np.ndarray:
-    """Returns indices of examples drawn at random, class by class where there are any."""
+def _draw(part: Part, n_share: int, fraction: float, generator: np.random.Generator, *, stratify: bool) -> np.ndarray:
+    """Returns the indices of random examples, class by class if there are classes."""
     n_all, targets = n_examples(part), part.get("targets")
     groups = [] if targets is None else shuffled(targets, generator, stratify=stratify)
-    if sum(len(group) - 1 for group in groups) < n_share:  # no targets, or classes of hardly more than one example
+    if sum(len(group) - 1 for group in groups) < n_share:  # no targets, or mostly classes of one example
         groups = [generator.permutation(n_all)]
     sizes = _shares(groups, n_share, fraction)
     return np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])
 
 
 def _whole_groups(part: Part, n_share: int, generator: np.random.Generator) -> np.ndarray:
-    """Returns which examples are in groups that are drawn whole, as many as come nearest to the share."""
+    """Returns which examples are in random whole groups, as near to the number as possible."""
     groups, sizes = np.unique(groups_of(part), return_counts=True)
     if len(groups) < 2:
         raise ValueError(
-            "data must hold two groups or more to be split by group, got 1. Name another column of groups."
+            "data must hold two groups or more to be split by group, got 1. Choose another column of groups."
         )
     order = generator.permutation(len(groups))
     total = np.cumsum(sizes[order])[:-1]  # one group stays in the rest
@@ -86,14 +86,14 @@ def _whole_groups(part: Part, n_share: int, generator: np.random.Generator) -> n
 
 
 def _last(part: Part, n_share: int, gap: int) -> tuple[Part, Part]:
-    """Returns the data before and after a border; examples of one group, such as a time, are on the same side of it."""
+    """Returns the data before and after a border, which does not split examples of the same time."""
     n_all = n_examples(part)
     border = n_all - n_share
     if "groups" in part:
         starts = np.flatnonzero(np.diff(part["groups"])) + 1
         if not len(starts):
             raise ValueError(
-                "data must hold two times or more to be split by time, got 1. Name another column of times."
+                "data must hold two times or more to be split by time, got 1. Choose another column of times."
             )
         border = int(starts[np.argmin(np.abs(starts - border))])
     if border - gap < 1:
@@ -108,32 +108,29 @@ def groups_of(part: Part) -> np.ndarray:
     """Returns the group of each example.
 
     Args:
-        part: Of data that are divided by group or time.
+        part: A part of data split by group or time.
 
     Returns:
         Integers ``(n,)``.
 
     Raises:
-        ValueError: If the part has none.
+        ValueError: If the part has no groups.
 
     Example:
         >>> groups_of({"inputs": np.zeros(2), "groups": np.array([0, 1])}).tolist()
         [0, 1]
     """
     if "groups" not in part:
-        raise ValueError(
-            "data must have groups to be divided by group, got none. Name their column with --group COLUMN."
-        )
+        raise ValueError("data must have groups to be split by group, got none. Name their column with --group COLUMN.")
     return part["groups"]
 
 
 def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:
-    """Returns the data as one may see it while settings are chosen: the validation part stands where the test part stood.
+    """Returns the data for choosing hyperparameters, with validation data in place of the test part.
 
     Args:
-        dataset: As collected: what is fitted to a training part is fitted after this. Its test part is left out of what is
-            returned.
-        fraction: Share of the training part to validate on, where the data has no validation part of its own.
+        dataset: As collected; preprocessing is fitted afterwards. The test part is dropped.
+        fraction: Fraction of the training part to validate on, if the data has no validation part.
         seed: Of that split.
 
     Returns:
@@ -145,33 +142,33 @@ def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Da
     Example:
         >>> from jaxresearch.data import DataCard
         >>> part = {"inputs": np.arange(20), "targets": np.arange(20) % 2}
-        >>> made = development(Dataset(part, {"inputs": None, "targets": None}, None, DataCard(name="a", source="b")))
-        >>> len(made.train["targets"]), len(made.test["targets"]), made.validation
+        >>> chosen = development(Dataset(part, {"inputs": None, "targets": None}, None, DataCard(name="a", source="b")))
+        >>> len(chosen.train["targets"]), len(chosen.test["targets"]), chosen.validation
         (18, 2, None)
     """
     if dataset.validation is not None:
         rule = dataclasses.replace(dataset.card.split, fraction=None)
         card = dataclasses.replace(dataset.card, in_sample=False, split=rule)
         return dataset._replace(test=dataset.validation, validation=None, card=card)
-    train, validation = _carved(dataset, fraction, seed)
+    train, validation = _split_train(dataset, fraction, seed)
     rule = dataclasses.replace(dataset.card.split, fraction=fraction, seed=seed)
     card = dataclasses.replace(dataset.card, in_sample=False, split=rule)
     return dataset._replace(train=train, test=validation, card=card)
 
 
 def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Dataset:
-    """Returns the data with a validation part carved from its training part, to look at while training.
+    """Returns the data with a validation part split from its training part, for looks during training.
 
     Args:
-        dataset: As collected; its own validation part, if any, is left out.
+        dataset: As collected; an existing validation part is replaced.
         fraction: Of the training part, above 0 and below 1.
-        seed: Of the draw; another one than `development` uses.
+        seed: Of the draw; by default different from that of `development`.
 
     Returns:
-        The rest of the training part, the validation part, and the test part as it was.
+        The rest of the training part, the validation part, and the unchanged test part.
 
     Raises:
-        ValueError: If the fraction is out of range, there are fewer than two examples, no data, or folds side by side.
+        ValueError: If the fraction is out of range, there are fewer than two examples, no data, or stacked folds.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -184,15 +181,15 @@ def with_validation(dataset: Dataset, *, fraction: float, seed: int = 1) -> Data
         raise ValueError("validation must be left out without data, got a fraction. The algorithm makes its own.")
     if dataset.n_runs:
         raise ValueError(
-            f"validation data must be carved before {dataset.runs_of} are stacked, got {dataset.runs_of}. Carve them from "
+            f"validation data must be split off before {dataset.runs_of} are stacked, got {dataset.runs_of}. Call it for "
             f"each of the {dataset.runs_of}."
         )
-    train, validation = _carved(dataset, fraction, seed)
+    train, validation = _split_train(dataset, fraction, seed)
     return dataset._replace(train=train, validation=validation)
 
 
-def _carved(dataset: Dataset, fraction: float, seed: int) -> tuple[Part, Part]:
-    """Returns the training part without a share of it, and the share, by the rule that divided the data."""
+def _split_train(dataset: Dataset, fraction: float, seed: int) -> tuple[Part, Part]:
+    """Returns the training part in two, by the rule that split the data."""
     card = dataset.card
     return split(dataset.train, fraction=fraction, seed=seed, by=card.split.by, gap=card.gap)
 
@@ -215,15 +212,15 @@ def take(part: Part, index: np.ndarray | slice) -> Part:
 
 
 def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: bool = True) -> list[np.ndarray]:
-    """Returns the places of each class in a random order; of targets that are no classes, all in one.
+    """Returns the indices of each class in a random order; all in one array if the targets are not classes.
 
     Args:
-        targets: Classes ``(n,)``, integers; or values, or sequences of tokens ``(n, length)``.
-        generator: Of the order; one draw a class.
+        targets: Integer classes ``(n,)``; or values, or token sequences ``(n, length)``.
+        generator: Of the order; one draw per class.
         stratify: Whether to keep classes apart.
 
     Returns:
-        Indices, an array a class in the order of their numbers.
+        One array of indices per class, in the order of the classes.
 
     Example:
         >>> of_classes = shuffled(np.array([1, 0, 1]), np.random.default_rng(0))
@@ -237,15 +234,15 @@ def shuffled(targets: np.ndarray, generator: np.random.Generator, *, stratify: b
 
 
 def by_class(part: Part, generator: np.random.Generator, *, stratify: bool = True) -> list[np.ndarray]:
-    """Returns the indices of each class in a random order; of data without targets, all in one.
+    """Returns the indices of each class in a random order; all in one array without targets.
 
     Args:
-        part: Inputs, and targets if there are any.
+        part: Inputs, and optional targets.
         generator: Of the order.
-        stratify: As for `shuffled`.
+        stratify: As in `shuffled`.
 
     Returns:
-        Indices, an array for each class.
+        One array of indices per class.
 
     Example:
         >>> len(by_class({"inputs": np.zeros(3)}, np.random.default_rng(0)))
@@ -257,7 +254,7 @@ def by_class(part: Part, generator: np.random.Generator, *, stratify: bool = Tru
 
 
 def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int]:
-    """Returns how many to take from each group, by largest remainders; never the last of a group of several parts."""
+    """Returns how many examples to take from each group, by largest remainders; never all of a group, if there are several."""
     most = [len(group) - 1 if len(groups) > 1 else len(group) for group in groups]
     exact = np.array([min(fraction * len(group), limit) for group, limit in zip(groups, most, strict=True)])
     sizes = np.floor(exact).astype(int)
@@ -268,13 +265,13 @@ def _shares(groups: list[np.ndarray], n_share: int, fraction: float) -> list[int
 
 
 def sample(part: Part, n: int, *, seed: int = 0) -> Part:
-    """Returns so many examples of a part, drawn at random without replacement, class by class.
+    """Returns ``n`` random examples of a part, without replacement, stratified by class.
 
-    Each class has its share to within one example (largest remainders), and there are ``n`` in all.
+    Each class has its fraction to within one example (largest remainders).
 
     Args:
         part: Inputs and targets.
-        n: How many, 1 or more; all, where there are no more.
+        n: Number of examples, 1 or more; all are returned if there are fewer.
         seed: Of the draw.
 
     Returns:
@@ -295,9 +292,9 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
         return part
     generator = np.random.default_rng(seed)
     groups = by_class(part, generator)
-    # In whole numbers, which do not round: each class has n * size / n_all, some of them one more.
+    # Exact integers: each class has n * size / n_all, rounded down, and some classes one more.
     sizes, remainders = np.divmod(n * np.array([len(group) for group in groups], np.int64), n_all)
-    ties = generator.random(len(groups))  # else the first classes would win them all
+    ties = generator.random(len(groups))  # otherwise the first classes would win all ties
     sizes[np.lexsort((ties, -remainders))[: n - sizes.sum()]] += 1
     is_drawn = np.zeros(n_all, bool)
     is_drawn[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True

@@ -1,20 +1,20 @@
 r"""Hypergradients: the derivative of a run's validation loss with respect to its hyperparameters.
 
-All are made from a `Unroll` and have one signature, so that they exchange::
+All are built from an `Unroll` and have the same signature, so they are interchangeable::
 
     (key, hyperparameters, train, validation) -> (validation loss, gradient)
 
 where ``gradient`` has the structure of the hyperparameters.
 
-===============  ================================================  ==================  ===============================
-made by          what it differentiates                            memory              cost, in runs, of m numbers
-===============  ================================================  ==================  ===============================
-`forward`        the whole run, exactly                            constant in steps   1 + m
-`reverse`        the whole run, exactly                            root of the steps   about 4, whatever m
-`truncated`      the last steps alone                              root of these       1 + 4 of these steps
-`implicit`       an optimum, wherever the run started              constant in steps   1, and the solver's products
-`evolution`      a smoothed run, from values alone                 constant in steps   2 a pair of draws
-===============  ================================================  ==================  ===============================
+===============  ====================================  =======================  ====================================
+method           differentiates                        memory for T steps       cost in runs, for m hyperparameters
+===============  ====================================  =======================  ====================================
+`forward`        the whole run, exactly                constant                 1 + m
+`reverse`        the whole run, exactly                root of T                about 4, for any m
+`truncated`      the last K steps                      root of K                1, plus 4 for the K steps
+`implicit`       an optimum                            constant                 1, plus the solver's products
+`evolution`      a smoothed run, from values only      constant                 2 per pair of draws
+===============  ====================================  =======================  ====================================
 """
 
 from jaxresearch.hypergradients.approximate import TrainingLoss, evolution, implicit

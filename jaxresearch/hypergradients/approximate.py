@@ -1,4 +1,4 @@
-"""Hypergradients that do not go through the steps of a run: at its optimum, or from values alone."""
+"""Hypergradients that do not differentiate the steps of a run: at an optimum, or from values only."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from jaxresearch.hypergradients.unroll import Hypergradient, Unroll, _floats, _r
 TrainingLoss = Callable[[PyTree[Array], Any, Any, Batch], Float[Array, ""]]
 
 
-_NOISE = 2**32 - 1  # the stream of perturbations; those of a run count from 0
+_NOISE = 2**32 - 1  # the random stream of perturbations; the streams of a run count from 0
 
 
 def implicit(
@@ -31,11 +31,11 @@ def implicit(
     .. math:: \frac{dL}{d\lambda} = \partial_\lambda L - \partial_\theta L \, H^{-1} \, \partial_\theta \partial_\lambda
               L_\text{train}, \qquad H = \partial^2_\theta L_\text{train}
 
-    It does not ask how the optimum was reached, and is as right as the run has come near to it. Hyperparameters that do
-    not appear in the training loss (a learning rate) have no part in the optimum, and the derivative zero.
+    It does not depend on how the optimum was reached, and is accurate only near the optimum. Hyperparameters that do not
+    appear in the training loss (a learning rate) have derivative zero.
 
     ==========  =================================================================  ====================================
-    solver      how :math:`H^{-1} v` is found, from products with H alone          needs
+    solver      computation of :math:`H^{-1} v`, by products with H                requires
     ==========  =================================================================  ====================================
     "cg"        conjugate gradient, to a residual of 1e-10 or ``n_terms`` steps    H positive definite
     "neumann"   :math:`\alpha \sum_{k < n} (I - \alpha H)^k v`                     eigenvalues of H in (0, 2/alpha)
@@ -43,10 +43,10 @@ def implicit(
 
     Args:
         unroll: The run to the optimum.
-        training_loss: ``(params, hyperparameters, state, train) -> loss``, what the run minimises.
+        training_loss: ``(params, hyperparameters, state, train) -> loss``, which the run minimises.
         n_steps: Steps of the run, 1 or more.
-        solver: One of the table.
-        n_terms: Steps of the conjugate gradient at most, or terms of the series; 1 or more.
+        solver: A solver from the table.
+        n_terms: Maximum steps of the conjugate gradient, or terms of the series; 1 or more.
         scale: The factor alpha of the Neumann series.
 
     Returns:
@@ -108,34 +108,34 @@ def implicit(
 def evolution(
     unroll: Unroll, *, n_steps: int, scale: int | float, n_pairs: int, n_segments: int = 1, relative: bool = False
 ) -> Hypergradient:
-    r"""Returns the hypergradient of a smoothed run, estimated from values alone by antithetic evolution strategies.
+    r"""Returns the hypergradient of a smoothed run, estimated from values only by antithetic evolution strategies.
 
     .. math:: g = \frac{1}{2 n \sigma^2} \sum_{i=1}^n \epsilon_i \bigl(L(\lambda + \epsilon_i) -
               L(\lambda - \epsilon_i)\bigr), \qquad \epsilon_i \sim N(0, \sigma^2)
 
-    It needs no derivative, and the smoothing takes the edges off losses whose exact derivative is chaotic. With
-    ``n_segments`` above 1 it is persistent: the hyperparameters are perturbed anew in every segment of the run, the loss
-    is the mean of the validation losses at the ends of the segments, and each of them is credited with the sum of all
-    perturbations so far, so that no part of the derivative is truncated away.
+    It needs no derivatives, and smooths losses whose exact derivative is chaotic. With ``n_segments`` above 1 it is
+    persistent: each segment of the run has a new perturbation of the hyperparameters, the loss is the mean of the
+    validation losses at the ends of the segments, and each of these is multiplied by the sum of all perturbations so far,
+    which avoids truncation bias.
 
     Args:
         unroll: The run.
-        n_steps: Steps of the whole run, 1 or more.
+        n_steps: Steps of the run, 1 or more.
         scale: Standard deviation :math:`\sigma` of the perturbations.
         n_pairs: Pairs of draws, each of two runs.
-        n_segments: Parts of the run with a perturbation of their own; they divide ``n_steps``.
-        relative: Whether ``scale`` is in units of each hyperparameter's own value; of 1 where that is 0.
+        n_segments: Number of segments with their own perturbation; must divide ``n_steps``.
+        relative: Whether ``scale`` is relative to the value of each hyperparameter (absolute for a value of 0).
 
     Returns:
-        ``(key, hyperparameters, train, validation) -> (loss, gradient)``, the loss at the end of the run of this key with
-        the hyperparameters themselves, as of the other modes.
+        ``(key, hyperparameters, train, validation) -> (loss, gradient)``, with the final loss at the unperturbed
+        hyperparameters, as for the other methods.
 
     Raises:
         ValueError: If a number is not positive, the segments do not divide the steps or (when called) a hyperparameter
             is not a float.
 
     Example:
-        Antithetic pairs estimate the derivative of a linear function with no error but that of the draws' variance.
+        For a linear function, the only error is due to the variance of the draws.
 
         >>> start = lambda key, h, train: jnp.zeros(())
         >>> steps = lambda key, h, state, train, step, n: state + n * h["rate"]
@@ -159,12 +159,12 @@ def evolution(
 
     def losses(key, flat, unravel, noise, train, validation):
         """Returns the loss at the end of each segment, with a perturbation of the hyperparameters in each."""
-        state, made = unroll.init(jax.random.clone(key), unravel(flat + noise[0]), train), []
+        state, values = unroll.init(jax.random.clone(key), unravel(flat + noise[0]), train), []
         for i, perturbation in enumerate(noise):
             hyperparameters = unravel(flat + perturbation)
             state = unroll.advance(jax.random.clone(key), hyperparameters, state, train, i * part, part)
-            made.append(unroll.loss(jax.random.clone(key), hyperparameters, state, validation))
-        return jnp.stack(made)
+            values.append(unroll.loss(jax.random.clone(key), hyperparameters, state, validation))
+        return jnp.stack(values)
 
     def hypergradient(key, hyperparameters, train, validation):
         flat, unravel = ravel_pytree(_floats(hyperparameters))
@@ -175,8 +175,8 @@ def evolution(
             draws = jax.random.normal(pair_key, (n_segments, *flat.shape), flat.dtype)
             noise = unit[None] * draws
             ups, downs = (losses(key, flat, unravel, sign * noise, train, validation) for sign in (1, -1))
-            credited = jnp.cumsum(draws, axis=0) / unit[None]
-            return jnp.mean((ups - downs)[:, None] / 2 * credited, axis=0)
+            total = jnp.cumsum(draws, axis=0) / unit[None]
+            return jnp.mean((ups - downs)[:, None] / 2 * total, axis=0)
 
         gradient = jnp.mean(jax.lax.map(pair, jax.random.split(noise_key, n_pairs)), axis=0)
         unperturbed = jnp.zeros((n_segments, *flat.shape), flat.dtype)
@@ -187,7 +187,7 @@ def evolution(
 
 
 def _neumann(product: Callable, vector: Array, n_terms: int, scale: int | float) -> Array:
-    """Returns the truncated series for the inverse times a vector."""
+    """Returns the inverse times a vector, by the truncated Neumann series."""
 
     def term(carry, _):
         total, power = carry

@@ -1,4 +1,4 @@
-"""Hypergradients through the steps of a run: forward mode, reverse mode, or through its last steps alone."""
+"""Hypergradients through the steps of a run: forward mode, reverse mode, or truncated to the last steps."""
 
 import jax
 
@@ -14,16 +14,16 @@ from jaxresearch.hypergradients.unroll import (
 
 
 def forward(unroll: Unroll, *, n_steps: int) -> Hypergradient:
-    r"""Returns the exact hypergradient by forward mode: the tangent of the state is carried along with it.
+    r"""Returns the exact hypergradient by forward mode, which carries the tangent of the state.
 
     .. math:: Z_{t+1} = \partial_\theta \Phi_t Z_t + \partial_\lambda \Phi_t, \quad
               \frac{dL}{d\lambda} = \partial_\theta L \, Z_T + \partial_\lambda L
 
-    The memory does not grow with the steps, the cost grows with the number of hyperparameters: for a few of them.
+    Memory is constant in the number of steps; cost grows with the number of hyperparameters. Use it for a few of them.
 
     Args:
         unroll: The run.
-        n_steps: Steps of the whole run, 1 or more.
+        n_steps: Steps of the run, 1 or more.
 
     Returns:
         ``(key, hyperparameters, train, validation) -> (loss, gradient)``.
@@ -61,17 +61,17 @@ def forward(unroll: Unroll, *, n_steps: int) -> Hypergradient:
 
 
 def reverse(unroll: Unroll, *, n_steps: int, segment: int | None = None) -> Hypergradient:
-    r"""Returns the exact hypergradient by reverse mode, with the state kept only at the ends of segments of steps.
+    r"""Returns the exact hypergradient by reverse mode, storing the state only between segments of steps.
 
-    Going back, each segment is recomputed from its start, so memory is that of :math:`T/s + s` steps for segments of
-    :math:`s`, least at :math:`s = \sqrt T`. The cost does not grow with the number of hyperparameters. A segment that is
-    recomputed draws the same numbers from the same keys, as it must; ``jax_debug_key_reuse`` takes that for a mistake.
+    The backward pass recomputes each segment from its start. Memory is that of :math:`T/s + s` steps for segments of
+    :math:`s` steps, smallest at :math:`s = \sqrt T`. The cost does not grow with the number of hyperparameters. Recomputed
+    segments reuse their keys on purpose, which ``jax_debug_key_reuse`` reports as an error.
 
     Args:
         unroll: The run.
-        n_steps: Steps of the whole run, 1 or more.
-        segment: Steps between two states that are kept; the root of ``n_steps`` unless given. Where the run looks at
-            validation data, states are kept between the looks instead.
+        n_steps: Steps of the run, 1 or more.
+        segment: Steps between stored states; by default the root of ``n_steps``. If the run looks at validation data,
+            states are stored between the looks instead.
 
     Returns:
         ``(key, hyperparameters, train, validation) -> (loss, gradient)``.
@@ -111,18 +111,18 @@ def reverse(unroll: Unroll, *, n_steps: int, segment: int | None = None) -> Hype
 
 
 def truncated(unroll: Unroll, *, n_steps: int, last: int, segment: int | None = None) -> Hypergradient:
-    r"""Returns the hypergradient through the last steps alone: the state before them counts as given.
+    r"""Returns the hypergradient through the last steps only, treating the state before them as constant.
 
     .. math:: \frac{dL}{d\lambda} \approx \partial_\lambda L + \sum_{t > T-K} \partial_\theta L
               \Bigl(\prod_{s > t} \partial_\theta \Phi_s\Bigr) \partial_\lambda \Phi_t
 
-    It is biased, and the bias falls exponentially with ``last`` where the training loss is locally strongly convex.
+    It is biased; the bias falls exponentially with ``last`` if the training loss is locally strongly convex.
 
     Args:
         unroll: The run.
-        n_steps: Steps of the whole run, 1 or more.
-        last: Steps to differentiate through, 1 to ``n_steps``; with all of them it is `reverse`, but for what the
-            start of the run depends on.
+        n_steps: Steps of the run, 1 or more.
+        last: Number of steps to differentiate through, 1 to ``n_steps``. With all steps it equals `reverse`, except that the
+            initial state is constant.
         segment: As in `reverse`, within the last steps.
 
     Returns:
@@ -152,12 +152,12 @@ def truncated(unroll: Unroll, *, n_steps: int, last: int, segment: int | None = 
 
     def hypergradient(key, hyperparameters, train, validation):
         hyperparameters = _floats(hyperparameters)
-        given = unroll.init(key, hyperparameters, train)
+        constant = unroll.init(key, hyperparameters, train)
         if last < n_steps:
-            given = unroll.advance(key, hyperparameters, given, train, 0, n_steps - last)
+            constant = unroll.advance(key, hyperparameters, constant, train, 0, n_steps - last)
 
         def loss(hyperparameters):
-            state = _segments(unroll, key, hyperparameters, given, train, (n_steps - last, last), segment)
+            state = _segments(unroll, key, hyperparameters, constant, train, (n_steps - last, last), segment)
             return unroll.loss(key, hyperparameters, state, validation)
 
         return jax.value_and_grad(loss)(hyperparameters)

@@ -1,4 +1,4 @@
-"""A run in the pieces that hypergradients put together, and how they are put together."""
+"""A run as the pieces from which hypergradients are composed."""
 
 import math
 from collections.abc import Callable
@@ -15,12 +15,12 @@ Hypergradient = Callable[[Key[Array, ""], Any, Batch, Batch], tuple[Float[Array,
 
 
 class Unroll(NamedTuple):
-    """A run in the pieces that hypergradients put together: its start, its steps, its looks, the loss at its end.
+    """A run as the pieces from which hypergradients are composed: its start, steps, looks and final loss.
 
-    ``init(key, hyperparameters, train) -> state``, ``advance(key, hyperparameters, state, train, step, n_steps) -> state`` (the
-    step is the number of steps made before), ``loss(key, hyperparameters, state, validation) -> loss``; where the run reacts to
-    validation metrics, ``look(key, hyperparameters, state, validation, step) -> state`` every ``look_every`` steps and at the
-    end. `unroll_of` makes it from an experiment's program.
+    ``init(key, hyperparameters, train) -> state``, ``advance(key, hyperparameters, state, train, step, n_steps) -> state``
+    after ``step`` earlier steps, ``loss(key, hyperparameters, state, validation) -> loss``. If the run reacts to validation
+    metrics, ``look(key, hyperparameters, state, validation, step) -> state`` every ``look_every`` steps and at the end.
+    `unroll_of` builds it from an experiment's program.
     """
 
     init: Callable[[Any, Any, Batch], State]
@@ -31,16 +31,16 @@ class Unroll(NamedTuple):
 
 
 def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Unroll:
-    """Returns the run of an experiment in these pieces, with a metric of its evaluation as the validation loss.
+    """Returns the `Unroll` of an experiment, with one of its metrics as the validation loss.
 
     Args:
-        program: The pure functions of an experiment, by `jaxresearch.experiment.program`.
-        metric: What to differentiate: one of the experiment's metrics, smooth, and better the smaller it is.
-        look_every: Steps between two looks at the validation data, for an algorithm that reacts to them (as
-            `jaxresearch.algorithms.stopped` does); none unless given.
+        program: The pure functions of an experiment, from `jaxresearch.experiment.program`.
+        metric: The metric of the experiment to differentiate: smooth, and better when smaller.
+        look_every: Steps between looks at the validation data, for an algorithm that reacts to them (such as
+            `jaxresearch.algorithms.stopped`); None for no looks.
 
     Returns:
-        The start, the steps and the loss of the run.
+        The pieces of the run.
 
     Raises:
         ValueError: If ``look_every`` is not positive; when its loss is called, if the experiment does not report the metric.
@@ -71,7 +71,7 @@ def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Un
 
 
 def _segments(unroll: Unroll, key, hyperparameters, state, train, steps: tuple[int, int], segment: int | None) -> State:
-    """Returns the state after steps (the first, their number); going back, each segment is recomputed from its start."""
+    """Returns the state after ``steps`` (first, number); the backward pass recomputes each segment from its start."""
     first, n_steps = steps
     length = min(segment or math.isqrt(n_steps), n_steps)
 
@@ -90,7 +90,7 @@ def _segments(unroll: Unroll, key, hyperparameters, state, train, steps: tuple[i
 def _periods(
     unroll: Unroll, key, hyperparameters, state, train, validation, n_steps: int, *, checkpoint: bool = False
 ) -> State:
-    """Returns the state after all steps, with the looks at the validation data in between."""
+    """Returns the state after all steps and looks at the validation data."""
     look = unroll.look
     if look is None:
         return unroll.advance(key, hyperparameters, state, train, 0, n_steps)
@@ -110,7 +110,7 @@ def _periods(
 
 
 def _without_looks(unroll: Unroll, name: str) -> None:
-    """Raises where a run looks at validation data and a method cannot follow it there."""
+    """Raises if the run looks at validation data, for methods that do not support it."""
     if unroll.look is not None:
         raise ValueError(
             f"unroll must not look at validation data for {name}, got look_every={unroll.look_every}. Use forward."
@@ -118,7 +118,7 @@ def _without_looks(unroll: Unroll, name: str) -> None:
 
 
 def _floats(hyperparameters: Any) -> Any:
-    """Returns the hyperparameters with arrays as leaves; raises for one that has no derivative."""
+    """Returns the hyperparameters with arrays as leaves; raises if one is not a float."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(hyperparameters):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(

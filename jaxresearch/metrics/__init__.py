@@ -1,20 +1,20 @@
-r"""Metrics: each is a value `Metric(summarise, merge, compute)`, called on whole data or merged over batches.
+r"""Metrics: each is a `Metric(summarise, merge, compute)`, called on whole data or merged over batches.
 
-Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``. If you have probabilities, pass
-their logarithm (metrics of the likeliest class alone take either). Weights are per example, at least 0; a weight of 0
-masks padding, and values are differentiable in the weights. In all of them:
+Classification metrics take logits ``(batch, classes)`` and integer targets ``(batch,)``. For probabilities, pass their
+logarithm (metrics that only use the likeliest class take either). Weights are per example, at least 0; a weight of 0
+masks padding. Values are differentiable in the weights. For all metrics:
 
 ==========================================  =======================================================================
 case                                        value
 ==========================================  =======================================================================
-a target outside the classes                nan: it must not count as another class (unless its weight is 0)
-a nan or plus infinity among the logits,    nan: a run that diverged must not score (unless its weight is 0)
+a target outside the classes                nan, unless its weight is 0; it never counts as another class
+a nan or plus infinity among the logits,    nan, unless the weight is 0: a diverged run gets no score
 or minus infinity for all classes
 minus infinity for some classes             their probability is 0
 a weight that is nan or below 0             nan
 no examples, or all weights 0               nan
 0 / 0 in precision, recall or F1            0, as in scikit-learn with ``zero_division=0``
-a class neither target nor predicted        nan by itself, left out of macro averages, as in scikit-learn
+a class neither target nor predicted        nan, left out of macro averages, as in scikit-learn
 more than 2**24 examples                    counts are float32 and no longer exact
 ==========================================  =======================================================================
 """

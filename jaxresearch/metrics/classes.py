@@ -25,7 +25,7 @@ def accuracy() -> Metric:
 
     .. math:: \sum_i w_i [\arg\max_k z_{ik} = y_i] / \sum_i w_i
 
-    Of equal logits, the first counts as the likeliest.
+    In a tie, the first class counts as the likeliest.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar.
@@ -40,7 +40,7 @@ def accuracy() -> Metric:
 def top_k_accuracy(*, k: int) -> Metric:
     """Returns the fraction of examples whose target is among the ``k`` likeliest classes, 0 to 1.
 
-    Of equal logits, the higher class counts as the likelier, as in scikit-learn.
+    In a tie, the higher class counts as the likelier, as in scikit-learn.
 
     Args:
         k: Number of classes, 1 or more.
@@ -87,14 +87,14 @@ def precision(*, average: Average | None = "macro") -> Metric:
 
     Args:
         average: ``"binary"`` for class 1 of two, ``"micro"`` over all examples, ``"macro"`` for the mean over the classes that
-            are targets or predicted, ``"weighted"`` for the mean weighted by the examples of each class, None for one value
-            per class.
+            are targets or predicted, ``"weighted"`` for the mean weighted by the number of examples of each class, None for
+            one value per class.
 
     Returns:
-        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` for None.
 
     Raises:
-        ValueError: If ``average`` is none of these, or (when called) binary and there are not two classes.
+        ValueError: If ``average`` is none of these, or is binary without exactly two classes (when called).
 
     Example:
         >>> logits, targets = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1, 0])
@@ -113,7 +113,7 @@ def recall(*, average: Average | None = "macro") -> Metric:
         average: As for `precision`.
 
     Returns:
-        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` for None.
 
     Raises:
         ValueError: As for `precision`.
@@ -135,7 +135,7 @@ def f1(*, average: Average | None = "macro") -> Metric:
         average: As for `precision`.
 
     Returns:
-        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` for None.
 
     Raises:
         ValueError: As for `precision`.
@@ -153,10 +153,10 @@ def roc_auc() -> Metric:
 
     .. math:: P(s_+ > s_-) + P(s_+ = s_-) / 2
 
-    Two classes are ranked by the difference of their logits. Three or more are each compared with the rest, by their log odds
-    :math:`z_k - \log \sum_{j \ne k} e^{z_j}`: of the order of their probabilities, which float32 rounds to 1 from log odds of
-    17 on. Their areas are averaged evenly. A class that has no example, or has all of them, has no area and is left out. The
-    summary holds every score, since ranks do not add.
+    Two classes are ranked by the difference of their logits. With three or more, each class is compared with the rest by its
+    log odds :math:`z_k - \log \sum_{j \ne k} e^{z_j}`, which have the order of the probabilities but do not round to 1 beyond
+    17. The areas are averaged with equal weights, without classes that have no examples or all of them. The summary holds
+    every score, since ranks do not add.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar, nan if no class has an area.
@@ -192,7 +192,7 @@ def log_loss() -> Metric:
 
     .. math:: -\sum_i w_i \log p_{i y_i} / \sum_i w_i
 
-    It keeps its digits where all targets are nearly certain; infinite if a target has a probability of 0.
+    Precise even where all targets are nearly certain; infinite if a target has a probability of 0.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar, at least 0.
@@ -209,7 +209,7 @@ def brier_score() -> Metric:
 
     .. math:: \sum_i w_i \sum_k (p_{ik} - [y_i = k])^2 / \sum_i w_i
 
-    With two classes it is half of that: the squared error of one probability, as in scikit-learn.
+    With two classes it is half of that, the squared error of one probability, as in scikit-learn.
 
     Returns:
         A metric of logits and integer targets; its value is a scalar, 0 to 2 (0 to 1 with two classes).
@@ -301,7 +301,7 @@ def _from_confusion(of_matrix: Callable[[Array], Array]) -> Metric:
 
 
 def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Metric:
-    """Returns the average of a fraction made of the hits, the predicted and the present examples of each class."""
+    """Returns the average of a fraction of the numbers of hits, predicted and present examples of each class."""
     if average is not None and average not in get_args(Average):
         options = ", ".join(get_args(Average))
         raise ValueError(
@@ -328,34 +328,34 @@ def _averaged(average: str | None, fraction: Callable[[Array, Array, Array], tup
 
 
 def _area(scores: Float[Array, " n"], positive: Array, weights: Float[Array, " n"]) -> tuple[Array, Array]:
-    """Returns the weighted fraction of pairs in which the positive has the higher score, ties half, and if there are any."""
+    """Returns the weighted fraction of pairs with the positive ranked higher (ties count half), and if there are pairs."""
     order = jnp.argsort(scores)
     scores, wins = scores[order], jnp.where(positive, weights, 0.0)[order]
     losses = jnp.where(positive, 0.0, weights)[order]
     below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(losses)])
     first, last = (jnp.searchsorted(scores, scores, side=side) for side in ("left", "right"))
     n_pairs = jnp.sum(wins) * jnp.sum(losses)
-    has_pairs = n_pairs != 0  # nan counts: it must be seen
+    has_pairs = n_pairs != 0  # true for nan, which has to propagate
     return jnp.sum(wins * (below[first] + below[last]) / 2) / jnp.where(has_pairs, n_pairs, 1), has_pairs
 
 
 def _log_odds(logits: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
-    """Returns the log odds of each class against the rest, at any margin; the same whatever the order of the classes."""
+    """Returns the log odds of each class against the rest, precise at any margin, whatever the order of the classes."""
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     odds_against = jnp.sort(logits, axis=-1)[:, :-1]  # of the likeliest class
     second = jnp.max(odds_against, axis=-1, keepdims=True, initial=-jnp.inf)
     second = jnp.where(jnp.isfinite(second), second, 0)
     against = second + jnp.log(jnp.sum(jnp.exp(odds_against - second), axis=-1, keepdims=True))
     log_total = jnp.logaddexp(0, against)
-    # Of other classes the probability is at most a half, and 1 - p keeps its digits.
+    # The other classes have a probability of at most a half, for which 1 - p is precise.
     probability = jnp.minimum(jnp.exp(logits - log_total), 0.5)
     return jnp.where(logits == 0, -against, logits - log_total - jnp.log1p(-probability))
 
 
 def _checked(logits: Array, targets: Array, weights: Array | None) -> tuple[Array, Float[Array, " batch"]]:
-    """Returns logits and weights, after checking that logits and classes came, not predicted classes or one-hot targets.
+    """Returns logits and weights, after checking for logits (not predicted classes) and integer targets (not one-hot).
 
-    Logits are float32 or wider. An example counts nan whose target is no class, or whose logits give no probabilities.
+    Logits are float32 or wider. The weight is nan if the target is not a class or the logits give no probabilities.
     """
     if logits.ndim != 2:
         raise ValueError(
@@ -366,7 +366,7 @@ def _checked(logits: Array, targets: Array, weights: Array | None) -> tuple[Arra
         raise ValueError(f"targets must be integers; got {targets.dtype}. Pass integer classes, not one-hot.")
     weights = checked_weights(logits, targets, weights, expected=logits.shape[:1])
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # Compared with each class, not with their number, which may not fit into the dtype of the targets.
+    # Compare with each class: the number of classes may not fit into the dtype of the targets.
     is_class = jnp.any(targets[:, None] == jnp.arange(logits.shape[-1])[None], axis=-1)
     is_known = is_class & has_probabilities(logits)
     return logits, jnp.where(is_known | (weights == 0), weights, jnp.nan)

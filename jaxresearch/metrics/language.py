@@ -15,19 +15,18 @@ from jaxresearch.metrics.metric import Metric, checked_weights, masked, negative
 
 
 def per_token(metric: Metric) -> Metric:
-    """Returns the metric over all scored tokens; each token is an example with the weight of its sequence.
+    """Returns the metric with each scored token as an example, weighted as its sequence.
 
-    ``per_token(log_loss())`` is the mean in nats per token; its exponential is the perplexity.
+    ``per_token(log_loss())`` is the mean loss in nats per token; its exponential is the perplexity.
 
     Args:
         metric: Of logits ``(n, classes)`` and integer targets ``(n,)``.
 
     Returns:
-        A metric of logits ``(batch, length, classes)`` and integer targets ``(batch, length)``; its value is that of
-        ``metric``.
+        A metric of logits ``(batch, length, classes)`` and integer targets ``(batch, length)``, with the values of ``metric``.
 
     Raises:
-        ValueError: When called, if the logits have no axis of tokens, the shapes do not fit or the targets are not integers.
+        ValueError: When called, if the logits lack an axis of tokens, the shapes do not match or the targets are not integers.
 
     Example:
         >>> from jaxresearch.metrics import accuracy
@@ -38,7 +37,7 @@ def per_token(metric: Metric) -> Metric:
 
     def summarise(logits, targets, weights=None):
         weights = _token_weights(logits, targets, weights)
-        # Any class that exists: a token that is not scored must not count as an unknown class. Its weight is 0.
+        # Unscored tokens have weight 0, and get any valid class so that they do not count as unknown.
         targets = jnp.maximum(targets, 0)
         return metric.summarise(logits.reshape(-1, logits.shape[-1]), targets.ravel(), weights.ravel())
 
@@ -46,23 +45,23 @@ def per_token(metric: Metric) -> Metric:
 
 
 def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
-    r"""Returns the bits that the model needs per byte of text, whatever its tokens.
+    r"""Returns the bits that the model needs per byte of text, for any vocabulary.
 
     .. math:: \frac{-\sum_t w_t \log_2 p_t}{\sum_t w_t b_t}
 
-    over the scored tokens t of b bytes each. Unlike the loss per token, it can be compared across vocabularies. A token of
-    0 bytes (the end of a document) adds its bits and no byte; nan if no byte is scored.
+    over the scored tokens t, of b bytes each. Unlike the loss per token, it can be compared across vocabularies. A token of
+    0 bytes (the end of a document) adds bits but no bytes; nan if no bytes are scored.
 
     Args:
-        n_bytes: Number of bytes of text of each token, 0 or more; may be traced, and is not checked then.
+        n_bytes: Number of bytes of text of each token, 0 or more; may be traced, and is then not checked.
 
     Returns:
         A metric of logits ``(batch, length, classes)`` and integer targets ``(batch, length)``; its value is a scalar, at
         least 0.
 
     Raises:
-        ValueError: If ``n_bytes`` is not a vector of integers of at least 0; when called, also if its length is not the
-            number of classes, or as for `per_token`.
+        ValueError: If ``n_bytes`` is not a vector of integers of at least 0; when called, if its length is not the number
+            of classes, or as in `per_token`.
 
     Example:
         >>> logits, targets = jnp.zeros((1, 2, 4)), jnp.array([[3, 0]])
@@ -86,7 +85,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
         if logits.shape[-1] != len(n_bytes):
             raise ValueError(
                 f"n_bytes must have one entry for each of {logits.shape[-1]} classes; got {len(n_bytes)}. "
-                "Pass those of the vocabulary that the model was trained on."
+                "Pass the lengths for the vocabulary that the model was trained on."
             )
         nats = negative_log_likelihood(logits, targets)
         sizes = jnp.asarray(n_bytes, jnp.float32)[jnp.clip(targets, 0, len(n_bytes) - 1)]
@@ -100,7 +99,7 @@ def bits_per_byte(n_bytes: Integer[np.ndarray, " classes"]) -> Metric:
 
 
 def _token_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, "batch length"]:
-    """Returns the weight of each token, 0 where it is not scored, after checking that tokens and their logits came."""
+    """Returns the weight of each token, 0 if it is not scored, after checking the logits and targets."""
     if logits.ndim != 3:
         raise ValueError(
             f"predictions must have shape (batch, length, classes); got {logits.shape}. Pass a logit per token id."

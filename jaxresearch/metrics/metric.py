@@ -1,4 +1,4 @@
-"""A metric as three pure functions, and what all metrics share."""
+"""A metric as three pure functions, and functions that metrics share."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ class Metric:
     """A metric in three pure functions, so that it can be computed over batches and merged.
 
     ``summarise(predictions, targets, weights=None) -> summary`` (arrays), ``merge(summaries) -> summary`` (of several
-    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling the metric runs all three.
+    batches, stacked on a leading axis), ``compute(summary) -> value``. Calling a metric summarises and computes.
 
-    A metric is a function of the weights, and its value is differentiable in them: weight times derivative is the influence
-    of an example on the value. Standard errors are made of influences, so a metric of your own must be differentiable too. The
-    derivative is 0 where the weight is 0, as it is for padding.
+    A metric is differentiable in the weights: weight times derivative is the influence of an example on the value. Standard
+    errors are computed from influences, so custom metrics must be differentiable too. The derivative is 0 where the weight
+    is 0, as for padding.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,7 +53,7 @@ def error(metric: Metric, *, class_index: int | None = None) -> Metric:
         A metric of the same predictions and targets; its value is a scalar where ``class_index`` is given.
 
     Raises:
-        ValueError: When computed, if ``class_index`` is given and the metric is no vector, or has no such class.
+        ValueError: When computed, if ``class_index`` is given and the metric is not a vector or has no such class.
 
     Example:
         >>> from jaxresearch.metrics import recall
@@ -78,7 +78,7 @@ def error(metric: Metric, *, class_index: int | None = None) -> Metric:
 
 
 def summed(summaries: PyTree[Array]) -> PyTree[Array]:
-    """Returns the merged summary of summaries that add.
+    """Merges summaries that add up.
 
     Args:
         summaries: Stacked on a leading axis.
@@ -98,17 +98,17 @@ def masked(weights: Array, values: Array) -> Array:
 
     Args:
         weights: At least 0, or nan.
-        values: Any; often nan where the data is padded.
+        values: Any values, such as nan for padding.
 
     Returns:
-        Weighted values, of the broadcast shape.
+        Weighted values, broadcast.
 
     Example:
         >>> masked(jnp.array([0.0, 2.0]), jnp.array([jnp.nan, 3.0])).tolist()
         [0.0, 6.0]
     """
-    # Both selections are needed: without the inner one, the derivative in a weight of 0 is 0 * nan.
-    counts = weights != 0  # so that a weight that is nan gives nan
+    # The inner `where` is needed for the derivative: in a weight of 0 it would be 0 * nan.
+    counts = weights != 0  # a weight of nan gives nan
     return jnp.where(counts, weights * jnp.where(counts, values, 0), 0.0)
 
 
@@ -116,28 +116,28 @@ def mean_of_defined(values: Float[Array, " classes"], is_defined: Array) -> Floa
     """Returns the mean over the classes for which a value is defined, nan if there is none.
 
     Args:
-        values: One per class; those that are not defined are ignored, derivatives included.
-        is_defined: Truth values ``(classes,)``.
+        values: One per class; undefined ones are ignored, derivatives included.
+        is_defined: Booleans ``(classes,)``.
 
     Returns:
-        Their mean, each class weighing the same.
+        The mean, with equal weights.
 
     Example:
         >>> float(mean_of_defined(jnp.array([1.0, jnp.nan, 0.5]), jnp.array([True, False, True])))
         0.75
     """
-    # 0 / 0 is the nan, so that no derivative passes through it where some class is defined.
+    # The nan is 0 / 0, not a `where`, so that derivatives stay finite if a class is defined.
     return jnp.sum(jnp.where(is_defined, values, 0.0)) / jnp.sum(is_defined)
 
 
 def has_probabilities(logits: Float[Array, "*batch classes"]) -> Array:
-    """Returns where logits have a softmax: not where one is nan or plus infinity, nor where all are minus infinity.
+    """Returns whether logits have a softmax: none is nan or plus infinity, and not all are minus infinity.
 
     Args:
         logits: Of classes, on the last axis.
 
     Returns:
-        Truth values ``(*batch,)``.
+        Booleans ``(*batch,)``.
 
     Example:
         >>> has_probabilities(jnp.array([[0.0, -jnp.inf], [0.0, jnp.nan], [0.0, jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
@@ -149,26 +149,26 @@ def has_probabilities(logits: Float[Array, "*batch classes"]) -> Array:
 def negative_log_likelihood(
     logits: Float[Array, "*batch classes"], targets: Integer[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    r"""Returns the cross entropy of each target, in nats, with all its digits at any margin.
+    r"""Returns the cross entropy of each target in nats, at full precision for any margin.
 
     .. math:: \log(1 + e^{-m}), \quad m = z_y - \log \sum_{k \ne y} e^{z_k}
 
-    `jaxresearch.losses.softmax_cross_entropy_with_integer_labels` is its faster form for training, which float32 rounds to
-    multiples of the last digit of the largest logit.
+    `jaxresearch.losses.softmax_cross_entropy_with_integer_labels` is faster and serves training, but is only as precise as
+    the last digit of the largest logit.
 
     Args:
         logits: Of classes, on the last axis.
         targets: Classes.
 
     Returns:
-        One value per target, at least 0; nan for a target that is no class, and for logits without probabilities.
+        One value per target, at least 0; nan for a target outside the classes, and for logits without a softmax.
 
     Example:
         >>> print(negative_log_likelihood(jnp.array([[1000.0, 1025.0]]), jnp.array([1])))
         [1.3887944e-11]
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # Classes are numbered in int32, not in the dtype of the targets: a byte wraps around at 256.
+    # Classes are counted in int32, not in the dtype of the targets: a byte wraps around at 256.
     is_target = targets[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     own = jnp.sum(jnp.where(is_target, logits, 0), axis=-1)
@@ -179,19 +179,19 @@ def negative_log_likelihood(
 def checked_weights(
     predictions: Array, targets: Array, weights: Any, *, expected: tuple[int, ...]
 ) -> Float[Array, " batch"]:
-    """Returns the weights, 1 unless given, after checking the shapes.
+    """Returns the weights, 1 by default, after checking the shapes.
 
     Args:
         predictions: Logits ``(batch, ..., classes)``, or values ``(batch, ...)``.
         targets: Classes ``(batch, ...)``, or values of the shape of the predictions.
-        weights: One per example, at least 0 (one below 0 becomes nan), or None.
-        expected: The shape that the targets must have; only the metric knows whether they are classes or values.
+        weights: One per example, at least 0 (negative ones become nan), or None.
+        expected: The shape that the targets must have.
 
     Returns:
         Weights ``(batch,)``, float32 or wider.
 
     Raises:
-        ValueError: If a shape does not fit.
+        ValueError: If a shape does not match.
 
     Example:
         >>> checked_weights(jnp.zeros((2, 3)), jnp.array([0, 1]), None, expected=(2,)).tolist()
@@ -208,6 +208,6 @@ def checked_weights(
         raise ValueError(
             f"weights must have shape {targets.shape[:1]}; got {weights.shape}. Pass one weight per example."
         )
-    # A constant 0 where the weight is 0: padding has no influence, so that no derivative in it may be left.
+    # A constant 0 where the weight is 0: padding has no influence, so its derivative must vanish.
     weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
     return jnp.where(weights == 0, 0.0, jnp.where(weights < 0, jnp.nan, weights))

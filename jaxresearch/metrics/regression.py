@@ -1,7 +1,7 @@
-"""Metrics of values: predictions against targets of the same shape, any real numbers.
+"""Regression metrics: predictions against targets of the same shape, any real numbers.
 
-A nan among predictions or targets gives nan (unless its weight is 0), and so does a sum of weights of 0. Values are computed in
-float32 or wider, whatever the dtypes.
+A nan among predictions or targets gives nan (unless its weight is 0), as do weights that sum to 0. Values are computed in
+float32 or wider.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ def root_mean_squared_error() -> Metric:
 
     def compute(summary):
         value = squared.compute(summary)
-        # Without errors the derivative in the weights is 0, where that of the root is infinite; nan stays nan.
+        # At 0 the derivative of the root is infinite; define it as 0. A nan stays nan.
         return jnp.where(value > 0, jnp.sqrt(jnp.where(value > 0, value, 1)), value)
 
     return dataclasses.replace(squared, compute=compute)
@@ -68,8 +68,8 @@ def r2() -> Metric:
 
     .. math:: R^2 = 1 - \sum_i w_i (y_i - \hat y_i)^2 / \sum_i w_i (y_i - \bar y)^2
 
-    Targets that are all equal give 1 if every prediction equals them, else 0, as in scikit-learn. Several outputs are
-    averaged evenly. A target or prediction that is nan gives nan, unless its weight is 0.
+    Constant targets give 1 if every prediction equals them, else 0, as in scikit-learn. Several outputs are averaged with
+    equal weights.
 
     Returns:
         A metric of predictions and targets of equal shape ``(batch, ...)``; its value is a scalar.
@@ -80,7 +80,7 @@ def r2() -> Metric:
 
     References:
         Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances,
-        Stanford STAN-CS-79-773, equation 2.1 (batches are merged by it, since sums of squares cancel in float32).
+        Stanford STAN-CS-79-773, equation 2.1 (merging batches; plain sums of squares cancel in float32).
         http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
     """
 
@@ -91,7 +91,7 @@ def r2() -> Metric:
         mean = jnp.sum(masked(weights, targets), axis=0) / jnp.where(total > 0, total, 1)
         spread = jnp.sum(masked(weights, (targets - mean[None]) ** 2), axis=0)
         residual = jnp.sum(masked(weights, (targets - predictions) ** 2), axis=0)
-        # Constant targets are recognised by their extremes: their spread around a rounded mean need not be 0.
+        # Extremes reveal constant targets; their spread around a rounded mean need not be 0.
         low = jnp.min(jnp.where(weights > 0, targets, jnp.inf), axis=0)
         high = jnp.max(jnp.where(weights > 0, targets, -jnp.inf), axis=0)
         return total, mean, spread, residual, low, high
@@ -127,5 +127,5 @@ def _mean_over_entries(of_error: Callable[[Array], Array]) -> Metric:
 
 
 def _as_floats(values: Array) -> Array:
-    """Returns values in float32 or wider: differences of whole numbers wrap around, and squares of 16 bits overflow."""
+    """Returns values in float32 or wider: integer differences wrap around, and 16-bit squares overflow."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -1,6 +1,6 @@
-"""Metrics of segmentation: logits ``(batch, height, width, classes)`` against classes ``(batch, height, width)``.
+"""Segmentation metrics: logits ``(batch, height, width, classes)`` against classes ``(batch, height, width)``.
 
-A target below 0 marks a pixel that is not scored (void, or a border). Weights are per image, as for other metrics.
+A target below 0 marks a pixel that is not scored (void, or a border). Weights are per image.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from jaxresearch.metrics.metric import Metric, checked_weights, has_probabilitie
 
 
 def intersection_over_union(*, average: Literal["macro"] | None = "macro") -> Metric:
-    r"""Returns the overlap of predicted and true regions over their union (the Jaccard index), 0 to 1.
+    r"""Returns the intersection of predicted and true regions over their union (the Jaccard index), 0 to 1.
 
     .. math:: IoU_k = TP_k / (TP_k + FP_k + FN_k)
 
-    Pixels are counted over all images before dividing, so that a large region weighs more than a small one.
+    Pixels are counted over all images before dividing, so large regions weigh more than small ones.
 
     ==========================================  ===================================================================
     case                                        value
     ==========================================  ===================================================================
-    a class neither predicted nor present       nan; the macro average leaves it out, as in scikit-learn
+    a class neither predicted nor present       nan, left out of the macro average, as in scikit-learn
     a target below 0                            the pixel is not scored, and its logits are ignored
-    a target above the classes, a logit that    nan (unless the weight of the image is 0)
+    a target above the classes, a logit that    nan, unless the weight of the image is 0
     is nan or plus infinity
     no scored pixel, or all weights 0           nan
     ==========================================  ===================================================================
@@ -33,10 +33,10 @@ def intersection_over_union(*, average: Literal["macro"] | None = "macro") -> Me
         average: ``"macro"`` for the mean over the classes that are predicted or present, None for one value per class.
 
     Returns:
-        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` for None.
 
     Raises:
-        ValueError: If ``average`` is neither of these; when called, if the shapes do not fit or the targets are not integers.
+        ValueError: If ``average`` is neither; when called, if the shapes do not match or the targets are not integers.
 
     Example:
         >>> logits = jnp.array([[[[2.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [2.0, 0.0]]]])  # predicts 0 0 / 1 0
@@ -51,15 +51,15 @@ def intersection_over_union(*, average: Literal["macro"] | None = "macro") -> Me
 
 
 def dice(*, average: Literal["macro"] | None = "macro") -> Metric:
-    r"""Returns the Dice coefficient of predicted and true regions, which is the F1 score of their pixels, 0 to 1.
+    r"""Returns the Dice coefficient of predicted and true regions, the F1 score of their pixels, 0 to 1.
 
     .. math:: D_k = 2 TP_k / (2 TP_k + FP_k + FN_k) = 2 IoU_k / (1 + IoU_k)
 
     Args:
-        average: As for `intersection_over_union`, whose table of edge cases holds here too.
+        average: As in `intersection_over_union`, whose edge cases apply here too.
 
     Returns:
-        A metric of logits and integer targets; a scalar, or ``(classes,)`` without average.
+        A metric of logits and integer targets; a scalar, or ``(classes,)`` for None.
 
     Raises:
         ValueError: As for `intersection_over_union`.
@@ -87,7 +87,7 @@ def _overlap(average: str | None, fraction: Callable[[Array, Array, Array], tupl
         is_scored = targets >= 0
         present = targets[..., None] == classes
         predicted = (jnp.argmax(logits, -1)[..., None] == classes) & is_scored[..., None]
-        # Per image first: float32 counts up to 2**24 pixels exactly, which a data set exceeds and an image does not.
+        # Per image first: float32 is exact up to 2**24 pixels, which an image has and a data set exceeds.
         counts = (
             jnp.sum(pixels, axis=(1, 2), dtype=jnp.float32) for pixels in (present & predicted, predicted, present)
         )
@@ -106,7 +106,7 @@ def _overlap(average: str | None, fraction: Callable[[Array, Array, Array], tupl
 
 
 def _checked_weights(logits: Array, targets: Array, weights: Array | None) -> Float[Array, " batch"]:
-    """Returns the weight of each image, after checking that logits and classes of pixels came."""
+    """Returns the weight of each image, after checking the logits and targets."""
     if logits.ndim != 4:
         raise ValueError(
             f"predictions must have shape (batch, height, width, classes); got {logits.shape}. "

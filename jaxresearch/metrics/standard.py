@@ -1,4 +1,4 @@
-"""The metrics that most experiments of one kind report."""
+"""The usual metrics of an experiment."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from jaxresearch.metrics.metric import Metric
 
 
 def classification(card: Any) -> dict[str, Metric]:
-    """Returns the metrics that a classifier is judged by: accuracy, macro F1, macro recall and log loss.
+    """Returns the usual metrics of a classifier: accuracy, macro F1, macro recall and log loss.
 
     Args:
         card: The data card; it must have classes.
 
     Returns:
-        ``{"accuracy", "macro_f1", "macro_recall", "log_loss"}``, metrics of logits and integer targets; all are scalars.
+        ``{"accuracy", "macro_f1", "macro_recall", "log_loss"}``, scalar metrics of logits and integer targets.
 
     Raises:
         ValueError: If the data has no classes.

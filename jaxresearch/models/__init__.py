@@ -1,6 +1,6 @@
-"""Models behind one seam, ``Model(init, apply)``: our own in Flax Linen, and adapters for other libraries.
+"""Models with one interface, ``Model(init, apply)``: networks in Flax Linen, and adapters for other libraries.
 
-Each is imported when it is used, so that nobody waits for a library of no use to them.
+Each is imported on first use, so that unused libraries cost no time.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a model at its first use."""
+    """Imports a model on first use."""
     import importlib
 
     if name in _FILES:

@@ -1,4 +1,4 @@
-"""Attention, and what tells it where a token stands."""
+"""Attention, and rotary position embeddings."""
 
 from collections.abc import Callable
 
@@ -18,26 +18,26 @@ def attention(
     *,
     causal: bool = False,
 ) -> Float[Array, "batch n heads width"]:
-    r"""Returns the mean of the values that each query asks for, weighted by how well their keys fit it.
+    r"""Returns scaled dot-product attention.
 
     .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
 
-    A query that sees nothing (padding) gets the plain mean, and no nan. The sum of the weights divides the mean of the
-    values, not each weight: those are more, and their gradient would be summed once more.
+    A query that sees no key (padding) gets the mean of all values, not nan. The weights are normalised after the product
+    with the values, which are fewer than the weights and save a sum in the gradient.
 
-    On an NVIDIA GPU, in bfloat16 or float16 and without ``seen``, it is cuDNN's fused attention, which keeps no weights of all
-    pairs of places; it equals this one to the rounding of the type (``make accelerator`` measures both), and has no
-    forward-mode derivative.
+    On an NVIDIA GPU, in bfloat16 or float16 and without ``seen``, it uses cuDNN's fused attention, which does not store the
+    weights. That agrees up to the rounding of the type (``make accelerator`` measures both), and has no forward-mode
+    derivative.
 
     Args:
-        queries: For each place and head.
-        keys: For each place and head of keys; each is shared by equally many heads of queries.
+        queries: For each position and head.
+        keys: For each position and head of keys; each head is shared by the same number of query heads.
         values: As the keys.
-        seen: Which keys a query sees; all of them unless given.
-        causal: Whether query i sees the keys up to i alone, of those it would see.
+        seen: Which keys a query may attend to; all by default.
+        causal: Whether query i attends only to keys up to i.
 
     Returns:
-        One vector a place and head.
+        One vector for each position and head.
 
     Example:
         >>> queries, keys = jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 2, 1, 2))
@@ -57,7 +57,7 @@ def attention(
         past = jnp.tril(jnp.ones((n, keys.shape[1]), bool))[None]
         seen = past if seen is None else seen & past
     if seen is not None:
-        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give a nan where nothing is seen
+        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give nan if no key is seen
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
     mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
@@ -65,7 +65,7 @@ def attention(
 
 
 def _is_fused_here(queries: Float[Array, "batch n heads width"]) -> bool:
-    """Returns whether cuDNN's attention takes these queries on the default device, in training too."""
+    """Returns whether cuDNN's attention supports these queries on the default device, in training too."""
     device = jax.devices()[0]
     is_cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
     is_recent = is_cuda and float(device.compute_capability) >= _AMPERE
@@ -74,20 +74,20 @@ def _is_fused_here(queries: Float[Array, "batch n heads width"]) -> bool:
 
 
 def rotation(places: Int[Array, "batch_or_1 length"], head_width: int, dtype: DTypeLike) -> Callable[[Array], Array]:
-    r"""Returns what turns each pair of entries of queries and keys by an angle in proportion to their place.
+    r"""Returns the function that rotates pairs of entries of queries and keys by angles proportional to their position.
 
     .. math:: (a, b) \mapsto (a \cos p\theta_i - b \sin p\theta_i, \; b \cos p\theta_i + a \sin p\theta_i), \quad
         \theta_i = 10000^{-2i / d}
 
-    Entry i of the first half of a head makes a pair with entry i of the second.
+    Entry i of the first half of a head is paired with entry i of the second.
 
     Args:
-        places: The place :math:`p` of each token.
-        head_width: Entries :math:`d` of a head; even.
-        dtype: Of the vectors to be turned.
+        places: The position :math:`p` of each token.
+        head_width: Width :math:`d` of a head; even.
+        dtype: Of the vectors to rotate.
 
     Returns:
-        ``vectors -> turned``, both ``(batch, length, heads, head_width)``.
+        ``vectors -> rotated``, both ``(batch, length, heads, head_width)``.
 
     Example:
         >>> turn = rotation(jnp.array([[0, 1]]), 2, jnp.float32)

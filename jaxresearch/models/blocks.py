@@ -1,4 +1,4 @@
-"""The Linen modules of a transformer: embedding, blocks of attention and a two-layer network, and what ends them."""
+"""The Linen modules of a transformer: embedding, blocks of attention and a two-layer network, and output heads."""
 
 import dataclasses
 import functools
@@ -20,28 +20,28 @@ Pooling = Literal["mean", "flatten"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerSizes:
-    r"""Sizes and choices of a transformer.
+    r"""Sizes and options of a transformer.
 
     Attributes:
-        context: Tokens that it sees at once, at most.
-        width: Entries of a token's vector; a multiple of the heads.
-        n_layers: Blocks.
-        n_heads: Attention heads.
-        n_kv_heads: Heads of keys and values, each shared by equally many heads of queries (grouped-query attention);
-            as many as ``n_heads`` unless given.
-        hidden: Width of the two-layer network of a block; four times the width unless given.
-        positions: How a token's place enters: ``"rotary"`` turns queries and keys by angles in proportion to it,
-            ``"learnt"`` adds a vector for each place.
-        tied: Whether the logits of tokens are products with the embedding itself, or have weights of their own.
-        biases: Whether matrix products (a classifier's head among them) and normalisations add a vector of their own.
-        dropout_rate: Share of entries left out in training after the embedding and each branch of a block.
-        padding: The token that fills up short sequences: it is not attended to, counts for no place and no mean. Any whole
-            number, in the vocabulary or not (-1).
+        context: Maximum sequence length in tokens.
+        width: Width of a token's vector; a multiple of the heads.
+        n_layers: Number of blocks.
+        n_heads: Number of attention heads.
+        n_kv_heads: Number of key and value heads, each shared by the same number of query heads (grouped-query attention);
+            ``n_heads`` by default.
+        hidden: Hidden width of the two-layer network in a block; four times the width by default.
+        positions: ``"rotary"`` rotates queries and keys by angles proportional to the position, ``"learnt"`` adds a learnt
+            vector for each position.
+        tied: Whether the output layer shares the weights of the embedding.
+        biases: Whether dense layers (including a classifier's head) and normalisations have biases.
+        dropout_rate: Dropout rate after the embedding and each branch of a block.
+        padding: The token that fills up short sequences: not attended to, without a position, and left out of means. Any
+            integer, in the vocabulary or not (-1).
         bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
-        remat: Whether to compute the inside of the blocks again in the backward pass instead of keeping it.
+        remat: Whether to recompute activations inside the blocks in the backward pass instead of storing them.
 
     Raises:
-        ValueError: If a size is not positive, or heads do not divide what they have to.
+        ValueError: If a size is not positive, heads do not divide the width, or key heads do not divide the heads.
 
     References:
         Vaswani et al. (2017), NeurIPS. Xiong et al. (2020), ICML (normalisation before each branch). Su et al. (2021),
@@ -76,24 +76,24 @@ class TransformerSizes:
         require_choice("positions", self.positions, Positions)
         if self.positions == "rotary" and self.head_width % 2:
             raise ValueError(
-                f"the width of a head must be even to be turned; got {self.head_width}. Pass positions='learnt'."
+                f"the width of a head must be even for rotary positions; got {self.head_width}. Pass positions='learnt'."
             )
         if not 0 <= self.dropout_rate < 1:
-            raise ValueError(f"dropout_rate must be at least 0 and below 1; got {self.dropout_rate}. It is a share.")
+            raise ValueError(f"dropout_rate must be at least 0 and below 1; got {self.dropout_rate}. It is a fraction.")
 
     @classmethod
     def of(cls, hyperparameters: Any, **others: Any) -> "TransformerSizes":
-        """Returns the sizes that hyperparameters name, and others that are given.
+        """Returns the sizes with values from the hyperparameters of the same names.
 
         Args:
-            hyperparameters: A dataclass; its fields with the names of sizes are taken.
-            **others: Further sizes, which replace the fields of the same name.
+            hyperparameters: A dataclass, whose fields with the names of sizes are used.
+            **others: Further sizes, which take precedence.
 
         Returns:
             The sizes.
 
         Raises:
-            TypeError: If a size without a default is in neither, or one of ``others`` is none.
+            TypeError: If a size without a default is missing, or ``others`` has a name that is not a size.
 
         Example:
             >>> @dataclasses.dataclass
@@ -111,12 +111,12 @@ class TransformerSizes:
 
     @property
     def head_width(self) -> int:
-        """Entries of a head."""
+        """Width of a head."""
         return self.width // self.n_heads
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, normalisation, and an end: logits of tokens, or the vectors pooled, or logits of classes from these."""
+    """Embedding, blocks, normalisation and an output: logits of tokens, pooled vectors, or class logits from these."""
 
     n_tokens: int
     sizes: TransformerSizes
@@ -130,7 +130,7 @@ class Transformer(nn.Module):
         """Returns logits or vectors of tokens ``(batch, length)``."""
         sizes = self.sizes
         dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
-        # Logits of a deviation of 0.2 at any width: the first loss is the logarithm of the vocabulary.
+        # Logits with a deviation of 0.2 at any width: the initial loss is about the logarithm of the vocabulary size.
         init = nn.initializers.normal(0.2 / sizes.width**0.5)
         embedding = self.param("embedding", init, (self.n_tokens, sizes.width))
         real = None if sizes.padding is None else tokens != sizes.padding
@@ -139,11 +139,11 @@ class Transformer(nn.Module):
             places, seen, start = self._cached(tokens, real)
         else:
             places, seen = _places_and_seen(tokens, real)
-        causal = self.causal and start is None  # with a cache, what is seen says it
-        tokens = tokens if real is None else jnp.where(real, tokens, 0)  # no one sees it; it may be in no vocabulary
-        x = _taken(embedding, tokens, dtype)
+        causal = self.causal and start is None  # with a cache, `seen` is causal
+        tokens = tokens if real is None else jnp.where(real, tokens, 0)  # padding may be outside the vocabulary
+        x = _look_up(embedding, tokens, dtype)
         if sizes.positions == "learnt":
-            x = x + _taken(self.param("positions", init, (sizes.context, sizes.width)), places, dtype)
+            x = x + _look_up(self.param("positions", init, (sizes.context, sizes.width)), places, dtype)
             turn = lambda vectors: vectors  # noqa: E731
         else:
             turn = rotation(places, sizes.head_width, dtype)
@@ -163,7 +163,7 @@ class Transformer(nn.Module):
         return nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(pooled)
 
     def _cached(self, tokens, real):
-        """Returns the places of the next tokens, which slots of the cache each sees, and the first slot that is free."""
+        """Returns the positions of the next tokens, the slots of the cache that each sees, and the first free slot."""
         real = jnp.ones(tokens.shape, bool) if real is None else real
         shape = (tokens.shape[0], self.sizes.context)
         is_real = self.variable("cache", "is_real", jnp.zeros, shape, bool)
@@ -178,7 +178,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each on normalised inputs, each added to what came in."""
+    """Attention and a two-layer network, each a residual branch with normalised inputs."""
 
     sizes: TransformerSizes
     deterministic: bool
@@ -187,7 +187,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, seen, start):
-        """Returns the vectors ``(batch, length, width)`` one block on; ``start`` is where a cache is filled from."""
+        """Returns the vectors ``(batch, length, width)`` after the block; ``start`` is the first free slot of the cache."""
         sizes = self.sizes
         dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
         n_kv, hidden = sizes.n_kv_heads or sizes.n_heads, sizes.hidden or 4 * sizes.width
@@ -195,14 +195,14 @@ class Block(nn.Module):
         last = nn.initializers.normal(0.02 / (2 * sizes.n_layers) ** 0.5)  # branches add up: GPT-2, section 2.3
 
         def dense(x: Array, width: int, init: Any, name: str) -> Array:
-            made = nn.Dense(width, sizes.biases, kernel_init=init, dtype=dtype, name=name)(_rows(x))
-            return made.reshape(*x.shape[:-1], width)
+            outputs = nn.Dense(width, sizes.biases, kernel_init=init, dtype=dtype, name=name)(_rows(x))
+            return outputs.reshape(*x.shape[:-1], width)
 
         def dropped(x: Array) -> Array:
             return nn.Dropout(sizes.dropout_rate, deterministic=self.deterministic)(x)
 
         normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_attention")(x).astype(dtype)
-        # Heads are an axis of the array, so that parameters of another number of them do not fit.
+        # Heads are an axis of the array, so that parameters for a different number of heads are rejected.
         shape = (sizes.n_heads + 2 * n_kv, sizes.head_width)
         project = nn.DenseGeneral(
             shape, use_bias=sizes.biases, kernel_init=small, dtype=dtype, name="queries_keys_values"
@@ -219,46 +219,46 @@ class Block(nn.Module):
         return x + dropped(dense(inner, sizes.width, last, "network_out"))
 
     def _cached(self, name, new, start):
-        """Returns all keys or values of the cache, the new ones among them."""
+        """Returns all keys or values in the cache, after adding new ones."""
         kept = self.variable("cache", name, jnp.zeros, (new.shape[0], self.sizes.context, *new.shape[2:]), new.dtype)
         kept.value = jax.lax.dynamic_update_slice(kept.value, new, (0, start, 0, 0))
         return kept.value
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _taken(
+def _look_up(
     embedding: Float[Array, "n_rows width"], numbers: Int[Array, "*places"], dtype: DTypeLike
 ) -> Float[Array, "*places width"]:
-    """Returns the rows of a table by number; nan for a number that has none."""
-    taken = embedding.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-    return taken.astype(dtype)  # rounded last: the gradients of a row taken often add up in float32
+    """Returns the rows of a table by number; nan for a number out of range."""
+    rows = embedding.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return rows.astype(dtype)  # rounded last, so that gradients of a frequent row add up in float32
 
 
-@_taken.defjvp
-def _taken_jvp(dtype, primals, tangents):
-    """Returns the rows and their tangent, which is linear: its transpose is the gradient of the table.
+@_look_up.defjvp
+def _look_up_jvp(dtype, primals, tangents):
+    """Returns the rows and their tangent, whose transpose is the gradient of the table.
 
-    A GPU adds the gradients of equal rows in whatever order its threads come to them, so that no two runs would be the
-    same; there the gradient is a product with the numbers as ones and zeros.
+    A GPU adds the gradients of equal rows in no fixed order, so runs would not be reproducible; there the gradient is a
+    product with one-hot numbers.
     """
     (embedding, numbers), (tangent, _) = primals, tangents
-    taken = _taken(embedding, numbers, dtype)
+    rows = _look_up(embedding, numbers, dtype)
     if jax.default_backend() != "gpu":
-        return taken, _taken(tangent, numbers, dtype)
+        return rows, _look_up(tangent, numbers, dtype)
     ones = jax.nn.one_hot(numbers, len(embedding), dtype=dtype)
     product = jnp.dot(ones, tangent.astype(dtype), precision="highest", preferred_element_type=jnp.float32)
-    return taken, product.astype(dtype)
+    return rows, product.astype(dtype)
 
 
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
-    """Returns vectors as the rows of a matrix: XLA's CPU compiler makes the gradient of a product of more axes by a copy."""
+    """Returns vectors as the rows of a matrix: with more axes, XLA on CPUs copies in the gradient of a product."""
     return x.reshape(-1, x.shape[-1])
 
 
 def _mean(
     x: Float[Array, "batch length width"], real: Bool[Array, "batch length"] | None
 ) -> Float[Array, "batch width"]:
-    """Returns the mean of the vectors that are no padding."""
+    """Returns the mean of the vectors without padding."""
     weights = jnp.ones(x.shape[:2], x.dtype) if real is None else real.astype(x.dtype)
     return jnp.einsum("bt,btw->bw", weights, x) / jnp.maximum(weights.sum(axis=1, keepdims=True), 1)
 
@@ -269,7 +269,7 @@ def _by_place(
     places: Int[Array, "batch_or_1 length"],
     context: int,
 ) -> Float[Array, "batch context_times_width"]:
-    """Returns the vectors of all tokens but padding, one after another, then zeros for the rest of the context."""
+    """Returns the concatenated vectors of all tokens without padding, then zeros for the rest of the context."""
     if real is None:
         x = jnp.pad(x, ((0, 0), (0, context - x.shape[1]), (0, 0)))
     else:
@@ -281,7 +281,7 @@ def _by_place(
 def _places_and_seen(
     tokens: Int[Array, "batch length"], real: Bool[Array, "batch length"] | None
 ) -> tuple[Int[Array, "batch_or_1 length"], Bool[Array, "batch 1 length"] | None]:
-    """Returns the place of each token, and which tokens are no padding; None where there is none."""
+    """Returns the position of each token, and which tokens are not padding; None if there is no padding."""
     if real is None:
         return jnp.arange(tokens.shape[1])[None], None
     return jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0), real[:, None, :]

@@ -9,7 +9,7 @@ from jaxresearch.models.model import Model, require_sizes
 
 
 class Cnn(nn.Module):
-    """Blocks of 3 x 3 convolution, ReLU and 2 x 2 maximum, then one hidden layer."""
+    """Blocks of 3 x 3 convolution, ReLU and 2 x 2 max pooling, then one hidden layer."""
 
     image_shape: tuple[int, int, int]
     channels: tuple[int, ...]
@@ -30,11 +30,11 @@ class Cnn(nn.Module):
 def cnn(
     image_shape: tuple[int, int, int], n_outputs: int, *, channels: tuple[int, ...] = (32, 64), hidden: int = 128
 ) -> Model:
-    """Returns a convolutional network for images: blocks of convolution, ReLU and maximum, then two dense layers.
+    """Returns a convolutional network for images: blocks of convolution, ReLU and max pooling, then two dense layers.
 
     Args:
-        image_shape: Height, width and channels of an image, in pixels; images may come flattened.
-        n_outputs: Entries of the output.
+        image_shape: Height and width in pixels, and channels; images may be flattened.
+        n_outputs: Number of outputs.
         channels: Filters of each block; each block halves height and width, rounded up.
         hidden: Width of the hidden layer.
 

@@ -1,4 +1,4 @@
-"""The seam between training and any model library: two pure functions."""
+"""The interface between training and model libraries: two pure functions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
@@ -15,12 +15,12 @@ class Model(NamedTuple):
     """A model as two pure functions.
 
     ``init(key) -> (params, model_state)`` draws the parameters. ``apply(params, model_state, inputs, key=None) ->
-    (outputs, model_state)`` uses them: with a key it trains (dropout drawn from the key, batch statistics updated in the
-    state it returns); without one it evaluates (no dropout, running statistics, the state returned as it came).
+    (outputs, model_state)`` uses them: with a key in training mode (dropout from the key, updated batch statistics in the
+    returned state), without one in evaluation mode (no dropout, running statistics, unchanged state).
 
-    To image models and adapters, inputs of 8 bits are pixels: they see uint8 as float32 from 0 to 1 (`from_pixels`), so that
-    images take a quarter of the memory until a step needs them. Transformers read any whole numbers as tokens. Both trees
-    hold arrays alone, so they can be scanned, vmapped, saved and compared bit for bit. A model without state carries an
+    Image models and adapters treat uint8 inputs as pixels and convert them to float32 from 0 to 1 (`from_pixels`), so that
+    images take a quarter of the memory until a step needs them. Transformers read integers of any type as tokens. Both trees
+    hold only arrays, so they can be scanned, vmapped, saved and compared bit for bit. The state of a stateless model is an
     empty dict.
 
     Example:
@@ -36,13 +36,13 @@ class Model(NamedTuple):
 
 
 def from_pixels(inputs: Array | np.ndarray) -> Array | np.ndarray:
-    """Returns inputs of 8 bits as float32 from 0 to 1, and others as they are.
+    """Returns uint8 pixels as float32 from 0 to 1, and other inputs unchanged.
 
     Args:
-        inputs: Pixels as uint8, or anything else a model takes.
+        inputs: Pixels, or any other inputs of a model.
 
     Returns:
-        ``inputs / 255`` for uint8.
+        ``inputs / 255`` for uint8, else ``inputs``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,13 +53,13 @@ def from_pixels(inputs: Array | np.ndarray) -> Array | np.ndarray:
 
 
 def require_sizes(**sizes: int) -> None:
-    """Raises an error that names the first size that is not a positive whole number.
+    """Raises an error that names the first size that is not a positive integer.
 
     Args:
-        **sizes: Sizes by the name of their argument.
+        **sizes: Sizes by argument name.
 
     Raises:
-        ValueError: If one is below 1 or no whole number.
+        ValueError: If one is below 1 or not an integer.
 
     Example:
         >>> require_sizes(n_features=784, n_outputs=0)
@@ -73,11 +73,11 @@ def require_sizes(**sizes: int) -> None:
 
 
 def require_choice(name: str, value: str, choices: Any) -> None:
-    """Raises where an option is none of its choices.
+    """Raises if the value of an option is not among its choices.
 
     Args:
-        name: The option.
-        value: What it was given.
+        name: Name of the option.
+        value: Its value.
         choices: A ``Literal`` of strings.
 
     Raises:

@@ -19,7 +19,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, inputs, *, train: bool):
         """Returns outputs ``(batch, n_outputs)``."""
-        # Glorot's uniform draw is what Keras, in which the source's network was written, starts a Dense layer from.
+        # Glorot's uniform initialisation, as in Keras, which the original network was written in.
         init = nn.initializers.glorot_uniform()
         x = inputs.reshape(inputs.shape[0], -1)
         for width in self.hidden:
@@ -40,11 +40,11 @@ def mlp(
     .. math:: h_{l+1} = \\max(0, W_l h_l + b_l), \\quad \\text{outputs} = W_L h_L + b_L
 
     Args:
-        n_features: Entries of one example, over all its axes: images may come flattened or not.
-        hidden: Width of each hidden layer; none for a linear model.
-        n_outputs: Entries of the output: classes, or values.
-        dropout_rate: Share of hidden units left out in training, 0 to less than 1.
-        batch_norm: Whether to normalise before each rectifier by the statistics of the batch.
+        n_features: Entries of one example, over all its axes; images need not be flattened.
+        hidden: Width of each hidden layer; empty for a linear model.
+        n_outputs: Number of outputs: classes, or values.
+        dropout_rate: Fraction of hidden units dropped in training, 0 to less than 1.
+        batch_norm: Whether to apply batch normalisation before each rectifier.
 
     Returns:
         The model; with ``batch_norm`` its state holds the running mean and variance of each layer.
@@ -61,7 +61,7 @@ def mlp(
     require_sizes(n_features=n_features, n_outputs=n_outputs, **{f"hidden[{i}]": w for i, w in enumerate(hidden)})
     if not 0 <= dropout_rate < 1:
         raise ValueError(
-            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a share of the units."
+            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the units."
         )
     module = Mlp(tuple(hidden), n_outputs, dropout_rate, batch_norm)
     return linen(module, jax.ShapeDtypeStruct((1, n_features), jnp.float32))
@@ -74,7 +74,7 @@ def linear(n_features: int, n_outputs: int) -> Model:
 
     Args:
         n_features: Entries of one example, over all its axes.
-        n_outputs: Entries of the output.
+        n_outputs: Number of outputs.
 
     Returns:
         The model.

@@ -1,4 +1,4 @@
-"""Transformers: one block, used as an encoder that sees both ways and as a decoder that sees only what came before."""
+"""Transformers: bidirectional encoders and causal decoders with the same blocks."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from jaxresearch.models.model import Model, require_choice, require_sizes
 
 
 def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
-    """Returns a causal transformer: logits of the next token at every place, from the tokens up to it.
+    """Returns a causal transformer: logits of the next token at each position, from the tokens up to it.
 
     Args:
         n_tokens: Size of the vocabulary.
-        sizes: Its sizes; ``context`` limits the length of the inputs.
+        sizes: Sizes of the transformer; ``context`` limits the length of the inputs.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, length, n_tokens)`` float32: nan for a sequence
-        with a token, other than padding, that the vocabulary does not hold.
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32: nan for a sequence
+        with a token outside the vocabulary, other than padding.
 
     Raises:
-        ValueError: If ``n_tokens`` is not positive, or (when called) the inputs are no whole numbers, empty or too long.
+        ValueError: If ``n_tokens`` is not positive, or (when called) the inputs are not integers, are empty or too long.
 
     Example:
         >>> model = decoder(65, TransformerSizes(context=8, width=16, n_layers=1, n_heads=2))
@@ -38,17 +38,17 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
 
 def encoder(n_tokens: int, sizes: TransformerSizes) -> Model:
-    """Returns a transformer that sees both ways: logits of the token itself at every place.
+    """Returns a bidirectional transformer: logits of the token itself at each position.
 
     Args:
-        n_tokens: Size of the vocabulary, the mask's token among it.
-        sizes: Its sizes.
+        n_tokens: Size of the vocabulary, including the mask token.
+        sizes: Sizes of the transformer.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, length, n_tokens)`` float32.
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32.
 
     Raises:
-        ValueError: As for `decoder`.
+        ValueError: As in `decoder`.
 
     Example:
         >>> model = encoder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2, positions="learnt"))
@@ -63,27 +63,26 @@ def encoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
 
 def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
-    r"""Returns the encoder with one layer of classes on its vectors :math:`x_t`: on their mean, or with weights of each place.
+    r"""Returns the encoder with a linear head for classes on its vectors :math:`x_t`: on their mean, or on all of them.
 
     .. math:: W \frac{1}{T} \sum_{t=1}^T x_t + b \quad \text{or} \quad \sum_{t=1}^T W_t x_t + b
 
-    The mean asks what a sequence holds; weights of each place ask where, as in windows cut around a landmark. All its
-    parameters but those of ``head`` are those of `encoder`, under the same names, so that it can start from a pre-trained one:
-    `warm_started`.
+    The mean detects what a sequence contains, position-specific weights also where, as in windows around a landmark. All
+    parameters except ``head`` have the names and shapes of `encoder`, so `warm_started` can load a pre-trained encoder.
 
     Args:
-        n_tokens: Size of the vocabulary, the mask's token among it.
-        n_classes: Classes of a sequence.
-        sizes: Its sizes.
-        pooling: ``"mean"``, or ``"flatten"`` for weights of each place, so that the head fits this ``context`` alone. Padding
-            is in no mean and has no place: the first token that is none is at the first. So fill up a window that is cut short
-            on its left with a token that is not ``padding``.
+        n_tokens: Size of the vocabulary, including the mask token.
+        n_classes: Number of classes.
+        sizes: Sizes of the transformer.
+        pooling: ``"mean"``, or ``"flatten"`` for weights per position, which tie the head to this ``context``. Padding has
+            no position and is left out of the mean: the first token that is not padding has the first position. A window
+            that is cut short on its left therefore needs a fill token other than ``padding``.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs ``(batch, n_classes)`` float32.
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, n_classes)`` float32.
 
     Raises:
-        ValueError: As for `decoder`; also if ``pooling`` is neither.
+        ValueError: As in `decoder`, or if ``pooling`` is neither.
 
     Example:
         >>> model = classifier(5, 3, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
@@ -95,7 +94,7 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
         Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 4.1 (fine-tuning a classifier).
         https://arxiv.org/abs/1810.04805
         Stormo, Schneider, Gold and Ehrenfeucht (1982), Use of the 'Perceptron' algorithm to distinguish translational
-        initiation sites in E. coli, Nucleic Acids Research 10 (weights of each place). https://doi.org/10.1093/nar/10.9.2997
+        initiation sites in E. coli, Nucleic Acids Research 10 (weights per position). https://doi.org/10.1093/nar/10.9.2997
     """
     require_sizes(n_classes=n_classes)
     require_choice("pooling", pooling, Pooling)
@@ -103,19 +102,19 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
 
 
 def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
-    """Returns the encoder without its last layer: what the head of a `classifier` sees, the vectors normalised and pooled.
+    """Returns the encoder without its output layer: normalised, pooled vectors, the inputs of a `classifier`'s head.
 
     Args:
-        n_tokens: Size of the vocabulary, the mask's token among it.
-        sizes: Its sizes.
-        pooling: ``"mean"`` of the vectors, or ``"flatten"``: all of them, one after another.
+        n_tokens: Size of the vocabulary, including the mask token.
+        sizes: Sizes of the transformer.
+        pooling: ``"mean"`` of the vectors, or ``"flatten"`` to concatenate them.
 
     Returns:
-        The model; inputs ``(batch, length)`` whole numbers, outputs float32 ``(batch, width)``, or ``(batch, context * width)``:
-        those of the tokens that are no padding, then zeros. It takes the parameters of an `encoder` or `classifier` as they are.
+        The model; inputs ``(batch, length)`` integers, outputs float32 ``(batch, width)``, or ``(batch, context * width)`` with
+        the tokens other than padding first, then zeros. It takes the parameters of an `encoder` or `classifier` unchanged.
 
     Raises:
-        ValueError: As for `classifier`.
+        ValueError: As in `classifier`.
 
     Example:
         >>> model = embedder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2))
@@ -131,22 +130,22 @@ def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean
 
 
 def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Model:
-    """Returns the decoder as it writes: its state keeps the keys and values of all tokens seen, so that none is made again.
+    """Returns the decoder for generation: its state caches the keys and values of all tokens so far.
 
-    Its parameters are those of `decoder`. ``apply(params, cache, tokens)`` takes the next tokens of every row, one or
-    many, and returns their logits and the cache with them. Rows that begin with padding may differ in length.
+    Its parameters are those of `decoder`. ``apply(params, cache, tokens)`` takes one or more next tokens of every sequence,
+    and returns their logits and the updated cache. Sequences of different lengths start with padding.
 
     Args:
         n_tokens: Size of the vocabulary.
-        sizes: Those of the decoder; ``context`` is what the cache holds.
-        n_rows: Sequences written side by side.
+        sizes: Sizes of the decoder; ``context`` is the capacity of the cache.
+        n_rows: Number of sequences generated in parallel.
 
     Returns:
-        The model; ``init`` gives an empty cache as its state: arrays with a leading axis of rows, and the number of
-        tokens seen, padding among them. Logits are nan from the call on that goes past the context.
+        The model; ``init`` returns an empty cache as its state: arrays with a leading axis of sequences, and the number of
+        tokens so far, including padding. Logits are nan as soon as the context is exceeded.
 
     Raises:
-        ValueError: As for `decoder`; also if ``n_rows`` is not positive, or (when called) not the rows of the inputs.
+        ValueError: As in `decoder`, or if ``n_rows`` is not positive or (when called) not the number of inputs.
 
     Example:
         >>> sizes = TransformerSizes(context=8, width=16, n_layers=1, n_heads=2)
@@ -168,13 +167,13 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
         return params, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["cache"])
 
     def apply(params, model_state, inputs, key=None):
-        del key  # what writes is not trained
+        del key  # generation has no training mode
         tokens = _as_tokens(inputs, sizes.context)
         if len(tokens) != n_rows:
-            raise ValueError(f"inputs must have the cache's {n_rows} rows; got {len(tokens)}. Pass as many as n_rows.")
+            raise ValueError(f"inputs must have the cache's {n_rows} rows; got {len(tokens)}. Pass n_rows sequences.")
         outputs: Any = module.apply({"params": params, "cache": model_state}, tokens, mutable=["cache"])
         logits, cache = outputs[0], outputs[1]["cache"]
-        # Past its end a slice is written over what is there: the logits would be numbers, and wrong.
+        # Past the end, updates overwrite earlier slots, and the logits would be silently wrong.
         return jnp.where(cache["n_seen"] > sizes.context, jnp.nan, logits), cache
 
     return Model(init, apply)
@@ -203,13 +202,13 @@ def _model(module: Transformer) -> Model:
 
 
 def _as_tokens(inputs: Integer[Array, "batch length"], context: int) -> Int[Array, "batch length"]:
-    """Returns the inputs as int32, or raises where they are no sequences of tokens that fit the context."""
+    """Returns the inputs as int32, or raises unless they are sequences of tokens that fit the context."""
     if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
         raise ValueError(
-            f"inputs must be tokens (batch, length), whole numbers; got {inputs.dtype} {inputs.shape}. Encode the text first."
+            f"inputs must be tokens (batch, length), integers; got {inputs.dtype} {inputs.shape}. Encode the text first."
         )
     if not 1 <= inputs.shape[1] <= context:
         raise ValueError(
-            f"sequences must be of 1 to {context} tokens, the context; got {inputs.shape[1]}. Cut them, or widen the context."
+            f"sequences must have 1 to {context} tokens, the context; got {inputs.shape[1]}. Cut them, or widen the context."
         )
-    return jnp.asarray(inputs, jnp.int32)  # the size of a vocabulary may be more than int8 holds
+    return jnp.asarray(inputs, jnp.int32)  # the vocabulary may exceed the range of int8

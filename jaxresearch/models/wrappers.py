@@ -1,4 +1,4 @@
-"""Models made from models: started from other parameters, with tokens hidden, or as an ensemble."""
+"""Transformations of models: warm starts, word dropout, ensembles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,22 +13,22 @@ from jaxresearch.models.model import Model, require_sizes
 
 
 def warm_started(model: Model, pretrained: Any, model_state: Any = None) -> Model:
-    """Returns the model with its initial parameters and batch statistics taken from another where these have the same name.
+    """Returns the model with initial parameters and batch statistics from another model, wherever the names match.
 
-    Other parameters of that model (its head) are left out, and those it lacks are drawn as usual. All members of an `ensemble` of
-    such models start alike: then each shared array lacks the axis of members. Random keys in the state stay the model's own.
+    Other pre-trained parameters (a head) are ignored, and parameters without a match are drawn as usual. For an `ensemble`,
+    every member starts from the same arrays, which then lack the axis of members. Random keys in the state are not replaced.
 
     Args:
         model: The model to start.
-        pretrained: Parameters of the other model, as its state holds them.
-        model_state: Its state; ``{}`` to start with fresh batch statistics. May be left out where the model has none.
+        pretrained: Parameters of the other model.
+        model_state: State of the other model; ``{}`` for fresh batch statistics. Optional if the model has none.
 
     Returns:
         The model with a different ``init``.
 
     Raises:
-        ValueError: When drawn: if an array of the same name has another shape (a vocabulary of another size, other classes,
-            a wider model), none has the same name, or the model has batch statistics and ``model_state`` is left out.
+        ValueError: At initialisation: if arrays of the same name differ in shape (another vocabulary, other classes, a
+            wider model), no name matches, or the model has batch statistics and ``model_state`` is missing.
 
     Example:
         >>> from jaxresearch import models
@@ -54,12 +54,12 @@ def warm_started(model: Model, pretrained: Any, model_state: Any = None) -> Mode
             )
         members = _members([(leaf.shape, named[path].shape) for path, leaf in shared.items()])
 
-        def begun(arrays: dict[Any, Any], fresh: Any) -> Any:
+        def replace(fresh: Any, arrays: dict[Any, Any]) -> Any:
             return jax.tree_util.tree_map_with_path(
-                lambda path, leaf: _begun(path, leaf, arrays[path], len(members)) if path in arrays else leaf, fresh
+                lambda path, leaf: _fitted(path, leaf, arrays[path], len(members)) if path in arrays else leaf, fresh
             )
 
-        return begun(named, params), begun(statistics, own_state)
+        return replace(params, named), replace(own_state, statistics)
 
     return Model(init, model.apply)
 
@@ -70,14 +70,14 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _members(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, ...]:
-    """Returns the leading axis of an ensemble if all arrays of the other model lack the same one."""
+    """Returns the axis of ensemble members, if all arrays of the other model lack the same leading axis."""
     lacking = {fresh[: max(len(fresh) - len(own), 0)] for fresh, own in shapes}
     axes = lacking.pop()
     return axes if not lacking and len(axes) == 1 else ()
 
 
-def _begun(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> Array:
-    """Returns an array of the other model in place of a drawn one, repeated for each member."""
+def _fitted(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> Array:
+    """Returns an array of the other model in the shape and type of a drawn one, repeated for each member."""
     expected = fresh.shape[n_leading:]
     if own.shape != expected:
         raise ValueError(
@@ -90,18 +90,18 @@ def _begun(path: Any, fresh: Array, own: Array | np.ndarray, n_leading: int) -> 
 def word_dropout(
     model: Model, *, rate: ArrayLike, token: int, maskable: Callable[[Array], Array] | None = None
 ) -> Model:
-    """Returns a model of tokens from which a fraction of them is hidden in training.
+    """Returns a token model that in training hides each token with probability ``rate``, independently of the others.
 
-    Each token is hidden independently with probability ``rate``, so that the model learns not to rely on any one of them.
+    The model learns not to rely on any single token.
 
     Args:
         model: Reads tokens ``(batch, length)``, integers.
         rate: Probability of hiding a token, 0 to 1; may be traced.
-        token: The id that stands for a hidden token.
-        maskable: ``tokens -> truth values``: False where a token must stay, such as padding; all may be hidden unless given.
+        token: The id that replaces hidden tokens.
+        maskable: ``tokens -> booleans``: False for tokens that are never hidden, such as padding; by default all may be.
 
     Returns:
-        The model; without a key, in evaluation, it sees all tokens.
+        The model; in evaluation, without a key, it sees all tokens.
 
     Raises:
         ValueError: If ``rate`` is not from 0 to 1, or ``token`` is negative.
@@ -121,36 +121,36 @@ def word_dropout(
     if isinstance(rate, int | float) and not 0 <= rate <= 1:
         raise ValueError(f"rate must be from 0 to 1; got {rate}. Pass 0.15 for 15 %.")
     if token < 0:
-        raise ValueError(f"token must be 0 or more; got {token}. Pass the id that stands for what is hidden.")
+        raise ValueError(f"token must be 0 or more; got {token}. Pass the id that replaces hidden tokens.")
 
     def apply(params, model_state, inputs, key=None):
         if key is None:
             return model.apply(params, model_state, inputs)
-        of_tokens, of_model = jax.random.split(key)
-        hidden = jax.random.bernoulli(of_tokens, rate, inputs.shape)
+        hiding_key, model_key = jax.random.split(key)
+        hidden = jax.random.bernoulli(hiding_key, rate, inputs.shape)
         hidden = hidden if maskable is None else hidden & maskable(inputs)
-        tokens = inputs.astype(jnp.int32)  # which hold any token, as 8 bits do not
-        return model.apply(params, model_state, jnp.where(hidden, token, tokens), of_model)
+        tokens = inputs.astype(jnp.int32)  # `token` may exceed 8 bits
+        return model.apply(params, model_state, jnp.where(hidden, token, tokens), model_key)
 
     return Model(model.init, apply)
 
 
 def ensemble(model: Model, *, n_members: int) -> Model:
-    r"""Returns an ensemble of classifiers of one kind, which averages their probabilities in evaluation.
+    r"""Returns an ensemble of identical classifiers, which averages their probabilities in evaluation.
 
     .. math:: \log \frac{1}{n} \sum_m \text{softmax}(z_m(x))
 
-    In training the members share a batch: member :math:`m` of n sees examples m, m + n, ... and gives their logits. So they learn
-    independently, with any loss that is a mean over examples; a step costs as much as a step of one member, and n times as many
-    epochs are needed. A member's gradient is its own divided by n, which scale-free optimizers (Adam) do not notice; others
-    need n times the rate.
+    In training the members share a batch: member :math:`m` of n computes the logits of examples m, m + n, ... They train
+    independently, with any loss that is a mean over examples. A step costs as much as for one member, and n times as many
+    epochs are needed. Gradients are divided by n, which does not affect scale-free optimizers (Adam); others need n times the
+    learning rate.
 
     Args:
-        model: Gives logits.
+        model: Outputs logits.
         n_members: Number of classifiers, 1 or more; it must divide the batch size.
 
     Returns:
-        The model; parameters and state have a leading axis of members, and its evaluation gives log probabilities.
+        The model; parameters and state have a leading axis of members, and evaluation outputs log probabilities.
 
     Raises:
         ValueError: If ``n_members`` is not positive, or (when trained) does not divide the batch.
@@ -180,8 +180,8 @@ def ensemble(model: Model, *, n_members: int) -> Model:
             raise ValueError(
                 f"n_members must divide the batch of {len(inputs)} examples; got {n_members}. Pass a multiple as batch_size."
             )
-        dealt = inputs.reshape(-1, n_members, *inputs.shape[1:]).swapaxes(0, 1)
-        logits, model_state = jax.vmap(model.apply)(params, model_state, dealt, jax.random.split(key, n_members))
+        parts = inputs.reshape(-1, n_members, *inputs.shape[1:]).swapaxes(0, 1)
+        logits, model_state = jax.vmap(model.apply)(params, model_state, parts, jax.random.split(key, n_members))
         return logits.swapaxes(0, 1).reshape(len(inputs), *logits.shape[2:]), model_state
 
     return Model(init, apply)

@@ -1,22 +1,22 @@
-"""Numbers about seeds and examples: a metric is reported with its intervals, and one of them decides a claim.
+"""Statistics over seeds and examples: metrics are reported with intervals, and an interval decides a claim.
 
-A metric of a trained model varies with the seed, and with the examples it is measured on. Which of the two an interval speaks
-of is part of its name:
+A metric of a trained model varies with the seed and with the test examples. The name of an interval states which of them it
+accounts for:
 
-=====================  =====================================================================  ==========================
-over                   what would be drawn anew                                               by
-=====================  =====================================================================  ==========================
-seeds                  seeds; the test examples stay these                                    Student's t
-examples               examples; there is a single seed                                       influences
-seeds and examples     both                                                                   two-way analysis of variance
-folds, splits          training and test examples, and seeds                                  Nadeau and Bengio
-=====================  =====================================================================  ==========================
+=====================  ==================================================  ============================
+over                   sources of variation                                method
+=====================  ==================================================  ============================
+seeds                  seeds, on fixed test examples                       Student's t
+examples               test examples, for a single seed                    influences
+seeds and examples     both                                                two-way analysis of variance
+folds, splits          training examples, test examples and seeds          Nadeau and Bengio
+=====================  ==================================================  ============================
 
-The *influence* of example j on a metric is how fast the metric changes with the weight of the example, times the number of
-examples: of a mean, the example's value less the mean. Value plus influence makes any smooth metric a mean over examples.
+The *influence* of example j on a metric is the derivative of the metric in the example's weight, times the number of examples:
+for a mean, the example's value minus the mean. Value plus influence turns any smooth metric into a mean over examples.
 
-All functions compute on the host in float64, for scalars and, entry by entry, for metrics of any shape. A value that is not
-finite (a run that diverged) is never dropped: it makes means, intervals and differences nan, and leaves a claim undecided.
+All functions compute on the host in float64, entry by entry for metrics with axes. Non-finite values (diverged runs) are
+never dropped: they make means, intervals and differences nan, and leave a claim undecided.
 """
 
 from jaxresearch.statistics.averages import (

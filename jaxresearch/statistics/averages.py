@@ -1,4 +1,4 @@
-"""Averages of seeds, intervals of one value a seed, and numbers as text."""
+"""Averages over seeds, their intervals, and the formatting of numbers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_SURE = 6  # decimals that a mean of float32 near 1 has in common with that of their recorded digits
+_STABLE_DECIMALS = 6  # decimals in which the mean of float32 values near 1 and of their recorded digits agree
 
 
 def mean(values: Sequence[int | float] | np.ndarray) -> float:
@@ -30,7 +30,7 @@ def mean(values: Sequence[int | float] | np.ndarray) -> float:
 
 
 def standard_deviation(values: Sequence[int | float] | np.ndarray) -> float:
-    r"""Returns the standard deviation of the population the values were drawn from, in their unit.
+    r"""Returns the standard deviation of the population from a sample, in the unit of the values.
 
     .. math:: s = \sqrt{\sum_i (x_i - \bar x)^2 / (n - 1)}
 
@@ -55,10 +55,10 @@ def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
     """Returns the mean of the middle half of the values, in their unit: an average robust to outliers.
 
     Args:
-        values: One per seed, at least one. A quarter of them, rounded down, is left out at each end.
+        values: One per seed, at least one. A quarter of them, rounded down, is dropped at each end.
 
     Returns:
-        The mean of the rest; nan if a value is not finite.
+        The mean of the others; nan if a value is not finite.
 
     Raises:
         ValueError: If there are no values.
@@ -71,7 +71,7 @@ def interquartile_mean(values: Sequence[int | float] | np.ndarray) -> float:
         Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), Deep reinforcement learning at the edge of the
         statistical precipice, NeurIPS. https://arxiv.org/abs/2108.13264
     """
-    import scipy.stats  # imported late: it takes half a second
+    import scipy.stats  # takes half a second
 
     given = checked(values)
     return float(scipy.stats.trim_mean(given, 0.25)) if np.isfinite(given).all() else math.nan
@@ -87,25 +87,24 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Returns the confidence interval of a statistic by the bias-corrected and accelerated (BCa) bootstrap.
 
-    It decides no claim: with few values a bootstrap interval is too narrow, since it never reaches beyond those it saw.
-    Over 2,000 draws from a normal distribution, the 95 % interval of the mean covered the truth in 84 % of the cases with 5
-    values, 89 % with 10 and 94 % with 30 (tests/test_statistics.py repeats a part of this). It serves statistics that have
-    no formula.
+    Use it for statistics without a formula; it decides no claim. With few values it is too narrow: over 2,000 draws from a
+    normal distribution, the 95 % interval of the mean covered the truth in 84 % of the cases with 5 values, 89 % with 10
+    and 94 % with 30 (tests/test_statistics.py repeats part of this).
 
-    ==========================  ==============================================
+    ==========================  ==========
     values                      interval
-    ==========================  ==============================================
-    a single one                (nan, nan): one seed says nothing about others
-    all equal                   (v, v)
+    ==========================  ==========
+    a single one                (nan, nan)
+    all equal to v              (v, v)
     any that is not finite      (nan, nan)
-    ==========================  ==============================================
+    ==========================  ==========
 
     Args:
         values: One per seed, at least one.
         statistic: Reduces an array along ``axis``.
-        confidence: Fraction of such intervals that cover the truth, above 0 and below 1.
+        confidence: Nominal coverage, above 0 and below 1.
         n_resamples: Number of resamples, 1 or more.
-        seed: Seed of the resampling, so that equal values give equal intervals.
+        seed: Seed of the resampling.
 
     Returns:
         Its low and high end, in the unit of the statistic.
@@ -146,14 +145,14 @@ def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | 
 
     .. math:: \bar x \pm t_{n-1, (1 + c) / 2} \; s / \sqrt n
 
-    Unlike the bootstrap, it has the coverage it states from two values on, at the price of its width.
+    Unlike the bootstrap, it has its nominal coverage from two values on, at the price of being wider.
 
     Args:
         values: One per seed, at least one.
-        confidence: Fraction :math:`c` of such intervals that cover the truth, above 0 and below 1.
+        confidence: Nominal coverage :math:`c`, above 0 and below 1.
 
     Returns:
-        Its low and high end, in the unit of the values; (nan, nan) for a single one, or where one is not finite.
+        Its low and high end, in the unit of the values; (nan, nan) for a single value, or if one is not finite.
 
     Raises:
         ValueError: If there are no values, or the confidence is not between 0 and 1.
@@ -178,13 +177,13 @@ def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | 
 
 
 def number_text(value: int | float, *, is_signed: bool = False) -> str:
-    """Returns a number to four decimals, or to four significant digits where it is large.
+    """Formats a number to four decimals, or to four significant digits from a million on.
 
-    A float32 and the digits that it is recorded with give the same text, also where the fifth decimal is a 5.
+    A float32 and its recorded digits give the same text, even where the fifth decimal is a 5.
 
     Args:
         value: Any.
-        is_signed: Whether a number that is not below 0 has a plus sign, as of a difference.
+        is_signed: Whether to write a plus sign, as for a difference.
 
     Returns:
         A text.
@@ -194,11 +193,11 @@ def number_text(value: int | float, *, is_signed: bool = False) -> str:
         ('0.9761', '1.235e+07', '+0.9761')
     """
     sign = "+" if is_signed else ""
-    return f"{round(shortest(value), _SURE):{sign}.4f}" if abs(value) < 1e6 else f"{value:{sign}.3e}"
+    return f"{round(shortest(value), _STABLE_DECIMALS):{sign}.4f}" if abs(value) < 1e6 else f"{value:{sign}.3e}"
 
 
 def p_text(p: int | float) -> str:
-    """Returns a p-value to four decimals; nothing of one that is undefined.
+    """Formats a p-value to four decimals; empty if it is undefined.
 
     Args:
         p: From 0 to 1, or nan.
@@ -214,7 +213,7 @@ def p_text(p: int | float) -> str:
 
 
 def shortest(value: float) -> float:
-    """Returns a number in full, or, if float32 holds it exactly, with the digits that distinguish it among float32.
+    """Returns the number with the shortest digits that round to the same float32, if it is a float32; else the number.
 
     Args:
         value: Any.
@@ -232,13 +231,13 @@ def shortest(value: float) -> float:
 
 
 def require_confidence(confidence: int | float) -> None:
-    """Raises where a confidence is not between 0 and 1.
+    """Raises unless a confidence is between 0 and 1.
 
     Args:
-        confidence: Fraction of intervals that cover the truth.
+        confidence: Nominal coverage of an interval.
 
     Raises:
-        ValueError: If it is no such fraction.
+        ValueError: If it is not above 0 and below 1.
 
     Example:
         >>> require_confidence(0.95)
@@ -257,7 +256,7 @@ def checked(values: Sequence[int | float] | np.ndarray) -> np.ndarray:
         An array ``(seeds,)``.
 
     Raises:
-        ValueError: If there are none, or they are no vector.
+        ValueError: If there are none, or they are not a vector.
 
     Example:
         >>> checked([1, 2]).tolist()

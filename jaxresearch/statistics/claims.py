@@ -1,4 +1,4 @@
-"""What is reported of a metric, and the claim that an interval of it decides."""
+"""The summary of a metric over runs, and claims that its intervals decide."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from jaxresearch.statistics.intervals import Over, Runs, error, interval
 Verdict = Literal["supported", "refuted", "undecided"]
 About = Literal["these examples", "new examples", "seeds"]
 
-FEWEST_SEEDS = 5  # with fewer, an interval is so wide that a claim it decides was decided by luck
+FEWEST_SEEDS = 5  # with fewer, intervals are so wide that only luck decides a claim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,11 +21,11 @@ class Claim:
 
     Attributes:
         text: The claim in words.
-        metric: The name of the metric, as ``"test/accuracy"``.
-        about: What it holds for: ``"these examples"`` (a figure on a public test part: seeds vary), ``"new examples"`` (seeds
-            and examples vary; folds too), or ``"seeds"`` (there are no examples).
-        at_least: The bound from below, or None.
-        at_most: The bound from above, or None.
+        metric: The name of the metric, such as ``"test/accuracy"``.
+        about: Its scope: ``"these examples"`` (a fixed, public test part; only seeds vary), ``"new examples"`` (seeds and
+            examples vary, as do folds), or ``"seeds"`` (there are no examples).
+        at_least: The lower bound, or None.
+        at_most: The upper bound, or None.
         n_folds: Number of folds of the cross-validation that it is about; 0 for a claim about the test part.
 
     Raises:
@@ -52,7 +52,7 @@ class Claim:
             )
         if self.about not in ("these examples", "new examples", "seeds"):
             raise ValueError(
-                f"about must be 'these examples', 'new examples' or 'seeds', got {self.about!r}. Say what the claim holds for."
+                f"about must be 'these examples', 'new examples' or 'seeds', got {self.about!r}. Pass the scope of the claim."
             )
 
     @property
@@ -64,7 +64,7 @@ class Claim:
         """Raises unless the claim is about a scalar among these metrics.
 
         Args:
-            metrics: What evaluating one run gives, by name without ``test/``; shapes (`jax.ShapeDtypeStruct`) will do.
+            metrics: Metrics of one run, by name without ``test/``; shapes (`jax.ShapeDtypeStruct`) suffice.
 
         Raises:
             ValueError: If the metric does not exist or is not a scalar.
@@ -83,7 +83,7 @@ class Claim:
 
 
 def kinds(n_runs: int, *, has_influences: bool, runs: Runs = "seeds") -> tuple[Over, ...]:
-    """Returns what the intervals of a metric are over, the one that is reported without a claim last.
+    """Returns the names of the intervals that a metric has; the last is the one reported without a claim.
 
     Args:
         n_runs: Number of runs.
@@ -91,7 +91,7 @@ def kinds(n_runs: int, *, has_influences: bool, runs: Runs = "seeds") -> tuple[O
         runs: What differs between runs.
 
     Returns:
-        Names of intervals.
+        Names from `Over`.
 
     Example:
         >>> kinds(10, has_influences=True), kinds(1, has_influences=True), kinds(10, has_influences=True, runs="folds")
@@ -105,21 +105,21 @@ def kinds(n_runs: int, *, has_influences: bool, runs: Runs = "seeds") -> tuple[O
 
 
 def decided_by(about: About, given: Sequence[str]) -> Over | None:
-    """Returns the interval that decides a claim, of those that a metric has; None where it has none of that kind.
+    """Returns the name of the interval that decides a claim, or None if its metric does not have that interval.
 
     Args:
-        about: What the claim holds for.
-        given: The intervals of its metric.
+        about: The scope of the claim.
+        given: Names of the metric's intervals.
 
     Returns:
-        A name.
+        A name from ``given``.
 
     Example:
         >>> decided_by("new examples", ("seeds", "seeds and examples")), decided_by("new examples", ("seeds",))
         ('seeds and examples', None)
     """
-    wanted: tuple[Over, ...] = ("folds", "splits", "seeds and examples" if about == "new examples" else "seeds")
-    return next((over for over in wanted if over in given), None)
+    suitable: tuple[Over, ...] = ("folds", "splits", "seeds and examples" if about == "new examples" else "seeds")
+    return next((over for over in suitable if over in given), None)
 
 
 def summary(
@@ -131,20 +131,20 @@ def summary(
     ratio: float | None = None,
     about: About | None = None,
 ) -> dict[str, Any]:
-    """Returns what is reported of a metric: all values, the mean, and its 95 % intervals by name, ready for JSON.
+    """Returns a summary of a metric, ready for JSON: all values, the mean, and the 95 % intervals by name.
 
     Args:
         values: One per run, at least one: ``(runs,)``, or ``(runs, ...)`` for a vector or matrix metric.
-        influences: ``(runs, examples, ...)``, where they are known.
-        groups: As for `error`.
+        influences: ``(runs, examples, ...)``, or None if they are unknown.
+        groups: As in `error`.
         runs: What differs between runs.
-        ratio: As for `error`.
-        about: What a claim about the metric holds for.
+        ratio: As in `error`.
+        about: The scope of a claim about the metric.
 
     Returns:
         ``{"values", "mean", "standard_deviation", "ci95": [low, high], "over", "intervals": {over: [low, high]}}``. ``ci95``
-        is the interval that decides the claim, and without one the widest: ``over`` names it. The mean, the deviation, low
-        and high have the shape of one metric, as nested lists; None stands for a number that is undefined.
+        is the interval that decides the claim, or the most general one without a claim; ``over`` is its name. The mean, the
+        deviation, low and high have the shape of the metric, as nested lists, with None for undefined numbers.
 
     Raises:
         ValueError: If there are no values.
@@ -162,26 +162,26 @@ def summary(
     deviations = np.where(is_finite, spread.standard * math.sqrt(len(given)), math.nan)
     names = kinds(len(given), has_influences=influences is not None, runs=runs)
     ends = {over: interval(given, influences, over=over, groups=groups, ratio=ratio) for over in names}
-    made = {over: [_or_none(np.asarray(end)) for end in pair] for over, pair in ends.items()}
+    intervals = {over: [_or_none(np.asarray(end)) for end in pair] for over, pair in ends.items()}
     chosen = (decided_by(about, names) if about is not None else None) or names[-1]
     return {
         "values": _or_none(given),
         "mean": _or_none(means),
         "standard_deviation": _or_none(deviations),
-        "ci95": made[chosen],
+        "ci95": intervals[chosen],
         "over": chosen,
-        "intervals": made,
+        "intervals": intervals,
     }
 
 
 def over_text(over: str, n_runs: int, *, n_examples: int = 0, n_groups: int | None = None) -> str:
-    """Returns in words what an interval is over.
+    """Returns a phrase for the seeds, examples, folds or splits that an interval is over.
 
     Args:
-        over: Its name.
+        over: The name of the interval.
         n_runs: Number of seeds, folds or splits.
         n_examples: Number of test examples.
-        n_groups: Number of groups that they come in, if they do.
+        n_groups: Number of groups of test examples, or None.
 
     Returns:
         A phrase.
@@ -210,14 +210,14 @@ def verdict(interval: tuple[float, float], claim: Claim) -> Verdict:
     =========================================  =========
 
     Args:
-        interval: Low and high end of the interval of the metric, which is a scalar.
-        claim: Bounds the metric from one side.
+        interval: Low and high end of the interval of a scalar metric.
+        claim: The claim about it.
 
     Returns:
         The verdict.
 
     Raises:
-        ValueError: If the interval is that of a vector or matrix.
+        ValueError: If the metric is not a scalar.
 
     Example:
         >>> claim = Claim(text="98.04 %", metric="test/accuracy", about="these examples", at_least=0.9804)
@@ -235,7 +235,7 @@ def verdict(interval: tuple[float, float], claim: Claim) -> Verdict:
 
 
 def _require_scalar(name: str, shape: tuple[int, ...]) -> None:
-    """Raises where a claim is about a vector or a matrix."""
+    """Raises if a claim is about a vector or a matrix."""
     if shape:
         raise ValueError(
             f"claim must be about a scalar metric; {name} has shape {shape}. Pass an average of it, or one entry."
@@ -243,7 +243,7 @@ def _require_scalar(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _or_none(values: Any) -> Any:
-    """Returns values as a number or nested lists, with None where they are not finite: JSON has no nan."""
+    """Returns values as a number or nested lists, with None for non-finite ones, which JSON lacks."""
     if not values.ndim:
         return float(values) if np.isfinite(values) else None
     return [_or_none(np.asarray(value)) for value in values]

@@ -1,4 +1,4 @@
-"""Differences of two runs, paired by seed and example, and many of them at once."""
+"""Paired differences between two runs, and corrections for many comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxresearch.statistics.intervals import Over, error
 
 
 class Difference(NamedTuple):
-    """The mean of paired differences, its 95 % interval, what that is over, and the p-value of no difference (two-sided)."""
+    """The mean of paired differences, its 95 % interval and the interval's name, and the two-sided p-value."""
 
     mean: float
     low: float
@@ -30,19 +30,19 @@ def difference(
     groups: Any = None,
     ratio: float | None = None,
 ) -> Difference:
-    """Returns the mean difference of values and others, paired: run i of both has the same seed, example j is the same.
+    """Returns the mean difference of values and others, paired by seed and by example.
 
     Args:
         values: One per run, at least one.
         others: One for each value, from the same seed (or fold).
-        influences: ``(runs, examples)`` of the values, where examples vary.
-        other_influences: Those of the others, on the same examples.
-        over: What varies.
-        groups: As for `error`.
-        ratio: As for `error`.
+        influences: ``(runs, examples)`` of the values, if examples vary.
+        other_influences: Influences of the others, on the same examples.
+        over: The sources of variation.
+        groups: As in `error`.
+        ratio: As in `error`.
 
     Returns:
-        The mean difference in the unit of the values, its interval, and the p-value of no difference.
+        The mean difference in the unit of the values, its interval, and the p-value of the hypothesis of no difference.
 
     Raises:
         ValueError: If the numbers of values differ, or there are none.
@@ -72,10 +72,10 @@ def difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values adjusted for all comparisons of a table: the chance that any of them errs is at most their bound.
+    """Returns p-values adjusted for multiple comparisons by Holm's method, which bounds the family-wise error rate.
 
     Args:
-        p_values: Of the comparisons; nan for one that is undefined, which does not count.
+        p_values: One per comparison; nan if undefined, which is not counted.
 
     Returns:
         Adjusted p-values in the same order, at most 1.
@@ -87,30 +87,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
     References:
         Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2).
     """
-    given = np.asarray(p_values, np.float64)
-    adjusted, known = np.full(len(given), math.nan), np.flatnonzero(~np.isnan(given))
-    order = known[np.argsort(given[known], kind="stable")]
+    p = np.asarray(p_values, np.float64)
+    adjusted, known = np.full(len(p), math.nan), np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
     factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return adjusted.tolist()
 
 
 def noise_floor(values: Any, others: Any, *, n_differences: int, n_seeds: int | None = None) -> float:
-    r"""Returns the difference of two means that seeds alone rarely exceed, from the same settings with two sets of seeds.
+    r"""Returns the difference of means that seeds alone rarely cause, estimated from two sets of seeds of one setting.
 
-    The largest of :math:`K` differences between settings that are in truth equal exceeds it in at most one of twenty cases
-    (Bonferroni), with :math:`s^2` pooled over both sets of :math:`n_1` and :math:`n_2` values:
+    Among :math:`K` differences of equal settings, the largest exceeds it in at most one of twenty cases (Bonferroni). With
+    :math:`s^2` pooled over both sets, of :math:`n_1` and :math:`n_2` values, it is
 
     .. math:: t_{1 - 0.05 / (2 K)}(n_1 + n_2 - 2) \, s \, \sqrt{2 / n}
 
     Args:
-        values: Of the settings, one per seed.
-        others: Of the same settings with other seeds.
-        n_differences: Number of differences that are looked at, :math:`K`.
-        n_seeds: Seeds of each mean, :math:`n`; the number of values unless given.
+        values: One per seed.
+        others: Of the same setting with other seeds.
+        n_differences: Number of differences compared, :math:`K`.
+        n_seeds: Seeds of each mean, :math:`n`; by default the number of values.
 
     Returns:
-        A size in the unit of the values; nan with fewer than three values, or where one is not finite.
+        A size in the unit of the values; nan with fewer than three values, or if one is not finite.
 
     Raises:
         ValueError: If there are no values.

@@ -1,4 +1,4 @@
-"""Intervals from seeds and the influences of examples."""
+"""Standard errors and intervals, from seeds and the influences of examples."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -10,18 +10,18 @@ from jaxresearch.statistics.averages import require_confidence
 Over = Literal["seeds", "examples", "seeds and examples", "folds", "splits"]
 Runs = Literal["seeds", "folds", "splits"]
 
-_WHOLE = 1e-3  # influences are float32: how far a hit or a miss may be from 1 or 0
+_TOLERANCE = 1e-3  # distance of a hit or a miss from 1 or 0, since influences are float32
 
 
 class Error(NamedTuple):
-    """The standard error of a mean, in the unit of the metric, and its degrees of freedom; of arrays, of each entry."""
+    """The standard error of a mean in the unit of the metric, and its degrees of freedom, for each entry of an array."""
 
     standard: Any
     freedom: Any
 
 
 def error(values: Any, influences: Any = None, *, over: Over, groups: Any = None, ratio: float | None = None) -> Error:
-    r"""Returns the standard error of the mean over runs of a metric, and its degrees of freedom.
+    r"""Returns the standard error of a metric's mean over runs, and its degrees of freedom.
 
     With :math:`X_{ij}` the value of run i plus the influence of example j on it, for n seeds and m examples:
 
@@ -34,26 +34,26 @@ def error(values: Any, influences: Any = None, *, over: Over, groups: Any = None
     ====================  ==========================================================  =======================================
     seeds                 A                                                           n - 1
     examples              B                                                           m - 1
-    seeds and examples    A + B - E where both exceed E (the sum counts the           Satterthwaite's, or those of
-                          interaction twice), else the larger                         the larger
+    seeds and examples    A + B - E if both exceed E (A + B counts the interaction    Satterthwaite's, or those of
+                          twice), else the larger of A and B                          the larger
     folds                 :math:`s^2 (1 / k + 1 / (k - 1))`                           k - 1
-    splits                :math:`s^2 (1 / k + r)`, with r test per training example   k - 1
+    splits                :math:`s^2 (1 / k + r)`, r the ratio of test to training    k - 1
     ====================  ==========================================================  =======================================
 
-    Where examples come in groups, sums of influences by group take the place of examples, and G groups that of m.
+    If examples come in groups, the sums of influences within groups replace the examples, and the number of groups replaces m.
 
     Args:
         values: One per run: ``(runs,)``, or ``(runs, ...)`` for a metric of any shape.
         influences: ``(runs, examples)`` or ``(runs, examples, ...)``; not needed over seeds, folds or splits.
-        over: What varies.
-        groups: ``(examples,)``: examples of one group (a patient) are drawn together; each is alone unless given.
+        over: The sources of variation.
+        groups: ``(examples,)``: the group of each example, such as a patient; None if examples are independent.
         ratio: Test examples per training example, over splits.
 
     Returns:
-        Both with the shape of one value; nan where there are too few runs or examples, or a number is not finite.
+        Both with the shape of one value; nan with too few runs or examples, or if a number is not finite.
 
     Raises:
-        ValueError: If influences are missing, or do not fit the values.
+        ValueError: If influences are missing, or do not match the values.
 
     Example:
         >>> found = error([0.5, 0.75], [[-0.5, 0.5, -0.5, 0.5], [0.25, 0.25, -0.75, 0.25]], over="seeds and examples")
@@ -103,25 +103,25 @@ def interval(
     ratio: float | None = None,
     confidence: float = 0.95,
 ) -> tuple[Any, Any]:
-    r"""Returns the confidence interval of the mean over runs of a metric.
+    r"""Returns the confidence interval of a metric's mean over runs.
 
-    It is Student's t with the `error`. A proportion (every example is a hit or a miss) gets Wilson's interval where examples
-    vary, at the number of examples :math:`p (1 - p) / SE^2` that this error would have come from, so that it stays within 0 and
-    1 and holds near them.
+    It is Student's t interval with the standard error of `error`. A proportion (each example is a hit or a miss) gets
+    Wilson's interval if examples vary, with the effective number of examples :math:`p (1 - p) / SE^2`; this interval
+    stays within 0 and 1 and is valid near them.
 
     Args:
-        values: As for `error`.
-        influences: As for `error`.
-        over: What varies.
-        groups: As for `error`.
-        ratio: As for `error`.
-        confidence: Fraction of such intervals that cover the truth, above 0 and below 1.
+        values: As in `error`.
+        influences: As in `error`.
+        over: The sources of variation.
+        groups: As in `error`.
+        ratio: As in `error`.
+        confidence: Nominal coverage, above 0 and below 1.
 
     Returns:
-        Its low and high end, with the shape of one value; nan where they are undefined.
+        Its low and high end, with the shape of one value; nan if undefined.
 
     Raises:
-        ValueError: If the confidence is not between 0 and 1, or as `error`.
+        ValueError: If the confidence is not between 0 and 1, or as in `error`.
 
     Example:
         >>> hits = np.array([[1.0] * 97 + [0.0] * 3, [1.0] * 96 + [0.0] * 4])
@@ -134,7 +134,7 @@ def interval(
         succession, and statistical inference, JASA 22. https://doi.org/10.1080/01621459.1927.10502953
     """
     require_confidence(confidence)
-    import scipy.stats  # imported late: it takes half a second
+    import scipy.stats  # takes half a second
 
     held = _runs(values)
     standard, freedom = error(held, influences, over=over, groups=groups, ratio=ratio)
@@ -156,7 +156,7 @@ def interval(
 
 
 def _runs(values: Any) -> np.ndarray:
-    """Returns the values of runs as float64, ``(runs, ...)``."""
+    """Returns the values of the runs as float64, ``(runs, ...)``."""
     held = np.asarray(values, np.float64)
     if not held.ndim or not len(held):
         raise ValueError(f"values must hold one entry per seed, at least one; got shape {held.shape}.")
@@ -164,23 +164,23 @@ def _runs(values: Any) -> np.ndarray:
 
 
 def _variance(held: np.ndarray) -> Any:
-    """Returns the variance over runs, each entry by itself; nan for a single run."""
+    """Returns the variance over runs, entry by entry; nan for a single run."""
     if len(held) == 1:
         return np.full(held.shape[1:], math.nan)
-    with np.errstate(invalid="ignore"):  # equal values have none; their mean may be off by a rounding
+    with np.errstate(invalid="ignore"):  # exactly 0 for equal values, whose mean may be rounded
         return np.where(np.ptp(held, axis=0) == 0, 0.0, np.var(held, axis=0, ddof=1))
 
 
 def _freedom(n: int, like: Any) -> Any:
-    """Returns degrees of freedom for each entry; nan where its error is undefined."""
+    """Returns degrees of freedom for each entry, nan if its error is undefined."""
     return np.where(np.isfinite(like) & (n > 0), float(n), math.nan)
 
 
 def _sums(held: np.ndarray, influences: Any, groups: Any) -> tuple[np.ndarray, int]:
-    """Returns the influences of each group as its share of the mean, ``(runs, groups, ...)``, and the number of groups."""
+    """Returns the contribution of each group to the mean, ``(runs, groups, ...)``, and the number of groups."""
     if influences is None:
         raise ValueError(
-            "influences must be given where examples vary, got none. Evaluate with them, or ask over seeds."
+            "influences must be given if examples vary, got none. Evaluate with them, or use over='seeds'."
         )
     of_examples = np.asarray(influences, np.float64)
     if of_examples.shape[:1] + of_examples.shape[2:] != held.shape:
@@ -200,16 +200,16 @@ def _sums(held: np.ndarray, influences: Any, groups: Any) -> tuple[np.ndarray, i
 
 
 def _number(influences: Any, groups: Any) -> int:
-    """Returns how many examples there are, or groups of them."""
+    """Returns the number of examples, or of groups."""
     return np.shape(influences)[1] if groups is None else len(np.unique(groups))
 
 
 def _are_hits(held: np.ndarray, influences: Any) -> Any:
-    """Returns whether a metric is a proportion: with its influence, every example is a hit (1) or a miss (0).
+    """Returns whether a metric is a proportion: value plus influence is a hit (1) or a miss (0) for each example.
 
-    One that is all misses may as well be an error that is small; all hits are a proportion.
+    All hits are a proportion; all misses are not, since they may also be a small error.
     """
     hits = held[:, None] + np.asarray(influences, np.float64)
     with np.errstate(invalid="ignore"):
-        is_whole = (np.minimum(np.abs(hits), np.abs(hits - 1)) < _WHOLE).all(axis=(0, 1))
-    return np.asarray(is_whole & (held.max(axis=0) > _WHOLE))
+        is_whole = (np.minimum(np.abs(hits), np.abs(hits - 1)) < _TOLERANCE).all(axis=(0, 1))
+    return np.asarray(is_whole & (held.max(axis=0) > _TOLERANCE))

@@ -1,7 +1,7 @@
-"""Training as pure functions: an `Algorithm`, advanced step by step, looked at on validation data, or run from start to end.
+"""Training as pure functions: advance an `Algorithm` by steps, look at validation data, or run it from start to end.
 
 Nothing here compiles, prints or draws a seed: wrap a run in `jax.jit`, `jax.vmap`, `jax.grad` or `jax.export` yourself,
-or let `jaxresearch.sweeps` and the command line do it.
+or use `jaxresearch.sweeps` or the command line.
 """
 
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf, Plan, State, plan_of

@@ -1,4 +1,4 @@
-"""The seam between what is trained and everything that trains it: `Algorithm`, and the `Plan` of a run."""
+"""The interface between algorithms and the functions that train them: `Algorithm`, and the `Plan` of a run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ State = PyTree  # of arrays; of their shapes, where nothing is computed
 EstimatorOf = Callable[[LossFn], GradientEstimator]
 
 
-def _unmoved(state: State, metrics: Metrics) -> State:
-    """Returns the state as it is: the algorithm does not react to validation metrics."""
+def _ignore(state: State, metrics: Metrics) -> State:
+    """Returns the state unchanged: the algorithm does not react to validation metrics."""
     del metrics
     return state
 
@@ -27,31 +27,30 @@ def _never_done(state: State) -> Bool[Array, ""]:
 
 
 def _last(state: State) -> State:
-    """Returns the state itself: the last one is the outcome."""
+    """Returns the state itself: the outcome is the last state."""
     return state
 
 
 class Algorithm(NamedTuple):
-    """What is trained: pure functions over a state that is any pytree of arrays.
+    """A training algorithm: pure functions over a state that is any pytree of arrays.
 
     ============  ===========================================  ============================================================
     function      signature                                    contract
     ============  ===========================================  ============================================================
     ``init``      ``(key) -> state``                           the state before the first step
-    ``step``      ``(state, batch, key) -> (state, metrics)``  scalars by name; none has to be called loss
+    ``step``      ``(state, batch, key) -> (state, metrics)``  scalars by name; a ``loss`` is optional
     ``evaluate``  ``(state, data, key) -> metrics``            scalars, vectors or matrices; batches internally, honours
                                                                ``data["weights"]``
-    ``predict``   ``(state, inputs) -> outputs``               None where there is no such thing
-    ``observe``   ``(state, metrics) -> state``                reacts to metrics of the validation data
-    ``done``      ``(state) -> bool``                          a runner may end once all of its runs are done
-    ``outcome``   ``(state) -> state``                         what is evaluated at the end, predicts and is kept; applied
-                                                               twice, it changes nothing more
-    ``start``     ``(params, model_state) -> state``           as ``init``, with given parameters in place of drawn ones; None
-                                                               where they are not all that is drawn
+    ``predict``   ``(state, inputs) -> outputs``               None if the algorithm does not predict
+    ``observe``   ``(state, metrics) -> state``                reacts to validation metrics
+    ``done``      ``(state) -> bool``                          a runner may stop once all of its runs are done
+    ``outcome``   ``(state) -> state``                         the state to evaluate, predict with and save; idempotent
+    ``start``     ``(params, model_state) -> state``           ``init`` with given parameters; None if ``init`` draws
+                                                               anything else
     ============  ===========================================  ============================================================
 
-    `supervised` and `gradient_based` make the ones most experiments need; write others directly. Transformations in
-    `jaxresearch.algorithms` make an algorithm from an algorithm.
+    `supervised` and `gradient_based` build the usual ones; write others directly. `jaxresearch.algorithms` has transformations
+    from one algorithm to another.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -68,21 +67,21 @@ class Algorithm(NamedTuple):
     step: Callable[[State, Batch, Key[Array, ""]], tuple[State, Metrics]]
     evaluate: Callable[[State, Batch, Key[Array, ""]], Metrics]
     predict: Callable[[State, Any], Any] | None = None
-    observe: Callable[[State, Metrics], State] = _unmoved
+    observe: Callable[[State, Metrics], State] = _ignore
     done: Callable[[State], Bool[Array, ""]] = _never_done
     outcome: Callable[[State], State] = _last
     start: Callable[[PyTree[Array], PyTree[Array]], State] | None = None
 
 
 class Plan(NamedTuple):
-    """How long a run is and what its steps see; `plan_of` and `jaxresearch.experiment.plan` make it.
+    """The length and batch size of a run; `plan_of` and `jaxresearch.experiment.plan` build it.
 
     Attributes:
-        batch_size: Examples per step; 0 where the algorithm needs no data.
-        n_steps: Steps of the whole run.
-        evaluate_every: Steps between two looks at the validation data; None where nothing is looked at, or (in `run`) once per
-            epoch. The last look is at the end, so the last period may be shorter.
-        estimator: Makes the gradient estimator from a loss_fn: how the user wants gradients computed.
+        batch_size: Examples per step; 0 if the algorithm needs no data.
+        n_steps: Number of steps of the run.
+        evaluate_every: Steps between looks at the validation data; None for no looks, or (in `run`) for one per epoch. The
+            last look is at the end, so the last period may be shorter.
+        estimator: Builds the gradient estimator from a loss_fn.
     """
 
     batch_size: int
@@ -99,17 +98,17 @@ def plan_of(
     evaluate_every: int | None = None,
     estimator: EstimatorOf = gradients.plain,
 ) -> Plan:
-    """Returns the plan of a run over so many examples.
+    """Returns the plan of a run over a number of epochs.
 
     Args:
-        n_examples: Length of the training data.
+        n_examples: Number of training examples.
         batch_size: Examples per step, 1 to ``n_examples``.
         epochs: Passes over the data, 1 or more.
         evaluate_every: As in `Plan`.
         estimator: As in `Plan`.
 
     Returns:
-        A plan of ``epochs`` times whole batches.
+        The plan; an epoch has only whole batches.
 
     Raises:
         ValueError: If a size is out of range.

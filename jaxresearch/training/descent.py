@@ -18,17 +18,17 @@ from jaxresearch.models import Model
 from jaxresearch.signatures import require_arguments
 from jaxresearch.training.algorithm import Algorithm, EstimatorOf
 
-_AUGMENT = 2**31 - 1  # folded into a step's key: what augments must not draw what dropout does
+_AUGMENT = 2**31 - 1  # folded into a step's key, to make augmentation independent of dropout
 
 
-def _as_they_are(values: Array) -> Array:
-    """Returns outputs or targets unchanged: they are in their own units."""
+def _identity(values: Array) -> Array:
+    """Returns outputs or targets unchanged: they have the target's own units."""
     return values
 
 
-def _inverted(metric: Metric, invert: Callable[[Array], Array]) -> Metric:
-    """Returns the metric of outputs and targets in the target's own units."""
-    if invert is _as_they_are:
+def _in_own_units(metric: Metric, invert: Callable[[Array], Array]) -> Metric:
+    """Returns the metric, computed in the target's own units."""
+    if invert is _identity:
         return metric
 
     def summarise(outputs, targets, weights=None):
@@ -53,28 +53,28 @@ def supervised(
     metrics: dict[str, Metric],
     train_metrics: dict[str, Metric] | None = None,
     estimator: EstimatorOf = gradients.plain,
-    invert: Callable[[Array], Array] = _as_they_are,
+    invert: Callable[[Array], Array] = _identity,
     augment: Callable[[Key[Array, ""], Batch], Batch] | None = None,
     evaluation_batch: int = 1000,
 ) -> Algorithm:
     """Returns the algorithm that minimises the mean loss of a model over the training data.
 
     Args:
-        model: Gives outputs for ``inputs``.
+        model: Computes outputs from ``inputs``.
         loss: ``(outputs, targets) -> loss per example``, as in `mean_loss`.
-        optimizer: Any Optax transformation; build it from the run's own arguments, so that its numbers can be swept.
-        metrics: What `Algorithm.evaluate` computes, by name.
-        train_metrics: What each step reports of its batch besides the loss.
-        estimator: Makes the gradient estimator from the loss_fn; `Plan.estimator` in an experiment.
-        invert: Returns outputs and targets in the target's own units, in which ``metrics`` are computed; the loss is not.
-        augment: ``(key, batch) -> batch`` of the same shapes, applied to what each step sees: `jaxresearch.augmentations`.
-        evaluation_batch: Examples that are evaluated at a time, 1 or more; fewer where outputs are large.
+        optimizer: Any Optax transformation; build it inside the function to sweep, so that its numbers can be swept.
+        metrics: Metrics of `Algorithm.evaluate`, by name.
+        train_metrics: Further metrics of the batch that each step reports.
+        estimator: Builds the gradient estimator from the loss_fn; `Plan.estimator` in an experiment.
+        invert: Converts outputs and targets to the target's own units for ``metrics`` (not for the loss).
+        augment: ``(key, batch) -> batch`` of the same shapes, applied to each training batch: `jaxresearch.augmentations`.
+        evaluation_batch: Examples evaluated at a time, 1 or more; reduce it if outputs are large.
 
     Returns:
-        An algorithm whose state is a `TrainState`. Its steps report ``loss``, the train metrics and those of the estimator.
+        An algorithm with a `TrainState`. Its steps report ``loss``, the train metrics and the estimator's metrics.
 
     Raises:
-        ValueError: If ``evaluation_batch`` is not positive; when trained, if the loss gives anything but values per example.
+        ValueError: If ``evaluation_batch`` is not positive; in training, if the loss does not return one value per example.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -114,16 +114,16 @@ def gradient_based(
     optimizer: optax.GradientTransformation,
     metrics: dict[str, Metric],
     estimator: EstimatorOf = gradients.plain,
-    invert: Callable[[Array], Array] = _as_they_are,
+    invert: Callable[[Array], Array] = _identity,
     evaluation_batch: int = 1000,
 ) -> Algorithm:
-    r"""Returns the algorithm that follows the gradient of a loss_fn, and evaluates what the model then gives.
+    r"""Returns the algorithm that minimises a loss_fn by gradient steps, and evaluates the outputs of a model.
 
     .. math:: \theta \leftarrow \theta + u(g), \quad g = \text{estimator}(\theta, \text{batch})
 
     Args:
-        model: Draws the parameters, and gives the outputs that are evaluated.
-        loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, what is trained on.
+        model: Draws the parameters, and computes the outputs to evaluate.
+        loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, the training loss.
         optimizer: As in `supervised`.
         metrics: As in `supervised`.
         estimator: As in `supervised`.
@@ -131,8 +131,8 @@ def gradient_based(
         evaluation_batch: As in `supervised`.
 
     Returns:
-        An algorithm whose state is a `TrainState`. It evaluates without a key (no dropout, running statistics), in batches;
-        the last one is filled up with examples of weight zero, so that every example counts once.
+        An algorithm with a `TrainState`. It evaluates without a key (no dropout, running statistics), in batches, padding
+        the last one with examples of weight zero.
 
     Raises:
         ValueError: If ``evaluation_batch`` is not positive.
@@ -167,31 +167,31 @@ def gradient_based(
 
     def evaluate(state, data, key):
         del key  # nothing is drawn
-        of_own = {name: _inverted(metric, invert) for name, metric in metrics.items()}
-        return _in_batches(lambda inputs: predict(state, inputs), data, metrics=of_own, batch_size=evaluation_batch)
+        converted = {name: _in_own_units(metric, invert) for name, metric in metrics.items()}
+        return _in_batches(lambda inputs: predict(state, inputs), data, metrics=converted, batch_size=evaluation_batch)
 
     return Algorithm(lambda key: start(*model.init(key)), step, evaluate, predict, start=start)
 
 
 def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Metric] | None = None) -> LossFn:
-    r"""Returns the loss_fn that joins a model to a loss: the mean loss of the model's outputs for a batch.
+    r"""Returns the loss_fn of a model: the mean loss of its outputs for a batch.
 
     .. math:: L(\theta) = \frac{1}{n} \sum_i \ell(f_\theta(x_i), y_i)
 
     Args:
-        model: Gives outputs for ``batch["inputs"]``.
-        loss: ``(outputs, targets) -> loss per example``, for ``batch["targets"]``: of shape ``(batch,)``, or with trailing axes
-            (outputs, tokens) that do not depend on the size of the batch and are averaged. Another loss, such as one of pairs
-            of examples, belongs into a loss_fn of its own.
-        metrics: Further metrics of each training batch by name.
+        model: Computes outputs from ``batch["inputs"]``.
+        loss: ``(outputs, targets) -> loss per example``, with ``batch["targets"]``: of shape ``(batch,)``, or with trailing axes
+            (outputs, tokens) that do not depend on the size of the batch and are averaged. For other losses, such as one over
+            pairs of examples, write a loss_fn.
+        metrics: Further metrics of each training batch, by name.
 
     Returns:
-        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``. Where the batch carries ``weights``, the
-        mean is weighted by them.
+        ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``; a weighted mean if the batch has
+        ``weights``.
 
     Raises:
-        ValueError: If the loss takes other arguments. When called, if it has another shape: a mean, or a matrix of all pairs,
-            which broadcasting ``(batch, 1)`` against ``(batch,)`` makes.
+        ValueError: If the loss takes other arguments. When called, if its result has another shape: a mean, or a matrix of all
+            pairs, as from broadcasting ``(batch, 1)`` against ``(batch,)``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -217,11 +217,11 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
 
 
 def _per_example(loss: Callable[..., Array], outputs: Any, targets: Array) -> Array:
-    """Returns the losses, after checking that they are of single examples."""
+    """Returns the losses, after checking that there is one per example."""
     losses, n = loss(outputs, targets), len(targets)
     shape, doubled = jnp.shape(losses), None
     if shape[:1] == (n,):
-        # Of the shape for one size of batch alone, a matrix of pairs looks like n outputs of each example.
+        # For one batch size alone, a matrix of pairs has the shape of n outputs per example; so try twice the size.
         twice = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((2 * n, *leaf.shape[1:]), leaf.dtype), (outputs, targets)
         )
@@ -229,12 +229,12 @@ def _per_example(loss: Callable[..., Array], outputs: Any, targets: Array) -> Ar
             doubled = jax.eval_shape(loss, *twice).shape
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"loss must give values of single examples, whatever the size of the batch; for {2 * n} in place of {n} it "
+                f"loss must return one value per example for any batch size; with {2 * n} examples in place of {n} it "
                 f"raised: {str(error).splitlines()[0]}. Compare outputs and targets of the same shape."
             ) from error
     if doubled != (2 * n, *shape[1:]):
         raise ValueError(
-            f"loss must give one value for each of {n} examples, ({n},) or with axes of outputs behind; got {shape} for outputs "
+            f"loss must return one value for each of {n} examples, ({n},) or with trailing axes; got {shape} for outputs "
             f"{jax.tree.map(jnp.shape, outputs)} and targets {targets.shape}. "
             "Give both the same shape, and leave the mean to the algorithm."
         )
@@ -247,7 +247,7 @@ def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientT
     .. math:: \theta \leftarrow \theta - \alpha \nabla_\theta L
 
     Args:
-        learning_rate: The step size :math:`\alpha`, in units of parameter squared per loss; may be swept.
+        learning_rate: The step size :math:`\alpha`, in units of squared parameter per loss; may be swept.
 
     Returns:
         An Optax transformation without state.
@@ -270,11 +270,11 @@ def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientT
 def _in_batches(
     predict: Callable[[Any], Array], data: Batch, *, metrics: dict[str, Metric], batch_size: int
 ) -> dict[str, Array]:
-    """Returns the metrics of predictions for whole data, seen in batches so that memory is bounded."""
+    """Returns the metrics of predictions for whole data, computed in batches to bound memory."""
     n_all = n_examples(data)
     batch_size = min(batch_size, n_all)
 
-    @jax.checkpoint  # a derivative in the weights of examples makes the outputs anew, instead of keeping all of them
+    @jax.checkpoint  # derivatives in the weights recompute the outputs instead of storing all of them
     def summaries(start: Int[Array, ""]) -> dict[str, Any]:
         position = start + jnp.arange(batch_size)
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data)

@@ -1,4 +1,4 @@
-"""A run as pure functions: its start, its steps, its looks at validation data, and all of it."""
+"""A run as pure functions: its start, its steps, its looks at validation data, and the whole."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ def init(key: Key[Array, ""], *, algorithm: Algorithm) -> State:
     """Returns the state before the first step of the run with this key.
 
     Args:
-        key: The key of the run, the same that `advance` receives.
-        algorithm: What is trained.
+        key: The key of the run, as in `advance`.
+        algorithm: The algorithm.
 
     Returns:
         The state of the algorithm.
@@ -32,7 +32,7 @@ def init(key: Key[Array, ""], *, algorithm: Algorithm) -> State:
         >>> sum(leaf.size for leaf in jax.tree.leaves(init(jax.random.key(0), algorithm=descent).params))
         4
     """
-    # Arrays of strong types, as every later state has: else the second step would need another program than the first.
+    # Strong types, as in every later state: otherwise the second step would be compiled separately.
     return jax.tree.map(_strong, algorithm.init(_streams(key).init))
 
 
@@ -46,19 +46,19 @@ def advance(
     batch_size: int,
     n_steps: int,
 ) -> tuple[State, Metrics]:
-    """Returns the state ``n_steps`` later, and the metrics of these steps.
+    """Returns the state after ``n_steps`` more steps, and the metrics of these steps.
 
-    Step ``t`` sees the examples `batch_of` gives for it and the key ``fold_in(step key, t)``, whoever calls: advancing by
-    ``a`` and then by ``b`` is advancing by ``a + b``, bit for bit.
+    The batch and the key of a step depend only on the key of the run and the step number: advancing by ``a`` and then by
+    ``b`` equals advancing by ``a + b``, bit for bit.
 
     Args:
-        key: The key of the run, the same at every call.
-        state: Where to resume.
+        key: The key of the run, the same on every call.
+        state: The state to resume from.
         data: Arrays with equal leading axes; `jaxresearch.data.Streams` of them; ``{}`` for an algorithm without data.
-        step: Steps made before, 0 at the start. Runs side by side share it: leave it unbatched under `jax.vmap`.
-        algorithm: What is trained.
+        step: Number of steps taken so far, 0 at the start; leave it unbatched under `jax.vmap`.
+        algorithm: The algorithm.
         batch_size: Examples per step, 1 to the length of the data.
-        n_steps: Steps to make, 1 or more; static.
+        n_steps: Number of steps to take, 1 or more; static.
 
     Returns:
         The new state, and the metrics by name, each with a leading axis of ``n_steps``.
@@ -84,7 +84,7 @@ def advance(
     def batch_at(step: Array) -> Batch:
         return sampling.batch_of(order, data, step, batch_size=batch_size)
 
-    return _advanced(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
+    return _advance(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
 
 
 def advance_over(
@@ -96,24 +96,24 @@ def advance_over(
     *,
     algorithm: Algorithm,
 ) -> tuple[State, Metrics]:
-    """Returns the state after a step on each of the given batches, and the metrics of these steps.
+    """Returns the state after one step on each of the given batches, and the metrics of these steps.
 
-    With the batches that `step_inputs` gives for these steps, it is `advance`, bit for bit: data that do not fit into memory
-    are read by the host, and brought some steps at a time.
+    With the batches from `step_inputs`, it equals `advance` bit for bit. Use it for data that do not fit into memory, which
+    the host reads a few steps at a time.
 
     Args:
-        key: The key of the run, the same at every call.
-        state: Where to resume.
-        batches: Arrays ``(runs, steps, batch, ...)``. Runs side by side that see the same batches share them.
-        step: Steps made before; unbatched under `jax.vmap`.
-        place: Which of the runs of the batches this one is.
-        algorithm: What is trained.
+        key: The key of the run, the same on every call.
+        state: The state to resume from.
+        batches: Arrays ``(runs, steps, batch, ...)``; parallel runs on the same batches share them.
+        step: Number of steps taken so far; unbatched under `jax.vmap`.
+        place: Index of this run along the axis of runs.
+        algorithm: The algorithm.
 
     Returns:
         As `advance`.
 
     Raises:
-        ValueError: If there is no batch.
+        ValueError: If there are no batches.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,7 +131,7 @@ def advance_over(
     n_steps, first = shapes[0][1], jnp.asarray(step, jnp.int32)
 
     def examples(leaf: Array, step: Array) -> Array:
-        # One gather from examples in a row, as from resident data: so XLA makes the same program of what follows.
+        # One gather from a flat axis of examples, as from resident data, so that XLA compiles the rest identically.
         size = leaf.shape[2]
         indices = (place * n_steps + step - first) * size + jnp.arange(size)
         return jnp.reshape(leaf, (-1, *leaf.shape[3:])).at[indices].get(mode="promise_in_bounds")
@@ -139,10 +139,10 @@ def advance_over(
     def batch_at(step: Array) -> Batch:
         return jax.tree.map(lambda leaf: examples(jnp.asarray(leaf), step), batches)
 
-    return _advanced(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
+    return _advance(key, state, step, batch_at, algorithm=algorithm, n_steps=n_steps)
 
 
-def _advanced(
+def _advance(
     key: Key[Array, ""],
     state: State,
     step: int | Int[ArrayLike, ""],
@@ -151,12 +151,12 @@ def _advanced(
     algorithm: Algorithm,
     n_steps: int,
 ) -> tuple[State, Metrics]:
-    """Returns the state so many steps later, and the metrics of these steps, each on the batch that a function gives for it."""
-    of_steps = _streams(key).step
+    """Returns the state after ``n_steps`` more steps on the batches of ``batch_at``, and the metrics of these steps."""
+    step_key = _streams(key).step
 
     def body(carry: tuple[Array, State], _) -> tuple[tuple[Array, State], Any]:
         step, state = carry
-        state, metrics = algorithm.step(state, batch_at(step), jax.random.fold_in(of_steps, step))
+        state, metrics = algorithm.step(state, batch_at(step), jax.random.fold_in(step_key, step))
         return (step + 1, jax.tree.map(_strong, state)), metrics
 
     (_, state), history = jax.lax.scan(body, (jnp.asarray(step, jnp.int32), state), length=n_steps)
@@ -166,16 +166,16 @@ def _advanced(
 def step_inputs(
     key: Key[Array, ""], data: Batch, step: int | Int[ArrayLike, ""], *, batch_size: int
 ) -> tuple[Batch, Key[Array, ""]]:
-    """Returns the batch and the key that a step of the run with this key is given.
+    """Returns the batch and the key of a step.
 
     Args:
         key: The key of the run.
         data: As in `advance`.
-        step: Steps made before it.
+        step: Number of steps taken so far.
         batch_size: Examples per step.
 
     Returns:
-        What `Algorithm.step` takes besides the state.
+        The arguments of `Algorithm.step` after the state.
 
     Raises:
         ValueError: As `advance`.
@@ -194,17 +194,17 @@ def step_inputs(
 def look(
     key: Key[Array, ""], state: State, validation: Batch, step: int | Int[ArrayLike, ""], *, algorithm: Algorithm
 ) -> tuple[State, Metrics]:
-    """Returns the state after it has observed its metrics on the validation data, and these.
+    """Evaluates a state on validation data, and returns the state after it has observed the metrics, and the metrics.
 
     Args:
         key: The key of the run.
-        state: After ``step`` steps.
-        validation: The data that `Algorithm.evaluate` takes.
-        step: Steps made.
-        algorithm: What is trained.
+        state: The state after ``step`` steps.
+        validation: Data for `Algorithm.evaluate`.
+        step: Number of steps taken so far.
+        algorithm: The algorithm.
 
     Returns:
-        The state that `Algorithm.observe` gives, and the metrics by name.
+        The state from `Algorithm.observe`, and the metrics by name.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -218,13 +218,13 @@ def look(
 
 
 def evaluate(key: Key[Array, ""], state: State, data: Batch, *, algorithm: Algorithm) -> Metrics:
-    """Returns the metrics of a run's outcome on data that it was not trained on.
+    """Returns the metrics of a run's outcome on held-out data.
 
     Args:
         key: The key of the run.
-        state: At its end.
-        data: What `Algorithm.evaluate` takes.
-        algorithm: What was trained.
+        state: The final state.
+        data: Data for `Algorithm.evaluate`.
+        algorithm: The algorithm.
 
     Returns:
         Metrics by name.
@@ -241,27 +241,27 @@ def evaluate(key: Key[Array, ""], state: State, data: Batch, *, algorithm: Algor
 def run(
     key: Key[Array, ""], data: Batch, validation: Batch | None = None, *, algorithm: Algorithm, plan: Plan
 ) -> tuple[State, Metrics]:
-    """Returns the state after training from scratch, and the metrics of every step and of every look at the validation data.
+    """Returns the final state of a whole run, and the metrics of every step and of every look at the validation data.
 
-    All steps are taken, whether the algorithm is done before or not: what it keeps as its outcome does not change then.
+    It takes all steps even if the algorithm is done earlier, which does not change the outcome.
 
     Args:
-        key: All the randomness of the run: parameters, order of the data, dropout.
-        data: As in `advance`. Pass it as an argument of the jitted function, never as a closure: captured data is folded
-            into the program, which costs seconds of compilation.
-        validation: Looked at every ``plan.evaluate_every`` steps and at the end; once per epoch unless the plan says.
-        algorithm: What is trained.
-        plan: How long, and with which batches.
+        key: The source of all randomness: parameters, data order, dropout.
+        data: As in `advance`. Pass it as an argument of the jitted function, never as a closure: captured data becomes a
+            constant of the program, which costs seconds of compilation.
+        validation: Evaluated every ``plan.evaluate_every`` steps (by default, every epoch) and at the end.
+        algorithm: The algorithm.
+        plan: The length and batch size.
 
     Returns:
-        The last state, and the metrics: those of steps by name, with a leading axis of all steps; those of looks as
-        ``validation/NAME``, with a leading axis of looks.
+        The final state, and the metrics: of steps by name, with a leading axis of steps; of looks as ``validation/NAME``, with
+        a leading axis of looks.
 
     Raises:
         ValueError: If a size is out of range, or the arrays of ``data`` differ in length.
 
     Example:
-        A run is a function like any other: here one derivative of its last loss.
+        A run is an ordinary function. Here, the derivative of its last loss:
 
         >>> import jax, jax.numpy as jnp
         >>> from jaxresearch import losses, models
@@ -297,7 +297,7 @@ def run(
 
 
 def _strong(leaf: ArrayLike) -> Array:
-    """Returns an array, or a Python number as one, whose type does not adapt to others."""
+    """Returns an array, or a Python number, as an array without a weak type."""
     array = jnp.asarray(leaf)
     return jax.lax.convert_element_type(array, array.dtype) if getattr(jax.typeof(array), "weak_type", False) else array
 
@@ -313,11 +313,11 @@ class _Streams(NamedTuple):
 
 
 def _streams(key: Key[Array, ""]) -> _Streams:
-    """Returns the keys of a run for its parameters, the order of its data, its steps, its looks and its evaluation."""
+    """Returns the independent keys of a run, from its key."""
     return _Streams(*(jax.random.fold_in(key, stream) for stream in range(5)))
 
 
 def _steps_per_epoch(data: Batch, plan: Plan) -> int:
-    """Returns the steps of one pass over the data; all of the run's where there is none."""
+    """Returns the steps of one pass over the data; without data, all steps of the run."""
     n_all = n_examples(data)
     return sampling.steps_per_epoch(n_all, batch_size=plan.batch_size) if n_all else plan.n_steps

@@ -18,7 +18,7 @@ from jaxresearch.hyperparameters import check, hyperparameters, static, swept
 class Rates:
     learning_rate: float = swept(0.1, "step size", above=0)
     schedule: str = static("constant", "shape")
-    batch_size: int = static(8, "examples a step")
+    batch_size: int = static(8, "examples per step")
     epochs: int = static(9, "passes")
 
 
@@ -77,7 +77,7 @@ def test_drawn_values_keep_their_type_and_range():
     ],
 )
 def test_strategies_refuse_an_unknown_field(strategy):
-    message = "adjust must be of the experiment's hyperparameters; got rate. There are: learning_rate, schedule"
+    message = "adjust must name hyperparameters of the experiment; got rate. It has: learning_rate, schedule"
     with pytest.raises(ValueError, match=message):
         strategy((PLAIN,))
 
@@ -241,7 +241,7 @@ def test_tpe_refuses_a_storage_that_does_not_fit(tmp_path):
     storage = f"sqlite:///{tmp_path}/tune.db"
     followed(tune.tpe(n=2, storage=storage, name="rates", **RANGES), 2)
     for others in ({"batch_size": (8, 64)}, {**RANGES, "learning_rate": (1e-2, 1e-1)}):
-        with pytest.raises(ValueError, match="study rates in .* must be over these ranges; it is over others"):
+        with pytest.raises(ValueError, match="study rates in .* must have these ranges, got others"):
             tune.tpe(n=2, storage=storage, name="rates", **others)((PLAIN,))
     with pytest.raises(ValueError, match="name must be given with a storage"):
         tune.tpe(n=1, storage=storage, learning_rate=(1e-3, 1.0))
@@ -250,13 +250,13 @@ def test_tpe_refuses_a_storage_that_does_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: adjust.descend(metric="log_loss"), "fields must name one at least"),
+        (lambda: adjust.descend(metric="log_loss"), "fields must name at least one"),
         (lambda: adjust.descend("knots", metric="log_loss", step_size=0), "step_size must be positive; got 0"),
         (lambda: tune.tpe(n=0, learning_rate=(1, 2)), "n must be 1 or more; got 0"),
-        (lambda: adjust.grid(), "values must name a field at least"),
-        (lambda: adjust.grid(learning_rate=[]), "values must name a field at least"),
+        (lambda: adjust.grid(), "values must name at least one field"),
+        (lambda: adjust.grid(learning_rate=[]), "values must name at least one field"),
         (lambda: adjust.random(n=0, learning_rate=(1, 2)), "n must be 1 or more; got 0"),
-        (lambda: adjust.random(n=1), "ranges must name a field at least"),
+        (lambda: adjust.random(n=1), "ranges must name at least one field"),
         (lambda: adjust.random(n=1, learning_rate=(2, 1)), "the range of learning_rate must be (low, high)"),
         (lambda: adjust.random(n=1, schedule=[]), "the list of schedule must hold values"),
         (lambda: adjust.halving(n=4, eta=1, learning_rate=(1, 2)), "eta must be 2 or more; got 1"),

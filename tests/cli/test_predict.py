@@ -56,7 +56,7 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     done = here("predict", "run", "new.csv", "--seeds", "0,2")
     assert len(rows_of(done.stdout)) == 3
     note, *scores = done.stderr.splitlines()
-    assert note == "column x has empty cells, 1 in all, and had none in training"
+    assert note == "column x has empty cells, 1 in all, but had none in training"
     assert [line.split(":")[0] for line in scores] == ["r2", "mean_absolute_error", "root_mean_squared_error"]
     assert all("(ensemble of 2); single seeds: " in line for line in scores)
 
@@ -119,7 +119,7 @@ def test_an_encrypted_run_takes_the_key_of_its_configuration_or_another_file(her
     assert here("predict", "run", "new.csv", "--encrypt-with", "moved").stdout == whole.stdout
     kept = ("line.py", "line.csv", "new.csv", "moved", "run")
     refused(
-        here("predict", "run", "new.csv"), f"encrypt_with must name a readable key file, got {trained / 'key'}", kept
+        here("predict", "run", "new.csv"), f"encrypt_with must name a readable key file, got {folder / 'key'}", kept
     )
 
 

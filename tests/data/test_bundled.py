@@ -80,5 +80,5 @@ def test_an_altered_file_is_refused(monkeypatch):
 
 
 def test_read_bundled_checks_the_digest_before_unpacking():
-    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*install it again"):
+    with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*reinstall it"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")

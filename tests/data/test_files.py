@@ -95,7 +95,9 @@ def test_a_missing_idx_file_is_named(tmp_path):
 def test_images_and_labels_that_differ_in_number_are_refused(tmp_path):
     _fashion(tmp_path, "")
     (tmp_path / NAMES[1]).write_bytes(_idx(np.zeros(29, np.uint8)))
-    with pytest.raises(ValueError, match="inputs and targets of the train part must be equally many, got 30 and 29"):
+    with pytest.raises(
+        ValueError, match="inputs and targets of the train part must have the same length, got 30 and 29"
+    ):
         data.load(str(tmp_path))
 
 

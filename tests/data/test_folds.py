@@ -98,9 +98,11 @@ def test_fold_refuses_times_and_too_few_groups():
     part = {"inputs": np.arange(6), "targets": np.arange(6) % 2, "groups": np.arange(6) // 3}
     of = {by: DataCard(name="a", source="b", split=data.Split(by=by)) for by in ("time", "group")}
     empty = data.take(part, slice(0, 0))
-    with pytest.raises(ValueError, match="data of a are divided by time, got folds: all but the last would train"):
+    with pytest.raises(
+        ValueError, match="data of a must not be folded, since it is split by time: all folds but the last"
+    ):
         data.fold(Dataset(part, empty, None, of["time"]), 0, n_folds=2)
-    with pytest.raises(ValueError, match="folds must be at most the 2 groups, got 3. Ask for fewer."):
+    with pytest.raises(ValueError, match="folds must be at most the 2 groups, got 3. Pass fewer."):
         data.fold(Dataset(part, empty, None, of["group"]), 0, n_folds=3)
 
 
@@ -124,7 +126,7 @@ def test_stacked_has_no_weights_where_all_folds_are_of_one_size():
 def test_folds_have_validation_parts_of_their_own():
     folded = [encoded(data.fold(dataset(), place, n_folds=5)) for place in range(5)]
     both = data.stacked([data.with_validation(one, fraction=0.25) for one in folded])
-    with pytest.raises(ValueError, match="validation data must be carved before folds are stacked, got folds"):
+    with pytest.raises(ValueError, match="validation data must be split off before folds are stacked, got folds"):
         data.with_validation(both, fraction=0.25)
     assert both.n_folds == 5 and both.axis == 0
     n_trained = []
@@ -198,7 +200,7 @@ def test_folds_name_the_classes_that_each_of_them_lacks():
 def test_stacked_refuses_folds_that_differ_in_their_axes():
     one = encoded(data.fold(dataset(), 0, n_folds=10))
     square = one._replace(train={**one.train, "inputs": np.zeros((len(one.train["targets"]), 2, 2))})
-    with pytest.raises(ValueError, match="folds must agree in the number of axes of an example, got 0 and 2"):
+    with pytest.raises(ValueError, match="folds must have the same number of axes of an example, got 0 and 2"):
         data.stacked([one, square])
 
 
@@ -219,7 +221,7 @@ def test_fold_counts_parts_that_are_the_same_examples_once():
 def test_stacked_refuses_folds_of_other_classes():
     folded = [encoded(data.fold(dataset(), place, n_folds=10)) for place in range(2)]
     other = folded[1]._replace(card=replace(folded[1].card, class_names=("x",)))
-    with pytest.raises(ValueError, match="folds must agree in their classes, got others in one fold"):
+    with pytest.raises(ValueError, match="folds must have the same classes, got others in one fold"):
         data.stacked([folded[0], other])
 
 
@@ -282,7 +284,7 @@ def test_in_sample_data_keeps_its_rule_in_folds():
 @pytest.mark.raises
 def test_stacked_refuses_training_parts_of_very_different_sizes():
     folded = [data.fold(_of_groups([1000, 20, 20, 20]), place, n_folds=3) for place in range(3)]
-    with pytest.raises(ValueError, match="training parts of folds must be of like size .* got 60 to 1,0.0 examples"):
+    with pytest.raises(ValueError, match="training parts of folds must have similar sizes .* got 60 to 1,0.0 examples"):
         data.stacked(folded)
 
 

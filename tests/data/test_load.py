@@ -75,9 +75,11 @@ def test_wrong_columns_of_a_split_are_refused(visits, rule, message):
 @pytest.mark.raises
 def test_a_missing_group_is_refused_by_its_row(tmp_path):
     path = table(tmp_path / "a.csv", [("" if i == 6 else i % 3, i, "ab"[i % 2]) for i in range(30)], "g,x,k")
-    with pytest.raises(ValueError, match="column g must be there in every row to divide by, got none in row 7"):
+    with pytest.raises(ValueError, match="column g must have a value in every row to split by it, got none in row 7"):
         data.load(path, target="k", split=data.Split(by="group", column="g"))
-    with pytest.raises(ValueError, match="group must be a column of mnist besides the target, got no table"):
+    with pytest.raises(
+        ValueError, match="group must be a column of mnist besides the target, got data that is not a table"
+    ):
         data.load("mnist", split=data.Split(by="group", column="g", fraction=None))
 
 

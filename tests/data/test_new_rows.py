@@ -37,7 +37,7 @@ def test_columns_are_found_by_name_and_the_target_is_apart(tmp_path):
     assert rows.inputs["price"].tolist() == [5, 6] and rows.inputs["ring"].tolist() == [0, 1]
     assert rows.inputs["note"].tolist() == ["", "a b"]  # NA was missing in training
     assert rows.targets.tolist() == [1, -1] and rows.others == {"sex": ["1", ""], "extra": ["e", ""]}
-    assert rows.notes == ("column mass has empty cells, 1 in all, and had none in training",)
+    assert rows.notes == ("column mass has empty cells, 1 in all, but had none in training",)
 
 
 def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
@@ -113,7 +113,7 @@ def test_arrays_come_with_or_without_targets_and_other_columns(tmp_path):
     with pytest.raises(ValueError, match="^rows must hold examples, got none. Give it data."):
         new_rows(pixels[:0], IMAGES)
     with pytest.raises(
-        ValueError, match="^rows must be a table with the columns mass, price, .*, got an array. Save it so."
+        ValueError, match="^rows must be a table with the columns mass, price, .*, got an array. Save it as a table."
     ):
         new_rows(pixels, TABLE)
 

@@ -119,7 +119,8 @@ def test_fit_sees_training_examples_alone(watched, command, validation, rule):
     options = parse(experiment, [*RULES[rule], *validation, *more.get(command, [])], command=name)
     if command == "folds" and rule == "by time":
         with pytest.raises(
-            ValueError, match="divided by time, got folds: all but the last would train on what comes later"
+            ValueError,
+            match="must not be folded, since it is split by time: all folds but the last would train on later",
         ):
             session.load_data(experiment, options, None)
         return

@@ -75,7 +75,7 @@ def test_joined_rows_read_each_of_its_own():
 
 
 def test_joined_rows_are_alike():
-    with pytest.raises(ValueError, match="rows that are joined must be of one shape and type, got .*Save them alike"):
+    with pytest.raises(ValueError, match="joined rows must have one shape and type, got .*Save them in the same form"):
         Joined([Rows(Source()), VALUES[:, :2]])
 
 
@@ -87,7 +87,7 @@ def test_rows_side_by_side_are_folds():
 
 
 def test_an_array_of_all_is_refused():
-    with pytest.raises(ValueError, match="rows on disk must be read in pieces, got a call for an array of all"):
+    with pytest.raises(ValueError, match="rows on disk must be read in chunks, got a conversion to one array"):
         np.asarray(Rows(Source()))
 
 

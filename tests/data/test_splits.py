@@ -159,7 +159,7 @@ def test_split_by_group_holds_out_some_groups_but_never_all():
 
 @pytest.mark.raises
 def test_split_by_group_refuses_what_has_none():
-    with pytest.raises(ValueError, match="data must have groups to be divided by group, got none. Name their column"):
+    with pytest.raises(ValueError, match="data must have groups to be split by group, got none. Name their column"):
         data.split(_part([0, 1, 0]), fraction=0.5, seed=0, by="group")
     with pytest.raises(ValueError, match="data must hold two groups or more to be split by group, got 1"):
         data.split(_grouped(1), fraction=0.5, seed=0, by="group")

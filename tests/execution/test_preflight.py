@@ -132,7 +132,7 @@ FAILURES = {
     ),
     "state without params": (
         {"transform": lambda plain: averaged(plain, decay=0.9)},
-        "^averaged must get an algorithm whose state has params, got one without. Keep them in a TrainState.",
+        "^averaged must wrap an algorithm whose state has params, got one without. Keep them in a TrainState.",
     ),
 }
 

@@ -606,8 +606,8 @@ def test_tokens_may_be_of_any_whole_type(dtype):
         ({"n_heads": 3}, r"width must be a multiple of n_heads, 3; got 16\. Change one of them\."),
         ({"n_heads": 4, "n_kv_heads": 3}, r"n_kv_heads must divide n_heads, 4; got 3\. Pass a divisor\."),
         ({"n_heads": 2, "n_kv_heads": 4}, r"n_kv_heads must divide n_heads, 2; got 4\. Pass a divisor\."),
-        ({"n_heads": 16}, r"the width of a head must be even to be turned; got 1\. Pass positions='learnt'\."),
-        ({"dropout_rate": 1.0}, r"dropout_rate must be at least 0 and below 1; got 1\.0\. It is a share\."),
+        ({"n_heads": 16}, r"the width of a head must be even for rotary positions; got 1\. Pass positions='learnt'\."),
+        ({"dropout_rate": 1.0}, r"dropout_rate must be at least 0 and below 1; got 1\.0\. It is a fraction\."),
         ({"dropout_rate": float("nan")}, r"dropout_rate must be at least 0 and below 1; got nan\."),
     ],
 )
@@ -653,20 +653,20 @@ def test_sizes_of_models_are_checked():
     [
         (
             jnp.zeros((2, 3)),
-            r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the",
+            r"inputs must be tokens \(batch, length\), integers; got float32 \(2, 3\)\. Encode the",
         ),
         (
             jnp.zeros((2, 3), bool),
-            r"inputs must be tokens \(batch, length\), whole numbers; got bool \(2, 3\)\. Encode the",
+            r"inputs must be tokens \(batch, length\), integers; got bool \(2, 3\)\. Encode the",
         ),
         (
             jnp.zeros(3, jnp.int32),
-            r"inputs must be tokens \(batch, length\), whole numbers; got int32 \(3,\)\. Encode the",
+            r"inputs must be tokens \(batch, length\), integers; got int32 \(3,\)\. Encode the",
         ),
-        (jnp.zeros((2, 0), jnp.int32), r"sequences must be of 1 to 12 tokens, the context; got 0\. Cut them, or widen"),
+        (jnp.zeros((2, 0), jnp.int32), r"sequences must have 1 to 12 tokens, the context; got 0\. Cut them, or widen"),
         (
             jnp.zeros((2, 13), jnp.int32),
-            r"sequences must be of 1 to 12 tokens, the context; got 13\. Cut them, or widen",
+            r"sequences must have 1 to 12 tokens, the context; got 13\. Cut them, or widen",
         ),
     ],
 )
@@ -683,7 +683,7 @@ def test_inputs_are_checked(inputs, message):
 def test_a_cache_is_for_as_many_rows_as_it_has():
     model = models.cached_decoder(N_TOKENS, sized(n_layers=1), n_rows=2)
     variables = jax.eval_shape(model.init, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"^inputs must have the cache's 2 rows; got 3\. Pass as many as n_rows\."):
+    with pytest.raises(ValueError, match=r"^inputs must have the cache's 2 rows; got 3\. Pass n_rows sequences\."):
         jax.eval_shape(model.apply, *variables, sentences(3))
 
 

@@ -164,7 +164,7 @@ def test_values_unseen_in_training_are_unknown_and_noted(table):
     np.testing.assert_array_equal(made.by_seed[:, 0], made.by_seed[:, 2])
     assert made.notes == (
         "column island has 1 cell that was no level in training, such as 'atlantis' in row 1: unknown",
-        "column seen has empty cells, 1 in all, and had none in training",
+        "column seen has empty cells, 1 in all, but had none in training",
     )
 
 

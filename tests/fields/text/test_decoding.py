@@ -446,7 +446,7 @@ def test_sampling_checks_its_numbers(choice, message):
         (
             jnp.zeros((2, 3)),
             2,
-            r"inputs must be tokens \(batch, length\), whole numbers; got float32 \(2, 3\)\. Encode the",
+            r"inputs must be tokens \(batch, length\), integers; got float32 \(2, 3\)\. Encode the",
         ),
         (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
         (PROMPTS, 9, r"prompt and new tokens but one must fit the context of 10; got 3 \+ 9\. Write fewer\."),
