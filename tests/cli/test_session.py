@@ -110,7 +110,7 @@ OF_EXPERIMENT = "algorithm=algorithm, "
         (
             "report = None",
             "def report(*_): return 3",
-            "report must return a text or None, got int. Return an f-string.",
+            "report must return a string or None, got int. Return an f-string.",
         ),
         (
             "losses.half_squared_error,",
@@ -229,7 +229,7 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
     [
         ('    epochs: int = static(20, "passes over the data", at_least=1)\n', "", "must have a static field 'epochs'"),
         ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
-        ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+        ("@hyperparameters\n", "", "must be an instance of a class decorated with @hyperparameters, got Line"),
         (
             "report = None",
             "data.load('nowhere.csv')",

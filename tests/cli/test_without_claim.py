@@ -83,7 +83,7 @@ def test_a_misspelt_metric_to_compare_by_is_one_line(here, explored, refused):
 
 def test_a_claim_and_a_metric_to_maximise_exclude_each_other(here, explored, refused):
     explored(f"{CLAIM} maximise='r2',")
-    refused(here("run", "line.py"), "experiment must have one of claim, maximise and minimise, got claim and maximise.")
+    refused(here("run", "line.py"), "experiment must have at most one of claim, maximise and minimise, got claim and maximise.")
 
 
 def test_on_other_data_neither_question_nor_claim_is_shown(here, folder):
