@@ -72,7 +72,7 @@ def test_a_study_needs_something_to_compare_by(here, explored, refused):
     explored()
     refused(
         here("study", "line.py"),
-        "experiment must declare what settings are compared by, a claim, maximise or minimise; got none. Write: maximise=",
+        "experiment must declare a claim, maximise or minimise to compare settings by, got none. Write: maximise=",
     )
 
 
