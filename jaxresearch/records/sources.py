@@ -1,7 +1,7 @@
-"""The experiment's files that a run directory keeps, so that a run can be resumed when they have changed or are gone.
+"""Copies of the experiment's files in a run directory, so that a run can be resumed after they change or disappear.
 
-A directory may come from elsewhere, and what it brings along is not to be run unseen. So its configuration carries a seal, a
-message authentication code of the digests with a key that only this user has.
+A directory may come from elsewhere, and its code must not run without review. So its configuration carries a seal: a message
+authentication code of the digests with a key that only this user has.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from jaxresearch import catalogue
 from jaxresearch.records.files import digest_of_json, make_folder, write_file
 from jaxresearch.records.run_directory import RunDirectory
 
-SOURCE = "source"  # the folder, and the entry of config.json with the digest of each file by its path
+SOURCE = "source"  # the folder, and the entry of config.json with the digest of each file
 _KEY_BYTES = 32
 
 
@@ -34,17 +34,17 @@ def digests_of(sources: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def sealed(sources: Mapping[str, bytes]) -> dict[str, Any]:
-    """Returns the entries of ``config.json`` about an experiment's files: their digests and their seal.
+    """Returns the entries of ``config.json`` for an experiment's files: their digests and their seal.
 
     Args:
-        sources: Contents by path. Nothing is sealed where the key can be neither read nor kept.
+        sources: Contents by path. There is no seal if the key can be neither read nor written.
     """
     digests, key = digests_of(sources), _key()
     return {SOURCE: digests, "seal": None if key is None else _seal(key, digests)}
 
 
 def is_sealed(config: Mapping[str, Any]) -> bool:
-    """Returns whether this user's key sealed what a configuration says of its experiment's files.
+    """Returns whether this user's key sealed the digests in a configuration.
 
     Args:
         config: As in ``config.json``.
@@ -68,7 +68,7 @@ def keep_sources(directory: RunDirectory, sources: Mapping[str, bytes]) -> None:
 
 
 def kept_source(path: Path, config: Mapping[str, Any]) -> Path:
-    """Returns the kept copy of an experiment's file, once all files beside it are verified, too.
+    """Returns the kept copy of an experiment's file after verifying it and all files beside it.
 
     Args:
         path: The run's directory.
@@ -83,16 +83,16 @@ def kept_source(path: Path, config: Mapping[str, Any]) -> Path:
             raise ValueError(f"{path / 'config.json'} must name files in {folder}, got {name!r}. Restore it.")
         if differs(folder / name, digest):
             raise ValueError(
-                f"{folder / name} must be as the run kept it, but is missing or was altered. Restore it, or name the "
+                f"{folder / name} is missing or was altered. Restore it, or name the "
                 f"experiment's file: jaxresearch resume {path} --experiment FILE"
             )
     return folder / next(iter(config[SOURCE]))
 
 
 def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Returns the name of the file to load a run's experiment from, and a line where it is the copy that the run kept.
+    """Returns the file from which to load a run's experiment, and a line for the user if it is the run's copy.
 
-    The file that the run was begun with is taken while it and those beside it are as they were.
+    The original file is used as long as it and the files beside it are unchanged.
 
     Args:
         path: The run's directory.
@@ -102,11 +102,11 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
         The name, or the path of the copy; and the line, or None.
 
     Raises:
-        ValueError: If the copy was altered, or was not kept by this user; if the experiment lies in the directory.
+        ValueError: If the copy was altered or not kept by this user; if the experiment is inside the directory.
     """
     name, file = config["experiment"], catalogue.file_of(config["experiment"])
-    if file.resolve().is_relative_to(path.resolve()):  # what a directory brings along is data, and is not run
-        raise ValueError(f"experiment must not lie in the directory itself, got {name}. Move it out.")
+    if file.resolve().is_relative_to(path.resolve()):  # files of a directory are data, not code to run
+        raise ValueError(f"experiment must not be inside the run directory, got {name}. Move it out.")
     kept = config.get(SOURCE)
     if not kept:
         return name, None  # a record of version 0.1
@@ -117,17 +117,17 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
     copy = kept_source(path, config)
     if not is_sealed(config):
         raise ValueError(
-            f"{what}, and the copy in {path} was not kept by this user: it is not run unseen. Read it, then pass "
+            f"{what}, and the copy in {path} was not kept by this user, so it is not run. Review it, then pass "
             f"--experiment {copy}"
         )
-    return str(copy), f"{what} since the run began: its copy in {copy.parent} is used"
+    return str(copy), f"{what} since the run started: using its copy in {copy.parent}"
 
 
 def differs(file: Path, digest: str) -> bool:
     """Returns whether a file is missing, cannot be read, or has another SHA-256.
 
     Args:
-        file: To be read.
+        file: Any.
         digest: As of `digests_of`.
     """
     try:
@@ -142,7 +142,7 @@ def _seal(key: bytes, digests: Mapping[str, str]) -> str:
 
 
 def _key() -> bytes | None:
-    """Returns the key of this user, made at its first use; None where it can be neither read nor kept."""
+    """Returns this user's key, created at the first use; None if it can be neither read nor written."""
     try:
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
         file = state / "jaxresearch" / "key"
@@ -152,6 +152,6 @@ def _key() -> bytes | None:
             with os.fdopen(descriptor, "wb") as written:
                 written.write(secrets.token_bytes(_KEY_BYTES))
         key = file.read_bytes()
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
+    except (OSError, RuntimeError):  # no home folder, or it is not writable
         return None
     return key if len(key) == _KEY_BYTES else None

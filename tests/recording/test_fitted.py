@@ -37,7 +37,8 @@ def test_a_run_that_ended_is_not_evaluated_with_what_is_fitted_to_other_data(job
         seeds=job.seeds,
     )
     with pytest.raises(
-        ValueError, match="what is fitted to the training part has changed since step 100 of .*run: its data"
+        ValueError,
+        match="the fitted preprocessing has changed since step 100 of .*run, by its code or its training data",
     ):
         trained(changed, tmp_path / "run")
     with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record is that of the weights that are kept
