@@ -152,7 +152,7 @@ def _require_units(traced: Any, arguments: tuple[Any, Any, Any]) -> None:
     of_targets = [v for name, v in zip(names, traced.invars, strict=True) if name.startswith("[1]['targets']")]
     if not any(id(variable) in used for variable in of_targets):
         raise ValueError(
-            "metrics must be in the target's own units, got those of standardised targets. Pass invert to the algorithm, as in "
+            "metrics must be in the target's own units, got standardised ones. Pass invert to the algorithm, as in "
             "training.supervised(..., invert=functools.partial(data.standard.invert, fitted))."
         )
 

@@ -70,7 +70,7 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
 
     Args:
         ensemble: The models.
-        seeds: Those that are exported; all unless given.
+        seeds: The seeds to export; all by default.
 
     Raises:
         ValueError: If the algorithm has no ``predict``, folds need different preprocessing outside the function, or float32
@@ -105,7 +105,7 @@ def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Ex
 
     Args:
         ensemble: The models.
-        seeds: Those that are exported; all unless given.
+        seeds: The seeds to export; all by default.
 
     References:
         Hugging Face, safetensors, format. https://huggingface.co/docs/safetensors

@@ -401,6 +401,15 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
         assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["resume", "predict", "export", "report", "compare", "verify"])
+def test_the_help_of_a_command_on_directories_explains_it(command, name):
+    usage, empty, *lines = command(name, "--help").stdout.splitlines()
+    assert usage.startswith(f"usage: jaxresearch {name} DIR") and empty == ""
+    assert lines[-1].endswith(".") and all(len(line) <= 130 for line in lines)
+    done = command(name)
+    assert done.returncode == 2 and done.stderr == f"{usage}\n" and done.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -411,7 +420,7 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
         ),
         (
             ["rum", "line.py"],
-            "command must be one of run, sweep, study, resume, report, verify, compare, list, copy, new, got 'rum'.",
+            "command must be one of run, sweep, study, resume, report, verify, compare, predict, export, list, copy, new, got 'rum'.",
         ),
         (["resume", "nowhere"], "directory must hold a run, got nowhere without config.json"),
         (["verify", "nowhere"], "directory must hold checkpoints, got nowhere without any"),
