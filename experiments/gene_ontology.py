@@ -5,7 +5,7 @@
 Two CPU cores, under half an hour. The text is the definitions of the Gene Ontology (release of 2022-07-01), each followed
 by its term; a tenth is held out. An interpolated 5-gram model of the same bytes reaches 1.338 bits per byte there (an 8-gram
 model 0.911); expect 0.945 (0.940 to 0.950, two seeds), and terms for unseen definitions at a ROUGE-L of 0.29, which is 0.118
-(0.091 to 0.143, in pairs) above that of the leading words. The report shows ten texts and ten terms that the model wrote.
+(0.091 to 0.143, paired) above that of the leading words. The report shows ten texts and ten terms that the model wrote.
 """
 
 import jax
@@ -19,8 +19,8 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 CONTEXT, N_TOKENS = 128, 2048  # tokens seen at once, and tokens of the byte-pair encoding
-SPECIALS = ("<term>", "<end>", "<pad>")  # after a definition, after a term, and to fill up; the last three tokens
-N_NAMED, LONGEST, N_NEW = 500, 96, 32  # definitions to name, their tokens at most, and those of a term
+SPECIALS = ("<term>", "<end>", "<pad>")  # after a definition, after a term, and padding; the last three tokens
+N_NAMED, LONGEST, N_NEW = 500, 96, 32  # definitions to name, maximum tokens of a definition and of a term
 
 
 @hyperparameters
@@ -78,7 +78,7 @@ def report(h, state, collected, dataset):
             f"A 5-gram model needs {ngrams.bits_per_byte(*lines, order=5):.3f} bits per byte of the test part.",
             f"Terms for {len(terms)} definitions of the test part, against their leading words: {comparison}. Ten of them:",
             *(f"- {pair}" for pair in pairs),
-            "Ten texts, sampled at temperature 0.8 from the likeliest tokens that have 95 % together:",
+            "Ten texts, sampled at temperature 0.8 from the top 95 % of probability:",
             *(f"- {written}" for written in texts),
         ]
     )

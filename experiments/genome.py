@@ -1,10 +1,10 @@
 """Does a small BERT find splice junctions in primate DNA better than the networks of 1992, and does pre-training help?
 
     jaxresearch run genome --folds 10                                              all examples, ten folds as one sweep
-    jaxresearch run genome --folds 10 --train-examples 1000 --directory runs/fresh     as many as the published systems had
+    jaxresearch run genome --folds 10 --train-examples 1000 --directory runs/fresh     as many as the published systems used
     jaxresearch run genome --data chr3 --seeds 1 --epochs 4 --batch-size 200 --dropout-rate 0.1 --directory runs/chr3
-    jaxresearch run genome --folds 10 --train-examples 1000 --init-from runs/chr3 --directory runs/begun
-    jaxresearch compare runs/fresh runs/begun      what pre-training on human chromosome 3 gains, paired by fold
+    jaxresearch run genome --folds 10 --train-examples 1000 --init-from runs/chr3 --directory runs/tuned
+    jaxresearch compare runs/fresh runs/tuned      the gain from pre-training on human chromosome 3, paired by fold
 
 Two CPU cores, six minutes with 1,000 examples, a quarter of an hour with all. Windows of 60 bases, cut into 20 tokens of three.
 Published errors in per cent for N / EI / IE (ten folds of 1,000 examples): KBANN 4.62 / 7.56 / 8.47, back-propagation 5.29 /
@@ -23,9 +23,9 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 LENGTH, K = 60, 3  # bases of a window and of a token
-N_TOKENS = 4**K + 2  # the last two stand for ambiguous bases and for what is hidden
+N_TOKENS = 4**K + 2  # the last two are ambiguous bases and the mask
 MASK = {"n_tokens": 4**K, "mask_token": N_TOKENS - 1}
-POOLING = "flatten"  # windows are cut around the junction: a place means the same in all of them
+POOLING = "flatten"  # windows are centred on the junction, so positions are comparable
 
 
 @hyperparameters
@@ -49,7 +49,7 @@ def collect(source, *, target=None, **reading):
     """Returns labelled sequences, those of a table's column "sequence", or windows of a genome to pre-train on."""
     if source == "splice" or target is not None:
         return data.load(source, target=target, **{"task": "classification", **reading})
-    if asked := reading.keys() - {"cipher"}:  # a genome keeps nothing that would have to be encrypted
+    if asked := reading.keys() - {"cipher"}:  # a genome caches nothing to encrypt
         raise ValueError(
             f"{', '.join(sorted(asked))} must be left out with a genome, got {source}. Its last tenth is the test part."
         )
@@ -57,7 +57,7 @@ def collect(source, *, target=None, **reading):
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns an ensemble that classifies windows where there are classes, else an encoder that guesses hidden tokens."""
+    """Returns an ensemble that classifies windows if there are classes, else an encoder that predicts hidden tokens."""
     options = {"warmup": plan.n_steps // 10, "weight_decay": h.weight_decay, "max_norm": 1.0}
     adamw = optax.chain(schedules.adamw(h.learning_rate, plan.n_steps, **options), schedules.scale_body(h.body_rate))
     if not card.class_names:
@@ -84,7 +84,7 @@ def ensemble(h, card):
 def report(h, state, collected, dataset):
     """Returns the errors without duplicates, and how well k-means recovers the classes from embeddings and 3-mer counts."""
     if not dataset.card.class_names:
-        return "Pre-training: the errors are those of guessing hidden tokens, and no claim is about them."
+        return "Pre-training: errors are of predicting hidden tokens; the claim is not about them."
     classify = jax.jit(ensemble(h, dataset.card).apply)
     embed = jax.jit(models.embedder(N_TOKENS, sizes_of(h, dataset.card), pooling=POOLING).apply)
     found = []

@@ -3,9 +3,9 @@
     jaxresearch run house_prices                                          the line, all 2,930 sales
     jaxresearch run house_prices --data ames --features all --learning-rate 0.1 --epochs 2000
     jaxresearch sweep house_prices --learning-rate 0.003:1.9:log:8        which step sizes converge in 100 steps
-    jaxresearch study house_prices                                        the line, after trying step sizes on a tenth
+    jaxresearch study house_prices                                        the line, after trying step sizes on held-out sales
 
-Seconds each on two CPU cores. Mean squared error and plain gradient descent on the whole data at each step. Expect
+Seconds each on two CPU cores. Mean squared error and full-batch gradient descent. Expect
 price = 13,289.6 USD + 111.694 USD per square foot (R2 0.4995), the closed form of least squares to six digits, from every
 seed; the second command holds out a fifth of the sales and takes all columns, standardised and one-hot.
 
@@ -23,7 +23,7 @@ from jaxresearch.statistics import Claim
 
 @hyperparameters
 class HousePrices:
-    """One column, and steps on the whole data."""
+    """One column, full-batch steps."""
 
     learning_rate: float = swept(0.5, "step size of gradient descent; inputs and prices are standardised", above=0)
     features: str = static("Gr_Liv_Area", "the column of the line, or all")
@@ -32,7 +32,7 @@ class HousePrices:
 
 
 def collect(source, *, target=None, **reading):
-    """Returns the sales; for the line all of them in both parts, since it describes them and forecasts nothing."""
+    """Returns the sales; for the line, all of them in both parts, since it describes them and predicts nothing."""
     if source != "ames:all":
         return data.load(source, target=target, **reading)
     if target is not None:
@@ -90,6 +90,6 @@ experiment = Experiment(
     collect=collect,
     algorithm=algorithm,
     report=report,
-    # The loss of the line has curvature 1, so step sizes below 2 converge; with all columns they have to be smaller.
+    # The loss of the line has curvature 1, so step sizes below 2 converge; with all columns they must be smaller.
     adjust=adjust.grid(learning_rate=[0.02, 0.05, 0.2, 0.5, 1.0, 1.5]),
 )

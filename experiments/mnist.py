@@ -30,7 +30,7 @@ class Mnist:
     dropout_rate: float = static(0.0, "fraction of hidden units dropped in training", at_least=0, at_most=0.99)
 
     def rate(self, n_steps):
-        """Returns the step size as a function of the steps made."""
+        """Returns the step size as a function of the step."""
         return schedules.named(self.schedule, self.learning_rate, n_steps)
 
 
@@ -39,7 +39,7 @@ def algorithm(h, card, plan, fitted):
     return training.supervised(
         models.mlp(card.n_features, h.hidden, card.n_classes, dropout_rate=h.dropout_rate),
         losses.softmax_cross_entropy_with_integer_labels,
-        # eps_root: the derivative of sqrt(v) at v = 0 (pixels that are always black) would be nan; far below eps = 1e-8.
+        # eps_root: without it, sqrt(v) has the derivative nan at v = 0 (pixels always black); it is far below eps = 1e-8.
         optimizer=optax.adam(h.rate(plan.n_steps), eps_root=1e-24),
         metrics=metrics.classification(card),
         train_metrics={"accuracy": metrics.accuracy()},

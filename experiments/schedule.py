@@ -5,7 +5,7 @@
 
 The network, the data and the five epochs of mnist. The rate follows a line through five knots, equally spaced in time, and
 starts as the best constant of the grid above. A study follows the derivative of the validation loss with respect to the
-knots, through all 8,435 steps of Adam; at the end it compares the schedule with the constant on fresh seeds, in pairs.
+knots, through all 8,435 steps of Adam; at the end it compares the schedule with the constant on fresh seeds, paired.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Schedule:
     dropout_rate: float = static(0.0, "fraction of hidden units dropped in training", at_least=0, at_most=0.99)
 
     def rate(self, n_steps):
-        """Returns the step size as a function of the steps made, for the algorithm of mnist."""
+        """Returns the step size as a function of the step, for the algorithm of mnist."""
         return schedules.piecewise_linear(self.learning_rate, self.knots, n_steps)
 
 

@@ -1,4 +1,4 @@
-"""Where experiments and templates are: in ./experiments, and those that come with the package. JAX is not needed to list them."""
+"""Experiments and templates by name: those in ./experiments and those shipped with the package. Importing this needs no JAX."""
 
 import ast
 import difflib
@@ -15,7 +15,7 @@ def shipped() -> Path:
     """Returns the folder of the experiments that come with the package.
 
     Returns:
-        A folder inside the package where it was installed from a wheel, the one beside it in a checkout.
+        A folder inside the package if it was installed from a wheel, the one beside it in a checkout.
 
     Example:
         >>> (shipped() / "mnist.py").is_file()
@@ -26,10 +26,10 @@ def shipped() -> Path:
 
 
 def templates() -> Path:
-    """Returns the folder of the templates of `TEMPLATES`.
+    """Returns the folder of the templates in `TEMPLATES`.
 
     Returns:
-        A folder of the package.
+        A folder inside the package.
 
     Example:
         >>> (templates() / "table.py").is_file()
@@ -39,11 +39,11 @@ def templates() -> Path:
 
 
 def file_of(name: str, *, directory: Path = LOCAL) -> Path:
-    """Returns the file of an experiment, be it there or not.
+    """Returns the file of an experiment, whether or not it exists.
 
     Args:
-        name: A path to a ``.py`` file, or the name of one in ``directory`` or of one that comes with the package; a name leads
-            to no other folder.
+        name: A path to a ``.py`` file, or the name of a file in ``directory`` or of a shipped experiment. A name cannot point
+            to another folder.
         directory: Where names are looked up first: a file there hides the shipped one of the same name.
 
     Returns:
@@ -64,14 +64,14 @@ def file_of(name: str, *, directory: Path = LOCAL) -> Path:
 
 
 def located(name: str, *, directory: Path = LOCAL) -> str:
-    """Returns what finds the same experiment from any folder.
+    """Returns the name or path by which an experiment is found from any folder.
 
     Args:
         name: As for `file_of`.
         directory: As for `file_of`.
 
     Returns:
-        The absolute path of a file; the bare name of a shipped experiment, which stays its name wherever the package is.
+        The absolute path of a file; for a shipped experiment its bare name, which is valid wherever the package is installed.
 
     Example:
         >>> located("mnist"), Path(located("mine.py")).is_absolute()
@@ -83,7 +83,7 @@ def located(name: str, *, directory: Path = LOCAL) -> str:
 
 
 def files(*, directory: Path = LOCAL) -> dict[str, Path]:
-    """Returns the file of each experiment that has a name, in the order of names.
+    """Returns the file of each named experiment, sorted by name.
 
     Args:
         directory: As for `file_of`.
@@ -106,7 +106,7 @@ def headline(path: Path) -> str:
         path: A Python file.
 
     Returns:
-        One line; why there is none, in parentheses.
+        One line; if there is none, the reason in parentheses.
 
     Example:
         >>> headline(file_of("mnist"))
@@ -130,7 +130,7 @@ def source_of(name: str, *, directory: Path = LOCAL) -> str:
         Python source.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message holds the nearest name.
+        FileNotFoundError: If there is no such file; the message suggests the nearest name.
 
     Example:
         >>> source_of("mnist").splitlines()[0]
@@ -143,14 +143,14 @@ def source_of(name: str, *, directory: Path = LOCAL) -> str:
 
 
 def missing(name: str, *, directory: Path = LOCAL) -> str:
-    """Returns the message for an experiment without a file.
+    """Returns the error message for an experiment that has no file.
 
     Args:
         name: As for `file_of`.
         directory: As for `file_of`.
 
     Returns:
-        One line, with the nearest name.
+        One line that suggests the nearest name.
 
     Example:
         >>> missing("minst")
@@ -161,14 +161,14 @@ def missing(name: str, *, directory: Path = LOCAL) -> str:
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """Returns advice for a name that does not exist.
+    """Returns advice for an unknown name.
 
     Args:
         name: As given.
-        names: Those that exist.
+        names: The known names.
 
     Returns:
-        The nearest of them, or all.
+        The nearest name, or all names.
 
     Example:
         >>> nearest("tabel", TEMPLATES), nearest("x", ["a", "b"])
@@ -185,7 +185,7 @@ def template(kind: str) -> str:
         kind: One of `TEMPLATES`.
 
     Returns:
-        Python source, which runs as it stands.
+        Python source that runs unchanged.
 
     Raises:
         ValueError: If there is no such template.

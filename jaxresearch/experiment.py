@@ -1,6 +1,6 @@
-"""What a researcher declares: a question, perhaps a claim, hyperparameters, and the algorithm that answers it.
+"""What a researcher declares: a question, hyperparameters, the algorithm that answers it, and optionally a claim.
 
-`program` makes of it the pure functions of a run, to be compiled, swept, differentiated ...
+`program` turns it into the pure functions of a run, ready to compile, sweep or differentiate.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ H = TypeVar("H")
 
 
 class Objective(NamedTuple):
-    """What settings are compared by: a metric of validation data, and whether a higher value is better."""
+    """The metric of the validation data by which settings are compared, and whether higher is better."""
 
     metric: str
     higher: bool
@@ -27,38 +27,37 @@ class Objective(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[H]):
-    """A question and the functions that answer it: collect, preprocess, the algorithm, the report, and the claim, if any.
+    """A question and the functions that answer it: collect, preprocess, algorithm, report, and optionally a claim.
 
-    Each is a function, so that one can be exchanged without touching the others::
+    Each is a function, so you can replace one without touching the others::
 
         collect      (source, *, target=None, **reading) -> Dataset          the only one that reads files
         preprocess   Preprocessor(fit, apply, invert, describe)              fitted on the training part alone
         algorithm    (hyperparameters, card, plan, fitted) -> Algorithm      may use swept values
-        report       (hyperparameters, state, collected, dataset) -> text    what the trained models (an axis of seeds) say
+        report       (hyperparameters, state, collected, dataset) -> text    on the trained models (one axis of seeds)
         adjust       (history) -> Proposal or None                           what a study tries next: `jaxresearch.adjust`
 
-    ``card`` describes shapes and classes of the data, ``plan`` says how many steps there are and how gradients are to be
-    estimated (``plan.estimator``), ``fitted`` holds the numbers that ``preprocess`` estimated on the training part.
-    ``reading`` is what the user asks of how data are read and divided, as `jaxresearch.data.load` takes it.
+    ``card`` describes the shapes and classes of the data, ``plan`` has the number of steps and the gradient estimator
+    (``plan.estimator``), ``fitted`` holds the numbers that ``preprocess`` estimated on the training part. ``reading`` holds
+    the user's options for reading and splitting data, as `jaxresearch.data.load` takes them.
 
     Attributes:
-        question: What is asked, in a sentence.
-        claim: What is claimed; the interval of its metric decides it. None to explore: metrics are reported, nothing is decided.
-        maximise: Without a claim, the metric by which a sweep and a study compare settings, as ``"accuracy"``. A claim's own
-            metric is compared by otherwise.
-        minimise: The same, where a lower value is better.
-        hyperparameters: The plain settings, an instance of a class made by `hyperparameters`, with static ``batch_size`` and
-            ``epochs``; ``n_steps`` may stand in place of ``epochs``, and has to without data.
+        question: One sentence.
+        claim: The interval of its metric decides it. None to explore: metrics are reported, nothing is decided.
+        maximise: Without a claim, the metric by which a sweep or a study compares settings, such as ``"accuracy"``; with a
+            claim, they use its metric.
+        minimise: As ``maximise``, if lower is better.
+        hyperparameters: The plain settings, an instance of a class decorated with `hyperparameters`, with static ``batch_size``
+            and ``epochs``. ``n_steps`` may replace ``epochs``, and must do so if there is no data.
         algorithm: What is trained and how it is evaluated.
-        source: Where the data comes from unless the user says otherwise, as for `jaxresearch.data.load`; None where the
-            algorithm needs no data.
-        target: The column to predict, where the source is a table.
-        task: What whole numbers as targets are: classes for classification, values for regression; where it is left out, the
-            data decide, and the user is shown how.
+        source: The default data source, as for `jaxresearch.data.load`; None if the algorithm needs no data.
+        target: The column to predict, if the source is a table.
+        task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
+            data and shown to the user.
 
     Raises:
-        ValueError: If the hyperparameters are no dataclass, or lack a static field that a run needs; if more than one of
-            ``claim``, ``maximise`` and ``minimise`` is given; if a function takes other arguments than it will be called with.
+        ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
+            ``claim``, ``maximise`` and ``minimise`` is given; if a function has the wrong signature.
     """
 
     question: str
@@ -77,7 +76,10 @@ class Experiment(Generic[H]):
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
-            raise ValueError("hyperparameters must be an instance of a class under @hyperparameters. Decorate it.")
+            raise ValueError(
+                "hyperparameters must be an instance of a class decorated with @hyperparameters, "
+                f"got {type(self.hyperparameters).__name__}. Decorate the class."
+            )
         static = {field.name for field in dataclasses.fields(self.hyperparameters) if field.metadata.get("static")}
         length = "n_steps" if "n_steps" in static else "epochs"
         for name in (length,) if self.source is None else ("batch_size", length):
@@ -86,21 +88,21 @@ class Experiment(Generic[H]):
         given = [name for name in ("claim", "maximise", "minimise") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(
-                f"experiment must have one of claim, maximise and minimise, got {' and '.join(given)}. Settings are compared by "
-                "the metric of the claim: leave the other out."
+                f"experiment must have at most one of claim, maximise and minimise, got {' and '.join(given)}. Leave all but "
+                "one out: a claim names the metric by which settings are compared."
             )
         self._require_functions()
 
     @property
     def objective(self) -> Objective | None:
-        """What a sweep and a study compare settings by: the claim's metric, else ``maximise`` or ``minimise``."""
+        """How a sweep or a study compares settings: by the claim's metric, else by ``maximise`` or ``minimise``."""
         if self.claim is not None:
             return Objective(self.claim.evaluated, self.claim.at_least is not None)
         metric = self.minimise if self.maximise is None else self.maximise
         return None if metric is None else Objective(metric, self.maximise is not None)
 
     def _require_functions(self) -> None:
-        """Raises where a function takes other arguments than it will be called with."""
+        """Raises if a function has the wrong signature."""
         if not isinstance(self.preprocess, Preprocessor):
             raise ValueError(
                 f"preprocess must be a Preprocessor, got {type(self.preprocess).__name__}. "
@@ -118,25 +120,25 @@ class Experiment(Generic[H]):
             require_arguments("adjust", self.adjust, "history")
 
     def report_on(self, hyperparameters: H, state: State, collected: Dataset, dataset: Dataset) -> str | None:
-        """Returns what the experiment reports of its trained models; None if it reports nothing."""
+        """Returns the experiment's report on its trained models, or None."""
         if self.report is None:
             return None
         text = self.report(hyperparameters, state, collected, dataset)
         if text is not None and not isinstance(text, str):
-            raise ValueError(f"report must return a text or None, got {type(text).__name__}. Return an f-string.")
+            raise ValueError(f"report must return a string or None, got {type(text).__name__}. Return an f-string.")
         return text
 
     def prepare(self, collected: Dataset) -> Dataset:
-        """Returns collected data as the algorithm takes it, as `jaxresearch.data.prepare`."""
+        """Returns collected data as the algorithm takes it: `jaxresearch.data.prepare`."""
         return data.prepare(self.preprocess, collected)
 
 
 def without_claim(experiment: Experiment, *, question: str) -> Experiment:
-    """Returns an experiment that asks something else, and compares settings by the same metric as before.
+    """Returns an experiment with another question, no claim, and the same metric for comparing settings.
 
     Args:
         experiment: As declared.
-        question: What is asked instead, of other data.
+        question: The question about other data.
 
     Returns:
         The experiment without its claim.
@@ -178,12 +180,12 @@ def plan(
     evaluate_every: int | None = None,
     estimator: EstimatorOf = gradients.plain,
 ) -> Plan:
-    """Returns how long a run with these hyperparameters is and what its steps see: the one place where steps are counted.
+    """Returns the batch size and the number of steps of a run: the only place that counts steps.
 
     Args:
-        hyperparameters: Give ``batch_size`` (0 for the whole data) and ``epochs``, or ``n_steps`` in its place.
+        hyperparameters: Have ``batch_size`` (0 for all examples) and ``epochs``, or ``n_steps`` instead.
         n_examples: Length of the training data; 0 without data.
-        evaluate_every: Steps between two looks at the validation data, 0 for once per epoch; None for no look.
+        evaluate_every: Steps between evaluations on the validation data; 0 for once per epoch, None for never.
         estimator: Makes the gradient estimator from a loss_fn.
 
     Returns:
@@ -209,13 +211,13 @@ def plan(
     if not hasattr(hyperparameters, "n_steps"):
         if not n_examples:
             raise ValueError(
-                "hyperparameters must have n_steps where there is no data to count epochs by. Write: n_steps: int = ..."
+                "hyperparameters must have n_steps if there is no data to count epochs by. Write: n_steps: int = static(...)"
             )
         planned = training.plan_of(
             n_examples, batch_size=batch_size, epochs=hyperparameters.epochs, estimator=estimator
         )
     elif hyperparameters.n_steps < 1:
-        raise ValueError(f"n_steps must be 1 or more, got {hyperparameters.n_steps}. Pass the steps of a run.")
+        raise ValueError(f"n_steps must be 1 or more, got {hyperparameters.n_steps}. Pass n_steps=1000.")
     else:
         planned = Plan(batch_size, hyperparameters.n_steps, estimator=estimator)
     if evaluate_every is None:
@@ -226,7 +228,7 @@ def plan(
 
 
 class Program(NamedTuple):
-    """The pure functions of an experiment on data of one kind, ready for any JAX transform.
+    """The pure functions of an experiment on one dataset, ready for any JAX transformation.
 
     ==============  =====================================================================================
     ``plan``        ``(hyperparameters) -> Plan``
@@ -256,21 +258,21 @@ def program(
     estimator: EstimatorOf = gradients.plain,
     fitted: Fitted | None = None,
 ) -> Program:
-    """Returns the pure functions of an experiment for data like this.
+    """Returns the pure functions of an experiment on a dataset.
 
     Args:
-        experiment: What is asked.
-        dataset: Preprocessed data; its card and the length of its training part count, its arrays do not.
+        experiment: As declared.
+        dataset: Preprocessed data; only its card and the length of its training part are used, not its arrays.
         evaluate_every: As for `plan`.
         estimator: As for `plan`.
-        fitted: Numbers that were estimated on the training part; those of the dataset (of its first fold) unless given. Pass
-            traced arrays to make them an argument of what you compile.
+        fitted: Numbers estimated on the training part; by default, the dataset's (its first fold's). Pass traced arrays to make
+            them an argument of the compiled function.
 
     Returns:
         Functions without side effects; compile, vmap or differentiate them as you need.
 
     Raises:
-        ValueError: When called, as `plan`.
+        ValueError: By the returned functions, as `plan`.
 
     Example:
         >>> import jax, numpy as np
@@ -298,12 +300,12 @@ def program(
         return plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
 
     def algorithm(hyperparameters: Any) -> Algorithm:
-        made = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), known)
-        if not isinstance(made, Algorithm):
+        result = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), known)
+        if not isinstance(result, Algorithm):
             raise ValueError(
-                f"algorithm must return an Algorithm, got {type(made).__name__}. Return training.supervised(...)."
+                f"algorithm must return an Algorithm, got {type(result).__name__}. Return training.supervised(...)."
             )
-        return made
+        return result
 
     def init(key, hyperparameters):
         return training.init(key, algorithm=algorithm(hyperparameters))

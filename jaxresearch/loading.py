@@ -1,4 +1,4 @@
-"""An experiment from the file that declares it, and which line of that file an error comes from."""
+"""Load an experiment from its file, and trace an error back to the line of that file."""
 
 import dataclasses
 import importlib.util
@@ -15,8 +15,8 @@ from jaxresearch import catalogue
 from jaxresearch.experiment import Experiment
 
 _PACKAGE = Path(__file__).parent
-_SOURCES = "__sources__"  # of a module: the files that it was loaded from
-_NEED_A_VALUE = (  # what JAX raises where Python asks a traced array for its value
+_SOURCES = "__sources__"  # attribute of a module: the files it was loaded from
+_NEED_A_VALUE = (  # raised by JAX if Python needs the value of a traced array
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -24,9 +24,9 @@ _NEED_A_VALUE = (  # what JAX raises where Python asks a traced array for its va
 
 
 class Loaded(NamedTuple):
-    """An experiment, and the files that it comes from: its own first, then those beside it that it imports or loads.
+    """An experiment and the files it was loaded from: its own first, then those beside it that it imports or loads.
 
-    ``sources`` has their contents by path, relative to the folder of the first.
+    ``sources`` maps paths, relative to the folder of the first file, to contents.
     """
 
     experiment: Experiment
@@ -44,8 +44,8 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
         The declared experiment.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message holds the nearest name.
-        ValueError: If the file fails to run (the message holds its own line), ends the process, or declares no `Experiment`.
+        FileNotFoundError: If there is no such file; the message suggests the nearest name.
+        ValueError: If the file fails to run (the message has the line), calls ``sys.exit``, or declares no `Experiment`.
 
     Example:
         >>> load("minst", directory=Path("nowhere"))
@@ -57,7 +57,7 @@ def load(name: str, *, directory: Path = catalogue.LOCAL) -> Experiment:
 
 
 def load_with_sources(name: str, *, directory: Path = catalogue.LOCAL) -> Loaded:
-    """Returns an experiment as `load` does, with the files that it comes from.
+    """Returns an experiment as `load` does, with the files it was loaded from.
 
     Args:
         name: As for `load`.
@@ -87,7 +87,7 @@ def load_with_sources(name: str, *, directory: Path = catalogue.LOCAL) -> Loaded
         spec.loader.exec_module(module)
     except SystemExit as error:
         raise ValueError(
-            f"experiment file {path} must only declare an experiment, got a call of sys.exit. Put it below "
+            f"experiment file {path} must only declare an experiment, got a call to sys.exit. Move it under "
             "if __name__ == '__main__':."
         ) from error
     except Exception as error:
@@ -97,23 +97,26 @@ def load_with_sources(name: str, *, directory: Path = catalogue.LOCAL) -> Loaded
         new = {name: one for name, one in sys.modules.items() if one is not before.get(name)}
         setattr(module, _SOURCES, _files_of(module, new, folder))
         _forget(new, folder)
-    if not isinstance(getattr(module, "experiment", None), Experiment):
-        raise ValueError(f"experiment file {path} must assign an Experiment to the name 'experiment'; it does not.")
+    if not isinstance(declared := getattr(module, "experiment", None), Experiment):
+        raise ValueError(
+            f"experiment file {path} must assign an Experiment to the name 'experiment', got "
+            f"{'none' if declared is None else type(declared).__name__}. Write: experiment = Experiment(...)"
+        )
     files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in getattr(module, _SOURCES)}
-    return Loaded(module.experiment, files)
+    return Loaded(declared, files)
 
 
 def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> str | None:
-    """Returns what went wrong at which line of an experiment's file, on one line; None if the file had no part in it.
+    """Returns one line: an error and the line of the experiment's file that caused it. None if the file is not involved.
 
     Args:
-        error: What was raised, at loading or from one of the experiment's functions.
+        error: Raised while loading the file or by one of the experiment's functions.
         name: The experiment, as for `load`.
         directory: Where names are looked up first.
 
     Returns:
-        A message. What this package refuses, or the file itself by a ``raise``, comes first, since it names the remedy. Where
-        Python needs the value of a traced array, the swept hyperparameters on that line are named, and what to do.
+        A message. It opens with the error if this package or the file itself raised it, since it names the remedy. If Python
+        needs the value of a traced array, it names the swept hyperparameters on that line and the remedy.
 
     Example:
         >>> blame(ValueError("elsewhere"), "mnist") is None
@@ -143,7 +146,7 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
 
 
 def _remedy_of_traced(what: str, on_line: list[str]) -> str:
-    """Returns what to do where Python needs the value of a traced array: JAX names the arguments that it depends on."""
+    """Returns the remedy if Python needs the value of a traced array; JAX names the arguments on which the array depends."""
     fields = list(dict.fromkeys(re.findall(r"hyperparameters\.(\w+)", what))) or on_line
     if not fields:
         return (
@@ -167,13 +170,13 @@ def _swept_on(line: str, frame: FrameType) -> list[str]:
 
 
 def _fields(value: Any) -> tuple[dataclasses.Field, ...]:
-    """Returns the fields of hyperparameters; nothing of another value."""
+    """Returns the fields of hyperparameters; none for any other value."""
     is_instance = dataclasses.is_dataclass(value) and not isinstance(value, type)
     return tuple(field for field in dataclasses.fields(value) if "bounds" in field.metadata) if is_instance else ()
 
 
 def _files_of(module: ModuleType, new: dict[str, ModuleType], folder: Path) -> tuple[Path, ...]:
-    """Returns the files in a folder that an experiment was loaded from: its own, modules, and experiments that it loads."""
+    """Returns the files in a folder from which an experiment was loaded: its own, its modules and experiments it loads."""
     files = [Path(module.__file__ or "").resolve()]
     for name, one in new.items():
         if _is_beside(name, one, folder):
@@ -183,14 +186,14 @@ def _files_of(module: ModuleType, new: dict[str, ModuleType], folder: Path) -> t
 
 
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Returns whether a module was imported from a folder, and is none of this package."""
+    """Returns whether a module was imported from a folder and is not part of this package."""
     place, file = folder.joinpath(*name.split(".")), getattr(module, "__file__", None)
     is_there = file is not None and Path(file).resolve() in (place.with_suffix(".py"), place / "__init__.py")
     return is_there and name.split(".")[0] != _PACKAGE.name
 
 
 def _forget(new: dict[str, ModuleType], folder: Path) -> None:
-    """Drops modules that lie in a folder: another one may have modules of the same names, and these may change."""
+    """Removes the modules of a folder from ``sys.modules``: another folder may have the same names, and files may change."""
     for name, module in new.items():
         if _is_beside(name, module, folder):
             del sys.modules[name]

@@ -206,7 +206,7 @@ def test_plan_refuses_numbers_out_of_range(h, evaluate_every, message):
 
 def test_plan_refuses_epochs_without_data():
     with pytest.raises(
-        ValueError, match="hyperparameters must have n_steps where there is no data to count epochs by. Write: n_steps"
+        ValueError, match="hyperparameters must have n_steps if there is no data to count epochs by. Write: n_steps"
     ):
         experiment.plan(Settings(), 0)
 
@@ -236,7 +236,7 @@ def test_experiment_refuses_hyperparameters_without_a_length(h, source, name):
 
 
 def test_experiment_refuses_hyperparameters_without_fields():
-    with pytest.raises(ValueError, match="hyperparameters must be an instance of a class under @hyperparameters"):
+    with pytest.raises(ValueError, match="class decorated with @hyperparameters, got dict. Decorate the class."):
         dataclasses.replace(DECLARED, hyperparameters={"epochs": 3})
 
 

@@ -53,8 +53,8 @@ def test_load_finds_an_experiment_by_name():
         ("raise ValueError('rows must be 3; got 2.')\n", r"^rows must be 3; got 2\. \(experiment file .*, line 1\)$"),
         ("raise ValueError\n", "failed at line 1: 'raise ValueError': ValueError: $"),
         ("int('x')\n", r"failed at line 1: \"int\('x'\)\": ValueError: invalid literal"),
-        ("x = 1\n", "must assign an Experiment to the name 'experiment'; it does not"),
-        ("experiment = 3\n", "must assign an Experiment to the name 'experiment'; it does not"),
+        ("x = 1\n", "must assign an Experiment to the name 'experiment', got none"),
+        ("experiment = 3\n", "must assign an Experiment to the name 'experiment', got int"),
     ],
 )
 def test_load_blames_a_file_for_its_own_line(tmp_path, text, message):

@@ -321,7 +321,7 @@ def test_plain_settings_that_diverge_are_not_kept():
     made = studies.search(wild, dataset(), budget=BUDGET)
     confirmed = studies.confirm(wild, dataset(), made, budget=BUDGET)
     assert made.best.learning_rate == confirmed.best.learning_rate == 3e-1 and "nan" not in confirmed.why
-    assert "validation r2 of the plain ones is undefined with other seeds, so they are kept" in confirmed.why
+    assert "validation r2 of the plain settings is undefined with other seeds, so they are kept" in confirmed.why
 
 
 def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
@@ -497,13 +497,13 @@ def test_score_of_a_claim_from_above_is_negated():
 
 
 def test_study_refuses_an_experiment_without_adjust():
-    with pytest.raises(ValueError, match="experiment must declare adjust to be studied"):
+    with pytest.raises(ValueError, match="experiment must declare adjust for a study, got none. Write: adjust="):
         studies.study(dataclasses.replace(experiment(), adjust=None), dataset(), budget=BUDGET)
 
 
 def test_study_refuses_fresh_seeds_that_were_used():
     budget = BUDGET._replace(fresh_seeds=(2, 3))
-    with pytest.raises(ValueError, match="fresh_seeds must not be among seeds, got 2 in both. Pass other ones"):
+    with pytest.raises(ValueError, match="fresh_seeds must not be among seeds, got 2 in both. Pass others"):
         studies.study(experiment(), dataset(), budget=budget)
 
 

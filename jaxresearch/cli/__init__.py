@@ -1,6 +1,6 @@
-"""The command line: the only code that prints, and the one place where whole programs are put together.
+"""The command line: the only code that prints, and the only place that assembles whole programs.
 
-JAX is imported only by the commands that compute, so that help answers at once.
+Only commands that compute import JAX, so help is immediate.
 """
 
 import sys
@@ -17,22 +17,22 @@ usage: jaxresearch COMMAND ...
 An experiment is a pure function, and everything else is a transformation of it.
 
 commands:
-  run EXPERIMENT    train over several seeds, evaluate, decide the claim; everything is recorded in the run's directory
+  run EXPERIMENT    train with several seeds, evaluate, decide the claim; everything is recorded in a run directory
   sweep EXPERIMENT  compare many settings on held-out data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
-  resume DIR        resume a run, sweep or study that was interrupted or killed, bit for bit; --experiment FILE takes a fixed file
-  predict DIR DATA  predict for new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
-  export DIR --to F the models of a run as a file that other programs use: stablehlo or safetensors
-  report DIR        write one self-contained page of a run that has ended: report.html
-  compare DIR DIR.. show several runs side by side, with differences paired by seed or fold; --page FILE writes a page
-  verify DIR        check every file of a run's checkpoints against its digest; --replay 100 repeats that many steps
-  list              list the experiments that have a name, and their questions
-  copy EXPERIMENT FILE  copy an experiment's file, to be changed
+  resume DIR        resume an interrupted or killed run, sweep or study, bit for bit; --experiment FILE uses a fixed file
+  predict DIR DATA  predict new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
+  export DIR --to F write the models of a run to a file for other programs: stablehlo or safetensors
+  report DIR        write a self-contained page of a finished run or study: report.html
+  compare DIR DIR.. show runs side by side, with differences paired by seed or fold; --page FILE writes a page
+  verify DIR        check every checkpoint file of a run against its digest; --replay 100 repeats the first 100 steps
+  list              list the named experiments and their questions
+  copy EXPERIMENT FILE  copy an experiment's file for you to edit
   new FILE          write an experiment for your own data: --for table, images, text, sequences or reinforcement
 
-EXPERIMENT is a path to a .py file, the name of one in ./experiments, or that of one that comes with the package (mnist).
+EXPERIMENT is a path to a .py file, or the name of an experiment in ./experiments or in the package (such as mnist).
 `jaxresearch run EXPERIMENT --help` shows every option and hyperparameter with its type, default and meaning.
---traceback after any command shows where an error was raised.
+--traceback after any command prints the traceback of an error.
 exit codes: 0 done, 1 failed, 2 usage, 75 interrupted (resumable)
 """
 
@@ -41,24 +41,24 @@ usage: jaxresearch run EXPERIMENT [--seeds N|A,B,C | --folds N] [--validation FR
                                   [--data SOURCE] [--target COLUMN] [--train-examples N] [--init-from DIR]
                                   [--directory DIR] [--smoke] [--FIELD VALUE ... any hyperparameter of the experiment]
 
-`jaxresearch run EXPERIMENT --help` shows every option and hyperparameter; `jaxresearch list` the experiments.
+`jaxresearch run EXPERIMENT --help` shows every option and hyperparameter; `jaxresearch list` shows the experiments.
 """
 
 _SWEEP_HELP = """\
 usage: jaxresearch sweep EXPERIMENT --FIELD low:high:n | low:high:log:n | A,B,C ... [the options of run]
 
-Every combination is trained with every seed and compared on data held out of the training part; the test part is not read.
-Settings that differ in float fields alone share one program; each choice of the other fields has its own. The entries of a
-tuple are joined by x: --hidden 64,128x64.
+Trains every combination with every seed and compares them on data held out of the training part; the test part is not read.
+Settings that differ only in float fields share a program; each choice of the other fields has its own. Write the entries of a
+tuple with x between them: --hidden 64,128x64.
 """
 
 _STUDY_HELP = """\
 usage: jaxresearch study EXPERIMENT [--rounds N] [--seconds S] [--seeds N|A,B,C] [--fresh-seeds N|A,B,C] [--directory DIR]
                                     [--data SOURCE] [--target COLUMN] [--FIELD VALUE ... of the plain settings]
 
-Starts from the plain settings and adjusts as the experiment declares, on held-out data, until the claim is supported there,
-nothing is left to try or the budget is spent. Then the test part is read once: the best settings, fresh seeds, the verdict.
-The same command on the same directory resumes after an interruption.
+Starts from the plain settings and adjusts them as the experiment declares, on held-out data, until the claim is supported
+there, nothing is left to try or the budget is spent. Then it reads the test part once: the best settings with fresh seeds
+decide the claim. After an interruption, repeat the command with the same directory to resume.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
@@ -71,8 +71,35 @@ _OPTIONS_OF = {
     "resume": " [--experiment FILE]",
     "verify": " [--replay STEPS] [--experiment FILE]",
 }
+_MEANING_OF = {
+    "compare": """\
+Shows runs side by side: settings that differ, metrics, and differences from the first run, paired by seed or fold.
+--margin X marks differences within X as equivalent; --page FILE writes an HTML page.
+""",
+    "export": """\
+Writes the models of a run for other programs: a function of arrays for any XLA device (stablehlo), or the weights
+(safetensors). FILE.json beside it describes the file. --seeds exports only these models.
+""",
+    "predict": """\
+Predicts the rows of DATA, a file like the training data, with the ensemble of a run's models; the target column may be absent.
+Without --output FILE.csv, .npz or .npy, a table is printed. --seeds uses only these models; --unfinished takes the newest
+checkpoint of a run that has not finished.
+""",
+    "report": """\
+Writes report.html into the directory of a finished run or study: one self-contained page with its data, metrics, plots, errors
+and environment.
+""",
+    "resume": """\
+Resumes an interrupted or killed run, sweep or study from its newest checkpoint; the result is the same bit for bit.
+--experiment FILE uses this file, such as a fixed one, in place of the experiment's own.
+""",
+    "verify": """\
+Checks every checkpoint file of a run against its SHA-256 digest. --replay STEPS also repeats the first steps of the run and
+compares their metrics with the record, bit for bit. The exit code is 1 if anything differs.
+""",
+}
 _OF_FILES = ("list", "copy", "new")
-_RECORDING = (*_HELP_OF, "resume", "report")  # what they print is on disk as well
+_RECORDING = (*_HELP_OF, "resume", "report")  # their output is on disk as well
 _COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, *_OF_FILES)
 
 
@@ -80,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code of a command: 0 done, 1 failed, 2 usage, 75 interrupted.
 
     Args:
-        argv: The words after ``jaxresearch``; those of this process unless given.
+        argv: The words after ``jaxresearch``; those of this process by default.
 
     Returns:
         The exit code. An error is one line on standard error; with ``--traceback``, its traceback comes first.
@@ -103,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _ended(words: list[str], *, shows_traceback: bool) -> int:
-    """Carries out a command and returns its exit code; whatever ends it is one line."""
+    """Carries out a command and returns its exit code; an error or interruption prints one line."""
     try:
         return _carried_out(words[0], words[1:])
     except SystemExit as exit:  # after the help of an experiment
@@ -121,9 +148,9 @@ def _ended(words: list[str], *, shows_traceback: bool) -> int:
 
 
 def _unwritten(error: Exception, *, is_recorded: bool) -> str:
-    """Returns why standard output is not whole, and whether anything is lost."""
+    """Returns why standard output is incomplete, and whether anything is lost."""
     reason = getattr(error, "strerror", None) or error
-    lost = "All that was computed is recorded." if is_recorded else "Redirect it elsewhere."
+    lost = "All results are recorded." if is_recorded else "Redirect it elsewhere."
     return f"standard output could not be written ({reason}). {lost}"
 
 
@@ -168,7 +195,7 @@ def _computed(command: str, words: list[str]) -> int:
         raise CommandError(f"the experiment must come first, got {words[0]!r}. {advice}", code=2)
     import gc
 
-    gc.disable()  # imports live as long as the process: searching them for garbage, now or at the exit, is in vain
+    gc.disable()  # imports live as long as the process: collecting garbage among them only costs time
     if command == "run":
         from jaxresearch.cli.run import run as carry_out
     elif command == "sweep":
@@ -183,14 +210,14 @@ def _computed(command: str, words: list[str]) -> int:
 
 def _of_directories(command: str, words: list[str]) -> int:
     """Carries out a command on the directory of one run or of several."""
-    asked = words[:1] in (["-h"], ["--help"])
+    wants_help = words[:1] in (["-h"], ["--help"])
     takes_file = command in ("resume", "report") and len(words) == 3 and words[1] == "--experiment"
     experiment = words[2] if takes_file else None
     is_one = experiment is None and command not in ("compare", "export", "predict", "verify")
-    if asked or not words or (is_one and len(words) != 1):
+    if wants_help or not words or (is_one and len(words) != 1):
         usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
-        print(usage, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        print(f"{usage}\n\n{_MEANING_OF[command]}", end="") if wants_help else print(usage, file=sys.stderr)
+        return 0 if wants_help else 2
     if command == "compare":
         from jaxresearch.cli.compare import compare
 

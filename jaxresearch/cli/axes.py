@@ -1,4 +1,4 @@
-"""How hyperparameters are written on the command line: one value in a run, ranges and lists of values in a sweep."""
+"""Hyperparameters on the command line: one value in a run, ranges and lists of values in a sweep."""
 
 import math
 import re
@@ -18,7 +18,7 @@ _NUMBERS = (int, float)
 def spelled(
     kinds: dict[str, Any], words: list[str], *, prog: str, read: Callable[[str, list[str]], Any]
 ) -> tuple[list[str], dict[str, list[Any]]]:
-    """Returns the words as the parser takes them, and the values of each field that a sweep varies.
+    """Returns the words for the parser, and the values of each field that a sweep varies.
 
     ===============================  ==================================================
     written                          means
@@ -26,17 +26,17 @@ def spelled(
     ``--use-bias true``              ``--use-bias``; false is ``--no-use-bias``
     ``--hidden 32x64``, ``32 64``    one setting with two entries
     ``--hidden 32,64``               the same in a run; in a sweep, two settings
-    ``--rate 1e-4:1e-1:log:8``       eight values, in a sweep alone
+    ``--rate 1e-4:1e-1:log:8``       eight values, only in a sweep
     ===============================  ==================================================
 
     Args:
         kinds: The type of each hyperparameter.
         words: The command line after the name of the experiment.
-        prog: The command up to there, as ``jaxresearch sweep mnist``.
+        prog: The command so far, such as ``jaxresearch sweep mnist``.
         read: Returns the value of a field from its words.
 
     Raises:
-        UsageError: If several values are written where there can be one, or a range or list is malformed.
+        UsageError: If several values are written where only one is allowed, or a range or list is malformed.
     """
     is_sweep = prog.split()[1] == "sweep"
     axes: dict[str, list[Any]] = {}
@@ -77,7 +77,7 @@ def _one(name: str, values: list[str], kind: Any, prog: str) -> list[str]:
         return [option if values[0].lower() == "true" else flag(f"no_{name}")]
     is_tuple, is_sweep = typing.get_origin(kind) is tuple, prog.split()[1] == "sweep"
     if is_tuple and is_sweep and len(values) > 1 and any("," in value for value in values):
-        rule = "a list of settings must be one word, in which x joins the entries of a setting"
+        rule = "a list of settings must be one word, with x between the entries of a setting"
         raise UsageError(f"{rule}, got {written}. Write, for instance: {option} {'x'.join(values)}")
     if is_tuple and not any(":" in value for value in values):
         joint = "[x,]" if typing.get_args(kind)[0] in _NUMBERS else ","
@@ -87,7 +87,7 @@ def _one(name: str, values: list[str], kind: Any, prog: str) -> list[str]:
         if is_sweep:
             raise UsageError(f"a list of values must be one word, got {written}. Write: {several}")
         if ":" in values[0]:
-            _range(name, values[0], kind)  # a mistake in it comes first
+            _range(name, values[0], kind)  # raises first if it is malformed
         command, sweep = prog.split()[1], " ".join(["jaxresearch sweep", *(prog.split()[2:] or ["EXPERIMENT"])])
         raise UsageError(
             f"{name} must be one value in a {command}, got {written}. To compare values: {sweep} {several}"
@@ -96,7 +96,7 @@ def _one(name: str, values: list[str], kind: Any, prog: str) -> list[str]:
 
 
 def _is_of_numbers_or_choices(kind: Any) -> bool:
-    """Returns whether no value of a type is written with a comma or a colon."""
+    """Returns whether values of a type contain neither comma nor colon."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return all(part is type(None) or _is_of_numbers_or_choices(part) for part in typing.get_args(kind))
     return kind in _NUMBERS or typing.get_origin(kind) is typing.Literal
@@ -112,7 +112,7 @@ def _range(name: str, text: str, kind: Any) -> list[float]:
         low, high, n = float(low_text), float(high_text), int(n_text)
         if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
             raise ValueError
-    except ValueError:  # too few parts, or one that is no number
+    except ValueError:  # too few parts, or one is not a number
         example = f"{flag(name)} {':'.join(text.split(':')[:2])}:log:8"
         raise UsageError(
             f"a range must be low:high:n or low:high:log:n, got {written}. Write, for instance: {example}"
@@ -127,8 +127,8 @@ def _range(name: str, text: str, kind: Any) -> list[float]:
 
 
 def _list(name: str, text: str, kind: Any, read: Callable[[str, list[str]], Any]) -> list[Any]:
-    """Returns the values of a list, each checked as an option of its own."""
+    """Returns the values of a list, each checked as a separate option."""
     entries = text.split(",")
     if "" in entries or len(set(entries)) < len(entries):
-        raise UsageError(f"a list must have different values, got {flag(name)} {text}. Write each once.")
+        raise UsageError(f"a list must have distinct values, got {flag(name)} {text}. Write each once.")
     return [read(name, _one(name, [entry], kind, "jaxresearch sweep")) for entry in entries]

@@ -1,4 +1,4 @@
-"""``jaxresearch list``, ``copy`` and ``new``: what there is to run, and a file of your own to change."""
+"""``jaxresearch list``, ``copy`` and ``new``: find an experiment, or get a file to edit."""
 
 import shlex
 from pathlib import Path
@@ -12,35 +12,36 @@ HELP_OF = {
     "list": """\
 usage: jaxresearch list
 
-Lists the experiments that have a name, with their questions: those in ./experiments and those that come with the package. A
-file in ./experiments hides the shipped one of the same name.
+Lists the named experiments and their questions: those in ./experiments and those in the package. A file in ./experiments hides
+the one of the same name in the package.
 """,
     "copy": """\
 usage: jaxresearch copy EXPERIMENT FILE
 
-Copies an experiment's file, to be changed: jaxresearch copy mnist my.py, then jaxresearch run my.py. No file is overwritten.
+Copies an experiment's file for you to edit: jaxresearch copy mnist my.py, then jaxresearch run my.py. An existing file is not
+overwritten.
 """,
     "new": f"""\
 usage: jaxresearch new FILE [{_FOR} {_KINDS}]
 
-Writes a commented experiment, to be changed. It runs as it stands: jaxresearch new my.py, then jaxresearch run my.py.
-The comments mark what to change for your own data. No file is overwritten.
+Writes a commented experiment for you to edit. It runs unchanged: jaxresearch new my.py, then jaxresearch run my.py.
+Comments mark what to change for your own data. An existing file is not overwritten.
 
 """,
 }
 
 
 def help_of(command: str) -> str:
-    """Returns the help of a command; that of `new` describes each template."""
+    """Returns the help of a command; for ``new``, with a line on each template."""
     if command != "new":
         return HELP_OF[command]
     folder = catalogue.templates()
     lines = [f"  {kind:<16} {catalogue.headline(folder / f'{kind}.py')}\n" for kind in catalogue.TEMPLATES]
-    return HELP_OF[command] + "".join(lines) + f"\nWithout {_FOR}, it is for a table.\n"
+    return HELP_OF[command] + "".join(lines) + f"\nThe default is {_FOR} table.\n"
 
 
 def begin(command: str, words: list[str]) -> int:
-    """Carries out one of the commands; returns the exit code."""
+    """Carries out one of these commands; returns the exit code."""
     if command == "list":
         return _list(words)
     return _copy(words) if command == "copy" else _new(words)
@@ -49,7 +50,7 @@ def begin(command: str, words: list[str]) -> int:
 def _list(words: list[str]) -> int:
     """Prints the experiments and the first line of each, without running them."""
     if words:
-        raise CommandError(f"list has no options, got {words[0]!r}. Write: jaxresearch list", code=2)
+        raise CommandError(f"list takes no arguments, got {words[0]!r}. Write: jaxresearch list", code=2)
     for name, path in catalogue.files().items():
         where = "" if path.parent == catalogue.shipped() else f"  ({path})"
         print(f"{name:<20} {catalogue.headline(path)}{where}")
@@ -87,7 +88,7 @@ def _new(words: list[str]) -> int:
 
 
 def _written(name: str, text: str) -> int:
-    """Writes a file that is not there yet, and prints how to run it."""
+    """Writes a new file, and prints how to run it."""
     path = Path(name)
     if path.suffix != ".py":
         raise CommandError(f"file must end in .py, got {name}. Write: {path.name}.py", code=2)
@@ -95,9 +96,9 @@ def _written(name: str, text: str) -> int:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise CommandError(f"file must be new, got {name}, which exists. Choose another name.", code=2) from error
+        raise CommandError(f"file must not exist yet, got {name}. Choose another name.", code=2) from error
     except OSError as error:
-        rule = f"file must lie in a folder that exists and can be written, got {name}"
+        rule = f"file must be in an existing, writable folder, got {name}"
         raise CommandError(f"{rule} ({error.strerror}). Create the folder first.", code=2) from error
-    print(f"{name} is written. Check that it works with: jaxresearch run {shlex.quote(name)} --smoke")
+    print(f"wrote {name}. Check that it works: jaxresearch run {shlex.quote(name)} --smoke")
     return 0

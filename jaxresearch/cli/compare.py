@@ -33,7 +33,7 @@ def compare(words: list[str]) -> int:
         display.print_table(console, headings, compared.settings, title="settings that differ")
     for name, figure in compared.figures.items():
         display.print_table(console, *figure, title=name)
-    console.print("p: of no difference, adjusted for all differences of its table (Holm)")
+    console.print("p: p-value of no difference, adjusted for all differences of its table (Holm)")
     for line in reads_lines(compared.runs):
         console.print(line, soft_wrap=True)
     if file is not None:
@@ -42,7 +42,7 @@ def compare(words: list[str]) -> int:
 
 
 def _parsed(words: list[str]) -> tuple[list[Path], Path | None, float | None]:
-    """Returns the directories, the file of the page if one was asked for, and the margin if one was given."""
+    """Returns the directories, the file of the page and the margin; None for either if not given."""
     rest = list(words)
     file, margin = taken(rest, _PAGE, "a file", "compare.html"), taken(rest, _MARGIN, "a number", "0.002")
     if file is not None and not Path(file).parent.is_dir():
@@ -58,5 +58,7 @@ def _parsed(words: list[str]) -> tuple[list[Path], Path | None, float | None]:
     require_known("compare", rest, f"{_PAGE} FILE and {_MARGIN} X")
     paths = [Path(word) for word in rest]
     if len({path.resolve() for path in paths}) < max(_FEWEST, len(paths)):
-        raise UsageError(f"compare needs two or more different directories, got {' '.join(rest)}.")
+        raise UsageError(
+            f"compare needs two or more different directories, got {' '.join(rest) or 'none'}. Write: jaxresearch compare DIR DIR"
+        )
     return paths, None if file is None else Path(file), bound

@@ -1,4 +1,4 @@
-"""What a person sees of a command: progress while it trains, the table and the verdict at its end."""
+"""The display of a command: progress while it trains, the table and the verdict at its end."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
 from jaxresearch.reports.schema import lines_of_config
 
-_BAR = 16  # characters of the bar: the metrics need the room
+_BAR = 16  # characters of the bar; the metrics need the rest
 _BORDERS = 3  # characters of a column besides its cells
 
 
@@ -36,8 +36,8 @@ class Display:
     def __init__(self, console: Console, *, runs: str = "runs"):
         self._console, self._runs = console, runs
         self._place, self._step = 0, 0
-        self._first: Chunk | None = None  # of a run: its seconds hold what a run costs once
-        self._seen: dict[str, np.ndarray] = {}  # the last look at validation data
+        self._first: Chunk | None = None  # of a run: its seconds include the one-time costs
+        self._seen: dict[str, np.ndarray] = {}  # the latest validation metrics
         place, metrics = (
             TextColumn(f"{{task.fields[{name}]}}", table_column=Column(overflow="fold"))
             for name in ("place", "metrics")
@@ -54,7 +54,7 @@ class Display:
         self._bar.stop()
 
     def show(self, chunk: Chunk) -> None:
-        """Shows the chunk of steps just made, with the last look at validation data."""
+        """Shows the latest chunk of steps, with the latest validation metrics."""
         if chunk.step <= self._step:  # another run has started
             self._seen, self._first, self._place = {}, None, 0
         self._seen, self._first = chunk.validation or self._seen, self._first or chunk
@@ -77,14 +77,14 @@ class Display:
 
 
 def _counted(chunk: Chunk) -> np.ndarray:
-    """Returns the runs whose mean is shown: those that still train, or at the end those that have not diverged."""
+    """Returns the runs whose mean is shown: those still training, or at the end those that have not diverged."""
     is_left = ~divergence.among(chunk.diverged, len(chunk.done))
     trains = is_left & ~chunk.done
     return trains if trains.any() else is_left if is_left.any() else ~is_left
 
 
 def _means(part: str, metrics: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
-    """Returns the mean of each metric over some of the runs, as one text; none without metrics."""
+    """Returns the mean of each metric over some of the runs in one string; none without metrics."""
     means = [
         f"{name} {statistics.number_text(float(np.mean(values[counted], dtype=np.float64)))}"
         for name, values in metrics.items()
@@ -99,21 +99,21 @@ def _scalars(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def console() -> Console:
     """Returns standard output as rich sees it."""
-    columns = os.environ.get("COLUMNS", "")  # of 0 rich makes a screen without room
+    columns = os.environ.get("COLUMNS", "")  # rich takes 0 literally
     width = shutil.get_terminal_size().columns if columns.isdigit() and int(columns) == 0 else None
-    # A path or a class may be named in brackets.
+    # Brackets in a path or a class name are not markup.
     return Console(file=sys.stdout, highlight=False, markup=False, width=width)
 
 
 def print_table(
     out: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = False
 ) -> None:
-    """Prints rows as a table that wraps between words, or one below another where the screen is too narrow for that.
+    """Prints rows as a table that wraps between words, or cell by cell if the screen is too narrow.
 
     Args:
         out: Where to print.
-        headings: Of the columns.
-        rows: Their cells.
+        headings: One per column.
+        rows: The cells.
         title: Printed above.
         numbers: Whether all columns but the first are aligned to the right.
     """
@@ -137,7 +137,7 @@ def print_table(
 
 
 def _wrapped(text: str, indent: str, *, width: int) -> str:
-    """Returns a text as lines that break between words alone: a path stays whole."""
+    """Returns a text as lines that break only between words, so that a path stays whole."""
     return textwrap.fill(
         text,
         max(width, len(indent) + 3),
@@ -149,7 +149,7 @@ def _wrapped(text: str, indent: str, *, width: int) -> str:
 
 
 def _widths(lines: Sequence[Sequence[str]], *, room: int) -> list[int] | None:
-    """Returns the widths of columns that break no word, and no cell below the headings if there is room for that."""
+    """Returns column widths that break no word, and no cell below the headings if there is room."""
     columns = [*zip(*lines, strict=True)]
     whole = [max(map(cell_len, column)) for column in columns]
     words = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
@@ -164,7 +164,7 @@ def _widths(lines: Sequence[Sequence[str]], *, room: int) -> list[int] | None:
 
 
 def print_data(config: dict[str, Any]) -> None:
-    """Prints how the data were read and divided, before anything is trained."""
+    """Prints how the data were read and split, before training starts."""
     for name, line in lines_of_config(config):
         console().print(f"{name}: {wording.printable(line)}", soft_wrap=True)
 
@@ -184,7 +184,7 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
 
 
 def best_line(result: dict[str, Any]) -> str | None:
-    """Returns which epoch (or step) was the best of each seed; None without early stopping."""
+    """Returns the best epoch (or step) of each seed; None without early stopping."""
     steps, length = result["best_step"], result["steps_per_epoch"]
     if steps is None:
         return None

@@ -1,4 +1,4 @@
-"""``jaxresearch export DIR --to stablehlo|safetensors``: the models of a run as a file that other programs use."""
+"""``jaxresearch export DIR --to stablehlo|safetensors``: the models of a run as a file for other programs."""
 
 from pathlib import Path
 
@@ -34,6 +34,6 @@ def export(words: list[str]) -> int:
         make = records.stablehlo if to == "stablehlo" else records.safetensors
         beside = records.write_export(make(ensemble, seeds=chosen_seeds(seeds)), file)
     if cipher is not None:
-        print(f"{file} holds the weights in the clear")
+        print(f"{file} holds the weights unencrypted")
     print(f"{to}: {file}, described in {beside}")
     return 0

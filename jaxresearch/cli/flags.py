@@ -1,4 +1,4 @@
-"""The options of commands on directories: few, each followed by its value."""
+"""Options of the commands on directories: few, each followed by its value."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from jaxresearch.cli.options import UsageError
 
 
 def taken(rest: list[str], option: str, what: str, example: str) -> str | None:
-    """Returns the value of an option, and takes both out of the words; None where it is not among them.
+    """Returns the value of an option and removes both from the words; None if it is absent.
 
     Args:
-        rest: The words that are left.
-        option: As ``--page``.
-        what: The value, for messages.
+        rest: The remaining words.
+        option: Such as ``--page``.
+        what: Describes the value in messages.
         example: A value.
 
     Raises:
@@ -21,7 +21,7 @@ def taken(rest: list[str], option: str, what: str, example: str) -> str | None:
     if not written:
         return None
     if len(written) > 1:
-        raise UsageError(f"{option} must be given once, got it {len(written)} times. Leave one out.")
+        raise UsageError(f"{option} must be given once, got it {len(written)} times. Leave the others out.")
     at = rest.index(written[0])
     _, equals, value = rest.pop(at).partition("=")
     if not equals and len(rest) > at and not rest[at].startswith("--"):
@@ -32,19 +32,19 @@ def taken(rest: list[str], option: str, what: str, example: str) -> str | None:
 
 
 def switched(rest: list[str], option: str) -> bool:
-    """Returns whether an option without a value is among the words, and takes it out."""
+    """Returns whether an option without a value is among the words, and removes it."""
     is_there = option in rest
     rest[:] = [word for word in rest if word != option]
     return is_there
 
 
 def require_known(command: str, rest: Sequence[str], options: str) -> None:
-    """Raises for an option that a command does not have.
+    """Raises for an unknown option of a command.
 
     Args:
         command: Its name.
-        rest: The words that are left.
-        options: Those that it has, for the message.
+        rest: The remaining words.
+        options: The known options, for the message.
 
     Raises:
         UsageError: If a word begins with a hyphen.

@@ -1,4 +1,4 @@
-"""What a signal does to a command: it ends with exit code 75, at once while nothing is recorded, and else once it has saved."""
+"""Signals end a command with exit code 75: immediately while nothing is recorded, otherwise once it has saved."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxresearch.interruption import EXIT_CODE, Interrupted
 
-# Clusters send one of the last three before the time of a job is up; SIGHUP comes when a terminal closes.
+# Clusters send one of the last three before a job's time is up; a closing terminal sends SIGHUP.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 NOTHING_RECORDED = "interrupted before anything was recorded"
 
@@ -17,7 +17,7 @@ NOTHING_RECORDED = "interrupted before anything was recorded"
 def ending() -> Iterator[None]:
     """Ends the process at a signal, with one line.
 
-    Nothing is raised: an error in the middle of an import breaks the module, or the process, and one in a callback is lost.
+    It raises nothing: an exception during an import breaks the module or the process, and one in a callback is lost.
     """
     with _handling(_end):
         yield
@@ -25,7 +25,7 @@ def ending() -> Iterator[None]:
 
 @contextlib.contextmanager
 def saving() -> Iterator[list[int]]:
-    """Gives the signals received so far, of which the second raises `Interrupted` and the third ends the process."""
+    """Yields the list of signals received so far; the second raises `Interrupted` and the third ends the process."""
     received: list[int] = []
 
     def receive(signum: int, frame: Any) -> None:
@@ -40,12 +40,12 @@ def saving() -> Iterator[list[int]]:
 
 
 def close(code: int) -> None:
-    """Ends the process with this code at a signal from here on: its command has ended."""
+    """Makes later signals end the process with this code, since the command has ended."""
     _handle(lambda signum, frame: os._exit(code))
 
 
 def _end(signum: int, frame: Any) -> None:
-    """Ends the process at once, wherever it is."""
+    """Ends the process immediately."""
     with contextlib.suppress(OSError):
         os.write(2, f"jaxresearch: {NOTHING_RECORDED}\n".encode())
     os._exit(EXIT_CODE)
@@ -53,7 +53,7 @@ def _end(signum: int, frame: Any) -> None:
 
 @contextlib.contextmanager
 def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handles signals within the block, and after it as before unless `close` was called."""
+    """Handles signals within the block, and restores the handlers unless `close` was called."""
     before = _handle(handler)
     try:
         yield
@@ -64,7 +64,7 @@ def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Handles signals from here on, and returns their handlers before; one that is ignored (nohup) stays so."""
+    """Installs a handler and returns the previous ones; ignored signals (nohup) stay ignored."""
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in handled}

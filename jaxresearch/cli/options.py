@@ -24,103 +24,110 @@ from jaxresearch.studies.plan import confirmation_seeds
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
 COMMANDS = ("run", "sweep", "study")
-_MANY_SEEDS = 2**32  # keys are made from 32 bits
+_MANY_SEEDS = 2**32  # keys are derived from 32 bits
 
 
 def _option(
     default: Any, help: str, *, commands: tuple[str, ...] = COMMANDS, metavar: str | None = None, **defaults: Any
 ) -> Any:
-    """Returns a field of `Options`; further keywords are defaults of single commands."""
+    """Returns a field of `Options`; further keywords are defaults for single commands."""
     metadata = {"default": default, "help": help, "commands": commands, "metavar": metavar, "defaults": defaults}
     return dataclasses.field(metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a command was asked for; options that it does not have are at their defaults.
+    """The options of a command; those that it does not have keep their defaults.
 
-    ``hyperparameters`` are the settings, and ``axes`` the values of each hyperparameter that a sweep varies.
+    ``hyperparameters`` are the settings, ``axes`` the values of each hyperparameter that a sweep varies.
     """
 
-    seeds: Seeds = _option(5, "one run for each: N for 0 to N - 1, or a list like 3,7,11 (7, for one)", study=3)
+    seeds: Seeds = _option(
+        5, "one run per seed: N for seeds 0 to N - 1, or a list such as 3,7,11 (7, for a single one)", study=3
+    )
     fresh_seeds: Seeds = _option(
-        10, "seeds of the final training, which decide the claim: the next N, or a list", commands=("study",)
+        10,
+        "seeds of the final training, which decide the claim: N for the next N seeds, or a list",
+        commands=("study",),
     )
     folds: int = _option(
         0, "cross-validation instead of seeds: run i is tested on fold i, with seed i; 0 for none", commands=("run",)
     )
-    rounds: int = _option(Budget().rounds, "maximum number of rounds, the plain settings included", commands=("study",))
+    rounds: int = _option(
+        Budget().rounds, "maximum number of rounds, including the plain settings", commands=("study",)
+    )
     seconds: float = _option(
-        float(Budget().seconds), "seconds after which no further round starts", commands=("study",)
+        float(Budget().seconds), "no further round starts after this many seconds", commands=("study",)
     )
     validation: Validation = _option(
         None,
-        "what to look at while training: a fraction of the training part, or own for the data's own; none by default",
+        "validation data while training: a fraction of the training part, or own for the data's own part; none by default",
     )
-    evaluate_every: int = _option(0, "steps between two looks at the validation data; 0 for once per epoch")
+    evaluate_every: int = _option(0, "steps between evaluations on the validation data; 0 for once per epoch")
     train_examples: int | None = _option(
-        None, "number of training examples, drawn at random for each seed anew; all by default", metavar="N"
+        None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"
     )
     init_from: Path | None = _option(
         None,
-        "directory of another run: parameters of the same name start as its first seed ended",
+        "directory of another run: parameters of the same name start at the final values of its first seed",
         commands=("run",),
         metavar="DIR",
     )
     data: str | None = _option(
         None,
-        "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, or what the "
-        "experiment reads itself",
+        "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, or another "
+        "source that the experiment can read",
         metavar="SOURCE",
     )
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
-    types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave one out")
+    types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave a column out")
     task: Literal["classification", "regression"] | None = _option(
         None,
-        "what whole numbers as targets are: classes or values; as the experiment declares, or as shown, by default",
+        "whether whole numbers in the target are classes or values; by default as declared, else inferred and printed",
     )
     test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE")
     test_fraction: float | None = _option(
         None,
-        "fraction of the examples held out as the test part, where the data has none of its own",
+        "fraction of the examples held out as the test part, if the data has none",
         metavar="FRACTION",
     )
-    split_seed: int = _option(0, "seed of the draw of the test part")
+    split_seed: int = _option(0, "seed for drawing the test part")
     resplit: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "divide the data anew for each seed, which is its split seed; --split-seed for all", commands=("run",)
+        False,
+        "split the data anew for each seed, which is also its split seed, instead of once by --split-seed",
+        commands=("run",),
     )
     group: str | None = _option(
-        None, "column of groups: examples of one (a patient, a pupil) are never in two parts or folds", metavar="COLUMN"
+        None, "column of groups: examples of a group (a patient, a pupil) stay in one part or fold", metavar="COLUMN"
     )
     time: str | None = _option(None, "column of times: the latest examples are held out", metavar="COLUMN")
     contiguous: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "hold out the last examples in the order of the data, and make folds of stretches"
+        False, "hold out the last examples in the order of the data, and use contiguous folds"
     )
-    image_size: int | None = _option(None, "height and width that a folder of images is resized to", metavar="N")
+    image_size: int | None = _option(None, "height and width to which a folder of images is resized", metavar="N")
     stream: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "read examples from disk when a step needs them: for data that does not fit into memory"
+        False, "read examples from disk as steps need them, for data that does not fit into memory"
     )
-    directory: Path | None = _option(None, "where to record; runs/NAME-TIME by default", metavar="DIR")
+    directory: Path | None = _option(None, "where to record the run; runs/NAME-TIME by default", metavar="DIR")
     smoke: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "take a few steps on a few examples, to check that everything works", commands=("run", "sweep")
+        False, "train a few steps on a few examples, to check that everything works", commands=("run", "sweep")
     )
-    save_every: float = _option(60.0, "seconds between two checkpoints; 0 saves as often as possible")
+    save_every: float = _option(60.0, "seconds between checkpoints; 0 saves as often as possible")
     on_nonfinite: Literal["stop", "skip"] = _option(
         "stop",
-        "on a training metric that is not finite: mask the seed and train the others on (once all have diverged, stop), or skip "
-        "the step",
+        "if a training metric is not finite: stop this seed and train the others (until all have diverged), or skip the step",
         commands=("run",),
     )
     fail_fast: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False,
-        "end the run with exit code 1 as soon as a seed diverges, while the others would train on",
+        "end the run with exit code 1 as soon as a seed diverges, instead of training the others",
         commands=("run",),
     )
     encrypt_with: Path | None = _option(
         None, "file with a 32-byte key: checkpoints and decoded TFDS sets are encrypted with AES-GCM", metavar="FILE"
     )
     track: tuple[Literal["tensorboard", "mlflow"], ...] = _option(
-        (), "trackers to send metrics to: tensorboard, mlflow, or both; needs the extra track", commands=("run",)
+        (), "trackers that receive the metrics: tensorboard, mlflow, or both; needs the extra track", commands=("run",)
     )
     command: str
     hyperparameters: Any
@@ -133,7 +140,7 @@ class Options:
 
     @property
     def named_seeds(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
-        """The seeds of the command; of a sweep or a study, by what they are for."""
+        """The seeds of the command; of a sweep or a study, by purpose."""
         if self.command == "run":
             return self.seeds
         if self.command == "sweep":
@@ -142,7 +149,7 @@ class Options:
 
     @property
     def split(self) -> Split | None:
-        """How the user wants the data divided; None where nothing is asked for."""
+        """The rule of the split from the options; None without any."""
         rule = Split(fraction=self.test_fraction, seed=self.split_seed)
         if self.group is not None:
             rule = dataclasses.replace(rule, by="group", column=self.group)
@@ -154,14 +161,14 @@ class Options:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """What the user asks of how data are read, as `jaxresearch.data.load` takes it."""
+        """The options for reading data, as `jaxresearch.data.load` takes them."""
         asked = {"types": dict(self.types), "task": self.task, "test": self.test, "split": self.split}
         asked |= {"image_size": self.image_size, "stream": self.stream}
         return {name: value for name, value in asked.items() if value}
 
     @property
     def runs_of(self) -> RunsOf | None:
-        """What data of their own the runs have; None where they share them."""
+        """How the data differ between runs; None if runs share them."""
         if self.folds:
             return "folds"
         return "splits" if self.resplit else "subsets" if self.train_examples is not None else None
@@ -181,22 +188,22 @@ def names_of(command: str) -> list[str]:
 
 
 def parse(experiment: Experiment, words: list[str], *, command: str = "run", prog: str | None = None) -> Options:
-    """Returns the options in the words of a command line, and the defaults and the experiment's own values for the rest.
+    """Returns the options of a command line, with defaults and the experiment's own values for the rest.
 
     In a sweep, a value with colons is a range, ``low:high:n`` or ``low:high:log:n``, of a float field. A value with commas is a
     list, in which x joins the entries of a tuple (``--hidden 64,128x64``). `jaxresearch.cli.axes` has all spellings.
 
     Args:
-        experiment: Gives the hyperparameters and the default source of data.
+        experiment: Has the hyperparameters and the default data source.
         words: The command line after the name of the experiment.
         command: run, sweep or study.
         prog: The command's name in its help.
 
     Returns:
-        The options. Seeds are explicit from here on.
+        The options, with explicit seeds.
 
     Raises:
-        UsageError: If a word is unknown, a value is out of range or not of its type, or options exclude each other.
+        UsageError: If a word is unknown, a value has the wrong type or range, or options are mutually exclusive.
         SystemExit: After printing help.
 
     Example:
@@ -204,7 +211,7 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
     """
     _refuse_clash(experiment)
     if sum(word.split("=", 1)[0] == "--types" for word in words) > 1:
-        raise UsageError("types must be given once, got it twice. Write all kinds in one: --types age=number,id=drop")
+        raise UsageError("types must be given once, got it twice. Write all kinds together: --types age=number,id=drop")
     prog = prog or f"jaxresearch {command}"
     kinds = typing.get_type_hints(type(experiment.hyperparameters))
     words, axes = spelled(
@@ -221,7 +228,7 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
 def _resolved(
     experiment: Experiment, values: dict[str, Any], axes: dict[str, list[Any]], command: str, words: list[str]
 ) -> Options:
-    """Returns the options with these values, after checking them; counts of seeds become seeds here and nowhere else."""
+    """Returns the checked options with these values. Only here, a number of seeds becomes a list of seeds."""
     names = [field.name for field in dataclasses.fields(experiment.hyperparameters)]
     chosen = dataclasses.replace(experiment.hyperparameters, **{name: values.pop(name) for name in names})
     given = {name: values.get(name, _default(experiment, name, command)) for name in DECLARED}
@@ -229,11 +236,11 @@ def _resolved(
     if folds < 0 or folds == 1:
         raise UsageError(f"folds must be 2 or more, or 0 for none, got {folds}. Pass --folds 10.")
     if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
-        raise UsageError(f"seeds and folds exclude each other, got both. Run i of --folds {folds} has seed i.")
+        raise UsageError(f"seeds and folds are mutually exclusive, got both. Run i of --folds {folds} has seed i.")
     given["seeds"] = _seeds("seeds", folds or given["seeds"])
     given["fresh_seeds"] = _seeds("fresh_seeds", given["fresh_seeds"], first=max(given["seeds"]) + 1)
     if common := sorted({*given["seeds"]} & {*given["fresh_seeds"]}) if command == "study" else []:
-        raise UsageError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+        raise UsageError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass others.")
     if experiment.source is None and given["data"] is not None:
         raise UsageError(f"data must be left out, got {given['data']}: the experiment needs none.")
     options = Options(**given, command=command, hyperparameters=chosen, axes=axes)
@@ -242,7 +249,7 @@ def _resolved(
 
 
 def _seeds(name: str, given: int | tuple[int, ...], *, first: int = 0) -> tuple[int, ...]:
-    """Returns the seeds of a list, or so many from the first one on."""
+    """Returns the seeds of a list, or as many seeds as given from the first one on."""
     seeds = tuple(range(first, first + given)) if isinstance(given, int) else given
     if not seeds:
         raise UsageError(f"{name} must be 1 or more, got {given}. Pass {flag(name)} 10 for a narrow interval.")
@@ -252,12 +259,12 @@ def _seeds(name: str, given: int | tuple[int, ...], *, first: int = 0) -> tuple[
             f"{name} must be between 0 and {_MANY_SEEDS - 1}, got {wrong}. Pass {flag(name)} 10 for 0 to 9."
         )
     if len({*seeds}) < len(seeds):
-        raise UsageError(f"{name} must differ from each other, got {seeds_text(seeds)}. Write each once.")
+        raise UsageError(f"{name} must be distinct, got {seeds_text(seeds)}. Write each once.")
     return seeds
 
 
 def _check(options: Options) -> None:
-    """Raises for values that are out of range, or that do not go together."""
+    """Raises for values that are out of range or cannot be combined."""
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
     for name in ("rounds", "seconds"):
@@ -266,16 +273,16 @@ def _check(options: Options) -> None:
             raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
     rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
     if len(rules) > 1:
-        raise UsageError(f"{rules[0]} and {rules[1]} exclude each other, got both. Pass one rule of the split.")
+        raise UsageError(f"{rules[0]} and {rules[1]} are mutually exclusive, got both. Pass one rule of the split.")
     if options.split_seed and (options.time is not None or options.contiguous):
         raise UsageError(
-            f"split_seed and {rules[0]} exclude each other, got both. The last examples are held out, none is drawn."
+            f"split_seed and {rules[0]} are mutually exclusive, got both. The last examples are held out, not drawn."
         )
     if options.test_fraction is not None and not 0 < options.test_fraction < 1:
         raise UsageError(f"test_fraction must be between 0 and 1, got {options.test_fraction:g}. Pass 0.2.")
     if options.test is not None and options.test_fraction is not None:
         raise UsageError(
-            "test and test_fraction exclude each other, got both. The rows of the second file are the test part."
+            "test and test_fraction are mutually exclusive, got both. The rows of the second file are the test part."
         )
     if options.resplit:
         _check_resplit(options)
@@ -290,7 +297,8 @@ def _check(options: Options) -> None:
     if options.validation == "own":
         if options.command == "study" or (options.command == "sweep" and options.data is not None):
             raise UsageError(
-                f"a {options.command} compares settings on the data's own validation part. Pass --validation 0.1."
+                f"validation must be a fraction in a {options.command}, which compares settings on the data's own validation "
+                "part, got own. Pass --validation 0.1."
             )
         if options.folds:
             raise UsageError(
@@ -303,16 +311,16 @@ def _check(options: Options) -> None:
 
 
 def _check_resplit(options: Options) -> None:
-    """Raises for options that leave nothing for each seed to draw."""
+    """Raises for options with which seeds could not draw splits of their own."""
     reasons = {
         "folds": "Folds test each example once; --resplit draws a test part for each seed",
-        **dict.fromkeys(("time", "contiguous"), "The last examples are held out, none is drawn"),
+        **dict.fromkeys(("time", "contiguous"), "The last examples are held out, not drawn"),
         "test": "The rows of the second file are the test part of all seeds",
         "split_seed": "Seed i is the split seed of run i",
     }
     for name, reason in reasons.items():
         if getattr(options, name):
-            raise UsageError(f"resplit and {name} exclude each other, got both. {reason}. Leave one of them out.")
+            raise UsageError(f"resplit and {name} are mutually exclusive, got both. {reason}. Leave one out.")
 
 
 def _default(experiment: Experiment, name: str, command: str) -> Any:
@@ -324,14 +332,14 @@ def _default(experiment: Experiment, name: str, command: str) -> Any:
 
 
 def _refuse_clash(experiment: Experiment) -> None:
-    """Raises if a hyperparameter has the name of an option."""
+    """Raises if a hyperparameter has the same name as an option."""
     for field in dataclasses.fields(experiment.hyperparameters):
         if field.name in DECLARED:
-            raise UsageError(f"hyperparameter {field.name!r} has the name of an option of the command line. Rename it.")
+            raise UsageError(f"hyperparameters must not be named like options, got {field.name!r}. Rename it.")
 
 
 def _values(experiment: Experiment, words: list[str], command: str, prog: str) -> dict[str, Any]:
-    """Returns the value of each option and hyperparameter; prints the help if it is asked for."""
+    """Returns the value of each option and hyperparameter; prints help on ``--help``."""
     kinds = typing.get_type_hints(Options, include_extras=True)
     fields: Fields = {name: _field(kinds[name], experiment, name, command) for name in names_of(command)}
     fields |= _hyperparameter_fields(experiment)
@@ -341,7 +349,7 @@ def _values(experiment: Experiment, words: list[str], command: str, prog: str) -
         [(name, Annotated[kind, tyro.conf.arg(help=help)], default) for name, (kind, default, help) in fields.items()],
         kw_only=True,
     )
-    # The help opens with the docstring, which would otherwise be the signature that dataclasses writes.
+    # The help opens with the docstring, which would otherwise be the signature generated by dataclasses.
     made.__doc__ = experiment.question
     stderr = io.StringIO()
     try:

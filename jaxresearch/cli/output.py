@@ -1,4 +1,4 @@
-"""Standard output and error that end no command: what can no longer be written is dropped, and the command continues."""
+"""Standard output and error that never end a command: text that cannot be written is dropped."""
 
 import contextlib
 import os
@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-_PLAIN = str.maketrans("·│╭╮╰╯─━█", "||++++---")  # where the encoding lacks them
+_PLAIN = str.maketrans("·│╭╮╰╯─━█", "||++++---")  # replacements for encodings that lack these
 
 
 class Output:
-    """A text stream whose first error is kept in ``error`` and whose later text is dropped.
+    """A text stream that keeps its first error in ``error`` and drops all later text.
 
-    Characters that its encoding lacks are written as plain ones or escaped, so that no value is lost.
+    Characters missing from its encoding are replaced by plain ones or escaped, so that no value is lost.
 
     Args:
         stream: Of text, where to write.
@@ -26,7 +26,7 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes text unless an error came before."""
+        """Writes text unless there was an error before."""
         if self.error is None:
             try:
                 self._stream.write(_encodable(text, self._stream.encoding))
@@ -35,7 +35,7 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes what was written unless an error came before."""
+        """Flushes the stream unless there was an error before."""
         if self.error is None:
             try:
                 self._stream.flush()
@@ -43,7 +43,7 @@ class Output:
                 self._fail(error)
 
     def _fail(self, error: OSError | ValueError) -> None:
-        """Keeps the error; what is still buffered goes nowhere, so that the end of the process does not fail by it."""
+        """Keeps the error, and sends the buffer to the null device so that it cannot fail at exit."""
         self.error = error
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
@@ -53,7 +53,7 @@ class Output:
 
 @contextlib.contextmanager
 def lasting() -> Iterator[Output]:
-    """Gives standard output; it and standard error are an `Output` within the block, and flushed at its end."""
+    """Yields standard output; within the block it and standard error are an `Output`, flushed at the end."""
     _open_missing()
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -68,7 +68,7 @@ def lasting() -> Iterator[Output]:
 
 
 def _open_missing() -> None:
-    """Opens the standard descriptors that are closed: else a file of the run would get the number of one."""
+    """Opens closed standard descriptors; otherwise a file of the run would get the number of one."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -77,7 +77,7 @@ def _open_missing() -> None:
 
 
 def _encodable(text: str, encoding: str | None) -> str:
-    """Returns the text with the characters that an encoding lacks as plain ones, or escaped."""
+    """Returns the text with characters missing from an encoding replaced by plain ones, or escaped."""
     encoding = encoding or "utf-8"
     try:
         text.encode(encoding)

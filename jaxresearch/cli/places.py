@@ -14,7 +14,7 @@ _PATHS = ("test", "init_from", "encrypt_with")
 
 
 def located_source(source: str | None) -> str | None:
-    """Returns where data come from: the absolute path of a file or a folder that exists, else the name as it is."""
+    """Returns the absolute path of a file or folder that exists, else the name of the data as it is."""
     if source is None or source in _NAMES or not Path(source).exists():
         return source
     return os.path.abspath(source)
@@ -23,7 +23,7 @@ def located_source(source: str | None) -> str | None:
 def located(experiment: Experiment, options: Options) -> tuple[Experiment, Options]:
     """Returns an experiment and options whose paths are absolute, so that a run can be resumed from any folder.
 
-    A path that leads nowhere stays as it was typed, for the message that refuses it.
+    A path that does not exist stays as typed, for the error message.
     """
     given = {name: path for name in _PATHS if (path := getattr(options, name)) is not None and Path(path).exists()}
     absolute = {name: type(path)(os.path.abspath(path)) for name, path in given.items()}
@@ -32,6 +32,6 @@ def located(experiment: Experiment, options: Options) -> tuple[Experiment, Optio
 
 
 def shown(source: str) -> str:
-    """Returns a source as a person reads it: the path of a file below the present folder is relative to it."""
+    """Returns a source for display: a path below the current folder is relative to it."""
     path = Path(source)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else source

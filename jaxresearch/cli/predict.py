@@ -1,4 +1,4 @@
-"""``jaxresearch predict DIR DATA``: what the models of a run say of new rows, from the run's directory alone."""
+"""``jaxresearch predict DIR DATA``: predictions for new rows by the models of a run, from its directory alone."""
 
 import sys
 from collections.abc import Iterator
@@ -38,16 +38,16 @@ def predict(words: list[str]) -> int:
             experiment=None if experiment is None else loading.load(experiment),
             unfinished=unfinished,
         )
-        made = ensemble.predict(Path(rest[1]), seeds=chosen_seeds(seeds))
-        content = records.written_predictions(made, ".csv" if file is None else file.suffix.lower())
+        predictions = ensemble.predict(Path(rest[1]), seeds=chosen_seeds(seeds))
+        content = records.written_predictions(predictions, ".csv" if file is None else file.suffix.lower())
         if file is not None:
             records.write_file(file, content)
     if file is None:
         sys.stdout.write(content.decode())
-    lines = [*made.notes, *_score_lines(made)]
+    lines = [*predictions.notes, *_score_lines(predictions)]
     if unfinished and not (directory / "result.json").is_file():
-        lines.insert(0, f"the models are those of step {ensemble.step:,} of a run that has not ended")
-    for line in lines:  # not among the predictions, should these be piped on
+        lines.insert(0, f"the models are from step {ensemble.step:,} of an unfinished run")
+    for line in lines:  # to standard error if the predictions may be piped
         print(line, file=sys.stderr if file is None else sys.stdout)
     if file is not None:
         print(f"predictions: {file}")
@@ -55,7 +55,7 @@ def predict(words: list[str]) -> int:
 
 
 def chosen_seeds(written: str | None) -> tuple[int, ...] | None:
-    """Returns the seeds that are asked for; None for all."""
+    """Returns the requested seeds; None for all."""
     try:
         return None if written is None else seeds_of(written)
     except ValueError:
@@ -63,19 +63,19 @@ def chosen_seeds(written: str | None) -> tuple[int, ...] | None:
 
 
 def cipher_of(directory: Path, key: str | None) -> Any:
-    """Returns what decrypts a run: the key that is given, or that of its configuration; None for a run in the clear."""
+    """Returns the cipher of a run, from the given key or that of its configuration; None if it is not encrypted."""
     file = directory / "config.json"
-    asked = records.read_json(file).get("encrypt_with") if file.is_file() else None
-    asked = asked if key is None else key
-    if asked is None:
+    recorded = records.read_json(file).get("encrypt_with") if file.is_file() else None
+    key = recorded if key is None else key
+    if key is None:
         return None
     from jaxresearch.records.encryption import read_key
 
-    return read_key(Path(asked))
+    return read_key(Path(key))
 
 
 def _file(output: str) -> Path:
-    """Returns the file to write, after checking its ending and its folder."""
+    """Returns the file to write, after checking its suffix and its folder."""
     file = Path(output)
     if file.suffix.lower() not in records.ENDINGS:
         raise UsageError(
@@ -98,12 +98,14 @@ def new_file(file: Path) -> Path:
     return file
 
 
-def _score_lines(made: Predictions) -> Iterator[str]:
-    """Gives a line on each score: the ensemble's, and those of single seeds, which are other models."""
-    for name, value in made.scores.get("ensemble", {}).items():
-        alone = made.scores["seeds"][name]
+def _score_lines(predictions: Predictions) -> Iterator[str]:
+    """Yields a line for each score: the ensemble's, and separately those of its seeds."""
+    for name, value in predictions.scores.get("ensemble", {}).items():
+        alone = predictions.scores["seeds"][name]
         n = len(alone)
         single = f"; single seeds: {np.mean(alone):.4f} ({min(alone):.4f} to {max(alone):.4f})" if n > 1 else ""
         yield (
-            f"{name}: {value:.4f} (ensemble of {n}){single}" if n > 1 else f"{name}: {value:.4f} (seed {made.seeds[0]})"
+            f"{name}: {value:.4f} (ensemble of {n}){single}"
+            if n > 1
+            else f"{name}: {value:.4f} (seed {predictions.seeds[0]})"
         )

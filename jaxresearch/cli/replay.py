@@ -1,4 +1,4 @@
-"""``jaxresearch verify DIR --replay STEPS``: the first steps of a run, repeated from its seeds and compared with its record."""
+"""``jaxresearch verify DIR --replay STEPS``: repeat the first steps of a run and compare them with its record."""
 
 import contextlib
 import dataclasses
@@ -25,21 +25,23 @@ _REPLAY = "--replay"
 
 
 class _EnoughError(Exception):
-    """As many steps as were asked for have been repeated."""
+    """The requested number of steps has been repeated."""
 
 
 class _DiffersError(Exception):
-    """A value is not the one on record; the message is one line."""
+    """A value differs from the record; the message is one line."""
 
 
 def verify(words: list[str]) -> int:
-    """Carries out ``jaxresearch verify WORDS...``; returns the exit code: 1 if a file or a repeated step is not as recorded."""
+    """Carries out ``jaxresearch verify WORDS...``; returns the exit code, 1 if a file or a step differs from the record."""
     with session.one_line(words[0], code=2):
         rest = [*words]
         text = taken(rest, _REPLAY, "a number of steps", "100")
         experiment = taken(rest, "--experiment", "a file", "my.py")
         if len(rest) != 1 or rest[0].startswith("-"):
-            raise UsageError(f"verify takes one directory and {_REPLAY} STEPS, got {' '.join(words)}. Correct it.")
+            raise UsageError(
+                f"verify takes one directory and {_REPLAY} STEPS, got {' '.join(words)}. Write: jaxresearch verify DIR"
+            )
         n_steps = 0 if text is None else int(text) if text.isdecimal() else -1
         if n_steps < (text is not None):
             raise UsageError(f"{_REPLAY} must be 1 step or more, got {text}. Write: {_REPLAY} 100")
@@ -49,18 +51,20 @@ def verify(words: list[str]) -> int:
 
 
 def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
-    """Repeats the first steps of a run and prints what was compared; returns 1 at the first difference, else 0.
+    """Repeats the first steps of a run and prints the comparison; returns 1 at the first difference, else 0.
 
     Args:
-        path: Of the run.
-        n_steps: How many steps; all of the chunk that the last one is in are repeated.
+        path: The run's directory.
+        n_steps: Number of steps, rounded up to whole chunks.
         experiment: The experiment's file, in place of the recorded one.
     """
     session.configure()
     with contextlib.ExitStack() as held, session.one_line(str(path), code=2):
         config = resume.config_in(path)
         if records.command_of(config) != "run" or config.get("init_from") is not None:
-            raise UsageError(f"{_REPLAY} must be of a run from seeds alone, got {path}. Leave it out.")
+            raise UsageError(
+                f"{_REPLAY} needs a run, not a sweep or study, that started without --init-from, got {path}. Leave it out."
+            )
         resume.set_up_as_before(path)
         file, line = (os.path.abspath(experiment), None) if experiment else records.experiment_of(path, config)
         path = path.absolute()
@@ -71,7 +75,7 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
             outcome = _repeated(job, checked)
             checked.step = outcome.step
             n_arrays = _require_same_state(path, job, options, outcome)
-            final = f"; the final state equals that of checkpoints/{outcome.step}, {n_arrays} arrays"
+            final = f"; the {n_arrays} arrays of the final state match checkpoints/{outcome.step}"
         except _EnoughError:
             final = ""
         except _DiffersError as difference:
@@ -79,14 +83,12 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
             return 1
     if line is not None:
         print(line)
-    print(
-        f"replayed steps 1 to {checked.step}: {checked.n_values:,} values equal those of metrics.jsonl bit for bit{final}"
-    )
+    print(f"replayed steps 1 to {checked.step}: {checked.n_values:,} values match metrics.jsonl bit for bit{final}")
     return 0
 
 
 def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
-    """Returns what a run trained, from its configuration."""
+    """Returns the job of a run from its configuration."""
     experiment = loading.load(file)
     options = parse(experiment, resume.words_in(config, path))
     options = session.shortened(options) if options.smoke else options
@@ -104,7 +106,7 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
 
 
 def _repeated(job: Job, checked: "_Recorded") -> Outcome:
-    """Returns the outcome of the whole run; each chunk is compared as soon as it is made."""
+    """Returns the outcome of the whole run; each chunk is compared as soon as it is computed."""
     return execution.execute(
         job.experiment,
         job.hyperparameters,
@@ -116,7 +118,7 @@ def _repeated(job: Job, checked: "_Recorded") -> Outcome:
 
 
 class _Recorded:
-    """The lines of ``metrics.jsonl``, with which chunks are compared until enough steps are."""
+    """The lines of ``metrics.jsonl``, compared with chunks up to a number of steps."""
 
     def __init__(self, path: Path, n_runs: int, n_steps: int):
         self._lines: dict[int, dict[str, Any]] = {}
@@ -126,12 +128,12 @@ class _Recorded:
         self.step = self.n_values = 0
 
     def compare(self, progress: Progress) -> None:
-        """Raises `_DiffersError` at the first value that is not the one on record, and `_EnoughError` after the last step."""
+        """Raises `_DiffersError` at the first value that differs from the record, and `_EnoughError` after the last step."""
         line = self._lines.get(progress.step)
         if line is None:
-            raise _DiffersError(f"step {progress.step} is not on record in metrics.jsonl, which ends before it.")
-        trained, seen = values_of(progress, self._n_runs)
-        for name, values in json.loads(json.dumps(json_types(trained | seen))).items():
+            raise _DiffersError(f"step {progress.step} is missing from metrics.jsonl.")
+        trained, validated = values_of(progress, self._n_runs)
+        for name, values in json.loads(json.dumps(json_types(trained | validated))).items():
             if line.get(name) != values:
                 raise _DiffersError(f"step {progress.step}: {name} is {line.get(name)} on record and {values} now.")
             self.n_values += int(np.size(values))
@@ -141,7 +143,7 @@ class _Recorded:
 
 
 def _require_same_state(path: Path, job: Job, options: Options, outcome: Outcome) -> int:
-    """Returns the number of arrays of the final state; raises `_DiffersError` where one is not that of the checkpoint."""
+    """Returns the number of arrays of the final state; raises `_DiffersError` if one differs from the checkpoint."""
     blank = execution.blank_state(
         job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
     )
@@ -157,5 +159,5 @@ def _require_same_state(path: Path, job: Job, options: Options, outcome: Outcome
 
 
 def _bits(leaf: Any) -> Any:
-    """Returns an array; of typed random keys, their numbers."""
+    """Returns an array; for typed random keys, their key data."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf

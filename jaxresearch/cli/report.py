@@ -1,4 +1,4 @@
-"""``jaxresearch report DIR``: one self-contained page of a run or study that has ended."""
+"""``jaxresearch report DIR``: a self-contained page of a finished run or study."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ def report(path: Path, experiment: str | None = None) -> int:
     """Carries out ``jaxresearch report DIR [--experiment FILE]``; returns the exit code."""
     configure()
     with one_line(str(path), code=2):
-        config_in(path)  # refuses an experiment that came with the directory
+        config_in(path)  # raises unless the configuration is complete
         run = records.read_run(path)
         predicted = _predicted_there(run, experiment and os.path.abspath(experiment))
         text = page(run, predicted=predicted)
@@ -36,17 +36,17 @@ def report(path: Path, experiment: str | None = None) -> int:
 
 
 def _predicted_there(run: records.Recorded, file: str | None) -> dict[str, Any]:
-    """Returns `_predicted` as it is in the folder of the run, which its experiment may read data from."""
+    """Returns `_predicted`, computed in the folder of the run, from which its experiment may read data."""
     absolute = dataclasses.replace(run, path=run.path.absolute())
     with contextlib.chdir(records.folder_of(run.config)):
         return _predicted(absolute, file)
 
 
 def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
-    """Returns the predictions of the final state for the test part; if they cannot be recomputed, why."""
+    """Returns the predictions of the final state for the test part, or why they cannot be recomputed."""
     try:
         if diverged := run.result.get("diverged"):
-            raise UsageError(f"those of seed {', '.join(map(str, diverged))}, which diverged, are undefined")
+            raise UsageError(f"seed {', '.join(map(str, diverged))} diverged")
         file, line = (file, None) if file else records.experiment_of(run.path, run.config)
         experiment = loading.load(file)
         words, command = words_in(run.config, run.path), records.command_of(run.config)
@@ -56,9 +56,9 @@ def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
-        recorded = models.dataset.card  # of an earlier version, it does not have the type of the features
+        recorded = models.dataset.card  # in an earlier version without the type of the features
         if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
-            raise UsageError("the data has changed since")
+            raise UsageError("the data has changed")
         logits = execution.predict(experiment, models.hyperparameters, dataset, models.state)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
@@ -67,7 +67,7 @@ def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
         images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and is_one else None
         shown = of_predictions(logits, targets, counted, dataset.card, images=images)
         return shown if line is None else {**shown, "missing": [f"{line}."]}
-    except Exception as error:  # the rest of the page stands without it
+    except Exception as error:  # the rest of the page does not need it
         return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}
 
 
@@ -75,5 +75,5 @@ def _as_chosen(options: Options, result: dict[str, Any]) -> Options:
     """Returns the options with the settings and the seeds of the result."""
     options = shortened(options) if options.smoke else options
     settings = records.settings_from_record(result.get("hyperparameters", {}), options.hyperparameters)
-    seeds = tuple(result.get("seeds") or range(result["n_seeds"]))  # directories of version 0.1 have their number
+    seeds = tuple(result.get("seeds") or range(result["n_seeds"]))  # version 0.1 recorded their number
     return dataclasses.replace(options, seeds=seeds, hyperparameters=settings)

@@ -1,4 +1,4 @@
-"""``jaxresearch resume DIR``: what its own configuration asks for, from where it stopped; ``jaxresearch verify DIR``."""
+"""``jaxresearch resume DIR``: continue by its own configuration from where it stopped; ``jaxresearch verify DIR``."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ _SWITCHES = (
     "types",
     "resplit",
     "fail_fast",
-)  # are left out unless they are asked for
+)  # omitted if unset
 
 
 def resume(path: Path, experiment: str | None = None) -> int:
@@ -36,7 +36,7 @@ def resume(path: Path, experiment: str | None = None) -> int:
 
 
 def _resumed(path: Path, experiment: str | None) -> int:
-    """Resumes the run in a directory, in the folder that it was begun in."""
+    """Resumes the run in a directory, from the folder in which it was started."""
     with one_line(str(path), code=2):
         config = config_in(path)
         file, line = (experiment, None) if experiment else records.experiment_of(path, config)
@@ -56,20 +56,20 @@ def _resumed(path: Path, experiment: str | None) -> int:
 
 
 def _require_same_fields(file: str, config: dict[str, Any], path: Path) -> None:
-    """Raises where the experiment's file has other hyperparameters than those on record."""
+    """Raises if the experiment's file declares other hyperparameters than the record."""
     declared = loading.load(file).hyperparameters
     now, recorded = [field.name for field in dataclasses.fields(declared)], config["hyperparameters"]
     changes = [f"{name} is new" for name in now if name not in recorded]
     changes += [f"{name} is missing" for name in recorded if name not in now]
     if changes:
         raise UsageError(
-            f"hyperparameters of {config['experiment']} must be those that {path} was started with, but "
+            f"hyperparameters of {config['experiment']} must be the ones with which {path} was started, but "
             f"{', '.join(changes)}. Restore the experiment's file, or run it with another --directory."
         )
 
 
 def set_up_as_before(path: Path) -> None:
-    """Takes as many CPU devices as the run was started with; raises where JAX has another setting that changes numbers."""
+    """Uses as many CPU devices as at the start of the run; raises if a JAX setting that changes results differs."""
     file = path / "environment.json"
     started = records.read_json(file) if file.is_file() else {}
     kinds = started.get("devices", [])
@@ -77,7 +77,7 @@ def set_up_as_before(path: Path) -> None:
         devices.split_cpu(len(kinds))
     for name, now in records.jax_settings().items():
         if (before := started.get("jax", {}).get(name, now)) != now:
-            raise UsageError(f"{name} must be {before}, as when the run was started, got {now}. Set {name.upper()}.")
+            raise UsageError(f"{name} must be {before}, as at the start of the run, got {now}. Set {name.upper()}.")
 
 
 def verify(path: Path) -> int:
@@ -102,22 +102,22 @@ def verify(path: Path) -> int:
 
 
 def config_in(path: Path) -> dict[str, Any]:
-    """Returns the configuration of a run's directory, after checking that it is whole and names an experiment outside of it."""
+    """Returns the configuration of a run, after checking that it is complete and names an experiment outside the directory."""
     file = path / "config.json"
     try:
         config = records.read_json(file)
     except OSError as error:
         raise UsageError(
-            f"directory must be that of a run, got {path} without config.json ({error.strerror})."
+            f"directory must hold a run, got {path} without config.json ({error.strerror}). Correct the path."
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
-        raise UsageError(f"{file} must be the configuration of a run, but is not whole. Restore it.")
+        raise UsageError(f"{file} must be the configuration of a run, got an incomplete one. Restore it.")
     records.require_outside(config["experiment"], path)
     return config
 
 
 def words_in(config: dict[str, Any], path: Path) -> list[str]:
-    """Returns the command line that a configuration came from; it is parsed and checked like any other."""
+    """Returns the command line of a configuration, to be parsed and checked like any other."""
     values = {**config, **config.get("study", {})}
     given = {name: values.get(name) for name in names_of(records.command_of(config))}
     for name in ("seeds", "fresh_seeds"):
@@ -126,7 +126,7 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     if (types := given.get("types")) is not None:
         given["types"] = types_text(types)
     if given.get("folds"):
-        given["seeds"] = None  # as many as folds, and asked for with them
+        given["seeds"] = None  # given by the folds
     given |= {name: None for name in _SWITCHES if not given.get(name)}
     swept = config.get("axes", {})
     plain = {name: value for name, value in config["hyperparameters"].items() if name not in swept}

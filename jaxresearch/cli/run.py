@@ -21,8 +21,8 @@ def _work(session: Session) -> None:
     runs_are = "folds" if options.folds else "seeds"
     with display.Display(display.console(), runs=runs_are) as shown, session.tracked as tracked:
         recorder = session.recorder(shown.show)
-        asked = {"on_nonfinite": options.on_nonfinite, "fail_fast": options.fail_fast}
-        trained = runs.train(session.directory, job, recorder, **asked)
+        handling = {"on_nonfinite": options.on_nonfinite, "fail_fast": options.fail_fast}
+        trained = runs.train(session.directory, job, recorder, **handling)
         result = recording.result_of(
             session.name,
             job,
@@ -50,9 +50,7 @@ def undecided(options: Options) -> str | None:
     if options.train_examples is not None:
         return f"the claim is about all training examples, this run about {options.train_examples}"
     if options.init_from is not None:
-        return "the claim is about fresh parameters, this run started from those of another"
+        return "the claim is about training from scratch, this run started from the parameters of another"
     if changed := [name for name in _OF_TEST_PART if getattr(options, name) not in (None, "", False, 0)]:
-        return (
-            f"the claim is about the test part that its experiment holds out, this run changes it by {flag(changed[0])}"
-        )
+        return f"the claim is about the experiment's own test part, this run changes it by {flag(changed[0])}"
     return None

@@ -1,4 +1,4 @@
-"""What run, sweep and study share: from the words of the command line to an open directory, and from errors to one line."""
+"""The common parts of run, sweep and study: from the command line to an open directory, and from errors to one line."""
 
 import contextlib
 import dataclasses
@@ -33,9 +33,9 @@ _OF_STUDY = ("rounds", "seconds", "fresh_seeds")  # config.json has them in the 
 
 
 class Loaded(NamedTuple):
-    """The data of a command: as collected (of folds, splits or subsets, the first), and as it is trained on and tested.
+    """The data of a command: as collected (the first of folds, splits or subsets), and as trained on and tested.
 
-    ``whole`` is what was collected before it was folded or drawn from.
+    ``whole`` is the collected data before any fold or subset is taken.
     """
 
     collected: Dataset
@@ -47,9 +47,9 @@ class Loaded(NamedTuple):
 class Session(NamedTuple):
     """A command that is ready to train.
 
-    ``declared`` is the experiment as its file declares it, without its claim on other data (``unclaimed`` is why), ``job`` what
-    is trained (of a sweep or study: the plain settings on the data that settings are compared on), ``settings`` are those of a
-    sweep, ``config`` holds what ``config.json`` does, ``received`` the signals so far.
+    ``declared`` is the experiment as its file declares it, without its claim on other data (``unclaimed`` is the reason).
+    ``job`` is what is trained; in a sweep or study, the plain settings on the selection data. ``settings`` are those of a
+    sweep, ``config`` is the content of ``config.json``, ``received`` the signals so far.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Session(NamedTuple):
         return self.directory.path
 
     def recorder(self, observe: Callable[[Any], None]) -> recording.Recorder:
-        """Returns how this command is saved, observed and interrupted."""
+        """Returns the recorder that saves, observes and interrupts this command."""
         return recording.Recorder(
             self.options.save_every, self.cipher, self.tracked, observe, lambda: bool(self.received)
         )
@@ -87,11 +87,11 @@ def carry_out(
         name: Of the experiment.
         words: Its options.
         work: Trains, records and prints.
-        file: To load the experiment from, where it is not the one of that name.
+        file: The file to load the experiment from, if it is not the one of that name.
 
     Raises:
-        CommandError: If something failed (1), the user made a mistake (2), or a signal came (75).
-        Interrupted: If a signal came before anything was recorded.
+        CommandError: After a failure (1), a user's mistake (2) or a signal (75).
+        Interrupted: At a signal before anything was recorded.
     """
     configure()
     file = file or name
@@ -103,7 +103,7 @@ def carry_out(
 
 
 def _work_on(session: Session, work: Callable[[Session], None]) -> None:
-    """Carries out the work of a command; once something is recorded, an interruption says how to resume."""
+    """Carries out the work of a command; once something is recorded, an interruption reports how to resume."""
     try:
         with recording.guarded(session.directory):
             if session.loaded.dataset.train:
@@ -122,7 +122,7 @@ def _work_on(session: Session, work: Callable[[Session], None]) -> None:
 def one_line(name: str, *, code: int, directory: records.RunDirectory | None = None) -> Iterator[None]:
     """Raises every error as a `CommandError`.
 
-    The code is 2 if the directory was removed since nothing was recorded, or if it holds the state of another program.
+    The code is 2 if the directory was removed because nothing was recorded, or if it holds the state of another program.
     """
     try:
         yield
@@ -135,7 +135,7 @@ def one_line(name: str, *, code: int, directory: records.RunDirectory | None = N
 
 
 def _message(error: Exception, name: str) -> str:
-    """Returns an error in one line: as this package or the experiment's file raised it, or with its type."""
+    """Returns an error on one line: as raised by this package or the experiment's file, or with its type."""
     blamed = loading.blame(error, name)
     return blamed or (str(error) if isinstance(error, ValueError | OSError) and str(error) else described(error))
 
@@ -148,27 +148,28 @@ def configure() -> None:
 
 
 def _require_backend() -> None:
-    """Raises where JAX is asked for a kind of device that this machine lacks."""
+    """Raises if JAX is configured for a kind of device that this machine lacks."""
     try:
         jax.devices()
-    except Exception as error:  # JAX raises what its plugins raise, assertions among them
-        asked, reason = jax.config.values["jax_platforms"], f"{type(error).__name__}: {str(error) or 'no reason given'}"
+    except Exception as error:  # plugins raise anything, including assertions
+        reason = f"{type(error).__name__}: {str(error) or 'no reason given'}"
+        platforms = jax.config.values["jax_platforms"]
         raise UsageError(
-            f"JAX_PLATFORMS must name a kind of device of this machine, got {asked!r} ({reason}). Leave it out, or install the "
-            "JAX plugin of that device."
+            f"JAX_PLATFORMS must name a kind of device of this machine, got {platforms!r} ({reason}). Leave it out, or "
+            "install the JAX plugin of that device."
         ) from error
 
 
 @contextlib.contextmanager
 def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Session]:
-    """Gives the session of a command, whose directory is open; everything that can fail has been traced by then.
+    """Yields the session of a command with its directory open, after tracing everything that can fail.
 
-    A directory that is new is guarded from its first moment to the end of the block, and signals end nothing at once.
+    Until the end of the block, a failure removes a new directory without records, and signals wait until the run is saved.
     """
     declared, sources = loading.load_with_sources(file)
     if command == "study" and declared.adjust is None:
         raise UsageError(
-            f"a study needs an experiment that declares adjust, got {name}. Write: adjust=adjust.grid(...)"
+            f"experiment must declare adjust for a study, got {name} without it. Write: adjust=adjust.grid(...)"
         )
     options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
     options = shortened(options) if options.smoke else options
@@ -222,33 +223,33 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
 
 
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:
-    """Returns the experiment as it can be asked of the data of a command, and why its claim cannot, if it cannot."""
+    """Returns the experiment for the data of a command, and why its claim does not apply, or None."""
     pairs = ((experiment.source, options.data), (experiment.target, options.target))
     other = next(((claimed, asked) for claimed, asked in pairs if asked != claimed), None)
     if other is None:
         return experiment, None
     question = f"{Path(name).stem} on {shown(str(options.data))}"
-    about, asked = (shown(one) if one else "the data as its experiment reads them" for one in other)
+    about, other_data = (shown(one) if one else "the data as its experiment reads them" for one in other)
     claim = experiment.claim
-    line = claim and f'The claim "{claim.text}" is about {about}, not about {asked}: it is not decided here.'
+    line = claim and f'The claim "{claim.text}" is about {about}, not {other_data}, so it is not decided here.'
     return experiments.without_claim(experiment, question=question), line
 
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
-    """Returns the number of examples of each part; what settings are compared on stands in place of the test part."""
+    """Returns the number of examples of each part; in a sweep or study, the selection part replaces the test part."""
     sizes = {part: dataset.sizes(part)[0] for part in dataset.parts()}
     return sizes if command == "run" else {{"test": "selection"}.get(part, part): n for part, n in sizes.items()}
 
 
 def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
-    """Raises where a setting does not fit the data; the message says where some are held out to compare settings."""
+    """Raises if a setting does not fit the data; the message mentions data held out to compare settings."""
     try:
         for setting in settings or (options.hyperparameters,):
             experiments.plan(setting, dataset.n_train)
     except ValueError as error:
         if options.command == "run":
             raise
-        held_out = "A part of the training data is held out to compare settings on."
+        held_out = "Part of the training data is held out to compare settings."
         raise UsageError(f"{error} {held_out}") from error
 
 
@@ -268,7 +269,7 @@ def _config(name: str, options: Options, dataset: Dataset, claim: Claim | None) 
 
 
 def cipher_of(options: Options) -> Any:
-    """Returns what checkpoints are encrypted with, or None."""
+    """Returns the cipher of the checkpoints, or None."""
     if options.encrypt_with is None:
         return None
     from jaxresearch.records.encryption import read_key
@@ -277,7 +278,7 @@ def cipher_of(options: Options) -> Any:
 
 
 def shortened(options: Options) -> Options:
-    """Returns the options with few steps and no more than two seeds or folds; the data is cut to match when it is loaded."""
+    """Returns the options of a smoke run: few steps and at most two seeds or folds; loading cuts the data to match."""
     plain = options.hyperparameters
     lengths = {"n_steps": _SMOKE_STEPS} if hasattr(plain, "n_steps") else {"epochs": 1}
     short = {name: min(limit, getattr(plain, name)) for name, limit in lengths.items()}
@@ -290,13 +291,13 @@ def shortened(options: Options) -> Options:
 
 
 def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choose: bool = False) -> Loaded:
-    """Returns the data of a command: divided first, then fitted on what is trained on, then applied to every part.
+    """Returns the data of a command: split, then fitted on the training part, then transformed in every part.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         options: Of the command.
-        cipher: Encrypts what is kept of the data.
-        to_choose: Whether settings are compared: then a fraction of the training part stands in place of the test part.
+        cipher: Encrypts cached data.
+        to_choose: Whether settings are compared; then a fraction of the training part replaces the test part.
     """
     start = time.perf_counter()
     whole = _collected(experiment, options, cipher)
@@ -307,15 +308,15 @@ def load_data(experiment: Experiment, options: Options, cipher: Any, *, to_choos
 def prepare_runs(
     experiment: Experiment, options: Options, cipher: Any, whole: Dataset, *, to_choose: bool = False
 ) -> tuple[Dataset, Dataset]:
-    """Returns the data of the first run as collected, and those of all runs as they are trained on and tested.
+    """Returns the data of the first run as collected, and the data of all runs as trained on and tested.
 
-    Each fold, each seed of ``--resplit`` and each seed of ``--train-examples`` has data of its own. Where settings are compared,
-    all seeds share the examples that are drawn.
+    Each fold, each seed of ``--resplit`` and each seed of ``--train-examples`` has its own data. If settings are compared, all
+    seeds share the same examples.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         options: Of the command.
-        cipher: Encrypts what is kept of the data.
+        cipher: Encrypts cached data.
         whole: As collected.
         to_choose: As for `load_data`.
     """
@@ -324,14 +325,14 @@ def prepare_runs(
     seen = _development(collected) if to_choose else collected
     dataset = _prepared(experiment, options, _with_validation(options, seen))
     own = None if to_choose else options.runs_of
-    if own is not None:  # one at a time: of what was collected, no two runs are held at once but the first
+    if own is not None:  # one at a time: besides the first, only one run's collected data is in memory
         prepared = (_prepared(experiment, options, _with_validation(options, one)) for one in of_runs)
         dataset = data.stacked([dataset, *prepared], runs_of=own, seeds=options.seeds)
     return collected, dataset
 
 
 def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset:
-    """Returns what the experiment collects; it is passed what the user asks of reading, and a cipher for what it keeps."""
+    """Returns the collected data; ``collect`` receives the options for reading, and a cipher for what it caches."""
     if options.data is None:
         return experiments.without_data(experiment)
     asked = options.reading | ({} if cipher is None else {"cipher": cipher})
@@ -340,7 +341,7 @@ def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset
     for name in () if takes_all else (name for name in [*asked] if name not in known):
         if name != "cipher" or options.data.startswith("tfds:"):
             raise UsageError(
-                f"collect must take {name} for what was asked, and this experiment's does not. Write: "
+                f"collect must take {name} for this command, got one that does not. Write: "
                 "collect(source, *, target=None, **reading), and pass reading on to data.load."
             )
         asked = {key: value for key, value in asked.items() if key != name}
@@ -352,7 +353,7 @@ def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset
 def _of_runs(
     experiment: Experiment, options: Options, cipher: Any, whole: Dataset, *, to_choose: bool
 ) -> Iterator[Dataset]:
-    """Gives the data of each run as collected: its fold or its split, and of these its training examples."""
+    """Yields the collected data of each run: its fold or split, with its training examples."""
     if options.folds:
         for place in range(options.folds):
             yield _few(options, data.fold(whole, place, n_folds=options.folds), 0)
@@ -369,35 +370,39 @@ def _of_runs(
 
 
 def _few(options: Options, collected: Dataset, seed: int) -> Dataset:
-    """Returns the data with as many training examples as are asked for, drawn with a seed."""
+    """Returns the data with the requested number of training examples, drawn with a seed."""
     n, n_all = options.train_examples, collected.n_train
     if n is not None and n >= n_all:
-        raise UsageError(f"train_examples must be below {n_all}, got {n}. Leave it out to take all.")
+        raise UsageError(f"train_examples must be below {n_all}, got {n}. Leave it out to use all.")
     if n is not None:
         collected = collected._replace(train=data.sample(collected.train, n, seed=seed))
     return collected
 
 
 def _require_drawn(card: data.DataCard) -> None:
-    """Raises where the test part was not drawn, so that no seed could draw another."""
+    """Raises if the test part was not drawn, so that seeds cannot draw others."""
     if card.in_sample:
-        raise UsageError(f"{card.name} holds no example out, got --resplit. Leave it out.")
+        raise UsageError(f"resplit must have a test part to draw, got {card.name}, which holds none out. Leave it out.")
     if card.split.fraction is None:
         raise UsageError(
-            f"{card.name} has a test part of its own, got --resplit. Leave it out: all seeds are tested on that part."
+            f"resplit must have a test part to draw, got {card.name}, which has its own. Leave it out: all seeds share it."
         )
     if card.split.by in ("time", "stretch"):
-        raise UsageError(f"{card.name} holds out its last examples, got --resplit: none is drawn. Leave it out.")
+        raise UsageError(
+            f"resplit must have a test part to draw, got {card.name}, which holds out its last examples. Leave it out."
+        )
 
 
 def _with_validation(options: Options, collected: Dataset) -> Dataset:
-    """Returns the data with the part that runs look at while they train, if any is asked for."""
+    """Returns the data with the validation part for training, if requested."""
     if options.validation is None:
         return collected
     if options.validation == "own":
         if collected.validation is None:
             name = collected.card.name
-            raise UsageError(f"{name} has no validation part of its own, got --validation own. Pass --validation 0.1.")
+            raise UsageError(
+                f"validation must be a fraction for {name}, which has no validation part, got own. Pass --validation 0.1."
+            )
         return collected
     if options.data is None:
         raise UsageError(f"validation must be own without data, got {options.validation:g}. Pass --validation own.")
@@ -405,7 +410,7 @@ def _with_validation(options: Options, collected: Dataset) -> Dataset:
 
 
 def _prepared(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
-    """Returns the data of one run as it is trained on; of a smoke run, a few examples."""
+    """Returns the prepared data of one run; for a smoke run, a few examples."""
     dataset = experiment.prepare(collected)
     if not options.smoke or not dataset.train:
         return dataset
@@ -415,12 +420,12 @@ def _prepared(experiment: Experiment, options: Options, collected: Dataset) -> D
 
 
 def _drawn(part: Any, n: int) -> Any:
-    """Returns so many examples of a part, drawn class by class since they may be sorted by class."""
+    """Returns n examples of a part, drawn class by class since they may be sorted by class."""
     if isinstance(part, data.Streams):
         return data.Streams({name: _drawn(stream, n) for name, stream in part.items()})
     return data.sample(part, n)
 
 
 def _development(collected: Dataset) -> Dataset:
-    """Returns the data that settings are compared on, without the test part; an algorithm without data makes its own."""
+    """Returns the data on which settings are compared, without the test part; unchanged without data."""
     return data.development(collected) if collected.train else collected

@@ -1,4 +1,4 @@
-"""How values of several parts are written in one word of a command line: seeds, fractions, kinds of columns."""
+"""Values with several parts in one word of the command line: seeds, fractions, kinds of columns."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -16,13 +16,13 @@ def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """Returns the seeds of a list, or so many from 0 on, as ``--seeds`` of a run names them."""
+    """Returns the seeds of a list A,B,C, or the seeds 0 to N - 1 of a number N, as in ``--seeds``."""
     read = _read_seeds([text])
     return tuple(range(read)) if isinstance(read, int) else read
 
 
 def seeds_text(seeds: int | Sequence[int]) -> str:
-    """Returns seeds as they are written on the command line: their number if they are 0, 1, 2, ..., else a list."""
+    """Returns seeds as written on the command line: their number if they are 0, 1, 2, ..., else a list."""
     if isinstance(seeds, int):
         return str(seeds)
     if list(seeds) == list(range(len(seeds))):
@@ -39,7 +39,7 @@ def _read_validation(words: list[str]) -> float | str:
 
 
 def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
-    """Returns how a type is read from one word."""
+    """Returns the specification of a type that is read from one word."""
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -58,7 +58,7 @@ def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def types_text(types: Sequence[Sequence[str]]) -> str:
-    """Returns pairs of column and kind as they are written on the command line."""
+    """Returns pairs of column and kind as written on the command line."""
     return ",".join(f"{name}={kind}" for name, kind in types)
 
 

@@ -1,4 +1,4 @@
-"""``study.md``: what a study asked, tried, chose and decided, and the command that reproduces it."""
+"""``study.md``: the question, trials, choice and verdict of a study, and the command that reproduces it."""
 
 import dataclasses
 import shlex
@@ -24,7 +24,7 @@ def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[st
 
 
 def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> str:
-    """Returns ``study.md``; differences are to the experiment as its file declares it.
+    """Returns ``study.md``; differences are from the experiment as its file declares it.
 
     Args:
         session: Of the study.
@@ -49,7 +49,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         "",
         "## What was chosen and decided",
         "",
-        f"Chosen: {chosen}, trained again on {_training(session)} with {n_seeds} fresh seeds ({_range(seeds)}); the test part "
+        f"Chosen: {chosen}, retrained on {_training(session)} with {n_seeds} fresh seeds ({_range(seeds)}); the test part "
         "was read after the last round.",
         "",
         *([f"{reads[0].upper()}{reads[1:]}.", ""] if reads is not None else []),
@@ -66,7 +66,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
 
 
 def _claimed(result: dict[str, Any]) -> list[str]:
-    """Returns the claim with its verdict; without one, why it was left out, or what there is instead."""
+    """Returns the claim with its verdict; without one, why it was left out, or the metric used instead."""
     claim = result["claim"]
     if claim is None:
         return [result["unclaimed"] or f"No claim: settings were compared by {result['compared_by']}.", ""]
@@ -74,7 +74,7 @@ def _claimed(result: dict[str, Any]) -> list[str]:
 
 
 def _range(seeds: list[int]) -> str:
-    """Returns seeds in a few words."""
+    """Returns seeds as a range or a list."""
     is_range = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
 
@@ -85,20 +85,20 @@ def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[st
 
 
 def _selection(session: Session) -> str:
-    """Returns what settings were compared on."""
+    """Returns the data on which settings were compared."""
     has_own = session.loaded.collected.validation is not None
     return "the data's own validation part" if has_own else "data held out of the training part"
 
 
 def _unread(session: Session) -> str:
-    """Returns what is known of the test part while settings are compared."""
+    """Returns the role of the test part while settings are compared."""
     if session.loaded.collected.card.in_sample:
-        return "holds the training examples: it describes them, and predicts nothing"
+        return "is the training examples: its metrics describe them and predict nothing"
     return "was not read"
 
 
 def _training(session: Session) -> str:
-    """Returns what the chosen settings were trained on."""
+    """Returns the data on which the chosen settings were trained."""
     if session.options.train_examples is not None:
         return f"{session.options.train_examples:,} training examples, drawn at random for each seed,"
     return "the training part" if session.loaded.dataset.validation is not None else "all training data"

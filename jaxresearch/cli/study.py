@@ -1,4 +1,4 @@
-"""``jaxresearch study``: the research loop, from the plain settings to the best ones, and to a decided claim if there is one."""
+"""``jaxresearch study``: the research loop, from the plain settings to the best ones and the verdict on the claim."""
 
 import dataclasses
 import math
@@ -59,7 +59,7 @@ def _work(session: Session) -> None:
 
 
 def _searched(session: Session, shown: display.Display) -> Search:
-    """Returns how the search ended, from the record if it has."""
+    """Returns the result of the search, from the record if it has ended."""
     file = records.StudyFile(session.directory, session.options.hyperparameters)
     if file.why is not None:
         _require_same_program(session, file)
@@ -101,7 +101,7 @@ def _require_same_program(session: Session, file: records.StudyFile) -> None:
 
 
 def _looks(session: Session) -> Looks | None:
-    """Returns how the runs of a study look at validation data."""
+    """Returns how the runs of a study use validation data."""
     fraction = session.options.validation
     return Looks(fraction, session.options.evaluate_every) if isinstance(fraction, float) else None
 
@@ -140,7 +140,7 @@ def _interrupting(observe: Any, received: list[int]) -> Any:
 
 
 def _gain(best: Job, conclusion: Conclusion, metric: str) -> dict[str, Any] | None:
-    """Returns the difference of the chosen settings to the plain ones on the test part, paired by seed and example."""
+    """Returns the difference of the chosen from the plain settings on the test part, paired by seed and example."""
     if conclusion.plain is None:
         return None
     pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])

@@ -22,8 +22,7 @@ Row = dict[str, Any]
 class Swept(NamedTuple):
     """The rows of a sweep, and of the plain settings with the same seeds and with others.
 
-    ``best`` is the index of the best row, None if there is none; ``comparison`` is None where the plain settings cannot be
-    trained.
+    ``best`` is the index of the best row, or None; ``comparison`` is None if the plain settings cannot be trained.
     """
 
     rows: list[Row]
@@ -74,14 +73,14 @@ def _work(session: Session) -> None:
 
 
 def _write(session: Session, swept: Swept, metric: str, others: tuple[int, ...]) -> OSError | None:
-    """Writes the table and its plot; returns why the disk did not take them, if it did not."""
+    """Writes the table and its plot; returns the error of a failed write, or None."""
     axes = session.options.axes
     try:
         session.directory.write("sweep.json", _record(swept, metric, others))
         try:
             marks = _marks(swept, metric)
             plots.plot_sweep(session.path / "sweep.png", swept.rows, axes=axes, metric=metric, best=swept.best, **marks)
-        except Exception as error:  # the numbers are worth more than their plot
+        except Exception as error:  # a failed plot must not lose the numbers
             warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
         session.directory.write_table(records.SWEEP_TABLE, swept.rows)  # last: the sweep has ended
     except OSError as error:
@@ -102,7 +101,7 @@ def _why_no_plain(session: Session) -> str | None:
 
 
 def _swept(session: Session, made: list[Trial], metric: str, *, has_plain: bool) -> Swept:
-    """Returns the rows of all settings, with their differences to the plain ones; of these, the last trial has other seeds."""
+    """Returns the rows of all settings, with differences from the plain ones; the last trial has other seeds."""
     experiment, axes = session.job.experiment, session.options.axes
     trials, comparison = made[: len(session.settings)], None
     is_plain = [trial.hyperparameters == session.job.hyperparameters for trial in made]
@@ -143,12 +142,12 @@ def _row(trial: Trial, axes: dict[str, list[Any]]) -> Row:
 
 
 def _first_scalar(trial: Trial) -> str:
-    """Returns the metric that is shown where the experiment does not say what settings are compared by."""
+    """Returns the metric to show if the experiment declares none to compare settings by."""
     return next(name for name, values in trial.metrics.items() if np.ndim(values) == 1)
 
 
 def _lines(swept: Swept, axes: dict[str, list[Any]], metric: str) -> list[tuple[str, ...]]:
-    """Returns the settings with the metric that they are compared by, and the plain ones, as text."""
+    """Returns the settings and the plain ones, each with the metric of the comparison, as text."""
     plain = swept.references.get("plain", {})
     are_plain = [all(row[name] == plain.get(name) for name in axes) for row in swept.rows]
     lines = []
@@ -161,7 +160,7 @@ def _lines(swept: Swept, axes: dict[str, list[Any]], metric: str) -> list[tuple[
 
 
 def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tuple[str, ...]:
-    """Returns one row of the table as texts."""
+    """Returns one row of the table as strings."""
     interval = wording.interval_text(
         row[f"{metric}_low"], row[f"{metric}_high"], missing="single seed" if row["n"] == 1 else ""
     )
@@ -179,7 +178,7 @@ def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tupl
 
 
 def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str | None) -> str:
-    """Returns what seeds alone make of a difference."""
+    """Returns a line on the differences due to seeds alone."""
     found = swept.comparison
     if found is None:
         return f"unknown, since the plain settings cannot be trained: {missing}"
@@ -198,10 +197,10 @@ def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str
 
 
 def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective: Objective | None) -> str:
-    """Returns which settings are the best, by how much, and whether that is more than noise."""
+    """Returns the best settings, their gain, and whether it is more than noise."""
     found = swept.comparison
     if objective is None:
-        return "not chosen, since the experiment declares neither a claim nor maximise or minimise"
+        return "not chosen, since the experiment declares no claim, maximise or minimise"
     if swept.best is None:
         return _why_none(swept.rows, metric)
     row = swept.rows[swept.best]
@@ -231,7 +230,7 @@ def _marks(swept: Swept, metric: str) -> dict[str, Any]:
 
 
 def _why_none(rows: list[Row], metric: str) -> str:
-    """Returns why no setting is the best."""
+    """Returns why there is no best setting."""
     if all(row["diverged"] for row in rows):
         return "none, since every setting diverged"
     others = " that did not diverge" if any(row["diverged"] for row in rows) else ""
@@ -239,7 +238,7 @@ def _why_none(rows: list[Row], metric: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Returns a value as it is written in a list."""
+    """Returns a value as written in a list."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

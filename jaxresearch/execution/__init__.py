@@ -1,4 +1,4 @@
-"""Experiments carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end."""
+"""Execute experiments: compile once for all runs, advance in chunks, validate on the way, evaluate at the end."""
 
 from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.ensembles import Predictions, predictions, scored

@@ -1,4 +1,4 @@
-"""Compile once, say so when it happens again: the only place of the library, besides `execution`, that jits."""
+"""Compile once, and warn if a program is recompiled."""
 
 import dataclasses
 import inspect
@@ -13,11 +13,11 @@ import numpy as np
 
 
 class RecompilationWarning(UserWarning):
-    """A program was compiled again after its first call, since an argument changed its shape, type or a static field."""
+    """A program was recompiled because the shape, type or a static field of an argument changed."""
 
 
 class CompiledFunction:
-    """A jitted function that tells its compile time apart and warns when it has to be compiled again.
+    """A jitted function that measures its compile time and warns if it is recompiled.
 
     Attributes:
         seconds: Time spent compiling so far.
@@ -36,7 +36,7 @@ class CompiledFunction:
         ...     warnings.simplefilter("always")
         ...     _ = double(jnp.ones(3))
         >>> print(caught[0].message)
-        <lambda> was compiled again: values changed from float32[2] to float32[3].
+        <lambda> was recompiled: values changed from float32[2] to float32[3].
     """
 
     def __init__(self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()):
@@ -50,7 +50,7 @@ class CompiledFunction:
         self._first: dict[str, str] = {}
 
     def __call__(self, *args: Any) -> Any:
-        """Returns ``fun(*args)``, compiled for the shapes and types of the arguments at the first call with them."""
+        """Returns ``fun(*args)``, compiled at the first call with these shapes and types."""
         signature = _signature(self._arguments, args)
         key = tuple(signature.items())
         if key not in self._programs:
@@ -60,7 +60,7 @@ class CompiledFunction:
     def _compile(self, signature: dict[str, str], args: tuple) -> Callable[..., Any]:
         """Returns the program for these arguments; warns if it is not the first."""
         if self._first:
-            message = f"{self._name} was compiled again: {_difference(self._first, signature)}."
+            message = f"{self._name} was recompiled: {_difference(self._first, signature)}."
             warnings.warn(message, RecompilationWarning, stacklevel=3)
         self._first = self._first or signature
         start = time.perf_counter()
@@ -71,11 +71,11 @@ class CompiledFunction:
 
 
 def compiler_options() -> dict[str, Any]:
-    """Returns the options of XLA that all programs of the toolkit are compiled with; pass them to your own `jax.jit`.
+    """Returns the XLA options that the toolkit compiles with; pass them to your own `jax.jit`.
 
-    On a CPU: vectors as wide as the machine has them (XLA prefers 256 bits, since old processors slowed down where
-    wider ones were used; Adam's update takes two thirds of the time with 512), and LLVM's second level of optimization
-    (the third takes half as long again to compile and makes nothing faster here: benchmarks/README.md).
+    On a CPU: the widest vectors of the machine (XLA prefers 256 bits because old processors slowed down with wider ones;
+    with 512, Adam's update takes two thirds of the time), and LLVM's optimization level 2 (level 3 compiles for half as
+    long again and speeds up nothing here: benchmarks/README.md).
 
     Returns:
         Options by name; none for accelerators.

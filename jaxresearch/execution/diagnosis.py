@@ -1,4 +1,4 @@
-"""Where a run stopped being finite: the step, the first bad array, and the inputs of that step."""
+"""Where a run first became non-finite: the step, the first bad array, and the inputs of that step."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +21,11 @@ from jaxresearch.hyperparameters import check
 from jaxresearch.training import State, step_inputs
 
 _FEED = Feed()
-_GRADIENT = "gradient "  # begins the names of the metrics that carry the arrays of a gradient
+_GRADIENT = "gradient "  # prefix of the metrics that carry the arrays of a gradient
 
 
 class Diagnosis(NamedTuple):
-    """A step of one run: how many were made before it, the name of its first array that is not finite, and its inputs.
+    """A step of one run: the number of steps before it, the name of its first array that is not finite, and its inputs.
 
     ``inputs`` has ``state``, ``batch`` and ``key`` (as its numbers); they reproduce the step.
     """
@@ -42,7 +42,7 @@ def is_finite(state: State) -> bool:
         state: Of one run or of several.
 
     Returns:
-        False where one array holds a number that is not.
+        False if any array holds a nan or an infinity.
 
     Example:
         >>> is_finite({"w": jnp.ones(2)}), is_finite({"w": jnp.inf})
@@ -64,26 +64,26 @@ def diagnose(
     start: Start | None = None,
     feed: Feed = _FEED,
 ) -> Diagnosis:
-    """Returns what was wrong in a step of one run, by repeating the steps before it.
+    """Returns the cause of a non-finite step of one run, found by repeating the steps before it.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings of the run.
         dataset: Preprocessed data.
-        seeds: Those of the runs side by side.
-        run: The index of the seed whose run it is.
-        step: Steps made before the one with a metric that was not finite.
-        evaluate_every: As in `jaxresearch.execution.execute`; the looks before the step are repeated too.
-        start: Where to begin, as from a checkpoint; at the beginning of the run unless given.
+        seeds: Of all runs trained side by side.
+        run: Index of the run's seed.
+        step: Number of steps before the one with a metric that was not finite.
+        evaluate_every: As in `jaxresearch.execution.execute`; validations before the step are repeated too.
+        start: Where to start, such as a checkpoint; the beginning of the run by default.
         feed: How parts that stay on disk are read.
 
     Returns:
-        The step and its first array that is not finite, in the order batch, state, gradient (where the algorithm uses the
-        estimator of its plan), metrics, new state. Where the state was bad already, it is the step before, whose update made
-        it so. An infinity of the initial state, as the best value so far, is not bad.
+        The step and its first array that is not finite, in the order batch, state, gradient (if the algorithm uses the
+        estimator of its plan), metrics, new state. If the state was already bad, the step is the one whose update made it so.
+        An infinity in the initial state, such as the best value so far, is not bad.
 
     Raises:
-        ValueError: If the step lies before the start, or a hyperparameter is out of its bounds.
+        ValueError: If the step is before the start, or a hyperparameter is out of bounds.
 
     Example:
         >>> from jaxresearch import loading
@@ -99,11 +99,11 @@ def diagnose(
     fresh = stages.init(*given)
     first = start or Start(0, fresh)
     if step < first.step:
-        raise ValueError(f"step must not lie before the start, {first.step}, got {step}. Begin with an earlier state.")
+        raise ValueError(f"step must be {first.step} or more, where the run starts, got {step}. Pass an earlier start.")
     initial = jax.tree.map(lambda leaf: _on_host(leaf[run]), fresh)
-    state, made, found = jax.tree.map(jnp.copy, first.state), first.step, None
+    state, current, found = jax.tree.map(jnp.copy, first.state), first.step, None
     for now in range(max(step - 1, first.step), step + 1):
-        state, made = _advanced(runs, stages, state, made, now, feed), now
+        state, current = _advanced(runs, stages, state, current, now, feed), now
         looked, key = jax.tree.map(lambda leaf: _on_host(leaf[run]), _probed(runs, state, now))
         found = Diagnosis(
             now, _first_bad(looked, initial), {"state": looked["state"], "batch": looked["batch"], "key": key}
@@ -116,23 +116,23 @@ def diagnose(
     return found
 
 
-def _advanced(runs: Runs, stages: Stages, state: State, made: int, until: int, feed: Feed) -> State:
-    """Returns the state of all runs some steps later, after the looks on the way."""
-    if made == until:
+def _advanced(runs: Runs, stages: Stages, state: State, step: int, until: int, feed: Feed) -> State:
+    """Returns the state of all runs some steps later, with the validations in between."""
+    if step == until:
         return state
     every = runs.program.plan(runs.hyperparameters).evaluate_every
-    ends = [*range((made // every + 1) * every, until, every), until] if every else [until]
-    with advancing(runs, stages, made, ends, feed) as advance:
+    ends = [*range((step // every + 1) * every, until, every), until] if every else [until]
+    with advancing(runs, stages, step, ends, feed) as advance:
         for end in ends:
-            state, _ = advance(state, made, end)
+            state, _ = advance(state, step, end)
             if every and end % every == 0:
                 state, *_ = Evaluation(runs, stages, runs.dataset.validation, feed).look(state, end)
-            made = end
+            step = end
     return state
 
 
 def _probed(runs: Runs, state: State, step: int) -> Any:
-    """Returns the arrays of a step of all runs, in the order in which they are computed, and the numbers of its key."""
+    """Returns the arrays of a step of all runs, in the order in which they are computed, and its key data."""
     dataset, batch_size = runs.dataset, runs.program.plan(runs.hyperparameters).batch_size
     on_disk, axis = is_on_disk(dataset.train), dataset.axis
     read_keys, places = reading.places_of(runs.keys, axis=axis)
@@ -146,7 +146,7 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
     def probe(key, hyperparameters, fitted, state, train, place, step):
         batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=batch_size)
         batch = jax.tree.map(lambda leaf: leaf[place, 0], train) if on_disk else batch
-        algorithm = runs.program_of(fitted, _telling_gradient).algorithm(hyperparameters)
+        algorithm = runs.program_of(fitted, _with_gradient_metrics).algorithm(hyperparameters)
         after, metrics = algorithm.step(state, batch, step_key)
         gradient = {name: value for name, value in metrics.items() if name.startswith(_GRADIENT)}
         metrics = {name: value for name, value in metrics.items() if name not in gradient}
@@ -161,13 +161,13 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
 
 
 def _on_host(leaf: Any) -> np.ndarray:
-    """Returns an array on the host, a typed key as its numbers."""
+    """Returns an array on the host, a typed key as its key data."""
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
-def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:
-    """Returns the plain estimator whose metrics hold the arrays of the gradient as well."""
+def _with_gradient_metrics(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:
+    """Returns the plain estimator, with the arrays of the gradient among its metrics."""
     plain = gradients.plain(loss_fn)
 
     def estimator(params, model_state, batch, key):
@@ -179,17 +179,17 @@ def _telling_gradient(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:
 
 
 def _first_bad(looked: dict[str, Any], initial: State) -> str:
-    """Returns the name of the first array with an entry that is not finite, or nothing."""
-    began = {"state": jax.tree.leaves(initial), "new state": jax.tree.leaves(initial)}
+    """Returns the name of the first array with an entry that is not finite, or an empty string."""
+    initial_leaves = {"state": jax.tree.leaves(initial), "new state": jax.tree.leaves(initial)}
     for name in (
         "batch",
         "state",
         "gradient",
         "metrics",
         "new state",
-    ):  # as they are computed; a dict of JAX sorts its keys
+    ):  # in order of computation; JAX sorts the keys of a dict
         leaves = jax.tree_util.tree_leaves_with_path(looked[name])
-        for (path, leaf), start in zip(leaves, began.get(name, [0.0] * len(leaves)), strict=True):
+        for (path, leaf), start in zip(leaves, initial_leaves.get(name, [0.0] * len(leaves)), strict=True):
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and (np.isnan(leaf) | np.isinf(leaf) & ~np.isinf(start)).any():
                 inside = "".join(str(part.key) for part in path) if name == "gradient" else jax.tree_util.keystr(path)
                 return f"{name}{inside}"

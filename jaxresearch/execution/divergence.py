@@ -1,4 +1,4 @@
-"""Which of several runs diverged, by their training metrics and by their outcome; never by what they are tested on."""
+"""Which of several runs diverged, judged by training metrics and outcome, never by test data."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ from jaxresearch.training import State
 
 
 class Divergence(NamedTuple):
-    """A run that diverged: its index, the steps made before the bad one, and the training metric that was not finite.
+    """A run that diverged: its index, the number of steps before the bad one, and the metric that was not finite.
 
-    The metric is ``"state"`` where all metrics were finite and the outcome is not.
+    The metric is ``"state"`` if all metrics were finite and the outcome is not.
     """
 
     run: int
@@ -24,20 +24,20 @@ class Divergence(NamedTuple):
 def in_metrics(
     metrics: dict[str, np.ndarray], *, start: int = 0, counted: np.ndarray | None = None
 ) -> tuple[Divergence, ...]:
-    """Returns the first step of each run with a loss that is not finite, the earliest first.
+    """Returns the first step of each run with a loss that is not finite, earliest first.
 
-    Without a metric named ``loss``, any training metric counts. A metric beside it may be undefined of a batch, as an area
-    under the ROC curve is without positives.
+    Without a metric named ``loss``, any training metric counts. Other metrics may be undefined for a batch: the area under
+    the ROC curve is, for a batch without positives.
 
-    An algorithm that reports ``skipped`` (`jaxresearch.algorithms.skipping`) leaves such steps out: none of its runs diverges.
+    An algorithm that reports ``skipped`` (`jaxresearch.algorithms.skipping`) skips such steps: none of its runs diverges.
 
     Args:
         metrics: By name, each ``(runs, steps)``.
-        start: Steps made before the first of these.
-        counted: Which runs are looked at; all unless given.
+        start: Number of steps before the first of these.
+        counted: Which runs to check; all by default.
 
     Returns:
-        One for each run that diverged. Of one step, runs are in the order of the metrics that are not finite.
+        One for each run that diverged; within a step, in the order of the metrics.
 
     Example:
         >>> in_metrics({"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 2.0]])}, start=100)
@@ -58,14 +58,14 @@ def in_metrics(
 
 
 def in_outcome(state: State, step: int, *, counted: np.ndarray) -> tuple[Divergence, ...]:
-    """Returns the runs whose outcome holds parameters that are not finite, as after a last step that made them so.
+    """Returns the runs whose outcome has parameters that are not finite, which the last step may have caused.
 
-    A state without ``params`` must hold no nan; infinities may be part of it.
+    A state without ``params`` must have no nan; infinities may be part of it.
 
     Args:
         state: Of all runs.
-        step: Steps made.
-        counted: Which runs are looked at.
+        step: Number of steps.
+        counted: Which runs to check.
 
     Returns:
         One for each run that diverged.
@@ -85,11 +85,11 @@ def in_outcome(state: State, step: int, *, counted: np.ndarray) -> tuple[Diverge
 
 
 def among(diverged: Iterable[Divergence], n_runs: int) -> np.ndarray:
-    """Returns which of so many runs diverged.
+    """Returns a mask of the runs that diverged.
 
     Args:
-        diverged: Those that did.
-        n_runs: All of them.
+        diverged: The runs that diverged.
+        n_runs: Number of all runs.
 
     Returns:
         ``(runs,)``, boolean.
@@ -102,14 +102,14 @@ def among(diverged: Iterable[Divergence], n_runs: int) -> np.ndarray:
 
 
 def masked(metrics: dict[str, np.ndarray], runs: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns metrics that are undefined (nan) for some runs, whatever was computed for them.
+    """Returns metrics with the values of some runs set to nan.
 
     Args:
         metrics: By name, each with a leading axis of runs.
-        runs: ``(runs,)``, which of them.
+        runs: ``(runs,)``, the mask of runs to set to nan.
 
     Returns:
-        The metrics; unchanged if there is no such run.
+        The metrics, unchanged if the mask is empty.
 
     Example:
         >>> masked({"accuracy": np.array([0.9, 0.1])}, np.array([False, True]))
@@ -121,7 +121,7 @@ def masked(metrics: dict[str, np.ndarray], runs: np.ndarray) -> dict[str, np.nda
 
 
 def _masked(values: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """Returns one metric, undefined for some runs."""
+    """Returns one metric with the values of some runs set to nan."""
     is_float = jnp.issubdtype(values.dtype, jnp.inexact)
     values = np.array(values, values.dtype if is_float else np.float64)
     values[runs] = np.nan
@@ -134,6 +134,6 @@ def _has_params(node: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> np.ndarray:
-    """Returns an array as NumPy can test it: bfloat16 as float32."""
+    """Returns an array that NumPy can test: bfloat16 as float32."""
     values = np.asarray(leaf)
     return values if np.issubdtype(values.dtype, np.inexact) else values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the models of several seeds predict together: an ensemble, its spread, and how well it and its members score."""
+"""The predictions of several seeds as an ensemble: mean, spread, and the scores of the ensemble and its members."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,15 +11,15 @@ from jaxresearch.metrics import Metric
 
 
 class Predictions(NamedTuple):
-    """Predictions for ``n`` examples: probabilities of classes, or values in the target's own units.
+    """Predictions for ``n`` examples: class probabilities, or values in the target's own units.
 
     Attributes:
-        by_seed: Of each model, ``(seeds, n, outputs)``, float64.
+        by_seed: Predictions of each model, ``(seeds, n, outputs)``, float64.
         seeds: One for each model.
         class_names: Empty for values.
-        columns: What was carried along, as words by name.
-        notes: On what was not as in the training data.
-        scores: Of the ensemble, and of each model by itself, by metric; empty without targets.
+        columns: Columns passed through unchanged, as text by name.
+        notes: Differences from the training data.
+        scores: Of the ensemble and of each model alone, by metric; empty without targets.
     """
 
     by_seed: np.ndarray
@@ -31,7 +31,7 @@ class Predictions(NamedTuple):
 
     @property
     def ensemble(self) -> np.ndarray:
-        """The mean over seeds of probabilities or values, ``(n, outputs)``."""
+        """The mean of probabilities or values over seeds, ``(n, outputs)``."""
         return self.by_seed.mean(axis=0)
 
     @property
@@ -43,15 +43,15 @@ class Predictions(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The name of the class that the ensemble finds likeliest; the ensemble's values where there are no classes."""
+        """The name of the most probable class; without classes, the ensemble's values."""
         return np.array(self.class_names)[self.ensemble.argmax(axis=-1)] if self.class_names else self.ensemble
 
 
 def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) -> Predictions:
-    """Returns what outputs of models say.
+    """Returns the predictions in the outputs of models.
 
     Args:
-        outputs: ``(seeds, n, outputs)``: logits where there are classes, else values in the target's own units.
+        outputs: ``(seeds, n, outputs)``: logits if there are classes, else values in the target's own units.
         card: Names the classes.
         seeds: One for each model.
 
@@ -59,12 +59,12 @@ def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) ->
         Probabilities or values.
 
     Raises:
-        ValueError: If there is not one logit for each class.
+        ValueError: If there is not one logit per class.
 
     Example:
         >>> card = DataCard(name="coins", source="", class_names=("heads", "tails"))
-        >>> made = predictions(np.log([[[0.5, 0.5]], [[0.1, 0.9]]]), card, seeds=(0, 1))
-        >>> made.ensemble.round(3).tolist(), made.labels.tolist(), made.spread.round(3).tolist()
+        >>> ensemble = predictions(np.log([[[0.5, 0.5]], [[0.1, 0.9]]]), card, seeds=(0, 1))
+        >>> ensemble.ensemble.round(3).tolist(), ensemble.labels.tolist(), ensemble.spread.round(3).tolist()
         ([[0.3, 0.7]], ['tails'], [[0.283, 0.283]])
     """
     outputs = np.asarray(outputs, np.float64)
@@ -73,29 +73,29 @@ def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) ->
     n_classes = len(card.class_names)
     if outputs.ndim < 3 or outputs.shape[-1] != n_classes:
         raise ValueError(
-            f"predict must give logits (n, ..., {n_classes}) for {n_classes} classes, got shape {outputs.shape[1:]}. "
-            "Ask the algorithm itself: run.model.outputs(rows)."
+            f"predict must return logits (n, ..., {n_classes}) for {n_classes} classes, got shape {outputs.shape[1:]}. "
+            "For raw outputs, call run.model.outputs(rows)."
         )
     shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
     return Predictions(shifted / shifted.sum(axis=-1, keepdims=True), tuple(seeds), card.class_names)
 
 
 def scored(predicted: Predictions, targets: np.ndarray | None, card: DataCard) -> Predictions:
-    """Returns predictions with the scores of the ensemble and of its members, which are other models and stand apart.
+    """Returns predictions with the scores of the ensemble and, separately, of its members.
 
     Args:
-        predicted: For examples.
-        targets: Classes, or values ``(n, outputs)``; -1 and nan where a target is missing. None without any.
+        predicted: The predictions.
+        targets: Classes, or values ``(n, outputs)``; missing targets are -1 or nan. None if there are none.
         card: Of the training data.
 
     Returns:
-        The same, with scores ``{"ensemble": {metric: value}, "seeds": {metric: [value of each seed]}}``: accuracy, macro F1,
+        The predictions, with scores ``{"ensemble": {metric: value}, "seeds": {metric: [one per seed]}}``: accuracy, macro F1,
         macro recall and log loss of classes; R2, mean absolute and root mean squared error of values.
 
     Example:
         >>> card = DataCard(name="lengths", source="")
-        >>> made = scored(Predictions(np.array([[[1.0], [2.0]], [[1.0], [4.0]]]), (0, 1)), np.array([[1.0], [3.0]]), card)
-        >>> made.scores["ensemble"]["mean_absolute_error"], made.scores["seeds"]["mean_absolute_error"]
+        >>> predicted = scored(Predictions(np.array([[[1.0], [2.0]], [[1.0], [4.0]]]), (0, 1)), np.array([[1.0], [3.0]]), card)
+        >>> predicted.scores["ensemble"]["mean_absolute_error"], predicted.scores["seeds"]["mean_absolute_error"]
         (0.0, [0.5, 0.5])
     """
     if targets is None or targets.shape[:1] != predicted.by_seed.shape[1:2]:
@@ -125,7 +125,7 @@ _OF_VALUES = {
 
 
 def _values(named: Mapping[str, Metric], of_models: np.ndarray, targets: np.ndarray) -> dict[str, list[float]]:
-    """Returns each metric of each model."""
+    """Returns the values of each metric, one per model."""
     targets = targets.astype(np.int32 if targets.dtype.kind == "i" else np.float32)
-    made = of_models.astype(np.float32)
-    return {name: [float(metric(outputs, targets)) for outputs in made] for name, metric in named.items()}
+    single_precision = of_models.astype(np.float32)
+    return {name: [float(metric(outputs, targets)) for outputs in single_precision] for name, metric in named.items()}

@@ -1,6 +1,6 @@
-"""One experiment carried out: compiled once for all runs, advanced in chunks, looked at, evaluated at the end.
+"""Execute an experiment: compile once for all runs, advance in chunks, validate on the way, evaluate at the end.
 
-It neither prints nor writes; whoever calls sees each chunk through ``observe``.
+Nothing here prints or writes; the caller sees each chunk through ``observe``.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from jaxresearch.training import Algorithm, State
 
 
 class Start(NamedTuple):
-    """Where runs resume: the steps made, their state, whether that is the outcome of all their steps, and which diverged."""
+    """Where runs resume: the step, their state, whether it is the final outcome, and which runs diverged."""
 
     step: int
     state: State
@@ -38,10 +38,10 @@ class Start(NamedTuple):
 
 
 class Keeping(NamedTuple):
-    """When a state is kept and how.
+    """When and how states are kept.
 
-    ``due()`` is asked after each chunk but the last; ``keep(step, state)`` then copies the state, whose memory the next chunk
-    reuses; ``end(step, state)`` gets the outcome before anything is evaluated. What they raise ends the run.
+    ``due()`` is called after each chunk but the last; if true, ``keep(step, state)`` copies the state, whose memory the next
+    chunk reuses. ``end(step, state)`` receives the outcome before it is evaluated. An exception in any of them ends the run.
     """
 
     due: Callable[[], bool]
@@ -54,12 +54,12 @@ _FEED = Feed()
 
 
 class Progress(NamedTuple):
-    """The chunk of steps just made: training metrics are ``(runs, steps of the chunk)``, seconds without compiling.
+    """The latest chunk of steps: training metrics ``(runs, steps of the chunk)``, and seconds without compiling.
 
-    ``validation`` holds the metrics of the look at its end, ``(runs, ...)``; it is empty where there was none. ``n_examples``
-    counts those that all runs have seen since this process began with them; compiling is counted from there as well.
-    ``done`` is which runs were done at its start: what they train after that is no part of their outcome. ``diverged`` holds the
-    runs that diverged in this chunk or before. ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
+    ``validation`` holds the validation metrics at its end, ``(runs, ...)``, and is empty without validation. ``n_examples`` is
+    the number of examples that all runs have seen in this process; compiling is counted from the same point. ``done`` marks the
+    runs that were done before the chunk: further steps do not change their outcome. ``diverged`` holds the runs that have
+    diverged so far. ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
     """
 
     step: int
@@ -79,10 +79,10 @@ class Progress(NamedTuple):
 class Outcome(NamedTuple):
     """The result, with a leading axis of seeds: the outcome of each run, and the evaluation metrics by name.
 
-    ``influences`` holds, for the metrics that have them, those of the test examples: ``(seeds, examples, ...)``.
+    ``influences`` holds the influence of each test example on the metrics that have one: ``(seeds, examples, ...)``.
     The metrics of a run that diverged are nan, whatever its last state scores; ``diverged`` has its first bad step.
     ``seconds`` separates compiling, training and evaluating; ``examples_per_second`` counts the examples of all seeds;
-    ``resumed_from`` is the step that this process began with, ``step`` the one it ended with.
+    ``resumed_from`` is the step at which this process started, ``step`` the one at which it ended.
     """
 
     state: State
@@ -111,23 +111,23 @@ def execute(
     """Returns the outcome of an experiment for several seeds, trained side by side.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings, the same for all seeds.
         dataset: Preprocessed data. Its test part is read once, after the last step.
-        seeds: One run for each; where each run has data of its own (folds, splits, subsets), as many as there are of these.
-        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
-        observe: Called after each chunk of steps, while the next one is already under way.
-        start: Where to resume, as from a checkpoint; at step 0 of the seeds unless given.
-        keeping: Which states are kept, as `Keeping` says.
+        seeds: One per run; if each run has its own data (folds, splits, subsets), one for each of these.
+        evaluate_every: Steps between evaluations on the validation part; 0 for once per epoch, None for never.
+        observe: Called after each chunk of steps, while the next one is already running.
+        start: Where to resume, such as a checkpoint; step 0 by default.
+        keeping: When and how states are kept.
         feed: How parts that stay on disk (`jaxresearch.data.Rows`) are read.
 
     Returns:
-        State and metrics of all seeds, and where the time went. A resumed run reproduces the uninterrupted one bit for bit. A
-        seed that diverges stops no other.
+        State, metrics and timings of all seeds. A resumed run reproduces the uninterrupted one bit for bit. A seed that
+        diverges does not stop the others.
 
     Raises:
-        ValueError: If there is no seed, not one for each fold, a hyperparameter is out of its bounds or does not fit the
-            data, or the algorithm reacts to validation metrics and there are none.
+        ValueError: If there is no seed, or not one per fold; if a hyperparameter is out of bounds or does not fit the data;
+            if the algorithm reacts to validation metrics and there are none.
 
     Example:
         >>> from jaxresearch import losses, metrics, models, training
@@ -153,7 +153,7 @@ def execute(
     provenance.seeds_of(seeds, 1)
     if dataset.n_runs not in (0, len(seeds)):
         raise ValueError(
-            f"seeds must be as many as the {dataset.runs_of}, {dataset.n_runs}, got {len(seeds)}. Pass one for each."
+            f"seeds must be {dataset.n_runs}, one for each of the {dataset.runs_of}, got {len(seeds)}. Pass one for each."
         )
     check(hyperparameters)
     runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
@@ -172,16 +172,16 @@ def execute_all(
     keeping: Keeping = _NOTHING_KEPT,
     feed: Feed = _FEED,
 ) -> list[Trial]:
-    """Returns the metrics of several settings, every one of them with every seed.
+    """Returns the metrics of several settings, each trained with every seed.
 
-    Settings that differ in leaves alone are trained side by side by one program; each choice of static fields is a group,
-    and a program, of its own. A setting that diverges is marked, and disturbs no other.
+    Settings that differ only in leaves are trained side by side by one program; each choice of static fields is a separate
+    group with its own program. A setting that diverges is marked and does not affect the others.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         settings: Hyperparameters, one or more.
         dataset: Preprocessed data; the metrics are of its test part. To choose among settings, pass `data.development`.
-        seeds: One run of each setting for each; or such a list for each setting, all of one length.
+        seeds: The seeds of every setting, or one list for each setting, all of the same length.
         evaluate_every: As in `execute`.
         observe: Called after each chunk of steps, as in `execute`; the first axis is settings times seeds of a group.
         start: As in `execute`, for settings of one group.
@@ -192,8 +192,8 @@ def execute_all(
         One trial per setting, in their order.
 
     Raises:
-        ValueError: If there is no setting or no seed, a hyperparameter is out of its bounds or does not fit the data, or
-            a state is to be kept or resumed with settings of several groups.
+        ValueError: If there is no setting or no seed, a hyperparameter is out of bounds or does not fit the data, or a state
+            is to be kept or resumed with settings of several groups.
 
     Example:
         See ``jaxresearch sweep mnist --learning-rate 1e-4:1e-1:log:4 --smoke``.
@@ -211,11 +211,13 @@ def execute_all(
     n_seeds = len(each[0])
     if dataset.n_runs:
         raise ValueError(
-            f"dataset must have no {dataset.runs_of} for several settings, got {dataset.n_runs}. Execute one at a time."
+            f"dataset must have no {dataset.runs_of} for several settings, got {dataset.n_runs}. Execute one setting at a time."
         )
     groups = provenance.groups(settings)
     if len(groups) > 1 and (start is not None or keeping is not _NOTHING_KEPT):
-        raise ValueError(f"settings must be of one group to keep its state, got {len(groups)}. Pass one of `groups`.")
+        raise ValueError(
+            f"settings must be one group to keep or resume a state, got {len(groups)} groups. Pass one of `groups`."
+        )
     trials: dict[int, Trial] = {}
     for places in groups:
         chosen = [settings[place] for place in places]
@@ -228,7 +230,7 @@ def execute_all(
 
 
 def _repeated(*leaves: Any, n: int) -> Array:
-    """Returns numbers of several settings, each as often as there are seeds; weakly typed, as those of one setting are."""
+    """Returns numbers of several settings, each repeated for every seed; weakly typed, as those of one setting are."""
     return jnp.repeat(jnp.stack([jnp.asarray(leaf) for leaf in leaves]), n, axis=0)
 
 
@@ -241,7 +243,7 @@ def _trials(
     keeping: Keeping,
     feed: Feed,
 ) -> list[Trial]:
-    """Returns the trials of settings that differ in leaves alone, made by one program."""
+    """Returns the trials of settings that differ only in leaves, trained by one program."""
     outcome, shape = _carry_out(runs, observe, start, keeping, feed), (len(settings), n_seeds)
     metrics = {name: values.reshape(*shape, *values.shape[1:]) for name, values in outcome.metrics.items()}
     diverged = np.reshape(divergence.among(outcome.diverged, len(runs.keys)), shape)
@@ -252,9 +254,9 @@ def _trials(
 
 
 class _Chunk(NamedTuple):
-    """What came out of a chunk of steps, its metrics in pieces; arrays may still be under way.
+    """The result of a chunk of steps, with its metrics in pieces; arrays may still be in computation.
 
-    ``done`` is which runs were done before it, ``is_done`` whether all are after it.
+    ``done`` marks the runs that were done before it, ``is_done`` is whether all are done after it.
     """
 
     step: int
@@ -266,7 +268,7 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_Chunk, None, None]:
-    """Gives the chunks of runs side by side, one after another; each reuses the memory of the state before."""
+    """Yields the chunks of runs side by side, one after another; each reuses the memory of the state before."""
     plan = runs.program.plan(runs.hyperparameters)
     every = plan.evaluate_every or plan.n_steps
     validation = Evaluation(runs, stages, runs.dataset.validation, feed) if plan.evaluate_every else None
@@ -279,11 +281,11 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
     with advancing(runs, stages, step, ends, feed) as advance:
         for end in ends:
             state, metrics = advance(state, step, end)
-            step, seen, were_done = end, {}, done
+            step, look_metrics, done_before = end, {}, done
             if validation is not None and (step % every == 0 or step == plan.n_steps):
-                state, seen, now_done = validation.look(state, step)
+                state, look_metrics, now_done = validation.look(state, step)
                 done = np.asarray(now_done) if can_end else done
-            yield _Chunk(step, state, metrics, seen, were_done, bool(done.all()))
+            yield _Chunk(step, state, metrics, look_metrics, done_before, bool(done.all()))
             if done.all():
                 return
 
@@ -305,24 +307,24 @@ def _carry_out(
     _require_end_of_chunk(first, runs.ends)
     state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
     state = state if start is None else jax.tree.map(jnp.copy, state)  # the caller's own is not donated
-    first, compiled, began = first._replace(state=state), stages.seconds, time.perf_counter()
+    first, compiled, start_time = first._replace(state=state), stages.seconds, time.perf_counter()
     diverged, diagnosing = [*first.diverged], [0.0]
 
     def training_seconds() -> float:
-        return time.perf_counter() - began - (stages.seconds - compiled) - sum(diagnosing)
+        return time.perf_counter() - start_time - (stages.seconds - compiled) - sum(diagnosing)
 
     def watch(chunk: _Chunk) -> None:
-        pieces, seen = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
+        pieces, look_metrics = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
         values = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
         begin = chunk.step - max((of_one.shape[1] for of_one in values.values()), default=0)
         counted = ~(divergence.among(diverged, n_runs) | chunk.done)
         new = divergence.in_metrics(values, start=begin, counted=counted)
         diverged.extend(new)
-        made = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
+        position = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
         compiling = (stages.seconds, stages.n_compilations)
         now = time.perf_counter()
-        observe(Progress(*made, *compiling, chunk.done, tuple(diverged), validation=seen))
+        observe(Progress(*position, *compiling, chunk.done, tuple(diverged), validation=look_metrics))
         diagnosing.append(time.perf_counter() - now if new else 0.0)
 
     step, waiting = first.step, []
@@ -332,7 +334,7 @@ def _carry_out(
             waiting.append(chunk)
             is_kept = not chunk.is_done and step < plan.n_steps and keeping.due()
             while len(waiting) > (not is_kept):
-                watch(waiting.pop(0))  # the device is at the next chunk meanwhile, unless a state is kept
+                watch(waiting.pop(0))  # meanwhile the device computes the next chunk, unless a state is kept
             if is_kept:
                 keeping.keep(step, state)
     for last in waiting:
@@ -347,25 +349,25 @@ def _carry_out(
     metrics = divergence.masked(metrics, divergence.among(diverged, n_runs))
     seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
     speed = (step - first.step) * plan.batch_size * n_runs / trained
-    made = (stages.n_compilations, first.step, step, influences, tuple(diverged))
-    return Outcome(state, metrics, seconds, speed, *made)
+    counts = (stages.n_compilations, first.step, step, influences, tuple(diverged))
+    return Outcome(state, metrics, seconds, speed, *counts)
 
 
 def _evaluated(
     runs: Runs, stages: Stages, state: State, feed: Feed, with_influences: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
-    """Returns the metrics of the test part, the influences of its examples, and the seconds it took without compiling."""
-    began, compiled = time.perf_counter(), stages.seconds
+    """Returns the metrics of the test part, the influences of its examples, and the seconds without compiling."""
+    start_time, compiled = time.perf_counter(), stages.seconds
     evaluation = Evaluation(runs, stages, runs.dataset.test, feed)
-    made = evaluation.examine(state) if with_influences else (evaluation.evaluate(state), {})
-    metrics, influences = jax.tree.map(np.asarray, made)
-    return metrics, influences, time.perf_counter() - began - (stages.seconds - compiled)
+    examined = evaluation.examine(state) if with_influences else (evaluation.evaluate(state), {})
+    metrics, influences = jax.tree.map(np.asarray, examined)
+    return metrics, influences, time.perf_counter() - start_time - (stages.seconds - compiled)
 
 
 def _require_end_of_chunk(start: Start, ends: Sequence[int]) -> None:
-    """Raises where a run cannot be resumed from."""
+    """Raises unless the start is at the end of a chunk."""
     if not start.ended and start.step not in (0, *ends):
         raise ValueError(
             f"start must be at the end of a chunk ({', '.join(map(str, (0, *ends)))}), got step {start.step}. "
-            "Start from a state that was kept."
+            "Pass a state that was kept."
         )

@@ -1,7 +1,7 @@
-"""Runs whose data stay on disk: advanced over batches that are read ahead, evaluated on outputs computed in pieces.
+"""Runs whose data stay on disk: batches are read ahead, and outputs are computed in pieces for evaluation.
 
-Runs with data in memory pass through the same doors. Both give the same numbers, bit for bit: which examples a step sees is
-computed in one place, and what follows is the same program.
+Runs with data in memory use the same functions, with results equal bit for bit: the examples of a step are chosen in one
+place, and the program that follows is the same.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ from jaxresearch.execution.stages import Runs, Stages, placed
 from jaxresearch.gradients import Metrics
 from jaxresearch.training import Algorithm, State
 
-_EXAMPLES = 1000  # that are evaluated at a time, as those of `training.supervised`
-_PLACE_BYTES = 4  # of the place that a run has among the batches
+_EXAMPLES = 1000  # evaluated at a time, as in `training.supervised`
+_PLACE_BYTES = 4  # of a run's index into the batches
 
 Advance = Callable[[State, int, int], tuple[State, list[Metrics]]]
 
 
 @contextlib.contextmanager
 def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
-    """Gives what makes the steps of runs side by side, one chunk after another.
+    """Yields the function that advances runs side by side, chunk by chunk.
 
     Args:
         runs: Side by side.
         stages: Their compiled functions.
-        step: Where the first chunk begins.
-        ends: Of the chunks.
+        step: Start of the first chunk.
+        ends: Ends of the chunks.
         feed: How data on disk are read.
 
     Returns:
@@ -70,27 +70,27 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
 
 @contextlib.contextmanager
 def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
-    """Gives what makes steps on batches that are read ahead."""
+    """Yields the function that advances runs over batches that are read ahead."""
     train, axis = runs.dataset.train, runs.dataset.axis
     batch_size = runs.program.plan(runs.hyperparameters).batch_size
     keys, places = reading.places_of(runs.keys, axis=axis)
     most = reading.longest_piece(train, axis=axis, n_keys=len(keys), batch_size=batch_size, feed=feed)
     chunks = itertools.pairwise([step, *ends])
     lengths = [n for start, end in chunks for n in reading.piece_lengths(end - start, most=most)]
-    # Grouped as runs that hold their data, whatever the size of a piece.
+    # Grouped as runs with their data in memory, whatever the size of a piece.
     n_bytes = reading.n_bytes_of_run(train, axis=axis) - _PLACE_BYTES
     running: list[Any] = []
 
-    def brought(read: Callable[[ThreadPoolExecutor], Piece], threads: ThreadPoolExecutor) -> Piece:
+    def to_device(read: Callable[[ThreadPoolExecutor], Piece], threads: ThreadPoolExecutor) -> Piece:
         piece = read(threads)
         return piece._replace(batches=jax.block_until_ready(devices.place(piece.batches, n_runs=len(places))))
 
     reads = reading.batches(keys, train, lengths, step, axis=axis, batch_size=batch_size) if lengths else ()
-    jobs = (functools.partial(brought, read) for read in reads)
+    jobs = (functools.partial(to_device, read) for read in reads)
     with contextlib.closing(reading.ahead(jobs, n_workers=feed.n_workers)) as pieces:
 
         def advance(state: State, step: int, end: int) -> tuple[State, list[Metrics]]:
-            made = []
+            of_pieces = []
             while step < end:
                 piece = next(pieces)
                 jax.block_until_ready(running)  # so that batches do not pile up on the device
@@ -98,15 +98,15 @@ def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed)
                 state, metrics = over(*runs.given, state, piece.batches, places, np.int32(step))
                 running[:] = [metrics] if metrics else []
                 jax.block_until_ready(() if metrics else state)
-                made.append(metrics)
+                of_pieces.append(metrics)
                 step += piece.n_steps
-            return state, made
+            return state, of_pieces
 
         yield advance
 
 
 class Evaluation:
-    """A part that states are evaluated on: on the devices, or on disk and read each time."""
+    """A part on which states are evaluated: on the devices, or on disk and read each time."""
 
     def __init__(self, runs: Runs, stages: Stages, part: Any, feed: Feed):
         self._runs, self._stages, self._feed, self._part = runs, stages, feed, part
@@ -117,7 +117,7 @@ class Evaluation:
         self._held = placed(runs, held, axis=self._axis)
 
     def look(self, state: State, step: int) -> tuple[State, Metrics, Any]:
-        """Returns the state that has observed its metrics, these, and which runs are done."""
+        """Returns the state after it has observed its metrics, the metrics, and which runs are done."""
         if not self._on_disk:
             return self._stages.look(*self._runs.given, state, self._held, np.int32(step))
         outputs = self._outputs(state)
@@ -139,7 +139,7 @@ class Evaluation:
         return self._stages.examines_over(self._spared(outputs))(*self._runs.given, state, outputs, self._held)
 
     def _spared(self, held: Any) -> int:
-        """Returns the bytes that a run with data in memory holds more than one that holds these arrays."""
+        """Returns the bytes by which a run with data in memory exceeds one that holds these arrays."""
         whole = reading.n_bytes_of_run(self._part, axis=self._axis)
         others = reading.n_bytes_of_run(self._held, axis=self._axis)
         return whole - others - reading.n_bytes_of_run(dict(enumerate(jax.tree.leaves(held))), axis=0)
@@ -150,30 +150,30 @@ class Evaluation:
         n_all = next(entry.shape[0 if axis is None else 1] for _, entry in named_arrays(inputs))
         size = min(_EXAMPLES, n_all)
 
-        def brought(start: int, threads: ThreadPoolExecutor) -> Any:
+        def to_device(start: int, threads: ThreadPoolExecutor) -> Any:
             index = np.minimum(start + np.arange(size), n_all - 1)
             piece = reading.read(inputs, index if axis is None else (slice(None), index), threads)["inputs"]
             return jax.block_until_ready(devices.place(piece, n_runs=n_runs, axis=axis))
 
-        jobs = (functools.partial(brought, start) for start in range(0, n_all, size))
-        made: list[Any] = []
+        jobs = (functools.partial(to_device, start) for start in range(0, n_all, size))
+        outputs: list[Any] = []
         with contextlib.closing(reading.ahead(jobs, n_workers=self._feed.n_workers)) as pieces:
             for piece in pieces:
-                jax.block_until_ready(made[-1:])
+                jax.block_until_ready(outputs[-1:])
                 n_bytes = reading.n_bytes_of_run(self._part, axis=axis) - reading.n_bytes_of_run({"": piece}, axis=axis)
-                made.append(self._stages.predicts(size, n_bytes, axis)(*self._runs.given, state, piece))
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :n_all], *made)
+                outputs.append(self._stages.predicts(size, n_bytes, axis)(*self._runs.given, state, piece))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :n_all], *outputs)
 
 
 def require_outputs(algorithm: Algorithm, part: Any) -> None:
-    """Raises where an algorithm cannot be evaluated on a part that stays on disk.
+    """Raises if an algorithm cannot be evaluated on a part that stays on disk.
 
     Args:
         algorithm: What is trained.
-        part: To be evaluated on; some of its arrays are on disk.
+        part: The part to evaluate on; some of its arrays are on disk.
 
     Raises:
-        ValueError: If the algorithm does not predict, or something else than inputs is on disk.
+        ValueError: If the algorithm has no ``predict``, or other arrays than inputs are on disk.
 
     Example:
         >>> blind = Algorithm(lambda key: 0, lambda s, b, k: (s, {}), lambda s, d, k: {})

@@ -1,4 +1,4 @@
-"""What each example contributes to each metric of an outcome: the derivative of the metric in the example's weight."""
+"""The influence of each example on each metric: the derivative of the metric with respect to the example's weight."""
 
 import contextlib
 import functools
@@ -13,7 +13,11 @@ from jaxresearch.data import Streams, n_examples
 from jaxresearch.gradients import Batch, Metrics
 
 _MOST_ENTRIES = 2**21  # of all influences of vectors in a run; those of scalars are always computed
-_NO_DERIVATIVE = (TypeError, ValueError, NotImplementedError)  # JAX raises these, of a loop of unknown length for one
+_NO_DERIVATIVE = (
+    TypeError,
+    ValueError,
+    NotImplementedError,
+)  # raised by JAX, for instance for a loop of unknown length
 
 Influences = dict[str, Float[Array, "examples *entries"]]
 
@@ -23,16 +27,16 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
 
     .. math:: \text{influence}_j = m \, w_j \, \partial \text{metric} / \partial w_j
 
-    with the weights :math:`w` of the examples, of which :math:`m` are not zero; of a mean it is the example's value less the
-    mean. A metric that does not depend on the weights, is no float, or has no reverse-mode derivative, has none.
+    with the weights :math:`w` of the examples, of which :math:`m` are not zero. The influence on a mean is the example's value
+    minus the mean. A metric that does not depend on the weights, is not a float or has no reverse-mode derivative has none.
 
     Args:
-        evaluate: ``(data) -> metrics``; honours ``data["weights"]``.
-        data: A part to evaluate on; weights of 1 unless it has others.
+        evaluate: ``(data) -> metrics``; uses ``data["weights"]``.
+        data: A part to evaluate on; weights are 1 by default.
 
     Returns:
-        Metrics, and arrays ``(examples,)`` or ``(examples, entries)`` by name of the metric. Matrices are left out, and vectors
-        where theirs would have more than two million entries in all.
+        Metrics, and arrays ``(examples,)`` or ``(examples, entries)`` by name of the metric. Matrices are left out, and so are
+        vectors if their influences have more than two million entries in all.
 
     Example:
         >>> data = {"targets": jnp.array([1.0, 2.0, 6.0])}
@@ -60,8 +64,8 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
     def slopes(pull: Callable[[Metrics], tuple[Array]], values: Metrics, name: str) -> Array:
         value, zeros = values[name], jax.tree.map(jnp.zeros_like, values)
         units = jnp.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
-        (made,) = jax.vmap(lambda unit: pull({**zeros, name: unit}))(units)
-        return made.T.reshape(len(weights), *value.shape)
+        (slope,) = jax.vmap(lambda unit: pull({**zeros, name: unit}))(units)
+        return slope.T.reshape(len(weights), *value.shape)
 
     def found_for(names: list[str]) -> tuple[Metrics, Metrics]:
         values, pull, metrics = jax.vjp(functools.partial(chosen, names), weights, has_aux=True)
@@ -69,7 +73,7 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
 
     try:
         metrics, found = found_for(names)
-    except _NO_DERIVATIVE:  # of one of them; the others have theirs
+    except _NO_DERIVATIVE:  # one metric has none; the others keep theirs
         metrics, found = weighed(weights), {}
         for name in names:
             with contextlib.suppress(*_NO_DERIVATIVE):
@@ -79,7 +83,7 @@ def examined(evaluate: Callable[[Batch], Metrics], data: Batch) -> tuple[Metrics
 
 
 def _dependent(evaluate: Callable[[Array], Metrics], weights: Array) -> list[str]:
-    """Returns the metrics that depend on the weights and whose influences are computed: scalars, and small vectors."""
+    """Returns the names of the scalars and small vectors that depend on the weights."""
     closed, shapes = jax.make_jaxpr(evaluate, return_shape=True)(weights)
     leaves, treedef = jax.tree.flatten(shapes)
     used = []

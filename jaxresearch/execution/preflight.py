@@ -18,7 +18,7 @@ from jaxresearch.hyperparameters import check
 from jaxresearch.statistics import Claim
 from jaxresearch.training import step_inputs
 
-_EXAMPLES = 100  # of the test part that a report is tried on
+_EXAMPLES = 100  # of the test part, on which a report is tried
 
 
 def preflight(
@@ -31,23 +31,23 @@ def preflight(
     collected: Dataset | None = None,
     is_compared: bool = False,
 ) -> None:
-    """Raises what a run would raise at its end, in the time it takes to trace it.
+    """Raises before training what a run would raise at its end; it only traces the run.
 
-    The whole run is traced: its steps, looks, outcome and evaluation. The claim must be about a scalar metric that is
-    evaluated. The report is called on the initial state and a few test examples.
+    It traces the steps, validation, outcome and evaluation. The claim must be about a scalar metric of the evaluation.
+    The report is called with the initial state and a few test examples.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings.
         dataset: Preprocessed data.
         seeds: As for `execute`.
         evaluate_every: As for `execute`.
-        collected: The data as it was collected, for the report; it is left out unless given.
-        is_compared: Whether settings are compared, by a metric that has to be there.
+        collected: The data as collected, for the report, which is not called without it.
+        is_compared: Whether settings are compared, which needs the metric of the objective.
 
     Raises:
-        ValueError: If a hyperparameter is out of its bounds, a step's metric is no scalar, a state changes its shape, or the
-            claim's metric is missing or no scalar.
+        ValueError: If a hyperparameter is out of bounds, a step's metric is not a scalar, a state changes its shape, or the
+            claim's metric is missing or not a scalar.
         Exception: Whatever the experiment's own functions raise.
 
     Example:
@@ -69,7 +69,7 @@ def preflight(
         algorithm, train = program.algorithm(hyperparameters), parts["train"]
         state = program.init(key, hyperparameters)
         if not jax.tree.leaves(state):
-            raise ValueError("init must return a state with at least one array, got none. There is nothing to train.")
+            raise ValueError("init must return a state with at least one array, got none. Return the parameters.")
         batch, step_key = step_inputs(key, train, 0, batch_size=plan.batch_size)
         after, of_step = algorithm.step(state, batch, step_key)
         _require_same_state(state, after, "step")
@@ -82,14 +82,16 @@ def preflight(
         test = _seen(algorithm, algorithm.outcome(state), parts["test"], is_on_disk="test" in on_disk)
         metrics = _evaluated("test", program.evaluate, key, hyperparameters, state, test)
         if not isinstance(metrics, dict):
-            raise ValueError(f"evaluate must return a dict of metrics by name, got {type(metrics).__name__}.")
+            raise ValueError(
+                f"evaluate must return a dict of metrics, got {type(metrics).__name__}. Return them by name."
+            )
         claim = experiment.claim
         if claim is not None and claim.about == "new examples" and not dataset.n_folds:
             evaluate = functools.partial(program.evaluate, key, hyperparameters, state)
             _require_weighed(claim, metrics, lambda: examined(evaluate, test)[1])
         return metrics
 
-    data.flat(of_run.fitted)  # has to be saved
+    data.flat(of_run.fitted)  # raises if it cannot be saved
     fitted = data.numbers(of_run.fitted)
     traced, metrics = jax.make_jaxpr(whole, return_shape=True)(hyperparameters, fitted, parts)
     scalars = [f"test/{name}" for name, value in metrics.items() if not value.shape]
@@ -106,7 +108,7 @@ def preflight(
 
 
 def _seen(algorithm: Any, state: Any, part: Any, *, is_on_disk: bool) -> Any:
-    """Returns what a state is evaluated on: of a part on disk, outputs in place of inputs."""
+    """Returns the part on which a state is evaluated; on disk, with outputs in place of inputs."""
     if not is_on_disk:
         return part
     others = {name: entry for name, entry in part.items() if name != "inputs"}
@@ -114,47 +116,49 @@ def _seen(algorithm: Any, state: Any, part: Any, *, is_on_disk: bool) -> Any:
 
 
 def _evaluated(name: str, fun: Any, key: Any, hyperparameters: Any, state: Any, part: Any, *step: int) -> Any:
-    """Returns what a look or an evaluation gives; raises where it needs inputs that are on disk."""
+    """Returns the result of a validation or evaluation; raises if it needs inputs that are on disk."""
     try:
         return fun(key, hyperparameters, state, part, *step)
     except KeyError as error:
         if error.args == ("inputs",) and "outputs" in part:
             raise ValueError(
-                f"evaluate must take outputs in place of inputs where the {name} part is on disk, got one that reads inputs. "
+                f"evaluate must take outputs in place of inputs if the {name} part is on disk, got one that reads inputs. "
                 "Read that part into memory."
             ) from error
         raise
 
 
 def _require_same_state(before: Any, after: Any, name: str) -> None:
-    """Raises where a function of the algorithm returns a state of another structure, shape or type."""
+    """Raises if a function of the algorithm returns a state of another structure, shape or type."""
     if jax.tree.structure(before) != jax.tree.structure(after):
-        raise ValueError(f"{name} must return a state of the structure that init gives. Return the same tuple or dict.")
+        raise ValueError(
+            f"{name} must return a state of the same structure as init, got another. Return the same tuple or dict."
+        )
     pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
     for (path, leaf), other in pairs:
-        old, new = jax.typeof(leaf), jax.typeof(other)  # of Python numbers, too
+        old, new = jax.typeof(leaf), jax.typeof(other)  # covers Python numbers, too
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             raise ValueError(
-                f"{name} must return a state shaped as init's; state{jax.tree_util.keystr(path)} changed from "
+                f"{name} must return a state of the same shapes as init, got state{jax.tree_util.keystr(path)} changed from "
                 f"{old.dtype}{list(old.shape)} to {new.dtype}{list(new.shape)}. Keep its shape and type."
             )
 
 
 def _require_units(traced: Any, arguments: tuple[Any, Any, Any]) -> None:
-    """Raises where a run does not read how its targets were standardised: its metrics would be in other units."""
+    """Raises if a run ignores how its targets were standardised: its metrics would be in other units."""
     used = {id(variable) for equation in traced.eqns for variable in equation.invars}
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(arguments)]
     names = [jax.tree_util.keystr(path) for path in paths]
     of_targets = [v for name, v in zip(names, traced.invars, strict=True) if name.startswith("[1]['targets']")]
     if not any(id(variable) in used for variable in of_targets):
         raise ValueError(
-            "metrics must be in the target's own units, got those of standardised targets. Pass invert to the algorithm, as in "
+            "metrics must be in the target's own units, got standardised ones. Pass invert to the algorithm, as in "
             "training.supervised(..., invert=functools.partial(data.standard.invert, fitted))."
         )
 
 
 def _require_scalars(metrics: dict[str, Any]) -> None:
-    """Raises where a step reports what is no scalar."""
+    """Raises if a step reports a metric that is not a scalar."""
     for name, value in metrics.items():
         if np.shape(value):
             raise ValueError(
@@ -163,16 +167,16 @@ def _require_scalars(metrics: dict[str, Any]) -> None:
 
 
 def _require_weighed(claim: Claim, metrics: dict[str, Any], influences: Callable[[], dict[str, Any]]) -> None:
-    """Raises where a claim about new examples is of a metric that does not tell what each example contributes."""
+    """Raises if a claim about new examples has a metric without influences of examples."""
     if claim.evaluated in metrics and claim.evaluated not in influences():
         raise ValueError(
-            f"claim about new examples must be of a metric that depends on data['weights'], got {claim.metric}. Weight examples "
-            "in evaluate, or claim it about='these examples'."
+            f"claim about new examples must have a metric that depends on data['weights'], got {claim.metric}. Weight examples "
+            "in evaluate, or pass about='these examples'."
         )
 
 
 def _require_compared(objective: Objective, scalars: list[str]) -> None:
-    """Raises where settings are to be compared by what is not evaluated."""
+    """Raises if settings would be compared by a metric that is not evaluated."""
     names = [name.removeprefix("test/") for name in scalars]
     if objective.metric not in names:
         option = "maximise" if objective.higher else "minimise"
@@ -182,9 +186,11 @@ def _require_compared(objective: Objective, scalars: list[str]) -> None:
 
 
 def _require_claimed(claim: Claim, metrics: dict[str, Any], scalars: list[str]) -> None:
-    """Raises where the claim is about something that is not evaluated."""
+    """Raises if the claim's metric is not evaluated."""
     if f"test/{claim.metric}" in scalars:
-        raise ValueError(f"claim must name the part of its metric, got {claim.metric!r}. Write 'test/{claim.metric}'.")
+        raise ValueError(
+            f"claim must name its metric with the part, got {claim.metric!r}. Write 'test/{claim.metric}'."
+        )
     if claim.evaluated in metrics and claim.metric not in scalars:
         shape = metrics[claim.evaluated].shape
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a trial is made from: which settings share a program, and the SHA-256 of program, numbers, seeds and data."""
+"""Which settings share a program, and the SHA-256 of a trial's program, numbers, seeds and data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from jaxresearch.hyperparameters import check
 
 
 def groups(settings: Sequence[Any]) -> list[list[int]]:
-    """Returns the indices of the settings that share one program: those that differ in leaves alone.
+    """Returns the indices of the settings that share a program, grouped: these differ only in leaves.
 
     Args:
         settings: Hyperparameters.
@@ -26,7 +26,7 @@ def groups(settings: Sequence[Any]) -> list[list[int]]:
         Lists of indices, the first setting's group first.
 
     Raises:
-        ValueError: If a hyperparameter is out of its bounds.
+        ValueError: If a hyperparameter is out of bounds.
 
     Example:
         >>> import dataclasses
@@ -47,14 +47,14 @@ def seeds_of(seeds: Sequence[int] | Sequence[Sequence[int]], n_settings: int) ->
     """Returns the seeds of each setting.
 
     Args:
-        seeds: Those that all settings share, or a list of them for each setting.
+        seeds: Seeds that all settings share, or one list for each setting.
         n_settings: Number of settings.
 
     Returns:
         One list for each setting.
 
     Raises:
-        ValueError: If there is no seed, or there are not as many lists as settings, all of one length.
+        ValueError: If there is no seed, or not one list per setting, all of the same length.
 
     Example:
         >>> seeds_of(range(2), 2), seeds_of([[0, 1], [2, 3]], 2)
@@ -71,7 +71,7 @@ def seeds_of(seeds: Sequence[int] | Sequence[Sequence[int]], n_settings: int) ->
     if len(each) != n_settings or len({len(own) for own in each}) > 1 or not each[0]:
         sizes = ", ".join(str(len(own)) for own in each)
         raise ValueError(
-            f"seeds must be as many for each of {n_settings} settings, got lists of {sizes}. Pass one list."
+            f"seeds must be the same number for each of {n_settings} settings, got lists of {sizes}. Pass one list for all."
         )
     return each
 
@@ -84,15 +84,14 @@ def digests(
     seeds: Sequence[int] | Sequence[Sequence[int]],
     evaluate_every: int | None = None,
 ) -> list[str]:
-    """Returns the SHA-256 of what each setting asks of `jaxresearch.execution.execute_all`.
+    """Returns the SHA-256 of everything that determines the trial of each setting.
 
-    That is the program of the whole run and its evaluation as it is lowered for XLA (so that a comment changed in the
-    experiment's file makes no difference, and a constant in a library that it uses does), the numbers of the
-    hyperparameters as float32, the seeds and the data. Where it runs is not part of it: the device and the version of
-    XLA, which may change last digits, are in a directory's ``environment.json``.
+    It covers the program of the whole run and its evaluation as lowered for XLA (a changed comment in the experiment's file
+    makes no difference, a changed constant in a library does), the hyperparameters as float32, the seeds and the data. It
+    does not cover the device and the version of XLA, which may change last digits; these are in ``environment.json``.
 
     Args:
-        experiment: The stages.
+        experiment: As declared.
         settings: Hyperparameters.
         dataset: Preprocessed data.
         seeds: As in `execute_all`.
@@ -102,7 +101,7 @@ def digests(
         64 hexadecimal digits per setting.
 
     Raises:
-        ValueError: If a hyperparameter is out of its bounds or does not fit the data.
+        ValueError: If a hyperparameter is out of bounds or does not fit the data.
 
     Example:
         >>> from jaxresearch.loading import load
@@ -125,12 +124,12 @@ def digests(
     fitted = fitted_of(dataset)
     of_data = "".join([*(data.digest(getattr(dataset, name)) for name in parts), data.digest(fitted)])
     types, of_first = blank(parts), data.numbers(of_run.fitted)
-    made, each = {}, seeds_of(seeds, len(settings))
-    exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type that they are computed in
+    digest_of, each = {}, seeds_of(seeds, len(settings))
+    exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type in which they are computed
     for places in groups(settings):
         lowered = jax.jit(whole).lower(key, settings[places[0]], of_first, types).as_text()
         for place in places:
             numbers = np.array(jax.tree.leaves(settings[place]), exact).tolist()
             text = f"{lowered}{numbers}{each[place]}{of_data}"
-            made[place] = hashlib.sha256(text.encode()).hexdigest()
-    return [made[place] for place in range(len(settings))]
+            digest_of[place] = hashlib.sha256(text.encode()).hexdigest()
+    return [digest_of[place] for place in range(len(settings))]

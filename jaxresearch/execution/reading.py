@@ -17,17 +17,17 @@ from jaxresearch import data, training
 from jaxresearch.data import Rows, Streams
 
 T = TypeVar("T")
-_JOBS = 4  # reads of a piece that each worker makes: so that little is copied at a time
+_JOBS = 4  # reads per worker and piece, so that little is copied at a time
 
 
 class Feed(NamedTuple):
-    """How a part that stays on disk is read. Neither number changes a result.
+    """How a part that stays on disk is read. Neither value changes a result.
 
     Attributes:
-        piece_bytes: Of the batches that are brought to the device at a time, of all seeds; at least a step of them. One piece is
-            trained on while the next one is read.
-        n_workers: Threads that read, 1 or more. They ask the source at the same time: more than one helps where the disk is slow
-            or examples are decoded by code that leaves the interpreter free, and hinders where neither is so.
+        piece_bytes: Bytes of the batches, of all seeds, copied to the device at a time; at least one step. The next piece is
+            read while the device trains on one.
+        n_workers: Number of reading threads, 1 or more. They access the source concurrently: more than one helps if the disk is
+            slow or the decoder releases the interpreter lock, and hurts otherwise.
     """
 
     piece_bytes: int = 2**26
@@ -35,7 +35,7 @@ class Feed(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Batches of some steps: arrays ``(seeds, steps, batch, ...)``; of folds, those of each run."""
+    """Batches of several steps: arrays ``(seeds, steps, batch, ...)``; with folds, one batch for each run."""
 
     step: int
     n_steps: int
@@ -43,13 +43,13 @@ class Piece(NamedTuple):
 
 
 def is_on_disk(part: Any) -> bool:
-    """Tells whether a part of the data has rows that stay on disk.
+    """Returns whether a part of the data has rows that stay on disk.
 
     Args:
         part: Nested dicts of arrays.
 
     Returns:
-        False for data in memory, and for none.
+        False for data in memory and for empty parts.
 
     Example:
         >>> is_on_disk({"inputs": Rows([np.zeros(2)])}), is_on_disk({"inputs": np.zeros((1, 2))}), is_on_disk({})
@@ -59,7 +59,7 @@ def is_on_disk(part: Any) -> bool:
 
 
 def blank(part: Any) -> Any:
-    """Returns the shapes and types that arrays of a part have on a device, whether they are on disk or in memory.
+    """Returns the shapes and types that the arrays of a part have on a device, for rows on disk as well.
 
     Args:
         part: Nested dicts of arrays.
@@ -80,11 +80,11 @@ def blank(part: Any) -> Any:
 
 
 def n_bytes_of_run(part: Any, *, axis: int | None) -> int:
-    """Returns the bytes that the data of one run take on a device; 0 where all runs share them.
+    """Returns the bytes that the data of one run take on a device; 0 if all runs share them.
 
     Args:
         part: Nested dicts of arrays.
-        axis: 0 where there is a leading axis of runs.
+        axis: 0 if there is a leading axis of runs.
 
     Returns:
         Bytes.
@@ -100,11 +100,11 @@ def n_bytes_of_run(part: Any, *, axis: int | None) -> int:
 
 
 def places_of(keys: Key[Array, " runs"], *, axis: int | None) -> tuple[Key[Array, " distinct"], np.ndarray]:
-    """Returns the keys whose batches are read, and which of them is that of each run.
+    """Returns the distinct keys whose batches are read, and the index of each run's key.
 
     Args:
         keys: One per run.
-        axis: 0 where each run has data of its own: then none share a batch.
+        axis: 0 if each run has its own data, so that no two share a batch.
 
     Returns:
         Distinct keys, and an index into them for each run.
@@ -125,11 +125,11 @@ def places_of(keys: Key[Array, " runs"], *, axis: int | None) -> tuple[Key[Array
 
 
 def piece_lengths(n_steps: int, *, most: int) -> list[int]:
-    """Returns the lengths of the pieces of a chunk of steps: equal ones, so that one program serves them, where they can be.
+    """Returns the lengths of the pieces of a chunk of steps: equal if possible, so that they share a program.
 
     Args:
-        n_steps: Of the chunk.
-        most: Of a piece.
+        n_steps: Length of the chunk.
+        most: Greatest length of a piece.
 
     Returns:
         Lengths that add up to the chunk.
@@ -145,12 +145,12 @@ def piece_lengths(n_steps: int, *, most: int) -> list[int]:
 
 
 def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int, feed: Feed) -> int:
-    """Returns the steps whose batches fit into a piece, 1 or more.
+    """Returns the number of steps whose batches fit into a piece, 1 or more.
 
     Args:
         part: Nested dicts of arrays.
         axis: 0 where there is a leading axis of runs.
-        n_keys: Runs that see batches of their own.
+        n_keys: Number of runs with distinct batches.
         batch_size: Examples per step, of each stream.
         feed: How large a piece is.
 
@@ -177,28 +177,28 @@ def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int, 
 def batches(
     keys: Key[Array, " distinct"], part: Any, lengths: Sequence[int], step: int, *, axis: int | None, batch_size: int
 ) -> Iterator[Callable[[ThreadPoolExecutor], Piece]]:
-    """Gives functions that read the batches of the next steps, one piece each.
+    """Yields functions that read the batches of the next steps, one piece each.
 
-    Which examples a step sees is what `jaxresearch.training.step_inputs` says, computed on the host.
+    `jaxresearch.training.step_inputs`, computed on the host, chooses the examples of a step.
 
     Args:
         keys: From `places_of`.
-        part: Nested dicts of arrays, of which some are on disk.
-        lengths: Steps of each piece.
-        step: Steps made before.
-        axis: 0 where part has a leading axis of runs.
+        part: Nested dicts of arrays, some of them on disk.
+        lengths: Number of steps of each piece.
+        step: Number of steps before the first piece.
+        axis: 0 if the part has a leading axis of runs.
         batch_size: Examples per step, of each stream.
 
     Returns:
-        Functions of the threads that read.
+        Functions of the thread pool that reads.
 
     Example:
         >>> from jaxresearch import sweeps
         >>> part = {"inputs": Rows([np.full(2, i) for i in range(6)])}
         >>> keys, _ = places_of(sweeps.keys([0, 1]), axis=None)
         >>> with ThreadPoolExecutor(1) as threads:
-        ...     made = [read(threads) for read in batches(keys, part, [2, 1], 0, axis=None, batch_size=3)]
-        >>> [(piece.step, piece.batches["inputs"].shape) for piece in made]
+        ...     pieces = [read(threads) for read in batches(keys, part, [2, 1], 0, axis=None, batch_size=3)]
+        >>> [(piece.step, piece.batches["inputs"].shape) for piece in pieces]
         [(0, (2, 2, 3, 2)), (2, (2, 1, 3, 2))]
     """
     longest = max(lengths)
@@ -209,11 +209,11 @@ def batches(
 
 
 def ahead(jobs: Iterable[Callable[[ThreadPoolExecutor], T]], *, n_workers: int) -> Generator[T, None, None]:
-    """Gives what jobs return, in order; the next one is under way in a thread meanwhile. What a job raises is raised here.
+    """Yields the results of jobs in order, while the next job runs in a thread. An error in a job is raised here.
 
     Args:
-        jobs: Functions of the threads that they may use.
-        n_workers: Number of these.
+        jobs: Functions of the thread pool that they may use.
+        n_workers: Number of threads.
 
     Returns:
         One result for each job.
@@ -242,7 +242,7 @@ def read(part: Any, where: Any, threads: ThreadPoolExecutor) -> Any:
     Args:
         part: Nested dicts of arrays.
         where: Anything that indexes the leading axes.
-        threads: Read rows that are on disk.
+        threads: The pool that reads rows on disk.
 
     Returns:
         The same structure.
@@ -256,7 +256,7 @@ def read(part: Any, where: Any, threads: ThreadPoolExecutor) -> Any:
 
 
 def _read(rows: Any, threads: ThreadPoolExecutor) -> np.ndarray:
-    """Returns rows as an array; each thread reads some of them."""
+    """Returns rows as an array, read by several threads."""
     if not isinstance(rows, Rows):
         return np.asarray(rows)
     flat = rows.flat
@@ -274,7 +274,7 @@ def _read(rows: Any, threads: ThreadPoolExecutor) -> np.ndarray:
 def _read_batches(
     indices_of: Callable[..., Any], keys: Any, part: Any, axis: int | None, step: int, n_steps: int, threads: Any
 ) -> Piece:
-    """Returns the batches of some steps."""
+    """Returns the batches of several steps."""
     with _host():
         indices = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :n_steps], indices_of(keys, np.int32(step)))
     run = np.arange(len(keys))[:, None, None]
@@ -289,7 +289,7 @@ def _read_batches(
 
 
 def _lengths(part: Any, axis: int) -> Any:
-    """Returns the number of examples; of streams, that of each by its name."""
+    """Returns the number of examples, of streams by name."""
     if isinstance(part, Streams):
         return tuple((name, _lengths(entry, axis)) for name, entry in part.items())
     return next(entry.shape[axis] for _, entry in data.named_arrays(part))
@@ -297,7 +297,7 @@ def _lengths(part: Any, axis: int) -> Any:
 
 @functools.cache
 def _indices(lengths: Any, n_steps: int, batch_size: int) -> Callable[..., Any]:
-    """Returns the compiled function of keys and a step that gives the indices of the examples of the steps from there on."""
+    """Returns the compiled function of keys and a step that computes the indices of the examples from that step on."""
 
     def numbered(lengths: Any) -> Any:
         if isinstance(lengths, tuple):
@@ -312,7 +312,7 @@ def _indices(lengths: Any, n_steps: int, batch_size: int) -> Callable[..., Any]:
 
 
 def _host() -> Any:
-    """Returns the context in which arrays are computed on the host, where JAX has it: an accelerator is busy with steps."""
+    """Returns a context that computes on the host, if JAX has a CPU backend: an accelerator is busy with steps."""
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
     except RuntimeError:

@@ -16,27 +16,27 @@ from jaxresearch.execution.influences import examined
 from jaxresearch.experiment import Experiment, Program
 from jaxresearch.training import Algorithm, EstimatorOf
 
-_CHUNKS = 20  # at most: often enough for a progress bar, too seldom to cost
+_CHUNKS = 20  # at most: enough for a progress bar, too few to cost time
 
-_FEWEST_CHUNKS = 5  # with fewer of equal length, a shorter last one and its program are worth their cost
+_FEWEST_CHUNKS = 5  # rather than fewer of equal length, allow a shorter last one and its program
 
 
 class Runs(NamedTuple):
-    """Runs side by side, ready to be compiled: their program and what it is called with."""
+    """Runs side by side, ready to be compiled: their program and its arguments."""
 
     program: Program
-    program_of: Callable[..., Program]  # of traced numbers that were estimated on the training part
-    algorithm: Algorithm  # of the first run: shows which of its functions are the plain ones
+    program_of: Callable[..., Program]  # of the traced numbers estimated on the training part
+    algorithm: Algorithm  # of the first run, to see which of its functions are the defaults
     hyperparameters: Any
-    axis: int | None  # of the hyperparameters: 0 where each run has its own
+    axis: int | None  # of the hyperparameters: 0 if each run has its own
     keys: Key[Array, " runs"]
     dataset: Dataset
-    fitted: Fitted  # of each run, where each has data of its own
+    fitted: Fitted  # of each run, if each has its own data
     ends: tuple[int, ...]  # the steps after which they are observed
 
     @property
     def given(self) -> tuple[Key[Array, " runs"], Any, Fitted]:
-        """What each function of a run takes first: keys, hyperparameters and what was fitted."""
+        """The first arguments of every function of a run: keys, hyperparameters and fitted numbers."""
         return self.keys, self.hyperparameters, self.fitted
 
 
@@ -48,21 +48,21 @@ def runs_of(
     dataset: Dataset,
     evaluate_every: int | None,
 ) -> Runs:
-    """Returns runs side by side, after checking that what reacts to validation metrics gets some.
+    """Returns runs side by side, after checking that an algorithm that reacts to validation metrics has some.
 
     Args:
-        experiment: What is asked.
-        hyperparameters: The settings; with an ``axis`` of 0, those of each run.
+        experiment: As declared.
+        hyperparameters: The settings; with an ``axis`` of 0, stacked over runs.
         axis: As in `jax.vmap`.
         keys: One per run.
         dataset: Preprocessed data.
-        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
+        evaluate_every: Steps between evaluations on the validation part; 0 for once per epoch, None for never.
 
     Returns:
-        What `Stages` compiles.
+        The argument of `Stages`.
 
     Raises:
-        ValueError: If there are no validation data for what needs it, or the plan does not fit the data.
+        ValueError: If required validation data are missing, or the plan does not fit the data.
 
     Example:
         >>> from jaxresearch import loading
@@ -71,7 +71,7 @@ def runs_of(
         >>> runs_of(house, house.hyperparameters, None, sweeps.keys([0]), dataset, 0)
         Traceback (most recent call last):
         ...
-        ValueError: dataset must have a validation part to look at, got none. Carve one with data.with_validation.
+        ValueError: dataset must have a validation part for evaluate_every, got none. Split one off with data.with_validation.
     """
     program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     first = hyperparameters if axis is None else jax.tree.map(lambda leaf: leaf[0], hyperparameters)
@@ -83,7 +83,7 @@ def runs_of(
         )
     if evaluate_every is not None and dataset.validation is None:
         raise ValueError(
-            "dataset must have a validation part to look at, got none. Carve one with data.with_validation."
+            "dataset must have a validation part for evaluate_every, got none. Split one off with data.with_validation."
         )
     plan = program.plan(hyperparameters)
     ends = chunk_ends(plan.n_steps, evaluate_every=plan.evaluate_every)
@@ -92,13 +92,13 @@ def runs_of(
 
 
 def fitted_of(dataset: Dataset) -> Fitted:
-    """Returns the numbers that were estimated on the training part; of folds, side by side.
+    """Returns the numbers estimated on the training part; with folds, stacked.
 
     Args:
         dataset: Prepared data.
 
     Returns:
-        Arrays in nested dicts; of folds, with a leading axis of them, narrower ones filled up with zeros.
+        Arrays in nested dicts; with folds, on a leading axis, narrower ones padded with zeros.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -117,7 +117,7 @@ def _program_of(
     fitted: Fitted,
     estimator: EstimatorOf = gradients.plain,
 ) -> Program:
-    """Returns the program of an experiment with these numbers."""
+    """Returns the program of an experiment with these fitted numbers."""
     return experiments.program(experiment, dataset, evaluate_every=evaluate_every, estimator=estimator, fitted=fitted)
 
 
@@ -127,10 +127,10 @@ def placed(runs: Runs, part: Any, *, axis: int | None) -> Any:
     Args:
         runs: Side by side.
         part: Of their dataset.
-        axis: Of the runs in it, as of `jaxresearch.data.Dataset.axis_of`.
+        axis: The axis of runs in it, as from `jaxresearch.data.Dataset.axis_of`.
 
     Returns:
-        Device arrays: shared, or with each device's own runs.
+        Device arrays, shared by all runs or split with the runs over devices.
 
     Example:
         >>> from jaxresearch import loading
@@ -144,13 +144,13 @@ def placed(runs: Runs, part: Any, *, axis: int | None) -> Any:
 
 
 def reacts(algorithm: Algorithm) -> bool:
-    """Tells whether an algorithm reacts to validation metrics.
+    """Returns whether an algorithm reacts to validation metrics.
 
     Args:
         algorithm: Any.
 
     Returns:
-        False for the plain ``observe``.
+        False for the default ``observe``.
 
     Example:
         >>> reacts(Algorithm(lambda key: 0, lambda s, b, k: (s, {}), lambda s, d, k: {}))
@@ -160,7 +160,7 @@ def reacts(algorithm: Algorithm) -> bool:
 
 
 class Stages:
-    """The compiled functions of runs side by side; each is compiled when it is first called."""
+    """The compiled functions of runs side by side; each is compiled at its first call."""
 
     def __init__(self, runs: Runs):
         axis, of_data = runs.axis, runs.dataset.axis
@@ -177,7 +177,7 @@ class Stages:
         self.done = CompiledFunction(sweeps.sweep(self._done, (axis, of_data, 0)))
         stages = [self.init, self.look, self.outcome, self.evaluate, self.examine, self.done]
         self._compiled: list[CompiledFunction] = stages
-        # Of data on disk; n_bytes is what `sweeps.sweep` takes.
+        # For data on disk; n_bytes as for `sweeps.sweep`.
         self.advances_over = functools.cache(self._advance_over)
         self.predicts = functools.cache(self._predict)
         self.looks_over = functools.cache(self._look_over)
@@ -185,7 +185,7 @@ class Stages:
         self.examines_over = functools.cache(self._examine_over)
 
     def _advance_by(self, n_steps: int) -> CompiledFunction:
-        """Returns the program of so many steps."""
+        """Returns the program of n steps."""
 
         def chunk(key, hyperparameters, fitted, state, data, step):
             return self._runs.program_of(fitted).advance(key, hyperparameters, state, data, step, n_steps)
@@ -193,7 +193,7 @@ class Stages:
         return self._compile(chunk, (self._runs.dataset.axis, None), donate_argnums=(3,))
 
     def _advance_over(self, n_steps: int, n_bytes: int) -> CompiledFunction:
-        """Returns the program of so many steps over batches that all runs share, each at its place among them."""
+        """Returns the program of n steps over batches that runs share, each run at its index."""
 
         def piece(key, hyperparameters, fitted, state, batches, place, step):
             algorithm = self._runs.program_of(fitted).algorithm(hyperparameters)
@@ -203,19 +203,19 @@ class Stages:
         return self._compile(piece, (None, 0, None), donate_argnums=(3,), n_bytes=n_bytes)
 
     def _predict(self, n_examples: int, n_bytes: int, axis: int | None) -> CompiledFunction:
-        """Returns the program that predicts for so many examples at a time, of a part with this axis of runs."""
+        """Returns the program that predicts for n examples at a time, of a part with this axis of runs."""
         del n_examples  # one program for each
 
         def predict(key, hyperparameters, fitted, state, inputs):
             del key
             outputs_of = self._runs.program_of(fitted).algorithm(hyperparameters).predict
-            assert outputs_of is not None  # or the part was refused
+            assert outputs_of is not None  # otherwise require_outputs raised
             return outputs_of(state, inputs)
 
         return self._compile(predict, (axis,), n_bytes=n_bytes)
 
     def _look_over(self, n_bytes: int) -> CompiledFunction:
-        """Returns the program of a look at outputs for the validation data."""
+        """Returns the program that validates outputs."""
 
         def look(key, hyperparameters, fitted, state, outputs, others, step):
             return self._look(key, hyperparameters, fitted, state, {**others, "outputs": outputs}, step)
@@ -241,7 +241,7 @@ class Stages:
     def _compile(
         self, fun: Callable[..., Any], axes: tuple, *, donate_argnums: tuple[int, ...] = (), n_bytes: int = 0
     ) -> CompiledFunction:
-        """Returns the compiled function of key, hyperparameters, fitted, state and whatever has these axes."""
+        """Returns the compiled function of key, hyperparameters, fitted, state and further arguments with these axes."""
         all_axes = (0, self._runs.axis, self._runs.dataset.axis, 0, *axes)
         compiled = CompiledFunction(sweeps.sweep(fun, all_axes, n_bytes=n_bytes), donate_argnums=donate_argnums)
         self._compiled.append(compiled)
@@ -285,17 +285,17 @@ class Stages:
 
 
 def chunk_ends(n_steps: int, *, evaluate_every: int | None = None) -> tuple[int, ...]:
-    """Returns the steps after which a run is observed and may be saved: about 20, every look at validation data, and the end.
+    """Returns the steps after which a run is observed and may be saved: about 20, every validation, and the end.
 
-    Chunks are of one length, so that one program serves them, or the last one before a look is shorter. Chunked and whole runs
-    agree bit for bit, so this choice changes no number.
+    Chunks have the same length, so that they share a program; the last one before a validation may be shorter. Chunked and
+    whole runs agree bit for bit, so this choice changes no result.
 
     Args:
         n_steps: Steps of the whole run, 1 or more.
-        evaluate_every: Steps between two looks; None for no look.
+        evaluate_every: Steps between validations; None for never.
 
     Returns:
-        Steps made at the end of each chunk.
+        The step at the end of each chunk.
 
     Example:
         >>> chunk_ends(9375)[:3], len(chunk_ends(9375)), chunk_ends(7), chunk_ends(10_007)[-3:]

@@ -1,4 +1,4 @@
-"""What is made of the states of trained runs: their shapes, predictions, and derivatives of what they came to."""
+"""States of trained runs: their shapes, their predictions, and derivatives of their metrics."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +23,10 @@ from jaxresearch.training import State
 def blank_state(
     experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_runs: int, evaluate_every: int | None = None
 ) -> State:
-    """Returns shapes and types of the state of several runs; nothing is computed.
+    """Returns the shapes and types of the state of several runs; nothing is computed.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings.
         dataset: Preprocessed data.
         n_runs: Length of the leading axis.
@@ -50,23 +50,23 @@ def blank_state(
 def predict(
     experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: State, *, batch_size: int = 100
 ) -> np.ndarray:
-    """Returns what the models of several seeds give for the test part.
+    """Returns the outputs of the models of several seeds for the test part.
 
-    It is computed in batches of one size, the last one filled up, so that the outputs for an example depend neither on the
-    others nor on their number.
+    Batches have one size, the last one padded, so that the outputs for an example depend neither on the others nor on their
+    number.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings, the same for all seeds.
         dataset: Preprocessed data.
         state: The outcome, with a leading axis of seeds, as in `Outcome.state`.
         batch_size: Examples at a time.
 
     Returns:
-        ``(seeds, examples, outputs)``: values in the target's own units, or logits, where there are classes.
+        ``(seeds, examples, outputs)``: logits if there are classes, else values in the target's own units.
 
     Raises:
-        ValueError: If the algorithm does not predict.
+        ValueError: If the algorithm has no ``predict``.
 
     Example:
         >>> from jaxresearch import loading
@@ -78,12 +78,14 @@ def predict(
         True
     """
     if experiments.program(experiment, dataset).algorithm(hyperparameters).predict is None:
-        raise ValueError("algorithm must have predict to be asked for outputs, got none. Give it one.")
+        raise ValueError(
+            "algorithm must have predict to compute outputs, got none. Write: algorithm._replace(predict=...)"
+        )
 
     @jax.jit
     def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
         predict_ = experiments.program(experiment, dataset, fitted=fitted).algorithm(hyperparameters).predict
-        assert predict_ is not None  # checked above, whatever is fitted
+        assert predict_ is not None  # checked above; it does not depend on fitted
 
         def of_example(inputs: Any) -> Array:
             return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
@@ -116,19 +118,19 @@ def differentiate(
     """Returns the hypergradient of an evaluation metric through whole runs, by forward mode, for several seeds at once.
 
     Args:
-        experiment: What is asked.
-        hyperparameters: Where to differentiate.
+        experiment: As declared.
+        hyperparameters: The point at which to differentiate.
         dataset: As in `execute_all`.
         seeds: One run for each.
-        metric: One of the experiment's, smooth.
-        evaluate_every: As in `execute`: an algorithm that reacts to validation metrics is differentiated with its looks at
-            the validation part.
+        metric: A smooth metric of the experiment.
+        evaluate_every: As in `execute`: an algorithm that reacts to validation metrics is differentiated through its
+            evaluations on the validation part.
 
     Returns:
         The structure of the hyperparameters; each leaf has an axis of seeds.
 
     Raises:
-        ValueError: If there is no seed, the experiment does not report the metric, or a swept field is no float.
+        ValueError: If there is no seed, the experiment does not report the metric, or a swept field is not a float.
 
     Example:
         See ``jaxresearch study schedule``.
@@ -148,7 +150,7 @@ def differentiate(
     plan = program.plan(hyperparameters)
     unroll = hypergradients.unroll_of(program, metric=metric, look_every=plan.evaluate_every)
     loss, look = unroll.loss, unroll.look
-    # What is looked at while training is not what the derivative is of.
+    # Validation data steer the training; the derivative is of the metric on the test part.
     unroll = unroll._replace(loss=lambda key, h, state, parts: loss(key, h, state, parts["test"]))
     if look is not None:
         unroll = unroll._replace(look=lambda key, h, state, parts, step: look(key, h, state, parts["validation"], step))

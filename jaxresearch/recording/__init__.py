@@ -1,7 +1,7 @@
-"""Experiments carried out with records: saved on the way, resumed bit for bit, and written down.
+"""Run experiments on record: save checkpoints, resume bit for bit, and write the results.
 
-`record` does from a notebook what ``jaxresearch run`` does, and both call the same functions. Nothing here prints: a display and
-signals come in as arguments.
+`record` does in a notebook what ``jaxresearch run`` does; both call the same functions. Nothing here prints: displays and signals
+are passed as arguments.
 """
 
 from jaxresearch.interruption import Interrupted

@@ -1,4 +1,4 @@
-"""What ``result.json`` says of the data of its runs: how many examples, which test part, and how often that was read."""
+"""The entries of ``result.json`` on data: numbers of examples, the test part, and how often it was read."""
 
 import dataclasses
 from pathlib import Path
@@ -9,14 +9,14 @@ from jaxresearch.recording.runs import Job
 
 
 def examples_of(job: Job, path: Path, *, smoke: bool = False) -> dict[str, Any]:
-    """Returns entries of ``result.json`` on the data that a job was trained and tested on.
+    """Returns the entries of ``result.json`` on the training and test data of a job.
 
     ==============  ===========================================================================================
-    ``runs_of``     folds, splits or subsets, where each run has data of its own; else None
-    ``resplit``     whether each seed divided the data anew
+    ``runs_of``     folds, splits or subsets, if each run has its own data; else None
+    ``resplit``     whether each seed had its own split of the data
     ``n_train``     number of training examples of each run
     ``n_test``      number of test examples of each run
-    ``test_part``   `jaxresearch.records.digest_of_test_part`; None where no example is held out
+    ``test_part``   `jaxresearch.records.digest_of_test_part`; None if no example is held out
     ``test_reads``  number of runs in the same folder whose results are about that part, this one included
     ==============  ===========================================================================================
 

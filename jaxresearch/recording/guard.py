@@ -1,4 +1,4 @@
-"""What becomes of a directory whose run fails: nothing where nothing was recorded, else a line on what is safe."""
+"""The directory of a failed run: removed if nothing was recorded, else reported with its last checkpoint."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from jaxresearch.records import Checkpoints, RunDirectory
 
 
 class UnwrittenError(OSError):
-    """A result that was computed but could not be recorded; the message is one line.
+    """A computed result could not be recorded; the message is one line.
 
     Attributes:
-        result: What ``result.json`` would hold.
+        result: The content of ``result.json``.
     """
 
     def __init__(self, message: str, result: dict[str, Any]):
@@ -22,7 +22,7 @@ class UnwrittenError(OSError):
 
 @contextlib.contextmanager
 def guarded(directory: RunDirectory) -> Iterator[None]:
-    """Removes a new directory if the block fails before anything was recorded; names the safe step if the disk fails."""
+    """Removes a new directory if the block fails before anything is recorded; if the disk fails, reports the saved step."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""``examples.npz``: how much each test example contributes to each metric, so that runs can be compared example by example."""
+"""``examples.npz``: the influence of each test example on each metric, to compare runs example by example."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,16 @@ EXAMPLES = "examples.npz"
 
 
 def influences_of(dataset: Dataset, seeds: Sequence[int], outcome: Outcome) -> dict[str, np.ndarray]:
-    """Returns what ``examples.npz`` holds.
+    """Returns the content of ``examples.npz``.
 
     Args:
-        dataset: What was evaluated on, with an axis of folds where there are any.
+        dataset: The evaluation data, with an axis of folds if there are any.
         seeds: One per run.
         outcome: Of the runs.
 
     Returns:
-        By the name of each scalar metric the influences of the test examples, ``(runs, examples)``; ``rows``, the place of each
-        in the test part; ``seeds``; and ``groups`` where examples come in groups. Nothing where no metric has influences.
+        The influences of the test examples, ``(runs, examples)``, by name of each scalar metric; ``rows``, the index of each in
+        the test part; ``seeds``; and ``groups`` if examples have groups. Empty if no metric has influences.
     """
     of_scalars = {name: values for name, values in outcome.influences.items() if np.ndim(values) == 2}
     scalars = {f"test/{name}": data.without_padding(dataset, values) for name, values in of_scalars.items()}
@@ -36,14 +36,13 @@ def influences_of(dataset: Dataset, seeds: Sequence[int], outcome: Outcome) -> d
 
 
 def counted(dataset: Dataset) -> dict[str, Any]:
-    """Returns how many test examples there are, and in how many groups they come.
+    """Returns the number of test examples and the number of their groups.
 
     Args:
-        dataset: What is evaluated on.
+        dataset: The evaluation data.
 
     Returns:
-        ``{"n_examples", "n_groups"}``; of folds, the examples of all of them, of splits, those of the first; None for groups
-        where each example is alone.
+        ``{"n_examples", "n_groups"}``: of all folds, or of the first split; the number of groups is None without groups.
     """
     test = dataset.test
     if not test or isinstance(test, data.Streams):

@@ -1,4 +1,4 @@
-"""The initial parameters of a run that starts from another: read, verified, and kept in the run's own directory."""
+"""Initial parameters from another run: read, verified, and kept in the new run's directory."""
 
 import dataclasses
 import itertools
@@ -16,32 +16,32 @@ from jaxresearch.records import RunDirectory
 
 
 def start_from(source: Path, job: Job, directory: RunDirectory, *, cipher: Any = None, smoke: bool = False) -> Job:
-    """Returns the job whose initial parameters are those that the first seed of another run ended with.
+    """Returns the job with the final parameters of another run's first seed as its initial parameters.
 
     Args:
         source: Directory of the other run, which must have ended.
         job: What is trained.
-        directory: Of the job's run; it keeps a copy of the parameters, and needs the other run no more.
-        cipher: Decrypts the parameters, and encrypts the copy.
-        smoke: Whether parameters of a smoke run will do.
+        directory: Of the job's run. It keeps a copy of the parameters, so that it does not need the other run again.
+        cipher: Decrypts the parameters and encrypts the copy.
+        smoke: Whether to accept a smoke run.
 
     Raises:
-        ValueError: If the parameters cannot be read, do not fit, or differ from those that the run started with.
+        ValueError: If the parameters cannot be read, do not fit, or have changed since the run started.
     """
     initial = _initial_params(source, job, directory, cipher, smoke)
-    started = dataclasses.replace(job, experiment=_started(job.experiment, initial))
+    started = dataclasses.replace(job, experiment=_starting_from(job.experiment, initial))
     _require_fit(source, job, started)
     return started
 
 
-def _started(experiment: Experiment, initial: dict[str, Any]) -> Experiment:
-    """Returns the experiment whose algorithm starts with these parameters."""
+def _starting_from(experiment: Experiment, initial: dict[str, Any]) -> Experiment:
+    """Returns the experiment whose algorithm starts from these parameters."""
     plain = experiment.algorithm
     return dataclasses.replace(experiment, algorithm=lambda *args: warm_started(plain(*args), initial))
 
 
 def _initial_params(source: Path, job: Job, directory: RunDirectory, cipher: Any, smoke: bool) -> dict[str, Any]:
-    """Returns the run's own copy; without one, the parameters of the source, which are copied once their digest is checked."""
+    """Returns the run's own copy, else the parameters of the source, copied after checking their digest."""
     folder, file = directory.folder(records.INITIAL), directory.path / records.INITIAL_DIGEST
     known = records.read_checksummed(file)["params"] if file.exists() else None
     kept = records.kept_params(folder, cipher=cipher)
@@ -54,7 +54,9 @@ def _initial_params(source: Path, job: Job, directory: RunDirectory, cipher: Any
             raise
         raise ValueError(f"the initial parameters are neither in {folder} nor in {source}: {error}") from error
     digest = records.digest_of(params)
-    if known is None and not records.Checkpoints(directory.path).steps():  # else the run started with unknown ones
+    if (
+        known is None and not records.Checkpoints(directory.path).steps()
+    ):  # otherwise the run has started from unknown ones
         known = digest
         directory.write_checksummed(records.INITIAL_DIGEST, {"source": str(source), "params": digest})
     if known not in (None, digest):
@@ -68,27 +70,27 @@ def _initial_params(source: Path, job: Job, directory: RunDirectory, cipher: Any
 
 
 def _first_params(source: Path, job: Job, cipher: Any, smoke: bool) -> dict[str, Any]:
-    """Returns the parameters of the first seed or fold of a run with our vocabulary."""
+    """Returns the parameters of a run's first seed or fold, after checking that its vocabulary is ours."""
     theirs, ours = records.vocabulary_of(source), job.dataset.card.vocabulary
     if theirs != ours:
         pairs = itertools.zip_longest(theirs, ours, fillvalue="missing")
         token, (its, own) = next((token, pair) for token, pair in enumerate(pairs) if pair[0] != pair[1])
         raise ValueError(
-            f"vocabulary must be that of {source} with {len(theirs)} tokens, got {len(ours)}: token {token} is {own!r} here "
+            f"vocabulary must equal that of {source} with {len(theirs)} tokens, got {len(ours)}: token {token} is {own!r} here "
             f"and {its!r} there. Use the same data or tokens in both."
         )
     return jax.tree.map(lambda leaf: leaf[0], records.read_params(source, cipher=cipher, smoke=smoke))
 
 
 def _require_fit(source: Path, job: Job, started: Job) -> None:
-    """Raises if the parameters do not fit, and names the settings of the other run that gave them another shape."""
+    """Raises if the parameters do not fit, naming the settings of the other run that changed their shape."""
     ours = job.hyperparameters
-    shapes = params_of(_blank(job.experiment, job, ours))  # an error of the experiment's own is raised as such
+    shapes = params_of(_blank(job.experiment, job, ours))  # errors of the experiment propagate
 
     def is_size(name: str, value: Any) -> bool:
         try:
             return params_of(_blank(job.experiment, job, dataclasses.replace(ours, **{name: value}))) != shapes
-        except ValueError:  # as a width that our number of heads does not divide
+        except ValueError:  # such as a width not divisible by our number of heads
             return True
 
     try:
@@ -98,11 +100,11 @@ def _require_fit(source: Path, job: Job, started: Job) -> None:
         if not sizes:
             raise
         words = " ".join(records.words_of(sizes))
-        raise ValueError(f"{error} {source} was run with {words}, and this run is not.") from error
+        raise ValueError(f"{error} {source} was run with {words}. Pass the same.") from error
 
 
 def _blank(experiment: Experiment, job: Job, hyperparameters: Any) -> Any:
-    """Returns shapes and types of the initial state of one run."""
+    """Returns the shapes and types of the initial state of one run."""
     program = experiments.program(experiment, job.dataset, evaluate_every=job.evaluate_every)
     return jax.eval_shape(program.init, jax.random.key(0), hyperparameters)
 

@@ -1,4 +1,4 @@
-"""What ``metrics.jsonl`` has of a chunk of steps."""
+"""The values of a chunk of steps in ``metrics.jsonl``."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ from jaxresearch.execution import Progress, divergence
 
 
 def values_of(progress: Progress, n_runs: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the values that ``metrics.jsonl`` has of a chunk of steps and of the look at its end, by name."""
+    """Returns the training and validation values of a chunk of steps for ``metrics.jsonl``, by name."""
     diverged = divergence.among(progress.diverged, n_runs)
     means = {name: values.mean(axis=-1) for name, values in progress.metrics.items()}
     trained = {f"train/{name}": values for name, values in divergence.masked(means, diverged).items()}
-    seen = {f"validation/{name}": values for name, values in divergence.masked(progress.validation, diverged).items()}
-    return trained, seen
+    validated = {
+        f"validation/{name}": values for name, values in divergence.masked(progress.validation, diverged).items()
+    }
+    return trained, validated

@@ -1,4 +1,4 @@
-"""A recorded run in one call, as from a notebook."""
+"""A recorded run in one call, for notebooks."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -37,37 +37,37 @@ def record(
 ) -> records.Recorded:
     """Carries out a run and returns its record; called again with the same arguments, it resumes the run bit for bit.
 
-    The directory gets ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``result.json``. Whatever can
-    fail is traced before anything is written, and the final state is saved before it is evaluated. A run that has ended is
+    The directory receives ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``result.json``. Everything
+    that can fail is traced before anything is written, and the final state is saved before it is evaluated. A finished run is
     read back.
 
     Args:
-        experiment: What is asked.
+        experiment: As declared.
         hyperparameters: The settings, the same for all seeds.
-        dataset: Prepared data: `jaxresearch.experiment.Experiment.prepare` makes it of what was collected.
+        dataset: Prepared data, from `jaxresearch.experiment.Experiment.prepare`.
         seeds: One run for each.
-        directory: Where to record; new, empty, or that of this run.
-        collected: The data as collected, for the experiment's report, which is left out unless given.
-        evaluate_every: Steps between two looks at the validation part, 0 for once per epoch; None for no look.
-        name: What the record calls the experiment.
+        directory: The run directory: new, empty, or of this run.
+        collected: The data as collected, for the experiment's report, which is left out without it.
+        evaluate_every: Steps between evaluations on the validation part; 0 for once per epoch, None for never.
+        name: The experiment's name in the record.
         save_every: Seconds between two checkpoints; 0 saves as often as possible.
-        on_nonfinite: What to do about a step that is not finite: to stop its seed, with a diagnosis, while the others train
-            on, or to skip it.
+        on_nonfinite: What to do if a step is not finite: stop its seed with a diagnosis and train the others, or skip the
+            step.
         fail_fast: Whether the first seed that diverges ends the run.
-        init_from: Directory of another run, whose parameters start this one where they have the same name.
+        init_from: Directory of another run; its final parameters initialise those of the same name.
         cipher: Encrypts the checkpoints; `jaxresearch.records.encryption.read_key` reads one.
-        track: Trackers, of tensorboard and mlflow.
+        track: Any of tensorboard and mlflow.
         observe: Called after each chunk of steps.
-        interrupted: Asked after each chunk of steps; once it is true, the run is saved and ends with `Interrupted`.
+        interrupted: Called after each chunk of steps; once it returns True, the run is saved and raises `Interrupted`.
 
     Returns:
-        The record, as of `jaxresearch.records.read_run`; `jaxresearch.reports.page.show` displays it in a notebook.
+        The record, as from `jaxresearch.records.read_run`; `jaxresearch.reports.page.show` displays it in a notebook.
 
     Raises:
         ValueError: If a setting is out of range, the experiment's own functions do not fit together, or the directory
             holds another run.
         NonFiniteError: Once all seeds have diverged, or the first with ``fail_fast``.
-        Interrupted: If ``interrupted`` was true; call again to resume.
+        Interrupted: If ``interrupted`` returned True; call again to resume.
         OSError: If the directory cannot be written.
         UnwrittenError: If the outcome or its result cannot be written; it holds the result.
 
@@ -114,10 +114,10 @@ def record(
         recorded = records.read_run(path)
         if recorded.result.get("program") != job.digest:
             raise ValueError(
-                f"the run in {path} has ended, with another program or other data. Name another directory for this one."
+                f"the run in {path} has ended with another program or other data. Name another directory."
             ) from None
         return recorded
-    program = job.digest  # before the initial parameters of another run are part of it
+    program = job.digest  # without the initial parameters of another run
     with opened, guarded(opened):
         if init_from is not None:
             job = start_from(Path(init_from), job, opened, cipher=cipher)

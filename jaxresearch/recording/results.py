@@ -1,4 +1,4 @@
-"""``result.json``: the metrics with their intervals, the verdict on the claim, if any, and where the time went."""
+"""``result.json``: the metrics with their intervals, the verdict on the claim, if any, and timings."""
 
 import dataclasses
 from pathlib import Path
@@ -39,11 +39,11 @@ def result_of(
         name: Of the experiment, or the path of its file.
         job: What was trained.
         trained: Its outcome.
-        undecided: Why this run cannot decide the claim, if it cannot.
-        unclaimed: Why the experiment's claim was left out, if it was.
-        load_seconds: What loading the data took, if known.
+        undecided: Why this run cannot decide the claim, or None.
+        unclaimed: Why the experiment's claim was left out, or None.
+        load_seconds: Seconds of loading the data, if known.
         smoke: Whether it is a smoke run.
-        declared: Hyperparameters as the experiment's file has them; those of the job's experiment unless given.
+        declared: Hyperparameters as in the experiment's file; those of the job's experiment by default.
 
     Raises:
         Exception: Whatever the experiment's report raises.
@@ -78,15 +78,15 @@ def result_of(
 def write_result(
     directory: RunDirectory, result: dict[str, Any], trained: Trained, *, story: str | None = None
 ) -> UnwrittenError | None:
-    """Writes ``result.json``, by which a run has ended; returns what could not be written, if anything.
+    """Writes ``result.json``, which marks the end of a run; returns the error of a failed write, or None.
 
-    Where the outcome could not be saved, the run has not ended: its result is in ``result-unsaved.json``.
+    If the outcome could not be saved, the run has not ended, and its result is in ``result-unsaved.json``.
 
     Args:
         directory: Of the run.
-        result: As of `result_of`.
-        trained: What it is about.
-        story: ``study.md`` of a study, which is written before.
+        result: From `result_of`.
+        trained: The training behind the result.
+        story: ``study.md`` of a study, which is written first.
     """
     unwritten, name = [*trained.unsaved], _UNSAVED if trained.unsaved else "result.json"
     try:
@@ -116,7 +116,7 @@ def _decided(
 
 
 def _best_steps(outcome: Any, evaluate_every: int | None) -> list[int | None] | None:
-    """Returns the step of each run's best look at validation data; None for an algorithm that keeps none."""
+    """Returns the step of each run's best validation; None for an algorithm that does not track it."""
     looks = algorithms.best_look(outcome.state)
     if looks is None or evaluate_every is None:
         return None
@@ -124,47 +124,47 @@ def _best_steps(outcome: Any, evaluate_every: int | None) -> list[int | None] | 
 
 
 def _report(experiment: Experiment, job: Job, state: Any) -> str | None:
-    """Returns the experiment's own report of its trained models, if it has one."""
+    """Returns the experiment's report on its trained models, if it has one."""
     if experiment.report is None or job.collected is None:
         return None
     return experiment.report_on(job.hyperparameters, jax.device_get(state), job.collected, job.dataset)
 
 
 def _of_other_folds(claim: Claim, n_folds: int) -> str | None:
-    """Returns why these folds cannot decide the claim, if they cannot."""
+    """Returns why these folds cannot decide the claim, or None."""
     claimed, actual = (f"{n} folds" if n else "the test part" for n in (claim.n_folds, n_folds))
     return None if claimed == actual else f"the claim is about {claimed}, this run about {actual}"
 
 
 def _summaries(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Returns the summary of each metric of the test part."""
-    claim, dataset, groups, made = job.experiment.claim, job.dataset, data.groups_of_test(job.dataset), {}
+    claim, dataset, groups, summaries = job.experiment.claim, job.dataset, data.groups_of_test(job.dataset), {}
     runs, ratio = (
         ("folds", None) if dataset.n_folds else ("splits", _ratio(dataset)) if dataset.is_resplit else ("seeds", None)
     )
     for name, values in outcome.metrics.items():
         about = claim.about if claim is not None and name == claim.evaluated else None
         influences = data.without_padding(dataset, outcome.influences.get(name)) if runs == "seeds" else None
-        made[f"test/{name}"] = statistics.summary(
+        summaries[f"test/{name}"] = statistics.summary(
             values, influences, groups=groups, runs=runs, ratio=ratio, about=about
         )
-    return made
+    return summaries
 
 
 def _ratio(dataset: Dataset) -> float:
-    """Returns the test examples per training example of runs that each divided the data anew."""
+    """Returns the number of test examples per training example of runs with their own splits."""
     return sum(dataset.sizes("test")) / sum(dataset.sizes("train"))
 
 
 def _changed(job: Job, declared: Any) -> str:
-    """Returns the settings of a run that the experiment's file declares otherwise, as the end of a sentence."""
+    """Returns the settings that differ from the experiment's file, as the end of a sentence."""
     declared = vars(job.experiment.hyperparameters if declared is None else declared)
     changed = [f"{name} {value}" for name, value in vars(job.hyperparameters).items() if value != declared[name]]
     return f"; with {', '.join(changed)}" if changed else ""
 
 
 def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -> str:
-    """Returns why a metric has no mean: the seeds that diverged and when, or those for which it is undefined."""
+    """Returns why a metric has no mean: which seeds diverged and when, or for which it is undefined."""
     kind = "fold" if job.dataset.n_folds else "seed"
     diverged = [f"{kind} {job.seeds[one.run]} diverged at step {one.step + 1:,}" for one in sorted(outcome.diverged)]
     undefined = [str(seed) for seed, value in zip(job.seeds, summary["values"], strict=True) if value is None]
@@ -177,7 +177,7 @@ def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -
 def _verdict(
     claim: Claim, summary: dict[str, Any], undecided: str | None, counts: dict[str, Any], missing: str, changed: str
 ) -> tuple[statistics.Verdict, str]:
-    """Returns the verdict on the claim, and why in a few words."""
+    """Returns the verdict on the claim, and a short reason."""
     n, over = len(summary["values"]), statistics.decided_by(claim.about, tuple(summary["intervals"]))
     if undecided is not None:
         return "undecided", undecided

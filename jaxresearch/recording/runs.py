@@ -1,4 +1,4 @@
-"""A run that is saved on the way, resumed from its newest state, and written down at its end."""
+"""Run an experiment with checkpoints, and resume it from the newest one."""
 
 import contextlib
 import dataclasses
@@ -26,11 +26,11 @@ OnNonFinite = Literal["stop", "skip"]
 
 
 class NonFiniteError(ValueError):
-    """A training metric that is not finite; the message is one line.
+    """A training metric is not finite; the message is one line.
 
     Attributes:
         run: Index of the seed.
-        step: Steps made before.
+        step: Number of steps before.
         metric: Its name.
     """
 
@@ -43,7 +43,7 @@ class NonFiniteError(ValueError):
 class Job:
     """What is trained: an experiment with its settings, its preprocessed data and its seeds.
 
-    ``evaluate_every`` is that of `jaxresearch.execution.execute`; ``collected`` is the data as collected, for the experiment's
+    ``evaluate_every`` is as for `jaxresearch.execution.execute`; ``collected`` is the data as collected, for the experiment's
     report.
     """
 
@@ -68,12 +68,12 @@ class Job:
 
     @functools.cached_property
     def fitted(self) -> dict[str, np.ndarray]:
-        """What was estimated on the training part (of each fold), as named arrays."""
+        """The numbers estimated on the training part (of each fold), as named arrays."""
         fitted = self.dataset.fitted
         return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_runs else fitted)
 
     def preflight(self, *, is_compared: bool = False) -> None:
-        """Raises what would fail in this job, as `jaxresearch.execution.preflight`."""
+        """Raises the errors of this job before training: `jaxresearch.execution.preflight`."""
         execution.preflight(
             self.experiment,
             self.hyperparameters,
@@ -88,7 +88,7 @@ class Job:
 class Recorder(NamedTuple):
     """How often a run is saved, with which cipher, and who observes and interrupts it.
 
-    ``interrupted()`` is asked after each chunk of steps; once it is true, the run is saved and `Interrupted` raised.
+    ``interrupted()`` is called after each chunk of steps; once it returns True, the run is saved and `Interrupted` raised.
     """
 
     save_every: int | float = 60.0
@@ -99,9 +99,9 @@ class Recorder(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The outcome of a run, its steps that were not finite, and the SHA-256 of what ``examples.npz`` holds, if there is one.
+    """The outcome of a run, its steps that were not finite, and the SHA-256 of ``examples.npz``, if there is one.
 
-    ``unsaved`` says what of it could not be written, and why.
+    ``unsaved`` lists what could not be written, and why.
     """
 
     outcome: Outcome
@@ -120,20 +120,19 @@ def train(
 ) -> Trained:
     """Trains a job from its newest saved state and returns the outcome, which is saved before it is evaluated.
 
-    An outcome that cannot be saved is evaluated and returned all the same.
+    An outcome that cannot be saved is still evaluated and returned.
 
     Args:
         directory: Gets the lines of ``metrics.jsonl`` and the checkpoints.
         job: What is trained.
         recorder: How it is saved and observed.
-        on_nonfinite: What to do about a step that is not finite: to stop its seed, which is masked while the others train
-            on, or to skip it.
+        on_nonfinite: What to do if a step is not finite: stop its seed and train the others, or skip the step.
         fail_fast: Whether the first seed that diverges ends the run.
 
     Raises:
         NonFiniteError: Once all seeds have diverged, or the first with ``fail_fast``. The inputs of the first step that was not
             finite are in ``nonfinite.npz``.
-        CheckpointError: If no state that was saved verifies, or one on the way cannot be written.
+        CheckpointError: If no saved state verifies, or an intermediate one cannot be written.
         MismatchError: If the saved state belongs to another program.
         Interrupted: After saving, if the recorder is interrupted.
     """
@@ -166,7 +165,7 @@ def train(
                 unsaved.append(str(error))
 
         def keep(step: int, state: State) -> None:
-            directory.sync_metrics()  # a state is not on disk before the lines that lead to it
+            directory.sync_metrics()  # the lines before a state reach the disk before it
             keeping.keep(step, state)
 
         def end(step: int, state: State) -> None:
@@ -197,15 +196,15 @@ def train(
 
 
 def skipping(experiment: Experiment) -> Experiment:
-    """Returns the experiment whose steps are skipped where they are not finite."""
+    """Returns the experiment with steps that are not finite skipped."""
     plain = experiment.algorithm
     return dataclasses.replace(experiment, algorithm=lambda *args: algorithms.skipping(plain(*args)))
 
 
 class _Observer:
-    """Writes each chunk of steps and each look at validation data into ``metrics.jsonl``, and to the trackers.
+    """Writes each chunk of steps and each validation to ``metrics.jsonl`` and to the trackers.
 
-    A seed that diverges is an event there, and a warning; its metrics are undefined from then on.
+    A seed that diverges adds an event there and a warning; its metrics are undefined from then on.
     """
 
     def __init__(
@@ -225,14 +224,14 @@ class _Observer:
         self.events: list[dict[str, Any]] = directory.events()
 
     def add_lost(self, diverged: tuple[Divergence, ...]) -> None:
-        """Adds the events of seeds that diverged before a checkpoint whose lines of ``metrics.jsonl`` were lost."""
+        """Adds the events of seeds that diverged before a checkpoint, if their lines of ``metrics.jsonl`` were lost."""
         self.events += self._masked(self._new(diverged))
 
     def __call__(self, progress: Progress) -> None:
-        """Records the chunk; raises `NonFiniteError` once all seeds have diverged, or the first of them if that is asked for."""
+        """Records the chunk; raises `NonFiniteError` once all seeds have diverged, or the first with ``fail_fast``."""
         self._recorder.observe(progress)
         diverged = divergence.among(progress.diverged, len(self._job.seeds))
-        trained, seen = values_of(progress, len(self._job.seeds))
+        trained, validated = values_of(progress, len(self._job.seeds))
         at = {"step": progress.step, "seconds": self._seconds + progress.seconds}
         new = self._new(progress.diverged)
         has_ended = bool(new) and (self._fail_fast or bool(diverged.all()))
@@ -240,16 +239,16 @@ class _Observer:
         if not has_ended:
             self._warn(new, len(progress.diverged))
         self._directory.append_metrics({**at, **trained, **({"nonfinite": events} if events else {})})
-        if seen:
-            self._directory.append_metrics({**at, **seen})
-        scalars = {name: values for name, values in seen.items() if np.ndim(values) == 1}
+        if validated:
+            self._directory.append_metrics({**at, **validated})
+        scalars = {name: values for name, values in validated.items() if np.ndim(values) == 1}
         self._recorder.tracked.log(progress.step, trained | scalars)
         self.events += events
         if has_ended:
             raise NonFiniteError(*new[0])
 
     def close(self, outcome: Outcome) -> None:
-        """Records the seeds whose outcome is not finite though all their training metrics were; raises as a chunk does."""
+        """Records the seeds whose outcome is not finite although their training metrics were; raises as for a chunk."""
         if new := self._new(outcome.diverged):
             if not self._fail_fast:
                 self._warn(new, len(outcome.diverged))
@@ -260,26 +259,26 @@ class _Observer:
                 raise NonFiniteError(*new[0])
 
     def explained(self, error: NonFiniteError) -> NonFiniteError:
-        """Returns the error with what was wrong, in one line."""
+        """Returns the error with a one-line explanation."""
         bad = Divergence(error.run, error.step, error.metric)
         all_have = f"all {len(self._job.seeds)} {self._kind}s have diverged"
         why = all_have if self._is_diagnosed else self._diagnosed(bad)
-        others = "leave out --fail-fast to train the others on" if self._fail_fast else "pass --on-nonfinite skip"
-        message = f"{self._said(bad)}; {why}. Lower the learning rate, clip the gradient, or {others}."
+        others = "leave out --fail-fast to train the others" if self._fail_fast else "pass --on-nonfinite skip"
+        message = f"{self._description(bad)}; {why}. Lower the learning rate, clip the gradient, or {others}."
         return NonFiniteError(*bad, message)
 
     @property
     def _kind(self) -> str:
-        """What a run is one of."""
+        """The noun for a run: seed, fold ..."""
         return "fold" if self._job.dataset.n_folds else "seed"
 
     @property
     def _is_diagnosed(self) -> bool:
-        """Whether a seed diverged before: the first one was diagnosed."""
+        """Whether a seed has diverged before, which was diagnosed."""
         return any(event["done"] == "masked" for event in self.events)
 
     def _new(self, diverged: tuple[Divergence, ...]) -> list[Divergence]:
-        """Returns those that are not on record."""
+        """Returns the divergences that are not on record."""
         known = {event["seed"] for event in self.events if event["done"] in ("masked", "stop")}
         return [one for one in diverged if self._job.seeds[one.run] not in known]
 
@@ -289,7 +288,7 @@ class _Observer:
         return [{"seed": self._job.seeds[one.run], "step": one.step, "done": done} for one in diverged]
 
     def _skipped(self, progress: Progress) -> list[dict[str, Any]]:
-        """Returns the events of seeds with steps that were skipped."""
+        """Returns the events of seeds with skipped steps."""
         first = progress.step - progress.metrics["skipped"].shape[1]
         return [
             {"seed": seed, "step": first + int(np.argmax(steps)), "done": "skip", "n_steps": int(steps.sum())}
@@ -307,20 +306,20 @@ class _Observer:
             if not is_diagnosed and not place:
                 try:
                     why = f"; {self._diagnosed(bad)}"
-                except records.CheckpointError:  # of a state that was being saved, or of a disk that cannot be trusted
+                except records.CheckpointError:  # from saving a state, or from a failing disk
                     raise
-                except Exception as error:  # the other seeds are worth more than a diagnosis of this one
+                except Exception as error:  # a failed diagnosis must not stop the other seeds
                     why = f"; its diagnosis failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
             seed = f"{self._kind} {self._job.seeds[bad.run]}"
-            warnings.warn(f"{self._said(bad)}{why}. The results of {seed} are undefined{others}.", stacklevel=3)
+            warnings.warn(f"{self._description(bad)}{why}. The results of {seed} are undefined{others}.", stacklevel=3)
 
-    def _said(self, bad: Divergence) -> str:
-        """Returns what was not finite, where and when."""
+    def _description(self, bad: Divergence) -> str:
+        """Returns what was not finite, in which seed and step."""
         return f"{bad.metric} of {self._kind} {self._job.seeds[bad.run]} is not finite in step {bad.step + 1:,}"
 
 
 class _Saver:
-    """Saves a state in the background once the last one is old enough, and at an interruption, to end the run."""
+    """Saves a state in the background when the last one is old enough, and at an interruption before the run ends."""
 
     def __init__(
         self,
@@ -337,7 +336,7 @@ class _Saver:
         self._is_interrupted = False
 
     def observe(self, progress: Progress) -> None:
-        """Takes note of the seeds that have diverged, which are saved with each state."""
+        """Notes the seeds that have diverged, which are saved with each state."""
         self._diverged = progress.diverged
         self._recorder.observe(progress)
 
@@ -357,7 +356,7 @@ class _Saver:
         self._last = time.monotonic()
 
     def end(self, step: int, state: State) -> None:
-        """Saves the outcome; its program may change afterwards, so that a mistake in its evaluation can be fixed."""
+        """Saves the outcome. Its program may change afterwards, to fix a mistake in its evaluation."""
         with contextlib.suppress(OSError, records.CheckpointError):  # of an earlier state, which this one replaces
             self._checkpoints.wait()
         self._checkpoints.write(step, state, about={**self._of_ended(self._diverged), "ended": True})
@@ -371,12 +370,12 @@ class _Saver:
         return {**self._of_job, "seconds": self._seconds(), "diverged": [list(one) for one in diverged]}
 
     def _seconds(self) -> float:
-        """Returns the seconds of all processes of the run."""
+        """Returns the seconds of the run, summed over its processes."""
         return time.monotonic() - self._start
 
 
 class Resumption(NamedTuple):
-    """The newest saved state (None at the start), how states are kept, the seconds spent before, and who observes."""
+    """The newest saved state (None at the start), how states are kept, earlier seconds, and the observer."""
 
     start: Start | None
     keeping: Keeping
@@ -393,15 +392,15 @@ def resumed(
     program: Callable[[], str],
     about: dict[str, Any] | None = None,
 ) -> Iterator[Resumption]:
-    """Gives where to resume and how states are kept.
+    """Yields where to resume and how states are kept.
 
-    A state that is being written in the background is waited for at the end of the block.
+    At the end of the block, it waits for a state that is being written in the background.
     """
     found = _restored(checkpoints, like, program)
     if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
         raise records.MismatchError(
-            f"what is fitted to the training part has changed since step {found.step} of {checkpoints.folder.parent}: its data, "
-            "or its preprocessing. Restore them, or name another --directory."
+            f"the fitted preprocessing has changed since step {found.step} of {checkpoints.folder.parent}, by its code or its "
+            "training data. Restore them, or name another --directory."
         )
     seconds = found.about.get("seconds", 0.0) if found else 0.0
     has_ended = bool(found and found.about.get("ended"))
@@ -430,7 +429,7 @@ def _restored(checkpoints: Checkpoints, like: State, program: Callable[[], str])
 
 
 def _diagnosed(directory: RunDirectory, job: Job, cipher: Any, bad: Divergence, saved: Restored | None) -> str:
-    """Returns what was wrong with a step, after writing its inputs to ``nonfinite.npz``."""
+    """Returns the cause of a non-finite step, after writing its inputs to ``nonfinite.npz``."""
     start = Start(saved.step, saved.state) if saved is not None and saved.step <= bad.step else None
     found = diagnosis.diagnose(
         job.experiment,

@@ -1,4 +1,4 @@
-"""The settings of a sweep, trained with every seed: what is on record is not trained again."""
+"""Train the settings of a sweep with every seed, except those on record."""
 
 import contextlib
 import dataclasses
@@ -25,13 +25,13 @@ def train_all(
     seeds: Sequence[int] | Sequence[Sequence[int]],
     evaluate_every: int | None = None,
 ) -> list[Trial]:
-    """Returns the trials of all settings; a group of them that is under way resumes from its newest state.
+    """Returns the trials of all settings; an unfinished group resumes from its newest state.
 
     Args:
         directory: Gets ``trials.json``, and a folder of checkpoints for each group while it is trained.
-        experiment: What is asked.
+        experiment: As declared.
         settings: Hyperparameters, one or more.
-        dataset: Preprocessed data, whose test part the settings are compared on.
+        dataset: Preprocessed data; settings are compared on its test part.
         recorder: How they are saved and observed.
         seeds: As for `jaxresearch.execution.execute_all`.
         evaluate_every: As for `jaxresearch.execution.execute_all`.
@@ -59,24 +59,24 @@ def train_all(
                 dataset,
                 seeds=[each[place] for place in places],
                 evaluate_every=evaluate_every,
-                observe=lambda progress, what=what, seen=found.recorder.observe: seen(progress._replace(what=what)),
+                observe=lambda progress, what=what, observe=found.recorder.observe: observe(
+                    progress._replace(what=what)
+                ),
                 start=found.start,
                 keeping=Keeping(found.keeping.due, found.keeping.keep),  # trials are written instead of the final state
             )
         added = [trial._replace(digest=digests[place]) for place, trial in zip(places, trials, strict=True)]
-        with contextlib.suppress(
-            OSError
-        ):  # they are returned all the same, and written again with those of the next group
+        with contextlib.suppress(OSError):  # they are still returned, and written with the next group
             file.add(added)
             directory.remove(name)
         if recorder.interrupted():
             raise Interrupted
-    # Settings that differ in fields that their program does not read have one digest.
+    # Settings that differ only in fields that their program does not read share a digest.
     return [file.known[d]._replace(hyperparameters=setting) for d, setting in zip(digests, settings, strict=True)]
 
 
 def _names(settings: Sequence[Any], groups: list[list[int]]) -> list[str]:
-    """Returns what is trained in each group: the number of its settings, and the fields in which it differs from others."""
+    """Returns a name for each group: the number of its settings, and the fields in which it differs from the others."""
     firsts = [vars(settings[places[0]]) for places in groups]
     static = [field.name for field in dataclasses.fields(settings[0]) if field.metadata.get("static")]
     differing = [name for name in static if any(of_group[name] != firsts[0][name] for of_group in firsts)]

@@ -1,9 +1,9 @@
-"""Checkpoints that are trusted only once verified: arrays by Orbax, and a manifest of SHA-256 digests that is written last.
+"""Checkpoints that are verified before use: arrays by Orbax, and a manifest of SHA-256 digests, written last.
 
 A step is a folder ``checkpoints/STEP`` with ``arrays/`` (Orbax) and ``manifest.json``: the digest of every file, the path, shape
 and type of every array, and what the state belongs to. It is written under another name, synced with its folders, and renamed,
-so it is there whole or not at all. A step that does not verify moves to ``quarantine/`` with the reason, and the one before it is
-used. A step that is no longer kept is renamed before it is deleted, so no half of it is ever listed. The last two steps are kept.
+so it exists complete or not at all. A step that does not verify moves to ``quarantine/`` with the reason, and the previous one is
+used. An old step is renamed before it is deleted, so a partial one is never listed. The last two steps are kept.
 """
 
 import contextlib
@@ -30,21 +30,21 @@ from jaxresearch.records.files import make_folder, sync
 _MANIFEST = "manifest.json"
 ARRAYS = "arrays"
 _NEW, _TRASH = ".new-", ".trash-"
-_PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
+_PART = 2**30  # bytes encrypted at once; AES-GCM allows at most 2**31 - 1
 _KEPT = 2  # steps
 _MOST_DIFFERENCES = 3  # arrays in one message
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be trusted, or no checkpoint that can; the message is one line."""
+    """A checkpoint does not verify, or none does; the message is one line."""
 
 
 class MismatchError(CheckpointError):
-    """A checkpoint that is whole, but holds the state of another program or needs another key."""
+    """A valid checkpoint holds the state of another program or needs another key."""
 
 
 class Restored(NamedTuple):
-    """A verified state: the steps made, its arrays on the host, and the other entries of its manifest."""
+    """A verified state: its step, its arrays on the host, and the other entries of its manifest."""
 
     step: int
     state: PyTree
@@ -55,9 +55,9 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        directory: The run's directory; ``checkpoints`` and ``quarantine`` are folders of it.
-        cipher: Encrypts the arrays, by `jaxresearch.records.encryption`; the manifest stays readable. Encrypted arrays never
-            touch the disk in the clear, so Orbax does not write them.
+        directory: The run's directory, which contains ``checkpoints`` and ``quarantine``.
+        cipher: Encrypts the arrays, by `jaxresearch.records.encryption`; the manifest stays readable. Orbax does
+            not write encrypted arrays, so they never touch the disk unencrypted.
 
     Example:
         >>> import tempfile
@@ -78,25 +78,25 @@ class Checkpoints:
         self._pending: Future[Path] | None = None
 
     def steps(self) -> list[int]:
-        """Returns the listed steps, the oldest first; they are not verified here."""
+        """Returns the listed steps, oldest first, without verifying them."""
         names = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
     def write(self, step: int, state: PyTree, *, about: dict[str, Any] | None = None) -> Path:
-        """Writes a state, whole and synced, and returns its folder; deletes the steps that are no longer kept.
+        """Writes and syncs a complete state and returns its folder; deletes old steps.
 
         Args:
-            step: Steps made.
-            state: Arrays; typed random keys are kept as their numbers.
+            step: Its step.
+            state: Arrays; typed random keys are saved as key data.
             about: Further entries of the manifest, in JSON's types.
         """
         return self._put(step, _on_host(state), about or {})
 
     def _put(self, step: int, host: PyTree, about: dict[str, Any]) -> Path:
-        """Writes a state that is on the host already, as `write` does."""
+        """Writes a state that is already on the host, as `write` does."""
         new = self.folder / f"{_NEW}{step}"
         try:
-            make_folder(self.folder)  # not its parents: a directory that was removed stays removed
+            make_folder(self.folder)  # not its parents: a removed directory stays removed
             _require_room(self.folder / f"{_NEW}room", host)
             self._write(new, step, host, about)
             if (self.folder / str(step)).exists():
@@ -105,7 +105,7 @@ class Checkpoints:
             sync(self.folder)
             for old in self.steps()[:-_KEPT]:
                 self._delete(old)
-        except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on whatever its store raises
+        except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on the errors of its store
             shutil.rmtree(new, ignore_errors=True)
             raise CheckpointError(f"step {step} could not be saved: {_reason(error)}") from error
         return self.folder / str(step)
@@ -114,9 +114,9 @@ class Checkpoints:
         """Copies the state to the host and writes it while the device continues; an error is raised by the next call or `wait`.
 
         Args:
-            step: Steps made.
+            step: As for `write`.
             state: As for `write`.
-            about: Returns what `write` takes; called in the background.
+            about: Returns the ``about`` of `write`; called in the background.
         """
         self.wait()
         host = _on_host(state)
@@ -129,13 +129,13 @@ class Checkpoints:
         return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
-        """Waits for the state being written, and raises its error if it has one."""
+        """Waits for the state being written, and raises its error, if any."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def close(self) -> None:
-        """Waits for the state being written, through an interruption too, and drops its error."""
+        """Waits for the state being written, even through an interruption, and ignores its error."""
         if self._writer is not None:
             try:
                 self._writer.shutdown()
@@ -143,14 +143,14 @@ class Checkpoints:
                 self._writer.shutdown()
 
     def restore(self, like: PyTree) -> Restored | None:
-        """Returns the newest state that verifies, or None if none was ever saved.
+        """Returns the newest state that verifies, or None if none was saved.
 
         Args:
             like: Arrays (or their shapes and types) in the structure of the state.
 
         Raises:
-            CheckpointError: If steps are listed and none verifies; all of them are in quarantine then.
-            MismatchError: If the newest that verifies has another structure; it stays where it is.
+            CheckpointError: If steps are listed and none verifies; all of them move to quarantine.
+            MismatchError: If the newest that verifies has another structure; it stays in place.
         """
         self.tidy()
         messages = []
@@ -165,20 +165,20 @@ class Checkpoints:
                 self.set_aside(step, str(error))
         if messages:
             raise CheckpointError(
-                f"no checkpoint of {self.folder.parent} is whole: {messages[0]}; {len(messages)} moved to "
+                f"no checkpoint of {self.folder.parent} verifies: {messages[0]}; {len(messages)} moved to "
                 f"{self.quarantine}. Restore them from a copy, or start again in another directory."
             )
         return None
 
     def read(self, like: PyTree, *, only_newest: bool = False) -> Restored | None:
-        """Returns the newest state that verifies and leaves everything where it is, as another process may be writing.
+        """Returns the newest state that verifies and moves nothing, since another process may be writing.
 
         Args:
             like: As for `restore`.
-            only_newest: Whether an older step must not stand in for the newest, as for the final one of a run.
+            only_newest: Whether only the newest step will do, such as the final one of a run.
 
         Raises:
-            CheckpointError: If steps are listed and none verifies, or the newest does not and nothing else will do.
+            CheckpointError: If steps are listed and none verifies, or with ``only_newest`` the newest does not.
             MismatchError: As `restore`.
         """
         messages = []
@@ -197,7 +197,7 @@ class Checkpoints:
         return None
 
     def set_aside(self, step: int, message: str) -> None:
-        """Moves a step that does not verify to quarantine, and writes the reason beside it."""
+        """Moves a step that does not verify to quarantine, with a file that has the reason."""
         self.quarantine.mkdir(exist_ok=True)
         place, n = self.quarantine / str(step), 1
         while place.exists():
@@ -207,13 +207,13 @@ class Checkpoints:
         sync(self.folder)
 
     def tidy(self) -> None:
-        """Removes what a killed process left half-written or half-deleted."""
+        """Removes partial steps left by a killed process."""
         for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
             if entry.name.startswith((_NEW, _TRASH)):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _write(self, folder: Path, step: int, host: PyTree, about: dict[str, Any]) -> None:
-        """Writes the arrays, then the manifest, and syncs all of it."""
+        """Writes the arrays, then the manifest, and syncs everything."""
         if folder.exists():
             shutil.rmtree(folder)
         if self.cipher is not None:
@@ -222,13 +222,13 @@ class Checkpoints:
             with quiet(), ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder / ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
-        manifest["sealed"] = self.cipher is not None  # the name it has on disk since the first version
+        manifest["sealed"] = self.cipher is not None  # its name on disk since the first version
         (folder / _MANIFEST).write_text(_checksummed(manifest))
         for path in [*folder.rglob("*"), folder]:
             sync(path)
 
     def _load(self, step: int, manifest: dict[str, Any], like: PyTree) -> PyTree:
-        """Returns the arrays of a verified step; raises if they have another structure than ``like``."""
+        """Returns the arrays of a verified step; raises if their structure differs from ``like``."""
         blank = jax.tree.map(_blank, like)
         if (now := _described(blank)) != manifest["arrays"]:
             raise MismatchError(
@@ -248,7 +248,7 @@ class Checkpoints:
         return jax.tree.map(_as_key, host, like)
 
     def _delete(self, step: int) -> None:
-        """Deletes a step, renamed first, so that no half of it is listed if this is interrupted."""
+        """Renames and deletes a step, so that an interruption leaves no partial step listed."""
         trash = self.folder / f"{_TRASH}{step}"
         if trash.exists():
             shutil.rmtree(trash)
@@ -258,10 +258,10 @@ class Checkpoints:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Returns the manifest of a step after checking every file against it.
+    """Returns the manifest of a step after checking every file against its digest.
 
     Args:
-        folder: Of one step.
+        folder: The folder of a step.
 
     Returns:
         ``step``, ``about``, ``arrays`` (path, shape and type of each) and ``files`` (their SHA-256).
@@ -277,7 +277,7 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     manifest = _read_manifest(folder / _MANIFEST)
     if str(manifest["step"]) != folder.name:
-        raise CheckpointError(f"{folder} must hold step {folder.name}; its manifest names step {manifest['step']}")
+        raise CheckpointError(f"{folder} must hold step {folder.name}, got step {manifest['step']} in its manifest")
     try:
         found = _digests(folder)
     except OSError as error:
@@ -292,7 +292,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def require_key(what: str, manifest: dict[str, Any], cipher: Any) -> None:
-    """Raises if a state is encrypted and no cipher is given, or the reverse."""
+    """Raises if a state is encrypted and no cipher is given, or vice versa."""
     if manifest["sealed"] and cipher is None:
         raise MismatchError(f"{what} is encrypted. Pass its key: --encrypt-with KEYFILE")
     if cipher is not None and not manifest["sealed"]:
@@ -300,7 +300,7 @@ def require_key(what: str, manifest: dict[str, Any], cipher: Any) -> None:
 
 
 def _encrypt(cipher: Any, folder: Path, step: int, host: PyTree) -> None:
-    """Writes every array encrypted, in parts that one call can take; each is bound to its step, path and position."""
+    """Writes every array encrypted, in parts small enough for one call; each is bound to its step, path and position."""
     folder.mkdir(parents=True)
     for number, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(host)):
         content = leaf.tobytes()
@@ -318,13 +318,13 @@ def decrypted_array(cipher: Any, folder: Path, step: int, number: int, entry: di
     try:
         encrypted = [(folder / f"{number}-{part}.sealed").read_bytes() for part in parts]
         content = b"".join(cipher.decrypt(part, name=name) for part, name in zip(encrypted, names, strict=True))
-    except ValueError as error:  # the files verified, so it is the key
+    except ValueError as error:  # the files verified, so the key is wrong
         raise MismatchError(f"step {step} was encrypted with another key. Pass the key it was saved with.") from error
     return np.frombuffer(content, blank.dtype).reshape(blank.shape).copy()
 
 
 def _require_room(probe: Path, host: PyTree) -> None:
-    """Raises if the disk has no room for the arrays, in plain words and before Orbax starts to write."""
+    """Raises a plain message if the disk has no room for the arrays, before Orbax starts to write."""
     n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
     if not n_bytes or not hasattr(os, "posix_fallocate"):
         return
@@ -336,7 +336,7 @@ def _require_room(probe: Path, host: PyTree) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Returns why saving failed, in the system's words if the store passes its code on."""
+    """Returns why saving failed, by the system's message if the store passes on the error code."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
@@ -346,7 +346,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps Orbax from also printing the traceback of what it raises, and its store those of writes that end later."""
+    """Stops Orbax and its store from printing tracebacks of errors that they also raise."""
     logger = logging.getLogger("absl")
     level, hook = logger.level, sys.unraisablehook
 
@@ -358,13 +358,13 @@ def quiet() -> Iterator[None]:
     sys.unraisablehook = unless_late
     try:
         yield
-        sys.unraisablehook = hook  # stays after an error: a write may end at any time after another has failed
+        sys.unraisablehook = hook  # kept after an error, since further writes may fail later
     finally:
         logger.setLevel(level)
 
 
 def _on_host(state: PyTree) -> PyTree:
-    """Returns a copy on the host, which the next step cannot change; typed keys as their numbers."""
+    """Returns a copy on the host, which the next step cannot change; typed keys as key data."""
 
     def copied(leaf: Any) -> np.ndarray:
         is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
@@ -374,19 +374,19 @@ def _on_host(state: PyTree) -> PyTree:
 
 
 def _blank(leaf: Any) -> np.ndarray:
-    """Returns an array of the shape and type that the leaf has on disk."""
+    """Returns an array with the leaf's shape and type on disk."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return np.empty(leaf.shape, leaf.dtype)
 
 
 def _storable(array: Any) -> np.ndarray:
-    """Returns the array, or a zero in place of an empty one, which Orbax does not accept."""
+    """Returns the array; an empty one, which Orbax does not accept, becomes a zero."""
     return array if array.size else np.zeros(1, array.dtype)
 
 
 def _as_key(numbers: Any, like: Any) -> Any:
-    """Returns a typed key where one was saved, else the numbers."""
+    """Returns a typed key if the leaf is one, else the array."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(jnp.empty((), like.dtype)))
     return np.asarray(numbers)
@@ -401,7 +401,7 @@ def _described(tree: PyTree) -> list[dict[str, Any]]:
 
 
 def _differing(recorded: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
-    """Returns the arrays of two states that differ in shape or type, or that only one of them has."""
+    """Returns the arrays of two states that differ in shape or type, or are missing from one."""
     before, after = ({entry["path"]: _kind(entry) for entry in entries} for entries in (recorded, now))
     paths = [path for path in dict.fromkeys([*before, *after]) if before.get(path) != after.get(path)]
     shown = [
@@ -412,28 +412,28 @@ def _differing(recorded: list[dict[str, Any]], now: list[dict[str, Any]]) -> str
 
 
 def _kind(entry: dict[str, Any]) -> str:
-    """Returns type and shape of an array in a word."""
+    """Returns the type and shape of an array in one word."""
     return f"{entry['dtype']}{entry['shape']}"
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file below a folder but the manifest, by its path."""
+    """Returns the SHA-256 of every file in a folder except the manifest, by path."""
     files = sorted(path for path in folder.rglob("*") if not path.is_dir() and path != folder / _MANIFEST)
-    made = {}
+    digests = {}
     for path in files:
         with open(path, "rb") as file:
-            made[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return made
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _checksummed(manifest: dict[str, Any]) -> str:
-    """Returns the manifest as text with its own digest: the only text that `_read_manifest` accepts for it."""
+    """Returns the manifest as text with its own digest, the only form that `_read_manifest` accepts."""
     text = json.dumps(manifest, sort_keys=True)
     return json.dumps({"manifest": manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """Returns the manifest of a file; raises if a single bit of it differs."""
+    """Returns the manifest in a file; raises if a single bit was altered."""
     try:
         text = path.read_text()
         manifest = json.loads(text)["manifest"]

@@ -1,4 +1,4 @@
-"""Command lines as text: what a person types for recorded options, or to resume a run."""
+"""Command lines as text: recorded options, and the command that resumes a run."""
 
 import shlex
 from pathlib import Path
@@ -16,7 +16,7 @@ def flag(name: str) -> str:
 
 
 def words_of(values: dict[str, Any]) -> list[str]:
-    """Returns the words of a command line that set these fields; the entries of a tuple are words of their own."""
+    """Returns the words of a command line that set these fields, one word per entry of a tuple."""
     words = []
     for name, value in values.items():
         if isinstance(value, bool):

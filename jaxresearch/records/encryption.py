@@ -9,11 +9,11 @@ _NONCE_BYTES = 12
 
 
 class DecryptionError(ValueError):
-    """Content that was altered, or encrypted with another key or under another name; the message is one line."""
+    """Content was altered, or encrypted with another key or name; the message is one line."""
 
 
 class Cipher(NamedTuple):
-    """A key that encrypts and decrypts; content is bound to the name under which it was encrypted.
+    """A key that encrypts and decrypts; content is bound to a name.
 
     Example:
         >>> cipher = Cipher(bytes(32))
@@ -67,7 +67,9 @@ def read_key(path: Path) -> Cipher:
     try:
         key = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"encrypt_with must name a readable key file, got {path} ({error.strerror}).") from error
+        raise ValueError(
+            f"encrypt_with must name a readable key file, got {path} ({error.strerror}). Correct it."
+        ) from error
     if len(key) != _KEY_BYTES:
         raise ValueError(
             f"encrypt_with must name a file of {_KEY_BYTES} bytes, got {path} with {len(key)}. "

@@ -32,16 +32,15 @@ _SECRET = re.compile(r"(^|[-_])(api-?key|key|token|password|passwd|secret|creden
 
 
 def environment(*, seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Returns what is needed of the machine and the software to reproduce a run.
+    """Returns what reproducing a run requires of the machine and the software.
 
     Args:
-        seeds: The seeds of the run; of a sweep or a study, by what they are for.
+        seeds: The seeds of the run; of a sweep or a study, by purpose.
 
     Returns:
-        Versions, devices, the settings of JAX that change numbers, git commit of the working directory and whether it has
+        Versions, devices, the JAX settings that change results, the git commit of the working directory and whether it has
         changes, the command line and its folder, the seeds and the time (UTC). Environment variables may hold secrets and are
-        not recorded; neither are the values of arguments named key, token, password or secret, nor what a URL has before its
-        @.
+        not recorded, nor are the values of arguments named key, token, password or secret, and credentials in URLs.
 
     Example:
         >>> sorted(environment(seeds=[0]))
@@ -64,7 +63,7 @@ def environment(*, seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[s
 
 
 def jax_settings() -> dict[str, Any]:
-    """Returns the settings of JAX that change numbers.
+    """Returns the JAX settings that change results.
 
     Example:
         >>> jax_settings()["jax_threefry_partitionable"]

@@ -1,4 +1,4 @@
-"""Trained models as files that other programs use: a compiled function (StableHLO), or their arrays (safetensors)."""
+"""Trained models as files for other programs: a function (StableHLO), or their arrays (safetensors)."""
 
 import hashlib
 import json
@@ -26,18 +26,18 @@ _CLOSE = 1e-3  # relative: float32 against float64, through preprocessing and a 
 
 
 class Export(NamedTuple):
-    """The content of a file, and what its reader has to know."""
+    """The content of a file, and a schema for its reader."""
 
     content: bytes
     schema: dict[str, Any]
 
 
 class _Inputs(NamedTuple):
-    """What an exported function takes.
+    """The inputs of an exported function.
 
     Attributes:
         of: Returns shapes and types for a number of examples.
-        is_raw: Whether preprocessing is inside, so that they are as collected.
+        is_raw: Whether inputs are as collected, because the function includes preprocessing.
         sample: Two examples.
     """
 
@@ -46,16 +46,16 @@ class _Inputs(NamedTuple):
     sample: Any
 
 
-def write_export(made: Export, file: Path) -> Path:
-    """Writes an export, and beside it ``FILE.json`` with what its reader has to know; returns the path of that.
+def write_export(export: Export, file: Path) -> Path:
+    """Writes an export with its schema beside it in ``FILE.json``; returns the path of the schema.
 
     Args:
-        made: Of `stablehlo` or `safetensors`.
+        export: Of `stablehlo` or `safetensors`.
         file: Where to write.
     """
     beside = file.with_name(f"{file.name}.json")
-    schema = {"file": file.name, "sha256": hashlib.sha256(made.content).hexdigest(), **made.schema}
-    write_file(file, made.content)
+    schema = {"file": file.name, "sha256": hashlib.sha256(export.content).hexdigest(), **export.schema}
+    write_file(file, export.content)
     write_file(beside, (json.dumps(json_types(schema), indent=2, allow_nan=False) + "\n").encode())
     return beside
 
@@ -63,18 +63,18 @@ def write_export(made: Export, file: Path) -> Path:
 def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
     """Returns the ensemble as a serialised function of arrays, lowered for CPU, CUDA and TPU.
 
-    It takes numbers as collected, where preprocessing is inside, as that of tables of numbers, dates and categories and of
-    images is; else prepared ones: texts are encoded outside. It returns ``probabilities`` or ``values`` in the target's own
-    units, and their ``spread`` over seeds, for any number of examples. It is called once here and compared with
+    It takes inputs as collected if it can include preprocessing, as for images and tables of numbers, dates and categories;
+    otherwise prepared inputs, as for texts, which are encoded outside. It returns ``probabilities`` or ``values`` in the
+    target's own units and their ``spread`` over seeds, for any number of examples. Its output is checked against
     `Ensemble.predict`.
 
     Args:
         ensemble: The models.
-        seeds: Those that are exported; all unless given.
+        seeds: The seeds to export; all by default.
 
     Raises:
-        ValueError: If the algorithm has no ``predict``, folds prepare inputs each in their own way outside of the function, or
-            float32 has too few digits for the data.
+        ValueError: If the algorithm has no ``predict``, folds need different preprocessing outside the function, or float32
+            is not precise enough for the data.
 
     References:
         JAX documentation, Exporting and serializing staged-out computations. https://docs.jax.dev/en/latest/export/export.html
@@ -99,13 +99,13 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
 
 
 def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
-    """Returns parameters, model state and the numbers that preprocessing fitted, by the names of their paths.
+    """Returns parameters, model state and fitted numbers of the preprocessing, by path.
 
-    The arrays of parameters and model state have a leading axis of seeds. A state without parameters is kept whole.
+    The arrays of parameters and model state have a leading axis of seeds. A state without parameters is exported whole.
 
     Args:
         ensemble: The models.
-        seeds: Those that are exported; all unless given.
+        seeds: The seeds to export; all by default.
 
     References:
         Hugging Face, safetensors, format. https://huggingface.co/docs/safetensors
@@ -126,7 +126,7 @@ def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Ex
 
 
 def _arrays(state: Any) -> dict[str, Any]:
-    """Returns the arrays of a state by path: parameters and model state, or all of it where it has no parameters."""
+    """Returns the arrays of a state by path: parameters and model state, or the whole state without parameters."""
     part = algorithms.first_part(state)
     if part is None:
         return _by_path("state", state)
@@ -134,20 +134,20 @@ def _arrays(state: Any) -> dict[str, Any]:
 
 
 def _by_path(name: str, tree: Any) -> dict[str, Any]:
-    """Returns the arrays of a tree by the names on the way to them."""
+    """Returns the arrays of a tree by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     return {f"{name}/{path}".rstrip("/"): _as_numbers(leaf) for path, leaf in named.items()}
 
 
 def _as_numbers(leaf: Any) -> Any:
-    """Returns a typed key as its numbers, and other arrays as they are."""
+    """Returns a typed key as its key data, and other arrays unchanged."""
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf)) if is_key else leaf
 
 
 def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Callable[[Any], dict[str, Any]]:
-    """Returns the function of arrays that is exported; the models are constants of it."""
+    """Returns the function to export, with the models as constants."""
     dataset, experiment = ensemble.dataset, ensemble.experiment
     chosen = np.asarray(places)
     state = jax.tree.map(lambda leaf: leaf[chosen], ensemble.state)
@@ -161,13 +161,13 @@ def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Cal
     def outputs_of(numbers: Any, state: Any, inputs: Any) -> Any:
         program = experiments.program(experiment, dataset, evaluate_every=ensemble.evaluate_every, fitted=numbers)
         predict = program.algorithm(ensemble.hyperparameters).predict
-        assert predict is not None  # or the ensemble was refused
+        assert predict is not None  # otherwise require_predict raised
         return jax.vmap(lambda one: predict(state, jax.tree.map(lambda leaf: leaf[None], one))[0])(inputs)
 
     def predict(inputs: Any) -> dict[str, Any]:
         if dataset.n_runs and is_raw:
-            made = [prepared(of_run, inputs) for of_run in fitted]
-            inputs, axis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made), 0
+            by_run = [prepared(of_run, inputs) for of_run in fitted]
+            inputs, axis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_run), 0
         else:
             inputs, axis = prepared(fitted[0], inputs), None
         outputs = jax.vmap(outputs_of, (dataset.axis, 0, axis))(numbers, state, inputs)
@@ -183,7 +183,7 @@ def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Cal
 
 
 def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
-    """Returns what the exported function takes: numbers as collected where preprocessing can be traced, else prepared ones."""
+    """Returns the inputs of the exported function: as collected if preprocessing can be traced, else prepared."""
     card, preprocess = ensemble.dataset.card, ensemble.experiment.preprocess
     if card.columns and all(column.kind in _NUMERIC for column in card.columns):
         raw = _Inputs(lambda n: _of_columns(card, n), True, _missing_cells(card))
@@ -194,7 +194,7 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
     if not is_plain and len({data.digest(ensemble.dataset.of_run(place).fitted) for place in places}) > 1:
         kind = ensemble.dataset.runs_of
         raise ValueError(
-            f"{kind} must prepare inputs alike to be exported together, got {len(places)} that do not, outside of the function. "
+            f"{kind} must share their preprocessing to be exported together, got {len(places)} that do not. "
             f"Export one: --seeds {ensemble.seeds[places[0]]},"
         )
     of = lambda n: jax.ShapeDtypeStruct((n, *shape), dtype)  # noqa: E731
@@ -207,7 +207,7 @@ def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _missing_cells(card: DataCard) -> dict[str, np.ndarray]:
-    """Returns a row of missing cells, and one of first categories: imputed numbers have as many digits as those of training."""
+    """Returns a row of missing cells and one of first categories; imputed numbers have the precision of the training data."""
     return {
         column.name: np.array([-1, 0], np.int32) if column.kind == "category" else np.full(2, np.nan, np.float32)
         for column in card.columns
@@ -215,19 +215,19 @@ def _missing_cells(card: DataCard) -> dict[str, np.ndarray]:
 
 
 def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
-    """Returns whether preprocessing gives what the models take of traced columns as well."""
+    """Returns whether preprocessing works on traced columns."""
     dataset, apply = ensemble.dataset, ensemble.experiment.preprocess.apply
     try:
-        made = jax.eval_shape(
+        shape = jax.eval_shape(
             lambda inputs: apply(dataset.of_run(0).fitted, {"inputs": inputs}, training=False)["inputs"], raw.of(2)
         )
-    except Exception:  # whatever NumPy or the user's own code raises for a traced array
+    except Exception:  # NumPy or the user's code may raise anything for a traced array
         return False
-    return getattr(made, "shape", None) == (2, *dataset.card.feature_shape)
+    return getattr(shape, "shape", None) == (2, *dataset.card.feature_shape)
 
 
 def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any) -> None:
-    """Raises where the exported function gives something else than the models do: float32 has too few digits."""
+    """Raises if the exported function differs from the models because float32 is not precise enough."""
     sample, seeds = taken.sample, [ensemble.seeds[place] for place in places]
     expected = (
         ensemble.predict(NewRows(sample), seeds=seeds) if taken.is_raw else ensemble.of_prepared(sample, seeds=seeds)
@@ -239,8 +239,8 @@ def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, ex
     ):
         first = (found.flat[0], expected.ensemble.flat[0])
         raise ValueError(
-            f"an exported function must give what the run predicts, got {first[0]:g} for {first[1]:g}: float32 has too few "
-            "digits for the inputs or the target. Measure them from a nearer zero."
+            f"an exported function must reproduce the run's predictions, got {first[0]:g} for {first[1]:g}: float32 is not "
+            "precise enough for the inputs or the target. Subtract a constant from them."
         )
 
 
@@ -250,7 +250,7 @@ def _named(exported: Any) -> list[tuple[str, Any]]:
 
 
 def _described_inputs(card: DataCard, taken: _Inputs) -> dict[str, Any]:
-    """Returns what a caller has to pass."""
+    """Returns a description of the inputs for a caller."""
     if isinstance(taken.sample, dict):
         return {"columns": [_described_column(column) for column in card.columns]}
     shape, dtype = taken.sample.shape[1:], str(taken.sample.dtype)
@@ -259,7 +259,7 @@ def _described_inputs(card: DataCard, taken: _Inputs) -> dict[str, Any]:
 
 
 def _described_column(column: Any) -> dict[str, Any]:
-    """Returns what a caller has to know of a column."""
+    """Returns a description of a column for a caller."""
     about = {"name": column.name, "kind": column.kind, "dtype": _NUMERIC[column.kind], "missing": _MISSING[column.kind]}
     about |= {"levels": column.levels} if column.kind == "category" else {}
     about |= {"unit": "days since 1970-01-01"} if column.kind == "date" else {}
@@ -267,7 +267,7 @@ def _described_column(column: Any) -> dict[str, Any]:
 
 
 def _about(ensemble: Ensemble, places: Sequence[int]) -> dict[str, Any]:
-    """Returns what a reader of either file has to know of the models."""
+    """Returns a description of the models, for either file."""
     card, target = ensemble.dataset.card, ensemble.dataset.card.target
     return {
         "question": ensemble.experiment.question,

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that is checked as it is read."""
+"""Files written completely or not at all, and JSON that is checked when read."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ _EXACT = ("axes", "best", "hyperparameters")
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes one file, whole or not at all: beside its place, synced, and renamed."""
+    """Writes a file completely or not at all: under another name, synced, and renamed."""
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(content)
@@ -28,7 +28,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Appends text to a file, all of it or none."""
+    """Appends text to a file, completely or not at all."""
     with open(path, "ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
@@ -41,14 +41,14 @@ def append_text(path: Path, text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Creates a folder if it is not there, and syncs its parent, which must exist."""
+    """Creates a folder if it does not exist, and syncs its parent, which must exist."""
     if not path.is_dir():
         path.mkdir(exist_ok=True)
         sync(path.parent)
 
 
 def sync(path: Path) -> None:
-    """Flushes one file or folder to the disk; Windows flushes no folders, and files only where they are open to be written."""
+    """Flushes a file or folder to the disk. Windows flushes no folders, and only files open for writing."""
     is_windows = os.name == "nt"
     if is_windows and path.is_dir():
         return
@@ -60,18 +60,18 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns the entries of one JSON file, which another process may have written."""
+    """Returns the entries of a JSON file, which another process may have written."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} must be whole JSON, but is not ({error}). Restore it.") from error
+        raise ValueError(f"{path} must hold valid JSON, got an error: {error}. Restore it.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {json.dumps(content)[:20]}. Restore it.")
     return content
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
-    """Returns the content of a file of `RunDirectory.write_checksummed`; raises if a digit of it differs."""
+    """Returns the content of a file of `RunDirectory.write_checksummed`; raises if it was altered."""
     content = read_json(path)
     if content.pop("sha256", None) != digest_of_json(content):
         raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or name another --directory.")
@@ -81,7 +81,7 @@ def read_checksummed(path: Path) -> dict[str, Any]:
 def json_types(value: Any, *, exact: bool = False) -> Any:
     """Returns the value in JSON's types; a number that is not finite becomes null.
 
-    Settings keep their last digit; measurements have the digits of their float32.
+    Settings keep full precision; measurements have that of float32.
     """
     if isinstance(value, dict):
         return {str(name): json_types(entry, exact=exact or name in _EXACT) for name, entry in value.items()}

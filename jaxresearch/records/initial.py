@@ -1,4 +1,4 @@
-"""Parameters of another run, read without its experiment, and the copy of them that a run keeps."""
+"""Parameters of another run, read without its experiment, and the copy that a run keeps."""
 
 import functools
 import hashlib
@@ -23,9 +23,9 @@ from jaxresearch.records.checkpoints import (
 from jaxresearch.records.commands import resume_command
 from jaxresearch.records.files import read_json
 
-INITIAL = "initial"  # the folder of a run's directory with its initial parameters, if they are another run's
+INITIAL = "initial"  # folder in a run's directory for initial parameters from another run
 INITIAL_DIGEST = "initial.json"
-_BEFORE_ALL = 0  # the step under which they are kept
+_BEFORE_ALL = 0  # their step
 _NAME = re.compile(r"\['([^']+)'\]")
 _PARAMS = re.compile(
     r"((?:\.inner)*\.params)(?=$|[.\[])(.*)"
@@ -40,7 +40,7 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     Args:
         directory: Of the run.
         cipher: Decrypts the arrays of an encrypted run; others are read without it.
-        smoke: Whether to accept a smoke run, which has hardly learnt anything.
+        smoke: Whether to accept a smoke run, which has hardly learned anything.
 
     Raises:
         CheckpointError: If there is no state, the run has not ended or is a smoke run, the state does not verify or is
@@ -60,7 +60,7 @@ def read_params(directory: str | Path, *, cipher: Any = None, smoke: bool = True
     checkpoints = Checkpoints(directory)
     if not checkpoints.steps():
         raise CheckpointError(
-            f"directory must hold the final state of a run, got {directory} without any. Train it first."
+            f"directory must hold the final state of a run, got {directory} without one. Train it first."
         )
     _require_ended(directory, smoke=smoke)
     folder = checkpoints.folder / str(checkpoints.steps()[-1])
@@ -87,7 +87,7 @@ def digest_of(params: dict[str, Any]) -> str:
 
 
 def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = None) -> None:
-    """Writes the initial parameters of a run into a folder, so that it no longer needs the run they come from.
+    """Writes the initial parameters of a run into a folder, so that it no longer needs the other run.
 
     Args:
         directory: The folder, which must exist.
@@ -95,7 +95,7 @@ def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = 
         cipher: Encrypts the arrays, if given.
 
     Raises:
-        CheckpointError: If they cannot be written; nothing is left half-written.
+        CheckpointError: If they cannot be written; no partial file is left.
 
     Example:
         >>> import tempfile
@@ -113,14 +113,14 @@ def keep_params(directory: str | Path, params: dict[str, Any], *, cipher: Any = 
 def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] | None:
     """Returns the parameters that `keep_params` wrote, verified; None if there are none.
 
-    Files that do not verify are moved to ``quarantine`` in the folder, with a warning, and count as none.
+    Files that do not verify are moved to ``quarantine`` in the folder with a warning, and treated as missing.
 
     Args:
         directory: The folder.
         cipher: Decrypts the arrays, if they are encrypted.
 
     Raises:
-        CheckpointError: If they are encrypted with another key or no key is passed, or if one is passed that is not needed.
+        CheckpointError: If they are encrypted and the key is wrong or missing, or not encrypted and a key is passed.
 
     Example:
         >>> kept_params("nowhere") is None
@@ -140,10 +140,10 @@ def kept_params(directory: str | Path, *, cipher: Any = None) -> dict[str, Any] 
 
 
 def kept_state(directory: str | Path) -> Path:
-    """Returns the folder of the state that `keep_params` writes, which need not exist.
+    """Returns the folder of the state that `keep_params` writes, whether or not it exists.
 
     Args:
-        directory: The folder that `keep_params` was given.
+        directory: As for `keep_params`.
 
     Example:
         >>> kept_state("initial").parts[-3:]
@@ -153,33 +153,35 @@ def kept_state(directory: str | Path) -> Path:
 
 
 class _Params(NamedTuple):
-    """The part of a state that is kept, under the name it has there."""
+    """The part of a state that is kept, under its name in the state."""
 
     params: dict[str, Any]
 
 
 def vocabulary_of(directory: Path) -> tuple[str, ...]:
-    """Returns the names of the tokens that a run was trained on; none if its inputs were no tokens.
+    """Returns the vocabulary of a run; empty if its inputs were not tokens.
 
     Args:
         directory: Of the run.
 
     Raises:
-        ValueError: If there is no ``config.json``, or it is not whole.
+        ValueError: If ``config.json`` is missing or incomplete.
 
     Example:
         >>> vocabulary_of(Path("nowhere"))
         Traceback (most recent call last):
         ...
-        ValueError: directory must be that of a run, got nowhere without a config.json.
+        ValueError: directory must hold a run, got nowhere without config.json. Correct the path.
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise ValueError(f"directory must be that of a run, got {directory} without a config.json.")
+        raise ValueError(f"directory must hold a run, got {directory} without config.json. Correct the path.")
     card = read_json(path).get("data_card")
     vocabulary = card.get("vocabulary", []) if isinstance(card, dict) else None
     if not isinstance(vocabulary, list):
-        raise ValueError(f"{path} must be the configuration of a run, but has no whole data card. Restore it.")
+        raise ValueError(
+            f"{path} must be the configuration of a run, got one without a complete data card. Restore it."
+        )
     return tuple(vocabulary)
 
 
@@ -190,7 +192,9 @@ def _params_in(folder: Path, manifest: dict[str, Any], cipher: Any) -> dict[str,
     found = {n: _PARAMS.fullmatch(entry["path"]) for n, entry in enumerate(manifest["arrays"])}
     prefix = next((match[1] for match in found.values() if match), None)
     if prefix is None:
-        raise CheckpointError(f"step {step} of {folder.parent.parent} has no params in its state.")
+        raise CheckpointError(
+            f"a run must have params to start from, got step {step} of {folder.parent.parent} without. Name another."
+        )
     numbered = {n: manifest["arrays"][n] for n, match in found.items() if match and match[1] == prefix}
     names = {n: _names(numbered[n]["path"].removeprefix(prefix)) for n in numbered}
     if cipher is not None:
@@ -209,20 +213,22 @@ def _require_ended(directory: Path, *, smoke: bool) -> None:
     path = directory / "result.json"
     if not path.is_file():
         raise CheckpointError(
-            f"directory must be that of a run that has ended, got {directory} without a result.json. "
-            f"Resume it with: {resume_command(directory)}"
+            f"directory must hold a finished run, got {directory} without result.json. "
+            f"Resume it: {resume_command(directory)}"
         )
     if read_json(path).get("smoke") and not smoke:
         raise CheckpointError(
-            f"initial parameters must come from a whole run, got {directory} of a smoke run. Run it without --smoke."
+            f"initial parameters must come from a full run, got the smoke run {directory}. Run it without --smoke."
         )
 
 
 def _names(path: str) -> tuple[str, ...]:
-    """Returns the keys of the dicts that a path leads through."""
+    """Returns the keys of the nested dicts on a path."""
     names = tuple(_NAME.findall(path))
     if not names or "".join(f"['{name}']" for name in names) != path:
-        raise CheckpointError(f"initial parameters must be in dicts by name, got {path or 'a single array'}.")
+        raise CheckpointError(
+            f"initial parameters must be in dicts by name, got {path or 'a single array'}. Name another run."
+        )
     return names
 
 

@@ -12,57 +12,62 @@ from jaxresearch.execution import Predictions
 ENDINGS = (".csv", ".npz", ".npy")
 
 
-def written_predictions(made: Predictions, ending: str) -> bytes:
+def written_predictions(predictions: Predictions, ending: str) -> bytes:
     r"""Returns predictions in the format of a file's ending.
 
     ========  ==========================================================================================================
     ending    content
     ========  ==========================================================================================================
-    ``.csv``  what is carried along, the prediction, probabilities of classes, and the spread of each number over seeds
-    ``.npz``  the same as arrays, and the numbers of each seed
-    ``.npy``  the ensemble's probabilities or values alone
+    ``.csv``  columns of the data, the prediction, class probabilities, and the spread of each number over seeds
+    ``.npz``  the same as arrays, and the predictions of each seed
+    ``.npy``  only the ensemble's probabilities or values
     ========  ==========================================================================================================
 
     Args:
-        made: The predictions.
+        predictions: The predictions.
         ending: One of `ENDINGS`.
 
     Raises:
-        ValueError: If a table is asked for and an example has more than one row of numbers, or a column that is carried along
-            has the name of one of ours.
+        ValueError: If a table is requested and an example has several rows of numbers, or a column of the data has the name of
+            a column of predictions.
 
     Example:
         >>> written_predictions(Predictions(np.array([[[1.0]], [[3.0]]]), (0, 1), columns={"id": ["a"]}), ".csv").decode()
         'id,prediction,spread\na,2.0,1.4142135623730951\n'
     """
     if ending == ".csv":
-        return _table(made).encode()
+        return _table(predictions).encode()
     buffer = io.BytesIO()
     if ending == ".npy":
-        np.save(buffer, made.ensemble, allow_pickle=False)
+        np.save(buffer, predictions.ensemble, allow_pickle=False)
     else:
-        np.savez(buffer, allow_pickle=False, **_arrays(made))
+        np.savez(buffer, allow_pickle=False, **_arrays(predictions))
     return buffer.getvalue()
 
 
-def _arrays(made: Predictions) -> dict[str, np.ndarray]:
+def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     """Returns predictions as named arrays."""
-    what = "probabilities" if made.class_names else "values"
-    arrays = {"prediction": made.labels, what: made.ensemble, "spread": made.spread, f"{what}_by_seed": made.by_seed}
-    arrays |= {"seeds": np.array(made.seeds)} | (
-        {"class_names": np.array(made.class_names)} if made.class_names else {}
+    what = "probabilities" if predictions.class_names else "values"
+    arrays = {
+        "prediction": predictions.labels,
+        what: predictions.ensemble,
+        "spread": predictions.spread,
+        f"{what}_by_seed": predictions.by_seed,
+    }
+    arrays |= {"seeds": np.array(predictions.seeds)} | (
+        {"class_names": np.array(predictions.class_names)} if predictions.class_names else {}
     )
-    return _with_columns(arrays, {name: np.array(cells) for name, cells in made.columns.items()})
+    return _with_columns(arrays, {name: np.array(cells) for name, cells in predictions.columns.items()})
 
 
-def _table(made: Predictions) -> str:
-    """Returns predictions as a table of text: what is carried along, the prediction, then what the ensemble is sure of."""
-    if made.by_seed.ndim != 3:
+def _table(predictions: Predictions) -> str:
+    """Returns predictions as a table of text: columns of the data, the prediction, probabilities and spread."""
+    if predictions.by_seed.ndim != 3:
         raise ValueError(
-            f"a table must have one row for each example, got predictions of shape {made.by_seed.shape[1:]}. Pass --output "
-            "predictions.npz."
+            f"a table must have one row for each example, got predictions of shape {predictions.by_seed.shape[1:]}. "
+            "Pass --output predictions.npz."
         )
-    columns = _with_columns(dict(_predicted(made)), dict(made.columns))
+    columns = _with_columns(dict(_predicted(predictions)), dict(predictions.columns))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -71,21 +76,21 @@ def _table(made: Predictions) -> str:
 
 
 def _with_columns(ours: dict[str, Any], carried: dict[str, Any]) -> dict[str, Any]:
-    """Returns the columns of the data, then ours; raises where two have one name."""
+    """Returns the columns of the data, then ours; raises if two have the same name."""
     if common := ours.keys() & carried.keys():
         name = sorted(common)[0]
         raise ValueError(f"columns of the data must not have the names of predictions, got {name!r}. Rename it.")
     return {**carried, **ours}
 
 
-def _predicted(made: Predictions) -> Iterator[tuple[str, list[Any]]]:
-    """Gives the columns of predictions by name."""
-    means, spreads = made.ensemble.T, made.spread.T
-    if made.class_names:
-        yield "prediction", made.labels.tolist()
-        for name, mean in zip(made.class_names, means, strict=True):
+def _predicted(predictions: Predictions) -> Iterator[tuple[str, list[Any]]]:
+    """Yields the columns of predictions by name."""
+    means, spreads = predictions.ensemble.T, predictions.spread.T
+    if predictions.class_names:
+        yield "prediction", predictions.labels.tolist()
+        for name, mean in zip(predictions.class_names, means, strict=True):
             yield f"probability {name}", mean.tolist()
-        names = made.class_names
+        names = predictions.class_names
     else:
         names = ("",) if len(means) == 1 else tuple(map(str, range(len(means))))
         for name, mean in zip(names, means, strict=True):

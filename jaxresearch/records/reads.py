@@ -1,4 +1,4 @@
-"""How often a test part was read: the runs, side by side in one folder, whose results are about the same examples."""
+"""How often a test part was read: the runs in one folder whose results are about the same examples."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,9 +9,9 @@ from jaxresearch.records.run_directory import command_of
 
 
 def digest_of_test_part(card: Mapping[str, Any], *, n_folds: int = 0, is_resplit: bool = False) -> str | None:
-    """Returns the SHA-256 of what a test part is named by: the files that were read, the target and the rule of the split.
+    """Returns the SHA-256 that identifies a test part: the source files, the target and the rule of the split.
 
-    No example is read. Folds, and splits that each seed draws anew, test on all examples, whatever their number and seeds.
+    It reads no example. Folds, and splits drawn anew for each seed, test on all examples, whatever their number and seeds.
 
     Args:
         card: A `jaxresearch.data.DataCard`, as in ``config.json``.
@@ -19,7 +19,7 @@ def digest_of_test_part(card: Mapping[str, Any], *, n_folds: int = 0, is_resplit
         is_resplit: Whether each seed divides the data anew.
 
     Returns:
-        64 hexadecimal digits; None where no example is held out.
+        64 hexadecimal digits; None if no example is held out.
 
     Example:
         >>> card = {"name": "a", "source": "a.csv", "sha256": [["a.csv", "12"]], "split": {"fraction": 0.2, "seed": 0}}
@@ -39,14 +39,14 @@ def digest_of_test_part(card: Mapping[str, Any], *, n_folds: int = 0, is_resplit
 
 
 def recorded_test_part(result: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """Returns the digest of the test part that a result is about.
+    """Returns the digest of the test part of a result.
 
     Args:
         result: As in ``result.json``.
-        config: As in ``config.json``: of a run from before results had the digest, it is computed.
+        config: As in ``config.json``; older results do not have the digest, so it is computed from this.
 
     Returns:
-        As `digest_of_test_part`; None as well for a smoke run, which tests on a few examples, and where it is unknown.
+        As `digest_of_test_part`; None also for a smoke run, which tests on a few examples, and if unknown.
 
     Example:
         >>> recorded_test_part({"test_part": "12"}, {}), recorded_test_part({"test_part": "12", "smoke": True}, {})
@@ -57,14 +57,14 @@ def recorded_test_part(result: Mapping[str, Any], config: Mapping[str, Any]) -> 
     if "test_part" in result:
         return result["test_part"]
     if command_of(dict(config)) != "run" or not config.get("parts", {"train": 1}).get("train"):
-        return None  # of a study, the card is that of the data that settings were compared on
+        return None  # the card of a study describes its selection data
     return digest_of_test_part(config["data_card"], n_folds=result.get("n_folds", 0))
 
 
 def readers(folders: Iterable[Path], part: str) -> set[Path]:
-    """Returns the directories in some folders whose results are about a test part.
+    """Returns the run directories in some folders whose results are about a test part.
 
-    What is no run, cannot be read or is damaged is passed over; of a run, ``result.json`` alone is read.
+    It reads only the ``result.json`` of a run, and skips directories that are unreadable, damaged or not runs.
 
     Args:
         folders: Parents of run directories.
@@ -82,7 +82,7 @@ def readers(folders: Iterable[Path], part: str) -> set[Path]:
 
 
 def _directories(folder: Path) -> list[Path]:
-    """Returns what is in a folder; nothing of one that cannot be listed."""
+    """Returns the entries of a folder; none if it cannot be listed."""
     try:
         return [*folder.iterdir()]
     except OSError:
@@ -90,12 +90,12 @@ def _directories(folder: Path) -> list[Path]:
 
 
 def _reads(path: Path, part: str) -> bool:
-    """Returns whether a directory is that of a run that has read a test part."""
+    """Returns whether a directory holds a run that has read a test part."""
     try:
         if not (path / "result.json").is_file():
             return False
         result = read_json(path / "result.json")
         config = {} if "test_part" in result else read_json(path / "config.json")
         return recorded_test_part(result, config) == part
-    except Exception:  # whatever lies there: it may be nobody's run
+    except Exception:  # the directory may hold anything
         return False

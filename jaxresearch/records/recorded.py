@@ -1,4 +1,4 @@
-"""A run or study that has ended, read back from its directory."""
+"""A finished run or study, read back from its directory."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from jaxresearch.records.run_directory import command_of, read_metrics
 from jaxresearch.records.trained import Ensemble, read_ensemble
 from jaxresearch.training import State
 
-# What each file of a run holds at least. Records from before seeds were listed have their number, n_seeds.
+# Required entries of each file of a run. Older records have the number of seeds, n_seeds, instead of a list.
 _HELD = {
     "config.json": ("experiment", "hyperparameters", "data_card"),
     "environment.json": ("command", "started", "devices", "platform", "packages", "git", "python"),
@@ -29,7 +29,7 @@ _HELD = {
 class Curve(NamedTuple):
     """The mean over seeds of a metric at several steps of training, with the 95 % interval of Student's t.
 
-    A step at which some seed is not finite has the mean nan, which leaves a gap; a single seed has no interval.
+    At a step with a seed that is not finite, the mean is nan, which leaves a gap; a single seed has no interval.
     """
 
     steps: list[int]
@@ -40,11 +40,11 @@ class Curve(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Recorded:
-    """What a run or study that has ended left in its directory: the files by name, and the lines of metrics.jsonl.
+    """The record of a finished run or study: its files by name, and the lines of metrics.jsonl.
 
-    ``rounds`` are those of a study, without the ones that were set aside. To see it in a notebook, pass it to
-    `jaxresearch.reports.page.show`. ``model``, ``state``, ``params`` and ``predict`` are of the trained models, which are read
-    when they are first asked for.
+    ``rounds`` are the rounds of a study, except those set aside. To display the record in a notebook, pass it to
+    `jaxresearch.reports.page.show`. ``model``, ``state``, ``params`` and ``predict`` use the trained models, which are read at
+    the first access.
     """
 
     path: Path
@@ -63,12 +63,12 @@ class Recorded:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """The hyperparameters of the result: those of a run, or those that a study chose."""
+        """The hyperparameters of the run, or those chosen by the study."""
         return self.result.get("hyperparameters") or self.config["hyperparameters"]
 
     @functools.cached_property
     def model(self) -> Ensemble:
-        """The trained models of all seeds, as of `jaxresearch.records.read_ensemble`, which raises what it raises."""
+        """The trained models of all seeds, read by `jaxresearch.records.read_ensemble`, which may raise."""
         return read_ensemble(self.path, cipher=self.cipher, experiment=self.experiment)
 
     @property
@@ -86,7 +86,7 @@ class Recorded:
 
         Args:
             rows: A path, a dict of columns or an array of examples, as `jaxresearch.data.new_rows` takes them.
-            seeds: Those of the models that are asked; all unless given.
+            seeds: The seeds of the models to use; all by default.
         """
         return self.model.predict(rows, seeds=seeds)
 
@@ -102,7 +102,7 @@ class Recorded:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes; none where the targets are values."""
+        """The names of the classes; empty if the targets are values."""
         return tuple(self.config["data_card"].get("class_names", ()))
 
     @property
@@ -112,10 +112,10 @@ class Recorded:
         return {seed: step for seed, step in zip(self.seeds, steps, strict=True) if step is not None}
 
     def values(self, metric: str, *index: int) -> dict[int, float]:
-        """Returns a metric of the result by seed; nan for a seed for which it is undefined, as for one that diverged.
+        """Returns a metric of the result by seed; nan if it is undefined, as for a seed that diverged.
 
         Args:
-            metric: Its name, as ``"test/accuracy"``.
+            metric: Its name, such as ``"test/accuracy"``.
             index: The entry, for a vector or matrix metric.
         """
         entries = {}
@@ -126,12 +126,12 @@ class Recorded:
         return entries
 
     def examples(self) -> dict[str, np.ndarray]:
-        """Returns what ``examples.npz`` holds, verified: the influences of test examples, ``(seeds, examples)``, by metric.
+        """Returns the verified content of ``examples.npz``: the influences of test examples, ``(seeds, examples)``, by metric.
 
-        Nothing of a record that has none, or an encrypted one.
+        It is empty if the record has no such file, or an encrypted one.
 
         Raises:
-            ValueError: If the file is not the one that the run wrote.
+            ValueError: If the file was altered.
         """
         path, digest = self.path / "examples.npz", self.result.get("examples")
         if digest is None or not path.is_file():
@@ -139,11 +139,11 @@ class Recorded:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
         if data.digest(held) != digest:
-            raise ValueError(f"{path} must be as the run wrote it; its SHA-256 differs. Restore it, or delete it.")
+            raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or delete it.")
         return held
 
     def curves(self) -> dict[str, Curve]:
-        """Returns the learning curve of each scalar metric by name, as ``train/loss`` or ``validation/loss``.
+        """Returns the learning curve of each scalar metric by name, such as ``train/loss`` or ``validation/loss``.
 
         A study has none.
         """
@@ -157,21 +157,21 @@ class Recorded:
 
 
 def read_run(path: str | Path, *, cipher: Any = None, experiment: Experiment | None = None) -> Recorded:
-    """Returns what the directory of a run or study that has ended holds; nothing of it is executed or locked.
+    """Returns the record of a finished run or study; nothing in its directory is executed or locked.
 
     Args:
         path: The directory.
-        cipher: Decrypts the trained models of an encrypted run, once they are asked for.
-        experiment: What was trained, where no file of that name is left, as for a run of a notebook.
+        cipher: Decrypts the trained models of an encrypted run when they are read.
+        experiment: The trained experiment, if it has no file, as in a notebook.
 
     Raises:
-        ValueError: If the directory lacks a file of a run that has ended, or one is incomplete.
+        ValueError: If a file of a finished run is missing or incomplete.
 
     Example:
         >>> read_run("nowhere")
         Traceback (most recent call last):
         ...
-        ValueError: directory must be that of a run or study that has ended; nowhere holds no config.json.
+        ValueError: directory must hold a finished run or study, got nowhere without config.json.
     """
     path = Path(path)
     missing = [name for name in _HELD if not (path / name).is_file()]
@@ -180,9 +180,7 @@ def read_run(path: str | Path, *, cipher: Any = None, experiment: Experiment | N
         if missing == ["result.json"]:
             is_sweep = command_of(read_json(path / "config.json")) == "sweep"
             advice = " A sweep has sweep.csv and sweep.png." if is_sweep else f" Resume it: {resume_command(path)}"
-        raise ValueError(
-            f"directory must be that of a run or study that has ended; {path} holds no {missing[0]}.{advice}"
-        )
+        raise ValueError(f"directory must hold a finished run or study, got {path} without {missing[0]}.{advice}")
     config, environment, result = (_whole(path / name) for name in _HELD)
     study = path / "study.json"
     rounds = [one for one in read_checksummed(study)["rounds"] if not one["set_aside"]] if study.exists() else []
@@ -197,7 +195,7 @@ def _whole(path: Path) -> dict[str, Any]:
     needed = (*_HELD[path.name], "seeds") if path.name == "result.json" else _HELD[path.name]
     missing = [name for name in needed if name not in content]
     if missing:
-        raise ValueError(f"{path} must be that of a run; it holds no {missing[0]}. Restore it.")
+        raise ValueError(f"{path} must be complete, got it without {missing[0]}. Restore it.")
     return content
 
 

@@ -30,7 +30,7 @@ FITTED = "fitted.npz"  # what preprocessing estimated on the training part
 TRIALS = "trials.json"
 STUDY = "study.json"
 _METRICS = "metrics.jsonl"
-_LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last: the command has ended
+_LAST = {"run": "result.json", "study": "result.json", "sweep": SWEEP_TABLE}  # written last, when the command has ended
 _PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints/[0-9]*")
 _CHANGEABLE = (
     "directory",
@@ -43,7 +43,7 @@ _CHANGEABLE = (
     "data_card.feature_dtype",
     "claim.text",
 )
-_OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change; its program may not
+_OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change, but not its program
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
 _LONGEST = 60  # characters of a value in a message
@@ -52,11 +52,12 @@ _LONGEST = 60  # characters of a value in a message
 class RunDirectory:
     """A directory with ``config.json``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and ``result.json``.
 
-    A file is either whole or not there: each is written beside its place, synced, and renamed. One process at a time may
-    use a directory; its lock ends with the object or the process, however that ends. A context manager, which releases the lock.
+    Every file is complete or absent: it is written under another name, synced, and renamed. Only one process at a time may use
+    a directory; its lock ends with the object or the process, even one that is killed. As a context manager, it releases the
+    lock.
 
     Args:
-        path: Where to create it; an existing directory must be empty.
+        path: The directory to create; an existing one must be empty.
 
     Raises:
         FileExistsError: If the path is a file, or a directory that is not empty.
@@ -92,17 +93,17 @@ class RunDirectory:
 
     @classmethod
     def unused(cls, path: Path) -> "RunDirectory":
-        """Returns a new directory of this name, or of the name with -2, -3 ... where another run has it."""
+        """Returns a new directory of this name, with -2, -3 ... appended if another run has it."""
         for number in itertools.count(1):
             candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
             if not candidate.exists():
                 with contextlib.suppress(FileExistsError, BusyError):  # taken by another process meanwhile
                     return cls(candidate)
-        raise AssertionError  # there is no end of numbers
+        raise AssertionError  # itertools.count never ends
 
     @classmethod
     def again(cls, path: Path) -> "RunDirectory":
-        """Returns an existing directory, to resume from."""
+        """Returns an existing directory to resume from."""
         directory = cls.__new__(cls)
         directory.path, directory._made, directory._lock = path, None, _locked(path)
         return directory
@@ -129,11 +130,11 @@ class RunDirectory:
         return read_json(self.path / name)
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes one JSON file, whole or not at all."""
+        """Writes one JSON file, completely or not at all."""
         self.write_text_file(name, json.dumps(json_types(content), indent=2, allow_nan=False) + "\n")
 
     def write_checksummed(self, name: str, content: dict[str, Any]) -> None:
-        """Writes one JSON file with the SHA-256 of its content, whole or not at all."""
+        """Writes one JSON file with the SHA-256 of its content, completely or not at all."""
         content = json_types(content)
         self.write(name, {"sha256": digest_of_json(content), **content})
 
@@ -146,7 +147,7 @@ class RunDirectory:
         self.write(name, environment)
 
     def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Writes rows with the same keys as one CSV file, whole or not at all."""
+        """Writes rows with the same keys as one CSV file, completely or not at all."""
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -154,7 +155,7 @@ class RunDirectory:
         self.write_text_file(name, text.getvalue())
 
     def write_text_file(self, name: str, text: str) -> None:
-        """Writes one file, whole or not at all."""
+        """Writes one file, completely or not at all."""
         write_file(self.path / name, text.encode())
 
     def write_arrays(self, name: str, named: Mapping[str, Any], *, cipher: Any = None) -> str:
@@ -168,20 +169,20 @@ class RunDirectory:
         return f"{name}.sealed"
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Appends one line to ``metrics.jsonl``; where it cannot be written, it is kept for the next call or `sync_metrics`."""
+        """Appends one line to ``metrics.jsonl``; if the write fails, the line waits for the next call or `sync_metrics`."""
         self._has_metrics = True
         self._unwritten += json.dumps(json_types(line), allow_nan=False) + "\n"
         with contextlib.suppress(OSError):
             self._append_metrics()
 
     def sync_metrics(self) -> None:
-        """Puts all lines of ``metrics.jsonl`` on the disk."""
+        """Writes and syncs all lines of ``metrics.jsonl``."""
         self._append_metrics()
         if (self.path / _METRICS).exists():
             sync(self.path / _METRICS)
 
     def _append_metrics(self) -> None:
-        """Writes the lines that wait, all of them or none."""
+        """Writes all waiting lines or none."""
         if self._unwritten:
             append_text(self.path / _METRICS, self._unwritten)
             self._unwritten = ""
@@ -195,7 +196,7 @@ class RunDirectory:
         return read_metrics(self.path / _METRICS)
 
     def cut_metrics(self, step: int) -> None:
-        """Drops the lines of ``metrics.jsonl`` beyond a step, and a line that was not written whole."""
+        """Removes the lines of ``metrics.jsonl`` beyond a step, and a partial last line."""
         path = self.path / _METRICS
         if path.exists():
             lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
@@ -203,16 +204,16 @@ class RunDirectory:
 
     @property
     def has_progress(self) -> bool:
-        """Whether anything was recorded that can be resumed, even if the directory was removed since."""
+        """Whether anything resumable was recorded, even if the directory has been removed."""
         return self._has_metrics or any(next(self.path.glob(pattern), None) for pattern in _PROGRESS)
 
     def folder(self, name: str) -> Path:
-        """Returns a folder of this name, created if it is not there."""
+        """Returns a folder of this name, created if it does not exist."""
         make_folder(self.path / name)
         return self.path / name
 
     def remove(self, name: str) -> None:
-        """Removes one folder, renamed first, so that no half of it is mistaken for the whole."""
+        """Renames and removes one folder, so that a partial one is not mistaken for a complete one."""
         if (self.path / name).exists():
             trash = self.path / f".trash-{name}"
             if trash.exists():
@@ -222,17 +223,17 @@ class RunDirectory:
             shutil.rmtree(trash)
 
     def discard(self) -> None:
-        """Removes what this process created: a run that could not start leaves nothing behind. A second call does nothing."""
+        """Removes what this process created, so that a run that could not start leaves nothing behind; once."""
         if self._is_discarded or not self.path.is_dir():
             return self.close()
         self._is_discarded = True
-        for entry in list(self.path.iterdir()):  # a tracker that hangs may still write
+        for entry in list(self.path.iterdir()):  # a hanging tracker may still write
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-        self.close()  # not before: another process could start in a directory that is being removed
+        self.close()  # only now: another process could start in a directory being removed
         for folder in self._made or []:
             try:
                 folder.rmdir()
-            except OSError:  # not empty: another run started in it meanwhile
+            except OSError:  # not empty: another run has started in it
                 break
 
 
@@ -247,20 +248,20 @@ class EndedError(ValueError):
 def open_directory(
     path: Path, config: dict[str, Any], environment: dict[str, Any], *, is_new: bool = False
 ) -> RunDirectory:
-    """Returns a new directory, or an existing one of the same configuration that has not ended, to resume from.
+    """Returns a new directory, or an unfinished one of the same configuration to resume from.
 
     ``config.json`` and ``environment.json`` are written before anything is trained. An existing directory keeps what it has on
     record of the experiment's files: whether others are of the same program is not known yet.
 
     Args:
         path: The directory.
-        config: What was asked for, ``experiment`` included.
-        environment: As of `environment`; a resumed directory keeps its first.
-        is_new: Whether a directory that exists is left alone: the new one has the next free name, with -2, -3 ...
+        config: The configuration, including ``experiment``.
+        environment: From `environment`; a resumed directory keeps its first.
+        is_new: Whether to leave an existing directory alone and use the next free name, with -2, -3 ...
 
     Raises:
         ValueError: If the directory holds another experiment, command or configuration.
-        EndedError: If nothing is left to do.
+        EndedError: If it has ended.
         BusyError: If another process uses it.
         OSError: If it cannot be created or written.
     """
@@ -283,28 +284,28 @@ def open_directory(
 
 
 def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raises if a directory belongs to another experiment, command or configuration, or has nothing left to do."""
-    asked, kind = command_of(config), command_of(recorded)
-    if (kind, recorded.get("experiment")) != (asked, config["experiment"]):
+    """Raises if a directory belongs to another experiment, command or configuration, or has ended."""
+    command, kind = command_of(config), command_of(recorded)
+    if (kind, recorded.get("experiment")) != (command, config["experiment"]):
         raise ValueError(
-            f"directory {path} holds a {kind} of {recorded.get('experiment')}, not a {asked} of {config['experiment']}. "
+            f"directory {path} holds a {kind} of {recorded.get('experiment')}, not a {command} of {config['experiment']}. "
             "Name another with --directory."
         )
     may_change = {*_CHANGEABLE}
     if None in (recorded.get("encrypt_with"), config.get("encrypt_with")):
-        may_change.discard("encrypt_with")  # a key file may have moved, but what is encrypted stays encrypted
+        may_change.discard("encrypt_with")  # the key file may have moved, but encryption stays on or off
     differ = differences(recorded, config).items()
     changes = {key: values for key, values in differ if key not in may_change and key.split(".")[0] not in _OF_SOURCE}
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
         raise ValueError(
-            f"directory {path} holds another {asked}; these settings differ: {', '.join(shown)}{more}. "
+            f"directory {path} holds another {command}; these settings differ: {', '.join(shown)}{more}. "
             "Name another with --directory."
         )
-    if (path / _LAST[asked]).is_file():
-        story = "study.md" if asked == "study" else _LAST[asked]
-        raise EndedError(f"the {asked} in {path} has ended. Read its {story}, or name another --directory.")
+    if (path / _LAST[command]).is_file():
+        story = "study.md" if command == "study" else _LAST[command]
+        raise EndedError(f"the {command} in {path} has ended. Read its {story}, or name another --directory.")
 
 
 def command_of(config: dict[str, Any]) -> str:
@@ -313,13 +314,13 @@ def command_of(config: dict[str, Any]) -> str:
 
 
 def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:
-    """Returns the entries in which a recorded configuration differs from the content asked for, by dotted key."""
-    recorded, asked = _flat(config), _flat(json_types(content))
+    """Returns the entries in which a recorded configuration differs from a new one, by dotted key."""
+    recorded, new = _flat(config), _flat(json_types(content))
     return {
-        key: f"{before} on record, {now} asked for"
-        for key in sorted(recorded.keys() | asked)
-        if recorded.get(key) != asked.get(key)
-        for before, now in [_distinct(recorded.get(key, "nothing"), asked.get(key, "nothing"))]
+        key: f"{before} on record, {now} now"
+        for key in sorted(recorded.keys() | new)
+        if recorded.get(key) != new.get(key)
+        for before, now in [_distinct(recorded.get(key, "nothing"), new.get(key, "nothing"))]
     }
 
 
@@ -329,27 +330,27 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _distinct(before: Any, now: Any) -> tuple[str, str]:
-    """Returns two values as texts that differ: the number 1 and the text '1' do not as they are."""
+    """Returns two values as distinct strings: the number 1 and the string '1' would look the same."""
     texts = str(before), str(now)
     before, now = texts if texts[0] != texts[1] else (repr(before), repr(now))
     return _short(before), _short(now)
 
 
 def _short(value: Any) -> str:
-    """Returns a value as text that fits into a message."""
+    """Returns a value as a string short enough for a message."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _locked(path: Path) -> FileLock:
-    """Returns the lock of a directory, held until it is released or the process ends; a dead process holds none."""
+    """Returns the lock of a directory, held until it is released or the process ends."""
     file = path / _LOCK
     lock = FileLock(file, blocking=False, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         holder = ""
-        with contextlib.suppress(OSError):  # Windows lets no other process read it
+        with contextlib.suppress(OSError):  # on Windows, no other process can read it
             holder = file.read_text(errors="replace")[:200].strip()
         raise BusyError(
             f"directory {path} is used by {holder or 'another process'}. Wait for it, or name another with --directory."
@@ -360,12 +361,12 @@ def _locked(path: Path) -> FileLock:
 
 
 def _is_ours(name: str) -> bool:
-    """Returns whether a process that was killed before it recorded anything leaves a file of this name."""
+    """Returns whether this is a file that a process killed before any record leaves behind."""
     return name == _LOCK or (name.startswith(".") and name.endswith(".new"))
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the entries of nested dicts, their names joined by dots."""
+    """Returns the entries of nested dicts by dotted key."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         below = _flat(value) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""Trackers besides metrics.jsonl: TensorBoard and MLflow, each in its own thread, which cannot delay a run."""
+"""Trackers besides metrics.jsonl: TensorBoard and MLflow, each in its own thread, so that none delays a run."""
 
 import importlib.util
 import json
@@ -18,18 +18,21 @@ import numpy as np
 from jaxresearch import statistics
 from jaxresearch.records.files import read_json, write_file
 
-TRACKERS = {"tensorboard": ("tensorboardX",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}  # and what each needs
-_MOST_WAITING = 1024  # calls; a run makes some twenty, and one for each look at validation data
+TRACKERS = {
+    "tensorboard": ("tensorboardX",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+}  # and the packages that each needs
+_MOST_WAITING = 1024  # calls; a run makes about twenty, and one for each validation
 _PATIENCE = 30.0  # seconds to wait for a tracker at the end of a run; the first start of MLflow takes several
 _MLFLOW_RUN = "mlflow.json"
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where scalars are sent; each method may be slow, raise or hang."""
+    """A receiver of scalars; each method may be slow, raise or hang."""
 
     def begin(self, settings: dict[str, Any], step: int) -> None:
-        """Opens it with the hyperparameters of a run; what an earlier process logged beyond this step is void."""
+        """Opens it with the hyperparameters of a run; entries of an earlier process beyond this step are void."""
 
     def log(self, step: int, scalars: dict[str, float]) -> None:
         """Logs the scalars of one step."""
@@ -42,9 +45,9 @@ class Tracking:
     """Sends the metrics of a run to its trackers; one that raises or falls behind is dropped with one warning.
 
     Trackers get scalars alone: the mean over seeds, and the ends of its interval as ``NAME_low`` and ``NAME_high``.
-    Vector and matrix metrics stand in metrics.jsonl and result.json only.
+    Vector and matrix metrics are only in metrics.jsonl and result.json.
 
-    As a context manager, it ends trackers without a verdict if the run did not end, and waits for each a limited time.
+    As a context manager, it ends trackers without a verdict if the run did not end, and waits for each for a limited time.
 
     Args:
         trackers: By name.
@@ -78,7 +81,7 @@ class Tracking:
         self._send(lambda tracker: tracker.begin(settings, step))
 
     def log(self, step: int, metrics: dict[str, np.ndarray]) -> None:
-        """Sends metrics by name, as ``train/loss`` or ``validation/loss``, each with one value per seed."""
+        """Sends metrics by name, such as ``train/loss`` or ``validation/loss``, each with one value per seed."""
         self._step = step
         scalars = {name: value for metric, values in metrics.items() for name, value in _scalars(metric, values)}
         if scalars:
@@ -119,7 +122,7 @@ def tracking(names: Sequence[str], path: Path, *, experiment: str) -> Tracking:
         ...
         ValueError: track must be among tensorboard, mlflow; got 'paper'.
     """
-    made: dict[str, Tracker] = {}
+    trackers: dict[str, Tracker] = {}
     for name in names:
         if name not in TRACKERS:
             raise ValueError(f"track must be among {', '.join(TRACKERS)}; got {name!r}.")
@@ -128,8 +131,8 @@ def tracking(names: Sequence[str], path: Path, *, experiment: str) -> Tracking:
             raise ValueError(
                 f'--track {name} needs {", ".join(missing)}, which is not installed. Run: pip install "jaxresearch[track]"'
             )
-        made[name] = TensorBoard(path / name) if name == "tensorboard" else MLflow(path, experiment)
-    return Tracking(made)
+        trackers[name] = TensorBoard(path / name) if name == "tensorboard" else MLflow(path, experiment)
+    return Tracking(trackers)
 
 
 class TensorBoard:
@@ -161,18 +164,18 @@ class TensorBoard:
 
 
 class MLflow:
-    """Logs to a run of MLflow, whose id stands in ``mlflow.json``, so that resuming continues it.
+    """Logs to an MLflow run, whose id is in ``mlflow.json``, so that a resumed run continues it.
 
-    A resumed run repeats steps with the same values: those that an earlier process logged are left out.
+    A resumed run repeats some steps with the same values; steps that an earlier process logged are left out.
     """
 
     def __init__(self, path: Path, experiment: str):
         self._path, self._experiment = path, experiment
-        self._logged: dict[str, int] = {}  # the last step of each metric that an earlier process logged
+        self._logged: dict[str, int] = {}  # the last step of each metric from an earlier process
 
     def begin(self, settings: dict[str, Any], step: int) -> None:
         """Begins a run, or continues that of an earlier process."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent unasked
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # send nothing by default
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
@@ -220,7 +223,7 @@ class _Line:
         self._waiting: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(_MOST_WAITING)
         self._why: str | None = None
         self._is_dropped = False
-        self._busy_since = math.inf  # when the present call began
+        self._busy_since = math.inf  # when the current call started
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self._thread.start()
 
@@ -251,7 +254,7 @@ class _Line:
             self._busy_since = time.monotonic()
             try:
                 call(self._tracker)
-            except BaseException as error:  # nothing of it may reach the run
+            except BaseException as error:  # no error may reach the run
                 message = " ".join(str(error).split())
                 self._why = f"it raised {type(error).__name__}: {message}"[:300]
             self._busy_since = math.inf
@@ -264,7 +267,7 @@ class _Line:
 
 
 def _scalars(name: str, values: np.ndarray) -> list[tuple[str, float]]:
-    """Returns the mean over seeds and the ends of its interval of Student's t, where finite; nothing of vectors."""
+    """Returns the mean over seeds and the ends of its Student's t interval, if finite; nothing for vectors."""
     values = np.asarray(values, np.float64)
     if values.ndim != 1:
         return []
@@ -274,8 +277,10 @@ def _scalars(name: str, values: np.ndarray) -> list[tuple[str, float]]:
 
 
 def _run_id(path: Path) -> str:
-    """Returns the id that a file names, which may have been altered."""
+    """Returns the id in a file, which may have been altered."""
     run_id = read_json(path).get("run_id")
     if not isinstance(run_id, str) or not re.fullmatch("[0-9a-f]{32}", run_id):
-        raise ValueError(f"{path} must hold the id of an MLflow run, 32 hexadecimal digits; it does not. Delete it.")
+        raise ValueError(
+            f"{path} must hold the id of an MLflow run, 32 hexadecimal digits, got something else. Delete it."
+        )
     return run_id

@@ -26,16 +26,16 @@ from jaxresearch.training import Algorithm, State
 
 
 class Ensemble(NamedTuple):
-    """The models that a run trained, one for each seed or fold, and all that is needed to use them.
+    """The models of a run, one for each seed or fold, with everything needed to use them.
 
     Attributes:
         experiment: From its file.
-        hyperparameters: Of the run, or those that a study chose.
+        hyperparameters: Of the run, or those chosen by a study.
         dataset: Without examples: its card, and what preprocessing fitted (to each fold).
-        state: The outcome, with a leading axis of seeds: averaged weights and batch statistics where there are such.
+        state: The outcome, with a leading axis of seeds, including averaged weights and batch statistics, if any.
         seeds: One for each model.
         diverged: Seeds whose predictions are undefined.
-        step: Steps made.
+        step: Its step.
         evaluate_every: As in `jaxresearch.execution.execute`.
     """
 
@@ -54,7 +54,7 @@ class Ensemble(NamedTuple):
         return algorithms.params_of(self.state)
 
     def algorithm(self, place: int = 0) -> Algorithm:
-        """Returns the algorithm of one seed or fold; ``predict(state, inputs)`` takes its part of the state, prepared inputs."""
+        """Returns the algorithm of a seed or fold; its ``predict(state, inputs)`` takes the seed's state and prepared inputs."""
         fitted = fitted_of(self.dataset)
         if self.dataset.n_runs:
             fitted = jax.tree.map(lambda leaf: leaf[place], fitted)
@@ -65,26 +65,26 @@ class Ensemble(NamedTuple):
         """Returns the dataset with rows as its test part, as the models take them.
 
         Args:
-            rows: As `jaxresearch.data.new_rows` takes them, or what it returned.
+            rows: As `jaxresearch.data.new_rows` takes or returns them.
 
         Raises:
-            ValueError: If they do not have the form of the training data.
+            ValueError: If they differ from the training data in shape or type.
         """
         card, dataset = self.dataset.card, self.dataset
         inputs = (rows if isinstance(rows, NewRows) else data.new_rows(rows, card)).inputs
         apply = self.experiment.preprocess.apply
 
         def of_run(place: int) -> Any:
-            made = apply(dataset.of_run(place).fitted, {"inputs": inputs}, training=False)["inputs"]
+            prepared = apply(dataset.of_run(place).fitted, {"inputs": inputs}, training=False)["inputs"]
             if (
-                dataset.n_runs and card.columns and _is_narrower(made, card)
+                dataset.n_runs and card.columns and _is_narrower(prepared, card)
             ):  # a fold may have fewer tokens than another
-                made = data.widened(made, card.feature_shape, padding=card.padding)
-            _require_form(made, card)
-            return made
+                prepared = data.widened(prepared, card.feature_shape, padding=card.padding)
+            _require_form(prepared, card)
+            return prepared
 
-        made = [of_run(place) for place in range(dataset.n_runs or 1)]
-        inputs = data.map_arrays(lambda *arrays: np.stack(arrays), *made) if dataset.n_runs else made[0]
+        by_run = [of_run(place) for place in range(dataset.n_runs or 1)]
+        inputs = data.map_arrays(lambda *arrays: np.stack(arrays), *by_run) if dataset.n_runs else by_run[0]
         return dataset._replace(test={"inputs": inputs})
 
     def outputs(self, rows: Any) -> np.ndarray:
@@ -104,29 +104,33 @@ class Ensemble(NamedTuple):
         return execution.predict(self.experiment, self.hyperparameters, dataset, self.state)
 
     def require_predict(self) -> None:
-        """Raises where the algorithm has no ``predict``."""
+        """Raises if the algorithm has no ``predict``."""
         if self.algorithm().predict is None:
             name = getattr(self.experiment.algorithm, "__qualname__", self.experiment.algorithm)
-            raise ValueError(f"algorithm must have predict to be used, got {name} without it. Give it one.")
+            raise ValueError(
+                f"algorithm must have predict to use its models, got {name} without it. Write: algorithm._replace(predict=...)"
+            )
 
     def predict(self, rows: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
         """Returns predictions of the ensemble and of each model, with scores where rows have targets.
 
         Args:
             rows: As for `prepared`.
-            seeds: Those of the models that are asked; all unless given.
+            seeds: The seeds of the models to use; all by default.
 
         Raises:
-            ValueError: If a seed is none of the run or diverged, or as `outputs`.
+            ValueError: If a seed is not of the run or diverged, or as `outputs`.
         """
         places, card = self.places(seeds), self.dataset.card
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
-        made = execution.predictions(self.outputs(read)[places], card, seeds=[self.seeds[place] for place in places])
-        made = made._replace(columns=read.others, notes=read.notes)
-        return execution.scored(made, read.targets, card)
+        predictions = execution.predictions(
+            self.outputs(read)[places], card, seeds=[self.seeds[place] for place in places]
+        )
+        predictions = predictions._replace(columns=read.others, notes=read.notes)
+        return execution.scored(predictions, read.targets, card)
 
     def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
-        """Returns predictions for inputs that are prepared already, in the same way for all models.
+        """Returns predictions for prepared inputs, the same for all models.
 
         Args:
             inputs: ``(n, ...)``.
@@ -156,23 +160,23 @@ class Ensemble(NamedTuple):
 
 
 def _is_narrower(inputs: Any, card: DataCard) -> bool:
-    """Returns whether examples are shorter along some axes than those of the training data, and longer along none."""
+    """Returns whether examples are shorter than training examples along some axes, and longer along none."""
     own, shape = np.shape(inputs)[1:], card.feature_shape
     return len(own) == len(shape) and all(size <= most for size, most in zip(own, shape, strict=True))
 
 
 def _require_form(inputs: Any, card: DataCard) -> None:
-    """Raises where prepared inputs are not of the form of the training data's."""
+    """Raises if prepared inputs differ from the training inputs in shape or type, or are not finite."""
     if not isinstance(inputs, np.ndarray) or not card.feature_dtype:
         return
     if inputs.shape[1:] != card.feature_shape:
         shapes = [f"({', '.join(map(str, ('n', *shape)))})" for shape in (card.feature_shape, inputs.shape[1:])]
-        raise ValueError(f"inputs must be of shape {shapes[0]}, as in training, got {shapes[1]}. Save them as such.")
+        raise ValueError(f"inputs must be of shape {shapes[0]}, as in training, got {shapes[1]}. Reshape them.")
     if str(inputs.dtype) != card.feature_dtype:
         raise ValueError(f"inputs must be {card.feature_dtype}, as in training, got {inputs.dtype}. Convert them.")
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
         row = int(np.argmax(~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)))
-        raise ValueError(f"inputs must be finite, got others in row {row + 1}. Correct or drop it.")
+        raise ValueError(f"inputs must be finite, got nan or infinity in row {row + 1}. Correct or drop it.")
 
 
 def read_ensemble(
@@ -180,31 +184,31 @@ def read_ensemble(
 ) -> Ensemble:
     """Returns the trained models of a run or study; nothing in the directory is changed or locked.
 
-    The state is verified against its digests, what preprocessing fitted against the digest in the state's manifest.
+    The state is verified against its digests, and fitted preprocessing against the digest in the state's manifest.
 
     Args:
         path: The directory.
         cipher: Decrypts an encrypted run.
-        experiment: What was trained; read from the file that ``config.json`` names unless given, as for a run of a notebook.
-        unfinished: Whether a run that has not ended is taken as its newest checkpoint has it.
+        experiment: The trained experiment; by default loaded from the file in ``config.json``, which a notebook does not have.
+        unfinished: Whether to take the newest checkpoint of an unfinished run.
 
     Raises:
         CheckpointError: If there is no state that verifies, or it is encrypted and no key is given.
-        ValueError: If the directory is that of a sweep, or of a run that has not ended; if ``config.json`` is not whole.
-        FileNotFoundError: If the experiment's file is not there.
+        ValueError: If the directory holds a sweep or an unfinished run, or ``config.json`` is incomplete.
+        FileNotFoundError: If the experiment's file is missing.
     """
     path = Path(path)
     if not (path / "config.json").is_file():
-        raise ValueError(f"directory must be that of a run or study, got {path} without a config.json. Name another.")
+        raise ValueError(f"directory must hold a run or study, got {path} without config.json. Correct the path.")
     config, ended = read_json(path / "config.json"), (path / "result.json").is_file()
     if (command := command_of(config)) == "sweep":
         raise ValueError(
-            f"directory must be that of a run or study, got {path} of a sweep, which keeps no models. Run one."
+            f"directory must hold a run or study, got the sweep {path}, which keeps no models. Run the best settings."
         )
     if not ended and (not unfinished or command == "study"):
         resume = f"Resume it: {resume_command(path)}"
         other = " Or pass --unfinished to take its newest checkpoint." if command == "run" else ""
-        raise ValueError(f"the {command} in {path} must have ended to be used, and has not. {resume}{other}")
+        raise ValueError(f"the {command} in {path} must have ended, got an unfinished one. {resume}{other}")
     result = read_json(path / "result.json") if ended else {}
     experiment = experiment or _experiment(config, path)
     settings = result.get("hyperparameters") or config["hyperparameters"]
@@ -217,17 +221,19 @@ def read_ensemble(
         {str(place): one for place, one in enumerate(dataset.fitted)} if dataset.n_runs else dataset.fitted
     )
     if found.about.get("fitted", data.digest(flat)) != data.digest(flat):
-        raise CheckpointError(f"{path / FITTED} must be as the run wrote it; its SHA-256 is another. Restore it.")
+        raise CheckpointError(f"{path / FITTED} was altered: its SHA-256 does not match. Restore it.")
     diverged = tuple(seeds[run] for run, *_ in found.about.get("diverged", ()))
-    made = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every)
-    return made if found.about.get("ended") else made._replace(state=_outcome(made))
+    ensemble = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every)
+    return ensemble if found.about.get("ended") else ensemble._replace(state=_outcome(ensemble))
 
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:
     """Returns the experiment that a configuration names."""
     name = config.get("experiment")
     if not isinstance(name, str) or not isinstance(config.get("hyperparameters"), dict):
-        raise ValueError(f"{path / 'config.json'} must be the configuration of a run, but is not whole. Restore it.")
+        raise ValueError(
+            f"{path / 'config.json'} must be the configuration of a run, got an incomplete one. Restore it."
+        )
     file, line = experiment_of(path, config)
     if line is not None:
         warnings.warn(line, stacklevel=3)
@@ -240,13 +246,13 @@ def _looks_every(config: dict[str, Any]) -> int | None:
 
 
 def _seeds(config: dict[str, Any], result: dict[str, Any]) -> tuple[int, ...]:
-    """Returns the seeds of the models; records from before seeds were listed have their number."""
+    """Returns the seeds of the models; older records have their number."""
     seeds = result.get("seeds") or config["seeds"]
     return tuple(range(seeds) if isinstance(seeds, int) else seeds)
 
 
 def _fitted(path: Path, cipher: Any) -> dict[str, np.ndarray]:
-    """Returns what preprocessing fitted, as named arrays; none where it fitted nothing."""
+    """Returns what preprocessing fitted, as named arrays; empty if nothing."""
     clear, encrypted = path / FITTED, path / f"{FITTED}.sealed"
     if encrypted.is_file() and cipher is None:
         raise CheckpointError(f"{encrypted} is encrypted. Pass its key: --encrypt-with KEYFILE")
@@ -278,7 +284,7 @@ def _dataset(config: dict[str, Any], result: dict[str, Any], arrays: dict[str, n
 
 
 def _runs_of(config: dict[str, Any]) -> RunsOf | None:
-    """Returns what data of their own the runs of a configuration have; None where they share them."""
+    """Returns how the data differ between runs of a configuration; None if runs share them."""
     if config.get("folds"):
         return "folds"
     return "splits" if config.get("resplit") else "subsets" if config.get("train_examples") else None
@@ -311,20 +317,20 @@ def _column(record: dict[str, Any]) -> Column:
 
 
 def _tuples(value: Any) -> Any:
-    """Returns lists of JSON as the tuples they were."""
+    """Returns lists of JSON as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _restored(path: Path, like: State, cipher: Any, *, ended: bool) -> Restored:
-    """Returns the final state of a run that has ended, else the newest that verifies."""
+    """Returns the final state of a finished run, else the newest that verifies."""
     found = Checkpoints(path, cipher=cipher).read(like, only_newest=ended)
     if found is None:
-        raise CheckpointError(f"directory must hold the state of a run, got {path} without any. Train it first.")
+        raise CheckpointError(f"directory must hold the state of a run, got {path} without one. Train it first.")
     return found
 
 
 def _outcome(ensemble: Ensemble) -> State:
-    """Returns the outcome of a state that was saved on the way."""
+    """Returns the outcome of an intermediate state."""
     dataset, settings = ensemble.dataset, ensemble.hyperparameters
 
     def of_run(fitted: Any, state: State) -> State:

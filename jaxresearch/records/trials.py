@@ -14,13 +14,13 @@ from jaxresearch.records.run_directory import STUDY, TRIALS, RunDirectory
 
 
 def settings_from_record(record: dict[str, Any], plain: Any) -> Any:
-    """Returns the hyperparameters of a record; fields that it does not name are as in the plain ones."""
+    """Returns the hyperparameters of a record; missing fields have the plain values."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     return dataclasses.replace(plain, **fields)
 
 
 class TrialsFile:
-    """``trials.json`` of a sweep: the trials that were made, by their digest.
+    """``trials.json`` of a sweep: its trials by digest.
 
     Args:
         directory: Of the sweep.
@@ -41,7 +41,7 @@ class TrialsFile:
 
 
 class StudyFile:
-    """``study.json`` of a study: its rounds, those that were set aside, the trials of a round under way, and the outcome.
+    """``study.json`` of a study: its rounds, those set aside, the trials of the current round, and the outcome.
 
     Args:
         directory: Of the study.
@@ -49,9 +49,9 @@ class StudyFile:
 
     Attributes:
         history: The rounds to resume from.
-        known: Other trials, which need not be trained again.
-        why: Why the search ended; None while it has not.
-        best: The chosen settings; None while there are none.
+        known: Other trials, which need not be retrained.
+        why: Why the search ended; None until then.
+        best: The chosen settings; None until then.
     """
 
     def __init__(self, directory: RunDirectory, plain: Any):
@@ -67,12 +67,12 @@ class StudyFile:
         self.best = settings_from_record(self._end["best"], plain) if self._end else None
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Writes trials of a round under way."""
+        """Writes trials of the current round."""
         self._loose = [*self._loose, *map(_as_record, trials)]
         self._write()
 
     def keep(self, history: History) -> None:
-        """Writes the rounds; earlier ones that were rerun differently are set aside, so nothing is lost."""
+        """Writes the rounds; recorded ones that were rerun differently are set aside, so nothing is lost."""
 
         def identity(record: dict[str, Any]) -> tuple[Any, ...]:
             return record["differentiate"], *(trial["digest"] for trial in record["trials"])
@@ -115,7 +115,7 @@ def _as_record(trial: Trial) -> dict[str, Any]:
 
 
 def _trial_from_record(record: dict[str, Any], plain: Any) -> Trial:
-    """Returns the trial of a record; its hyperparameters are checked, and null is a metric that was not finite."""
+    """Returns the trial of a record with checked hyperparameters; null is a metric that was not finite."""
     settings = settings_from_record(record["hyperparameters"], plain)
     check(settings)
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type in which they were computed

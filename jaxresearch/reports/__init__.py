@@ -1,1 +1,1 @@
-"""What is shown of a record: tables, plots, pages."""
+"""Displays of a record: tables, plots, pages."""

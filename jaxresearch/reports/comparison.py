@@ -25,9 +25,9 @@ class Figure(NamedTuple):
 class Comparison(NamedTuple):
     """Tables of text with a row per run: the settings that differ, and each scalar metric or entry of a vector metric.
 
-    ``runs`` are all that were given; those that differ in their seeds alone are one row, whose name joins theirs by a plus.
+    ``runs`` are all runs; those that differ only in their seeds share a row, whose name joins theirs with a plus.
 
-    ``notes`` names every metric that is not compared, and why.
+    ``notes`` has a line for every metric that is not compared, with the reason.
     """
 
     runs: tuple[Recorded, ...]
@@ -38,20 +38,20 @@ class Comparison(NamedTuple):
 
 
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
-    """Returns the comparison of two or more runs; those that differ in their seeds alone are pooled, and are one row.
+    """Returns the comparison of two or more runs; those that differ only in their seeds are pooled into one row.
 
-    Differences are paired by seed, and by example where both runs kept the influences of theirs. A seed that diverged makes its
-    differences undefined.
+    Differences are paired by seed, and by example if both runs recorded the influences of examples. They are undefined for a
+    run with a seed that diverged.
 
     Args:
-        runs: The others are compared with the first.
-        margin: The largest difference that is negligible: one whose interval lies within is called equivalent.
+        runs: The runs; all others are compared with the first.
+        margin: The largest negligible difference: one whose interval lies within it counts as equivalent.
 
     Raises:
         ValueError: If the runs differ in data or folds, some are smoke runs, or they have no metric in common.
     """
     _require_comparable(runs)
-    chosen = [{"experiment": run.result["experiment"], **_asked(run), **run.hyperparameters} for run in runs]
+    chosen = [{"experiment": run.result["experiment"], **_options(run), **run.hyperparameters} for run in runs]
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     groups = grouped(runs, chosen)
@@ -61,39 +61,40 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
-    """Raises where metrics of the same name do not measure the same thing."""
+    """Raises if metrics of the same name do not measure the same thing."""
     first = runs[0]
     for run in runs[1:]:
         if run.result["smoke"] != first.result["smoke"]:
-            raise ValueError(f"runs must all be complete, or all --smoke; {first.path} and {run.path} differ.")
+            raise ValueError(f"runs must be all full or all --smoke runs, got {first.path} and {run.path}. Rerun one.")
         folds = [one.result.get("n_folds", 0) for one in (first, run)]
-        if folds[0] != folds[1]:  # fold i would be paired with seed i, which is tested on other examples
+        if folds[0] != folds[1]:  # otherwise fold i would be paired with seed i, which has other test examples
             raise ValueError(
-                f"runs must have the same number of folds; {first.path} has n_folds {folds[0]}, {run.path} {folds[1]}. "
+                f"runs must have the same number of folds, got {folds[0]} in {first.path} and {folds[1]} in {run.path}. "
                 "Rerun one with the same --folds."
             )
         other = [what for what, value in _data(run).items() if value != _data(first)[what]]
         if other:
             names = [one.config["data_card"]["name"] for one in (first, run)]
             raise ValueError(
-                f"runs must be of the same data to be compared; {first.path} is of {names[0]}, {run.path} of {names[1]}: "
-                f"they differ in {', '.join(other)}."
+                f"runs must be of the same data, got {names[0]} in {first.path} and {names[1]} in {run.path}, which differ in "
+                f"{', '.join(other)}. Rerun one."
             )
     if not _shared(runs):
         raise ValueError(
-            f"runs must have a metric in common; those of {first.path} are {', '.join(first.result['metrics'])}."
+            f"runs must have a metric in common, got none of {', '.join(first.result['metrics'])} of {first.path} in all. "
+            "Leave the others out."
         )
 
 
-def _asked(run: Recorded) -> dict[str, Any]:
-    """Returns what else changes the numbers of a run: options, and the devices and settings of JAX."""
-    asked = {name: run.config.get(name) for name in ("train_examples", "init_from", "validation")}
-    asked |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
-    return {name: value for name, value in asked.items() if value is not None}
+def _options(run: Recorded) -> dict[str, Any]:
+    """Returns other settings that change the results of a run: options, and the devices and settings of JAX."""
+    options = {name: run.config.get(name) for name in ("train_examples", "init_from", "validation")}
+    options |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _data(run: Recorded) -> dict[str, Any]:
-    """Returns what identifies the data; custom data may have no digest."""
+    """Returns the identity of the data; custom data may have no digest."""
     card = run.config["data_card"]
     named = {name: card[name] for name in ("sha256", "name", "class_names", "feature_shape")}
     named |= {"target": run.config.get("target"), "resplit": run.config.get("resplit", False)}
@@ -108,7 +109,7 @@ def _shared(runs: tuple[Recorded, ...]) -> list[str]:
 
 
 def _shapes(metric: str, runs: tuple[Recorded, ...]) -> list[tuple[int, ...] | None]:
-    """Returns the shape of a metric in each run, None where it is not reported."""
+    """Returns the shape of a metric in each run, None if it is not reported."""
     summaries = [run.result["metrics"].get(metric) for run in runs]
     return [None if summary is None else wording.shape_of(summary) for summary in summaries]
 
@@ -127,7 +128,7 @@ def _notes(runs: tuple[Recorded, ...]) -> Iterator[str]:
 
 
 def _figures(groups: list[Group], margin: float | None) -> dict[str, Figure]:
-    """Returns the table of each scalar that all runs report, entries of vectors among them, by name."""
+    """Returns the table of each scalar and each entry of a vector that all runs report, by name."""
     runs = tuple(group.run for group in groups)
     shared = _shared(runs)
     of_runs = [{entry.name: entry for entry in wording.entries(run.result, run.class_names)} for run in runs]
@@ -169,14 +170,14 @@ _PAIRED = {"seeds": "seed", "seeds and examples": "seed and example", "folds": "
 
 
 def _over(over: str, run: Recorded) -> str:
-    """Returns what an interval is over, in a word or two."""
+    """Returns what an interval is over: seeds, folds ..."""
     return "folds" if run.result.get("n_folds") else over
 
 
 def _texts(
     found: statistics.Difference | None, n_pairs: int, n: str, adjusted: Iterator[float]
 ) -> tuple[str, str, str]:
-    """Returns a difference, its interval and its adjusted p-value; of fewer pairs than the run has seeds, their number too."""
+    """Returns a difference, its interval and adjusted p-value, and the number of pairs if the run has more seeds."""
     if found is None:
         return "no seed in common", "", ""
     p = next(adjusted)
@@ -189,7 +190,7 @@ def _texts(
 
 
 def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:
-    """Returns whether a difference is negligible; too few pairs decide nothing."""
+    """Returns whether a difference is negligible; undecided with too few pairs."""
     if found is None or math.isnan(found.low):
         return ""
     if n_pairs < statistics.FEWEST_SEEDS:
@@ -204,7 +205,7 @@ def _difference(
 ) -> tuple[statistics.Difference | None, int]:
     """Returns the mean difference of a run from the first and the number of pairs; None without a seed in common.
 
-    It is over seeds and examples where both runs kept their influences and there are seeds enough, else over seeds.
+    It is over seeds and examples if both runs recorded influences and have enough seeds, else over seeds.
     """
     of_first, of_run = (one.values(entry.metric, *entry.place) for one in (first, run))
     common = [seed for seed in of_first if seed in of_run]
@@ -225,7 +226,7 @@ def _difference(
 
 
 def _influences(held: dict[str, Any], metric: str, seeds: list[int]) -> Any:
-    """Returns the influences of examples on a metric for these seeds, ``(seeds, examples)``; None where they were not kept."""
+    """Returns the influences of examples on a metric for these seeds, ``(seeds, examples)``; None if not recorded."""
     if metric not in held or not {*seeds} <= {*held["seeds"].tolist()}:
         return None
     places = {seed: place for place, seed in enumerate(held["seeds"].tolist())}

@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds alone: they are the seeds of one configuration, and are pooled."""
+"""Runs that differ only in their seeds are pooled as the seeds of one configuration."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from jaxresearch.records.recorded import Recorded
 
 
 class Group(NamedTuple):
-    """A run, or several that were pooled, with what ``examples.npz`` of all of them holds."""
+    """A run or several pooled runs, with the content of their ``examples.npz``."""
 
     run: Recorded
     examples: dict[str, Any]
 
 
 def grouped(runs: Sequence[Recorded], settings: Sequence[Any]) -> list[tuple[Group, Any]]:
-    """Returns the runs, those pooled that differ in their seeds alone, each with its settings.
+    """Returns the runs, pooled if they differ only in their seeds, each with its settings.
 
-    Folds, splits and subsets are of one run. Runs of other code, or with a seed in common, stay apart.
+    Runs with folds, splits or subsets, with different code, or with a seed in common are not pooled.
 
     Args:
         runs: Of the same data.
-        settings: Of each run, which would have to be equal.
+        settings: Of each run; only runs with equal settings are pooled.
     """
     members: list[list[int]] = []
     for place, run in enumerate(runs):
@@ -42,7 +42,7 @@ def grouped(runs: Sequence[Recorded], settings: Sequence[Any]) -> list[tuple[Gro
 
 
 def _code(run: Recorded) -> tuple[Any, ...]:
-    """Returns what is known of the code of a run."""
+    """Returns the recorded identity of a run's code."""
     claim = run.result.get("claim", {})
     return run.environment.get("git"), run.environment.get("packages"), claim.get("text"), claim.get("metric")
 

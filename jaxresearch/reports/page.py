@@ -14,7 +14,7 @@ from jaxresearch.reports.reads import reads_lines
 from jaxresearch.reports.schema import lines_of_config
 
 _MOST_WRONG = 12
-_MOST_PAIRS = 20  # of classes that are confused, where there are too many classes for a matrix
+_MOST_PAIRS = 20  # of confused classes, if there are too many classes for a matrix
 _MOST_DRAWN = 100  # rows or columns of a matrix
 _PAGES = Path(__file__).parent / "pages"
 
@@ -31,7 +31,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
 
     Args:
         run: The record.
-        predicted: What `of_predictions` returns, or ``{"missing": [the reasons]}``.
+        predicted: From `of_predictions`, or ``{"missing": [the reasons]}``.
     """
     gain, metric = run.result.get("gain"), _compared_by(run.result)
     plain, chosen = run.config["hyperparameters"], run.hyperparameters
@@ -57,7 +57,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
 
 
 def _compared_by(result: dict[str, Any]) -> str:
-    """Returns the metric that a study compared settings by; records of version 0.1 have that of the claim alone."""
+    """Returns the metric by which a study compared settings; records of version 0.1 only have the claim's."""
     return result.get("compared_by") or ((result["claim"] or {}).get("metric") or "").removeprefix("test/")
 
 
@@ -76,7 +76,7 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def show(run: Recorded) -> Html:
-    """Returns the verdict, the metrics and the learning curves of a run; a notebook displays it as the value of a cell.
+    """Returns the verdict, the metrics and the learning curves of a run as HTML that a notebook displays.
 
     Example:
         >>> from jaxresearch import records
@@ -91,14 +91,14 @@ def show(run: Recorded) -> Html:
 def of_predictions(
     logits: np.ndarray, targets: np.ndarray, asked: np.ndarray, card: DataCard, *, images: np.ndarray | None
 ) -> dict[str, Any]:
-    """Returns the confusion matrix and the images whose wrong predictions are most confident, as `page` takes them.
+    """Returns the confusion matrix and the images with the most confident errors, as `page` takes them.
 
     Args:
         logits: ``(seeds, examples, classes)``.
         targets: ``(seeds, examples)``, integer classes.
         asked: ``(seeds, examples)``, whether an example counts.
-        card: The data card, which names the classes.
-        images: The examples as collected, the same for all seeds, if they are images.
+        card: The data card, with the names of the classes.
+        images: The examples as collected, if they are images and the same for all seeds.
     """
     chosen = logits.argmax(axis=-1)
     shifted = np.exp(logits[0] - logits[0].max(axis=-1, keepdims=True), dtype=np.float64)
@@ -109,14 +109,14 @@ def of_predictions(
     if images is not None and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
         for place in places:
             taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
-            said = f"example {place}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
-            wrong.append({"uri": plots.image_uri(images[place]), "said": said})
+            caption = f"example {place}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
+            wrong.append({"uri": plots.image_uri(images[place]), "caption": caption})
     counted = _counts(targets, chosen, asked, card.class_names)
     return {**counted, "class_names": card.class_names, "wrong": wrong, "missing": []}
 
 
 def _counts(targets: np.ndarray, chosen: np.ndarray, asked: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Returns how often each class was taken for each, mean over seeds; of many classes, the pairs confused most."""
+    """Returns the confusion counts, mean over seeds; with many classes, only the most confused pairs."""
     n, n_seeds = len(class_names), len(targets)
     pairs, times = np.unique((targets.astype(np.int64) * n + chosen)[asked], return_counts=True)
     if n <= _MOST_DRAWN:
@@ -131,7 +131,7 @@ def _counts(targets: np.ndarray, chosen: np.ndarray, asked: np.ndarray, class_na
 
 
 def _rendered(name: str, **values: Any) -> str:
-    """Returns a template filled in; all text is escaped except our own drawings."""
+    """Returns a rendered template; all text is escaped except our own drawings."""
     import jinja2
     from markupsafe import Markup
 
@@ -142,7 +142,7 @@ def _rendered(name: str, **values: Any) -> str:
 
 
 def _curves(runs: dict[str, Recorded]) -> list[str]:
-    """Returns a drawing of each metric that all of these runs recorded during training, with the parts of all runs."""
+    """Returns a drawing of each metric that all of these runs recorded while training, with the parts of all runs."""
     of_runs: dict[str, dict[str, dict[str, Curve]]] = {label: {} for label in runs}
     for label, run in runs.items():
         for name, curve in run.curves().items():
@@ -157,7 +157,7 @@ def _curves(runs: dict[str, Recorded]) -> list[str]:
 
 
 def _matrices(run: Recorded) -> list[tuple[str, str, str | None]]:
-    """Returns name, shape and drawing of each matrix metric, without a drawing where it is too large.
+    """Returns the name, shape and drawing of each matrix metric; None if it is too large to draw.
 
     A matrix with a row and a column per class is drawn as a confusion matrix.
     """
@@ -173,7 +173,7 @@ def _matrices(run: Recorded) -> list[tuple[str, str, str | None]]:
 
 
 def _of_confusion(run: Recorded, predicted: dict[str, Any]) -> str | None:
-    """Returns a drawing of the predicted counts, unless a metric of the run holds them already."""
+    """Returns a drawing of the confusion counts, unless a metric of the run has them."""
     counts = predicted["counts"]
     for summary in run.result["metrics"].values():
         if wording.shape_of(summary) == counts.shape and np.allclose(np.array(summary["mean"], np.float64), counts):

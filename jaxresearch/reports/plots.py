@@ -26,7 +26,7 @@ def plot_sweep(
     plain: int | float | None = None,
     floor: int | float | None = None,
 ) -> None:
-    """Draws a metric against the swept field with most values, a line for each combination of the others.
+    """Draws a metric against the swept field with the most values, with a line for each combination of the others.
 
     The best row has a star; the line of the plain settings lies in the band of their noise floor.
 
@@ -37,7 +37,7 @@ def plot_sweep(
         metric: The metric to draw.
         best: Index of the best row.
         plain: The metric of the plain settings.
-        floor: How large a difference to them seeds alone make.
+        floor: The noise floor: the size of differences due to seeds alone.
     """
     import matplotlib
 
@@ -54,7 +54,7 @@ def plot_sweep(
             lines.setdefault(", ".join(f"{name} {row[name]}" for name in others), []).append(row)
     figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
     drawn_lines = list(lines.items())[:_MOST_LINES]
-    if best is not None:  # its line is drawn, however many there are
+    if best is not None:  # always draw its line
         of_best = next(pair for pair in lines.items() if any(row is rows[best] for row in pair[1]))
         drawn_lines = drawn_lines if of_best in drawn_lines else [*drawn_lines[:-1], of_best]
     if plain is not None:
@@ -86,11 +86,11 @@ def plot_sweep(
     plt.close(figure)
 
 
-_INK = "#010203"  # stands for the text colour of the page, which is dark on light or light on dark
+_INK = "#010203"  # replaced by the text colour of the page, dark on light or light on dark
 # Each has a contrast of at least 3 to 1 with white and with black, as graphics need (WCAG 2.2, 1.4.11).
 _COLOURS = ("#2f7fd6", "#d9660f", "#2e9e4f", "#b45fd0", "#c9403a", "#8a7a1f", "#168f9c", "#d0508f")
 _STYLES = {"train": ("-", "o"), "validation": ("--", "s")}
-_LONGEST = 50  # letters of a label
+_LONGEST = 50  # characters of a label
 _MARK: dict[str, Any] = {"linewidth": 0.8, "linestyle": ":"}
 
 
@@ -150,7 +150,7 @@ def _add_legend(plt: Any, figure: Any, runs: list[str], parts: list[str], *, has
 
 
 def _short(label: str) -> str:
-    """Returns a label that fits the width of a panel: the end of a long path."""
+    """Returns a label that fits a panel; of a long path, its end."""
     return label if len(label) <= _LONGEST else f"\N{HORIZONTAL ELLIPSIS}{label[1 - _LONGEST :]}"
 
 
@@ -162,7 +162,7 @@ def _draw_curve(panel: Any, curve: Curve, *, colour: str, style: tuple[str, str]
 
 
 def _seen(drawn: list[Curve]) -> tuple[float | None, float | None]:
-    """Returns the limits of the vertical axis: the wide bands of few seeds must not flatten the curves."""
+    """Returns limits of the vertical axis with which the wide bands of few seeds do not flatten the curves."""
     means = np.array([value for curve in drawn for value in curve.mean])
     ends = np.array([value for curve in drawn for value in (*curve.low, *curve.high)])
     means, ends = means[np.isfinite(means)], ends[np.isfinite(ends)]

@@ -8,9 +8,9 @@ from jaxresearch.reports import wording
 
 
 def reads_lines(runs: Sequence[Recorded]) -> list[str]:
-    """Returns a line for each test part of some runs that several runs in their folders have read.
+    """Returns a line for each test part of these runs that several runs in their folders have read.
 
-    They are counted now: runs that came after a result was written count as well.
+    They are counted now, so runs after a result was written count as well.
 
     Args:
         runs: As recorded.

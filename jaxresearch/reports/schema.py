@@ -1,9 +1,9 @@
-"""What is shown of the data of a run: the sizes of its parts, the rule that divided them, and the kinds of the columns."""
+"""The description of a run's data: the sizes of its parts, the rule of the split, and the kinds of the columns."""
 
 from collections.abc import Sequence
 from typing import Any
 
-_MOST = 8  # names of columns of one kind that are shown
+_MOST = 8  # column names shown per kind
 _PLURALS = {"category": "categories"}
 _RULES = {
     "class": "drawn at random, class by class",
@@ -15,16 +15,16 @@ _RULES = {
 
 
 def lines_of_config(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns `data_lines` of a run, sweep or study, and how the training examples were drawn where there are fewer.
+    """Returns `data_lines` of a run, sweep or study, and how fewer training examples were drawn.
 
     Args:
         config: As in ``config.json``.
     """
     n_folds, n_drawn = config.get("folds", 0), config.get("train_examples")
-    asked = {"n_folds": n_folds, "is_resplit": config.get("resplit", False)}
-    lines = data_lines(config["data_card"], config["parts"], **asked)
+    is_resplit = config.get("resplit", False)
+    lines = data_lines(config["data_card"], config["parts"], n_folds=n_folds, is_resplit=is_resplit)
     if n_drawn is not None:
-        shared = "the same for all seeds" if "selection" in config["parts"] else "others for each seed"
+        shared = "the same for all seeds" if "selection" in config["parts"] else "anew for each seed"
         of = "each fold, drawn at random" if n_folds else f"the training part, drawn at random, {shared}"
         lines.insert(1, ("training examples", f"{n_drawn:,} of {of}"))
     return lines
@@ -33,16 +33,16 @@ def lines_of_config(config: dict[str, Any]) -> list[tuple[str, str]]:
 def data_lines(
     card: dict[str, Any], parts: dict[str, int], *, n_folds: int = 0, is_resplit: bool = False
 ) -> list[tuple[str, str]]:
-    """Returns what a user has to know of how data were read and divided, as pairs of a name and a line.
+    """Returns how data were read and split, as pairs of a name and a line.
 
     Args:
         card: A `jaxresearch.data.DataCard`, as in ``config.json``.
-        parts: Number of examples of each part; of folds, of the first.
+        parts: Number of examples of each part; with folds, of the first.
         n_folds: Number of folds, 0 for none.
-        is_resplit: Whether each seed divides the data anew.
+        is_resplit: Whether each seed has its own split.
 
     Returns:
-        Sizes, the rule of the split, the columns with their kinds and missing cells, the target, and what was noted.
+        Sizes, the rule of the split, the columns with their kinds and missing cells, the target, and notes.
 
     Example:
         >>> import dataclasses
@@ -58,7 +58,7 @@ def data_lines(
     sizes = ", ".join(f"{n:,} {'training' if name == 'train' else name}" for name, n in parts.items())
     lines = [("data", f"{card['name']}: {sizes} examples{f' in each of {n_folds} folds' if n_folds else ''}")]
     if card.get("in_sample"):
-        lines.append(("test part", "the training examples themselves: it describes them, and predicts nothing"))
+        lines.append(("test part", "the training examples themselves: its metrics describe them and predict nothing"))
     elif n_folds or (card.get("split") or {}).get("fraction"):
         part = "selection part" if "selection" in parts else "test part"
         lines.append(("folds" if n_folds else part, _rule(card, parts, n_folds, is_resplit)))
@@ -73,15 +73,15 @@ def data_lines(
 
 
 def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int, is_resplit: bool) -> str:
-    """Returns the rule by which the last part or the folds were held out; values are drawn as a whole.
+    """Returns the rule of the split or of the folds; a class-wise split of values is a random one.
 
-    The fraction is the one asked for: parts may have been cut since, to so many training examples or by a smoke run.
+    The fraction is the requested one: --train-examples or a smoke run may have cut the parts.
     """
     split = card["split"]
     by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
     rule = _RULES[by].format(column=split["column"])
     seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
-    seed = ", anew for each seed (which is the seed of its split)" if is_resplit else seed
+    seed = ", anew for each seed (also its split seed)" if is_resplit else seed
     if n_folds:
         return f"{n_folds}, {'stretches in the order of the data' if split['by'] == 'stretch' else rule}"
     of = "training examples" if "selection" in parts else "examples"
@@ -94,7 +94,7 @@ def _kinds(columns: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _of_kind(kind: str, columns: Sequence[dict[str, Any]]) -> str:
-    """Returns the columns of one kind, as many as can be read."""
+    """Returns the number of columns of a kind and the first of their names."""
     of_kind = [column for column in columns if column["kind"] == kind]
     plural = kind if len(of_kind) == 1 else _PLURALS.get(kind, f"{kind}s")
     names = [f"{column['name']}{_levels(column)}{_noted(column)}" for column in of_kind[:_MOST]]
@@ -102,7 +102,7 @@ def _of_kind(kind: str, columns: Sequence[dict[str, Any]]) -> str:
 
 
 def _counts(missing: dict[str, int]) -> str:
-    """Returns the number of missing cells of each column, those with most of them first."""
+    """Returns the number of missing cells of each column, most first."""
     names = sorted(missing, key=lambda name: -missing[name])
     shown = [f"{missing[name]:,} of {name}" for name in names[:_MOST]]
     return ", ".join([*shown, *[f"and {len(names) - _MOST} columns more"] * (len(names) > _MOST)])
@@ -114,5 +114,5 @@ def _levels(column: dict[str, Any]) -> str:
 
 
 def _noted(column: dict[str, Any]) -> str:
-    """Returns how a column was read, where that is not plain."""
+    """Returns a column's note on how it was read, if any."""
     return f" [{column['note']}]" if column["note"] else ""

@@ -1,4 +1,4 @@
-"""Metrics and settings as text: what the command line, the pages and a notebook show."""
+"""Metrics and settings as text for the command line, pages and notebooks."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from jaxresearch.records.commands import flag as flag  # re-exported until the c
 from jaxresearch.records.commands import resume_command as resume_command
 from jaxresearch.records.commands import words_of as words_of
 
-FEWEST_SECONDS = 1.0  # of training that a speed is measured over
+FEWEST_SECONDS = 1.0  # of training, to report a speed
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def printable(text: str) -> str:
-    """Returns a text without control characters except line ends and tabs, since a terminal would obey them."""
+    """Returns a text without control characters except line ends and tabs, since a terminal would interpret them."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c
         for c in text.replace("\r\n", "\n")
@@ -77,12 +77,12 @@ def entries(result: dict[str, Any], class_names: Sequence[str] = ()) -> Iterator
 
 
 def intervals_of(summary: dict[str, Any]) -> dict[str, list[Any]]:
-    """Returns the intervals of a metric by what they are over; records of version 0.1 have one, over seeds (or folds)."""
+    """Returns the intervals of a metric by what they are over; version 0.1 has only one, over seeds or folds."""
     return summary.get("intervals") or {"seeds": summary["ci95"]}
 
 
 def metric_headings(result: dict[str, Any]) -> tuple[str, ...]:
-    """Returns the headings of `metric_rows`: what each interval is over stands above it."""
+    """Returns the headings of `metric_rows`, which state what each interval is over."""
     n_runs, counts = len(result["seeds"]), {name: result.get(name) for name in ("n_groups",)}
     runs = "folds" if result.get("n_folds") else "seeds"
     texts = [
@@ -104,12 +104,12 @@ def metric_rows(result: dict[str, Any], class_names: Sequence[str] = ()) -> list
 
 
 def _overs(result: dict[str, Any]) -> list[str]:
-    """Returns what the intervals of any metric of a result are over."""
+    """Returns what the intervals of a result are over."""
     return list(dict.fromkeys(over for summary in result["metrics"].values() for over in intervals_of(summary)))
 
 
 def _interval_of(summary: dict[str, Any], over: str) -> str:
-    """Returns one interval of a scalar; in its place, why there is none."""
+    """Returns one interval of a scalar, or why there is none."""
     if len(summary["values"]) == 1 and over == "seeds":
         return "single seed"
     if summary["mean"] is None:
@@ -119,7 +119,7 @@ def _interval_of(summary: dict[str, Any], over: str) -> str:
 
 
 def matrix_tables(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[MatrixTable]:
-    """Returns each matrix metric of a result as a table of means; one too large for a screen as its shape alone.
+    """Returns each matrix metric of a result as a table of means, or only its shape if it is too large for a screen.
 
     Args:
         result: As in result.json.
@@ -138,7 +138,7 @@ def matrix_tables(result: dict[str, Any], class_names: Sequence[str] = ()) -> li
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """Returns the shape of a matrix, as ``10 x 10``."""
+    """Returns the shape of a matrix, such as ``10 x 10``."""
     return " x ".join(map(str, shape))
 
 
@@ -148,7 +148,7 @@ def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
 
 
 def verdict_line(result: dict[str, Any]) -> str | None:
-    """Returns the verdict on the claim and its reason in a sentence; without a claim, why it was left out, if it was."""
+    """Returns the verdict on the claim with its reason; without a claim, why it was left out, or None."""
     claim = result["claim"]
     if claim is None:
         return result.get("unclaimed")
@@ -156,17 +156,17 @@ def verdict_line(result: dict[str, Any]) -> str | None:
 
 
 def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this test part") -> str | None:
-    """Returns how many runs have read a test part, and what that means; None where it is one run, or not known.
+    """Returns how many runs have read a test part, and what that means; None if one run, or if unknown.
 
     Args:
         n_reads: The number of runs.
-        folders: That they lie in.
-        part: Names the test part.
+        folders: The folders of the runs.
+        part: The name of the test part.
     """
     if (n_reads or 0) < 2:
         return None
     where = " and ".join(f"{folder.rstrip('/')}/" for folder in folders)
-    what = "choosing among them by these results makes the chosen one look better than it is"
+    what = "choosing the best of them by these results overestimates it"
     return f"{part} has been read by {n_reads} runs in {where}: {what}"
 
 
@@ -178,10 +178,10 @@ def gain_line(gain: dict[str, Any]) -> str:
 
 
 def seconds_line(result: dict[str, Any]) -> str:
-    """Returns the seconds of each stage and the speed of training in a line."""
+    """Returns a line with the seconds of each stage and the speed of training."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]
     is_measured = result["seconds"].get("train", 0) >= FEWEST_SECONDS
-    if is_measured and result["examples_per_second"]:  # 0 if a resumed run had made all steps before
+    if is_measured and result["examples_per_second"]:  # 0 if a resumed run had no steps left
         parts.append(f"{result['examples_per_second']:,.0f} examples/s in training")
     return " · ".join(parts)
 
@@ -215,7 +215,7 @@ def round_rows(
 
     Args:
         rounds: As recorded.
-        metric: By which settings were compared.
+        metric: The metric by which settings were compared.
         plain: The settings from which differences are shown.
         chosen: The settings of the conclusion; rounds that tried them are marked.
     """
@@ -244,5 +244,5 @@ def _names(length: int, class_names: Sequence[str]) -> Sequence[str]:
 
 
 def _cell(value: float | None) -> str:
-    """Returns an entry of a matrix to four significant digits, or to ones where it is larger."""
+    """Returns an entry of a matrix with four significant digits, or as an integer if it is larger."""
     return mean_text(value) if value is None else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,9 +1,9 @@
 """The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until a claim is decided.
 
-While it adjusts, a study sees training and validation data alone. The best of many settings looks better than it is, so it is
-kept only if it beats the plain one again, with seeds that chose nothing. The test part is read once, after that, by the setting
-that was kept, trained anew on all training data with fresh seeds; that decides the claim. Settings are compared by the claim's
-metric; without a claim, by the metric that the experiment is to ``maximise`` or ``minimise``, and nothing is decided.
+While it adjusts, a study sees only training and validation data. The best of many settings looks better than it is, so it is
+kept only if it beats the plain settings again, with seeds not used to choose it. Then the kept settings are retrained on all
+training data with fresh seeds, and the test part is read once; that decides the claim. Settings are compared by the claim's
+metric, or without a claim by the metric to ``maximise`` or ``minimise``, and then nothing is decided.
 """
 
 from jaxresearch.studies.comparison import Comparison, against_plain, is_more_than_noise

@@ -1,4 +1,4 @@
-"""Settings against the plain ones, paired by seed, and how large a difference seeds alone make."""
+"""Settings compared with the plain ones, paired by seed, and the size of differences due to seeds alone."""
 
 import itertools
 import math
@@ -16,11 +16,11 @@ _ERROR = 0.05
 
 
 class Comparison(NamedTuple):
-    """Differences of settings to the plain ones, their p-values adjusted for all of them, and the noise floor.
+    """Differences from the plain settings, p-values adjusted for the number of comparisons, and the noise floor.
 
-    ``differences`` and ``p_values`` have an entry for each trial; it is nan for the plain settings themselves and where a run
-    diverged. ``noise`` is the difference of the plain settings to themselves with other seeds, and ``floor`` what the largest of
-    so many differences between equal settings exceeds in one of twenty sweeps at most.
+    ``differences`` and ``p_values`` have one entry per trial, nan for the plain settings themselves and if a run diverged.
+    ``noise`` is the difference of the plain settings from themselves with other seeds. ``floor`` is the value that the largest
+    of as many differences between equal settings exceeds in at most one of twenty sweeps.
     """
 
     differences: tuple[Difference, ...]
@@ -30,18 +30,18 @@ class Comparison(NamedTuple):
 
     @property
     def n_differences(self) -> int:
-        """Number of settings that differ from the plain ones and have a difference."""
+        """Number of settings with a defined difference from the plain ones."""
         return sum(not math.isnan(found.mean) for found in self.differences)
 
 
 def other_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """Returns as many seeds that are not among these, the smallest ones.
+    """Returns the smallest seeds that are not among these, as many of them.
 
     Args:
         seeds: Any.
 
     Returns:
-        Integers from 0 on.
+        Integers, 0 or more.
 
     Example:
         >>> other_seeds((0, 1, 4))
@@ -51,21 +51,21 @@ def other_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
 
 
 def against_plain(trials: Sequence[Trial], plain: Trial, again: Trial, metric: str) -> Comparison:
-    """Returns how settings compare with the plain ones, and what seeds alone make of a difference.
+    """Returns the comparison of settings with the plain ones, and the differences due to seeds alone.
 
     Args:
         trials: Of the settings.
-        plain: Of the plain settings, with the same seeds.
-        again: Of the plain settings, with as many other seeds.
+        plain: Trial of the plain settings with the same seeds.
+        again: Trial of the plain settings with the same number of other seeds.
         metric: A scalar.
 
     Returns:
-        The comparison; differences are paired by seed, so that they hold for the examples that all were evaluated on.
+        The comparison. Differences are paired by seed, so they hold for the examples of the evaluation.
 
     Example:
         >>> plain, again, better = ({"r2": np.array(values)} for values in ([0.5, 0.6], [0.6, 0.5], [0.7, 0.81]))
-        >>> made = against_plain([Trial("b", better, False)], Trial("a", plain, False), Trial("a", again, False), "r2")
-        >>> round(made.differences[0].mean, 3), round(made.p_values[0], 3), round(made.floor, 2)
+        >>> found = against_plain([Trial("b", better, False)], Trial("a", plain, False), Trial("a", again, False), "r2")
+        >>> round(found.differences[0].mean, 3), round(found.p_values[0], 3), round(found.floor, 2)
         (0.205, 0.016, 0.3)
 
     References:
@@ -80,21 +80,21 @@ def against_plain(trials: Sequence[Trial], plain: Trial, again: Trial, metric: s
     )
     p_values = statistics.holm([found.p for found in differences])
     noise = statistics.mean(again.metrics[metric]) - statistics.mean(reference)
-    made = Comparison(differences, tuple(p_values), noise, math.nan)
-    floor = statistics.noise_floor(reference, again.metrics[metric], n_differences=made.n_differences)
-    return made._replace(floor=floor)
+    comparison = Comparison(differences, tuple(p_values), noise, math.nan)
+    floor = statistics.noise_floor(reference, again.metrics[metric], n_differences=comparison.n_differences)
+    return comparison._replace(floor=floor)
 
 
 def is_more_than_noise(comparison: Comparison, place: int, *, higher: bool) -> bool:
-    """Returns whether settings are better than the plain ones by more than seeds make of as many settings.
+    """Returns whether settings beat the plain ones by more than the noise of seeds among as many settings.
 
     Args:
         comparison: Of all settings.
-        place: Of these settings.
+        place: Index of the settings.
         higher: Whether a higher value of the metric is better.
 
     Returns:
-        True where the adjusted p-value of the difference is below 0.05, and it is one for the better.
+        True if the adjusted p-value of the difference is below 0.05 and the difference is an improvement.
 
     Example:
         >>> found = Comparison((Difference(0.2, 0.1, 0.3, p=0.01),), (0.01,), 0.0, 0.1)

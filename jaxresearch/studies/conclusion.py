@@ -1,4 +1,4 @@
-"""How a study ends: the best settings are confirmed with other seeds, and the test part is read once."""
+"""The end of a study: the best settings are confirmed with other seeds, and the test part is read once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,18 +36,18 @@ def study(
     """Returns the conclusion of a study: rounds until nothing is left to gain or to try, then the test, once.
 
     Args:
-        experiment: The stages, ``adjust`` among them.
-        dataset: As collected; its test part is read after the last round. What is fitted is fitted anew to the training part
-            of the search and of the conclusion.
+        experiment: As declared, with ``adjust``.
+        dataset: As collected; its test part is read after the last round. Preprocessing is fitted separately on the training
+            parts of the search and of the conclusion.
         budget: Rounds, seconds, seeds.
-        looks: How runs look at validation data while they train; not at all unless given.
+        looks: How runs use validation data while they train; not at all by default.
         observe: Called after each chunk of steps.
 
     Returns:
-        The rounds, the chosen setting and its outcome with fresh seeds.
+        The rounds, the chosen settings and their outcome with fresh seeds.
 
     Raises:
-        ValueError: If the experiment has no ``adjust``, a fresh seed is not fresh, or as `jaxresearch.execution.execute_all`.
+        ValueError: If the experiment has no ``adjust``, a fresh seed was used before, or as `jaxresearch.execution.execute_all`.
 
     Example:
         >>> from jaxresearch.loading import load
@@ -71,23 +71,22 @@ def confirm(
     looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Search:
-    """Returns the search with its best settings if they beat the plain ones again, with seeds that chose nothing.
+    """Returns the search with its best settings if they beat the plain ones again with other seeds, else the plain settings.
 
-    Else the plain settings are kept.
-
-    The best of many looks better than it is, since the luck of its seeds chose it too. Other seeds do not have that luck, and
-    one comparison needs no correction: settings that change nothing are kept in one of forty studies, however many were tried.
+    The best of many settings looks better than it is, because it also had the luckiest seeds. Other seeds do not share that
+    luck, and a single comparison needs no correction: settings without an effect are kept in one of forty studies, however
+    many were tried.
 
     Args:
-        experiment: The stages.
+        experiment: As declared.
         dataset: As collected; its test part is not read.
         searched: The result of the rounds.
-        budget: As many seeds are taken as there are fresh ones, ten at least: those after the largest of all.
-        looks: How runs look at validation data while they train; not at all unless given.
+        budget: Determines the seeds, as in `confirmation_seeds`.
+        looks: How runs use validation data while they train; not at all by default.
         observe: Called after each chunk of steps.
 
     Returns:
-        The same rounds, the settings that are kept, and why.
+        The same rounds, the settings to keep, and the reason.
 
     Example:
         >>> from jaxresearch.loading import load
@@ -117,18 +116,22 @@ def confirm(
     found = gain(of_best, of_plain, metric, dataset=development, about=about)
     is_better = found.low > 0 if higher else found.high < 0
     mean, low, high = (statistics.number_text(value, is_signed=True) for value in found[:3])
-    seen = f"{mean} ({low} to {high}) validation {metric} with {len(seeds)} other seeds"
+    result = f"{mean} ({low} to {high}) validation {metric} with {len(seeds)} other seeds"
     if np.isnan(found.mean):
-        is_better = bool(np.isfinite(of_best.metrics[metric]).all())  # so it is the plain ones' that is undefined
-        seen = f"validation {metric} of {'the plain' if is_better else 'the best'} ones is undefined with other seeds"
+        is_better = bool(
+            np.isfinite(of_best.metrics[metric]).all()
+        )  # then the metric of the plain settings is undefined
+        result = (
+            f"validation {metric} of {'the plain' if is_better else 'the best'} settings is undefined with other seeds"
+        )
     kept = "they are kept" if is_better else "the plain settings are kept"
     lead = _lead(searched, plain, of_plain.metrics[metric], metric)
-    why = f"{searched.why}; the best settings against the plain ones: {lead}{seen}, so {kept}"
+    why = f"{searched.why}; the best settings against the plain ones: {lead}{result}, so {kept}"
     return Search(searched.history, why, best if is_better else plain)
 
 
 def _lead(searched: Search, plain: Any, again: np.ndarray, metric: str) -> str:
-    """Returns by how much the best settings led in the search, and its noise floor; nothing where that is not known."""
+    """Returns the lead of the best settings in the search and its noise floor; an empty string if unknown."""
     trials = {trial.hyperparameters: trial for one in searched.history for trial in one.trials}
     if searched.best not in trials or plain not in trials:
         return ""
@@ -154,36 +157,36 @@ def conclude(
     looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Conclusion:
-    """Returns the conclusion: the best setting and the plain ones, trained on all training data, on the test part.
+    """Returns the conclusion: the chosen and the plain settings, trained on all training data, on the test part.
 
     Args:
-        experiment: The stages.
+        experiment: As declared.
         dataset: As collected; its test part is read here.
         searched: The result of the rounds.
-        budget: Its fresh seeds are those of the conclusion; none of them was used by the rounds.
-        looks: How runs look at validation data while they train; not at all unless given.
+        budget: Its fresh seeds, which the rounds did not use.
+        looks: How runs use validation data while they train; not at all by default.
         observe: Called after each chunk of steps.
 
     Returns:
-        The rounds, the chosen setting and its outcome.
+        The rounds, the chosen settings and their outcome.
 
     Raises:
-        ValueError: If a fresh seed is not fresh, or as `jaxresearch.execution.execute`.
+        ValueError: If a fresh seed was used before, or as `jaxresearch.execution.execute`.
 
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
-        >>> made.outcome.metrics["r2"].shape, made.plain is None
+        >>> conclusion = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
+        >>> conclusion.outcome.metrics["r2"].shape, conclusion.plain is None
         ((2,), True)
     """
     require_fresh(budget)
     dataset, every = prepared(experiment, dataset, looks)
 
     def executed(setting: Any, what: str) -> Outcome:
-        seeds, seen = budget.fresh_seeds, named(observe, what)
-        return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=seen)
+        seeds, observed = budget.fresh_seeds, named(observe, what)
+        return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=observed)
 
     outcome, is_plain = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
     plain = None if is_plain else executed(experiment.hyperparameters, PLAIN)
@@ -193,24 +196,24 @@ def conclude(
 def gain(
     chosen: Outcome, plain: Outcome, metric: str, *, dataset: Dataset, about: About = "new examples"
 ) -> Difference:
-    """Returns what settings gain over others with the same seeds on the same examples, in the unit of the metric.
+    """Returns the gain of settings over others with the same seeds on the same examples, in the unit of the metric.
 
     Args:
         chosen: Outcome of the settings.
         plain: Outcome of the others.
         metric: A scalar.
-        dataset: What both were evaluated on: examples of weight 0 are left out, those of a group are drawn together.
-        about: What the gain is to hold for: seeds alone vary unless that is new examples.
+        dataset: The data of both evaluations. Examples of weight 0 are left out; examples of a group are resampled together.
+        about: What the gain should hold for: with new examples, examples vary as well as seeds.
 
     Returns:
-        The difference, over seeds and examples where the influences of these are known, else over seeds.
+        The difference, over seeds and examples if their influences are known, else over seeds.
 
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
         >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> made = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
-        >>> gain(made.outcome, made.outcome, "r2", dataset=dataset).mean
+        >>> found = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
+        >>> gain(found.outcome, found.outcome, "r2", dataset=dataset).mean
         0.0
     """
     pair = (chosen.metrics[metric], plain.metrics[metric])

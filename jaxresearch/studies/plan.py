@@ -1,4 +1,4 @@
-"""The budget of a study, its results, and how all of its parts prepare data."""
+"""The budget and the results of a study, and how all of its parts prepare data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,12 +9,12 @@ from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment, Objective
 
-_FEWEST = 10  # seeds of a confirmation: with five, settings that look better are still within the interval
-PLAIN = "the plain settings"  # what every study begins with
+_FEWEST = 10  # seeds of a confirmation: with five, real improvements are often within the interval
+PLAIN = "the plain settings"  # the first round of every study
 
 
 class Budget(NamedTuple):
-    """What a study may use: rounds, seconds of adjusting, the seeds of each round, fresh seeds for the end."""
+    """The limits of a study: rounds and seconds of the search, the seeds of each round, fresh seeds for the conclusion."""
 
     rounds: int = 10
     seconds: int | float = 3600.0
@@ -23,9 +23,9 @@ class Budget(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """How the runs of a study look at validation data: the fraction carved for it, and how often (0: once per epoch).
+    """How the runs of a study use validation data: the fraction split off for it, and how often (0: once per epoch).
 
-    A study carves the data that it selects on first, and this from the rest.
+    A study splits off its selection data first, and this from the rest.
     """
 
     fraction: float
@@ -33,7 +33,7 @@ class Looks(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The result of a search: its rounds, why it ended, and the chosen setting."""
+    """The result of a search: its rounds, why it ended, and the chosen settings."""
 
     history: History
     why: str
@@ -41,10 +41,10 @@ class Search(NamedTuple):
 
 
 class Conclusion(NamedTuple):
-    """How a study ended: its rounds, why it stopped, the chosen setting, and its outcome on the test part.
+    """How a study ended: its rounds, why it stopped, the chosen settings, and their outcome on the test part.
 
-    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that the gain is measured in
-    pairs; None where they were chosen.
+    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that the gain is paired; None if they were
+    chosen.
     """
 
     history: History
@@ -55,7 +55,7 @@ class Conclusion(NamedTuple):
 
 
 def require_fresh(budget: Budget) -> None:
-    """Raises where a fresh seed is one of those that settings are chosen with.
+    """Raises if a fresh seed is among the seeds that choose settings.
 
     Args:
         budget: Of a study.
@@ -67,20 +67,20 @@ def require_fresh(budget: Budget) -> None:
         >>> require_fresh(Budget(seeds=(0, 1), fresh_seeds=(2, 3)))
     """
     if common := sorted({*budget.seeds} & {*budget.fresh_seeds}):
-        raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass other ones.")
+        raise ValueError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass others.")
 
 
 def objective_of(experiment: Experiment) -> Objective:
-    """Returns what the settings of a study are compared by.
+    """Returns the objective by which a study compares settings.
 
     Args:
         experiment: Declares a claim, ``maximise`` or ``minimise``.
 
     Returns:
-        A metric, and whether a higher value is better.
+        The metric, and whether higher is better.
 
     Raises:
-        ValueError: If the experiment declares none of them.
+        ValueError: If the experiment declares none of these.
 
     Example:
         >>> from jaxresearch.loading import load
@@ -89,20 +89,20 @@ def objective_of(experiment: Experiment) -> Objective:
     """
     if experiment.objective is None:
         raise ValueError(
-            "experiment must declare what settings are compared by, a claim, maximise or minimise; got none. "
+            "experiment must declare a claim, maximise or minimise to compare settings by, got none. "
             "Write: maximise='accuracy'"
         )
     return experiment.objective
 
 
 def confirmation_seeds(budget: Budget) -> tuple[int, ...]:
-    """Returns the seeds of a confirmation: as many as there are fresh ones, ten at least, after all others.
+    """Returns the seeds of a confirmation: the number of fresh seeds, at least ten, after all others.
 
     Args:
         budget: Of a study.
 
     Returns:
-        Seeds that neither chose settings nor decide the claim.
+        Seeds that neither choose settings nor decide the claim.
 
     Example:
         >>> confirmation_seeds(Budget(seeds=(0, 1), fresh_seeds=(2, 3)))
@@ -113,14 +113,14 @@ def confirmation_seeds(budget: Budget) -> tuple[int, ...]:
 
 
 def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress], None]:
-    """Returns an observer that passes on chunks with the name of what is trained.
+    """Returns an observer that labels chunks with what is trained.
 
     Args:
         observe: Called after each chunk of steps.
-        what: Is trained.
+        what: The label.
 
     Returns:
-        Another observer.
+        The labelling observer.
 
     Example:
         >>> named(print, "the plain settings")  # doctest: +ELLIPSIS
@@ -130,12 +130,12 @@ def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress]
 
 
 def prepared(experiment: Experiment, dataset: Dataset, looks: Looks | None) -> tuple[Dataset, int | None]:
-    """Returns prepared data, with what runs look at carved from its training part before, and how often they look.
+    """Returns prepared data with validation data split off its training part, and how often to evaluate on them.
 
     Args:
-        experiment: Prepares data.
+        experiment: Prepares the data.
         dataset: As collected.
-        looks: How runs look at validation data; None where they do not.
+        looks: How runs use validation data; None if they do not.
 
     Returns:
         Data, and ``evaluate_every`` as `jaxresearch.execution.execute` takes it.

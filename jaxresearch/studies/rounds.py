@@ -1,4 +1,4 @@
-"""The rounds of a study: proposed, trained, scored, until nothing is left to gain or to try."""
+"""The rounds of a study: propose, train and score, until nothing is left to gain or to try."""
 
 import time
 import warnings
@@ -27,18 +27,18 @@ def search(
     on_trials: Callable[[tuple[Trial, ...]], None] = lambda trials: None,
     on_round: Callable[[History], None] = lambda history: None,
 ) -> Search:
-    """Returns what the rounds of a study come to, on training and validation data; the test part is not read.
+    """Returns the result of the rounds of a study on training and validation data; the test part is not read.
 
     Args:
-        experiment: The stages, ``adjust`` among them.
+        experiment: As declared, with ``adjust``.
         dataset: As collected.
-        budget: Rounds, seconds, seeds; the seconds of the rounds on record count.
-        history: Rounds on record, to resume from. The first one that the program, the data or ``adjust`` would now make
-            differently is rerun, and so are those after it.
-        known: Other trials that were made before. None whose digest still holds is trained again.
-        looks: How runs look at validation data while they train; not at all unless given.
+        budget: Rounds, seconds, seeds; the seconds of recorded rounds count.
+        history: Recorded rounds to resume from. The first one that the program, the data or ``adjust`` has changed is rerun
+            with all later ones.
+        known: Other recorded trials. A trial is not trained again while its digest is the same.
+        looks: How runs use validation data while they train; not at all by default.
         observe: Called after each chunk of steps.
-        on_trials: Called after each program of a round, with the trials that it made.
+        on_trials: Called after each program of a round, with its trials.
         on_round: Called after each round, with all rounds so far.
 
     Returns:
@@ -55,20 +55,20 @@ def search(
         >>> slow = dataclasses.replace(house.hyperparameters, learning_rate=0.01)
         >>> poor = dataclasses.replace(house, hyperparameters=slow, adjust=adjust.grid(learning_rate=[0.5]))
         >>> searched = search(poor, dataset, budget=Budget())
-        >>> [made.why for made in searched.history], searched.best.learning_rate > 0.01
+        >>> [one.why for one in searched.history], searched.best.learning_rate > 0.01
         (['the plain settings', 'a grid over learning_rate'], True)
     """
     require_fresh(budget)
     if experiment.adjust is None:
-        raise ValueError("experiment must declare adjust to be studied; it does not. Write: adjust=adjust.grid(...)")
+        raise ValueError("experiment must declare adjust for a study, got none. Write: adjust=adjust.grid(...)")
     development, every = prepared(experiment, data.development(dataset), looks)
     before = _valid(experiment, history, development, budget, every)
     others = {trial.digest: trial._replace(gradient=None) for trial in known}
 
     def extended(history: History, proposal: Proposal) -> History:
         trials = others | _known((*before, *history), proposal.differentiate)
-        seen = named(observe, f"round {len(history) + 1}")
-        history = (*history, _round(experiment, proposal, trials, (development, every), budget, seen, on_trials))
+        observed = named(observe, f"round {len(history) + 1}")
+        history = (*history, _round(experiment, proposal, trials, (development, every), budget, observed, on_trials))
         on_round(history)
         return history
 
@@ -84,17 +84,17 @@ def search(
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
-    """Returns how well a trial did: the mean of the metric that settings are compared by; -inf if it diverged or is undefined.
+    """Returns the score of a trial: the mean of the objective's metric; -inf if the trial diverged or the mean is undefined.
 
     Args:
-        experiment: Gives the metric: that of its claim, or ``maximise`` or ``minimise``.
-        trial: Its metrics are of the validation data.
+        experiment: Declares the objective by a claim, ``maximise`` or ``minimise``.
+        trial: With metrics of the validation data.
 
     Returns:
-        A number that is the better the higher.
+        A number; higher is better.
 
     Raises:
-        ValueError: If the experiment declares none of them.
+        ValueError: If the experiment declares none of these.
 
     Example:
         >>> from jaxresearch.loading import load
@@ -109,10 +109,10 @@ def score(experiment: Experiment, trial: Trial) -> float:
 
 
 def best_of(experiment: Experiment, history: History) -> Any:
-    """Returns the hyperparameters that scored best of those trained for no fewer epochs than the plain ones.
+    """Returns the hyperparameters with the best score among those trained for at least as many epochs as the plain ones.
 
     Args:
-        experiment: Gives the plain settings.
+        experiment: Has the plain settings.
         history: The rounds.
 
     Returns:
@@ -128,14 +128,14 @@ def best_of(experiment: Experiment, history: History) -> Any:
 
 
 def _best(experiment: Experiment, history: History) -> Trial:
-    """Returns the trial that scored best of those trained for no fewer epochs than the plain settings."""
-    tried = [pair for made in history for pair in zip(made.trials, made.scores, strict=True)]
+    """Returns the trial with the best score among those trained for at least as many epochs as the plain settings."""
+    tried = [pair for one in history for pair in zip(one.trials, one.scores, strict=True)]
     whole = [pair for pair in tried if _length(pair[0].hyperparameters) >= _length(experiment.hyperparameters)]
     return max(whole, key=lambda pair: pair[1])[0]
 
 
 def _length(hyperparameters: Any) -> int:
-    """Returns how long runs with these hyperparameters are, in epochs or in steps."""
+    """Returns the length of runs with these hyperparameters, in epochs or in steps."""
     return hyperparameters.n_steps if hasattr(hyperparameters, "n_steps") else hyperparameters.epochs
 
 
@@ -143,18 +143,18 @@ def _round(
     experiment: Experiment,
     proposal: Proposal,
     known: dict[str, Trial],
-    looked: tuple[Dataset, int | None],
+    development: tuple[Dataset, int | None],
     budget: Budget,
     observe: Callable[[Progress], None],
     on_trials: Callable[[tuple[Trial, ...]], None],
 ) -> Round:
-    """Returns the round of a proposal; what is known by its digest is not trained again.
+    """Returns the round of a proposal; trials with a known digest are not trained again.
 
-    Settings that differ in fields that their program does not read have one digest: they are trained once, and each is a
-    trial of its own.
+    Settings that differ only in fields that their program does not read share a digest: they are trained once, and each is
+    a separate trial.
     """
     seeds, metric, start = budget.seeds, proposal.differentiate, time.perf_counter()
-    plain, (dataset, every) = experiment.hyperparameters, looked
+    plain, (dataset, every) = experiment.hyperparameters, development
     settings = list(dict.fromkeys(adjust.replaced(plain, vars(setting)) for setting in proposal.settings))
     digests = provenance.digests(experiment, settings, dataset, seeds=seeds, evaluate_every=every)
     digest_of = dict(zip(settings, digests, strict=True))
@@ -162,35 +162,35 @@ def _round(
     new = [setting for setting in firsts if digest_of[setting] not in known]
     for places in provenance.groups(new):
         chosen = [new[place] for place in places]
-        made = execution.execute_all(experiment, chosen, dataset, seeds=seeds, evaluate_every=every, observe=observe)
-        made = tuple(trial._replace(digest=digest_of[trial.hyperparameters]) for trial in made)
-        known = known | {trial.digest: trial for trial in made}
-        on_trials(made)
+        trained = execution.execute_all(experiment, chosen, dataset, seeds=seeds, evaluate_every=every, observe=observe)
+        trained = tuple(trial._replace(digest=digest_of[trial.hyperparameters]) for trial in trained)
+        known = known | {trial.digest: trial for trial in trained}
+        on_trials(trained)
     trials = tuple(known[digest]._replace(hyperparameters=setting) for setting, digest in digest_of.items())
     if metric is not None:
-        trials = tuple(_differentiated(experiment, trial, looked, seeds, metric) for trial in trials)
+        trials = tuple(_differentiated(experiment, trial, development, seeds, metric) for trial in trials)
     scores, seconds = tuple(score(experiment, trial) for trial in trials), time.perf_counter() - start
     return Round(proposal.why, trials, scores, metric, proposal.replayable, seconds)
 
 
 def _known(history: History, metric: str | None) -> dict[str, Trial]:
-    """Returns the trials of a history by digest, with the gradient where it is that of the metric."""
+    """Returns the trials of a history by digest, with the gradient if it is that of the metric."""
     known: dict[str, Trial] = {}
-    for made in history:
-        of_metric = metric is not None and made.differentiate == metric
-        for trial in made.trials:
+    for one in history:
+        of_metric = metric is not None and one.differentiate == metric
+        for trial in one.trials:
             if of_metric or trial.digest not in known:
                 known[trial.digest] = trial if of_metric else trial._replace(gradient=None)
     return known
 
 
 def _differentiated(
-    experiment: Experiment, trial: Trial, looked: tuple[Dataset, int | None], seeds: Sequence[int], metric: str
+    experiment: Experiment, trial: Trial, development: tuple[Dataset, int | None], seeds: Sequence[int], metric: str
 ) -> Trial:
     """Returns the trial with its hypergradient; one that diverged has none."""
     if trial.diverged or trial.gradient is not None:
         return trial
-    setting, (dataset, every) = trial.hyperparameters, looked
+    setting, (dataset, every) = trial.hyperparameters, development
     gradient = execution.differentiate(experiment, setting, dataset, seeds=seeds, metric=metric, evaluate_every=every)
     return trial._replace(gradient=gradient)
 
@@ -201,51 +201,51 @@ def _valid(
     """Returns the rounds without the trials whose program or data has changed, with new scores."""
     if not history:
         return ()
-    settings = [trial.hyperparameters for made in history for trial in made.trials]
+    settings = [trial.hyperparameters for one in history for trial in one.trials]
     now = iter(provenance.digests(experiment, settings, development, seeds=budget.seeds, evaluate_every=every))
     rounds = []
-    for made in history:
-        trials = tuple(trial for trial in made.trials if trial.digest == next(now))
-        rounds.append(made._replace(trials=trials, scores=tuple(score(experiment, trial) for trial in trials)))
+    for one in history:
+        trials = tuple(trial for trial in one.trials if trial.digest == next(now))
+        rounds.append(one._replace(trials=trials, scores=tuple(score(experiment, trial) for trial in trials)))
     return tuple(rounds)
 
 
 def _held(experiment: Experiment, valid: History, recorded: History) -> History:
     """Returns the rounds before the first one that has to be rerun, with a warning if there is one."""
-    held: list[Round] = []
-    for made, before in zip(valid, recorded, strict=True):
-        if len(made.trials) < len(before.trials):
+    kept: list[Round] = []
+    for one, before in zip(valid, recorded, strict=True):
+        if len(one.trials) < len(before.trials):
             why = "their program or data has changed"
-        elif made.replayable and not _proposed(experiment, made, tuple(held)):
+        elif one.replayable and not _is_proposed(experiment, one, tuple(kept)):
             why = "adjust now proposes other settings"
         else:
-            held.append(made)
+            kept.append(one)
             continue
-        warnings.warn(f"round {len(held) + 1} and all later rounds are rerun: {why}", stacklevel=3)
+        warnings.warn(f"round {len(kept) + 1} and all later rounds are rerun: {why}", stacklevel=3)
         break
-    return tuple(held)
+    return tuple(kept)
 
 
-def _proposed(experiment: Experiment, made: Round, history: History) -> bool:
-    """Returns whether a round is what the strategy tries after this history."""
-    assert experiment.adjust is not None  # `study` has seen to it
+def _is_proposed(experiment: Experiment, one: Round, history: History) -> bool:
+    """Returns whether the strategy proposes a round after this history."""
+    assert experiment.adjust is not None  # checked by `study`
     plain = Proposal((experiment.hyperparameters,), PLAIN)
     proposal = experiment.adjust(history) if history else plain
     if proposal is None:
         return False
-    settings = [trial.hyperparameters for trial in made.trials]
-    return proposal.differentiate == made.differentiate and settings == list(dict.fromkeys(proposal.settings))
+    settings = [trial.hyperparameters for trial in one.trials]
+    return proposal.differentiate == one.differentiate and settings == list(dict.fromkeys(proposal.settings))
 
 
 def _finished(experiment: Experiment, history: History, budget: Budget) -> str | None:
-    """Returns why no further round is made, or None.
+    """Returns why the search ends, or None.
 
-    The best of many looks better than it is, and the more so the more often one looks. So its interval is that of Student,
-    as few seeds need, at a confidence that holds for all settings at once (Bonferroni) and all rounds: the look after
-    round r may err with 0.05 / (r (r + 1)), which adds up to 0.05 over any number of rounds.
+    The best of many settings looks better than it is, more so the more often it is checked. So its interval, Student's t
+    because seeds are few, has a confidence that holds for all settings at once (Bonferroni) and all rounds: the check
+    after round r has error 0.05 / (r (r + 1)), which adds up to 0.05 over any number of rounds.
     """
     trial, claim = _best(experiment, history), experiment.claim
-    n, rounds = len({trial.digest for made in history for trial in made.trials}), len(history)
+    n, rounds = len({trial.digest for one in history for trial in one.trials}), len(history)
     error = 0.05 / (rounds * (rounds + 1)) / n
     if claim is not None and not trial.diverged:
         low, high = statistics.t_interval(trial.metrics[claim.evaluated], confidence=1 - error)
@@ -254,6 +254,6 @@ def _finished(experiment: Experiment, history: History, budget: Budget) -> str |
             return f"the validation interval supports the claim{best}"
     if rounds >= budget.rounds:
         return f"the budget of {budget.rounds} rounds is spent"
-    if sum(made.seconds for made in history) > budget.seconds:
+    if sum(one.seconds for one in history) > budget.seconds:
         return f"the budget of {budget.seconds:g} seconds is spent"
     return None

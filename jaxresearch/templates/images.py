@@ -1,10 +1,10 @@
-"""How well does a small convolutional network tell images apart? As it stands: handwritten digits.
+"""How well does a small convolutional network classify images? Example: handwritten digits.
 
     jaxresearch run FILE --smoke                                    a few steps, to check that everything works
     jaxresearch run FILE                                            one epoch, five seeds: five minutes on two CPU cores
-    jaxresearch run FILE --data folder --image-size 32              your own images, for once
+    jaxresearch run FILE --data folder --image-size 32              your own images, this time
 
-Change the lines that are marked CHANGE.
+Change the lines marked CHANGE.
 """
 
 import optax
@@ -16,7 +16,7 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 @hyperparameters
 class Images:
-    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(2e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "images per step", at_least=1)
@@ -25,7 +25,7 @@ class Images:
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns a convolutional network that classifies, trained on images that are shifted a little."""
+    """Returns a convolutional classifier, trained on slightly shifted images."""
     height, width, depth = card.feature_shape
     return training.supervised(
         models.cnn((height, width, depth), card.n_classes, channels=h.channels, hidden=64),
@@ -33,7 +33,7 @@ def algorithm(h, card, plan, fitted):
         optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
         metrics=metrics.classification(card),
         train_metrics={"accuracy": metrics.accuracy()},
-        # CHANGE: what leaves the class of an image as it is; augmentations.flipped() suits photographs, not digits.
+        # CHANGE: augmentations that keep the class of an image; augmentations.flipped() suits photographs, not digits.
         augment=augmentations.shifted(2),
         estimator=plan.estimator,
     )
@@ -42,15 +42,14 @@ def algorithm(h, card, plan, fitted):
 experiment = Experiment(
     question="How well does a small convolutional network recognise handwritten digits?",  # CHANGE
     # CHANGE: a folder (CLASS/name.png, or train/CLASS/... and test/CLASS/...; --image-size 32 makes images of one size), an
-    # .npz file with x and y (or x_train, y_train, x_test, y_test), or tfds:NAME. Of data without a test part of their own a
-    # fifth is held out.
+    # .npz file with x and y (or x_train, y_train, x_test, y_test), or tfds:NAME. A fifth is held out if there is no test part.
     source="mnist",
     task="classification",
     hyperparameters=Images(),
     algorithm=algorithm,
-    maximise="accuracy",  # sweeps and studies compare settings by it, on held-out data
+    maximise="accuracy",  # how sweeps and studies compare settings, on held-out data
     adjust=adjust.grid(learning_rate=[1e-3, 2e-3, 4e-3]),  # what a study tries
-    # Once you know what you want to show, put a claim in place of maximise; a run with five or more seeds decides it:
+    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="98 %", metric="test/accuracy", about="new examples", at_least=0.98),
 )

@@ -1,9 +1,9 @@
-"""How well does a small network learn to act by trial and error? As it stands: to walk through a corridor that ends in a reward.
+"""How well does a small network learn to act by trial and error? Example: a corridor with a reward at its end.
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
     jaxresearch run FILE --n-steps 1000 --learning-rate 0.003       longer, with smaller steps
 
-There is no data: each step of training plays episodes of its own. Change the lines that are marked CHANGE.
+There is no data: each training step plays new episodes. Change the lines marked CHANGE.
 """
 
 import jax
@@ -14,27 +14,27 @@ from jaxresearch import adjust, models, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
-N_PLACES, N_ACTIONS = 8, 2  # CHANGE: of your environment
+N_PLACES, N_ACTIONS = 8, 2  # CHANGE: sizes of your environment
 
 
 @hyperparameters
 class Reinforcement:
-    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(1e-2, "step size of Adam", above=0)
-    discount: float = swept(0.95, "what a reward is worth that comes one moment later", above=0, at_most=1)
+    discount: float = swept(0.95, "value of a reward one moment later, relative to now", above=0, at_most=1)
     n_steps: int = static(200, "steps of training", at_least=1)
     n_episodes: int = static(64, "episodes played in each step", at_least=2)
     horizon: int = static(20, "moments of an episode", at_least=1)
 
 
 def observed(place):
-    """Returns what the network sees of a state. CHANGE."""
+    """Returns the observation of a state. CHANGE."""
     return jax.nn.one_hot(place, N_PLACES)
 
 
 def moved(place, action, key):
-    """Returns the next state and the reward: the other way round one time in ten, and 1 at the end. CHANGE."""
+    """Returns the next state and the reward, which is 1 at the end; one move in ten goes the wrong way. CHANGE."""
     slips = jax.random.bernoulli(key, 0.1, place.shape)
     place = jnp.clip(place + jnp.where((action == 1) ^ slips, 1, -1), 0, N_PLACES - 1)
     return place, (place == N_PLACES - 1).astype(jnp.float32)
@@ -81,9 +81,9 @@ experiment = Experiment(
     question="How much reward does a small network learn to collect in a corridor?",  # CHANGE
     hyperparameters=Reinforcement(),
     algorithm=algorithm,
-    maximise="return",  # sweeps and studies compare settings by it
+    maximise="return",  # how sweeps and studies compare settings
     adjust=adjust.grid(learning_rate=[3e-3, 1e-2, 3e-2]),  # what a study tries
-    # Once you know what you want to show, put a claim in place of maximise; a run with five or more seeds decides it:
+    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="a return of 10", metric="test/return", about="seeds", at_least=10),
 )

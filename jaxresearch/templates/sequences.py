@@ -1,9 +1,9 @@
-"""How well does a small recurrent network forecast a series of numbers? As it stands: a noisy season, drawn at random.
+"""How well does a small recurrent network forecast a time series? Example: noisy seasons, drawn at random.
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
     jaxresearch run FILE --data my.txt                              your own series, one number per line
 
-The last tenth of the series is the test part. Change the lines that are marked CHANGE.
+The last tenth of the series is the test part. Change the lines marked CHANGE.
 """
 
 import functools
@@ -17,22 +17,22 @@ from jaxresearch import adjust, data, losses, metrics, models, schedules, traini
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
-WINDOW = 48  # CHANGE: numbers that the network sees before the one it forecasts
+WINDOW = 48  # CHANGE: values that the network sees before the one it forecasts
 GENERATED = "a noisy season"  # CHANGE: "my.txt"
 
 
 @hyperparameters
 class Sequences:
-    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(5e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "windows per step", at_least=1)
     epochs: int = static(5, "passes over the training data", at_least=1)
-    width: int = static(16, "numbers that the network remembers", at_least=1)
+    width: int = static(16, "size of the network's memory", at_least=1)
 
 
 def series_of(source):
-    """Returns the numbers of a series, in the order of time."""
+    """Returns the values of a series in order of time."""
     if source != GENERATED:
         return np.loadtxt(source, ndmin=1)
     times = np.arange(3000)
@@ -40,7 +40,7 @@ def series_of(source):
 
 
 def collect(source, *, target=None):
-    """Returns windows of the series, each with the number that follows it; those of two parts share none."""
+    """Returns windows of the series, each with the value that follows; training and test windows do not overlap."""
     windows = np.lib.stride_tricks.sliding_window_view(series_of(source), WINDOW + 1)
     whole = {"inputs": windows[:, :-1].copy(), "targets": windows[:, -1:].copy()}
     train, test = data.split(whole, fraction=0.1, seed=0, by="stretch", gap=WINDOW)
@@ -50,7 +50,7 @@ def collect(source, *, target=None):
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns a recurrent network, trained by Adam to forecast the next number."""
+    """Returns a recurrent network, trained by Adam to forecast the next value."""
     return training.supervised(
         recurrent(h.width),
         losses.squared_error,
@@ -62,7 +62,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def recurrent(width):
-    """Returns a gated recurrent unit that reads a window and gives one number: Cho et al. (2014), without resets."""
+    """Returns a gated recurrent unit that reads a window and returns one value: Cho et al. (2014), without resets."""
 
     def init(key):
         drawn = jax.random.normal(key, (2, width + 2, width)) / jnp.sqrt(width)
@@ -70,9 +70,9 @@ def recurrent(width):
 
     def apply(params, inputs):
         def read(memory, number):
-            seen = jnp.concatenate([memory, number[:, None], jnp.ones_like(number)[:, None]], axis=1)
-            kept = jax.nn.sigmoid(seen @ params["gate"])
-            return kept * memory + (1 - kept) * jnp.tanh(seen @ params["new"]), None
+            joined = jnp.concatenate([memory, number[:, None], jnp.ones_like(number)[:, None]], axis=1)
+            gate = jax.nn.sigmoid(joined @ params["gate"])
+            return gate * memory + (1 - gate) * jnp.tanh(joined @ params["new"]), None
 
         start = jnp.zeros((inputs.shape[0], width))
         memory, _ = jax.lax.scan(read, start, inputs.astype(jnp.float32).T)
@@ -87,9 +87,9 @@ experiment = Experiment(
     collect=collect,
     hyperparameters=Sequences(),
     algorithm=algorithm,
-    minimise="mean_absolute_error",  # sweeps and studies compare settings by it, on held-out data
+    minimise="mean_absolute_error",  # how sweeps and studies compare settings, on held-out data
     adjust=adjust.grid(learning_rate=[2e-3, 5e-3, 1e-2]),  # what a study tries
-    # Once you know what you want to show, put a claim in place of minimise; a run with five or more seeds decides it:
+    # Once you know what you want to show, replace minimise by a claim, which a run with five or more seeds decides:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="R2 of 0.9", metric="test/r2", about="new examples", at_least=0.9),
 )

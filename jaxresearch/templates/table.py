@@ -1,11 +1,11 @@
-"""How well does a small network predict one column of a table from the others? As it stands: what houses were sold for.
+"""How well does a small network predict one column of a table from the others? Example: sale prices of houses.
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
-    jaxresearch run FILE --data my.csv --target COLUMN              your own table, for once
-    jaxresearch sweep FILE --learning-rate 1e-4:1e-1:log:8          settings, compared on held-out data
-    jaxresearch study FILE                                          the best settings, and what they gain on the test part
+    jaxresearch run FILE --data my.csv --target COLUMN              your own table, this time
+    jaxresearch sweep FILE --learning-rate 1e-4:1e-1:log:8          compare settings on held-out data
+    jaxresearch study FILE                                          find the best settings, and their gain on the test part
 
-Change the lines that are marked CHANGE.
+Change the lines marked CHANGE.
 """
 
 import functools
@@ -19,7 +19,7 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 @hyperparameters
 class Table:
-    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(3e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "examples per step", at_least=1)
@@ -28,7 +28,7 @@ class Table:
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns dense layers, trained to name a class where the target has classes, else to predict a value."""
+    """Returns dense layers, trained to classify if the target has classes, else to predict a value."""
     n_outputs = card.n_classes if card.class_names else 1
     optimizer = optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps))
     if card.class_names:
@@ -41,7 +41,7 @@ def algorithm(h, card, plan, fitted):
         )
     return training.supervised(
         models.mlp(card.n_features, h.hidden, n_outputs),
-        losses.squared_error,  # losses.huber_loss cares less for outliers
+        losses.squared_error,  # losses.huber_loss is less sensitive to outliers
         optimizer=optimizer,
         metrics={"r2": metrics.r2(), "mean_absolute_error": metrics.mean_absolute_error()},
         estimator=plan.estimator,
@@ -50,15 +50,15 @@ def algorithm(h, card, plan, fitted):
 
 
 experiment = Experiment(
-    question="How well does a small network predict what houses were sold for?",  # CHANGE
+    question="How well does a small network predict sale prices of houses?",  # CHANGE
     source="ames",  # CHANGE: "my.csv" (or .tsv, .xlsx, .parquet); a fifth of the rows is held out as the test part
     target=None,  # CHANGE: "price", the column to predict; the bundled table of houses knows its own
-    # task="classification",  # where whole numbers in the target are classes, not values
+    # task="classification",  # if whole numbers in the target are classes, not values
     hyperparameters=Table(),
     algorithm=algorithm,
-    maximise="r2",  # CHANGE for classes: "accuracy". Sweeps and studies compare settings by it, on held-out data.
+    maximise="r2",  # CHANGE for classes: "accuracy". How sweeps and studies compare settings, on held-out data.
     adjust=adjust.grid(learning_rate=[1e-3, 3e-3, 1e-2]),  # what a study tries
-    # Once you know what you want to show, put a claim in place of maximise; a run with five or more seeds decides it:
+    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="R2 of 0.8", metric="test/r2", about="new examples", at_least=0.8),
 )

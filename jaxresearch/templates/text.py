@@ -1,9 +1,9 @@
-"""How well do the words of a text tell its class? As it stands: definitions of the Gene Ontology, sorted into its branches.
+"""How well do the words of a text predict its class? Example: definitions of the Gene Ontology and their branches.
 
     jaxresearch run FILE                                                          five seeds on two CPU cores: seconds
-    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts, for once
+    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts, this time
 
-Change the lines that are marked CHANGE.
+Change the lines marked CHANGE.
 """
 
 import jax
@@ -14,13 +14,13 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.fields import text
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
-COLUMN = "definition"  # CHANGE: the column that holds the texts
-LENGTH, N_WORDS = 64, 5000  # words read per text, and words in the vocabulary, which is learnt from the training part
+COLUMN = "definition"  # CHANGE: the column of texts
+LENGTH, N_WORDS = 64, 5000  # words read per text, and words in the vocabulary, which is learned from the training part
 
 
 @hyperparameters
 class Text:
-    """The plain settings. Each is an option of the command line: --learning-rate 0.01."""
+    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(1e-2, "peak step size of AdamW", above=0)
     weight_decay: float = swept(0.01, "fraction of the weights that a step of size 1 removes", at_least=0)
@@ -30,8 +30,8 @@ class Text:
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns a classifier of the mean of word vectors, trained by AdamW."""
-    # To read words in their order, put a small transformer in its place, which takes minutes rather than seconds:
+    """Returns a classifier of mean word vectors, trained by AdamW."""
+    # To use word order, replace the model by a small transformer, which takes minutes instead of seconds:
     #     sizes = models.TransformerSizes(context=LENGTH, width=h.width, n_layers=2, n_heads=4,
     #                                     padding=len(card.vocabulary) - 1)
     #     model = models.classifier(len(card.vocabulary), card.n_classes, sizes)
@@ -48,7 +48,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def mean_of_words(n_words, width, n_classes):
-    """Returns a model of word ids ``(batch, length)``; the last id of the vocabulary fills up short texts."""
+    """Returns a model of word ids ``(batch, length)``; the last id of the vocabulary pads short texts."""
     padding = n_words - 1
 
     def init(key):
@@ -65,16 +65,16 @@ def mean_of_words(n_words, width, n_classes):
 
 
 experiment = Experiment(
-    question="How well do words alone sort definitions into the branches of the Gene Ontology?",  # CHANGE
+    question="How well do words alone predict the Gene Ontology branch of a definition?",  # CHANGE
     source="gene_ontology",  # CHANGE: "my.csv" with a column of texts and a column of classes
-    target=None,  # CHANGE: "label", the column of classes; the bundled definitions know theirs
+    target=None,  # CHANGE: "label", the column of classes; the bundled definitions have their own
     task="classification",
     preprocess=text.word_ids(COLUMN, n_most=N_WORDS, length=LENGTH),
     hyperparameters=Text(),
     algorithm=algorithm,
-    maximise="macro_f1",  # sweeps and studies compare settings by it, on held-out data
+    maximise="macro_f1",  # how sweeps and studies compare settings, on held-out data
     adjust=adjust.grid(learning_rate=[3e-3, 1e-2, 3e-2]),  # what a study tries
-    # Once you know what you want to show, put a claim in place of maximise; a run with five or more seeds decides it:
+    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="a macro F1 of 0.95", metric="test/macro_f1", about="new examples", at_least=0.95),
 )

@@ -37,7 +37,7 @@ def test_copy_gives_a_file_to_change(command, tmp_path):
     for words in (["copy", "schedule"], ["new"]):
         done = command(*words, "my.py", cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.startswith(
-            "jaxresearch: file must be new, got my.py, which exists."
+            "jaxresearch: file must not exist yet, got my.py. Choose another name."
         )
     assert (tmp_path / "my.py").read_text() == (catalogue.shipped() / "mnist.py").read_text()
 
@@ -49,11 +49,11 @@ def test_copy_gives_a_file_to_change(command, tmp_path):
         (["copy", "mnist"], "copy takes an experiment and a file, got mnist. Write: jaxresearch copy mnist my.py"),
         (["copy", "minst", "my.py"], "got 'minst'. Did you mean 'mnist'?"),
         (["copy", "mnist", "my"], "file must end in .py, got my. Write: my.py"),
-        (["copy", "mnist", "a/my.py"], "file must lie in a folder that exists and can be written, got a/my.py"),
+        (["copy", "mnist", "a/my.py"], "file must be in an existing, writable folder, got a/my.py"),
         (["new"], "new takes a file and --for table|images|text|sequences|reinforcement, got nothing. Write:"),
         (["new", "my.py", "--for"], "got my.py --for. Write: jaxresearch new my.py --for table"),
         (["new", "my.py", "--for", "tabel"], "got 'tabel'. Did you mean 'table'?"),
-        (["list", "all"], "list has no options, got 'all'. Write: jaxresearch list"),
+        (["list", "all"], "list takes no arguments, got 'all'. Write: jaxresearch list"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(command, tmp_path, words, message):

@@ -82,7 +82,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(compare, runs, tmp_path)
     for directories, message in (
         (runs[:1], "compare needs two or more different directories"),
         ([runs[0], runs[0]], "compare needs two or more different directories, got"),
-        ([runs[0], tmp_path], "directory must be that of a run"),
+        ([runs[0], tmp_path], "directory must hold a finished run"),
         ([runs[0], other], "runs must be of the same data"),
         ([runs[0], target], "they differ in target"),
         ([*runs, "--page"], "--page must name a file"),

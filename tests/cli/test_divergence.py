@@ -242,7 +242,7 @@ def test_fail_fast_ends_the_run_at_the_first_seed_that_diverges(here, breaks, fo
     done = here(*words, "--fail-fast")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "jaxresearch: loss of seed 1 is not finite in step 31; the first bad array is " in done.stderr
-    assert "or leave out --fail-fast to train the others on." in done.stderr
+    assert "or leave out --fail-fast to train the others." in done.stderr
     *_, last = lines_of(folder / "out")
     assert last["nonfinite"] == [{"seed": 1, "step": 30, "done": "stop"}] and last["step"] < 60
     assert not (folder / "out/result.json").exists()

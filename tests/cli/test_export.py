@@ -23,7 +23,10 @@ MISTAKES = {
         ["run", "run", "--to", "stablehlo"],
         "export needs one directory, got run run. Write: jaxresearch",
     ),
-    "no run": (["nowhere", "--to", "safetensors"], "directory must be that of a run or study, got nowhere without a"),
+    "no run": (
+        ["nowhere", "--to", "safetensors"],
+        "directory must hold a run or study, got nowhere without config.json",
+    ),
     "a folder": (
         ["run", "--to", "stablehlo", "--output", "no/a"],
         "--output must name a file in an existing folder, got no/a.",

@@ -404,10 +404,22 @@ def test_windows_of_a_genome_share_no_base_with_those_held_out(command, written,
 
 
 REFUSED = {
-    "folds by time": ("sales", "folds", "time", "", "data of sales must not be folded, since it is split by time"),
-    "a seed by time": ("sales", "run", "time", "--split-seed 3", "split_seed and time exclude each other, got both"),
-    "a seed of stretches": ("dna", "run", "stretch", "--split-seed 3", "split_seed and contiguous exclude each other"),
-    "two rules": ("sales", "run", "time", "--group patient", "group and time exclude each other, got both"),
+    "folds by time": ("sales", "folds", "time", "", "data of sales are divided by time, got folds"),
+    "a seed by time": (
+        "sales",
+        "run",
+        "time",
+        "--split-seed 3",
+        "split_seed and time are mutually exclusive, got both",
+    ),
+    "a seed of stretches": (
+        "dna",
+        "run",
+        "stretch",
+        "--split-seed 3",
+        "split_seed and contiguous are mutually exclusive",
+    ),
+    "two rules": ("sales", "run", "time", "--group patient", "group and time are mutually exclusive, got both"),
     "groups of pictures": (
         "pictures",
         "run",

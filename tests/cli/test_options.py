@@ -80,7 +80,7 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
     [
         (["--seeds", "0"], "seeds must be 1 or more, got 0. Pass --seeds 10 for a narrow interval."),
         (["--seeds", "-2"], "seeds must be 1 or more, got -2"),
-        (["--seeds", "3,3"], "seeds must differ from each other, got 3,3. Write each once."),
+        (["--seeds", "3,3"], "seeds must be distinct, got 3,3. Write each once."),
         (["--seeds", "3,-1"], "seeds must be between 0 and 4294967295, got -1. Pass --seeds 10 for 0 to 9."),
         (["--seeds", "1,x"], "Error parsing --seeds: expected a number N or a list A,B,C, got '1,x'. See --help."),
         (["--seeds", ""], "expected a number N or a list A,B,C, got ''"),
@@ -89,11 +89,14 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
         (["--folds", "1"], "folds must be 2 or more, or 0 for none, got 1"),
         (
             ["--folds", "10", "--seeds", "3"],
-            "seeds and folds exclude each other, got both. Run i of --folds 10 has seed i.",
+            "seeds and folds are mutually exclusive, got both. Run i of --folds 10 has seed i.",
         ),
-        (["--seeds=10", "--folds=10"], "seeds and folds exclude each other, got both"),
-        (["--split-seed", "3", "--time", "day"], "split_seed and time exclude each other, got both. The last examples"),
-        (["--contiguous", "--split-seed", "3"], "split_seed and contiguous exclude each other, got both. The last"),
+        (["--seeds=10", "--folds=10"], "seeds and folds are mutually exclusive, got both"),
+        (
+            ["--split-seed", "3", "--time", "day"],
+            "split_seed and time are mutually exclusive, got both. The last examples",
+        ),
+        (["--contiguous", "--split-seed", "3"], "split_seed and contiguous are mutually exclusive, got both. The last"),
         (["--save-every", "inf"], "save_every must be 0 or more seconds and finite, got inf. Pass 60."),
         (["--learning-rat", "1"], "run has no option --learning-rat. Did you mean --learning-rate?"),
         (["--learning-rate"], "Missing value for argument '--learning-rate'"),
@@ -246,7 +249,7 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
             "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Write, for instance: --learning-rate 1:2:log",
         ),
         (["--learning-rate", "1:2:lin:3"], "a range must be low:high:n or low:high:log:n"),
-        (["--learning-rate", "1e-3,1e-3"], "a list must have different values, got --learning-rate 1e-3,1e-3"),
+        (["--learning-rate", "1e-3,1e-3"], "a list must have distinct values, got --learning-rate 1e-3,1e-3"),
         (
             ["--epochs", "1:5:3"],
             "a range must be of a float hyperparameter, got --epochs 1:5:3. Write a list: --epochs A,B",
@@ -258,7 +261,7 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
         (["--learning-rate", "0.1", "0.2"], "one word, got --learning-rate 0.1 0.2. Write: --learning-rate 0.1,0.2"),
         (
             ["--widths", "8,16", "4"],
-            "must be one word, in which x joins the entries of a setting, got --widths 8,16 4. Write",
+            "must be one word, with x between the entries of a setting, got --widths 8,16 4. Write",
         ),
         (["--centred", "yes,no"], "centred must be true or false, got --centred yes. Write --centred or --no-centred."),
         (["--learning-rat", "1,2"], "sweep has no option --learning-rat. Did you mean --learning-rate?"),

@@ -52,7 +52,7 @@ def failing(folder):
 
 @pytest.mark.parametrize(
     ("number", "complaint"),
-    [(errno.EPIPE, ""), (errno.ENOSPC, FULL + "All that was computed is recorded.\n"), (errno.EBADF, None)],
+    [(errno.EPIPE, ""), (errno.ENOSPC, FULL + "All results are recorded.\n"), (errno.EBADF, None)],
 )
 def test_a_run_ends_as_if_its_output_were_read(failing, folder, number, complaint):
     code, errors = failing("run", "line.py", *SHORT, "--directory", "out", number=number, n_writes=2)
@@ -65,7 +65,7 @@ def test_a_run_ends_as_if_its_output_were_read(failing, folder, number, complain
 def test_a_sweep_and_a_study_end_as_if_their_output_were_read(failing, folder, name, last):
     words = ["--learning-rate", "0.1,0.2"] if name == "sweep" else ["--rounds", "1", "--fresh-seeds", "2"]
     code, errors = failing(name, "line.py", *SHORT, *words, "--directory", "out")
-    assert (code, errors) == (0, FULL + "All that was computed is recorded.\n")
+    assert (code, errors) == (0, FULL + "All results are recorded.\n")
     assert (folder / "out" / last).exists()
 
 
@@ -96,7 +96,7 @@ def test_a_result_that_cannot_be_written_is_printed(here, folder, name, words, f
 def test_what_is_printed_alone_fails_if_it_cannot_be_written(failing, here, folder):
     for directory in ("one", "two"):
         assert here("run", "line.py", *SHORT, "--directory", directory).returncode == 0
-    assert failing("report", "one") == (0, FULL + "All that was computed is recorded.\n")
+    assert failing("report", "one") == (0, FULL + "All results are recorded.\n")
     assert (folder / "one" / "report.html").exists()
     for words in (["--help"], ["list"], ["verify", "one"], ["compare", "one", "two"], ["run", "line.py", "--help"]):
         assert failing(*words) == (1, FULL + "Redirect it elsewhere.\n"), words

@@ -110,7 +110,7 @@ def test_a_seed_trains_on_its_subset_whatever_others_run(command, pictures, fold
     words = [*pictures, *stream, "--hidden", "4", "--epochs", "2", "--batch-size", "8"]
     for name, seeds in (("out", "3"), ("alone", "1,")):
         done = command("run", EXPERIMENTS / "mnist.py", *words, "--seeds", seeds, "--directory", folder / name)
-        assert done.returncode == 0 and "24 of the training part, drawn at random, others for each seed" in done.stdout
+        assert done.returncode == 0 and "24 of the training part, drawn at random, anew for each seed" in done.stdout
     values, (of_one,) = (read(folder / name)["metrics"]["test/log_loss"]["values"] for name in ("out", "alone"))
     assert len({*values}) == 3 and values[1] == pytest.approx(of_one, rel=1e-5)  # float32
 
@@ -126,7 +126,7 @@ def test_a_run_over_splits_records_its_numbers_of_examples(here, folder):
     result, config = read(folder / "out"), read(folder / "out", "config.json")
     assert config["resplit"] and result["resplit"] and result["runs_of"] == "splits" and result["n_folds"] == 0
     assert result["n_train"] == [160] * 3 and result["n_test"] == [40] * 3 and config["parts"]["test"] == 40
-    assert "20 % of the examples, drawn at random, anew for each seed (which is the seed of its split)" in done.stdout
+    assert "20 % of the examples, drawn at random, anew for each seed (also its split seed)" in done.stdout
     assert "undecided (the claim is about one test part, this run about 3 splits of the data)" in done.stdout
     one = here("run", "line.py", "--split-seed", "3", "--seeds", "3,", "--epochs", "4", "--directory", "one")
     assert one.returncode == 0, one.stderr
@@ -165,11 +165,14 @@ def test_runs_with_data_of_their_own_are_resumed(here, interrupted_here, folder,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--folds", "3"], "resplit and folds exclude each other, got both. Folds test each example once"),
-        (["--time", "x"], "resplit and time exclude each other, got both. The last examples are held out, none is"),
-        (["--contiguous"], "resplit and contiguous exclude each other, got both. The last examples are held out"),
-        (["--test", "line.csv"], "resplit and test exclude each other, got both. The rows of the second file are"),
-        (["--split-seed", "2"], "resplit and split_seed exclude each other, got both. Seed i is the split seed"),
+        (["--folds", "3"], "resplit and folds are mutually exclusive, got both. Folds test each example once"),
+        (
+            ["--time", "x"],
+            "resplit and time are mutually exclusive, got both. The last examples are held out, not drawn",
+        ),
+        (["--contiguous"], "resplit and contiguous are mutually exclusive, got both. The last examples are held out"),
+        (["--test", "line.csv"], "resplit and test are mutually exclusive, got both. The rows of the second file are"),
+        (["--split-seed", "2"], "resplit and split_seed are mutually exclusive, got both. Seed i is the split seed"),
     ],
 )
 def test_what_leaves_nothing_to_draw_is_refused(here, refused, words, message):
@@ -187,11 +190,11 @@ def test_settings_are_not_compared_over_splits(here, refused, name):
         (
             "mnist",
             [],
-            "mnist has a test part of its own, got --resplit. Leave it out: all seeds are tested on that part.",
+            "resplit must have a test part to draw, got mnist, which has its own. Leave it out: all seeds share it.",
         ),
-        ("mnist", ["--seeds", "5,6"], "mnist has a test part of its own, got --resplit."),
-        ("house_prices", [], "ames holds no example out, got --resplit. Leave it out."),
-        ("genome", ["--data", "chr3"], "holds out its last examples, got --resplit: none is drawn. Leave it out."),
+        ("mnist", ["--seeds", "5,6"], "resplit must have a test part to draw, got mnist, which has its own."),
+        ("house_prices", [], "resplit must have a test part to draw, got ames, which holds none out. Leave it out."),
+        ("genome", ["--data", "chr3"], "which holds out its last examples. Leave it out."),
     ],
 )
 def test_data_that_are_not_drawn_from_are_refused(name, words, message):

@@ -63,7 +63,7 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
 
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
-    "no run": (["nowhere", "new.csv"], "directory must be that of a run or study, got nowhere without a config.json."),
+    "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
     "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct it."),
     "another kind": (
         ["run", "line.py"],
@@ -127,11 +127,11 @@ def test_a_run_that_did_not_end_predicts_from_its_newest_checkpoint(interrupted_
     done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 75, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")
-    message = "the run in run must have ended to be used, and has not. Resume it: "
+    message = "the run in run must have ended, got an unfinished one. Resume it: "
     refused(here("predict", "run", "new.csv"), message, ("line.py", "line.csv", "new.csv", "run"))
     done = here("predict", "run", "new.csv", "--unfinished")
     assert done.returncode == 0 and len(rows_of(done.stdout)) == 1
-    assert "the models are those of step " in done.stderr and "of a run that has not ended" in done.stderr
+    assert "the models are from step " in done.stderr and "of an unfinished run" in done.stderr
 
 
 def test_a_study_predicts_with_the_settings_that_it_chose(here, folder):
@@ -157,7 +157,7 @@ def test_a_sweep_and_an_experiment_of_the_directory_are_refused(here, trained, r
     (trained / "run" / "config.json").write_text(json.dumps({**config, "experiment": "run/line.py"}))
     kept = ("line.py", "new.csv", "run")
     refused(
-        here("predict", "run", "new.csv"), "experiment must not lie in the directory itself, got run/line.py.", kept
+        here("predict", "run", "new.csv"), "experiment must not be inside the run directory, got run/line.py.", kept
     )
     (trained / "run" / "config.json").write_text(json.dumps({**config, "axes": {}}))
-    refused(here("predict", "run", "new.csv"), "got run of a sweep, which keeps no models. Run one.", kept)
+    refused(here("predict", "run", "new.csv"), "got the sweep run, which keeps no models. Run the best settings.", kept)

@@ -152,9 +152,9 @@ def test_the_page_notes_a_missing_experiment(command, run, tmp_path):
 
 def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(command, run, tmp_path):
     done = command("report", str(tmp_path))
-    assert done.returncode == 2 and "directory must be that of a run" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "directory must hold a finished run" in done.stderr and done.stderr.count("\n") == 1
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
     done = command("report", str(copy))
-    assert done.returncode == 2 and "holds no result.json" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "without result.json" in done.stderr and done.stderr.count("\n") == 1

@@ -47,7 +47,7 @@ def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path
             del content["seeds"]
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     predicted = _predicted(records.read_run(tmp_path))
-    missing = f"directory must hold the state of a run, got {tmp_path} without any. Train it first."
+    missing = f"directory must hold the state of a run, got {tmp_path} without one. Train it first."
     assert predicted == {"missing": [f"Predictions for the test part are not shown: {missing}"]}
 
 
@@ -96,7 +96,7 @@ def test_validation_is_carved_from_each_folds_training_part(folded, words, sizes
 def test_as_many_training_examples_as_there_are_must_be_left_out(folded, n):
     experiment = loading.load("mnist", directory=EXPERIMENTS)
     options = parse(experiment, [*folded[1], "--train-examples", n])
-    with pytest.raises(ValueError, match=f"train_examples must be below 40, got {n}. Leave it out to take all."):
+    with pytest.raises(ValueError, match=f"train_examples must be below 40, got {n}. Leave it out to use all."):
         load_data(experiment, options, None)
 
 
@@ -145,12 +145,12 @@ def stopped(interrupted_here):
         (
             FIELD,
             f'{FIELD}    momentum: float = swept(0.5, "share")\n',
-            "out was started with, but momentum is new.",
+            "the ones with which out was started, but momentum is new.",
         ),
         (
             FIELD,
             "",
-            "line.py must be those that out was started with, but degree is missing.",
+            "line.py must be the ones with which out was started, but degree is missing.",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edi
 def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
     edit(FIELD, '    degree: str = static("1", "of the polynomial")\n')
     done = here("resume", "out", "--experiment", "line.py")
-    assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' asked for)" in done.stderr
+    assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' now)" in done.stderr
 
 
 @pytest.fixture
@@ -181,12 +181,10 @@ def test_replay_repeats_the_first_steps_bit_for_bit(ended, here, folder):
     done = here("verify", "out", "--replay", "20")
     assert done.returncode == 0, done.stderr
     # The chunk of nine steps that contains step 20 ends at 27: three lines of one loss and two metrics of two seeds.
-    assert done.stdout.splitlines()[-1] == (
-        "replayed steps 1 to 27: 18 values equal those of metrics.jsonl bit for bit"
-    )
+    assert done.stdout.splitlines()[-1] == "replayed steps 1 to 27: 18 values match metrics.jsonl bit for bit"
     done = here("verify", "out", "--replay", "100000")
-    assert done.returncode == 0 and "replayed steps 1 to 180: 120 values equal" in done.stdout, done.stdout
-    assert "bit for bit; the final state equals that of checkpoints/180, 2 arrays" in done.stdout
+    assert done.returncode == 0 and "replayed steps 1 to 180: 120 values match" in done.stdout, done.stdout
+    assert "bit for bit; the 2 arrays of the final state match checkpoints/180" in done.stdout
 
 
 def test_replay_names_the_first_difference(ended, here, edit, folder):
@@ -209,7 +207,7 @@ def test_replay_names_the_first_difference(ended, here, edit, folder):
         (["--replay"], "--replay must name a number of steps, got none. Write: --replay 100"),
         (["--replay", "some"], "--replay must be 1 step or more, got some. Write: --replay 100"),
         (["--replay", "0"], "--replay must be 1 step or more, got 0."),
-        (["other"], "verify takes one directory and --replay STEPS, got out other. Correct it."),
+        (["other"], "verify takes one directory and --replay STEPS, got out other. Write: jaxresearch verify DIR"),
     ],
 )
 def test_a_mistake_in_replay_is_one_line(here, words, message):

@@ -42,7 +42,7 @@ def test_a_run_resumes_from_any_folder(command, interrupted, tmp_path_factory):
     done = command("resume", path, cwd=elsewhere)
     assert done.returncode == 0, done.stderr
     assert read(path / "result.json")["metrics"] == metrics and not any(elsewhere.iterdir())
-    assert "is used" not in done.stdout  # nothing has changed
+    assert "using its copy" not in done.stdout  # nothing has changed
     config = read(path / "config.json")
     assert config["data"] == str(path.parent / "line.csv") and config["experiment"] == str(path.parent / "line.py")
     assert [*config["source"]] == ["line.py", "scale.py"]
@@ -71,7 +71,7 @@ def test_resume_uses_the_kept_copy(command, interrupted, name, change):
         file.write_text(text.replace("0.5", "0.25") + "\n# another\n")
     done = command("resume", path, cwd=path.parent)
     assert done.returncode == 0, done.stderr
-    line = f"{file} {change} since the run began: its copy in {path / 'source'} is used"
+    line = f"{file} {change} since the run started: using its copy in {path / 'source'}"
     assert line in done.stdout.splitlines()
     assert read(path / "result.json")["metrics"] == metrics
 
@@ -82,7 +82,7 @@ def test_an_altered_copy_is_not_run(command, interrupted):
     (path / "source" / "scale.py").write_text(f"open({str(path / 'fired')!r}, 'w')\n")
     done = command("resume", path, cwd=path.parent)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert f"{path / 'source' / 'scale.py'} must be as the run kept it, but is missing or was altered." in done.stderr
+    assert f"{path / 'source' / 'scale.py'} is missing or was altered. Restore it, or name" in done.stderr
     assert not (path / "fired").exists()
 
 

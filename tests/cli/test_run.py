@@ -214,7 +214,10 @@ def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
     [
         ({}, None),
         ({"train_examples": 100}, "the claim is about all training examples, this run about 100"),
-        ({"init_from": Path("other")}, "the claim is about fresh parameters, this run started from those of another"),
+        (
+            {"init_from": Path("other")},
+            "the claim is about training from scratch, this run started from the parameters of another",
+        ),
         ({"smoke": True}, "a smoke run decides nothing"),
     ],
 )
@@ -278,7 +281,7 @@ def test_a_users_own_data_runs_through_the_same_command(here, mnist, folder, kin
     result = read(folder / "out" / "result.json")
     assert len(result["metrics"]["test/accuracy"]["values"]) == 2
     name = words[1].name  # relative to the folder
-    about = f'The claim "98.04 % test accuracy" is about mnist, not about {name}: it is not decided here.'
+    about = f'The claim "98.04 % test accuracy" is about mnist, not {name}, so it is not decided here.'
     assert result["claim"] is None and result["unclaimed"] == about and about in done.stdout
     assert result["question"] == f"mnist on {name}" and name in done.stdout and "Does a 784" not in done.stdout
     card = read(folder / "out" / "config.json")["data_card"]
@@ -398,6 +401,15 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
         assert done.returncode == 0 and "usage: jaxresearch" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["resume", "predict", "export", "report", "compare", "verify"])
+def test_the_help_of_a_command_on_directories_explains_it(command, name):
+    usage, empty, *lines = command(name, "--help").stdout.splitlines()
+    assert usage.startswith(f"usage: jaxresearch {name} DIR") and empty == ""
+    assert lines[-1].endswith(".") and all(len(line) <= 130 for line in lines)
+    done = command(name)
+    assert done.returncode == 2 and done.stderr == f"{usage}\n" and done.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -408,9 +420,9 @@ def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
         ),
         (
             ["rum", "line.py"],
-            "verify, compare, predict, export, list, copy, new, got 'rum'.",
+            "command must be one of run, sweep, study, resume, report, verify, compare, predict, export, list, copy, new, got",
         ),
-        (["resume", "nowhere"], "directory must be that of a run, got nowhere without config.json"),
+        (["resume", "nowhere"], "directory must hold a run, got nowhere without config.json"),
         (["verify", "nowhere"], "directory must hold checkpoints, got nowhere without any"),
     ],
 )

@@ -110,7 +110,7 @@ OF_EXPERIMENT = "algorithm=algorithm, "
         (
             "report = None",
             "def report(*_): return 3",
-            "report must return a text or None, got int. Return an f-string.",
+            "report must return a string or None, got int. Return an f-string.",
         ),
         (
             "losses.half_squared_error,",
@@ -160,7 +160,7 @@ def test_stopped_needs_validation_data(here, edit, refused, name):
     [
         (
             ["--validation", "own"],
-            "line has no validation part of its own, got --validation own. Pass --validation 0.1.",
+            "validation must be a fraction for line, which has no validation part, got own. Pass --validation 0.1.",
         ),
         (["--validation", "1.5"], "validation must be own or between 0 and 1, got 1.5. Pass --validation 0.1."),
         (["--evaluate-every", "5"], "evaluate_every needs validation data, got 5. Pass --validation 0.1."),
@@ -180,11 +180,15 @@ def test_a_mistake_in_the_options_is_one_line(here, refused, words, message):
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("sweep", ["--learning-rate", "0.1,0.2", "--validation", "own"], "a sweep compares settings on the data's own"),
+        (
+            "sweep",
+            ["--learning-rate", "0.1,0.2", "--validation", "own"],
+            "a fraction in a sweep, which compares settings on",
+        ),
         (
             "study",
             ["--validation", "own"],
-            "a study compares settings on the data's own validation part. Pass --validation",
+            "validation must be a fraction in a study, which compares settings on the data's own validation part, got own. Pass",
         ),
         (
             "run",
@@ -192,12 +196,12 @@ def test_a_mistake_in_the_options_is_one_line(here, refused, words, message):
             "validation must be a fraction of each fold's training part, got own",
         ),
         ("sweep", ["--batch-size", "145,16"], "batch_size must be between 1 and 144, got 145"),
-        ("study", ["--batch-size", "150"], "held out to compare settings on"),
+        ("study", ["--batch-size", "150"], "held out to compare settings."),
         ("study", ["--rounds", "0"], "rounds must be positive and finite, got 0"),
         ("study", ["--seconds", "inf"], "seconds must be positive and finite, got inf"),
         ("study", ["--seeds", "3", "--fresh-seeds", "2,3"], "fresh_seeds must not be among seeds, got 2 in both"),
         ("run", ["--track", "paper"], "paper"),
-        ("run", ["--train-examples", "160"], "train_examples must be below 160, got 160. Leave it out to take all."),
+        ("run", ["--train-examples", "160"], "train_examples must be below 160, got 160. Leave it out to use all."),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(here, refused, name, words, message):
@@ -207,7 +211,7 @@ def test_options_that_do_not_go_together_are_one_line(here, refused, name, words
 def test_a_study_needs_adjust(here, edit, refused):
     edit("    adjust=adjust.grid(learning_rate=[0.05, 0.2]),\n", "")
     done = here("study", "line.py")
-    refused(done, "a study needs an experiment that declares adjust, got line.py. Write: adjust=adjust.grid(...)")
+    refused(done, "experiment must declare adjust for a study, got line.py without it. Write: adjust=adjust.grid(...)")
 
 
 def test_a_directory_of_the_user_is_left_as_it_was(here, edit, folder):
@@ -221,7 +225,7 @@ def test_a_directory_of_the_user_is_left_as_it_was(here, edit, folder):
 def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refused):
     edit("    degree: int = static(1", "    rounds: int = static(1")
     done = here("run", "line.py")
-    refused(done, "hyperparameter 'rounds' has the name of an option of the command line. Rename it.")
+    refused(done, "hyperparameters must not be named like options, got 'rounds'. Rename it.")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
     [
         ('    epochs: int = static(20, "passes over the data", at_least=1)\n', "", "must have a static field 'epochs'"),
         ("batch_size: int = static(", "batch_size: int = swept(", "must have a static field 'batch_size'"),
-        ("@hyperparameters\n", "", "must be an instance of a class under @hyperparameters"),
+        ("@hyperparameters\n", "", "must be an instance of a class decorated with @hyperparameters, got Line"),
         (
             "report = None",
             "data.load('nowhere.csv')",
@@ -252,7 +256,7 @@ def test_collect_gets_a_cipher_if_it_takes_one_and_refuses_tfds_otherwise(here, 
     words = ["run", "line.py", "--data", "tfds:mnist", "--target", "y", "--encrypt-with", "key"]
     refused(
         here(*words),
-        "collect must take cipher for what was asked, and this experiment's does not",
+        "collect must take cipher for this command, got one that does not. Write:",
         kept=("line.py", "line.csv", "key"),
     )
     edit("target=None):", "target=None, cipher=None):\n    assert cipher is not None")

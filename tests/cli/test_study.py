@@ -134,7 +134,7 @@ def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder)
     done = here("study", "line.py", *words, "--epochs", "5", "--directory", "out")
     assert done.returncode == 0, done.stderr
     story, result = (folder / "out" / "study.md").read_text(), read(folder / "out" / "result.json")
-    assert "trained again on 123 training examples" in story and "all training data" not in story
+    assert "retrained on 123 training examples" in story and "all training data" not in story
     assert "with 2 fresh seeds (8, 9)" in story and "The search ended because the budget of 1 rounds is spent." in story
     (line,) = [line for line in story.splitlines() if line.startswith("To reproduce")]
     again = here(*shlex.split(line.partition("`jaxresearch ")[2].rstrip("`")), "--directory", "again")

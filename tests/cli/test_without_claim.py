@@ -43,7 +43,7 @@ def test_a_run_reports_what_it_measured(here, explored, folder):
         ("maximise='r2',", "best: --learning-rate 0.2"),
         ("minimise='mse',", "best: --learning-rate 0.2"),
         ("minimise='r2',", "best: --learning-rate 0.001"),
-        ("", "best: not chosen, since the experiment declares neither a claim nor maximise or minimise"),
+        ("", "best: not chosen, since the experiment declares no claim, maximise or minimise"),
     ],
 )
 def test_a_sweep_compares_by_what_is_declared(here, explored, instead, best):
@@ -72,7 +72,7 @@ def test_a_study_needs_something_to_compare_by(here, explored, refused):
     explored()
     refused(
         here("study", "line.py"),
-        "experiment must declare what settings are compared by, a claim, maximise or minimise; got none. Write: maximise=",
+        "experiment must declare a claim, maximise or minimise to compare settings by, got none. Write: maximise=",
     )
 
 
@@ -83,7 +83,10 @@ def test_a_misspelt_metric_to_compare_by_is_one_line(here, explored, refused):
 
 def test_a_claim_and_a_metric_to_maximise_exclude_each_other(here, explored, refused):
     explored(f"{CLAIM} maximise='r2',")
-    refused(here("run", "line.py"), "experiment must have one of claim, maximise and minimise, got claim and maximise.")
+    refused(
+        here("run", "line.py"),
+        "experiment must have at most one of claim, maximise and minimise, got claim and maximise.",
+    )
 
 
 def test_on_other_data_neither_question_nor_claim_is_shown(here, folder):
@@ -92,7 +95,7 @@ def test_on_other_data_neither_question_nor_claim_is_shown(here, folder):
     done = here("study", "line.py", *words, "--directory", "out")
     assert done.returncode == 0, done.stderr
     result, story = read(folder / "out" / "result.json"), (folder / "out" / "study.md").read_text()
-    line = 'The claim "R2 of 0.9" is about line.csv, not about other.csv: it is not decided here.'
+    line = 'The claim "R2 of 0.9" is about line.csv, not other.csv, so it is not decided here.'
     assert result["claim"] is None and result["unclaimed"] == line and line in done.stdout and line in story
     assert result["question"] == "line on other.csv" and "Is it a line?" not in done.stdout + story
     assert result["compared_by"] == "r2"  # settings are still compared by the claim's metric

@@ -48,7 +48,7 @@ def test_a_partial_function_is_compiled():
 @pytest.mark.parametrize(
     ("settings", "data", "message"),
     [
-        (Settings(size=8), {"inputs": jnp.ones(3)}, "scaled was compiled again: settings.size changed from 4 to 8."),
+        (Settings(size=8), {"inputs": jnp.ones(3)}, "scaled was recompiled: settings.size changed from 4 to 8."),
         (Settings(), {"inputs": jnp.ones(5)}, r"data\['inputs'\] changed from float32\[3\] to float32\[5\]."),
         (Settings(), {"inputs": jnp.ones(3, jnp.int32)}, r"data\['inputs'\] changed from float32\[3\] to int32\[3\]."),
         (Settings(rate=jnp.float32(1)), {"inputs": jnp.ones(3)}, r"settings.rate changed from float32\[\] \(weak\) to"),

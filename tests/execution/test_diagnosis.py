@@ -193,5 +193,5 @@ def test_skipped_steps_change_nothing(broken):
 
 @pytest.mark.raises
 def test_diagnose_refuses_a_step_before_the_start():
-    with pytest.raises(ValueError, match="step must not lie before the start, 5, got 3"):
+    with pytest.raises(ValueError, match="step must be 5 or more, where the run starts, got 3. Pass an earlier start."):
         diagnosed(LINE, dataset(), run=0, step=3, start=Start(5, None))

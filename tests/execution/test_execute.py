@@ -303,7 +303,7 @@ def test_execute_all_takes_seeds_of_each_setting(task, plain):
     assert digests[:2] == provenance.digests(task.experiment, settings[:2], task.dataset, seeds=[0, 1])
     assert len({*digests}) == 3
     with pytest.raises(
-        ValueError, match="seeds must be as many for each of 3 settings, got lists of 1, 2, 1. Pass one"
+        ValueError, match="seeds must be the same number for each of 3 settings, got lists of 1, 2, 1. Pass one list"
     ):
         execution.execute_all(task.experiment, settings, task.dataset, seeds=[[0], [0, 1], [2]])
 
@@ -455,14 +455,14 @@ def test_execute_refuses_a_start_within_a_chunk(task, plain):
 def test_execute_all_refuses_a_start_for_several_groups(task, plain):
     settings = [task.settings, dataclasses.replace(task.settings, batch_size=32)]
     with pytest.raises(
-        ValueError, match="settings must be of one group to keep its state, got 2. Pass one of `groups`"
+        ValueError, match="settings must be one group to keep or resume a state, got 2 groups. Pass one of `groups`"
     ):
         execution.execute_all(task.experiment, settings, task.dataset, seeds=[0], start=Start(30, plain[0].state))
 
 
 def test_execute_refuses_seeds_that_are_not_one_per_fold(task):
     folds = data.stacked([data.fold(task.dataset, place, n_folds=3) for place in range(3)])
-    with pytest.raises(ValueError, match="seeds must be as many as the folds, 3, got 2"):
+    with pytest.raises(ValueError, match="seeds must be 3, one for each of the folds, got 2"):
         carried_out(task._replace(dataset=folds), seeds=range(2))
 
 
@@ -474,7 +474,9 @@ def test_execute_refuses_early_stopping_without_looks(stopping):
 
 
 def test_execute_refuses_looks_without_validation_data(task):
-    with pytest.raises(ValueError, match="dataset must have a validation part to look at, got none. Carve one with"):
+    with pytest.raises(
+        ValueError, match="dataset must have a validation part for evaluate_every, got none. Split one off with"
+    ):
         carried_out(task._replace(dataset=task.dataset._replace(validation=None)), evaluate_every=0)
 
 

@@ -313,9 +313,7 @@ def test_an_algorithm_without_predict_is_refused_before_it_trains(task):
 def test_an_evaluation_that_reads_inputs_is_refused_in_one_line(task):
     reading_inputs = replaced(task, evaluate=lambda s, part, key: {"log_loss": part["inputs"].sum()})
     checked(reading_inputs, on_disk(task.dataset, "train"))
-    with pytest.raises(
-        ValueError, match="evaluate must take outputs in place of inputs where the test part is on disk"
-    ):
+    with pytest.raises(ValueError, match="evaluate must take outputs in place of inputs if the test part is on disk"):
         checked(reading_inputs, on_disk(task.dataset, "test"))
 
 

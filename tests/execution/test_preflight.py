@@ -84,7 +84,7 @@ def _grown(state, *_):
     return {"w": jnp.zeros(4), "n": state["n"]}
 
 
-STATE = "must return a state shaped as init's; state"
+STATE = "must return a state of the same shapes as init, got state"
 FAILURES = {
     "vector metric of a step": (
         {"step": lambda state, batch, key: (state, {"loss": batch["inputs"]})},
@@ -104,7 +104,7 @@ FAILURES = {
     ),
     "structure of the state": (
         {"step": lambda state, batch, key: ({"w": state["w"]}, {})},
-        "^step must return a state of the structure that init gives. Return the same tuple or dict.",
+        "^step must return a state of the same structure as init, got another. Return the same tuple or dict.",
     ),
     "observed state": (
         {"observe": _grown},
@@ -156,7 +156,7 @@ def test_preflight_refuses_settings_and_data():
     stopping = experiment_of(transform=lambda plain: stopped(plain, metric="mean", patience=1))
     with pytest.raises(ValueError, match="^validation data must be given to an algorithm that reacts to it"):
         checked(stopping)
-    with pytest.raises(ValueError, match="^dataset must have a validation part to look at, got none"):
+    with pytest.raises(ValueError, match="^dataset must have a validation part for evaluate_every, got none"):
         checked(stopping, DATASET._replace(validation=None), evaluate_every=0)
     with pytest.raises(ValueError, match="^rate must be above 0"):
         execution.preflight(stopping, Settings(rate=-1.0), DATASET, seeds=[0], evaluate_every=0)
@@ -226,7 +226,7 @@ def test_a_claim_about_new_examples_needs_a_metric_that_knows_them():
     of = experiment_of(evaluate=lambda state, data, key: {"mean": data["targets"].mean() * state["w"][0]})
     new = dataclasses.replace(of, claim=dataclasses.replace(of.claim, about="new examples"))
     with pytest.raises(
-        ValueError, match=r"must be of a metric that depends on data\['weights'\], got test/mean. Weight"
+        ValueError, match=r"must have a metric that depends on data\['weights'\], got test/mean. Weight"
     ):
         checked(new)
     checked(of)

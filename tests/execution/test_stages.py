@@ -40,5 +40,5 @@ def test_reacts_is_about_observe(task):
 
 def test_runs_of_refuses_looks_without_data(task):
     blind = task.dataset._replace(validation=None)
-    with pytest.raises(ValueError, match="dataset must have a validation part to look at, got none"):
+    with pytest.raises(ValueError, match="dataset must have a validation part for evaluate_every, got none"):
         stages.runs_of(task.experiment, task.settings, None, sweeps.keys([0]), blind, 0)

@@ -43,7 +43,9 @@ def test_predict_refuses_an_algorithm_that_does_not(task):
     def algorithm(*args):
         return task.experiment.algorithm(*args)._replace(predict=None)
 
-    with pytest.raises(ValueError, match="algorithm must have predict to be asked for outputs, got none"):
+    with pytest.raises(
+        ValueError, match="algorithm must have predict to compute outputs, got none. Write: algorithm._replace"
+    ):
         execution.predict(dataclasses.replace(task.experiment, algorithm=algorithm), *task[1:], None)
 
 

@@ -57,7 +57,7 @@ def test_both_readers_learn_to_sort(dataset, reader):
 
 def test_step_sizes_are_those_that_the_help_states(dataset):
     (field,) = [one for one in dataclasses.fields(SORTING.hyperparameters) if one.name == "learning_rate"]
-    assert "the bag of words takes ten times as much" in field.metadata["help"]
+    assert "the bag of words uses ten times as much" in field.metadata["help"]
     batch, moved = {name: values[:4] for name, values in dataset.train.items()}, {}
     for reader, name in (("bag", "bias"), ("encoder", "head")):
         settings = dataclasses.replace(

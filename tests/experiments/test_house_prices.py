@@ -77,7 +77,7 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
     story = (directory / "study.md").read_text()
     for said in (
         "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds, these 2,930 test examples).",
-        "The test part holds the training examples: it describes them, and predicts nothing.",
+        "The test part is the training examples: its metrics describe them and predict nothing.",
         "| 1 | the plain settings: 1 | plain | 0.5716 | 0.5716 to 0.5716 |",
         "The search ended because the validation interval supports the claim.\n",
         "With the first of these seeds: price = 13,289.6 USD + 111.694 USD per square foot x Gr_Liv_Area",

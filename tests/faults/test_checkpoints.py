@@ -128,7 +128,7 @@ def test_no_valid_checkpoint_left_is_reported(saved, tmp_path):
     shutil.copytree(saved, path)
     for step in (10, 20):
         (path / "checkpoints" / str(step) / "manifest.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no checkpoint of .* is whole: .*manifest.json is altered; 2 moved to"):
+    with pytest.raises(CheckpointError, match="no checkpoint of .* verifies: .*manifest.json is altered; 2 moved to"):
         Checkpoints(path).restore(state(0))
     assert sorted(entry.name for entry in (path / "quarantine").iterdir()) == ["10", "10.txt", "20", "20.txt"]
 

@@ -148,7 +148,7 @@ def test_a_sweep_of_settings_resumes_bit_for_bit(tmp_path):
 @pytest.mark.raises
 def test_a_start_needs_settings_of_one_group():
     settings = [Settings(), dataclasses.replace(Settings(), optimizer="sgd")]
-    with pytest.raises(ValueError, match="settings must be of one group to keep its state, got 2"):
+    with pytest.raises(ValueError, match="settings must be one group to keep or resume a state, got 2"):
         execution.execute_all(EXPERIMENT, settings, dataset(), seeds=[0], start=execution.Start(0, None))
 
 

@@ -131,6 +131,6 @@ def test_a_run_is_not_resumed_under_other_settings_of_jax(tmp_path):
     environment = {**os.environ, "JAX_THREEFRY_PARTITIONABLE": "0"}
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 2 and done.stderr.splitlines() == [
-        "jaxresearch: jax_threefry_partitionable must be True, as when the run was started, got False. Set "
+        "jaxresearch: jax_threefry_partitionable must be True, as at the start of the run, got False. Set "
         "JAX_THREEFRY_PARTITIONABLE."
     ]

@@ -110,7 +110,9 @@ def test_no_experiment_inside_a_directory_is_run(command, tmp_path, name, where)
     (run / "config.json").write_text(json.dumps(config))
     done = command(name, run)
     assert (
-        done.returncode == 2 and "must not lie in the directory" in done.stderr and len(done.stderr.splitlines()) == 1
+        done.returncode == 2
+        and "must not be inside the run directory" in done.stderr
+        and len(done.stderr.splitlines()) == 1
     )
     assert not (tmp_path / "fired").exists()
 

@@ -37,7 +37,8 @@ def test_a_finished_run_keeps_its_fitted_preprocessing(job, tmp_path):
         seeds=job.seeds,
     )
     with pytest.raises(
-        ValueError, match="what is fitted to the training part has changed since step 100 of .*run: its data"
+        ValueError,
+        match="the fitted preprocessing has changed since step 100 of .*run, by its code or its training data",
     ):
         trained(changed, tmp_path / "run")
     with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record describes the saved weights

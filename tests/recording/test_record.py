@@ -208,15 +208,15 @@ def test_another_program_is_refused_on_the_way(dataset, tmp_path):
     [
         (
             {"settings": Settings(width=9)},
-            r"holds another run; these settings differ: width \(8 on record, 9 asked for\)",
+            r"holds another run; these settings differ: width \(8 on record, 9 now\)",
         ),
         (
             {"seeds": (0, 6)},
-            r"these settings differ: seeds \(\[0, 5\] on record, \[0, 6\] asked for\). Name another with",
+            r"these settings differ: seeds \(\[0, 5\] on record, \[0, 6\] now\). Name another with",
         ),
-        ({"evaluate_every": 3}, r"these settings differ: evaluate_every \(0 on record, 3 asked for\)"),
+        ({"evaluate_every": 3}, r"these settings differ: evaluate_every \(0 on record, 3 now\)"),
         ({"name": "other"}, r"holds a run of notebook, not a run of other. Name another with --directory."),
-        ({"cipher": Cipher(bytes(32))}, r"these settings differ: encrypt_with \(None on record, cipher asked for\)"),
+        ({"cipher": Cipher(bytes(32))}, r"these settings differ: encrypt_with \(None on record, cipher now\)"),
     ],
 )
 def test_a_directory_of_another_run_is_refused(dataset, tmp_path, changes, message):
@@ -234,7 +234,7 @@ def test_a_directory_of_another_run_is_refused(dataset, tmp_path, changes, messa
         ({"settings": Settings(learning_rate=-1.0)}, "learning_rate must be above 0"),
         ({"settings": Settings(batch_size=41)}, "batch_size must be between 1 and 40, got 41"),
         ({"experiment": STOPPED, "evaluate_every": None}, "validation data must be given to an algorithm that reacts"),
-        ({"init_from": "nowhere"}, "directory must be that of a run, got nowhere without a config.json."),
+        ({"init_from": "nowhere"}, "directory must hold a run, got nowhere without config.json."),
         ({"track": ["paper"]}, "paper"),
     ],
 )
@@ -324,7 +324,7 @@ def test_a_run_starts_from_the_first_seed_of_another(dataset, tmp_path):
     fourth = record(tmp_path / "fourth", dataset, still, init_from=tmp_path / "third")  # whose params are nested
     assert fourth.result["metrics"]["test/log_loss"]["values"] == [values[0]] * 2
     wide = dataclasses.replace(EXPERIMENT, hyperparameters=Settings(width=4))
-    with pytest.raises(ValueError, match="must fit the model; .* was run with --width 8, and this run is not.$"):
+    with pytest.raises(ValueError, match="must fit the model; .* was run with --width 8. Pass the same.$"):
         record(tmp_path / "fifth", dataset, wide, init_from=tmp_path / "first")
     assert not (tmp_path / "fifth").exists()
 
@@ -346,5 +346,5 @@ def test_record_of_another_program_is_not_read_back(dataset, tmp_path):
     record(tmp_path, dataset)
     assert record(tmp_path, dataset).result["metrics"]  # the same run, read back
     other = dataset._replace(test={**dataset.test, "inputs": -dataset.test["inputs"]})
-    with pytest.raises(ValueError, match="has ended, with another program or other data. Name another directory"):
+    with pytest.raises(ValueError, match="has ended with another program or other data. Name another directory"):
         record(tmp_path, other)

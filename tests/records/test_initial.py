@@ -95,7 +95,7 @@ def test_read_params_refuses_an_altered_file_and_moves_nothing(tmp_path, flip_a_
 def test_read_params_needs_a_state_with_params_in_dicts(tmp_path):
     with pytest.raises(
         records.CheckpointError,
-        match="must hold the final state of a run, got .* without any. Train it",
+        match="must hold the final state of a run, got .* without one. Train it",
     ):
         records.read_params(tmp_path)
     written(tmp_path, params=[jnp.ones((2, 3))])
@@ -122,7 +122,9 @@ def test_read_params_finds_those_of_the_outcome(tmp_path, ciphers, state_of, is_
 
 def test_read_params_needs_params_in_the_state(tmp_path):
     written(tmp_path, state_of=lambda state: {"generator": state})
-    with pytest.raises(records.CheckpointError, match="step 3 of .* has no params in its state."):
+    with pytest.raises(
+        records.CheckpointError, match="a run must have params to start from, got step 3 of .* without. Name another."
+    ):
         records.read_params(tmp_path)
 
 
@@ -131,7 +133,7 @@ def test_read_params_needs_a_finished_run(tmp_path):
     directory.mkdir()
     written(directory, result=None)
     with pytest.raises(
-        records.CheckpointError, match=r"without a result.json. Resume it with: jaxresearch resume '.*my run'$"
+        records.CheckpointError, match=r"without result.json. Resume it: jaxresearch resume '.*my run'$"
     ):
         records.read_params(directory)
     (directory / "result.json").write_text("[]")
@@ -144,7 +146,7 @@ def test_read_params_refuses_a_smoke_run_if_asked_to(tmp_path):
     assert records.read_params(tmp_path).keys() == PARAMS.keys() == records.read_params(tmp_path, smoke=True).keys()
     with pytest.raises(
         records.CheckpointError,
-        match="must come from a whole run, got .* of a smoke run. Run it",
+        match="must come from a full run, got the smoke run .*. Run it",
     ):
         records.read_params(tmp_path, smoke=False)
 
@@ -154,13 +156,16 @@ def test_read_params_refuses_a_smoke_run_if_asked_to(tmp_path):
     [
         ("[]", r"config.json must hold a JSON object, got \[\]. Restore it."),
         ('"x"', 'config.json must hold a JSON object, got "x". Restore it.'),
-        ('{"data_card": null}', "must be the configuration of a run, but has no whole data card. Restore it."),
+        (
+            '{"data_card": null}',
+            "must be the configuration of a run, got one without a complete data card. Restore it.",
+        ),
         (
             '{"data_card": {"vocabulary": null}}',
-            "must be the configuration of a run, but has no whole data card. Restore it.",
+            "must be the configuration of a run, got one without a complete data card. Restore it.",
         ),
-        ("{}", "must be the configuration of a run, but has no whole data card. Restore it."),
-        ("{", "config.json must be whole JSON, but is not"),
+        ("{}", "must be the configuration of a run, got one without a complete data card. Restore it."),
+        ("{", "config.json must hold valid JSON, got an error"),
     ],
 )
 def test_vocabulary_of_refuses_what_is_no_configuration(tmp_path, text, message):
@@ -170,7 +175,7 @@ def test_vocabulary_of_refuses_what_is_no_configuration(tmp_path, text, message)
 
 
 def test_vocabulary_of_a_run(tmp_path):
-    with pytest.raises(ValueError, match="directory must be that of a run, got .* without a config.json."):
+    with pytest.raises(ValueError, match="directory must hold a run, got .* without config.json. Correct the path."):
         records.vocabulary_of(tmp_path)
     (tmp_path / "config.json").write_text('{"data_card": {"vocabulary": ["A", "C"]}}')
     assert records.vocabulary_of(tmp_path) == ("A", "C")

@@ -52,7 +52,7 @@ def test_a_record_with_a_number_of_seeds_is_still_read(directory):
         and run.values("test/r2") == pytest.approx({0: 0.9, 1: math.nan, 2: 0.8}, nan_ok=True)
         and run.best_steps == {}
     )
-    with pytest.raises(ValueError, match="result.json must be that of a run; it holds no seeds"):
+    with pytest.raises(ValueError, match="result.json must be complete, got it without seeds. Restore it."):
         _read_with(directory, seeds=None, n_seeds=None)
 
 
@@ -104,11 +104,11 @@ def test_a_record_prints_in_one_short_line(directory):
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
 def test_read_run_names_a_missing_or_damaged_file(directory, name):
     (directory / name).write_text('{"half": ')
-    with pytest.raises(ValueError, match=f"{name} must be whole JSON"):
+    with pytest.raises(ValueError, match=f"{name} must hold valid JSON, got an error"):
         records.read_run(directory)
     (directory / name).write_text("{}")
-    with pytest.raises(ValueError, match=f"{name} must be that of a run; it holds no "):
+    with pytest.raises(ValueError, match=f"{name} must be complete, got it without "):
         records.read_run(directory)
     (directory / name).unlink()
-    with pytest.raises(ValueError, match=f"holds no {name}"):
+    with pytest.raises(ValueError, match=f"without {name}"):
         records.read_run(directory)

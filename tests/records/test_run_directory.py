@@ -152,8 +152,8 @@ def test_differences_have_both_values():
     recorded = {"seeds": 3, "hyperparameters": {"learning_rate": 0.1, "hidden": [128]}, "old": 1}
     asked = {"seeds": 3, "hyperparameters": {"learning_rate": 0.2, "hidden": (128,)}, "new": None}
     assert differences(recorded, asked) == {
-        "hyperparameters.learning_rate": "0.1 on record, 0.2 asked for",
-        "old": "1 on record, nothing asked for",
+        "hyperparameters.learning_rate": "0.1 on record, 0.2 now",
+        "old": "1 on record, nothing now",
     }
 
 
@@ -223,13 +223,13 @@ def test_a_directory_is_opened_again_with_the_same_configuration(tmp_path):
     [
         (
             {"seeds": [0, 2]},
-            r"holds another run; these settings differ: seeds \(\[0, 1\] on record, \[0, 2\] asked for\)\. Name",
+            r"holds another run; these settings differ: seeds \(\[0, 1\] on record, \[0, 2\] now\)\. Name",
         ),
-        ({"hyperparameters": {"rate": 0.2}}, r"these settings differ: rate \(0.1 on record, 0.2 asked for\)"),
-        ({"encrypt_with": "key"}, r"these settings differ: encrypt_with \(None on record, key asked for\)"),
+        ({"hyperparameters": {"rate": 0.2}}, r"these settings differ: rate \(0.1 on record, 0.2 now\)"),
+        ({"encrypt_with": "key"}, r"these settings differ: encrypt_with \(None on record, key now\)"),
         ({"experiment": "house"}, "run holds a run of mnist, not a run of house. Name another with --directory."),
         ({"axes": {"rate": [1, 2]}}, "run holds a run of mnist, not a sweep of mnist"),
-        ({str(i): i for i in range(9)}, r"0 \(nothing on record, 0 asked for\), .* and 3 more. Name another"),
+        ({str(i): i for i in range(9)}, r"0 \(nothing on record, 0 now\), .* and 3 more. Name another"),
     ],
 )
 def test_a_directory_of_another_configuration_is_refused(tmp_path, changes, message):

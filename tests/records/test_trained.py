@@ -309,7 +309,7 @@ def test_what_preprocessing_fitted_is_verified(table, tmp_path, flip_a_bit):
         arrays = {name: file[name] for name in file.files}
     np.savez(tmp_path / "run" / records.FITTED, **{**arrays, '["inputs", "mass", "mean"]': np.array(1.0)})
     copy = records.read_run(tmp_path / "run", experiment=run.experiment)
-    with pytest.raises(ValueError, match="fitted.npz must be as the run wrote it; its SHA-256 is another. Restore it."):
+    with pytest.raises(ValueError, match="fitted.npz was altered: its SHA-256 does not match. Restore it."):
         copy.predict(new)
     np.savez(tmp_path / "run" / records.FITTED, **arrays)
     flip_a_bit(tmp_path / "run" / "checkpoints" / str(max(map(int, os.listdir(tmp_path / "run" / "checkpoints")))))
@@ -332,7 +332,7 @@ def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     recorded(made, dataset, tmp_path, seeds=(0, 1))
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(
-        ValueError, match="the run in .* must have ended to be used, and has not. Resume it: .* Or pass --unf"
+        ValueError, match="the run in .* must have ended, got an unfinished one. Resume it: .* Or pass --unf"
     ):
         records.read_ensemble(tmp_path / "run", experiment=made)
     # The intermediate state, where the average does not yet replace the parameters.
@@ -357,7 +357,8 @@ def test_an_algorithm_without_predict_is_refused_by_name(table):
     run, _, new = table
     model = run.model._replace(experiment=dataclasses.replace(run.experiment, algorithm=blind))
     with pytest.raises(
-        ValueError, match="^algorithm must have predict to be used, got .*blind without it. Give it one."
+        ValueError,
+        match="^algorithm must have predict to use its models, got .*blind without it. Write: algorithm._replace",
     ):
         model.predict(new)
 
@@ -451,7 +452,7 @@ def test_texts_are_prepared_outside_of_an_artefact(tmp_path):
     (tmp_path / "folds").mkdir()
     run = recorded(made, data.stacked(folds), tmp_path / "folds", seeds=(0, 1))
     with pytest.raises(
-        ValueError, match="^folds must prepare inputs alike to be exported together, got 2 .* --seeds 0,"
+        ValueError, match="^folds must share their preprocessing to be exported together, got 2 .* --seeds 0,"
     ):
         records.stablehlo(run.model)
     found = jax.export.deserialize(bytearray(records.stablehlo(run.model, seeds=[1]).content))
@@ -465,7 +466,9 @@ def test_a_target_that_float32_cannot_hold_is_not_exported(tmp_path):
     made = experiment(regressor, metric="test/r2")
     run = recorded(made, made.prepare(data.load(str(path), target="length")), tmp_path, seeds=(0,))
     assert run.predict(path).ensemble.mean() == pytest.approx(1_600_000_040, abs=40)
-    with pytest.raises(ValueError, match="^an exported function must give what the run predicts, got .* for 1.6e.09"):
+    with pytest.raises(
+        ValueError, match="^an exported function must reproduce the run's predictions, got .* for 1.6e.09"
+    ):
         records.stablehlo(run.model)
 
 

@@ -32,7 +32,7 @@ def test_options_that_change_training_are_settings_that_differ():
 
 @pytest.mark.parametrize("n_folds", [0, 5])
 def test_runs_over_other_numbers_of_folds_are_refused(n_folds):
-    with pytest.raises(ValueError, match=f"same number of folds; first has n_folds 2, other {n_folds}. Rerun one"):
+    with pytest.raises(ValueError, match=f"same number of folds, got 2 in first and {n_folds} in other. Rerun one"):
         compare((recorded("first"), recorded("other", n_folds=n_folds)))
 
 
@@ -69,7 +69,9 @@ def test_what_is_not_compared_is_named():
 
 
 def test_runs_without_a_metric_in_common_are_refused():
-    with pytest.raises(ValueError, match="runs must have a metric in common; those of first are test/f1"):
+    with pytest.raises(
+        ValueError, match="runs must have a metric in common, got none of test/f1 of first in all. Leave"
+    ):
         compare((_with_metrics("first", f1=[1, 1]), _with_metrics("second", error=[1, 1])))
 
 
