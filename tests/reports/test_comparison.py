@@ -94,7 +94,7 @@ def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
 
 def _of_seeds(name, seeds, values, **changes):
     run = _with_metrics(name, error=values)
-    config = {**run.config, "hyperparameters": {"rate": 0.1, **changes}}
+    config = {**run.config, "hyperparameters": {"rate": 0.1, **changes}, "source": {f"{name}/genome.py": "12ab"}}
     return dataclasses.replace(run, config=config, result={**run.result, "seeds": seeds})
 
 
@@ -112,13 +112,25 @@ def test_runs_that_differ_in_their_seeds_alone_are_pooled():
     assert alone[6] == statistics.p_text(found.p)
 
 
-@pytest.mark.parametrize("change", ["seeds", "git", "folds"])
+def test_runs_without_a_claim_are_pooled():
+    runs = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
+    for run in runs:
+        run.result["claim"] = None
+    assert [row[0] for row in compare(runs).settings] == ["a + b"]
+
+
+@pytest.mark.parametrize("change", ["seeds", "git", "folds", "source", "no source"])
 def test_runs_of_common_seeds_or_other_code_stay_apart(change):
     first, more = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
     if change == "seeds":
         more.result["seeds"] = [1, 2]
     elif change == "git":
         more = dataclasses.replace(more, environment={"git": {"commit": "12", "dirty": False}})
+    elif change == "source":
+        more.config["source"] = {"a/genome.py": "34cd"}  # edited between the runs
+    elif change == "no source":
+        for run in (first, more):
+            del run.config["source"]
     else:
         first, more = (
             recorded("a"),
