@@ -37,6 +37,14 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...]
 
 
+# Entries of config.json that change no number, are compared elsewhere, or say where the data, which is compared, came from.
+_NOT_COMPARED = (
+    *("save_every", "encrypt_with", "track", "fail_fast", "seeds", "study", "seal"),
+    *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
+    *("data", "test"),
+)
+
+
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
     """Returns the comparison of two or more runs; those that differ in their seeds alone are pooled, and are one row.
 
@@ -86,8 +94,11 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
 
 
 def _asked(run: Recorded) -> dict[str, Any]:
-    """Returns what else changes the numbers of a run: options, and the devices and settings of JAX."""
-    asked = {name: run.config.get(name) for name in ("train_examples", "init_from", "validation")}
+    """Returns what else changes the numbers of a run: options that were given, and the devices and settings of JAX."""
+    config = {"on_nonfinite": "stop", **run.config}  # a study and earlier versions do not record it
+    asked = {name: value for name, value in config.items() if name not in _NOT_COMPARED and value}
+    if config.get("validation", "") is not None:
+        asked["evaluate_every"] = config.get("evaluate_every")  # 0 is once per epoch
     asked |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
     return {name: value for name, value in asked.items() if value is not None}
 

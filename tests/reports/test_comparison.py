@@ -30,6 +30,28 @@ def test_options_that_change_training_are_settings_that_differ():
     assert compare((fresh, fresh)).different == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "shown"),
+    [
+        ("on_nonfinite", {"on_nonfinite": "skip"}, ["stop", "skip"]),
+        ("evaluate_every", {"validation": 0.2, "evaluate_every": 5}, ["0", "5"]),
+        ("stream", {"stream": True}, ["", "True"]),
+        ("types", {"types": [["ring", "category"]]}, ["", "[['ring', 'category']]"]),
+        ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
+    ],
+)
+def test_any_option_that_changes_numbers_differs(name, asked, shown):
+    plain = {"validation": 0.2, "evaluate_every": 0, "on_nonfinite": "stop", "save_every": 60.0, "stream": False}
+    compared = compare((recorded("a", **plain), recorded("b", **plain | asked)))
+    assert compared.different == ((name,) if name else ())
+    assert not name or [row[1] for row in compared.settings] == shown
+
+
+def test_looks_without_validation_data_are_no_setting():
+    first, second = (recorded(name, validation=None, evaluate_every=every) for name, every in (("a", 0), ("b", 5)))
+    assert compare((first, second)).different == ()
+
+
 @pytest.mark.parametrize("n_folds", [0, 5])
 def test_runs_over_other_numbers_of_folds_are_refused(n_folds):
     with pytest.raises(ValueError, match=f"same number of folds; first has n_folds 2, other {n_folds}. Rerun one"):
