@@ -59,7 +59,8 @@ def _predicted(run: records.Recorded) -> dict[str, Any]:
         recorded = models.dataset.card  # of an earlier version, it does not have the type of the features
         if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
             raise UsageError("the data has changed since")
-        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state)
+        every = models.evaluate_every
+        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]
