@@ -332,7 +332,7 @@ def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) 
         inner, best = (_with_part(kept, params, model_state) for kept in (state.inner, state.best))
         return state._replace(inner=inner, best=best)
     if isinstance(state, Averaged):
-        copied = _Part(_floats(jax.tree.map(jnp.copy, params)), _floats(jax.tree.map(jnp.copy, model_state)))
+        copied = jax.tree.map(_wide, _Part(_floats(params), _floats(model_state)))
         return state._replace(inner=_with_part(state.inner, params, model_state), average=[copied, *state.average[1:]])
     nodes, structure = jax.tree.flatten(state, is_leaf=_has_params)
     place = next(i for i, node in enumerate(nodes) if _has_params(node))
