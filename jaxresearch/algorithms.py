@@ -300,7 +300,19 @@ def first_part(state: State) -> Any:
         >>> first_part({"no": 1.0}) is None
         True
     """
-    return next((node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node)), None)
+    return next(iter(parts_of(state)), None)
+
+
+def parts_of(state: State) -> list[Any]:
+    """Returns every part of a state that has ``params``, without the copies that `averaged` and `stopped` keep.
+
+    Example:
+        >>> [part.params for part in parts_of(Averaged((_Part(1.0, {}), _Part(2.0, {})), [_Part(3.0, {})]))]
+        [1.0, 2.0]
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: _has_params(node) or isinstance(node, Averaged | Stopped))
+    found = (parts_of(node.inner) if isinstance(node, Averaged | Stopped) else [node] for node in nodes)
+    return [part for parts in found for part in parts if _has_params(part)]
 
 
 def best_look(state: State) -> Int[Array, "..."] | None:

@@ -101,7 +101,8 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
 def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
     """Returns parameters, model state and the numbers that preprocessing fitted, by the names of their paths.
 
-    The arrays of parameters and model state have a leading axis of seeds. A state without parameters is kept whole.
+    The arrays of parameters and model state have a leading axis of seeds. Of a state with several parts that have parameters, as
+    two networks, their names start with ``params/0``, ``params/1``. A state without parameters is kept whole.
 
     Args:
         ensemble: The models.
@@ -127,10 +128,15 @@ def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Ex
 
 def _arrays(state: Any) -> dict[str, Any]:
     """Returns the arrays of a state by path: parameters and model state, or all of it where it has no parameters."""
-    part = algorithms.first_part(state)
-    if part is None:
+    parts = algorithms.parts_of(state)
+    if not parts:
         return _by_path("state", state)
-    return _by_path("params", part.params) | _by_path("model_state", getattr(part, "model_state", {}))
+    arrays = {}
+    for place, part in enumerate(parts):
+        which = f"/{place}" if len(parts) > 1 else ""
+        arrays |= _by_path(f"params{which}", part.params)
+        arrays |= _by_path(f"model_state{which}", getattr(part, "model_state", {}))
+    return arrays
 
 
 def _by_path(name: str, tree: Any) -> dict[str, Any]:

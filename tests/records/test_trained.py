@@ -486,3 +486,32 @@ def test_arrays_are_exported_by_their_paths(images, tmp_path):
     for array, expected in zip(saved, statistics, strict=True):
         np.testing.assert_array_equal(array, expected[[2, 0]])
     assert artefact.schema["seeds"] == [2, 0] and artefact.schema["tensors"].keys() == arrays.keys()
+
+
+def test_every_network_of_a_state_is_exported(images, tmp_path):
+    """Two, as of a GAN, whose averages are those that are evaluated; not the copies that wrappers keep."""
+    from safetensors.numpy import load
+
+    def algorithm(*args):
+        made = classifier(*args)
+
+        def init(key):
+            return {name: made.init(own) for name, own in zip("ab", jax.random.split(key), strict=True)}
+
+        def step(state, batch, key):
+            (a, metrics), (b, _) = (made.step(state[name], batch, key) for name in "ab")
+            return {"a": a, "b": b}, metrics
+
+        evaluate = lambda state, batch, key: made.evaluate(state["a"], batch, key)  # noqa: E731
+        both = training.Algorithm(init, step, evaluate, lambda state, inputs: made.predict(state["b"], inputs))
+        return algorithms.averaged(both, decay=0.5)
+
+    made = experiment(algorithm)
+    run = recorded(made, made.prepare(images[0]), tmp_path, seeds=(0, 1))
+    arrays = load(records.safetensors(run.model).content)
+    for place, name in enumerate("ab"):
+        part = run.state.inner[name]
+        np.testing.assert_array_equal(arrays[f"params/{place}/Dense_0/kernel"], part.params["Dense_0"]["kernel"])
+        assert len([one for one in arrays if one.startswith(f"model_state/{place}/")]) == 2
+    assert len({name.split("/")[1] for name in arrays if name.startswith("params/")}) == 2
+    assert not np.array_equal(arrays["params/0/Dense_0/kernel"], arrays["params/1/Dense_0/kernel"])
