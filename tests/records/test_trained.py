@@ -471,6 +471,25 @@ def test_a_target_that_float32_cannot_hold_is_not_exported(tmp_path):
         records.stablehlo(run.model)
 
 
+def test_inputs_that_float32_cannot_hold_are_not_exported(tmp_path):
+    """Seconds since 1970, of which float32 keeps every 128th: a row of missing cells does not show it."""
+    lines = [[f"{1_600_000_000 + row}", f"{row / 7}"] for row in range(80)]
+    path = write(tmp_path / "late.csv", lines, ["when", "length"])
+    made = experiment(regressor, metric="test/r2")
+    run = recorded(made, made.prepare(data.load(str(path), target="length")), tmp_path, seeds=(0,))
+    with pytest.raises(
+        ValueError, match="^an exported function must .*, got values .*: float32 has too few digits for"
+    ):
+        records.stablehlo(run.model)
+
+
+def test_a_spread_of_another_formula_is_not_exported(table, monkeypatch):
+    deviation = jax.numpy.std
+    monkeypatch.setattr(jax.numpy, "std", lambda values, axis, ddof: 2 * deviation(values, axis=axis, ddof=ddof))
+    with pytest.raises(ValueError, match="^an exported function must give what the run predicts, got spread .* for "):
+        records.stablehlo(table[0].model)
+
+
 def test_arrays_are_exported_by_their_paths(images, tmp_path):
     from safetensors.numpy import load
 
