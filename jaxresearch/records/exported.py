@@ -215,7 +215,7 @@ def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _sample_of_columns(card: DataCard, fitted: Any) -> dict[str, np.ndarray]:
-    """Returns a row of missing cells, then numbers around the means that were fitted, in other rows for each column, and all levels."""
+    """Returns a row of missing cells, then numbers around the means that were fitted, differently by column, and all levels."""
     n = 1 + max(len(_DEVIATIONS), *(len(column.levels) for column in card.columns))
     return {column.name: _sample_of_column(column, fitted, n, place) for place, column in enumerate(card.columns)}
 

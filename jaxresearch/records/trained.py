@@ -73,11 +73,15 @@ class Ensemble(NamedTuple):
             ValueError: If they do not have the form of the training data.
         """
         card, dataset = self.dataset.card, self.dataset
-        inputs = (rows if isinstance(rows, NewRows) else data.new_rows(rows, card)).inputs
+        read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         apply = self.experiment.preprocess.apply
 
         def of_run(place: int) -> Any:
-            made = apply(dataset.of_run(place).fitted, {"inputs": inputs}, training=False)["inputs"]
+            try:
+                made = apply(dataset.of_run(place).fitted, {"inputs": read.inputs}, training=False)["inputs"]
+            except KeyError as error:
+                data.require_asked_column(next(iter(error.args), None), read, card)
+                raise
             if (
                 dataset.n_runs and card.columns and _is_narrower(made, card)
             ):  # a fold may have fewer tokens than another

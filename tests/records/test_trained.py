@@ -253,6 +253,23 @@ def test_predictions_of_images_are_those_of_the_evaluation(images, tmp_path, n_f
         run.predict({"a": [1]})
 
 
+def test_columns_are_a_tree_as_in_training(tmp_path):
+    """A preprocessor may map over them; what it looks up and the rows lack is named, and other mistakes stay KeyErrors."""
+
+    def apply(fitted, part, *, training):
+        columns = jax.tree.map(lambda values: np.nan_to_num(values).astype(np.float32), part["inputs"])
+        return {**part, "inputs": np.stack([columns[name] for name in asked], axis=1)}
+
+    path = write(tmp_path / "birds.csv", birds(), without=("bird", "island", "seen"))
+    made = experiment(classifier, preprocess=data.Preprocessor(apply=apply))
+    asked = ["length", "mass"]
+    run = recorded(made, made.prepare(data.load(str(path), target="species")), tmp_path)
+    assert run.predict(path).by_seed.shape == (3, 80, 3)
+    asked[0] = "height"
+    with pytest.raises(KeyError, match="^'height'$"):
+        run.predict(path)
+
+
 def test_folds_keep_what_was_fitted_to_each(tmp_path):
     path = write(tmp_path / "birds.csv", birds(), without=("bird", "species"))
     made, collected = experiment(regressor, metric="test/r2"), data.load(str(path), target="length")
