@@ -99,7 +99,8 @@ def noise_floor(values: Any, others: Any, *, n_differences: int, n_seeds: int | 
     r"""Returns the difference of two means that seeds alone rarely exceed, from the same settings with two sets of seeds.
 
     The largest of :math:`K` differences between settings that are in truth equal exceeds it in at most one of twenty cases
-    (Bonferroni), with :math:`s^2` pooled over both sets of :math:`n_1` and :math:`n_2` values:
+    (Bonferroni), if they all vary over seeds as these do, with :math:`s^2` pooled over both sets of :math:`n_1` and
+    :math:`n_2` values:
 
     .. math:: t_{1 - 0.05 / (2 K)}(n_1 + n_2 - 2) \, s \, \sqrt{2 / n}
 

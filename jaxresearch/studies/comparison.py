@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
 
     ``differences`` and ``p_values`` have an entry for each trial; it is nan for the plain settings themselves and where a run
     diverged. ``noise`` is the difference of the plain settings to themselves with other seeds, and ``floor`` what the largest of
-    so many differences between equal settings exceeds in one of twenty sweeps at most.
+    so many differences between equal settings, of the seed variance of the plain ones, exceeds in one of twenty sweeps at most.
     """
 
     differences: tuple[Difference, ...]
