@@ -301,7 +301,19 @@ def first_part(state: State) -> Any:
         >>> first_part({"no": 1.0}) is None
         True
     """
-    return next((node for node in jax.tree.leaves(state, is_leaf=_has_params) if _has_params(node)), None)
+    return next(iter(parts_of(state)), None)
+
+
+def parts_of(state: State) -> list[Any]:
+    """Returns every part of a state that has ``params``, without the copies that `averaged` and `stopped` keep.
+
+    Example:
+        >>> [part.params for part in parts_of(Averaged((_Part(1.0, {}), _Part(2.0, {})), [_Part(3.0, {})]))]
+        [1.0, 2.0]
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: _has_params(node) or isinstance(node, Averaged | Stopped))
+    found = (parts_of(node.inner) if isinstance(node, Averaged | Stopped) else [node] for node in nodes)
+    return [part for parts in found for part in parts if _has_params(part)]
 
 
 def best_look(state: State) -> Int[Array, "..."] | None:
@@ -333,7 +345,7 @@ def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) 
         inner, best = (_with_part(kept, params, model_state) for kept in (state.inner, state.best))
         return state._replace(inner=inner, best=best)
     if isinstance(state, Averaged):
-        copied = _Part(_floats(jax.tree.map(jnp.copy, params)), _floats(jax.tree.map(jnp.copy, model_state)))
+        copied = jax.tree.map(_wide, _Part(_floats(params), _floats(model_state)))
         return state._replace(inner=_with_part(state.inner, params, model_state), average=[copied, *state.average[1:]])
     nodes, structure = jax.tree.flatten(state, is_leaf=_has_params)
     place = next(i for i, node in enumerate(nodes) if _has_params(node))

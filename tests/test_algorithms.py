@@ -521,6 +521,15 @@ def test_warm_started_takes_the_outcome_of_other_transformations():
     assert bits(state.model_state) == bits(outcome.inner.inner.model_state)
 
 
+def test_warm_started_averages_16_bits_in_32(key):
+    """So that a state that was started from another has the types of one that was not, and steps of an average count."""
+    part = TrainState({"w": jnp.ones(3, jnp.bfloat16)}, {"n": jnp.zeros(2, jnp.float16)}, ())
+    plain = Algorithm(lambda key: part, lambda state, batch, key: (state, {}), lambda state, data, key: {})
+    (average,) = warm_started(averaged(plain, decay=0.999), part).init(key).average
+    assert average.params["w"].dtype == average.model_state["n"].dtype == jnp.float32
+    assert average.params["w"].tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("wrap", WARM.values(), ids=WARM)
 def test_warm_started_optimizers_start_from_the_same_parameters(wrap):
     """Schedule-free SGD, lookahead and parameter averages each hold a copy of the parameters."""

@@ -58,8 +58,9 @@ def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
         models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
         recorded = models.dataset.card  # in an earlier version without the type of the features
         if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
-            raise UsageError("the data has changed")
-        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state)
+            raise UsageError("the data has changed since")
+        every = models.evaluate_every
+        logits = execution.predict(experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)
         targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
         counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
         inputs = collected.test["inputs"]

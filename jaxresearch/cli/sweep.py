@@ -192,7 +192,7 @@ def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str
     floor = statistics.number_text(found.floor)
     return (
         f"{floor} {metric}, which the largest of {found.n_differences} differences exceeds by seeds alone in at most 1 of 20 "
-        f"sweeps; {with_others}"
+        f"sweeps if all settings vary over seeds as the plain ones do; {with_others}"
     )
 
 

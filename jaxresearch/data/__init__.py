@@ -19,7 +19,7 @@ from jaxresearch.data.dataset import (
 )
 from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
-from jaxresearch.data.new_rows import NewRows, new_rows
+from jaxresearch.data.new_rows import NewRows, new_rows, require_asked_column
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.rows import Rows
@@ -55,6 +55,7 @@ __all__ = [
     "mnist",
     "groups_of_test",
     "without_padding",
+    "require_asked_column",
     "require_columns",
     "sample",
     "split",

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,15 +25,17 @@ class NewRows(NamedTuple):
 
     Attributes:
         inputs: A dict of columns, or one array, as collected.
-        targets: int32 classes, or float64 values ``(n, outputs)``, with -1 or nan for missing ones; None without targets.
-        others: Columns to pass through, as strings by name: ids, and columns that are not inputs.
-        notes: Differences from the training data, a line each.
+        targets: int32 classes with -1, or float64 values ``(n, outputs)`` with nan, where a target is missing; None without any.
+        others: Columns to carry along, as words by name: all that are no inputs, and ids.
+        notes: What was not as in the training data, a line each.
+        of: Where they came from.
     """
 
     inputs: Any
     targets: np.ndarray | None = None
     others: dict[str, list[str]] = {}
     notes: tuple[str, ...] = ()
+    of: str = "rows"
 
 
 def new_rows(rows: Any, card: DataCard) -> NewRows:
@@ -92,6 +94,28 @@ def _of_file(path: Path, card: DataCard) -> NewRows:
     return read
 
 
+def require_asked_column(name: Any, rows: NewRows, card: DataCard) -> None:
+    """Raises where preprocessing asked for a column of words that the model was trained on and the rows lack.
+
+    Args:
+        name: What it asked for.
+        rows: Those that are prepared.
+        card: Of the training data.
+
+    Raises:
+        ValueError: If it is such a column.
+
+    Example:
+        >>> card = DataCard(name="mine", source="memory", columns=(Column(name="note", kind="text"),))
+        >>> require_asked_column("note", NewRows({"notes": ["a"]}), card)
+        Traceback (most recent call last):
+        ...
+        ValueError: rows must have the columns that the model was trained on, got no 'note'. Did you mean 'notes'? Rename it.
+    """
+    if isinstance(rows.inputs, dict) and name not in rows.inputs and name in [column.name for column in card.columns]:
+        _require_columns([name], [*rows.inputs, *rows.others], rows.of)
+
+
 def _cells(values: Any) -> Cells | np.ndarray:
     """Returns a column in the form of a file's: strings, float64 or ``datetime64``."""
     array = np.asarray(values)
@@ -125,31 +149,20 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
         [column.name for column in card.columns if column not in held and column.kind not in _WORDS], columns, of
     )
     read = _read(columns, held, rows, separator)
-    inputs, notes = _Columns(of), []
+    inputs, notes = {}, []
     for column in held:
         inputs[column.name], note = _as_trained(column, read[column.name], columns[column.name], rows)
         notes += [note] if note else []
     known = {column.name for column in held if column.kind != "id"}
     others = {name: _texts(cells) for name, cells in columns.items() if name not in known}
-    return NewRows(inputs, _targets_in(columns, card, rows, separator), others, tuple(notes))
+    return NewRows(inputs, _targets_in(columns, card, rows, separator), others, tuple(notes), of)
 
 
-class _Columns(dict):
-    """Columns by name; access to a missing one raises an error that names it."""
-
-    def __init__(self, of: str):
-        super().__init__()
-        self._of = of
-
-    def __missing__(self, name: str) -> Any:
-        _require_columns([name], self, self._of)
-
-
-def _require_columns(missing: Sequence[str], columns: Mapping[str, Any], of: str) -> None:
-    """Raises for columns that the model was trained on and the rows lack."""
+def _require_columns(missing: Sequence[str], columns: Iterable[str], of: str) -> None:
+    """Raises for a column that the model was trained on and the rows lack."""
     if not missing:
         return
-    near = difflib.get_close_matches(missing[0], columns, n=1)
+    near = difflib.get_close_matches(missing[0], [*columns], n=1)
     advice = f"Did you mean {near[0]!r}? Rename it." if near else "Add it; its cells may be empty."
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     raise ValueError(f"{of} must have the columns that the model was trained on, got no {missing[0]!r}{more}. {advice}")

@@ -6,13 +6,14 @@ from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, exe
 from jaxresearch.execution.preflight import preflight
 from jaxresearch.execution.reading import Feed
 from jaxresearch.execution.stages import chunk_ends
-from jaxresearch.execution.states import blank_state, differentiate, predict
+from jaxresearch.execution.states import OutputsFn, blank_state, differentiate, outputs_fn_of, predict
 
 __all__ = [
     "Divergence",
     "Feed",
     "Keeping",
     "Outcome",
+    "OutputsFn",
     "Predictions",
     "Progress",
     "Start",
@@ -21,6 +22,7 @@ __all__ = [
     "differentiate",
     "execute",
     "execute_all",
+    "outputs_fn_of",
     "predict",
     "predictions",
     "preflight",

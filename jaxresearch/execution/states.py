@@ -1,6 +1,6 @@
 """States of trained runs: their shapes, their predictions, and derivatives of their metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,8 @@ from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.training import State
+
+OutputsFn = Callable[[Fitted, State, Any], Array]
 
 
 def blank_state(
@@ -48,7 +50,15 @@ def blank_state(
 
 
 def predict(
-    experiment: Experiment, hyperparameters: Any, dataset: Dataset, state: State, *, batch_size: int = 100
+    experiment: Experiment,
+    hyperparameters: Any,
+    dataset: Dataset,
+    state: State,
+    *,
+    batch_size: int = 100,
+    evaluate_every: int | None = None,
+    runs: Sequence[int] | None = None,
+    outputs_fn: OutputsFn | None = None,
 ) -> np.ndarray:
     """Returns the outputs of the models of several seeds for the test part.
 
@@ -61,9 +71,13 @@ def predict(
         dataset: Preprocessed data.
         state: The outcome, with a leading axis of seeds, as in `Outcome.state`.
         batch_size: Examples at a time.
+        evaluate_every: As in `execute`.
+        runs: Indices of the runs that are asked; all unless given.
+        outputs_fn: What `outputs_fn_of` returned for the same experiment, settings and looks: it compiles once for several
+            calls.
 
     Returns:
-        ``(seeds, examples, outputs)``: logits if there are classes, else values in the target's own units.
+        ``(runs, examples, outputs)``: values in the target's own units, or logits, where there are classes.
 
     Raises:
         ValueError: If the algorithm has no ``predict``.
@@ -77,20 +91,10 @@ def predict(
         >>> predict(house, house.hyperparameters, dataset, state).shape == (2, len(dataset.test["targets"]), 1)
         True
     """
-    if experiments.program(experiment, dataset).algorithm(hyperparameters).predict is None:
-        raise ValueError(
-            "algorithm must have predict to compute outputs, got none. Write: algorithm._replace(predict=...)"
-        )
-
-    @jax.jit
-    def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
-        predict_ = experiments.program(experiment, dataset, fitted=fitted).algorithm(hyperparameters).predict
-        assert predict_ is not None  # checked above; it does not depend on fitted
-
-        def of_example(inputs: Any) -> Array:
-            return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
-
-        return jax.vmap(of_example)(inputs)
+    program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
+    if program.algorithm(hyperparameters).predict is None:
+        raise ValueError("algorithm must have predict to be asked for outputs, got none. Give it one.")
+    of_seed = outputs_fn or outputs_fn_of(experiment, hyperparameters, dataset, evaluate_every=evaluate_every)
 
     def of_run(place: int) -> np.ndarray:
         one, of_state = dataset.of_run(place), jax.tree.map(lambda leaf: leaf[place], state)
@@ -103,7 +107,43 @@ def predict(
             outputs = [np.asarray(of_seed(fitted, of_state, reading.read(inputs, places, threads))) for places in index]
         return experiment.preprocess.invert(one.fitted, np.concatenate(outputs)[:n_all])
 
-    return np.stack([of_run(place) for place in range(len(jax.tree.leaves(state)[0]))])
+    return np.stack([of_run(place) for place in (range(len(jax.tree.leaves(state)[0])) if runs is None else runs)])
+
+
+def outputs_fn_of(
+    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, evaluate_every: int | None = None
+) -> OutputsFn:
+    """Returns the jitted function of what is fitted, the state of one run and inputs, which gives the model's outputs.
+
+    Args:
+        experiment: What is asked.
+        hyperparameters: The settings.
+        dataset: Its card and the number of its training examples count.
+        evaluate_every: As in `execute`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxresearch import loading
+        >>> house = loading.load("house_prices")
+        >>> dataset = house.prepare(house.collect(house.source))
+        >>> outputs_fn = outputs_fn_of(house, house.hyperparameters, dataset)
+        >>> state = experiments.program(house, dataset).init(jax.random.key(0), house.hyperparameters)
+        >>> outputs_fn(fitted_of(dataset), state, jnp.ones((3, 1))).shape
+        (3, 1)
+    """
+
+    @jax.jit
+    def of_seed(fitted: Fitted, state: State, inputs: Any) -> Array:
+        program = experiments.program(experiment, dataset, evaluate_every=evaluate_every, fitted=fitted)
+        predict_ = program.algorithm(hyperparameters).predict
+        assert predict_ is not None  # `predict` asks first
+
+        def of_example(inputs: Any) -> Array:
+            return predict_(state, jax.tree.map(lambda leaf: leaf[None], inputs))[0]
+
+        return jax.vmap(of_example)(inputs)
+
+    return of_seed
 
 
 def differentiate(

@@ -111,7 +111,7 @@ def record(
     try:
         opened = records.open_directory(path, config, records.environment(seeds=job.seeds))
     except records.EndedError:
-        recorded = records.read_run(path)
+        recorded = records.read_run(path, cipher=cipher, experiment=experiment)
         if recorded.result.get("program") != job.digest:
             raise ValueError(
                 f"the run in {path} has ended with another program or other data. Name another directory."
@@ -133,4 +133,4 @@ def record(
             if (unwritten := write_result(opened, result, trained)) is not None:
                 raise unwritten
             tracked.end(result)
-    return records.read_run(path)
+    return records.read_run(path, cipher=cipher, experiment=experiment)

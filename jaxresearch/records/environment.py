@@ -39,12 +39,12 @@ def environment(*, seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[s
 
     Returns:
         Versions, devices, the JAX settings that change results, the git commit of the working directory and whether it has
-        changes, the command line and its folder, the seeds and the time (UTC). Environment variables may hold secrets and are
+        changes, the command line, the seeds and the time (UTC). Environment variables may hold secrets and are
         not recorded, nor are the values of arguments named key, token, password or secret, and credentials in URLs.
 
     Example:
         >>> sorted(environment(seeds=[0]))
-        ['command', 'devices', 'folder', 'git', 'jax', 'packages', 'platform', 'python', 'seeds', 'started']
+        ['command', 'devices', 'git', 'jax', 'packages', 'platform', 'python', 'seeds', 'started']
     """
     import jax
 

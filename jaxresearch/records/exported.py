@@ -13,7 +13,7 @@ from jax import export
 
 from jaxresearch import algorithms, data
 from jaxresearch import experiment as experiments
-from jaxresearch.data import DataCard, NewRows, Preprocessor
+from jaxresearch.data import Column, DataCard, NewRows, Preprocessor
 from jaxresearch.execution.stages import fitted_of
 from jaxresearch.records.files import json_types, write_file
 from jaxresearch.records.trained import Ensemble
@@ -22,6 +22,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("stablehlo", "safetensors")
 _NUMERIC = {"number": "float32", "date": "float32", "category": "int32"}
 _MISSING = {"number": "nan", "date": "nan", "category": -1}
+_DEVIATIONS = (-3.0, -1.0, 0.0, 1.0, 3.0)  # of a sample from the mean
 _CLOSE = 1e-3  # relative: float32 against float64, through preprocessing and a network
 
 
@@ -37,8 +38,8 @@ class _Inputs(NamedTuple):
 
     Attributes:
         of: Returns shapes and types for a number of examples.
-        is_raw: Whether inputs are as collected, because the function includes preprocessing.
-        sample: Two examples.
+        is_raw: Whether preprocessing is inside, so that they are as collected.
+        sample: Examples like those of training, which the function is checked on.
     """
 
     of: Callable[[Any], Any]
@@ -63,10 +64,10 @@ def write_export(export: Export, file: Path) -> Path:
 def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
     """Returns the ensemble as a serialised function of arrays, lowered for CPU, CUDA and TPU.
 
-    It takes inputs as collected if it can include preprocessing, as for images and tables of numbers, dates and categories;
-    otherwise prepared inputs, as for texts, which are encoded outside. It returns ``probabilities`` or ``values`` in the
-    target's own units and their ``spread`` over seeds, for any number of examples. Its output is checked against
-    `Ensemble.predict`.
+    It takes numbers as collected, where preprocessing is inside, as that of tables of numbers, dates and categories and of
+    images is; else prepared ones: texts are encoded outside. It returns ``probabilities`` or ``values`` in the target's own
+    units, and their ``spread`` over seeds, for any number of examples. It is called here once, on examples around the means that
+    preprocessing fitted and of every level, and compared with `Ensemble.predict`.
 
     Args:
         ensemble: The models.
@@ -101,7 +102,8 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
 def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Export:
     """Returns parameters, model state and fitted numbers of the preprocessing, by path.
 
-    The arrays of parameters and model state have a leading axis of seeds. A state without parameters is exported whole.
+    The arrays of parameters and model state have a leading axis of seeds. Of a state with several parts that have parameters, as
+    two networks, their names start with ``params/0``, ``params/1``. A state without parameters is kept whole.
 
     Args:
         ensemble: The models.
@@ -126,11 +128,16 @@ def safetensors(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Ex
 
 
 def _arrays(state: Any) -> dict[str, Any]:
-    """Returns the arrays of a state by path: parameters and model state, or the whole state without parameters."""
-    part = algorithms.first_part(state)
-    if part is None:
+    """Returns the arrays of a state by path: parameters and model state, or all of it where it has no parameters."""
+    parts = algorithms.parts_of(state)
+    if not parts:
         return _by_path("state", state)
-    return _by_path("params", part.params) | _by_path("model_state", getattr(part, "model_state", {}))
+    arrays = {}
+    for place, part in enumerate(parts):
+        which = f"/{place}" if len(parts) > 1 else ""
+        arrays |= _by_path(f"params{which}", part.params)
+        arrays |= _by_path(f"model_state{which}", getattr(part, "model_state", {}))
+    return arrays
 
 
 def _by_path(name: str, tree: Any) -> dict[str, Any]:
@@ -185,8 +192,9 @@ def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Cal
 def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
     """Returns the inputs of the exported function: as collected if preprocessing can be traced, else prepared."""
     card, preprocess = ensemble.dataset.card, ensemble.experiment.preprocess
+    fitted = ensemble.dataset.of_run(places[0]).fitted if preprocess.apply is data.standard.apply else {}
     if card.columns and all(column.kind in _NUMERIC for column in card.columns):
-        raw = _Inputs(lambda n: _of_columns(card, n), True, _missing_cells(card))
+        raw = _Inputs(lambda n: _of_columns(card, n), True, _sample_of_columns(card, fitted))
         if _is_traceable(ensemble, raw):
             return raw
     shape, dtype = card.feature_shape, card.feature_dtype or "float32"
@@ -198,7 +206,7 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
             f"Export one: --seeds {ensemble.seeds[places[0]]},"
         )
     of = lambda n: jax.ShapeDtypeStruct((n, *shape), dtype)  # noqa: E731
-    return _Inputs(of, is_plain, np.zeros((2, *shape), dtype))
+    return _Inputs(of, is_plain, _sample_of_arrays(card, fitted, np.dtype(dtype)))
 
 
 def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
@@ -206,12 +214,39 @@ def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
     return {column.name: jax.ShapeDtypeStruct((n,), _NUMERIC[column.kind]) for column in card.columns}
 
 
-def _missing_cells(card: DataCard) -> dict[str, np.ndarray]:
-    """Returns a row of missing cells and one of first categories; imputed numbers have the precision of the training data."""
-    return {
-        column.name: np.array([-1, 0], np.int32) if column.kind == "category" else np.full(2, np.nan, np.float32)
-        for column in card.columns
-    }
+def _sample_of_columns(card: DataCard, fitted: Any) -> dict[str, np.ndarray]:
+    """Returns a row of missing cells, then numbers around the means that were fitted, differently by column, and all levels."""
+    n = 1 + max(len(_DEVIATIONS), *(len(column.levels) for column in card.columns))
+    return {column.name: _sample_of_column(column, fitted, n, place) for place, column in enumerate(card.columns)}
+
+
+def _sample_of_column(column: Column, fitted: Any, n: int, place: int) -> np.ndarray:
+    """Returns the cells of a column; numbers are missing where custom preprocessing fitted no mean that is known here."""
+    rows = np.arange(n - 1)
+    if column.kind == "category":
+        return np.array([-1, *(rows % len(column.levels) if column.levels else rows * 0 - 1)], np.int32)
+    known = _entry(fitted, "inputs", column.name)
+    mean, scale = _entry(known, "mean", default=np.nan), _entry(known, "scale", default=np.nan)
+    return np.append(np.nan, mean + scale * np.array(_DEVIATIONS)[(rows + place) % len(_DEVIATIONS)])
+
+
+def _sample_of_arrays(card: DataCard, fitted: Any, dtype: np.dtype) -> np.ndarray:
+    """Returns random examples: numbers around the mean that was fitted, tokens of the vocabulary, pixels."""
+    shape, draw = (len(_DEVIATIONS), *card.feature_shape), np.random.default_rng(0)
+    if dtype.kind != "f":
+        n_values = 256 if dtype == np.uint8 else len(card.vocabulary) or 2
+        return draw.integers(n_values, size=shape).astype(dtype)
+    mean, scale = _entry(fitted, "inputs", "mean", default=0.0), _entry(fitted, "inputs", "scale", default=1.0)
+    return (mean + 2 * scale * draw.normal(size=shape)).astype(dtype)
+
+
+def _entry(fitted: Any, *names: str, default: Any = None) -> Any:
+    """Returns what nested dicts hold under names; the default where they do not."""
+    for name in names:
+        if not isinstance(fitted, dict) or name not in fitted:
+            return default
+        fitted = fitted[name]
+    return fitted
 
 
 def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
@@ -229,19 +264,23 @@ def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
 def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any) -> None:
     """Raises if the exported function differs from the models because float32 is not precise enough."""
     sample, seeds = taken.sample, [ensemble.seeds[place] for place in places]
-    expected = (
+    predicted = (
         ensemble.predict(NewRows(sample), seeds=seeds) if taken.is_raw else ensemble.of_prepared(sample, seeds=seeds)
     )
-    (name, _), *_ = (item for item in _named(exported) if item[0] != "spread")
-    found = np.asarray(exported.call(jax.tree.map(jnp.asarray, sample))[name], np.float64)
-    if not np.allclose(
-        found, expected.ensemble, rtol=_CLOSE, atol=_CLOSE * np.abs(expected.ensemble).max(), equal_nan=True
-    ):
-        first = (found.flat[0], expected.ensemble.flat[0])
-        raise ValueError(
-            f"an exported function must reproduce the run's predictions, got {first[0]:g} for {first[1]:g}: float32 is not "
-            "precise enough for the inputs or the target. Subtract a constant from them."
-        )
+    n = data.n_examples({"inputs": sample})
+    called = exported.call(jax.tree.map(lambda of, values: jnp.asarray(values, of.dtype), taken.of(n), sample))
+    tolerance = _CLOSE * np.abs(predicted.ensemble).max()
+    for name, _ in _named(exported):
+        found = np.asarray(called[name], np.float64)
+        expected = predicted.spread if name == "spread" else predicted.ensemble
+        is_close = np.isclose(found, expected, rtol=_CLOSE, atol=tolerance, equal_nan=True)
+        if not is_close.all():
+            first = np.argmin(is_close)
+            raise ValueError(
+                f"an exported function must give what the run predicts, got {name} {found.flat[first]:g} for "
+                f"{expected.flat[first]:g}: float32 has too few digits for the inputs or the target. Measure them from a "
+                "nearer zero."
+            )
 
 
 def _named(exported: Any) -> list[tuple[str, Any]]:

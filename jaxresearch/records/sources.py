@@ -65,7 +65,7 @@ def is_sealed(config: Mapping[str, Any]) -> bool:
 
 
 def folder_of(config: Mapping[str, Any]) -> Path:
-    """Returns the folder in which a run was started; the current one if this user did not seal it, or it is gone.
+    """Returns the folder in which a run was started, or the current one if it is gone or this user did not seal it.
 
     Args:
         config: As in ``config.json``.
@@ -100,7 +100,7 @@ def require_outside(name: str, path: Path) -> None:
         ValueError: If it does.
     """
     if catalogue.file_of(name).resolve().is_relative_to(path.resolve()):
-        raise ValueError(f"experiment must not lie in the directory itself, got {name}. Move it out.")
+        raise ValueError(f"experiment must not be inside the run directory, got {name}. Move it out.")
 
 
 def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -135,7 +135,7 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
     if changed is None:
         return name, None
     what = f"{changed} {'has changed' if changed.is_file() else 'is gone'}"
-    return str(_copied(path, kept)), f"{what} since the run began: its copy in {path / SOURCE} is used"
+    return str(_copied(path, kept)), f"{what} since the run started: using its copy in {path / SOURCE}"
 
 
 def _copied(path: Path, kept: Mapping[str, str]) -> Path:
@@ -149,7 +149,7 @@ def _copied(path: Path, kept: Mapping[str, str]) -> Path:
         content = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(
-                f"{file} must be as the run kept it, but is missing or was altered. Restore it, or pass --experiment FILE."
+                f"{file} is missing or was altered. Restore it, or name the experiment's file: --experiment FILE"
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

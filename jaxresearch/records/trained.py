@@ -37,6 +37,7 @@ class Ensemble(NamedTuple):
         diverged: Seeds whose predictions are undefined.
         step: Its step.
         evaluate_every: As in `jaxresearch.execution.execute`.
+        outputs_fn: As of `jaxresearch.execution.outputs_fn_of`: it compiles once for all predictions.
     """
 
     experiment: Experiment
@@ -47,6 +48,7 @@ class Ensemble(NamedTuple):
     diverged: tuple[int, ...] = ()
     step: int = 0
     evaluate_every: int | None = None
+    outputs_fn: execution.OutputsFn | None = None
 
     @property
     def params(self) -> Any:
@@ -71,11 +73,15 @@ class Ensemble(NamedTuple):
             ValueError: If they differ from the training data in shape or type.
         """
         card, dataset = self.dataset.card, self.dataset
-        inputs = (rows if isinstance(rows, NewRows) else data.new_rows(rows, card)).inputs
+        read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         apply = self.experiment.preprocess.apply
 
         def of_run(place: int) -> Any:
-            prepared = apply(dataset.of_run(place).fitted, {"inputs": inputs}, training=False)["inputs"]
+            try:
+                prepared = apply(dataset.of_run(place).fitted, {"inputs": read.inputs}, training=False)["inputs"]
+            except KeyError as error:
+                data.require_asked_column(next(iter(error.args), None), read, card)
+                raise
             if (
                 dataset.n_runs and card.columns and _is_narrower(prepared, card)
             ):  # a fold may have fewer tokens than another
@@ -98,10 +104,18 @@ class Ensemble(NamedTuple):
         """
         return self._outputs(self.prepared(rows))
 
-    def _outputs(self, dataset: Dataset) -> np.ndarray:
-        """Returns what the algorithm predicts for the test part."""
+    def _outputs(self, dataset: Dataset, places: Sequence[int] | None = None) -> np.ndarray:
+        """Returns what the algorithm predicts for the test part, of all seeds or those at some places."""
         self.require_predict()
-        return execution.predict(self.experiment, self.hyperparameters, dataset, self.state)
+        return execution.predict(
+            self.experiment,
+            self.hyperparameters,
+            dataset,
+            self.state,
+            evaluate_every=self.evaluate_every,
+            runs=places,
+            outputs_fn=self.outputs_fn,
+        )
 
     def require_predict(self) -> None:
         """Raises if the algorithm has no ``predict``."""
@@ -123,11 +137,10 @@ class Ensemble(NamedTuple):
         """
         places, card = self.places(seeds), self.dataset.card
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
-        predictions = execution.predictions(
-            self.outputs(read)[places], card, seeds=[self.seeds[place] for place in places]
-        )
-        predictions = predictions._replace(columns=read.others, notes=read.notes)
-        return execution.scored(predictions, read.targets, card)
+        outputs = self._outputs(self.prepared(read), places)
+        made = execution.predictions(outputs, card, seeds=[self.seeds[place] for place in places])
+        made = made._replace(columns=read.others, notes=read.notes)
+        return execution.scored(made, read.targets, card)
 
     def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
         """Returns predictions for prepared inputs, the same for all models.
@@ -139,7 +152,7 @@ class Ensemble(NamedTuple):
         places, dataset = self.places(seeds), self.dataset
         if dataset.n_runs:
             inputs = data.map_arrays(lambda array: np.stack([array] * dataset.n_runs), inputs)
-        outputs = self._outputs(dataset._replace(test={"inputs": inputs}))[places]
+        outputs = self._outputs(dataset._replace(test={"inputs": inputs}), places)
         return execution.predictions(outputs, dataset.card, seeds=[self.seeds[place] for place in places])
 
     def places(self, seeds: Sequence[int] | None) -> list[int]:
@@ -223,8 +236,9 @@ def read_ensemble(
     if found.about.get("fitted", data.digest(flat)) != data.digest(flat):
         raise CheckpointError(f"{path / FITTED} was altered: its SHA-256 does not match. Restore it.")
     diverged = tuple(seeds[run] for run, *_ in found.about.get("diverged", ()))
-    ensemble = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every)
-    return ensemble if found.about.get("ended") else ensemble._replace(state=_outcome(ensemble))
+    outputs_fn = execution.outputs_fn_of(experiment, settings, dataset, evaluate_every=every)
+    made = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every, outputs_fn)
+    return made if found.about.get("ended") else made._replace(state=_outcome(made))
 
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:

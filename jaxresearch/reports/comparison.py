@@ -37,6 +37,14 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...]
 
 
+# Entries of config.json that change no number, are compared elsewhere, or say where the data, which is compared, came from.
+_NOT_COMPARED = (
+    *("save_every", "encrypt_with", "track", "fail_fast", "seeds", "study", "seal"),
+    *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
+    *("data", "test"),
+)
+
+
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
     """Returns the comparison of two or more runs; those that differ only in their seeds are pooled into one row.
 
@@ -51,7 +59,7 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
         ValueError: If the runs differ in data or folds, some are smoke runs, or they have no metric in common.
     """
     _require_comparable(runs)
-    chosen = [{"experiment": run.result["experiment"], **_options(run), **run.hyperparameters} for run in runs]
+    chosen = [{"experiment": run.result["experiment"], **_asked(run), **run.hyperparameters} for run in runs]
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     groups = grouped(runs, chosen)
@@ -86,11 +94,14 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
         )
 
 
-def _options(run: Recorded) -> dict[str, Any]:
-    """Returns other settings that change the results of a run: options, and the devices and settings of JAX."""
-    options = {name: run.config.get(name) for name in ("train_examples", "init_from", "validation")}
-    options |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
-    return {name: value for name, value in options.items() if value is not None}
+def _asked(run: Recorded) -> dict[str, Any]:
+    """Returns what else changes the numbers of a run: options that were given, and the devices and settings of JAX."""
+    config = {"on_nonfinite": "stop", **run.config}  # a study and earlier versions do not record it
+    asked = {name: value for name, value in config.items() if name not in _NOT_COMPARED and value}
+    if config.get("validation", "") is not None:
+        asked["evaluate_every"] = config.get("evaluate_every")  # 0 is once per epoch
+    asked |= {"devices": len(run.environment.get("devices", ())) or None, **run.environment.get("jax", {})}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _data(run: Recorded) -> dict[str, Any]:

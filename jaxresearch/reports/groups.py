@@ -21,7 +21,7 @@ class Group(NamedTuple):
 def grouped(runs: Sequence[Recorded], settings: Sequence[Any]) -> list[tuple[Group, Any]]:
     """Returns the runs, pooled if they differ only in their seeds, each with its settings.
 
-    Runs with folds, splits or subsets, with different code, or with a seed in common are not pooled.
+    Folds, splits and subsets are of one run. Runs of other or unrecorded code, or with a seed in common, stay apart.
 
     Args:
         runs: Of the same data.
@@ -32,7 +32,7 @@ def grouped(runs: Sequence[Recorded], settings: Sequence[Any]) -> list[tuple[Gro
         for group in members:
             first = runs[group[0]]
             seeds = {seed for other in group for seed in runs[other].seeds}
-            is_same = settings[place] == settings[group[0]] and _code(run) == _code(first)
+            is_same = settings[place] == settings[group[0]] and _code(run) == _code(first) and bool(_sources(run))
             if is_same and _has_shared_data(run) and not seeds & {*run.seeds}:
                 group.append(place)
                 break
@@ -42,9 +42,15 @@ def grouped(runs: Sequence[Recorded], settings: Sequence[Any]) -> list[tuple[Gro
 
 
 def _code(run: Recorded) -> tuple[Any, ...]:
-    """Returns the recorded identity of a run's code."""
-    claim = run.result.get("claim", {})
-    return run.environment.get("git"), run.environment.get("packages"), claim.get("text"), claim.get("metric")
+    """Returns what is known of the code of a run."""
+    claim = run.result.get("claim") or {}
+    versions = run.environment.get("git"), run.environment.get("packages")
+    return *versions, claim.get("text"), claim.get("metric"), _sources(run)
+
+
+def _sources(run: Recorded) -> list[str]:
+    """Returns the digests of the experiment's file and the modules beside it; none where they were not recorded."""
+    return [*(run.config.get("source") or {}).values()]
 
 
 def _has_shared_data(run: Recorded) -> bool:

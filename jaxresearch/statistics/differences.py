@@ -98,8 +98,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def noise_floor(values: Any, others: Any, *, n_differences: int, n_seeds: int | None = None) -> float:
     r"""Returns the difference of means that seeds alone rarely cause, estimated from two sets of seeds of one setting.
 
-    Among :math:`K` differences of equal settings, the largest exceeds it in at most one of twenty cases (Bonferroni). With
-    :math:`s^2` pooled over both sets, of :math:`n_1` and :math:`n_2` values, it is
+    The largest of :math:`K` differences between settings that are in truth equal exceeds it in at most one of twenty cases
+    (Bonferroni), if they all vary over seeds as these do, with :math:`s^2` pooled over both sets of :math:`n_1` and
+    :math:`n_2` values:
 
     .. math:: t_{1 - 0.05 / (2 K)}(n_1 + n_2 - 2) \, s \, \sqrt{2 / n}
 

@@ -18,9 +18,9 @@ _ERROR = 0.05
 class Comparison(NamedTuple):
     """Differences from the plain settings, p-values adjusted for the number of comparisons, and the noise floor.
 
-    ``differences`` and ``p_values`` have one entry per trial, nan for the plain settings themselves and if a run diverged.
-    ``noise`` is the difference of the plain settings from themselves with other seeds. ``floor`` is the value that the largest
-    of as many differences between equal settings exceeds in at most one of twenty sweeps.
+    ``differences`` and ``p_values`` have an entry for each trial; it is nan for the plain settings themselves and where a run
+    diverged. ``noise`` is the difference of the plain settings to themselves with other seeds, and ``floor`` what the largest of
+    so many differences between equal settings, of the seed variance of the plain ones, exceeds in one of twenty sweeps at most.
     """
 
     differences: tuple[Difference, ...]

@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(compare, runs, tmp_path)
         ([runs[0], runs[0]], "compare needs two or more different directories, got"),
         ([runs[0], tmp_path], "directory must hold a finished run"),
         ([runs[0], other], "runs must be of the same data"),
-        ([runs[0], target], "they differ in target"),
+        ([runs[0], target], "which differ in target"),
         ([*runs, "--page"], "--page must name a file"),
         ([*runs, "--pages", "x.html"], "compare has no option --pages, only --page FILE and --margin X. Leave it out."),
         ([*runs, "--page", tmp_path / "none" / "x.html"], "--page must name a file in an existing folder, got"),

@@ -234,7 +234,7 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
 )
 def test_words_in_a_configuration_give_the_options_again(line, card, command, words):
     options = parse(line, [*words, "--directory", "out"], command=command)
-    config = json.loads(json.dumps(_config("line", options, card), default=str))
+    config = json.loads(json.dumps(_config("line", options, card, None), default=str))
     assert parse(line, words_in(config, Path("out")), command=command) == options
 
 

@@ -162,7 +162,7 @@ def test_a_named_file_is_kept_under_the_recorded_name(here, edit, folder):
     assert [*read(folder / "out" / "config.json")["source"]] == ["line.py"]
     assert "return 'fine'" in (folder / "out" / "source" / "line.py").read_text()
     (folder / "fixed.py").unlink()
-    with pytest.warns(UserWarning, match="line.py has changed since the run began: its copy in .* is used"):
+    with pytest.warns(UserWarning, match="line.py has changed since the run started: using its copy in .*source"):
         done = here("predict", "out", "line.csv", "--output", "made.csv")
     assert done.returncode == 0, done.stderr
 

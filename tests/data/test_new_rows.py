@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxresearch.data import Column, DataCard, NewRows, new_rows
+from jaxresearch.data import Column, DataCard, NewRows, new_rows, require_asked_column
 
 TABLE = DataCard(
     name="birds",
@@ -42,11 +42,13 @@ def test_columns_are_found_by_name_and_the_target_is_apart(tmp_path):
 
 def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
     rows = read(tmp_path, "seen,ring,price,mass\n1970-01-03,007,$5,1.5\n")
-    assert rows.targets is None and rows.inputs["mass"].tolist() == [1.5]
+    assert rows.targets is None and rows.inputs["mass"].tolist() == [1.5] and type(rows.inputs) is dict  # a tree to JAX
+    require_asked_column("mass", rows, TABLE)
+    require_asked_column("ears", rows, TABLE)  # a mistake of the preprocessor's own
     with pytest.raises(
         ValueError, match="new.csv must have the columns that the model was trained on, got no 'note'. Add it"
     ):
-        rows.inputs["note"]
+        require_asked_column("note", rows, TABLE)
 
 
 REFUSED = {

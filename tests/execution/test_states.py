@@ -39,6 +39,28 @@ def test_predict_of_folds_sees_each_run_s_own_test_part(task):
     np.testing.assert_allclose(outputs, expected, rtol=1e-5)
 
 
+def test_predict_builds_the_program_that_was_trained(task, stopping):
+    """Which algorithm there is may depend on whether there are looks at validation data: so does its state."""
+
+    def algorithm(h, card, plan, fitted):
+        return (stopping if plan.evaluate_every else task).experiment.algorithm(h, card, plan, fitted)
+
+    made = dataclasses.replace(task.experiment, algorithm=algorithm)
+    blank = execution.blank_state(made, *task[1:], n_runs=2, evaluate_every=8)
+    state = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), blank)
+    outputs = execution.predict(made, *task[1:], state, evaluate_every=8)
+    expected = task.dataset.test["inputs"].sum(axis=-1, keepdims=True) + 1 + np.zeros((2, 48, 3))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
+
+
+def test_predict_of_some_runs_is_that_of_all(task, bits):
+    blank = execution.blank_state(*task, n_runs=3)
+    state = jax.tree.map(lambda leaf: np.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape), blank)
+    outputs_fn = execution.outputs_fn_of(*task)
+    whole, some = execution.predict(*task, state), execution.predict(*task, state, runs=[2, 0], outputs_fn=outputs_fn)
+    assert bits(some) == bits(whole[[2, 0]]) != bits(whole[:2])
+
+
 def test_predict_refuses_an_algorithm_that_does_not(task):
     def algorithm(*args):
         return task.experiment.algorithm(*args)._replace(predict=None)

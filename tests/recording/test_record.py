@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jaxresearch import algorithms, execution, losses, metrics, models, recording, records, training
-from jaxresearch.data import DataCard, Dataset
+from jaxresearch.data import DataCard, Dataset, Preprocessor
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.records.encryption import Cipher
@@ -48,6 +48,11 @@ STOPPED = dataclasses.replace(
     EXPERIMENT,
     algorithm=lambda *args: algorithms.stopped(supervised(*args), metric="log_loss", patience=3),
     hyperparameters=Settings(epochs=60, learning_rate=0.03),
+)
+WATCHED = dataclasses.replace(  # stops early where there are looks; its data is as collected
+    EXPERIMENT,
+    algorithm=lambda *args: STOPPED.algorithm(*args) if args[2].evaluate_every else supervised(*args),
+    preprocess=Preprocessor(),
 )
 
 
@@ -102,6 +107,37 @@ def test_record_of_a_finished_run_reads_it_back(dataset, tmp_path):
     with mock.patch.object(execution, "execute", side_effect=AssertionError):
         again = record(tmp_path, dataset)
     assert again.result == first.result
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_record_predicts(dataset, tmp_path, is_encrypted):
+    if is_encrypted:
+        pytest.importorskip("cryptography", reason="needs the extra privacy")
+    cipher = Cipher(os.urandom(32)) if is_encrypted else None
+    first, again = (record(tmp_path / "run", dataset, WATCHED, cipher=cipher) for _ in range(2))
+    rows = dataset.test["inputs"]
+    predicted = first.predict(rows)
+    accuracy = (predicted.by_seed.argmax(axis=-1) == dataset.test["targets"]).mean(axis=1)
+    np.testing.assert_allclose(accuracy, [*first.values("test/accuracy").values()], atol=1e-6)  # of float32
+    np.testing.assert_array_equal(again.predict(rows, seeds=[5]).by_seed, predicted.by_seed[1:])
+
+
+def test_predictions_compile_once_and_ask_the_chosen_seeds_alone(dataset, tmp_path):
+    traced, asked = [], []
+
+    def algorithm(*args):
+        made = supervised(*args)
+        return made._replace(predict=lambda state, inputs: traced.append(1) or made.predict(state, inputs))
+
+    model = record(tmp_path, dataset, dataclasses.replace(WATCHED, algorithm=algorithm)).model
+    counted = model._replace(outputs_fn=lambda *args: asked.append(1) or model.outputs_fn(*args))
+    traced.clear()
+    for seeds, n_calls in ((None, 4), ([5], 2), ([0], 2)):
+        asked.clear()
+        counted.predict(np.zeros((200, 4), np.float32), seeds=seeds)  # in two pieces
+        assert len(asked) == n_calls
+    assert len(traced) == 1
 
 
 @pytest.mark.long

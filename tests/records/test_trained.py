@@ -251,6 +251,23 @@ def test_predictions_of_images_are_those_of_the_evaluation(images, tmp_path, n_f
         run.predict({"a": [1]})
 
 
+def test_columns_are_a_tree_as_in_training(tmp_path):
+    """A preprocessor may map over them; what it looks up and the rows lack is named, and other mistakes stay KeyErrors."""
+
+    def apply(fitted, part, *, training):
+        columns = jax.tree.map(lambda values: np.nan_to_num(values).astype(np.float32), part["inputs"])
+        return {**part, "inputs": np.stack([columns[name] for name in asked], axis=1)}
+
+    path = write(tmp_path / "birds.csv", birds(), without=("bird", "island", "seen"))
+    made = experiment(classifier, preprocess=data.Preprocessor(apply=apply))
+    asked = ["length", "mass"]
+    run = recorded(made, made.prepare(data.load(str(path), target="species")), tmp_path)
+    assert run.predict(path).by_seed.shape == (3, 80, 3)
+    asked[0] = "height"
+    with pytest.raises(KeyError, match="^'height'$"):
+        run.predict(path)
+
+
 def test_folds_keep_what_was_fitted_to_each(tmp_path):
     path = write(tmp_path / "birds.csv", birds(), without=("bird", "species"))
     made, collected = experiment(regressor, metric="test/r2"), data.load(str(path), target="length")
@@ -472,6 +489,25 @@ def test_a_target_that_float32_cannot_hold_is_not_exported(tmp_path):
         records.stablehlo(run.model)
 
 
+def test_inputs_that_float32_cannot_hold_are_not_exported(tmp_path):
+    """Seconds since 1970, of which float32 keeps every 128th: a row of missing cells does not show it."""
+    lines = [[f"{1_600_000_000 + row}", f"{row / 7}"] for row in range(80)]
+    path = write(tmp_path / "late.csv", lines, ["when", "length"])
+    made = experiment(regressor, metric="test/r2")
+    run = recorded(made, made.prepare(data.load(str(path), target="length")), tmp_path, seeds=(0,))
+    with pytest.raises(
+        ValueError, match="^an exported function must .*, got values .*: float32 has too few digits for"
+    ):
+        records.stablehlo(run.model)
+
+
+def test_a_spread_of_another_formula_is_not_exported(table, monkeypatch):
+    deviation = jax.numpy.std
+    monkeypatch.setattr(jax.numpy, "std", lambda values, axis, ddof: 2 * deviation(values, axis=axis, ddof=ddof))
+    with pytest.raises(ValueError, match="^an exported function must give what the run predicts, got spread .* for "):
+        records.stablehlo(table[0].model)
+
+
 def test_arrays_are_exported_by_their_paths(images, tmp_path):
     from safetensors.numpy import load
 
@@ -487,3 +523,32 @@ def test_arrays_are_exported_by_their_paths(images, tmp_path):
     for array, expected in zip(saved, statistics, strict=True):
         np.testing.assert_array_equal(array, expected[[2, 0]])
     assert artefact.schema["seeds"] == [2, 0] and artefact.schema["tensors"].keys() == arrays.keys()
+
+
+def test_every_network_of_a_state_is_exported(images, tmp_path):
+    """Two, as of a GAN, whose averages are those that are evaluated; not the copies that wrappers keep."""
+    from safetensors.numpy import load
+
+    def algorithm(*args):
+        made = classifier(*args)
+
+        def init(key):
+            return {name: made.init(own) for name, own in zip("ab", jax.random.split(key), strict=True)}
+
+        def step(state, batch, key):
+            (a, metrics), (b, _) = (made.step(state[name], batch, key) for name in "ab")
+            return {"a": a, "b": b}, metrics
+
+        evaluate = lambda state, batch, key: made.evaluate(state["a"], batch, key)  # noqa: E731
+        both = training.Algorithm(init, step, evaluate, lambda state, inputs: made.predict(state["b"], inputs))
+        return algorithms.averaged(both, decay=0.5)
+
+    made = experiment(algorithm)
+    run = recorded(made, made.prepare(images[0]), tmp_path, seeds=(0, 1))
+    arrays = load(records.safetensors(run.model).content)
+    for place, name in enumerate("ab"):
+        part = run.state.inner[name]
+        np.testing.assert_array_equal(arrays[f"params/{place}/Dense_0/kernel"], part.params["Dense_0"]["kernel"])
+        assert len([one for one in arrays if one.startswith(f"model_state/{place}/")]) == 2
+    assert len({name.split("/")[1] for name in arrays if name.startswith("params/")}) == 2
+    assert not np.array_equal(arrays["params/0/Dense_0/kernel"], arrays["params/1/Dense_0/kernel"])

@@ -30,6 +30,28 @@ def test_options_that_change_training_are_settings_that_differ():
     assert compare((fresh, fresh)).different == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "shown"),
+    [
+        ("on_nonfinite", {"on_nonfinite": "skip"}, ["stop", "skip"]),
+        ("evaluate_every", {"validation": 0.2, "evaluate_every": 5}, ["0", "5"]),
+        ("stream", {"stream": True}, ["", "True"]),
+        ("types", {"types": [["ring", "category"]]}, ["", "[['ring', 'category']]"]),
+        ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
+    ],
+)
+def test_any_option_that_changes_numbers_differs(name, asked, shown):
+    plain = {"validation": 0.2, "evaluate_every": 0, "on_nonfinite": "stop", "save_every": 60.0, "stream": False}
+    compared = compare((recorded("a", **plain), recorded("b", **plain | asked)))
+    assert compared.different == ((name,) if name else ())
+    assert not name or [row[1] for row in compared.settings] == shown
+
+
+def test_looks_without_validation_data_are_no_setting():
+    first, second = (recorded(name, validation=None, evaluate_every=every) for name, every in (("a", 0), ("b", 5)))
+    assert compare((first, second)).different == ()
+
+
 @pytest.mark.parametrize("n_folds", [0, 5])
 def test_runs_over_other_numbers_of_folds_are_refused(n_folds):
     with pytest.raises(ValueError, match=f"same number of folds, got 2 in first and {n_folds} in other. Rerun one"):
@@ -96,7 +118,7 @@ def test_examples_are_paired_only_where_they_are_the_same(tmp_path):
 
 def _of_seeds(name, seeds, values, **changes):
     run = _with_metrics(name, error=values)
-    config = {**run.config, "hyperparameters": {"rate": 0.1, **changes}}
+    config = {**run.config, "hyperparameters": {"rate": 0.1, **changes}, "source": {f"{name}/genome.py": "12ab"}}
     return dataclasses.replace(run, config=config, result={**run.result, "seeds": seeds})
 
 
@@ -114,13 +136,25 @@ def test_runs_that_differ_in_their_seeds_alone_are_pooled():
     assert alone[6] == statistics.p_text(found.p)
 
 
-@pytest.mark.parametrize("change", ["seeds", "git", "folds"])
+def test_runs_without_a_claim_are_pooled():
+    runs = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
+    for run in runs:
+        run.result["claim"] = None
+    assert [row[0] for row in compare(runs).settings] == ["a + b"]
+
+
+@pytest.mark.parametrize("change", ["seeds", "git", "folds", "source", "no source"])
 def test_runs_of_common_seeds_or_other_code_stay_apart(change):
     first, more = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
     if change == "seeds":
         more.result["seeds"] = [1, 2]
     elif change == "git":
         more = dataclasses.replace(more, environment={"git": {"commit": "12", "dirty": False}})
+    elif change == "source":
+        more.config["source"] = {"a/genome.py": "34cd"}  # edited between the runs
+    elif change == "no source":
+        for run in (first, more):
+            del run.config["source"]
     else:
         first, more = (
             recorded("a"),
