@@ -93,7 +93,9 @@ def predict(
     """
     program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     if program.algorithm(hyperparameters).predict is None:
-        raise ValueError("algorithm must have predict to be asked for outputs, got none. Give it one.")
+        raise ValueError(
+            "algorithm must have predict to compute outputs, got none. Write: algorithm._replace(predict=...)"
+        )
     of_seed = outputs_fn or outputs_fn_of(experiment, hyperparameters, dataset, evaluate_every=evaluate_every)
 
     def of_run(place: int) -> np.ndarray:
