@@ -404,7 +404,7 @@ def test_windows_of_a_genome_share_no_base_with_those_held_out(command, written,
 
 
 REFUSED = {
-    "folds by time": ("sales", "folds", "time", "", "data of sales are divided by time, got folds"),
+    "folds by time": ("sales", "folds", "time", "", "data of sales must not be folded, since it is split by time"),
     "a seed by time": (
         "sales",
         "run",
@@ -425,14 +425,14 @@ REFUSED = {
         "run",
         "group",
         "",
-        "group must be a column of pictures besides the target, got no",
+        "group must be a column of pictures besides the target, got data that is not a table",
     ),
     "times of pictures": (
         "pictures",
         "run",
         "time",
         "",
-        "time must be a column of pictures besides the target, got no",
+        "time must be a column of pictures besides the target, got data that is not a table",
     ),
     "a target of pictures": ("pictures", "run", "class", "--target kind", "target must come with a table"),
     "an unknown group": ("texts", "run", "class", "--group patients", "Did you mean 'patient'?"),

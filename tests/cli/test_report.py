@@ -6,9 +6,9 @@ import re
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 
+from jaxresearch import statistics
 from jaxresearch.records import read_run
 from jaxresearch.reports.page import show
 
@@ -125,7 +125,8 @@ def test_runs_beside_each_other_make_one_page_with_their_differences(pages, run)
     addresses = [value for _, a in elements for name, value in a.items() if name in ("src", "href", "xlink:href")]
     assert all(value.startswith(("data:", "#")) for value in addresses)
     first, other = (read_run(directory).values("test/accuracy") for directory in (run, pages / "other"))
-    assert f"{np.mean([other[seed] - first[seed] for seed in (0, 1)]):+.4f}" in text
+    found = statistics.difference(*([one[seed] for seed in (0, 1)] for one in (other, first)))
+    assert statistics.number_text(found.mean, is_signed=True) in text
     assert "batch_size" in text and "learning_rate" not in text  # only the settings that differ
     charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
     assert len(charts) == 2 and all(str(pages / "other") in said for said in charts)
@@ -152,7 +153,7 @@ def test_the_page_notes_a_missing_experiment(command, run, tmp_path):
 
 def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(command, run, tmp_path):
     done = command("report", str(tmp_path))
-    assert done.returncode == 2 and "directory must hold a finished run" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "directory must hold a run, got" in done.stderr and done.stderr.count("\n") == 1
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()

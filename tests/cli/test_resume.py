@@ -29,7 +29,7 @@ def folded(command, tmp_path_factory):
 @pytest.mark.long
 def test_report_shows_the_test_parts_of_a_run_over_folds(folded):
     run = records.read_run(folded[0])
-    predicted = _predicted(run)
+    predicted = _predicted(run, None)
     assert predicted["missing"] == [] and predicted["counts"].sum() == 20
     accuracy = run.result["metrics"]["test/accuracy"]["mean"]
     # Images of noise: training examples are memorised, others are guessed.
@@ -46,7 +46,7 @@ def test_report_reads_directories_that_have_the_number_of_seeds(folded, tmp_path
         if name == "result":
             del content["seeds"]
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    predicted = _predicted(records.read_run(tmp_path))
+    predicted = _predicted(records.read_run(tmp_path), None)
     missing = f"directory must hold the state of a run, got {tmp_path} without one. Train it first."
     assert predicted == {"missing": [f"Predictions for the test part are not shown: {missing}"]}
 
