@@ -277,7 +277,7 @@ def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, ex
         if not is_close.all():
             first = np.argmin(is_close)
             raise ValueError(
-                f"an exported function must give what the run predicts, got {name} {found.flat[first]:g} for "
+                f"an exported function must reproduce the run's predictions, got {name} {found.flat[first]:g} for "
                 f"{expected.flat[first]:g}: float32 has too few digits for the inputs or the target. Measure them from a "
                 "nearer zero."
             )

@@ -15,6 +15,7 @@ from jaxresearch import algorithms, execution, losses, metrics, models, recordin
 from jaxresearch.data import DataCard, Dataset, Preprocessor
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.records import MismatchError
 from jaxresearch.records.encryption import Cipher
 from jaxresearch.statistics import Claim
 
@@ -294,7 +295,7 @@ def test_states_are_encrypted_with_a_cipher(dataset, tmp_path):
     cipher = Cipher(os.urandom(32))
     with pytest.raises(recording.Interrupted):
         record(tmp_path, dataset, cipher=cipher, interrupted=lambda: True)
-    with pytest.raises(OSError, match="was encrypted with another key. Pass the key it was saved with."):
+    with pytest.raises(MismatchError, match="was encrypted with another key. Pass the key it was saved with."):
         record(tmp_path, dataset, cipher=Cipher(os.urandom(32)))
     recorded = record(tmp_path, dataset, cipher=cipher)
     assert recorded.result["resumed_from"] > 0

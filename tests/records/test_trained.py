@@ -208,7 +208,7 @@ def test_values_are_in_the_units_of_the_target(folder, tmp_path):
     error = np.abs(whole.ensemble[:, 0] - lengths).mean()
     assert whole.scores["ensemble"]["mean_absolute_error"] == pytest.approx(error, rel=1e-6)
     assert 100 < whole.ensemble.mean() < 112 and outputs.mean() == pytest.approx(whole.ensemble.mean(), abs=1)
-    assert "the run has read" in whole.notes[0]
+    assert "was read by the run" in whole.notes[0]
 
 
 @pytest.fixture(scope="module")
