@@ -63,7 +63,7 @@ def test_all_columns_explain_more_of_sales_held_out(run, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["test/r2"]["mean"] > 0.8  # the line's is 0.5
-    assert result["claim"] is None and "is about ames:all, not about ames" in result["unclaimed"]
+    assert result["claim"] is None and "is about ames:all, not ames, so" in result["unclaimed"]
 
 
 @pytest.mark.long
