@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 
 # Entries of config.json that change no number, are compared elsewhere, or say where the data, which is compared, came from.
 _NOT_COMPARED = (
-    *("save_every", "encrypt_with", "track", "fail_fast", "seeds", "study", "seal"),
+    *("save_every", "encrypt_with", "track", "fail_fast", "seeds", "study", "seal", "folder", "claim"),
     *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
     *("data", "test"),
 )

@@ -28,6 +28,8 @@ def test_options_that_change_training_are_settings_that_differ():
     compared = compare((recorded("all"), fresh))
     assert compared.different == ("train_examples",) and compared.settings == [("all", ""), ("fresh", "1000")]
     assert compare((fresh, fresh)).different == ()
+    elsewhere = recorded("elsewhere", train_examples=1000, init_from=None, folder="/other", claim={"at_least": 0.5})
+    assert compare((fresh, elsewhere)).different == ()  # where it was started and what it claims change no number
 
 
 @pytest.mark.parametrize(
