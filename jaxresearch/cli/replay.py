@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
                 f"{_REPLAY} needs a run, not a sweep or study, that started without --init-from, got {path}. Leave it out."
             )
         resume.set_up_as_before(path)
-        file, line = (os.path.abspath(experiment), None) if experiment else records.experiment_of(path, config)
+        file, line = records.experiment_of(path, config, named=experiment)
         path = path.absolute()
         held.enter_context(contextlib.chdir(records.folder_of(config)))
         job, options = _job(file, config, path)
@@ -95,14 +94,7 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
     loaded = session.load_data(experiment, options, session.cipher_of(options))
     of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
-    job = Job(
-        experiment=of_run,
-        hyperparameters=options.hyperparameters,
-        dataset=loaded.dataset,
-        seeds=options.seeds,
-        evaluate_every=options.looks_every,
-    )
-    return job, options
+    return session.job_of(of_run, options, loaded), options
 
 
 def _repeated(job: Job, checked: "_Recorded") -> Outcome:
@@ -144,10 +136,7 @@ class _Recorded:
 
 def _require_same_state(path: Path, job: Job, options: Options, outcome: Outcome) -> int:
     """Returns the number of arrays of the final state; raises `_DiffersError` if one differs from the checkpoint."""
-    blank = execution.blank_state(
-        job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
-    )
-    found = records.Checkpoints(path, cipher=session.cipher_of(options)).restore(blank)
+    found = records.Checkpoints(path, cipher=session.cipher_of(options)).restore(job.blank_state)
     if found is None or found.step != outcome.step:
         raise _DiffersError(f"the run ended after step {outcome.step}, whose state is not in {path / 'checkpoints'}.")
     recorded = jax.tree_util.tree_leaves_with_path(found.state)

@@ -42,12 +42,12 @@ def _predicted_there(run: records.Recorded, file: str | None) -> dict[str, Any]:
         return _predicted(absolute, file)
 
 
-def _predicted(run: records.Recorded, file: str | None) -> dict[str, Any]:
+def _predicted(run: records.Recorded, named: str | None) -> dict[str, Any]:
     """Returns the predictions of the final state for the test part, or why they cannot be recomputed."""
     try:
         if diverged := run.result.get("diverged"):
             raise UsageError(f"seed {', '.join(map(str, diverged))} diverged")
-        file, line = (file, None) if file else records.experiment_of(run.path, run.config)
+        file, line = records.experiment_of(run.path, run.config, named=named)
         experiment = loading.load(file)
         words, command = words_in(run.config, run.path), records.command_of(run.config)
         options = _as_chosen(parse(experiment, words, command=command), run.result)

@@ -39,7 +39,7 @@ def _resumed(path: Path, experiment: str | None) -> int:
     """Resumes the run in a directory, from the folder in which it was started."""
     with one_line(str(path), code=2):
         config = config_in(path)
-        file, line = (experiment, None) if experiment else records.experiment_of(path, config)
+        file, line = records.experiment_of(path, config, named=experiment)
         _require_same_fields(file, config, path)
         words = words_in(config, path)
         set_up_as_before(path)

@@ -184,14 +184,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
     cipher = cipher_of(options)
     loaded = load_data(experiment, options, cipher, to_choose=command != "run")
     _require_plans(loaded.dataset, options, settings)
-    job = Job(
-        experiment=experiment,
-        hyperparameters=options.hyperparameters,
-        dataset=loaded.dataset,
-        seeds=options.seeds,
-        evaluate_every=options.looks_every,
-        collected=loaded.collected,
-    )
+    job = job_of(experiment, options, loaded)
     dataclasses.replace(job, hyperparameters=settings[0] if settings else options.hyperparameters).preflight(
         is_compared=command != "run"
     )
@@ -220,6 +213,18 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         if not directory.is_new:  # it was the same program
             records.keep_sources(directory, sources)
             directory.write("config.json", config)
+
+
+def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:
+    """Returns the job that options ask for."""
+    return Job(
+        experiment=experiment,
+        hyperparameters=options.hyperparameters,
+        dataset=loaded.dataset,
+        seeds=options.seeds,
+        evaluate_every=options.looks_every,
+        collected=loaded.collected,
+    )
 
 
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:

@@ -66,11 +66,13 @@ class Job:
         )
         return found[0]
 
-    @functools.cached_property
-    def fitted(self) -> dict[str, np.ndarray]:
-        """The numbers estimated on the training part (of each fold), as named arrays."""
-        fitted = self.dataset.fitted
-        return data.flat({str(place): one for place, one in enumerate(fitted)} if self.dataset.n_runs else fitted)
+    @property
+    def blank_state(self) -> State:
+        """The shapes and types of the state of all seeds; nothing is computed."""
+        n_runs = len(self.seeds)
+        return execution.blank_state(
+            self.experiment, self.hyperparameters, self.dataset, n_runs=n_runs, evaluate_every=self.evaluate_every
+        )
 
     def preflight(self, *, is_compared: bool = False) -> None:
         """Raises the errors of this job before training: `jaxresearch.execution.preflight`."""
@@ -139,14 +141,13 @@ def train(
     if on_nonfinite == "skip":
         job = dataclasses.replace(job, experiment=skipping(job.experiment))
     checkpoints = Checkpoints(directory.path, cipher=recorder.cipher)
-    like = execution.blank_state(
-        job.experiment, job.hyperparameters, job.dataset, n_runs=len(job.seeds), evaluate_every=job.evaluate_every
-    )
-    about = {"fitted": data.digest(job.fitted)}
+    like = job.blank_state
+    fitted = records.fitted_arrays(job.dataset)
+    about = {"fitted": data.digest(fitted)}
     with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as resumption:
         start, keeping, seconds, recorder = resumption
-        if job.fitted:
-            directory.write_arrays(FITTED, job.fitted, cipher=recorder.cipher)
+        if fitted:
+            directory.write_arrays(FITTED, fitted, cipher=recorder.cipher)
         step = start.step if start else 0
         directory.cut_metrics(step)
         recorder.tracked.begin(dataclasses.asdict(job.hyperparameters), step=step)

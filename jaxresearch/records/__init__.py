@@ -38,7 +38,7 @@ from jaxresearch.records.sources import (
     sealed,
 )
 from jaxresearch.records.trackers import Tracking, tracking
-from jaxresearch.records.trained import Ensemble, card_of, read_ensemble
+from jaxresearch.records.trained import Ensemble, card_of, fitted_arrays, read_ensemble
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "environment",
     "experiment_of",
     "jax_settings",
+    "fitted_arrays",
     "flag",
     "folder_of",
     "keep_params",

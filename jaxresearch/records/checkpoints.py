@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,22 +153,13 @@ class Checkpoints:
             MismatchError: If the newest that verifies has another structure; it stays in place.
         """
         self.tidy()
-        messages = []
-        for step in reversed(self.steps()):
-            try:
-                manifest = verify(self.folder / str(step))
-                return Restored(step, self._load(step, manifest, like), manifest["about"])
-            except MismatchError:
-                raise
-            except CheckpointError as error:
-                messages.append(str(error))
-                self.set_aside(step, str(error))
-        if messages:
+        found, messages = self._first(reversed(self.steps()), like, self.set_aside)
+        if found is None and messages:
             raise CheckpointError(
                 f"no checkpoint of {self.folder.parent} verifies: {messages[0]}; {len(messages)} moved to "
                 f"{self.quarantine}. Restore them from a copy, or start again in another directory."
             )
-        return None
+        return found
 
     def read(self, like: PyTree, *, only_newest: bool = False) -> Restored | None:
         """Returns the newest state that verifies and moves nothing, since another process may be writing.
@@ -181,20 +172,29 @@ class Checkpoints:
             CheckpointError: If steps are listed and none verifies, or with ``only_newest`` the newest does not.
             MismatchError: As `restore`.
         """
+        steps = self.steps()[-1:] if only_newest else reversed(self.steps())
+        found, messages = self._first(steps, like, lambda step, message: None)
+        if found is None and messages:
+            raise CheckpointError(
+                f"no checkpoint of {self.folder.parent} can be used: {messages[0]}. Restore it from a copy."
+            )
+        return found
+
+    def _first(
+        self, steps: Iterable[int], like: PyTree, failed: Callable[[int, str], None]
+    ) -> tuple[Restored | None, list[str]]:
+        """Returns the state of the first step that verifies, and the messages of those before, which are passed to ``failed``."""
         messages = []
-        for step in self.steps()[-1:] if only_newest else reversed(self.steps()):
+        for step in steps:
             try:
                 manifest = verify(self.folder / str(step))
-                return Restored(step, self._load(step, manifest, like), manifest["about"])
+                return Restored(step, self._load(step, manifest, like), manifest["about"]), messages
             except MismatchError:
                 raise
             except CheckpointError as error:
                 messages.append(str(error))
-        if messages:
-            raise CheckpointError(
-                f"no checkpoint of {self.folder.parent} can be used: {messages[0]}. Restore it from a copy."
-            )
-        return None
+                failed(step, str(error))
+        return None, messages
 
     def set_aside(self, step: int, message: str) -> None:
         """Moves a step that does not verify to quarantine, with a file that has the reason."""

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from jaxresearch import algorithms, data
-from jaxresearch import experiment as experiments
+from jaxresearch import algorithms, data, execution
 from jaxresearch.data import Column, DataCard, NewRows, Preprocessor
 from jaxresearch.execution.stages import fitted_of
 from jaxresearch.records.files import json_types, write_file
@@ -165,11 +164,9 @@ def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Cal
     def prepared(of_run: Any, inputs: Any) -> Any:
         return experiment.preprocess.apply(of_run, {"inputs": inputs}, training=False)["inputs"] if is_raw else inputs
 
-    def outputs_of(numbers: Any, state: Any, inputs: Any) -> Any:
-        program = experiments.program(experiment, dataset, evaluate_every=ensemble.evaluate_every, fitted=numbers)
-        predict = program.algorithm(ensemble.hyperparameters).predict
-        assert predict is not None  # otherwise require_predict raised
-        return jax.vmap(lambda one: predict(state, jax.tree.map(lambda leaf: leaf[None], one))[0])(inputs)
+    outputs_of = execution.outputs_fn_of(
+        experiment, ensemble.hyperparameters, dataset, evaluate_every=ensemble.evaluate_every
+    )
 
     def predict(inputs: Any) -> dict[str, Any]:
         if dataset.n_runs and is_raw:

@@ -103,7 +103,7 @@ def require_outside(name: str, path: Path) -> None:
         raise ValueError(f"experiment must not be inside the run directory, got {name}. Move it out.")
 
 
-def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
+def experiment_of(path: Path, config: Mapping[str, Any], *, named: str | None = None) -> tuple[str, str | None]:
     """Returns the file to load a run's experiment from, and a line to print if it is the copy that the run kept.
 
     The file that the run was started with is taken while it and the modules beside it are unchanged.
@@ -111,13 +111,16 @@ def experiment_of(path: Path, config: Mapping[str, Any]) -> tuple[str, str | Non
     Args:
         path: The run's directory.
         config: Its ``config.json``.
+        named: The file that the user names instead, which is taken as it is.
 
     Returns:
-        The name, or the path of the copy; and the line, or None.
+        The name, or the absolute path of the named file or of the copy; and the line, or None.
 
     Raises:
         ValueError: If the copy was altered, or this user did not record the run; if the experiment lies in the directory.
     """
+    if named is not None:
+        return os.path.abspath(named), None
     name = config["experiment"]
     require_outside(name, path)
     if not is_sealed(config):

@@ -230,15 +230,30 @@ def read_ensemble(
     seeds, every = _seeds(config, result), _looks_every(config)
     like = execution.blank_state(experiment, settings, dataset, n_runs=len(seeds), evaluate_every=every)
     found = _restored(path, like, cipher, ended=ended)
-    flat = data.flat(
-        {str(place): one for place, one in enumerate(dataset.fitted)} if dataset.n_runs else dataset.fitted
-    )
-    if found.about.get("fitted", data.digest(flat)) != data.digest(flat):
+    digest = data.digest(fitted_arrays(dataset))
+    if found.about.get("fitted", digest) != digest:
         raise CheckpointError(f"{path / FITTED} was altered: its SHA-256 does not match. Restore it.")
     diverged = tuple(seeds[run] for run, *_ in found.about.get("diverged", ()))
     outputs_fn = execution.outputs_fn_of(experiment, settings, dataset, evaluate_every=every)
     made = Ensemble(experiment, settings, dataset, found.state, seeds, diverged, found.step, every, outputs_fn)
     return made if found.about.get("ended") else made._replace(state=_outcome(made))
+
+
+def fitted_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Returns the numbers estimated on the training part (of each fold), as the named arrays of ``fitted.npz``.
+
+    Args:
+        dataset: Preprocessed data.
+
+    Returns:
+        Arrays by path, as of `jaxresearch.data.flat`.
+
+    Example:
+        >>> fitted_arrays(Dataset({}, {}, {}, DataCard(name="a", source="b"), fitted={"mean": np.array(2.0)}))
+        {'["mean"]': array(2.)}
+    """
+    fitted = dataset.fitted
+    return data.flat({str(place): one for place, one in enumerate(fitted)} if dataset.n_runs else fitted)
 
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:

@@ -217,7 +217,7 @@ def mean_loss(model: Model, loss: Callable[..., Array], *, metrics: dict[str, Me
 
 
 def _per_example(loss: Callable[..., Array], outputs: Any, targets: Array) -> Array:
-    """Returns the losses, after checking that there is one per example."""
+    """Returns the losses; raises unless there is one per example."""
     losses, n = loss(outputs, targets), len(targets)
     shape, doubled = jnp.shape(losses), None
     if shape[:1] == (n,):

@@ -43,4 +43,4 @@ def test_a_finished_run_keeps_its_fitted_preprocessing(job, tmp_path):
         trained(changed, tmp_path / "run")
     with np.load(tmp_path / "run" / records.FITTED) as arrays:  # the record describes the saved weights
         assert all((arrays[name] == before[name]).all() for name in arrays.files)
-    assert data.digest(job.fitted) != data.digest(changed.fitted)
+    assert data.digest(records.fitted_arrays(job.dataset)) != data.digest(records.fitted_arrays(changed.dataset))

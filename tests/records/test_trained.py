@@ -504,7 +504,9 @@ def test_inputs_that_float32_cannot_hold_are_not_exported(tmp_path):
 def test_a_spread_of_another_formula_is_not_exported(table, monkeypatch):
     deviation = jax.numpy.std
     monkeypatch.setattr(jax.numpy, "std", lambda values, axis, ddof: 2 * deviation(values, axis=axis, ddof=ddof))
-    with pytest.raises(ValueError, match="^an exported function must give what the run predicts, got spread .* for "):
+    with pytest.raises(
+        ValueError, match="^an exported function must reproduce the run.s predictions, got spread .* for "
+    ):
         records.stablehlo(table[0].model)
 
 
