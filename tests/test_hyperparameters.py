@@ -81,6 +81,7 @@ def test_check_passes_the_plain_settings():
     check(Settings())
 
 
+@pytest.mark.raises
 @pytest.mark.parametrize("default", ["3e-3", None, (0.1, "0.2")])
 def test_a_swept_field_has_numbers(default):
     with pytest.raises(
