@@ -8,8 +8,8 @@
 
 Two CPU cores, six minutes with 1,000 examples, a quarter of an hour with all. Windows of 60 bases, cut into 20 tokens of three.
 Published errors in per cent for N / EI / IE (ten folds of 1,000 examples): KBANN 4.62 / 7.56 / 8.47, back-propagation 5.29 /
-5.74 / 10.75, PEBLS 6.86 / 8.18 / 7.55. Expect 3.99 / 4.43 / 5.47 (4.45 over all, 3.64 to 5.30 over folds), with all examples
-3.07 over all (2.60 to 3.76), and no gain from pre-training, for which `--data` may be any FASTA file; README.md has the details.
+5.74 / 10.75, PEBLS 6.86 / 8.18 / 7.55. Expect 3.99 / 4.43 / 5.47 (4.45 over all, 2.97 to 5.93 over folds), with all examples
+3.07 over all (2.06 to 4.09), and no gain from pre-training, for which `--data` may be any FASTA file; README.md has the details.
 """
 
 import jax
