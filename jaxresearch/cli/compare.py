@@ -9,6 +9,7 @@ from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import require_known, taken
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.session import one_line
+from jaxresearch.reports import wording
 from jaxresearch.reports.comparison import compare as compare_runs
 from jaxresearch.reports.reads import reads_lines
 
@@ -33,7 +34,7 @@ def compare(words: list[str]) -> int:
         display.print_table(console, headings, compared.settings, title="settings that differ")
     for name, figure in compared.figures.items():
         display.print_table(console, *figure, title=name)
-    console.print("p: p-value of no difference, adjusted for all differences of its table (Holm)")
+    console.print(wording.compared_line(compared.runs[0].result))
     for line in reads_lines(compared.runs):
         console.print(line, soft_wrap=True)
     if file is not None:

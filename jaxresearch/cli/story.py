@@ -70,7 +70,7 @@ def _claimed(result: dict[str, Any]) -> list[str]:
     claim = result["claim"]
     if claim is None:
         return [result["unclaimed"] or f"No claim: settings were compared by {result['compared_by']}.", ""]
-    return [f"Claim: {claim['text']}. Verdict: **{claim['verdict']}** ({claim['because']}).", ""]
+    return [f"Claim: {claim['text']}. Verdict: **{claim['verdict']}** ({wording.verdict_reason(claim)}).", ""]
 
 
 def _range(seeds: list[int]) -> str:

@@ -184,7 +184,7 @@ def _verdict(
     if summary["mean"] is None:
         return "undecided", missing
     if n == 1:
-        return "undecided", "a single seed decides nothing"
+        return "undecided", f"one seed; at least {statistics.FEWEST_SEEDS} seeds are needed to decide a claim"
     if over is None:
         return (
             "undecided",
@@ -200,6 +200,6 @@ def _verdict(
         return "undecided", f"{mean} in all {n} runs and without spread over {over}: no interval is known"
     if n < statistics.FEWEST_SEEDS:
         kind = over if over in ("folds", "splits") else "seeds"
-        return "undecided", f"{because}; fewer than {statistics.FEWEST_SEEDS} {kind} decide nothing"
+        return "undecided", f"{because}; at least {statistics.FEWEST_SEEDS} {kind} are needed to decide a claim"
     low, high = summary["intervals"][over]
     return statistics.verdict((low, high), claim), because

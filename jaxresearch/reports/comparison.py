@@ -164,6 +164,9 @@ def _figure(
     interval = f"95 % interval over {_over(overs[0], runs[0][0])}" if is_one else "95 % interval"
     named = {found.over for found, _ in differences if found is not None}
     paired = f"95 % interval, paired by {_PAIRED[named.pop()]}" if len(named) == 1 else "95 % interval, paired"
+    if runs[0][0].result.get("smoke"):
+        rows = [(str(run.path), wording.mean_text(summary["mean"])) for run, summary in runs]
+        return Figure(("run", "mean"), rows)
     headings = ("run", "mean", interval, "n", "difference from the first", paired, "p (Holm)")
     rows, p_values = [], iter(adjusted)
     for place, ((run, summary), over) in enumerate(zip(runs, overs, strict=True)):

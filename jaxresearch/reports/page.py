@@ -137,7 +137,12 @@ def _rendered(name: str, **values: Any) -> str:
 
     loader = jinja2.FileSystemLoader(_PAGES)
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    pages.filters["drawn"] = Markup
+    pages.filters |= {
+        "drawn": Markup,
+        "verdict_line": wording.verdict_line,
+        "verdict_reason": wording.verdict_reason,
+        "compared_line": wording.compared_line,
+    }
     return pages.get_template(name).render(**values)
 
 

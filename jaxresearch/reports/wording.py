@@ -12,6 +12,7 @@ from jaxresearch.records.commands import resume_command as resume_command
 from jaxresearch.records.commands import words_of as words_of
 
 FEWEST_SECONDS = 1.0  # of training, to report a speed
+SMOKE = "Smoke run: a few steps on a few examples, to check that everything works. It decides nothing."
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
@@ -82,7 +83,7 @@ def intervals_of(summary: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def metric_headings(result: dict[str, Any]) -> tuple[str, ...]:
-    """Returns the headings of `metric_rows`, which state what each interval is over."""
+    """Returns the headings of `metric_rows`, which state what each interval is over; a smoke run has means alone."""
     n_runs, counts = len(result["seeds"]), {name: result.get(name) for name in ("n_groups",)}
     runs = "folds" if result.get("n_folds") else "seeds"
     texts = [
@@ -104,7 +105,9 @@ def metric_rows(result: dict[str, Any], class_names: Sequence[str] = ()) -> list
 
 
 def _overs(result: dict[str, Any]) -> list[str]:
-    """Returns what the intervals of a result are over."""
+    """Returns what the shown intervals of a result are over; those of a smoke run mean nothing."""
+    if result.get("smoke"):
+        return []
     return list(dict.fromkeys(over for summary in result["metrics"].values() for over in intervals_of(summary)))
 
 
@@ -150,9 +153,35 @@ def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
 def verdict_line(result: dict[str, Any]) -> str | None:
     """Returns the verdict on the claim with its reason; without a claim, why it was left out, or None."""
     claim = result["claim"]
+    if result.get("smoke"):
+        return SMOKE
     if claim is None:
         return result.get("unclaimed")
-    return f'Claim "{claim["text"]}": {claim["verdict"]} ({claim["because"]}).'
+    return f'Claim "{claim["text"]}": {claim["verdict"]} ({verdict_reason(claim)}).'
+
+
+def verdict_reason(claim: dict[str, Any]) -> str:
+    """Returns the bound that a claim needs, and what was found.
+
+    Args:
+        claim: As in result.json.
+
+    Example:
+        >>> verdict_reason({"metric": "test/r2", "at_least": 0.95, "at_most": None, "because": "a seed diverged"})
+        'test/r2 needs at least 0.95; a seed diverged'
+    """
+    bounds = {"at least": claim.get("at_least"), "at most": claim.get("at_most")}
+    needs = [f"{claim['metric']} needs {side} {bound:.10g}" for side, bound in bounds.items() if bound is not None]
+    return "; ".join([*needs, claim["because"]])
+
+
+def compared_line(result: dict[str, Any]) -> str:
+    """Returns what the tables of compared runs mean, from the result of one of them."""
+    return (
+        SMOKE
+        if result.get("smoke")
+        else "p: p-value of no difference, adjusted for all differences of its table (Holm)"
+    )
 
 
 def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this test part") -> str | None:

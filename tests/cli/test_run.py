@@ -78,7 +78,7 @@ def test_seeds_are_those_that_were_named(here, folder):
     values, of_eight = (read(folder / name / "result.json")["metrics"]["test/r2"]["values"] for name in ("out", "few"))
     assert read(folder / "out" / "result.json")["seeds"] == [7, 3]
     np.testing.assert_allclose(values, [of_eight[7], of_eight[3]], rtol=1e-5)  # float32, runs side by side or not
-    assert "fewer than 5 seeds decide nothing" in done.stdout and "over 8 seeds" in few.stdout
+    assert "; at least 5 seeds are needed to decide a claim)" in done.stdout and "over 8 seeds" in few.stdout
 
 
 def test_smoke_takes_few_steps_and_claims_nothing(here, folder):
@@ -87,7 +87,10 @@ def test_smoke_takes_few_steps_and_claims_nothing(here, folder):
     (directory,) = (folder / "runs").glob("line-*")
     result = read(directory / "result.json")
     assert result["claim"]["verdict"] == "undecided" and result["seeds"] == [0, 1] and result["steps"] == 8
-    assert "undecided (a smoke run decides nothing)" in done.stdout
+    assert (
+        "Smoke run: a few steps on a few examples, to check that everything works. It decides nothing." in done.stdout
+    )
+    assert "95 %" not in done.stdout and "Claim" not in done.stdout and "test/r2" in done.stdout
 
 
 def test_a_single_seed_has_no_interval(here):

@@ -90,7 +90,7 @@ def test_record_writes_a_directory_and_returns_its_record(dataset, tmp_path):
     assert recorded.path == tmp_path / "run" and recorded.result["seeds"] == [0, 5]
     assert recorded.config["experiment"] == "notebook" and recorded.environment["seeds"] == [0, 5]
     assert recorded.result["claim"]["because"].endswith(
-        "over 2 seeds, these 30 test examples; fewer than 5 seeds decide nothing"
+        "over 2 seeds, these 30 test examples; at least 5 seeds are needed to decide a claim"
     )
     assert (recorded.result["steps"], recorded.result["steps_per_epoch"]) == (30, 5)
     looks = [line for line in recorded.lines if "validation/log_loss" in line]

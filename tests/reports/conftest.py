@@ -10,7 +10,9 @@ ENVIRONMENT = {"command": ["jaxresearch", "run", "pets"], "started": "2026-01-01
 ENVIRONMENT |= {"devices": ["cpu:0"], "packages": {"jax": "0.10.2"}, "python": "3.11"}
 
 
-def _written(path, *, seeds=(0, 1, 2), n_epochs=12, best_step=None, offset=0.0, metrics=None, steps_per_epoch=40):
+def _written(
+    path, *, seeds=(0, 1, 2), n_epochs=12, best_step=None, offset=0.0, metrics=None, steps_per_epoch=40, smoke=False
+):
     """Writes a run that was evaluated after each epoch, and returns its directory."""
     generator, n = np.random.default_rng(len(str(path.name))), len(seeds)
     run = records.RunDirectory(path)
@@ -40,8 +42,9 @@ def _written(path, *, seeds=(0, 1, 2), n_epochs=12, best_step=None, offset=0.0, 
         }
     summaries = {f"test/{name}": statistics.summary(value) for name, value in metrics.items()}
     claim = {"text": "90 %", "metric": "test/accuracy", "verdict": "undecided", "because": "three seeds"}
+    claim |= {"at_least": 0.9, "at_most": None}
     result = {"experiment": "pets", "question": "Cats or dogs?", "seeds": seeds, "n_folds": 0, "metrics": summaries}
-    result |= {"claim": claim, "seconds": {"train": 1.5}, "smoke": False, "report": None, "best_step": best_step}
+    result |= {"claim": claim, "seconds": {"train": 1.5}, "smoke": smoke, "report": None, "best_step": best_step}
     run.write("result.json", {**result, "steps_per_epoch": steps_per_epoch})
     run.close()
     return run.path

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxresearch.reports import page
+from jaxresearch.reports import page, wording
 from jaxresearch.reports.comparison import compare
 
 NOTHING = {"missing": ["no predictions"]}
@@ -42,6 +42,20 @@ def test_runs_side_by_side_have_both_parts_in_one_panel(recorded):
         assert f"{run.path}, train from " in accuracy
     assert "test/recall[cat]" in text and "test/confusion is not compared: a matrix of 3 x 3" in text
     assert f"{first.path}: best epoch on validation data: 4 (seed 0)" in text and f"{second.path}: best" not in text
+
+
+def test_the_verdict_has_its_bound(recorded):
+    run = recorded()
+    verdict = "<b>undecided</b> (test/accuracy needs at least 0.9; three seeds)."
+    assert verdict in page.page(run, predicted=NOTHING) and verdict in page.show(run)
+
+
+def test_a_smoke_run_has_means_and_no_verdict(recorded):
+    run, other = recorded("first", smoke=True), recorded("second", smoke=True, offset=0.1)
+    mean = f"{run.result['metrics']['test/accuracy']['mean']:.4f}"
+    for text in (page.page(run, predicted=NOTHING), page.show(run), page.comparison_page(compare((run, other)))):
+        assert wording.SMOKE in text and mean in text
+        assert "undecided" not in text and "95 % interval over" not in text and "(Holm)" not in text
 
 
 def test_a_notebook_shows_a_run_with_its_text_escaped(recorded):

@@ -1,6 +1,7 @@
 """Metrics and settings as text."""
 
 import numpy as np
+import pytest
 
 from jaxresearch import statistics
 from jaxresearch.reports import wording
@@ -22,6 +23,21 @@ def test_round_rows_hold_what_was_tried_the_best_and_the_choice():
     assert rows[1] == ("2", "a grid over rate: 3, 1 diverged", *best)
     assert rows[2] == ("3", "more: 1, 1 diverged", "--rate 1.0", "diverged", "", "")
     assert {len(row) for row in rows} == {len(wording.round_headings("r2"))}
+
+
+@pytest.mark.parametrize(
+    ("bound", "needs"),
+    [({"at_least": 0.9804}, "at least 0.9804"), ({"at_least": None, "at_most": 2e6}, "at most 2000000")],
+)
+def test_a_verdict_states_its_bound(bound, needs):
+    claim = {"text": "so", "metric": "test/x", "verdict": "refuted", "because": "mean 1", **bound}
+    assert wording.verdict_line({"claim": claim}) == f'Claim "so": refuted (test/x needs {needs}; mean 1).'
+
+
+def test_a_smoke_run_has_means_and_no_verdict():
+    result = {**_result(error=[0.1, 0.3]), "claim": {"text": "so"}, "smoke": True}
+    assert wording.metric_headings(result) == ("metric", "mean")
+    assert wording.metric_rows(result) == [("test/error", "0.2000")] and wording.verdict_line(result) == wording.SMOKE
 
 
 def test_the_speed_is_shown_where_steps_were_made():
