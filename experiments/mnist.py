@@ -3,7 +3,7 @@
     jaxresearch run mnist --seeds 10                                             the settings of the source
     jaxresearch run mnist --seeds 10 --schedule linear --learning-rate 2e-3      a falling rate
 
-Two CPU cores, under a minute. Expect a mean test accuracy near 97.6 % with the plain settings, which refutes the
+Two CPU cores, under a minute. Expect a mean test accuracy near 97.6 % with the default settings, which refutes the
 claim, and above 98.0 % with the falling rate. Any classification data of images or tables goes through the same file:
 `--data tfds:fashion_mnist`, `--data my.npz`, `--data my.csv --target column`, `--data folder_of_idx_files`.
 """
@@ -20,7 +20,7 @@ from jaxresearch.statistics import Claim
 
 @hyperparameters
 class Mnist:
-    """The plain settings of the source."""
+    """The default settings, those of the source."""
 
     learning_rate: float = swept(1e-3, "peak step size of Adam", above=0)
     schedule: Literal["constant", "linear"] = static("constant", "the rate stays, or falls to zero over the run")

@@ -4,7 +4,7 @@
     jaxresearch sweep schedule --learning-rate 1e-4:1e-2:log:20 --seeds 4       the constant rates it has to beat
 
 The network, the data and the five epochs of mnist. The rate follows a line through five knots, equally spaced in time, and
-starts as the best constant of the grid above. A study follows the derivative of the validation loss with respect to the
+starts as the best constant of the grid above. A study follows the derivative of the loss on selection data with respect to the
 knots, through all 8,435 steps of Adam; at the end it compares the schedule with the constant on fresh seeds, paired.
 """
 
@@ -19,7 +19,7 @@ from jaxresearch.statistics import Claim
 
 @hyperparameters
 class Schedule:
-    """The best constant rate of the grid, on validation data."""
+    """The best constant rate of the grid, on selection data."""
 
     learning_rate: float = swept(1.12884e-3, "step size of Adam where a knot is 1", above=0)
     knots: tuple[float, ...] = swept(

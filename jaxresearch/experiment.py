@@ -19,7 +19,7 @@ H = TypeVar("H")
 
 
 class Objective(NamedTuple):
-    """The metric of the validation data by which settings are compared, and whether higher is better."""
+    """The metric of the selection data by which settings are compared, and whether higher is better."""
 
     metric: str
     higher: bool
@@ -47,7 +47,7 @@ class Experiment(Generic[H]):
         maximise: Without a claim, the metric by which a sweep or a study compares settings, such as ``"accuracy"``; with a
             claim, they use its metric.
         minimise: As ``maximise``, if lower is better.
-        hyperparameters: The plain settings, an instance of a class decorated with `hyperparameters`, with static ``batch_size``
+        hyperparameters: The default settings, an instance of a class decorated with `hyperparameters`, with static ``batch_size``
             and ``epochs``. ``n_steps`` may replace ``epochs``, and must do so if there is no data.
         algorithm: What is trained and how it is evaluated.
         source: The default data source, as for `jaxresearch.data.load`; None if the algorithm needs no data.

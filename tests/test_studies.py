@@ -39,7 +39,7 @@ def descent(h, card, plan, fitted, *, factor=1.0):
 
 def experiment(**changes):
     """Returns an experiment whose claim a study can reach."""
-    plain = Experiment(
+    declared = Experiment(
         question="A line?",
         claim=Claim(text="R2", metric="test/r2", about="these examples", at_least=0.9),
         hyperparameters=Line(),
@@ -48,7 +48,7 @@ def experiment(**changes):
         algorithm=descent,
         adjust=adjust.grid(learning_rate=[1e-2, 3e-1, 1e30]),
     )
-    return dataclasses.replace(plain, **changes)
+    return dataclasses.replace(declared, **changes)
 
 
 def dataset(test_factor=2.0):
@@ -107,7 +107,7 @@ def pretended(monkeypatch):
 
 @pytest.fixture(scope="module")
 def concluded():
-    """A study of the plain experiment."""
+    """A study of the experiment as declared."""
     return studies.study(experiment(), dataset(), budget=BUDGET)
 
 
@@ -115,12 +115,14 @@ def concluded():
 def test_study_raises_a_poor_setting(concluded):
     assert concluded.best.learning_rate == 3e-1 and len(concluded.history) == 2
     assert concluded.why.startswith(
-        "the validation interval supports the claim, also as that of the best of 4; the best "
+        "the interval on the selection data supported the claim, even when corrected for 4 settings. In the search, the best "
     )
-    assert concluded.why.endswith("validation r2 with 10 other seeds, so they are kept")
+    assert concluded.why.endswith("), so the best settings were kept") and "With 10 other seeds, the " in concluded.why
     lead = np.subtract(concluded.history[1].scores[1], concluded.history[0].scores[0])
-    assert f"the plain ones: {lead:+.4f} in the search, whose noise floor is " in concluded.why
-    assert "(3 settings, 3 seeds); +" in concluded.why
+    assert (
+        f"differed from the baseline by {lead:+.4f} r2; the noise floor for 3 settings and 3 seeds was "
+        in concluded.why
+    )
     assert [trial.diverged for trial in concluded.history[1].trials] == [False, False, True]
     assert concluded.history[1].scores[2] == -np.inf
     assert concluded.outcome.metrics["r2"].shape == (10,) and concluded.outcome.metrics["r2"].min() > 0.9
@@ -130,7 +132,7 @@ def test_settings_are_compared_with_the_plain_ones_by_seed():
     values = {0.001: [0.5, 0.6, 0.4], 0.1: [0.7, 0.85, 0.6], 0.2: [0.52, 0.58, 0.41], 0.3: [0.9, np.nan, 0.9]}
     trials = [adjust.Trial(Line(learning_rate=rate), {"r2": np.array(own)}, rate > 0.2) for rate, own in values.items()]
     again = adjust.Trial(Line(), {"r2": np.array([0.45, 0.65, 0.7])}, False)
-    found = studies.against_plain(trials, trials[0], again, "r2")
+    found = studies.against_baseline(trials, trials[0], again, "r2")
     better, close = (statistics.difference(values[rate], values[0.001]) for rate in (0.1, 0.2))
     assert np.isnan(found.differences[0].mean) and found.differences[1:3] == (better, close)
     assert np.isnan(found.differences[3].mean) and found.n_differences == 2
@@ -161,7 +163,7 @@ def test_adjust_cannot_reach_the_test_part():
         assert one.scores == other.scores
     assert of_right.outcome.metrics["r2"].min() > 0.9 > 0 > of_wrong.outcome.metrics["r2"].max()
     given = [[trial for made in history for trial in made.trials] for history in seen]
-    assert len(given) == 4  # two evaluations per study: after the plain settings and after the grid
+    assert len(given) == 4  # two evaluations per study: after the baseline and after the grid
     for of_one, of_other in zip(given[:2], given[2:], strict=True):
         assert len(of_one) == len(of_other) > 0
         assert jax.tree.structure(of_one) == jax.tree.structure(of_other)
@@ -194,7 +196,7 @@ def test_test_part_is_read_once_after_the_last_adjustment(monkeypatch):
     monkeypatch.setattr(execution, "execute_all", watched_all)
     monkeypatch.setattr(execution, "execute", watched_one)
     studies.study(experiment(), whole, budget=BUDGET)
-    # The chosen setting, and the plain one to compare it with, twice.
+    # The chosen setting, and the baseline to compare it with, twice.
     assert order == ["rounds", "rounds", "confirmation", "confirmation", "test", "test"]
 
 
@@ -265,16 +267,16 @@ def test_validation_settings_are_part_of_a_trials_digest(pretended):
 
 @pytest.mark.long
 def test_study_concludes_with_the_best_states_of_its_runs():
-    of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-3]))  # the plain setting
+    of = experiment(algorithm=stopping, adjust=adjust.grid(learning_rate=[1e-3]))  # the baseline
     conclusion = studies.study(of, dataset(), budget=BUDGET, looks=Looks(0.2, every=10))
-    assert conclusion.why == "nothing is left to try" and conclusion.best == Line() and conclusion.plain is None
+    assert conclusion.why == "nothing was left to try" and conclusion.best == Line() and conclusion.baseline is None
     assert best_look(conclusion.outcome.state).min() > 0
     with pytest.raises(ValueError, match="validation data must be given to an algorithm that reacts to it"):
         studies.study(of, dataset(), budget=BUDGET)
 
 
 def test_known_settings_are_not_trained_again(pretended):
-    same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the plain setting
+    same = adjust.grid(learning_rate=[1e-3, 1e-2, 1e-2])  # 1e-3 is the baseline
     whole = studies.search(experiment(adjust=same), dataset(), budget=BUDGET)
     assert [setting.learning_rate for setting in pretended] == [1e-3, 1e-2]
     pretended.clear()
@@ -310,18 +312,18 @@ def test_gain_counts_no_example_of_weight_zero():
 
 @pytest.mark.long
 def test_gain_is_measured_on_the_same_fresh_seeds(concluded):
-    plain = execution.execute(experiment(), Line(), dataset(), seeds=[*range(3, 13)])
-    np.testing.assert_array_equal(concluded.plain.metrics["r2"], plain.metrics["r2"])
+    baseline = execution.execute(experiment(), Line(), dataset(), seeds=[*range(3, 13)])
+    np.testing.assert_array_equal(concluded.baseline.metrics["r2"], baseline.metrics["r2"])
 
 
 @pytest.mark.long
-def test_plain_settings_that_diverge_are_not_kept():
+def test_a_baseline_that_diverges_is_not_kept():
     """If the gain is undefined, the settings with finite results are kept."""
     wild = experiment(hyperparameters=Line(learning_rate=1e30), adjust=adjust.grid(learning_rate=[3e-1]))
     made = studies.search(wild, dataset(), budget=BUDGET)
     confirmed = studies.confirm(wild, dataset(), made, budget=BUDGET)
     assert made.best.learning_rate == confirmed.best.learning_rate == 3e-1 and "nan" not in confirmed.why
-    assert "validation r2 of the plain settings is undefined with other seeds, so they are kept" in confirmed.why
+    assert "With 10 other seeds, r2 of the baseline was undefined, so the best settings were kept" in confirmed.why
 
 
 def test_rounds_of_another_program_or_other_data_are_rerun(pretended):
@@ -370,7 +372,7 @@ def test_study_of_the_hypergradient_ends_where_a_run_diverges():
     steep = experiment(claim=claim, adjust=adjust.descend("learning_rate", metric="mse", step_size=10.0))
     found = studies.search(steep, dataset(), budget=BUDGET)
     assert [made.trials[0].diverged for made in found.history] == [False, False, True]
-    assert found.why == "nothing is left to try" and found.best.learning_rate == 1e-3
+    assert found.why == "nothing was left to try" and found.best.learning_rate == 1e-3
 
 
 @pytest.mark.long
@@ -463,14 +465,14 @@ def test_setting_of_more_epochs_can_be_chosen():
 @pytest.mark.parametrize(
     ("changes", "budget", "rounds", "why"),
     [
-        ({}, BUDGET, 2, "nothing is left to try"),
-        ({}, BUDGET._replace(rounds=1), 1, "the budget of 1 rounds is spent"),
-        ({}, BUDGET._replace(seconds=1e-9), 1, "the budget of 1e-09 seconds is spent"),
+        ({}, BUDGET, 2, "nothing was left to try"),
+        ({}, BUDGET._replace(rounds=1), 1, "the budget of 1 round was spent"),
+        ({}, BUDGET._replace(seconds=1e-9), 1, "the budget of 1e-09 seconds was spent"),
         (
             {"adjust": adjust.random(n=2, learning_rate=(0.2, 0.4))},
             BUDGET,
             2,
-            "the validation interval supports the claim, also as that of the best of 3",
+            "the interval on the selection data supported the claim, even when corrected for 3 settings",
         ),
     ],
 )
@@ -486,7 +488,7 @@ def test_seconds_of_earlier_processes_count(pretended):
     assert made.history[0].seconds > 0
     before = (made.history[0]._replace(seconds=3601.0),)
     again = studies.search(experiment(), dataset(), budget=BUDGET, history=before)
-    assert len(again.history) == 1 and again.why == "the budget of 3600 seconds is spent"
+    assert len(again.history) == 1 and again.why == "the budget of 3600 seconds was spent"
 
 
 def test_score_of_a_claim_from_above_is_negated():

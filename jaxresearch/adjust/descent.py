@@ -37,11 +37,11 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
         >>> from jaxresearch.adjust import Round, Trial
-        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
-        >>> descend("learning_rate", metric="log_loss")((plain,)).differentiate
+        >>> baseline = Round("baseline", (Trial(Rates(), {}, False),), (0.5,))
+        >>> descend("learning_rate", metric="log_loss")((baseline,)).differentiate
         'log_loss'
         >>> known = Round("slope", (Trial(Rates(), {}, False, Rates(learning_rate=np.array([2.0, 4.0]))),), (0.5,))
-        >>> descend("learning_rate", metric="log_loss")((plain, known)).settings[0].learning_rate  # 0.1 exp(-0.3)
+        >>> descend("learning_rate", metric="log_loss")((baseline, known)).settings[0].learning_rate  # 0.1 exp(-0.3)
         0.074082
 
     References:
@@ -56,14 +56,14 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
     adam = optax.adam(step_size, b1=0.8, b2=0.9)
 
     def adjust(history: History) -> Proposal | None:
-        plain = history[0].trials[0].hyperparameters
-        replaced(plain, dict.fromkeys(fields))
+        baseline = history[0].trials[0].hyperparameters
+        replaced(baseline, dict.fromkeys(fields))
         if any(entry.trials[0].diverged for entry in history):
             return None
-        start = {name: getattr(plain, name) for name in fields}
+        start = {name: getattr(baseline, name) for name in fields}
         if not all(value > 0 for value in jax.tree.leaves(start)):
             raise ValueError(f"{' and '.join(fields)} must be positive to be adjusted on a log scale; got {start}.")
-        bounds = {name: _bounds(plain, name) for name in fields}
+        bounds = {name: _bounds(baseline, name) for name in fields}
         logs = jax.tree.map(math.log, start)
         state, n_updates = adam.init(logs), 0
         for trial in (entry.trials[0] for entry in history if entry.trials[0].gradient is not None):
@@ -76,9 +76,9 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
             moved: Any = optax.apply_updates(jax.tree.map(np.float32, logs), updates)
             logs, n_updates = {name: _clipped(moved[name], *np.log(bounds[name])) for name in fields}, n_updates + 1
         if not n_updates:
-            return Proposal((plain,), f"the gradient of {metric} at the first setting", metric)
+            return Proposal((baseline,), f"the gradient of {metric} at the first setting", metric)
         digits = jax.tree.map(lambda log: float(f"{math.exp(log):.5g}"), logs)
-        chosen = dataclasses.replace(plain, **{name: _clipped(digits[name], *bounds[name]) for name in fields})
+        chosen = dataclasses.replace(baseline, **{name: _clipped(digits[name], *bounds[name]) for name in fields})
         if any(chosen == entry.trials[0].hyperparameters for entry in history):
             return None
         return Proposal((chosen,), f"step {n_updates} against the gradient of {metric}", metric)
@@ -86,9 +86,9 @@ def descend(*fields: str, metric: str, step_size: int | float = 0.3) -> Adjust:
     return adjust
 
 
-def _bounds(plain: Any, name: str) -> tuple[float, float]:
+def _bounds(baseline: Any, name: str) -> tuple[float, float]:
     """Returns the smallest and the largest positive value allowed for a field, within the range of float32."""
-    (rules,) = (field.metadata.get("bounds", {}) for field in dataclasses.fields(plain) if field.name == name)
+    (rules,) = (field.metadata.get("bounds", {}) for field in dataclasses.fields(baseline) if field.name == name)
     bounds = {rule: bound for rule, bound in rules.items() if bound is not None}
     lows = [1e-37, bounds.get("at least", 0), np.nextafter(np.float32(bounds.get("above", 0)), np.float32(np.inf))]
     highs = [1e37, bounds.get("at most", 1e37), np.nextafter(np.float32(bounds.get("below", 1e37)), np.float32(0))]

@@ -38,8 +38,8 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
         >>> @hyperparameters
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
-        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
-        >>> proposal = tpe(n=4, learning_rate=(1e-3, 1e-1))((plain,))
+        >>> baseline = Round("baseline", (Trial(Rates(), {}, False),), (0.5,))
+        >>> proposal = tpe(n=4, learning_rate=(1e-3, 1e-1))((baseline,))
         >>> len(proposal.settings), all(1e-3 <= setting.learning_rate <= 1e-1 for setting in proposal.settings)
         (4, True)
 
@@ -55,8 +55,8 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
 
     def adjust(history: History) -> Proposal | None:
         optuna, errors = _optuna()
-        plain = history[0].trials[0].hyperparameters
-        distributions = _distributions(optuna, ranges, plain)
+        baseline = history[0].trials[0].hyperparameters
+        distributions = _distributions(optuna, ranges, baseline)
         tried = _tried(optuna, history, ranges, distributions)
         trials = list(tried.values())
         if storage is not None:
@@ -72,12 +72,12 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
         study.add_trials(trials)
         chosen: dict[str, Any] = {}
         for _ in range(_DRAWS * n):
-            fields = _fields(study.ask(distributions).params, ranges, plain)
+            fields = _fields(study.ask(distributions).params, ranges, baseline)
             if repr(fields) not in tried:
-                chosen[repr(fields)] = replaced(plain, fields)
+                chosen[repr(fields)] = replaced(baseline, fields)
             if len(chosen) == n:
                 break
-        why = f"{len(chosen)} proposals of TPE for {' and '.join(ranges)}"
+        why = f"proposals of TPE for {' and '.join(ranges)}"
         return Proposal(tuple(chosen.values()), why, replayable=storage is None) if chosen else None
 
     return adjust
@@ -100,24 +100,24 @@ def _optuna() -> tuple[Any, tuple[type[Exception], ...]]:
     return optuna, (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError)
 
 
-def _distributions(optuna: Any, ranges: dict[str, Any], plain: Any) -> dict[str, Any]:
+def _distributions(optuna: Any, ranges: dict[str, Any], baseline: Any) -> dict[str, Any]:
     """Returns the ranges as Optuna distributions; for a list, over its indices."""
-    replaced(plain, ranges)
+    replaced(baseline, ranges)
     distributions = {}
     for name, values in ranges.items():
         if not isinstance(values, tuple):
             distributions[name] = optuna.distributions.CategoricalDistribution(range(len(values)))
-        elif isinstance(getattr(plain, name), int):
+        elif isinstance(getattr(baseline, name), int):
             distributions[name] = optuna.distributions.IntDistribution(*values, log=True)
         else:
             distributions[name] = optuna.distributions.FloatDistribution(*values, log=True)
     return distributions
 
 
-def _fields(params: dict[str, Any], ranges: dict[str, Any], plain: Any) -> dict[str, Any]:
+def _fields(params: dict[str, Any], ranges: dict[str, Any], baseline: Any) -> dict[str, Any]:
     """Returns the fields of a setting from Optuna's parameters."""
     return {
-        name: as_field(params[name], getattr(plain, name), *values)
+        name: as_field(params[name], getattr(baseline, name), *values)
         if isinstance(values, tuple)
         else values[params[name]]
         for name, values in ranges.items()

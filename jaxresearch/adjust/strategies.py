@@ -1,6 +1,6 @@
 """Search strategies: each is a function from the history of a study to its next proposal.
 
-``adjust(history) -> Proposal``, or None when nothing is left to try. A history holds settings and their scores on validation
+``adjust(history) -> Proposal``, or None when nothing is left to try. A history holds settings and their scores on selection
 data; strategies never see the data, least of all the test part. Since a strategy depends only on the history, an interrupted
 study resumes exactly.
 """
@@ -93,8 +93,8 @@ def grid(**values: Sequence[Any]) -> Adjust:
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
         >>> from jaxresearch.adjust import Round, Trial
-        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
-        >>> [setting.learning_rate for setting in grid(learning_rate=[0.2, 0.4])((plain,)).settings]
+        >>> baseline = Round("baseline", (Trial(Rates(), {}, False),), (0.5,))
+        >>> [setting.learning_rate for setting in grid(learning_rate=[0.2, 0.4])((baseline,)).settings]
         [0.2, 0.4]
     """
     if not values or not all(len(entries) for entries in values.values()):
@@ -103,8 +103,8 @@ def grid(**values: Sequence[Any]) -> Adjust:
     def adjust(history: History) -> Proposal | None:
         if history[1:]:
             return None
-        plain = history[0].trials[0].hyperparameters
-        return Proposal(combinations(plain, values), f"a grid over {' and '.join(values)}")
+        baseline = history[0].trials[0].hyperparameters
+        return Proposal(combinations(baseline, values), f"a grid over {' and '.join(values)}")
 
     return adjust
 
@@ -130,8 +130,8 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
         ... class Rates:
         ...     learning_rate: float = swept(0.1, "step size")
         >>> from jaxresearch.adjust import Round, Trial
-        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
-        >>> proposal = random(n=3, learning_rate=(1e-3, 1e-1))((plain,))
+        >>> baseline = Round("baseline", (Trial(Rates(), {}, False),), (0.5,))
+        >>> proposal = random(n=3, learning_rate=(1e-3, 1e-1))((baseline,))
         >>> all(1e-3 <= setting.learning_rate <= 1e-1 for setting in proposal.settings)
         True
     """
@@ -139,9 +139,9 @@ def random(*, n: int, seed: int = 0, **ranges: Range) -> Adjust:
 
     def adjust(history: History) -> Proposal:
         generator = np.random.default_rng((seed, len(history)))
-        plain = history[0].trials[0].hyperparameters
-        settings = tuple(_draw(generator, plain, ranges) for _ in range(n))
-        return Proposal(settings, f"{n} draws of {' and '.join(ranges)}")
+        baseline = history[0].trials[0].hyperparameters
+        settings = tuple(_draw(generator, baseline, ranges) for _ in range(n))
+        return Proposal(settings, f"random draws of {' and '.join(ranges)}")
 
     return adjust
 
@@ -168,8 +168,8 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
         ...     learning_rate: float = swept(0.1, "step size")
         ...     epochs: int = static(9, "passes")
         >>> from jaxresearch.adjust import Round, Trial
-        >>> plain = Round("plain", (Trial(Rates(), {}, False),), (0.5,))
-        >>> first = halving(n=9, learning_rate=(1e-3, 1e-1))((plain,))
+        >>> baseline = Round("baseline", (Trial(Rates(), {}, False),), (0.5,))
+        >>> first = halving(n=9, learning_rate=(1e-3, 1e-1))((baseline,))
         >>> len(first.settings), {setting.epochs for setting in first.settings}
         (9, {1})
 
@@ -182,8 +182,8 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
         raise ValueError(f"eta must be 2 or more; got {eta}. Pass 3 to keep a third.")
 
     def adjust(history: History) -> Proposal | None:
-        plain = history[0].trials[0].hyperparameters
-        rungs = [plain.epochs]
+        baseline = history[0].trials[0].hyperparameters
+        rungs = [baseline.epochs]
         while rungs[0] > 1:
             rungs.insert(0, rungs[0] // eta or 1)
         rung = len(history) - 1
@@ -191,24 +191,29 @@ def halving(*, n: int, eta: int = 3, seed: int = 0, **ranges: Range) -> Adjust:
             return None
         if rung == 0:
             generator = np.random.default_rng(seed)
-            short = dataclasses.replace(plain, epochs=rungs[0])
+            short = dataclasses.replace(baseline, epochs=rungs[0])
             drawn = tuple(_draw(generator, short, ranges) for _ in range(n))
-            return Proposal(drawn, f"{n} draws of {' and '.join(ranges)}, {rungs[0]} epochs each")
+            return Proposal(drawn, f"random draws of {' and '.join(ranges)}, trained for {_epochs(rungs[0])}")
         last = history[-1]
         order = np.argsort(last.scores, kind="stable")[::-1][: max(1, len(last.trials) // eta)]
         kept = [last.trials[place].hyperparameters for place in order if math.isfinite(last.scores[place])]
         settings = tuple(dataclasses.replace(setting, epochs=rungs[rung]) for setting in kept)
-        return Proposal(settings, f"the best {len(kept)} of them, {rungs[rung]} epochs each") if kept else None
+        return Proposal(settings, f"the best of these, trained for {_epochs(rungs[rung])}") if kept else None
 
     return adjust
 
 
-def as_field(value: int | float, plain: Any, low: int | float, high: int | float) -> int | float:
+def _epochs(n: int) -> str:
+    """Returns a number of epochs as text."""
+    return f"{n} epoch{'s' if n > 1 else ''}"
+
+
+def as_field(value: int | float, default: Any, low: int | float, high: int | float) -> int | float:
     """Returns a drawn number rounded for a field: to an integer if the field is one, else to six digits.
 
     Args:
         value: The draw.
-        plain: The field's default value.
+        default: The field's default value.
         low: Lower end of the range; the result is clipped to it.
         high: Upper end of the range.
 
@@ -219,20 +224,20 @@ def as_field(value: int | float, plain: Any, low: int | float, high: int | float
         >>> as_field(0.12345678, 0.1, 0.01, 1.0), as_field(11.7, 32, 8, 64)
         (0.123457, 12)
     """
-    number = round(value) if isinstance(plain, int) else float(f"{value:.6g}")
+    number = round(value) if isinstance(default, int) else float(f"{value:.6g}")
     return min(max(number, low), high)
 
 
-def _draw(generator: np.random.Generator, plain: Any, ranges: dict[str, Any]) -> Any:
-    """Returns the plain setting with a drawn value for each field in the ranges."""
+def _draw(generator: np.random.Generator, baseline: Any, ranges: dict[str, Any]) -> Any:
+    """Returns the baseline with a drawn value for each field in the ranges."""
     drawn = {}
     for name, values in ranges.items():
         if isinstance(values, tuple):
             value = math.exp(generator.uniform(math.log(values[0]), math.log(values[1])))
-            drawn[name] = as_field(value, getattr(plain, name, None), *values)
+            drawn[name] = as_field(value, getattr(baseline, name, None), *values)
         else:
             drawn[name] = values[generator.integers(len(values))]
-    return replaced(plain, drawn)
+    return replaced(baseline, drawn)
 
 
 def check_ranges(n: int, ranges: dict[str, Any]) -> None:
@@ -264,9 +269,9 @@ def check_ranges(n: int, ranges: dict[str, Any]) -> None:
             raise ValueError(f"the list of {name} must hold values, got none. Add some.")
 
 
-def _typed(value: Any, plain: Any) -> Any:
+def _typed(value: Any, default: Any) -> Any:
     """Returns an integer as a float if the default is a float, entry by entry, to avoid compiling again."""
     if isinstance(value, tuple):
-        return tuple(_typed(entry, plain[0]) for entry in value) if isinstance(plain, tuple) and plain else value
+        return tuple(_typed(entry, default[0]) for entry in value) if isinstance(default, tuple) and default else value
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return float(value) if isinstance(plain, float) and is_whole else value
+    return float(value) if isinstance(default, float) and is_whole else value

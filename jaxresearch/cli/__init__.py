@@ -18,8 +18,8 @@ An experiment is a pure function, and everything else is a transformation of it.
 
 commands:
   run EXPERIMENT    train with several seeds, evaluate, decide the claim; everything is recorded in a run directory
-  sweep EXPERIMENT  compare many settings on held-out data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
-  study EXPERIMENT  the research loop: adjust on held-out data, then decide the claim with fresh seeds
+  sweep EXPERIMENT  compare many settings on selection data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
+  study EXPERIMENT  the research loop: adjust on selection data, then decide the claim with fresh seeds
   resume DIR        resume an interrupted or killed run, sweep or study, bit for bit; --experiment FILE uses a fixed file
   predict DIR DATA  predict new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
   export DIR --to F write the models of a run to a file for other programs: stablehlo or safetensors
@@ -47,18 +47,20 @@ usage: jaxresearch run EXPERIMENT [--seeds N|A,B,C | --folds N] [--validation FR
 _SWEEP_HELP = """\
 usage: jaxresearch sweep EXPERIMENT --FIELD low:high:n | low:high:log:n | A,B,C ... [the options of run]
 
-Trains every combination with every seed and compares them on data held out of the training part; the test part is not read.
+Trains every combination with every seed and compares them on selection data, held out of the training part; the test part is
+not read.
 Settings that differ only in float fields share a program; each choice of the other fields has its own. Write the entries of a
 tuple with x between them: --hidden 64,128x64.
 """
 
 _STUDY_HELP = """\
 usage: jaxresearch study EXPERIMENT [--rounds N] [--seconds S] [--seeds N|A,B,C] [--fresh-seeds N|A,B,C] [--directory DIR]
-                                    [--data SOURCE] [--target COLUMN] [--FIELD VALUE ... of the plain settings]
+                                    [--data SOURCE] [--target COLUMN] [--FIELD VALUE ... of the baseline]
 
-Starts from the plain settings and adjusts them as the experiment declares, on held-out data, until the claim is supported
-there, nothing is left to try or the budget is spent. Then it reads the test part once: the best settings with fresh seeds
-decide the claim. After an interruption, repeat the command with the same directory to resume.
+Starts from the baseline (the default settings, with the changes made here) and adjusts it as the experiment declares, on
+selection data held out of the training part, until the claim is supported there, nothing is left to try or the budget is spent.
+Then it reads the test part once: the best settings with fresh seeds decide the claim. After an interruption, repeat the command
+with the same directory to resume.
 """
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}

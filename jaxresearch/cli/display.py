@@ -119,7 +119,7 @@ def print_table(
     """
     if title:
         out.print(title, style="bold", soft_wrap=True)
-    widths = _widths([headings, *rows], room=out.width - 1 - _BORDERS * len(headings))
+    widths = _widths([headings, *rows], room=_room(out, headings))
     if widths is None:
         for row in rows:
             texts = [
@@ -136,6 +136,22 @@ def print_table(
     out.print(table)
 
 
+def fits(out: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Returns whether a table with every cell below its headings on one line is no wider than the screen.
+
+    Args:
+        out: Where to print.
+        headings: One per column.
+        rows: The cells.
+    """
+    return sum(_least([headings, *rows])[0]) <= _room(out, headings)
+
+
+def _room(out: Console, headings: Sequence[str]) -> int:
+    """Returns the number of characters that the cells of a row may have."""
+    return out.width - 1 - _BORDERS * len(headings)
+
+
 def _wrapped(text: str, indent: str, *, width: int) -> str:
     """Returns a text as lines that break only between words, so that a path stays whole."""
     return textwrap.fill(
@@ -150,17 +166,22 @@ def _wrapped(text: str, indent: str, *, width: int) -> str:
 
 def _widths(lines: Sequence[Sequence[str]], *, room: int) -> list[int] | None:
     """Returns column widths that break no word, and no cell below the headings if there is room."""
-    columns = [*zip(*lines, strict=True)]
-    whole = [max(map(cell_len, column)) for column in columns]
-    words = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
-    cells = [max(least, *map(cell_len, column[1:]), 1) for least, column in zip(words, columns, strict=True)]
-    widths = next((least for least in (cells, words) if sum(least) <= room), None)
+    whole = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    widths = next((least for least in _least(lines) if sum(least) <= room), None)
     while widths is not None and sum(widths) < room:
         growing = [place for place, width in enumerate(widths) if width < whole[place]]
         if not growing:
             break
         widths[min(growing, key=widths.__getitem__)] += 1
     return widths
+
+
+def _least(lines: Sequence[Sequence[str]]) -> tuple[list[int], list[int]]:
+    """Returns the least column widths that break no cell below the headings, and those that break no word."""
+    columns = [*zip(*lines, strict=True)]
+    words = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    cells = [max(least, *map(cell_len, column[1:]), 1) for least, column in zip(words, columns, strict=True)]
+    return cells, words
 
 
 def print_data(config: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class Session(NamedTuple):
     """A command that is ready to train.
 
     ``declared`` is the experiment as its file declares it, without its claim on other data (``unclaimed`` is the reason).
-    ``job`` is what is trained; in a sweep or study, the plain settings on the selection data. ``settings`` are those of a
+    ``job`` is what is trained; in a sweep or study, the baseline on the selection data. ``settings`` are those of a
     sweep, ``config`` is the content of ``config.json``, ``received`` the signals so far.
     """
 

@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from jaxresearch import records, studies
+from jaxresearch import data, records, studies
 from jaxresearch.cli.options import DECLARED, names_of
 from jaxresearch.cli.session import Session
 from jaxresearch.cli.spelling import seeds_text, types_text
@@ -16,41 +16,42 @@ _NOT_OF_TRAINING = ("seeds", "directory", "save_every", "track", "fail_fast")
 
 
 def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
-    """Returns a line per round, with the differences to the plain settings of the experiment."""
-    plain, chosen = (dataclasses.asdict(settings) for settings in (experiment.hyperparameters, conclusion.best))
+    """Returns a line per round, with the changes from the baseline."""
+    baseline, chosen = (dataclasses.asdict(settings) for settings in (experiment.hyperparameters, conclusion.best))
     rounds = [records.round_as_record(one) for one in conclusion.history]
     metric = studies.objective_of(experiment).metric
-    return wording.round_rows(rounds, metric, plain=plain, chosen=chosen)
+    return wording.round_rows(rounds, metric, baseline=baseline, chosen=chosen)
 
 
 def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> str:
-    """Returns ``study.md``; differences are from the experiment as its file declares it.
+    """Returns ``study.md``.
 
     Args:
         session: Of the study.
         conclusion: How it ended.
         result: Its ``result.json``.
     """
-    experiment, seeds, n_seeds = session.declared, result["seeds"], len(result["seeds"])
-    changes = _changes(session, conclusion)
+    experiment, seeds, n_seeds = session.job.experiment, result["seeds"], len(result["seeds"])
+    changes = _changes(session, conclusion.best)
     reads = wording.reads_line(result["test_reads"], [str(session.path.parent)])
-    chosen = f"`{shlex.join(changes)}`" if changes else "the plain settings"
+    chosen = f"`{shlex.join(changes)}`" if changes else "the default settings"
+    of_baseline = "the baseline, " if conclusion.best == experiment.hyperparameters else ""
     lines = [
         f"# {experiment.question}",
         "",
         *_claimed(result),
-        "## What was tried",
+        "## Search",
         "",
-        f"Settings were compared on {_selection(session)}. The test part {_unread(session)}.",
+        f"Settings were compared by {result['compared_by']} on {_selection(session)}.{_unread(session)} {_baseline(session)}",
         "",
         *_markdown(wording.round_headings(result["compared_by"]), round_lines(experiment, conclusion)),
         "",
         f"The search ended because {conclusion.why}.",
         "",
-        "## What was chosen and decided",
+        "## Result",
         "",
-        f"Chosen: {chosen}, retrained on {_training(session)} with {n_seeds} fresh seeds ({_range(seeds)}); the test part "
-        "was read after the last round.",
+        f"Chosen: {of_baseline}{chosen}. These settings were trained "
+        f"on {_training(session)} with {n_seeds} fresh seeds ({wording.seeds_text(seeds)}). Only then was the test part read.",
         "",
         *([f"{reads[0].upper()}{reads[1:]}.", ""] if reads is not None else []),
         *([f"Gain: {wording.gain_line(result['gain'])}.", ""] if result["gain"] is not None else []),
@@ -73,12 +74,6 @@ def _claimed(result: dict[str, Any]) -> list[str]:
     return [f"Claim: {claim['text']}. Verdict: **{claim['verdict']}** ({wording.verdict_reason(claim)}).", ""]
 
 
-def _range(seeds: list[int]) -> str:
-    """Returns seeds as a range or a list."""
-    is_range = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-    return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
-
-
 def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     """Returns the lines of a table."""
     return [f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows)]
@@ -86,15 +81,24 @@ def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[st
 
 def _selection(session: Session) -> str:
     """Returns the data on which settings were compared."""
-    has_own = session.loaded.collected.validation is not None
-    return "the data's own validation part" if has_own else "data held out of the training part"
+    is_own = session.loaded.collected.validation is not None
+    return wording.selection_text(data.n_examples(session.job.dataset.test), is_own=is_own)
 
 
 def _unread(session: Session) -> str:
-    """Returns the role of the test part while settings are compared."""
+    """Returns the role of the test part while settings are compared, as a sentence; none without data."""
+    if not session.job.dataset.train:
+        return ""
     if session.loaded.collected.card.in_sample:
-        return "is the training examples: its metrics describe them and predict nothing"
-    return "was not read"
+        return " The test part is the training examples: its metrics describe them and predict nothing."
+    return " The test part was not read."
+
+
+def _baseline(session: Session) -> str:
+    """Returns the settings from which the search started, as a sentence."""
+    changes = _changes(session, session.options.hyperparameters)
+    defaults = "the default settings of the experiment"
+    return f"The baseline is {defaults}{f' with `{shlex.join(changes)}`' if changes else ''}."
 
 
 def _training(session: Session) -> str:
@@ -110,13 +114,13 @@ def _asked(session: Session) -> list[str]:
     own = {"data": declared.source, "target": declared.target}
     asked = {}
     for name in names_of("run"):
-        plain = own.get(name, DECLARED[name].metadata["default"])
-        if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != plain:
+        default = own.get(name, DECLARED[name].metadata["default"])
+        if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != default:
             asked[name] = types_text(value) if name == "types" else value
     return records.words_of(asked)
 
 
-def _changes(session: Session, conclusion: Conclusion) -> list[str]:
-    """Returns the chosen settings that differ from the experiment's own."""
-    plain, best = map(dataclasses.asdict, (session.declared.hyperparameters, conclusion.best))
-    return records.words_of({name: value for name, value in best.items() if value != plain[name]})
+def _changes(session: Session, settings: Any) -> list[str]:
+    """Returns the settings that differ from the experiment's defaults."""
+    default, chosen = map(dataclasses.asdict, (session.declared.hyperparameters, settings))
+    return records.words_of({name: value for name, value in chosen.items() if value != default[name]})

@@ -1,4 +1,4 @@
-"""``jaxresearch study``: the research loop, from the plain settings to the best ones and the verdict on the claim."""
+"""``jaxresearch study``: the research loop, from the baseline to the best settings and the verdict on the claim."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from jaxresearch.interruption import Interrupted
 from jaxresearch.recording import Job
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion, Looks, Search
-from jaxresearch.studies.plan import PLAIN, named
+from jaxresearch.studies.plan import BASELINE, named
 
 
 def study(name: str, words: list[str], *, file: str | None = None) -> int:
@@ -32,8 +32,8 @@ def _work(session: Session) -> None:
         best = _final_job(session, searched.best)
         recorder = session.recorder(named(shown.show, "the chosen settings"))
         trained = recording.train(session.directory, best, recorder)
-        plain = _plain_outcome(session, best, shown)
-    conclusion = Conclusion(*searched, trained.outcome, plain)
+        baseline = _baseline_outcome(session, best, shown)
+    conclusion = Conclusion(*searched, trained.outcome, baseline)
     compared_by = studies.objective_of(session.job.experiment).metric
     result = {
         **recording.result_of(
@@ -114,8 +114,8 @@ def _final_job(session: Session, best: Any) -> Job:
     return dataclasses.replace(session.job, hyperparameters=best, dataset=dataset, seeds=seeds, collected=collected)
 
 
-def _plain_outcome(session: Session, best: Job, shown: display.Display) -> Outcome | None:
-    """Returns the outcome of the plain settings with the same seeds; None if they were chosen."""
+def _baseline_outcome(session: Session, best: Job, shown: display.Display) -> Outcome | None:
+    """Returns the outcome of the baseline with the same seeds; None if it was chosen."""
     if best.hyperparameters == session.options.hyperparameters:
         return None
     return execution.execute(
@@ -124,7 +124,7 @@ def _plain_outcome(session: Session, best: Job, shown: display.Display) -> Outco
         best.dataset,
         seeds=best.seeds,
         evaluate_every=best.evaluate_every,
-        observe=_interrupting(named(shown.show, PLAIN), session.received),
+        observe=_interrupting(named(shown.show, BASELINE), session.received),
     )
 
 
@@ -140,13 +140,13 @@ def _interrupting(observe: Any, received: list[int]) -> Any:
 
 
 def _gain(best: Job, conclusion: Conclusion, metric: str) -> dict[str, Any] | None:
-    """Returns the difference of the chosen from the plain settings on the test part, paired by seed and example."""
-    if conclusion.plain is None:
+    """Returns the difference of the chosen from the baseline on the test part, paired by seed and example."""
+    if conclusion.baseline is None:
         return None
-    pair = (conclusion.outcome.metrics[metric], conclusion.plain.metrics[metric])
+    pair = (conclusion.outcome.metrics[metric], conclusion.baseline.metrics[metric])
     if not np.isfinite(pair).all():
         return None
-    found = studies.gain(conclusion.outcome, conclusion.plain, metric, dataset=best.dataset)
+    found = studies.gain(conclusion.outcome, conclusion.baseline, metric, dataset=best.dataset)
     ci95, p = [found.low, found.high], None if math.isnan(found.p) else found.p
     return {"metric": f"test/{metric}", "mean": found.mean, "ci95": ci95, "over": found.over, "p": p}
 
@@ -156,7 +156,7 @@ def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> 
     console = display.console()
     headings = wording.round_headings(result["compared_by"])
     display.print_table(console, headings, round_lines(session.job.experiment, conclusion))
-    console.print(f"the search ended because {conclusion.why}", soft_wrap=True)
+    console.print(f"The search ended because {conclusion.why}.", soft_wrap=True)
     if result["gain"] is not None:
-        console.print(f"gain: {wording.gain_line(result['gain'])}", soft_wrap=True)
+        console.print(f"Gain: {wording.gain_line(result['gain'])}.", soft_wrap=True)
     display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)

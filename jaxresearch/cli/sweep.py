@@ -20,14 +20,15 @@ Row = dict[str, Any]
 
 
 class Swept(NamedTuple):
-    """The rows of a sweep, and of the plain settings with the same seeds and with others.
+    """The rows of a sweep, and of the baseline with the same seeds and with others.
 
-    ``best`` is the index of the best row, or None; ``comparison`` is None if the plain settings cannot be trained.
+    ``best`` is the index of the best row, or None. The rest is None if the baseline cannot be trained.
     """
 
     rows: list[Row]
     best: int | None
-    references: dict[str, Row]
+    baseline: Row | None
+    again: Row | None
     comparison: Comparison | None
 
 
@@ -39,7 +40,7 @@ def sweep(name: str, words: list[str], *, file: str | None = None) -> int:
 def _work(session: Session) -> None:
     """Trains all settings, writes the table and prints it."""
     job, axes = session.job, session.options.axes
-    trained, others, missing = [*session.settings], other_seeds(job.seeds), _why_no_plain(session)
+    trained, others, missing = [*session.settings], other_seeds(job.seeds), _why_no_baseline(session)
     if missing is None:
         trained += [job.hyperparameters] * (2 - (job.hyperparameters in trained))  # with our seeds, then with others
     each = [job.seeds] * len(trained) if missing is not None else [*[job.seeds] * (len(trained) - 1), others]
@@ -55,15 +56,18 @@ def _work(session: Session) -> None:
         )
     objective = job.experiment.objective
     metric = _first_scalar(made[0]) if objective is None else objective.metric
-    swept = _swept(session, made, metric, has_plain=missing is None)
+    swept = _swept(session, made, metric, has_baseline=missing is None)
     unwritten = _write(session, swept, metric, others)
     console = display.console()
-    headings = (*axes, f"validation/{metric}", "95 % interval", "over plain", "p (Holm)", "n", "")
-    display.print_table(console, headings, _lines(swept, axes, metric))
+    display.print_table(console, *_table(console, swept, axes, metric, objective))
+    is_own = session.loaded.collected.validation is not None
     n_examples = data.n_examples(job.dataset.test)
+    selection = wording.selection_text(n_examples, is_own=is_own)
+    unread = "; the test part was not read" if n_examples else ""
+    n_seeds = f"{len(job.seeds)} seeds" if len(job.seeds) > 1 else "one seed"
     for line in (
-        f"compared on {n_examples:,} examples held out of the training part; the test part was not read",
-        f"noise floor: {_noise_text(swept, metric, others, missing)}",
+        f"compared with {n_seeds} on {selection}{unread}",
+        *_noise_lines(swept, metric, others, missing),
         f"best: {_best_text(swept, axes, metric, objective)}",
         f"sweep directory: {session.path}",
     ):
@@ -78,8 +82,8 @@ def _write(session: Session, swept: Swept, metric: str, others: tuple[int, ...])
     try:
         session.directory.write("sweep.json", _record(swept, metric, others))
         try:
-            marks = _marks(swept, metric)
-            plots.plot_sweep(session.path / "sweep.png", swept.rows, axes=axes, metric=metric, best=swept.best, **marks)
+            marks = _marks(swept, metric, session.job.experiment.objective)
+            plots.plot_sweep(session.path / "sweep.png", swept.rows, axes=axes, metric=metric, **marks)
         except Exception as error:  # a failed plot must not lose the numbers
             warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
         session.directory.write_table(records.SWEEP_TABLE, swept.rows)  # last: the sweep has ended
@@ -88,47 +92,44 @@ def _write(session: Session, swept: Swept, metric: str, others: tuple[int, ...])
     return None
 
 
-def _why_no_plain(session: Session) -> str | None:
-    """Returns why the plain settings cannot be trained; None if they can."""
-    plain = session.job.hyperparameters
-    if jax.tree.structure(plain) == jax.tree.structure(session.settings[0]):  # these were checked before
+def _why_no_baseline(session: Session) -> str | None:
+    """Returns why the baseline cannot be trained; None if they can."""
+    baseline = session.job.hyperparameters
+    if jax.tree.structure(baseline) == jax.tree.structure(session.settings[0]):  # these were checked before
         return None
     try:
-        dataclasses.replace(session.job, hyperparameters=plain, collected=None).preflight()
+        dataclasses.replace(session.job, hyperparameters=baseline, collected=None).preflight()
     except ValueError as error:
         return str(error)
     return None
 
 
-def _swept(session: Session, made: list[Trial], metric: str, *, has_plain: bool) -> Swept:
-    """Returns the rows of all settings, with differences from the plain ones; the last trial has other seeds."""
+def _swept(session: Session, made: list[Trial], metric: str, *, has_baseline: bool) -> Swept:
+    """Returns the rows of all settings, with differences from the baseline; the last trial has other seeds."""
     experiment, axes = session.job.experiment, session.options.axes
     trials, comparison = made[: len(session.settings)], None
-    is_plain = [trial.hyperparameters == session.job.hyperparameters for trial in made]
-    references = [made[is_plain.index(True)], made[-1]] if has_plain else []
+    is_baseline = [trial.hyperparameters == session.job.hyperparameters for trial in made]
+    references = [made[is_baseline.index(True)], made[-1]] if has_baseline else []
     rows = [_row(trial, axes) for trial in trials]
     if references:
-        comparison = studies.against_plain(trials, references[0], references[1], metric)
+        comparison = studies.against_baseline(trials, references[0], references[1], metric)
         for row, found, p in zip(rows, comparison.differences, comparison.p_values, strict=True):
             ends = {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": p}
             row |= {f"{metric}_{name}": None if math.isnan(value) else value for name, value in ends.items()}
     scores = [-np.inf if experiment.objective is None else studies.score(experiment, trial) for trial in trials]
     best = int(np.argmax(scores)) if max(scores) > -np.inf else None
-    named: dict[str, Row] = dict(
-        zip(("plain", "plain, other seeds"), (_row(trial, axes) for trial in references), strict=False)
-    )
-    return Swept(rows, best, named, comparison)
+    baseline, again = (_row(trial, axes) for trial in references) if references else (None, None)
+    return Swept(rows, best, baseline, again, comparison)
 
 
 def _record(swept: Swept, metric: str, others: tuple[int, ...]) -> dict[str, Any]:
     """Returns ``sweep.json``."""
-    plain, again = (swept.references.get(name) for name in ("plain", "plain, other seeds"))
     noise = None
     if swept.comparison is not None:
         found = swept.comparison
         noise = {"seeds": others, "difference": found.noise, "floor": found.floor, "n_differences": found.n_differences}
     record = {"metric": f"validation/{metric}", "rows": swept.rows, "best": swept.best}
-    return {**record, "plain": plain, "plain_with_other_seeds": again, "noise": noise}
+    return {**record, "plain": swept.baseline, "plain_with_other_seeds": swept.again, "noise": noise}
 
 
 def _row(trial: Trial, axes: dict[str, list[Any]]) -> Row:
@@ -146,87 +147,103 @@ def _first_scalar(trial: Trial) -> str:
     return next(name for name, values in trial.metrics.items() if np.ndim(values) == 1)
 
 
-def _lines(swept: Swept, axes: dict[str, list[Any]], metric: str) -> list[tuple[str, ...]]:
-    """Returns the settings and the plain ones, each with the metric of the comparison, as text."""
-    plain = swept.references.get("plain", {})
-    are_plain = [all(row[name] == plain.get(name) for name in axes) for row in swept.rows]
-    lines = []
-    for place, (row, is_plain) in enumerate(zip(swept.rows, are_plain, strict=True)):
-        lines.append(_cells(row, axes, metric, ", ".join(["best"] * (place == swept.best) + ["plain"] * is_plain)))
-    for name, row in swept.references.items():
-        if name != "plain" or not any(are_plain):
-            lines.append(_cells(row, axes, metric, name))
-    return lines
+def _gaining(swept: Swept, metric: str, objective: Objective | None) -> int | None:
+    """Returns the index of the best row if it is better than the baseline, where that is known; else None."""
+    if objective is None or swept.best is None:
+        return None
+    if swept.comparison is None or swept.baseline is None or swept.baseline[metric] is None:
+        return swept.best
+    mean = swept.comparison.differences[swept.best].mean  # nan for the baseline itself
+    return swept.best if (mean > 0 if objective.higher else mean < 0) else None
+
+
+def _table(
+    console: Any, swept: Swept, axes: dict[str, list[Any]], metric: str, objective: Objective | None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns the headings and rows of the settings and the baseline; a narrow screen has fewer columns.
+
+    The intervals, then the p-values, are left out if a cell would break otherwise; ``sweep.csv`` has them.
+    """
+    best, baseline, rows = _gaining(swept, metric, objective), swept.baseline, list(swept.rows)
+    is_baseline = [baseline is not None and all(row[name] == baseline[name] for name in axes) for row in rows]
+    if baseline is not None and not any(is_baseline):
+        rows, is_baseline = [*rows, baseline], [*is_baseline, True]
+    marks = ["best" if place == best else "baseline" if of else "" for place, of in enumerate(is_baseline)]
+    lines = [_cells(row, axes, metric, mark) for row, mark in zip(rows, marks, strict=True)]
+    headings = (*axes, f"selection {metric}", "95 % interval", "over baseline", "p (Holm)", "")
+    for left_out in ((), ("95 % interval",), ("95 % interval", "p (Holm)")):
+        shown = [place for place, heading in enumerate(headings) if heading not in left_out]
+        narrow = tuple(headings[i] for i in shown), [tuple(line[i] for i in shown) for line in lines]
+        if display.fits(console, *narrow):
+            return narrow
+    return headings, lines
 
 
 def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tuple[str, ...]:
     """Returns one row of the table as strings."""
-    interval = wording.interval_text(
-        row[f"{metric}_low"], row[f"{metric}_high"], missing="single seed" if row["n"] == 1 else ""
-    )
+    missing = "single seed" if row["n"] == 1 else ""
     difference, p = (row.get(f"{metric}_{name}") for name in ("difference", "p"))
-    why = ["diverged"] if row["diverged"] else ["undefined"] if row[metric] is None else []
     return (
         *(_text(row[name]) for name in axes),
-        wording.mean_text(row[metric], missing=""),
-        interval,
+        wording.mean_text(row[metric], missing="diverged" if row["diverged"] else "undefined"),
+        wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing),
         "" if difference is None else statistics.number_text(difference, is_signed=True),
         "" if p is None else statistics.p_text(p),
-        str(row["n"]),
-        ", ".join([*([mark] if mark else []), *why]),
+        mark,
     )
 
 
-def _noise_text(swept: Swept, metric: str, others: tuple[int, ...], missing: str | None) -> str:
-    """Returns a line on the differences due to seeds alone."""
-    found = swept.comparison
-    if found is None:
-        return f"unknown, since the plain settings cannot be trained: {missing}"
+def _noise_lines(swept: Swept, metric: str, others: tuple[int, ...], missing: str | None) -> list[str]:
+    """Returns the differences due to seeds alone: the noise floor, and the baseline with other seeds."""
+    found, again = swept.comparison, swept.again
+    if found is None or again is None:
+        return [f"noise floor: unknown, since the baseline cannot be trained: {missing}"]
     if math.isnan(found.noise):
-        return f"unknown, since {metric} of the plain settings is undefined"
-    noise = statistics.number_text(found.noise, is_signed=True)
-    seeds = f"seed{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
-    with_others = f"with {seeds} the plain settings differ from themselves by {noise} {metric}"
+        return [f"noise floor: unknown, since {metric} of the baseline is undefined"]
+    noise, seeds = statistics.number_text(found.noise, is_signed=True), wording.seeds_text(others)
+    mean = statistics.number_text(again[metric])
+    of_others = f"baseline with seed{'s' if len(others) > 1 else ''} {seeds}: {mean} {metric}, a difference of {noise}"
     if math.isnan(found.floor):
-        return f"unknown from a single seed; {with_others}"
-    floor = statistics.number_text(found.floor)
-    return (
-        f"{floor} {metric}, which the largest of {found.n_differences} differences exceeds by seeds alone in at most 1 of 20 "
-        f"sweeps if all settings vary over seeds as the plain ones do; {with_others}"
+        return ["noise floor: unknown from a single seed", of_others]
+    n = found.n_differences
+    largest = f"the largest of {n} differences" if n > 1 else "the difference"
+    floor = (
+        f"noise floor: {statistics.number_text(found.floor)} {metric}; if the settings were equal and varied over seeds as the "
+        f"baseline does, {largest} would exceed it in at most 1 of 20 sweeps"
     )
+    return [floor, of_others]
 
 
 def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective: Objective | None) -> str:
-    """Returns the best settings, their gain, and whether it is more than noise."""
+    """Returns the best settings, their gain over the baseline, and whether it is more than noise."""
     found = swept.comparison
     if objective is None:
         return "not chosen, since the experiment declares no claim, maximise or minimise"
     if swept.best is None:
         return _why_none(swept.rows, metric)
+    if _gaining(swept, metric, objective) is None:
+        return "no setting is better than the baseline"
     row = swept.rows[swept.best]
-    words, n = " ".join(records.words_of({name: row[name] for name in axes})), row["n"]
-    if found is None or math.isnan(found.noise):
+    words = " ".join(records.words_of({name: row[name] for name in axes}))
+    if found is None or math.isnan(found.differences[swept.best].mean):
         return words
-    difference = found.differences[swept.best]
-    if math.isnan(difference.mean):
-        return f"{words}, the plain settings themselves"
-    mean, low, high = (statistics.number_text(value, is_signed=True) for value in difference[:3])
-    gain = f"{words}, {mean} {metric} over the plain settings"
-    if math.isnan(difference.low) or math.isnan(found.p_values[swept.best]):
-        return f"{gain}: undecided, no interval is known"
-    gain = f"{gain} (95 % interval {low} to {high}, paired by seed)"
-    if n < statistics.FEWEST_SEEDS:
-        return f"{gain}: undecided, fewer than {statistics.FEWEST_SEEDS} seeds decide nothing"
-    p = f"p {statistics.p_text(found.p_values[swept.best])}, adjusted for {found.n_differences} settings"
+    difference, p = found.differences[swept.best], found.p_values[swept.best]
+    gain = f"{words}, {statistics.number_text(difference.mean, is_signed=True)} {metric} over the baseline"
+    gain = f"{gain} ({wording.confidence_text(difference.low, difference.high)}, paired by seed)"
+    if row["n"] < statistics.FEWEST_SEEDS:
+        return f"{gain}: undecided, at least {statistics.FEWEST_SEEDS} seeds are needed to tell it from noise"
+    if math.isnan(p):
+        return f"{gain}: undecided, no p-value is known"
+    many = f", adjusted for {found.n_differences} settings" if found.n_differences > 1 else ""
     is_more = studies.is_more_than_noise(found, swept.best, higher=objective.higher)
-    return f"{gain}: {'more than' if is_more else 'not distinguishable from'} noise ({p})"
+    return f"{gain}: {'more than' if is_more else 'not distinguishable from'} noise (p {statistics.p_text(p)}{many})"
 
 
-def _marks(swept: Swept, metric: str) -> dict[str, Any]:
-    """Returns the mean of the plain settings and the noise floor, where they are known."""
-    plain = swept.references.get("plain", {}).get(metric)
+def _marks(swept: Swept, metric: str, objective: Objective | None) -> dict[str, Any]:
+    """Returns the best row, the mean of the baseline and the noise floor, where they are known."""
+    baseline = None if swept.baseline is None else swept.baseline[metric]
     floor = None if swept.comparison is None or math.isnan(swept.comparison.floor) else swept.comparison.floor
-    return {"plain": plain, "floor": floor}
+    return {"best": _gaining(swept, metric, objective), "baseline": baseline, "floor": floor}
 
 
 def _why_none(rows: list[Row], metric: str) -> str:
@@ -234,7 +251,7 @@ def _why_none(rows: list[Row], metric: str) -> str:
     if all(row["diverged"] for row in rows):
         return "none, since every setting diverged"
     others = " that did not diverge" if any(row["diverged"] for row in rows) else ""
-    return f"none, since validation/{metric} is undefined for every setting{others}"
+    return f"none, since {metric} is undefined for every setting{others}"
 
 
 def _text(value: Any) -> str:

@@ -195,7 +195,7 @@ def _verdict(
     mean, *ends = map(statistics.number_text, (summary["mean"], *summary["intervals"][over]))
     because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}{changed}"
     if summary["standard_deviation"] == 0 and over == "seeds":
-        because = f"{mean} with every one of {n} seeds{changed}"
+        because = f"{mean} with each of {n} seeds{changed}"
     elif len(set(summary["intervals"][over])) == 1:
         return "undecided", f"{mean} in all {n} runs and without spread over {over}: no interval is known"
     if n < statistics.FEWEST_SEEDS:

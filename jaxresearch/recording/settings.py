@@ -76,13 +76,14 @@ def train_all(
 
 
 def _names(settings: Sequence[Any], groups: list[list[int]]) -> list[str]:
-    """Returns a name for each group: the number of its settings, and the fields in which it differs from the others."""
+    """Returns a name for each group: the number of different settings, and the fields in which it differs from the others."""
     firsts = [vars(settings[places[0]]) for places in groups]
     static = [field.name for field in dataclasses.fields(settings[0]) if field.metadata.get("static")]
     differing = [name for name in static if any(of_group[name] != firsts[0][name] for of_group in firsts)]
     names = []
     for number, (of_group, places) in enumerate(zip(firsts, groups, strict=True), start=1):
         own = " ".join(records.words_of({name: of_group[name] for name in differing}))
-        count = f"{len(places)} settings" if len(places) > 1 else "1 setting"
+        n = len({settings[place] for place in places})  # a sweep trains the baseline twice
+        count = f"{n} settings" if n > 1 else "1 setting"
         names.append(f"group {number} of {len(groups)} ({own}; {count})" if len(groups) > 1 else count)
     return names

@@ -13,10 +13,10 @@ from jaxresearch.records.files import read_checksummed
 from jaxresearch.records.run_directory import STUDY, TRIALS, RunDirectory
 
 
-def settings_from_record(record: dict[str, Any], plain: Any) -> Any:
-    """Returns the hyperparameters of a record; missing fields have the plain values."""
+def settings_from_record(record: dict[str, Any], default: Any) -> Any:
+    """Returns the hyperparameters of a record; missing fields have the default values."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    return dataclasses.replace(plain, **fields)
+    return dataclasses.replace(default, **fields)
 
 
 class TrialsFile:
@@ -24,14 +24,14 @@ class TrialsFile:
 
     Args:
         directory: Of the sweep.
-        plain: Hyperparameters of the experiment.
+        default: Hyperparameters of the experiment.
     """
 
-    def __init__(self, directory: RunDirectory, plain: Any):
+    def __init__(self, directory: RunDirectory, default: Any):
         path = directory.path / TRIALS
         records = read_checksummed(path)["trials"] if path.is_file() else []
         self._directory = directory
-        self.known = {record["digest"]: _trial_from_record(record, plain) for record in records}
+        self.known = {record["digest"]: _trial_from_record(record, default) for record in records}
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Writes further trials, each with its digest."""
@@ -45,7 +45,7 @@ class StudyFile:
 
     Args:
         directory: Of the study.
-        plain: Hyperparameters of the experiment.
+        default: Hyperparameters of the experiment.
 
     Attributes:
         history: The rounds to resume from.
@@ -54,17 +54,17 @@ class StudyFile:
         best: The chosen settings; None until then.
     """
 
-    def __init__(self, directory: RunDirectory, plain: Any):
+    def __init__(self, directory: RunDirectory, default: Any):
         path = directory.path / STUDY
         content = read_checksummed(path) if path.is_file() else {}
         self._directory = directory
         self._rounds, self._loose = content.get("rounds", []), content.get("under_way", [])
         self._end = {name: content[name] for name in ("why", "best") if name in content}
         set_aside = [trial for record in self._rounds if record["set_aside"] for trial in record["trials"]]
-        self.history = tuple(_round_from_record(record, plain) for record in self._rounds if not record["set_aside"])
-        self.known = [_trial_from_record(record, plain) for record in (*set_aside, *self._loose)]
+        self.history = tuple(_round_from_record(record, default) for record in self._rounds if not record["set_aside"])
+        self.known = [_trial_from_record(record, default) for record in (*set_aside, *self._loose)]
         self.why: str | None = self._end.get("why")
-        self.best = settings_from_record(self._end["best"], plain) if self._end else None
+        self.best = settings_from_record(self._end["best"], default) if self._end else None
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Writes trials of the current round."""
@@ -101,9 +101,9 @@ def round_as_record(one: Round) -> dict[str, Any]:
     return {**one._asdict(), "trials": trials, "scores": list(one.scores), "set_aside": False}
 
 
-def _round_from_record(record: dict[str, Any], plain: Any) -> Round:
+def _round_from_record(record: dict[str, Any], default: Any) -> Round:
     """Returns the round of a record."""
-    trials = tuple(_trial_from_record(trial, plain) for trial in record["trials"])
+    trials = tuple(_trial_from_record(trial, default) for trial in record["trials"])
     scores = tuple(-np.inf if value is None else value for value in record["scores"])
     return Round(record["why"], trials, scores, record["differentiate"], record["replayable"], record["seconds"])
 
@@ -114,9 +114,9 @@ def _as_record(trial: Trial) -> dict[str, Any]:
     return {**trial._asdict(), "hyperparameters": dataclasses.asdict(trial.hyperparameters), "gradient": gradient}
 
 
-def _trial_from_record(record: dict[str, Any], plain: Any) -> Trial:
+def _trial_from_record(record: dict[str, Any], default: Any) -> Trial:
     """Returns the trial of a record with checked hyperparameters; null is a metric that was not finite."""
-    settings = settings_from_record(record["hyperparameters"], plain)
+    settings = settings_from_record(record["hyperparameters"], default)
     check(settings)
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type in which they were computed
     metrics = {name: np.array(values, exact) for name, values in record["metrics"].items()}

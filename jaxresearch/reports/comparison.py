@@ -197,8 +197,8 @@ def _texts(
     p = next(adjusted)
     if math.isnan(found.mean):
         return "undefined", "undefined", ""
-    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (found.mean, found.low, found.high))
-    ends = "single seed" if n_pairs == 1 else "no spread" if found.low == found.high else f"{low} to {high}"
+    mean = statistics.number_text(found.mean, is_signed=True)
+    ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
     return f"{mean}{few}", ends, statistics.p_text(p)
 

@@ -34,7 +34,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         predicted: From `of_predictions`, or ``{"missing": [the reasons]}``.
     """
     gain, metric = run.result.get("gain"), _compared_by(run.result)
-    plain, chosen = run.config["hyperparameters"], run.hyperparameters
+    baseline, chosen = run.config["hyperparameters"], run.hyperparameters
     return _rendered(
         "report.html",
         result=run.result,
@@ -42,7 +42,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         metrics=wording.metric_rows(run.result, run.class_names),
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
-        rounds=wording.round_rows(run.rounds, metric, plain=plain, chosen=chosen),
+        rounds=wording.round_rows(run.rounds, metric, baseline=baseline, chosen=chosen),
         tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
         reads=reads_lines((run,)),

@@ -23,12 +23,12 @@ def plot_sweep(
     axes: dict[str, list[Any]],
     metric: str,
     best: int | None = None,
-    plain: int | float | None = None,
+    baseline: int | float | None = None,
     floor: int | float | None = None,
 ) -> None:
     """Draws a metric against the swept field with the most values, with a line for each combination of the others.
 
-    The best row has a star; the line of the plain settings lies in the band of their noise floor.
+    The best row has a star; the line of the baseline lies in the band of its noise floor.
 
     Args:
         path: The PNG file to write.
@@ -36,7 +36,7 @@ def plot_sweep(
         axes: The values of each swept field.
         metric: The metric to draw.
         best: Index of the best row.
-        plain: The metric of the plain settings.
+        baseline: The metric of the baseline.
         floor: The noise floor: the size of differences due to seeds alone.
     """
     import matplotlib
@@ -57,10 +57,10 @@ def plot_sweep(
     if best is not None:  # always draw its line
         of_best = next(pair for pair in lines.items() if any(row is rows[best] for row in pair[1]))
         drawn_lines = drawn_lines if of_best in drawn_lines else [*drawn_lines[:-1], of_best]
-    if plain is not None:
-        panel.axhline(plain, color="0.4", linewidth=0.8, linestyle=":", label="plain settings")
+    if baseline is not None:
+        panel.axhline(baseline, color="0.4", linewidth=0.8, linestyle=":", label="baseline")
         if floor is not None:
-            panel.axhspan(plain - floor, plain + floor, color="0.5", alpha=0.15, linewidth=0, label="noise floor")
+            panel.axhspan(baseline - floor, baseline + floor, color="0.5", alpha=0.15, linewidth=0, label="noise floor")
     for label, of_line in drawn_lines:
         places = [row[along] if is_number else values.index(row[along]) for row in of_line]
         (drawn,) = panel.plot(places, [row[metric] for row in of_line], marker="o", markersize=4, label=label or None)
@@ -75,7 +75,7 @@ def plot_sweep(
     if not is_number:
         panel.set_xticks(range(len(values)), [str(value) for value in values])
     panel.set_xlabel(along)
-    panel.set_ylabel(f"validation {metric}")
+    panel.set_ylabel(f"selection {metric}")
     panel.set_title(f"mean and 95 % interval over {rows[0]['n']} seeds", fontsize=9, loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.3)

@@ -46,11 +46,45 @@ def mean_text(mean: float | None, *, missing: str = "undefined") -> str:
     return missing if mean is None else statistics.number_text(mean)
 
 
-def interval_text(low: float | None, high: float | None, *, missing: str = "") -> str:
-    """Returns an interval to four decimals."""
-    return (
-        missing if low is None or high is None else f"{statistics.number_text(low)} to {statistics.number_text(high)}"
-    )
+def interval_text(low: float | None, high: float | None, *, missing: str = "", is_signed: bool = False) -> str:
+    """Returns an interval to four decimals, or that the values have no spread."""
+    if low is None or high is None:
+        return missing
+    if low == high:
+        return "no spread"
+    return " to ".join(statistics.number_text(end, is_signed=is_signed) for end in (low, high))
+
+
+def confidence_text(low: float | None, high: float | None) -> str:
+    """Returns the 95 % interval of a difference, or why it has none."""
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return "no interval is known"
+    text = interval_text(low, high, is_signed=True)
+    return text if low == high else f"95 % interval {text}"
+
+
+def selection_text(n_examples: int, *, is_own: bool) -> str:
+    """Returns the selection data, on which settings are compared, as a phrase.
+
+    Args:
+        n_examples: Their number; 0 if the experiment has no data.
+        is_own: Whether they are the data's own validation part.
+    """
+    if not n_examples:
+        return "the experiment's own evaluation, which has no data"
+    origin = "the data's own validation part" if is_own else "held out of the training part"
+    return f"{n_examples:,} selection examples ({origin})"
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Returns seeds as a range or a list.
+
+    Example:
+        >>> seeds_text([3, 4, 5]), seeds_text([3, 7])
+        ('3 to 5', '3, 7')
+    """
+    is_range = len(seeds) > 2 and [*seeds] == [*range(seeds[0], seeds[0] + len(seeds))]
+    return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
 
 
 def shape_of(summary: dict[str, Any]) -> tuple[int, ...]:
@@ -118,7 +152,7 @@ def _interval_of(summary: dict[str, Any], over: str) -> str:
     if summary["mean"] is None:
         return "undefined"
     low, high = intervals_of(summary).get(over, (None, None))
-    return "no spread" if low == high and low is not None else interval_text(low, high)
+    return interval_text(low, high)
 
 
 def matrix_tables(result: dict[str, Any], class_names: Sequence[str] = ()) -> list[MatrixTable]:
@@ -200,10 +234,10 @@ def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this
 
 
 def gain_line(gain: dict[str, Any]) -> str:
-    """Returns the gain over the plain settings with its interval."""
-    mean, low, high = (statistics.number_text(value, is_signed=True) for value in (gain["mean"], *gain["ci95"]))
+    """Returns the gain over the baseline with its interval."""
+    mean = statistics.number_text(gain["mean"], is_signed=True)
     paired = "paired by seed and example" if gain.get("over") == "seeds and examples" else "paired by seed"
-    return f"{gain['metric']} {mean} over the plain settings (95 % interval {low} to {high}, {paired})"
+    return f"{gain['metric']} {mean} over the baseline ({confidence_text(*gain['ci95'])}, {paired})"
 
 
 def seconds_line(result: dict[str, Any]) -> str:
@@ -234,31 +268,33 @@ def best_line(result: dict[str, Any]) -> str | None:
 
 def round_headings(metric: str) -> tuple[str, ...]:
     """Returns the headings of `round_rows`."""
-    return "round", "tried", "best", f"validation {metric}", "95 % interval", ""
+    return "round", "tried", "best of the round", f"selection {metric}", "95 % interval"
 
 
 def round_rows(
-    rounds: list[dict[str, Any]], metric: str, *, plain: dict[str, Any], chosen: dict[str, Any]
+    rounds: list[dict[str, Any]], metric: str, *, baseline: dict[str, Any], chosen: dict[str, Any]
 ) -> list[tuple[str, ...]]:
-    """Returns a row for each round of ``study.json``: what was tried, the best settings, their validation metric.
+    """Returns a row for each round of ``study.json``: what was tried, the best settings, their metric on selection data.
 
     Args:
         rounds: As recorded.
         metric: The metric by which settings were compared.
-        plain: The settings from which differences are shown.
-        chosen: The settings of the conclusion; rounds that tried them are marked.
+        baseline: The settings from which differences are shown.
+        chosen: The settings of the conclusion, marked in the first round that they were the best of.
     """
     rows = []
     for place, one in enumerate(rounds, start=1):
         settings = [trial["hyperparameters"] for trial in one["trials"]]
         best = int(np.argmax([-np.inf if score is None else score for score in one["scores"]]))
         summary = statistics.summary(np.array(one["trials"][best]["metrics"][metric], np.float64))
-        changes = as_words({name: value for name, value in settings[best].items() if value != plain.get(name)})
+        changes = as_words({name: value for name, value in settings[best].items() if value != baseline.get(name)})
         n_diverged = sum(trial["diverged"] for trial in one["trials"])
-        tried = f"{one['why']}: {len(settings)}" + (f", {n_diverged} diverged" if n_diverged else "")
+        counts = [f"{len(settings)} settings"] * (len(settings) > 1) + [f"{n_diverged} diverged"] * (n_diverged > 0)
+        tried = f"{one['why']} ({', '.join(counts)})" if counts else one["why"]
         missing = "diverged" if one["trials"][best]["diverged"] else "undefined"
         texts = mean_text(summary["mean"], missing=missing), interval_text(*summary["ci95"])
-        rows.append((str(place), tried, changes or "plain", *texts, "chosen" if chosen in settings else ""))
+        is_chosen = settings[best] == chosen and not any(" (chosen)" in row[2] for row in rows)
+        rows.append((str(place), tried, (changes or "baseline") + " (chosen)" * is_chosen, *texts))
     return rows
 
 

@@ -1,12 +1,12 @@
 """The research loop: question, collect, preprocess, train, evaluate, report, adjust, and back, until a claim is decided.
 
-While it adjusts, a study sees only training and validation data. The best of many settings looks better than it is, so it is
-kept only if it beats the plain settings again, with seeds not used to choose it. Then the kept settings are retrained on all
+While it adjusts, a study sees only training and selection data. The best of many settings owes part of its lead to luck, so it is
+kept only if it beats the baseline again, with seeds not used to choose it. Then the kept settings are retrained on all
 training data with fresh seeds, and the test part is read once; that decides the claim. Settings are compared by the claim's
-metric, or without a claim by the metric to ``maximise`` or ``minimise``, and then nothing is decided.
+metric, or without a claim by the metric to ``maximise`` or ``minimise``, and then no claim is decided.
 """
 
-from jaxresearch.studies.comparison import Comparison, against_plain, is_more_than_noise
+from jaxresearch.studies.comparison import Comparison, against_baseline, is_more_than_noise
 from jaxresearch.studies.conclusion import conclude, confirm, gain, study
 from jaxresearch.studies.plan import Budget, Conclusion, Looks, Search, objective_of
 from jaxresearch.studies.rounds import best_of, score, search
@@ -17,7 +17,7 @@ __all__ = [
     "Conclusion",
     "Looks",
     "Search",
-    "against_plain",
+    "against_baseline",
     "best_of",
     "conclude",
     "confirm",

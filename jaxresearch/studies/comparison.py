@@ -1,4 +1,4 @@
-"""Settings compared with the plain ones, paired by seed, and the size of differences due to seeds alone."""
+"""Settings compared with the baseline, paired by seed, and the size of differences due to seeds alone."""
 
 import itertools
 import math
@@ -16,11 +16,11 @@ _ERROR = 0.05
 
 
 class Comparison(NamedTuple):
-    """Differences from the plain settings, p-values adjusted for the number of comparisons, and the noise floor.
+    """Differences from the baseline, p-values adjusted for the number of comparisons, and the noise floor.
 
-    ``differences`` and ``p_values`` have an entry for each trial; it is nan for the plain settings themselves and where a run
-    diverged. ``noise`` is the difference of the plain settings to themselves with other seeds, and ``floor`` what the largest of
-    so many differences between equal settings, of the seed variance of the plain ones, exceeds in one of twenty sweeps at most.
+    ``differences`` and ``p_values`` have an entry for each trial; it is nan for the baseline itself and where a run
+    diverged. ``noise`` is the difference of the baseline from itself with other seeds, and ``floor`` what the largest of so
+    many differences between equal settings, of the seed variance of the baseline, exceeds in one of twenty sweeps at most.
     """
 
     differences: tuple[Difference, ...]
@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
 
     @property
     def n_differences(self) -> int:
-        """Number of settings with a defined difference from the plain ones."""
+        """Number of settings with a defined difference from the baseline."""
         return sum(not math.isnan(found.mean) for found in self.differences)
 
 
@@ -50,31 +50,31 @@ def other_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return tuple(itertools.islice((seed for seed in itertools.count() if seed not in seeds), len(seeds)))
 
 
-def against_plain(trials: Sequence[Trial], plain: Trial, again: Trial, metric: str) -> Comparison:
-    """Returns the comparison of settings with the plain ones, and the differences due to seeds alone.
+def against_baseline(trials: Sequence[Trial], baseline: Trial, again: Trial, metric: str) -> Comparison:
+    """Returns the comparison of settings with the baseline, and the differences due to seeds alone.
 
     Args:
         trials: Of the settings.
-        plain: Trial of the plain settings with the same seeds.
-        again: Trial of the plain settings with the same number of other seeds.
+        baseline: Trial of the baseline with the same seeds.
+        again: Trial of the baseline with the same number of other seeds.
         metric: A scalar.
 
     Returns:
         The comparison. Differences are paired by seed, so they hold for the examples of the evaluation.
 
     Example:
-        >>> plain, again, better = ({"r2": np.array(values)} for values in ([0.5, 0.6], [0.6, 0.5], [0.7, 0.81]))
-        >>> found = against_plain([Trial("b", better, False)], Trial("a", plain, False), Trial("a", again, False), "r2")
+        >>> baseline, again, better = ({"r2": np.array(values)} for values in ([0.5, 0.6], [0.6, 0.5], [0.7, 0.81]))
+        >>> found = against_baseline([Trial("b", better, False)], Trial("a", baseline, False), Trial("a", again, False), "r2")
         >>> round(found.differences[0].mean, 3), round(found.p_values[0], 3), round(found.floor, 2)
         (0.205, 0.016, 0.3)
 
     References:
         Holm (1979), as for `jaxresearch.statistics.holm`.
     """
-    reference = np.asarray(plain.metrics[metric], np.float64)
+    reference = np.asarray(baseline.metrics[metric], np.float64)
     differences = tuple(
         _UNDEFINED
-        if trial.hyperparameters == plain.hyperparameters
+        if trial.hyperparameters == baseline.hyperparameters
         else statistics.difference(trial.metrics[metric], reference)
         for trial in trials
     )
@@ -86,7 +86,7 @@ def against_plain(trials: Sequence[Trial], plain: Trial, again: Trial, metric: s
 
 
 def is_more_than_noise(comparison: Comparison, place: int, *, higher: bool) -> bool:
-    """Returns whether settings beat the plain ones by more than the noise of seeds among as many settings.
+    """Returns whether settings beat the baseline by more than the noise of seeds among as many settings.
 
     Args:
         comparison: Of all settings.

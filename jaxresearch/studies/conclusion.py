@@ -11,7 +11,7 @@ from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment
 from jaxresearch.statistics import About, Difference
 from jaxresearch.studies.plan import (
-    PLAIN,
+    BASELINE,
     Budget,
     Conclusion,
     Looks,
@@ -55,7 +55,7 @@ def study(
         >>> dataset = house.collect(house.source)
         >>> conclusion = study(house, dataset, budget=Budget(fresh_seeds=(3, 4, 5, 6, 7)))
         >>> conclusion.why, f"{conclusion.outcome.metrics['r2'].mean():.4f}"
-        ('the validation interval supports the claim', '0.4995')
+        ('the interval on the selection data supported the claim', '0.4995')
     """
     searched = search(experiment, dataset, budget=budget, looks=looks, observe=observe)
     searched = confirm(experiment, dataset, searched, budget=budget, looks=looks, observe=observe)
@@ -71,7 +71,7 @@ def confirm(
     looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Search:
-    """Returns the search with its best settings if they beat the plain ones again with other seeds, else the plain settings.
+    """Returns the search with its best settings if they beat the baseline again with other seeds, else the baseline.
 
     The best of many settings looks better than it is, because it also had the luckiest seeds. Other seeds do not share that
     luck, and a single comparison needs no correction: settings without an effect are kept in one of forty studies, however
@@ -91,16 +91,16 @@ def confirm(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> confirm(house, dataset, Search((), "asked for", plain), budget=Budget()).why
+        >>> dataset, baseline = house.collect(house.source), house.hyperparameters
+        >>> confirm(house, dataset, Search((), "asked for", baseline), budget=Budget()).why
         'asked for'
     """
-    plain, best = experiment.hyperparameters, searched.best
-    if best == plain:
+    baseline, best = experiment.hyperparameters, searched.best
+    if best == baseline:
         return searched
     development, every = prepared(experiment, data.development(dataset), looks)
     seeds = confirmation_seeds(budget)
-    of_best, of_plain = (
+    of_best, of_baseline = (
         execution.execute(
             experiment,
             setting,
@@ -109,43 +109,38 @@ def confirm(
             evaluate_every=every,
             observe=named(observe, f"confirmation, {what}"),
         )
-        for setting, what in ((best, "the best settings"), (plain, PLAIN))
+        for setting, what in ((best, "the best settings"), (baseline, BASELINE))
     )
     metric, higher = objective_of(experiment)
     about: About = "new examples" if experiment.claim is None else experiment.claim.about
-    found = gain(of_best, of_plain, metric, dataset=development, about=about)
+    found = gain(of_best, of_baseline, metric, dataset=development, about=about)
     is_better = found.low > 0 if higher else found.high < 0
     mean, low, high = (statistics.number_text(value, is_signed=True) for value in found[:3])
-    result = f"{mean} ({low} to {high}) validation {metric} with {len(seeds)} other seeds"
-    if np.isnan(found.mean):
-        is_better = bool(
-            np.isfinite(of_best.metrics[metric]).all()
-        )  # then the metric of the plain settings is undefined
-        result = (
-            f"validation {metric} of {'the plain' if is_better else 'the best'} settings is undefined with other seeds"
-        )
-    kept = "they are kept" if is_better else "the plain settings are kept"
-    lead = _lead(searched, plain, of_plain.metrics[metric], metric)
-    why = f"{searched.why}; the best settings against the plain ones: {lead}{result}, so {kept}"
-    return Search(searched.history, why, best if is_better else plain)
+    result = f"the difference was {mean} (95 % interval {low} to {high})"
+    if np.isnan(found.mean):  # of one of the two, since a seed diverged or the metric is undefined
+        is_better = bool(np.isfinite(of_best.metrics[metric]).all())
+        result = f"{metric} of the {'baseline' if is_better else 'best settings'} was undefined"
+    kept = "the best settings were kept" if is_better else "the baseline was kept"
+    lead = _lead(searched, baseline, of_baseline.metrics[metric], metric)
+    why = f"{searched.why}. {lead}With {len(seeds)} other seeds, {result}, so {kept}"
+    return Search(searched.history, why, best if is_better else baseline)
 
 
-def _lead(searched: Search, plain: Any, again: np.ndarray, metric: str) -> str:
-    """Returns the lead of the best settings in the search and its noise floor; an empty string if unknown."""
+def _lead(searched: Search, baseline: Any, again: np.ndarray, metric: str) -> str:
+    """Returns the lead of the best settings in the search and its noise floor as a sentence; empty if unknown."""
     trials = {trial.hyperparameters: trial for one in searched.history for trial in one.trials}
-    if searched.best not in trials or plain not in trials:
+    if searched.best not in trials or baseline not in trials:
         return ""
-    best, reference = (trials[setting].metrics[metric] for setting in (searched.best, plain))
+    best, reference = (trials[setting].metrics[metric] for setting in (searched.best, baseline))
     n_others, n_seeds = len({trial.digest for trial in trials.values()}) - 1, len(reference)
     floor = statistics.noise_floor(reference, again, n_differences=n_others, n_seeds=n_seeds)
     lead = statistics.mean(best) - statistics.mean(reference)
     if not (np.isfinite(lead) and np.isfinite(floor)):
         return ""
-    counts = f"{n_others} setting{'s' if n_others > 1 else ''}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
-    return (
-        f"{statistics.number_text(lead, is_signed=True)} in the search, whose noise floor is {statistics.number_text(floor)} "
-        f"({counts}); "
-    )
+    counts = f"{n_others} setting{'s' if n_others > 1 else ''} and {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    lead, floor = statistics.number_text(lead, is_signed=True), statistics.number_text(floor)
+    differed = f"In the search, the best settings differed from the baseline by {lead} {metric}"
+    return f"{differed}; the noise floor for {counts} was {floor}. "
 
 
 def conclude(
@@ -157,7 +152,7 @@ def conclude(
     looks: Looks | None = None,
     observe: Callable[[Progress], None] = lambda progress: None,
 ) -> Conclusion:
-    """Returns the conclusion: the chosen and the plain settings, trained on all training data, on the test part.
+    """Returns the conclusion: the chosen settings and the baseline, trained on all training data, on the test part.
 
     Args:
         experiment: As declared.
@@ -176,9 +171,9 @@ def conclude(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> conclusion = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
-        >>> conclusion.outcome.metrics["r2"].shape, conclusion.plain is None
+        >>> dataset, baseline = house.collect(house.source), house.hyperparameters
+        >>> conclusion = conclude(house, dataset, Search((), "asked for", baseline), budget=Budget(fresh_seeds=(3, 4)))
+        >>> conclusion.outcome.metrics["r2"].shape, conclusion.baseline is None
         ((2,), True)
     """
     require_fresh(budget)
@@ -188,19 +183,19 @@ def conclude(
         seeds, observed = budget.fresh_seeds, named(observe, what)
         return execution.execute(experiment, setting, dataset, seeds=seeds, evaluate_every=every, observe=observed)
 
-    outcome, is_plain = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
-    plain = None if is_plain else executed(experiment.hyperparameters, PLAIN)
-    return Conclusion(*searched, outcome, plain)
+    outcome, is_baseline = executed(searched.best, "the chosen settings"), searched.best == experiment.hyperparameters
+    baseline = None if is_baseline else executed(experiment.hyperparameters, BASELINE)
+    return Conclusion(*searched, outcome, baseline)
 
 
 def gain(
-    chosen: Outcome, plain: Outcome, metric: str, *, dataset: Dataset, about: About = "new examples"
+    chosen: Outcome, other: Outcome, metric: str, *, dataset: Dataset, about: About = "new examples"
 ) -> Difference:
     """Returns the gain of settings over others with the same seeds on the same examples, in the unit of the metric.
 
     Args:
         chosen: Outcome of the settings.
-        plain: Outcome of the others.
+        other: Outcome of the others.
         metric: A scalar.
         dataset: The data of both evaluations. Examples of weight 0 are left out; examples of a group are resampled together.
         about: What the gain should hold for: with new examples, examples vary as well as seeds.
@@ -211,13 +206,13 @@ def gain(
     Example:
         >>> from jaxresearch.loading import load
         >>> house = load("house_prices")
-        >>> dataset, plain = house.collect(house.source), house.hyperparameters
-        >>> found = conclude(house, dataset, Search((), "asked for", plain), budget=Budget(fresh_seeds=(3, 4)))
+        >>> dataset, baseline = house.collect(house.source), house.hyperparameters
+        >>> found = conclude(house, dataset, Search((), "asked for", baseline), budget=Budget(fresh_seeds=(3, 4)))
         >>> gain(found.outcome, found.outcome, "r2", dataset=dataset).mean
         0.0
     """
-    pair = (chosen.metrics[metric], plain.metrics[metric])
-    held = [data.without_padding(dataset, one.influences.get(metric)) for one in (chosen, plain)]
+    pair = (chosen.metrics[metric], other.metrics[metric])
+    held = [data.without_padding(dataset, one.influences.get(metric)) for one in (chosen, other)]
     if about != "new examples" or any(one is None for one in held) or len(pair[0]) < 2:
         return statistics.difference(*pair)
     groups = data.groups_of_test(dataset)

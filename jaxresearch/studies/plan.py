@@ -10,7 +10,7 @@ from jaxresearch.execution import Outcome, Progress
 from jaxresearch.experiment import Experiment, Objective
 
 _FEWEST = 10  # seeds of a confirmation: with five, real improvements are often within the interval
-PLAIN = "the plain settings"  # the first round of every study
+BASELINE = "the baseline"  # the first round of every study
 
 
 class Budget(NamedTuple):
@@ -25,7 +25,7 @@ class Budget(NamedTuple):
 class Looks(NamedTuple):
     """How the runs of a study use validation data: the fraction split off for it, and how often (0: once per epoch).
 
-    A study splits off its selection data first, and this from the rest.
+    A study splits off its selection data first, and the validation data from the rest.
     """
 
     fraction: float
@@ -43,7 +43,7 @@ class Search(NamedTuple):
 class Conclusion(NamedTuple):
     """How a study ended: its rounds, why it stopped, the chosen settings, and their outcome on the test part.
 
-    ``plain`` is the outcome of the plain settings with the same fresh seeds, so that the gain is paired; None if they were
+    ``baseline`` is the outcome of the baseline with the same fresh seeds, so that the gain is paired; None if it was
     chosen.
     """
 
@@ -51,7 +51,7 @@ class Conclusion(NamedTuple):
     why: str
     best: Any
     outcome: Outcome
-    plain: Outcome | None
+    baseline: Outcome | None
 
 
 def require_fresh(budget: Budget) -> None:
@@ -123,7 +123,7 @@ def named(observe: Callable[[Progress], None], what: str) -> Callable[[Progress]
         The labelling observer.
 
     Example:
-        >>> named(print, "the plain settings")  # doctest: +ELLIPSIS
+        >>> named(print, "the baseline")  # doctest: +ELLIPSIS
         <function ...>
     """
     return lambda progress: observe(progress._replace(what=what))

@@ -12,7 +12,7 @@ from jaxresearch.adjust import History, Proposal, Round, Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Progress, provenance
 from jaxresearch.experiment import Experiment
-from jaxresearch.studies.plan import PLAIN, Budget, Looks, Search, named, objective_of, prepared, require_fresh
+from jaxresearch.studies.plan import BASELINE, Budget, Looks, Search, named, objective_of, prepared, require_fresh
 
 
 def search(
@@ -27,7 +27,7 @@ def search(
     on_trials: Callable[[tuple[Trial, ...]], None] = lambda trials: None,
     on_round: Callable[[History], None] = lambda history: None,
 ) -> Search:
-    """Returns the result of the rounds of a study on training and validation data; the test part is not read.
+    """Returns the result of the rounds of a study on training and selection data; the test part is not read.
 
     Args:
         experiment: As declared, with ``adjust``.
@@ -56,7 +56,7 @@ def search(
         >>> poor = dataclasses.replace(house, hyperparameters=slow, adjust=adjust.grid(learning_rate=[0.5]))
         >>> searched = search(poor, dataset, budget=Budget())
         >>> [one.why for one in searched.history], searched.best.learning_rate > 0.01
-        (['the plain settings', 'a grid over learning_rate'], True)
+        (['the baseline', 'a grid over learning_rate'], True)
     """
     require_fresh(budget)
     if experiment.adjust is None:
@@ -74,13 +74,13 @@ def search(
 
     history = _held(experiment, before, history)
     if not history:
-        history = extended((), Proposal((experiment.hyperparameters,), PLAIN))
+        history = extended((), Proposal((experiment.hyperparameters,), BASELINE))
     while (why := _finished(experiment, history, budget)) is None:
         proposal = experiment.adjust(history)
         if proposal is None or not proposal.settings:
             break
         history = extended(history, proposal)
-    return Search(history, why or "nothing is left to try", best_of(experiment, history))
+    return Search(history, why or "nothing was left to try", best_of(experiment, history))
 
 
 def score(experiment: Experiment, trial: Trial) -> float:
@@ -88,7 +88,7 @@ def score(experiment: Experiment, trial: Trial) -> float:
 
     Args:
         experiment: Declares the objective by a claim, ``maximise`` or ``minimise``.
-        trial: With metrics of the validation data.
+        trial: With metrics of the selection data.
 
     Returns:
         A number; higher is better.
@@ -109,10 +109,10 @@ def score(experiment: Experiment, trial: Trial) -> float:
 
 
 def best_of(experiment: Experiment, history: History) -> Any:
-    """Returns the hyperparameters with the best score among those trained for at least as many epochs as the plain ones.
+    """Returns the hyperparameters with the best score among those trained for at least as many epochs as the baseline.
 
     Args:
-        experiment: Has the plain settings.
+        experiment: Has the baseline.
         history: The rounds.
 
     Returns:
@@ -121,14 +121,14 @@ def best_of(experiment: Experiment, history: History) -> Any:
     Example:
         >>> from jaxresearch.loading import load
         >>> mnist = load("mnist")
-        >>> best_of(mnist, (Round("plain", (Trial(mnist.hyperparameters, {}, False),), (0.9,)),)).epochs
+        >>> best_of(mnist, (Round("baseline", (Trial(mnist.hyperparameters, {}, False),), (0.9,)),)).epochs
         5
     """
     return _best(experiment, history).hyperparameters
 
 
 def _best(experiment: Experiment, history: History) -> Trial:
-    """Returns the trial with the best score among those trained for at least as many epochs as the plain settings."""
+    """Returns the trial with the best score among those trained for at least as many epochs as the baseline."""
     tried = [pair for one in history for pair in zip(one.trials, one.scores, strict=True)]
     whole = [pair for pair in tried if _length(pair[0].hyperparameters) >= _length(experiment.hyperparameters)]
     return max(whole, key=lambda pair: pair[1])[0]
@@ -154,8 +154,8 @@ def _round(
     a separate trial.
     """
     seeds, metric, start = budget.seeds, proposal.differentiate, time.perf_counter()
-    plain, (dataset, every) = experiment.hyperparameters, development
-    settings = list(dict.fromkeys(adjust.replaced(plain, vars(setting)) for setting in proposal.settings))
+    baseline, (dataset, every) = experiment.hyperparameters, development
+    settings = list(dict.fromkeys(adjust.replaced(baseline, vars(setting)) for setting in proposal.settings))
     digests = provenance.digests(experiment, settings, dataset, seeds=seeds, evaluate_every=every)
     digest_of = dict(zip(settings, digests, strict=True))
     firsts = [setting for place, setting in enumerate(settings) if digests.index(digests[place]) == place]
@@ -229,8 +229,8 @@ def _held(experiment: Experiment, valid: History, recorded: History) -> History:
 def _is_proposed(experiment: Experiment, one: Round, history: History) -> bool:
     """Returns whether the strategy proposes a round after this history."""
     assert experiment.adjust is not None  # checked by `study`
-    plain = Proposal((experiment.hyperparameters,), PLAIN)
-    proposal = experiment.adjust(history) if history else plain
+    baseline = Proposal((experiment.hyperparameters,), BASELINE)
+    proposal = experiment.adjust(history) if history else baseline
     if proposal is None:
         return False
     settings = [trial.hyperparameters for trial in one.trials]
@@ -240,8 +240,8 @@ def _is_proposed(experiment: Experiment, one: Round, history: History) -> bool:
 def _finished(experiment: Experiment, history: History, budget: Budget) -> str | None:
     """Returns why the search ends, or None.
 
-    The best of many settings looks better than it is, more so the more often it is checked. So its interval, Student's t
-    because seeds are few, has a confidence that holds for all settings at once (Bonferroni) and all rounds: the check
+    The best of many settings owes part of its lead to luck, the more so the more often it is checked. So its interval, Student's
+    t because seeds are few, has a confidence that holds for all settings at once (Bonferroni) and all rounds: the check
     after round r has error 0.05 / (r (r + 1)), which adds up to 0.05 over any number of rounds.
     """
     trial, claim = _best(experiment, history), experiment.claim
@@ -250,10 +250,10 @@ def _finished(experiment: Experiment, history: History, budget: Budget) -> str |
     if claim is not None and not trial.diverged:
         low, high = statistics.t_interval(trial.metrics[claim.evaluated], confidence=1 - error)
         if statistics.verdict((low, high), claim) == "supported":
-            best = f", also as that of the best of {n}" if n > 1 else ""
-            return f"the validation interval supports the claim{best}"
+            corrected = f", even when corrected for {n} settings" if n > 1 else ""
+            return f"the interval on the selection data supported the claim{corrected}"
     if rounds >= budget.rounds:
-        return f"the budget of {budget.rounds} rounds is spent"
+        return f"the budget of {budget.rounds} round{'s' if budget.rounds > 1 else ''} was spent"
     if sum(one.seconds for one in history) > budget.seconds:
-        return f"the budget of {budget.seconds:g} seconds is spent"
+        return f"the budget of {budget.seconds:g} seconds was spent"
     return None

@@ -2,7 +2,7 @@
 
     jaxresearch run FILE --smoke                                    a few steps, to check that everything works
     jaxresearch run FILE                                            one epoch, five seeds: five minutes on two CPU cores
-    jaxresearch run FILE --data folder --image-size 32              your own images, this time
+    jaxresearch run FILE --data folder --image-size 32              your own images
 
 Change the lines marked CHANGE.
 """
@@ -16,7 +16,7 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 @hyperparameters
 class Images:
-    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
+    """The default settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(2e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "images per step", at_least=1)
@@ -47,9 +47,9 @@ experiment = Experiment(
     task="classification",
     hyperparameters=Images(),
     algorithm=algorithm,
-    maximise="accuracy",  # how sweeps and studies compare settings, on held-out data
+    maximise="accuracy",  # how sweeps and studies compare settings, on selection data
     adjust=adjust.grid(learning_rate=[1e-3, 2e-3, 4e-3]),  # what a study tries
-    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
+    # Once you know what you want to show, replace maximise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="98 %", metric="test/accuracy", about="new examples", at_least=0.98),
 )

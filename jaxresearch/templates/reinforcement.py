@@ -19,13 +19,13 @@ N_PLACES, N_ACTIONS = 8, 2  # CHANGE: sizes of your environment
 
 @hyperparameters
 class Reinforcement:
-    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
+    """The default settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(1e-2, "step size of Adam", above=0)
-    discount: float = swept(0.95, "value of a reward one moment later, relative to now", above=0, at_most=1)
+    discount: float = swept(0.95, "value of a reward one time step later, relative to now", above=0, at_most=1)
     n_steps: int = static(200, "steps of training", at_least=1)
     n_episodes: int = static(64, "episodes played in each step", at_least=2)
-    horizon: int = static(20, "moments of an episode", at_least=1)
+    horizon: int = static(20, "time steps of an episode", at_least=1)
 
 
 def observed(place):
@@ -45,7 +45,7 @@ def algorithm(h, card, plan, fitted):
     model = models.mlp(N_PLACES, (32,), N_ACTIONS)
 
     def played(params, key, n_episodes):
-        """Returns the log probability of each action and the reward after it, ``(moments, episodes)``."""
+        """Returns the log probability of each action and the reward after it, ``(time steps, episodes)``."""
 
         def move(place, key):
             of_action, of_place = jax.random.split(key)
@@ -83,7 +83,7 @@ experiment = Experiment(
     algorithm=algorithm,
     maximise="return",  # how sweeps and studies compare settings
     adjust=adjust.grid(learning_rate=[3e-3, 1e-2, 3e-2]),  # what a study tries
-    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
+    # Once you know what you want to show, replace maximise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="a return of 10", metric="test/return", about="seeds", at_least=10),
 )

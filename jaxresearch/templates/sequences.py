@@ -23,7 +23,7 @@ GENERATED = "a noisy season"  # CHANGE: "my.txt"
 
 @hyperparameters
 class Sequences:
-    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
+    """The default settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(5e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "windows per step", at_least=1)
@@ -87,9 +87,9 @@ experiment = Experiment(
     collect=collect,
     hyperparameters=Sequences(),
     algorithm=algorithm,
-    minimise="mean_absolute_error",  # how sweeps and studies compare settings, on held-out data
+    minimise="mean_absolute_error",  # how sweeps and studies compare settings, on selection data
     adjust=adjust.grid(learning_rate=[2e-3, 5e-3, 1e-2]),  # what a study tries
-    # Once you know what you want to show, replace minimise by a claim, which a run with five or more seeds decides:
+    # Once you know what you want to show, replace minimise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="R2 of 0.9", metric="test/r2", about="new examples", at_least=0.9),
 )

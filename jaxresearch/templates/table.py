@@ -1,8 +1,8 @@
 """How well does a small network predict one column of a table from the others? Example: sale prices of houses.
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
-    jaxresearch run FILE --data my.csv --target COLUMN              your own table, this time
-    jaxresearch sweep FILE --learning-rate 1e-4:1e-1:log:8          compare settings on held-out data
+    jaxresearch run FILE --data my.csv --target COLUMN              your own table
+    jaxresearch sweep FILE --learning-rate 1e-4:1e-1:log:8          compare settings on selection data
     jaxresearch study FILE                                          find the best settings, and their gain on the test part
 
 Change the lines marked CHANGE.
@@ -19,7 +19,7 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 @hyperparameters
 class Table:
-    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
+    """The default settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(3e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "examples per step", at_least=1)
@@ -56,9 +56,9 @@ experiment = Experiment(
     # task="classification",  # if whole numbers in the target are classes, not values
     hyperparameters=Table(),
     algorithm=algorithm,
-    maximise="r2",  # CHANGE for classes: "accuracy". How sweeps and studies compare settings, on held-out data.
+    maximise="r2",  # CHANGE for classes: "accuracy". How sweeps and studies compare settings, on selection data.
     adjust=adjust.grid(learning_rate=[1e-3, 3e-3, 1e-2]),  # what a study tries
-    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
+    # Once you know what you want to show, replace maximise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="R2 of 0.8", metric="test/r2", about="new examples", at_least=0.8),
 )

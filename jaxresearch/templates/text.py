@@ -1,7 +1,7 @@
 """How well do the words of a text predict its class? Example: definitions of the Gene Ontology and their branches.
 
     jaxresearch run FILE                                                          five seeds on two CPU cores: seconds
-    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts, this time
+    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts
 
 Change the lines marked CHANGE.
 """
@@ -20,13 +20,13 @@ LENGTH, N_WORDS = 64, 5000  # words read per text, and words in the vocabulary, 
 
 @hyperparameters
 class Text:
-    """The plain settings. Each is an option on the command line: --learning-rate 0.01."""
+    """The default settings. Each is an option on the command line: --learning-rate 0.01."""
 
     learning_rate: float = swept(1e-2, "peak step size of AdamW", above=0)
     weight_decay: float = swept(0.01, "fraction of the weights that a step of size 1 removes", at_least=0)
     batch_size: int = static(64, "texts per step", at_least=1)
     epochs: int = static(3, "passes over the training data", at_least=1)
-    width: int = static(32, "entries of a word's vector", at_least=1)
+    width: int = static(32, "dimension of the word vectors", at_least=1)
 
 
 def algorithm(h, card, plan, fitted):
@@ -72,9 +72,9 @@ experiment = Experiment(
     preprocess=text.word_ids(COLUMN, n_most=N_WORDS, length=LENGTH),
     hyperparameters=Text(),
     algorithm=algorithm,
-    maximise="macro_f1",  # how sweeps and studies compare settings, on held-out data
+    maximise="macro_f1",  # how sweeps and studies compare settings, on selection data
     adjust=adjust.grid(learning_rate=[3e-3, 1e-2, 3e-2]),  # what a study tries
-    # Once you know what you want to show, replace maximise by a claim, which a run with five or more seeds decides:
+    # Once you know what you want to show, replace maximise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim
     #     claim=Claim(text="a macro F1 of 0.95", metric="test/macro_f1", about="new examples", at_least=0.95),
 )

@@ -29,28 +29,28 @@ def made(settings, scores=None):
     )
 
 
-PLAIN = made([Rates()])
+BASELINE = made([Rates()])
 
 
 def test_grid_is_every_combination_once():
     strategy = adjust.grid(learning_rate=[0.2, 0.4], schedule=["constant", "linear"])
-    proposal = strategy((PLAIN,))
+    proposal = strategy((BASELINE,))
     assert [(s.learning_rate, s.schedule) for s in proposal.settings] == [
         (0.2, "constant"), (0.2, "linear"), (0.4, "constant"), (0.4, "linear"),
     ]  # fmt: skip
-    assert strategy((PLAIN, made(proposal.settings))) is None
+    assert strategy((BASELINE, made(proposal.settings))) is None
 
 
 def test_replaced_makes_a_float_of_a_whole_number():
     changed = adjust.replaced(Rates(), {"learning_rate": 1, "batch_size": np.int64(4), "schedule": "linear"})
     assert type(changed.learning_rate) is float and changed.batch_size == 4
-    proposal = adjust.grid(learning_rate=[1, 0.2])((PLAIN,))
+    proposal = adjust.grid(learning_rate=[1, 0.2])((BASELINE,))
     assert [type(setting.learning_rate) for setting in proposal.settings] == [float, float]
 
 
 def test_random_is_a_function_of_the_history():
     strategy = adjust.random(n=50, seed=1, learning_rate=(1e-4, 1e-1), schedule=["constant", "linear"])
-    first, again, next_ = strategy((PLAIN,)), strategy((PLAIN,)), strategy((PLAIN, PLAIN))
+    first, again, next_ = strategy((BASELINE,)), strategy((BASELINE,)), strategy((BASELINE, BASELINE))
     assert first == again and first.settings != next_.settings
     rates = np.log10([s.learning_rate for s in first.settings])
     assert rates.min() >= -4 and rates.max() <= -1
@@ -60,7 +60,9 @@ def test_random_is_a_function_of_the_history():
 
 def test_drawn_values_keep_their_type_and_range():
     for strategy in (adjust.random, tune.tpe):
-        settings = strategy(n=40, seed=0, batch_size=(8, 64), learning_rate=(0.12345678, 0.1234579))((PLAIN,)).settings
+        settings = strategy(n=40, seed=0, batch_size=(8, 64), learning_rate=(0.12345678, 0.1234579))(
+            (BASELINE,)
+        ).settings
         sizes = [setting.batch_size for setting in settings]
         assert all(type(size) is int and 8 <= size <= 64 for size in sizes) and len(set(sizes)) > 10
         assert all(0.12345678 <= setting.learning_rate <= 0.1234579 for setting in settings)
@@ -79,12 +81,12 @@ def test_drawn_values_keep_their_type_and_range():
 def test_strategies_refuse_an_unknown_field(strategy):
     message = "adjust must name hyperparameters of the experiment; got rate. It has: learning_rate, schedule"
     with pytest.raises(ValueError, match=message):
-        strategy((PLAIN,))
+        strategy((BASELINE,))
 
 
 def test_halving_keeps_the_best_third_and_ends_at_the_whole_run():
     strategy = adjust.halving(n=9, eta=3, learning_rate=(1e-3, 1e-1))
-    history = (PLAIN,)
+    history = (BASELINE,)
     sizes = []
     while (proposal := strategy(history)) is not None:
         sizes.append((len(proposal.settings), {s.epochs for s in proposal.settings}))
@@ -99,10 +101,10 @@ def test_halving_keeps_the_best_third_and_ends_at_the_whole_run():
 
 def test_halving_drops_diverged_runs_and_ends_if_all_diverge():
     strategy = adjust.halving(n=6, eta=2, learning_rate=(1e-3, 1e-1))
-    first = strategy((PLAIN,)).settings
-    kept = strategy((PLAIN, made(first, [-np.inf, 1.0, *[-np.inf] * 4])))
+    first = strategy((BASELINE,)).settings
+    kept = strategy((BASELINE, made(first, [-np.inf, 1.0, *[-np.inf] * 4])))
     assert [s.learning_rate for s in kept.settings] == [first[1].learning_rate]
-    assert strategy((PLAIN, made(first, [-np.inf] * 6))) is None
+    assert strategy((BASELINE, made(first, [-np.inf] * 6))) is None
 
 
 @hyperparameters
@@ -118,12 +120,12 @@ def known(setting, slopes, diverged=False):
 
 def test_descend_is_adam_on_the_logarithms():
     strategy = adjust.descend("knots", metric="log_loss", step_size=0.3)
-    plain = Round("plain", (Trial(Schedule(), {}, False),), (0.0,))
-    asked = strategy((plain,))
+    baseline = Round("baseline", (Trial(Schedule(), {}, False),), (0.0,))
+    asked = strategy((baseline,))
     assert asked.settings == (Schedule(),) and asked.differentiate == "log_loss"
 
     first = known(Schedule(), [[1.0, 3.0], [-1.0, -1.0]])  # two seeds each
-    made = strategy((plain, first)).settings[0]
+    made = strategy((baseline, first)).settings[0]
     np.testing.assert_allclose(made.knots, np.exp([-0.3, 0.3]), rtol=1e-4)  # Adam's first step is the sign
     assert made.learning_rate == 0.1
 
@@ -133,18 +135,18 @@ def test_descend_is_adam_on_the_logarithms():
     for slope in (np.float32([2, -1]), np.float32([4 * made.knots[0], 0])):
         updates, state = adam.update(slope, state)
         logs = logs + updates
-    np.testing.assert_allclose(strategy((plain, first, second)).settings[0].knots, np.exp(logs), rtol=1e-4)
+    np.testing.assert_allclose(strategy((baseline, first, second)).settings[0].knots, np.exp(logs), rtol=1e-4)
 
 
 def test_descend_ends_where_there_is_no_slope():
     strategy = adjust.descend("knots", metric="log_loss")
-    plain = Round("plain", (Trial(Schedule(), {}, False),), (0.0,))
-    assert strategy((plain, known(Schedule(), [[np.inf, 0.0], [0.0, 0.0]]))) is None
-    assert strategy((plain, known(Schedule(), [[0.0, 0.0], [0.0, 0.0]]))) is None  # it would repeat the same trial
+    baseline = Round("baseline", (Trial(Schedule(), {}, False),), (0.0,))
+    assert strategy((baseline, known(Schedule(), [[np.inf, 0.0], [0.0, 0.0]]))) is None
+    assert strategy((baseline, known(Schedule(), [[0.0, 0.0], [0.0, 0.0]]))) is None  # it would repeat the same trial
     diverged = Round(
-        "why", (Trial(strategy((plain, known(Schedule(), [[1.0], [1.0]]))).settings[0], {}, True),), (-np.inf,)
+        "why", (Trial(strategy((baseline, known(Schedule(), [[1.0], [1.0]]))).settings[0], {}, True),), (-np.inf,)
     )
-    assert strategy((plain, known(Schedule(), [[1.0], [1.0]]), diverged)) is None
+    assert strategy((baseline, known(Schedule(), [[1.0], [1.0]]), diverged)) is None
 
 
 @hyperparameters
@@ -155,15 +157,15 @@ class Bounded:
 
 def test_descend_keeps_to_the_bounds_of_a_field():
     strategy = adjust.descend("share", "learning_rate", metric="log_loss", step_size=0.3)
-    plain = Round("plain", (Trial(Bounded(), {}, False),), (0.0,))
+    baseline = Round("baseline", (Trial(Bounded(), {}, False),), (0.0,))
     for sign, share, rate in ((-1.0, (0.9999, 1.0), (0.1, 0.1)), (1.0, (0.8, 0.8), (0.09, 0.0900001))):
         gradient = Bounded(share=np.array([sign]), learning_rate=np.array([sign]))
-        made = strategy((plain, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)))).settings[0]
+        made = strategy((baseline, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)))).settings[0]
         check(made)
         assert share[0] <= made.share <= share[1] and rate[0] <= made.learning_rate <= rate[1]
         # At the bound, the slope cannot be followed.
         further = Round("why", (Trial(made, {}, False, gradient),), (0.0,))
-        assert strategy((plain, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)), further)) is None
+        assert strategy((baseline, Round("why", (Trial(Bounded(), {}, False, gradient),), (0.0,)), further)) is None
 
 
 def followed(strategy, n_rounds):
@@ -173,7 +175,7 @@ def followed(strategy, n_rounds):
         falls = setting.schedule == "linear"
         return -((np.log(setting.learning_rate / 0.013)) ** 2) - (not falls) if setting.learning_rate < 0.5 else -np.inf
 
-    history = (PLAIN,)
+    history = (BASELINE,)
     for _ in range(n_rounds):
         settings = strategy(history).settings
         history = (*history, made(settings, [score(setting) for setting in settings]))
@@ -198,10 +200,10 @@ def test_tpe_keeps_away_from_where_runs_diverge():
 
 def test_tpe_repeats_no_trial_and_ends_when_all_are_known():
     strategy = tune.tpe(n=4, schedule=["constant", "linear", "cosine", "step", "exponential", "none"])
-    first = strategy((PLAIN,))
-    second = strategy((PLAIN, made(first.settings)))
+    first = strategy((BASELINE,))
+    second = strategy((BASELINE, made(first.settings)))
     assert len(first.settings) == 4 and len(second.settings) == 2 and not set(first.settings) & set(second.settings)
-    assert strategy((PLAIN, made(first.settings), made(second.settings))) is None
+    assert strategy((BASELINE, made(first.settings), made(second.settings))) is None
 
 
 def test_tpe_ignores_trials_outside_of_narrower_ranges():
@@ -224,7 +226,7 @@ def test_tpe_resumes_in_a_storage_that_several_share(tmp_path, monkeypatch):
     assert sorted(trial.params["learning_rate"] for trial in told) == rates and len(set(rates)) == 24
     assert {trial.state.name for trial in told} == {"COMPLETE"}  # no trial left open by an interruption
     # A third study starts from the trials of the others: its first round is not random.
-    first = [tune.tpe(n=8, storage=storage, name="rates", **RANGES)((PLAIN,)) for _ in range(12)]
+    first = [tune.tpe(n=8, storage=storage, name="rates", **RANGES)((BASELINE,)) for _ in range(12)]
     by_chance = np.log(1e3 / 0.5) / np.log(1e3 / 1e-5)  # the diverging fraction of the range
     share = np.mean([s.learning_rate > 0.5 for proposal in first for s in proposal.settings])
     assert share < by_chance - 2 * np.sqrt(by_chance * (1 - by_chance) / 96)
@@ -233,16 +235,16 @@ def test_tpe_resumes_in_a_storage_that_several_share(tmp_path, monkeypatch):
 def test_tpe_refuses_a_storage_that_does_not_fit(tmp_path):
     strategy = tune.tpe(n=1, storage=f"sqlite:///{tmp_path}/none/tune.db", name="rates", learning_rate=(1e-3, 1.0))
     with pytest.raises(ValueError, match="storage must be a database that Optuna can use; got sqlite"):
-        strategy((PLAIN,))
+        strategy((BASELINE,))
     for secret in ("nowhere://me:hunter2@host/db", "nowhere://me:hun/t@er2@host/db", "nowhere://host?password=hunter2"):
         with pytest.raises(ValueError, match=r"got nowhere://.*\*\*\*") as caught:
-            tune.tpe(n=1, storage=secret, name="rates", learning_rate=(1e-3, 1.0))((PLAIN,))
+            tune.tpe(n=1, storage=secret, name="rates", learning_rate=(1e-3, 1.0))((BASELINE,))
         assert "hun" not in str(caught.value) and "er2" not in str(caught.value)
     storage = f"sqlite:///{tmp_path}/tune.db"
     followed(tune.tpe(n=2, storage=storage, name="rates", **RANGES), 2)
     for others in ({"batch_size": (8, 64)}, {**RANGES, "learning_rate": (1e-2, 1e-1)}):
         with pytest.raises(ValueError, match="study rates in .* must have these ranges, got others"):
-            tune.tpe(n=2, storage=storage, name="rates", **others)((PLAIN,))
+            tune.tpe(n=2, storage=storage, name="rates", **others)((BASELINE,))
     with pytest.raises(ValueError, match="name must be given with a storage"):
         tune.tpe(n=1, storage=storage, learning_rate=(1e-3, 1.0))
 

@@ -72,14 +72,14 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     assert [trial["diverged"] for trial in after["rounds"][1]["trials"]] == [False, False, True, True]
     result = read(directory / "result.json")
     named = {"search": [0, 1], "confirmation": [*range(7, 17)], "result": result["seeds"]}
-    assert read(directory / "environment.json")["seeds"] == named and "the search ended because" in done.stdout
+    assert read(directory / "environment.json")["seeds"] == named and "The search ended because" in done.stdout
     assert result["seeds"] == [2, 3, 4, 5, 6] and result["experiment"] == "line"
     assert len(result["metrics"]["test/r2"]["values"]) == 5
     story = (directory / "study.md").read_text()
     assert (
         "with 5 fresh seeds (2 to 6)" in story
         and "Verdict: **refuted**" in story
-        and "| 2 | a grid over learning_rate and degree: 4, 2 diverged |" in story
+        and "| 2 | a grid over learning_rate and degree (4 settings, 2 diverged) |" in story
     )
     assert (directory / "checkpoints" / "4000").is_dir()
 
@@ -90,9 +90,7 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
 @pytest.mark.long
 def test_the_final_training_is_resumed_from_its_own_state(here, interrupted_here, folder):
     words = ["study", "line.py", *SHORT, "--epochs", "20", "--directory", "out"]
-    n_chunks = (
-        20 + 20 + 7
-    )  # of the plain settings, of the grid (degree is not read by the program), of the final training
+    n_chunks = 20 + 20 + 7  # of the baseline, of the grid (degree is not read by the program), of the final training
     done = interrupted_here(n_chunks, *words)
     assert done.returncode == 75, done.stderr
     assert done.stderr == "jaxresearch: interrupted; saved at step 80; resume with: jaxresearch resume out\n"
@@ -134,8 +132,8 @@ def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder)
     done = here("study", "line.py", *words, "--epochs", "5", "--directory", "out")
     assert done.returncode == 0, done.stderr
     story, result = (folder / "out" / "study.md").read_text(), read(folder / "out" / "result.json")
-    assert "retrained on 123 training examples" in story and "all training data" not in story
-    assert "with 2 fresh seeds (8, 9)" in story and "The search ended because the budget of 1 rounds is spent." in story
+    assert "trained on 123 training examples" in story and "all training data" not in story
+    assert "with 2 fresh seeds (8, 9)" in story and "The search ended because the budget of 1 round was spent." in story
     (line,) = [line for line in story.splitlines() if line.startswith("To reproduce")]
     again = here(*shlex.split(line.partition("`jaxresearch ")[2].rstrip("`")), "--directory", "again")
     assert again.returncode == 0, again.stderr

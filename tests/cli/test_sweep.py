@@ -1,7 +1,9 @@
 """``jaxresearch sweep``: its table, its data, and exact resume."""
 
 import csv
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +12,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from jaxresearch import data, statistics
+from jaxresearch import data, statistics, studies
+from jaxresearch.cli import display, sweep
+from jaxresearch.experiment import Objective
 from jaxresearch.reports import plots
 
 WORDS = ["--learning-rate", "0.05:0.2:3", "--batch-size", "16,8", "--seeds", "5,9"]
@@ -36,8 +41,11 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     assert (directory / "sweep.png").read_bytes()[:4] == b"\x89PNG"
     config = json.loads((directory / "config.json").read_text())
     assert config["axes"] == {"learning_rate": [0.05, 0.125, 0.2], "batch_size": [16, 8]} and config["seeds"] == [5, 9]
-    assert "compared on 16 examples held out of the training part; the test part was not read" in done.stdout
-    assert "group 1 of 2 (--batch-size 16; 5 settings) · epoch 20/20 · train loss" in done.stdout
+    compared = (
+        "compared with 2 seeds on 16 selection examples (held out of the training part); the test part was not read"
+    )
+    assert compared in done.stdout
+    assert "group 1 of 2 (--batch-size 16; 4 settings) · epoch 20/20 · train loss" in done.stdout
     assert "group 2 of 2 (--batch-size 8; 3 settings) · epoch 1/20 · train loss" in done.stdout
     assert {path.name for path in directory.iterdir()} == {
         *("config.json", "environment.json", "sweep.json", "sweep.csv", "sweep.png", "trials.json", ".lock", "source")
@@ -45,7 +53,7 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
 
 
 @pytest.mark.long
-def test_the_noise_floor_is_the_plain_settings_with_other_seeds(here, folder):
+def test_the_noise_floor_is_the_baseline_with_other_seeds(here, folder):
     words = ["--learning-rate", "0.1,0.2", "--epochs", "2"]
     done = here("sweep", "line.py", *words, "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -57,33 +65,106 @@ def test_the_noise_floor_is_the_plain_settings_with_other_seeds(here, folder):
     alone = json.loads((folder / "b/sweep.json").read_text())["rows"][0]
     again = record["plain_with_other_seeds"]
     assert again["r2"] == pytest.approx(alone["r2"], rel=1e-5)  # side by side, summation order may differ
-    plain, best = record["rows"]
-    assert record["plain"] == {name: plain[name] for name in record["plain"]} and plain["r2_difference"] is None
-    assert record["best"] == 1 and best["r2_difference"] == pytest.approx(best["r2"] - plain["r2"], abs=1e-7)  # float32
+    baseline, best = record["rows"]
+    assert record["plain"] == {name: baseline[name] for name in record["plain"]} and baseline["r2_difference"] is None
+    assert record["best"] == 1 and best["r2_difference"] == pytest.approx(
+        best["r2"] - baseline["r2"], abs=1e-7
+    )  # float32
     noise = record["noise"]
     assert noise["seeds"] == [5, 6, 7, 8, 9] and noise["n_differences"] == 1
-    assert noise["difference"] == pytest.approx(again["r2"] - plain["r2"], abs=1e-7)
+    assert noise["difference"] == pytest.approx(again["r2"] - baseline["r2"], abs=1e-7)
     environment = json.loads((folder / "out/environment.json").read_text())
     assert environment["seeds"] == {"settings": [0, 1, 2, 3, 4], "noise floor": [5, 6, 7, 8, 9]}
 
     floor, gain = statistics.number_text(noise["floor"]), statistics.number_text(best["r2_difference"], is_signed=True)
-    about = (
-        "exceeds by seeds alone in at most 1 of 20 sweeps if all settings vary over seeds as the plain ones do; with"
+    assert (
+        f"noise floor: {floor} r2; if the settings were equal and varied over seeds as the baseline does, the"
+        in done.stdout
     )
-    assert f"noise floor: {floor} r2, which the largest of 1 differences {about}" in done.stdout
-    assert f"best: --learning-rate 0.2, {gain} r2 over the plain settings (95 % interval " in done.stdout
+    others = f"{again['r2']:.4f} r2, a difference of {noise['difference']:+.4f}"
+    assert f"baseline with seeds 5 to 9: {others}\n" in done.stdout
+    assert f"best: --learning-rate 0.2, {gain} r2 over the baseline (95 % interval " in done.stdout
     p = statistics.p_text(best["r2_p"])
     verdict = "more than" if best["r2_p"] < 0.05 else "not distinguishable from"
-    assert f"paired by seed): {verdict} noise (p {p}, adjusted for 1 settings)" in done.stdout
-    assert done.stdout.count("plain, other seeds") == 1 and "best, plain" not in done.stdout
-    assert "noise floor" in other.stdout and "best: --learning-rate 0.1, the plain settings themselves" in other.stdout
+    assert f"paired by seed): {verdict} noise (p {p})\n" in done.stdout
+    assert len(re.findall("best +│\n", done.stdout)) == len(re.findall("baseline +│\n", done.stdout)) == 1
+    assert "best: no setting is better than the baseline\n" in other.stdout and not re.search("best +│", other.stdout)
+
+
+def _swept(differences, *, higher=True, **fields):
+    """Returns a sweep of settings with these differences from the baseline, 0.5, which is the last row."""
+    found = [statistics.Difference(mean, mean - 0.1, mean + 0.1, p=0.01) for mean in differences]
+    found.append(statistics.Difference(np.nan, np.nan, np.nan))
+    p_values = [0.0147] * len(differences) + [np.nan]
+    means = [*(0.5 + mean for mean in differences), 0.5]
+    rows = []
+    for place, (mean, of_row, p) in enumerate(zip(means, found, p_values, strict=True)):
+        row = {**fields, "learning_rate": 0.001 * (place + 1), "r2": mean, "r2_low": mean - 0.1, "r2_high": mean + 0.1}
+        known = {} if np.isnan(p) else {"r2_difference": of_row.mean, "r2_p": p}
+        rows.append({**row, **known, "n": 5, "diverged": False})
+    best = int(np.argmax(means) if higher else np.argmin(means))
+    compared = studies.Comparison(tuple(found), tuple(p_values), 0.01, 0.05)
+    return sweep.Swept(rows, best, rows[-1], {**rows[-1], "r2": 0.51}, compared)
+
+
+@pytest.mark.parametrize(
+    ("differences", "higher", "best"),
+    [
+        (
+            (0.1, 0.2),
+            True,
+            "--learning-rate 0.002, +0.2000 r2 over the baseline (95 % interval +0.1000 to +0.3000, paired",
+        ),
+        ((-0.1, -0.2), True, "no setting is better than the baseline"),
+        ((-0.1, -0.2), False, "--learning-rate 0.002, -0.2000 r2 over the baseline"),
+        ((0.1, 0.2), False, "no setting is better than the baseline"),
+    ],
+)
+def test_only_settings_that_beat_the_baseline_are_best(differences, higher, best):
+    swept, axes, objective = _swept(differences, higher=higher), {"learning_rate": []}, Objective("r2", higher)
+    _, rows = sweep._table(Console(width=120), swept, axes, "r2", objective)
+    is_better = "no setting" not in best
+    assert [row[-1] for row in rows] == ["", "best" if is_better else "", "baseline"]
+    assert sweep._best_text(swept, axes, "r2", objective).startswith(best)
+    assert sweep._marks(swept, "r2", objective)["best"] == (1 if is_better else None)
+
+
+@pytest.mark.parametrize(
+    ("width", "fields", "left_out"),
+    [
+        (80, {}, 0),
+        (120, {"momentum": 0.9, "hidden": (32,)}, 0),
+        (80, {"momentum": 0.9, "hidden": (32,)}, 1),
+        (72, {"momentum": 0.9, "hidden": (32,)}, 2),
+    ],
+)
+def test_the_table_breaks_no_cell_at_any_width(width, fields, left_out):
+    out = io.StringIO()
+    console, axes = Console(width=width, file=out), dict.fromkeys((*fields, "learning_rate"), [])
+    table = sweep._table(console, _swept((-0.4, 0.2), **fields), axes, "r2", Objective("r2", True))
+    assert len(table[0]) == len(axes) + 5 - left_out
+    display.print_table(console, *table)
+    rows = [line for line in out.getvalue().splitlines() if line.startswith("│")]
+    assert len(rows) == 3 and all(len(line) <= width for line in out.getvalue().splitlines())
+    for cells, row in zip(table[1], rows, strict=True):
+        assert all(f"│ {cell}" in row for cell in cells)
+
+
+def test_a_setting_is_compared_with_a_baseline_outside_the_grid():
+    swept = _swept((-0.1, -0.2))
+    outside = swept._replace(rows=swept.rows[:2], best=0)
+    _, rows = sweep._table(Console(width=120), outside, {"learning_rate": []}, "r2", Objective("r2", True))
+    assert [row[-1] for row in rows] == ["", "", "baseline"] and rows[-1][1] == "0.5000"
+    unknown = swept._replace(baseline=None, again=None, comparison=None, rows=swept.rows[:2], best=0)
+    _, rows = sweep._table(Console(width=120), unknown, {"learning_rate": []}, "r2", Objective("r2", True))
+    assert [row[-1] for row in rows] == ["best", ""]  # there is nothing to compare it with
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seeds", "1"], "noise floor: unknown from a single seed; with seed 1 the plain settings differ from"),
-        (["--seeds", "2"], "paired by seed): undecided, fewer than 5 seeds decide nothing"),
+        (["--seeds", "1"], "noise floor: unknown from a single seed\nbaseline with seed 1: "),
+        (["--seeds", "2"], "paired by seed): undecided, at least 5 seeds are needed to tell it from noise"),
     ],
 )
 def test_few_seeds_leave_the_best_undecided(here, words, message):
@@ -91,11 +172,11 @@ def test_few_seeds_leave_the_best_undecided(here, words, message):
     assert done.returncode == 0 and message in done.stdout, done.stdout
 
 
-def test_plain_settings_that_do_not_fit_the_data_leave_the_noise_unknown(here, edit):
+def test_a_baseline_that_does_not_fit_leaves_the_noise_unknown(here, edit):
     edit("batch_size: int = static(16", "batch_size: int = static(1600")
     done = here("sweep", "line.py", "--batch-size", "8,16", "--epochs", "1", "--directory", "out")
     assert done.returncode == 0, done.stderr
-    assert "noise floor: unknown, since the plain settings cannot be trained: batch_size must be between" in done.stdout
+    assert "noise floor: unknown, since the baseline cannot be trained: batch_size must be between" in done.stdout
 
 
 @pytest.mark.long
@@ -107,7 +188,7 @@ def test_settings_may_look_at_validation_data_of_their_own(here, edit, folder):
     )
     done = here("sweep", "line.py", "--learning-rate", "0.1,0.3", "--validation", "0.25", "--directory", "out")
     assert done.returncode == 0, done.stderr
-    assert "compared on 16 examples" in done.stdout and "validation mse" in done.stdout
+    assert "on 16 selection examples" in done.stdout and "validation mse" in done.stdout
 
 
 @pytest.fixture

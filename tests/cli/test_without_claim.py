@@ -63,9 +63,9 @@ def test_a_study_adjusts_what_it_is_to_minimise(here, explored, folder):
         result["claim"] is None and result["compared_by"] == "mse" and result["hyperparameters"]["learning_rate"] > 0.01
     )
     assert result["gain"]["metric"] == "test/mse" and result["gain"]["mean"] < 0
-    assert "No claim: settings were compared by mse." in story and "supports the claim" not in story
+    assert "No claim: settings were compared by mse." in story and "supported the claim" not in story
     assert here("report", "out").returncode == 0
-    assert "validation mse" in (folder / "out" / "report.html").read_text()
+    assert "selection mse" in (folder / "out" / "report.html").read_text()
 
 
 def test_a_study_needs_something_to_compare_by(here, explored, refused):

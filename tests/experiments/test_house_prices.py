@@ -76,16 +76,16 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
     assert len(values) == 10 and np.ptp(values) < 1e-6 and result["claim"]["verdict"] == "supported"
     story = (directory / "study.md").read_text()
     for said in (
-        "Verdict: **supported** (mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds, these 2,930 test examples).",
+        "Verdict: **supported** (test/r2 needs at least 0.4995; mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds",
         "The test part is the training examples: its metrics describe them and predict nothing.",
-        "| 1 | the plain settings: 1 | plain | 0.5716 | 0.5716 to 0.5716 |",
-        "The search ended because the validation interval supports the claim.\n",
+        "| 1 | the baseline | baseline (chosen) | 0.5716 | 0.5716 to 0.5716 |",
+        "The search ended because the interval on the selection data supported the claim.\n",
         "With the first of these seeds: price = 13,289.6 USD + 111.694 USD per square foot x Gr_Liv_Area",
     ):
         assert said in story, story
     shown = page(directory)
-    assert "0.4995 to 0.4995" in shown and "validation r2" in shown
-    row = ("the plain settings: 1", "plain", "0.5716", "0.5716 to 0.5716", "chosen")
+    assert "0.4995 to 0.4995" in shown and "selection r2" in shown
+    row = ("the baseline", "baseline (chosen)", "0.5716", "0.5716 to 0.5716")
     assert "<td>1</td>" + "".join(f'<td class="number">{cell}</td>' for cell in row) in shown
 
 
@@ -98,7 +98,7 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     assert result["gain"]["mean"] > 0.01
     story = (tmp_path / "study" / "study.md").read_text()
     assert "| 2 | a grid over learning_rate: 6 |" in story and "as that of the best of 7" in story
-    # One digit less than for the plain step size: float32 loses 0.2 of a small gradient, but not 0.5.
+    # One digit less than for the default step size: float32 loses 0.2 of a small gradient, but not 0.5.
     assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD per square foot", story)
 
 

@@ -55,9 +55,9 @@ def test_a_sweep_is_drawn_to_a_file(tmp_path):
     ]
     plots.plot_sweep(tmp_path / "sweep.png", rows, axes={"rate": [0.1, 1.0, 10.0], "width": [*range(10)]}, metric="r2")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    plain = (tmp_path / "sweep.png").read_bytes()
-    marks = {"best": 19, "plain": 0.5, "floor": 0.2}
+    baseline = (tmp_path / "sweep.png").read_bytes()
+    marks = {"best": 19, "baseline": 0.5, "floor": 0.2}
     plots.plot_sweep(
         tmp_path / "sweep.png", rows, axes={"rate": [0.1, 1.0, 10.0], "width": [*range(10)]}, metric="r2", **marks
     )
-    assert (tmp_path / "sweep.png").read_bytes() != plain
+    assert (tmp_path / "sweep.png").read_bytes() != baseline

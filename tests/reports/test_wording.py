@@ -11,17 +11,19 @@ def test_round_rows_hold_what_was_tried_the_best_and_the_choice():
     def trial(rate, values, diverged=False):
         return {"hyperparameters": {"rate": rate, "widths": [8]}, "metrics": {"r2": values}, "diverged": diverged}
 
-    first = {"why": "the plain settings", "trials": [trial(0.1, [0.5, 0.7])], "scores": [0.6]}
+    first = {"why": "the baseline", "trials": [trial(0.1, [0.5, 0.7])], "scores": [0.6]}
     tried = [trial(1.0, [None, 0.1], diverged=True), trial(0.2, [0.8, 0.9]), trial(0.3, [0.7, 0.8])]
     second = {"why": "a grid over rate", "trials": tried, "scores": [None, 0.85, 0.75]}
     third = {"why": "more", "trials": tried[:1], "scores": [-np.inf]}
-    plain, chosen = (trial(rate, [])["hyperparameters"] for rate in (0.1, 0.2))
-    rows = wording.round_rows([first, second, third], "r2", plain=plain, chosen=chosen)
+    baseline, chosen = (trial(rate, [])["hyperparameters"] for rate in (0.1, 0.2))
+    rows = wording.round_rows([first, second, third], "r2", baseline=baseline, chosen=chosen)
     low, high = statistics.summary([0.8, 0.9])["ci95"]
-    assert rows[0][:4] == ("1", "the plain settings: 1", "plain", "0.6000") and rows[0][-1] == ""
-    best = ("--rate 0.2", "0.8500", f"{low:.4f} to {high:.4f}", "chosen")
-    assert rows[1] == ("2", "a grid over rate: 3, 1 diverged", *best)
-    assert rows[2] == ("3", "more: 1, 1 diverged", "--rate 1.0", "diverged", "", "")
+    assert rows[0][:4] == ("1", "the baseline", "baseline", "0.6000")
+    best = ("--rate 0.2 (chosen)", "0.8500", f"{low:.4f} to {high:.4f}")
+    assert rows[1] == ("2", "a grid over rate (3 settings, 1 diverged)", *best)
+    assert rows[2] == ("3", "more (1 diverged)", "--rate 1.0", "diverged", "")
+    again = wording.round_rows([first, first], "r2", baseline=baseline, chosen=baseline)
+    assert [row[2] for row in again] == ["baseline (chosen)", "baseline"]
     assert {len(row) for row in rows} == {len(wording.round_headings("r2"))}
 
 
@@ -105,3 +107,18 @@ def test_control_characters_are_not_printed():
         + 2 * "\N{REPLACEMENT CHARACTER}"
         + "é🙂"
     )
+
+
+def test_an_interval_without_width_is_no_spread():
+    assert wording.interval_text(0.71875, 0.71875) == wording.confidence_text(0.5, 0.5) == "no spread"
+    assert wording.interval_text(None, None, missing="single seed") == "single seed"
+    assert wording.confidence_text(-0.5, 0.25) == "95 % interval -0.5000 to +0.2500"
+    assert wording.confidence_text(None, None) == wording.confidence_text(np.nan, np.nan) == "no interval is known"
+    gain = {"metric": "test/r2", "mean": 0.5, "ci95": [0.5, 0.5], "over": "seeds"}
+    assert wording.gain_line(gain) == "test/r2 +0.5000 over the baseline (no spread, paired by seed)"
+
+
+def test_the_selection_data_is_named_with_its_origin():
+    assert wording.selection_text(1600, is_own=False) == "1,600 selection examples (held out of the training part)"
+    assert wording.selection_text(7, is_own=True) == "7 selection examples (the data's own validation part)"
+    assert wording.selection_text(0, is_own=False) == "the experiment's own evaluation, which has no data"

@@ -89,14 +89,14 @@ def test_a_study_without_any_effect_keeps_the_plain_settings(searched):
     assert n_kept <= 5
     assert (
         sum(made.best.salt != 0 for made, _, _ in searched) > 0.9 * N_STUDIES
-    )  # the best of all rounds is never the plain one
+    )  # the best of all rounds is never the baseline
 
 
 def test_the_interval_of_a_gain_covers_the_true_gain(searched):
-    """Where the plain settings are kept, no gain is reported, and there is none."""
+    """Where the baseline is kept, no gain is reported, and there is none."""
     n_held = 0
     for number, (_, confirmed, concluded) in enumerate(searched):
-        pair, of = (concluded.outcome, concluded.plain), dataset(number)
+        pair, of = (concluded.outcome, concluded.baseline), dataset(number)
         gain = None if confirmed.best.salt == 0 else studies.gain(*pair, "accuracy", dataset=of)
         n_held += gain is None or gain.low <= 0 <= gain.high
     print(f"the gain that is believed holds the true one: {n_held} of {N_STUDIES}")
@@ -107,9 +107,9 @@ def test_unadjusted_comparisons_are_fooled(searched):
     """Keeping the better of two runs with one seed, and unadjusted intervals over the seeds of a round."""
     if_better = unadjusted = 0
     for made, _, _ in searched:
-        plain, *others = [trial.metrics["accuracy"] for one in made.history for trial in one.trials]
-        if_better += any(values[0] > plain[0] for values in others)
-        pairs = [statistics.difference(values, plain) for values in others]
+        baseline, *others = [trial.metrics["accuracy"] for one in made.history for trial in one.trials]
+        if_better += any(values[0] > baseline[0] for values in others)
+        pairs = [statistics.difference(values, baseline) for values in others]
         unadjusted += any(one.low > 0 for one in pairs)
     print(f"kept by keep-if-better: {if_better}, by unadjusted intervals: {unadjusted}, of {N_STUDIES}")
     assert if_better > 0.9 * N_STUDIES and unadjusted > scipy.stats.binom.ppf(0.001, N_STUDIES, 0.5)
