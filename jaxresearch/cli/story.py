@@ -35,7 +35,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
     changes = _changes(session, conclusion.best)
     reads = wording.reads_line(result["test_reads"], [str(session.path.parent)])
     chosen = f"`{shlex.join(changes)}`" if changes else "the default settings"
-    of_baseline = "the baseline, " if conclusion.best == experiment.hyperparameters else ""
+    chosen = f"the baseline ({chosen})" if conclusion.best == experiment.hyperparameters else chosen
     lines = [
         f"# {experiment.question}",
         "",
@@ -50,7 +50,7 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         "",
         "## Result",
         "",
-        f"Chosen: {of_baseline}{chosen}. These settings were trained "
+        f"Chosen: {chosen}. These settings were trained "
         f"on {_training(session)} with {n_seeds} fresh seeds ({wording.seeds_text(seeds)}). Only then was the test part read.",
         "",
         *([f"{reads[0].upper()}{reads[1:]}.", ""] if reads is not None else []),

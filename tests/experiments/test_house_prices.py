@@ -97,7 +97,7 @@ def test_a_study_from_too_small_a_step_goes_over_the_grid(run, tmp_path):
     assert result["claim"]["verdict"] == "supported" and result["hyperparameters"]["learning_rate"] >= 0.2
     assert result["gain"]["mean"] > 0.01
     story = (tmp_path / "study" / "study.md").read_text()
-    assert "| 2 | a grid over learning_rate: 6 |" in story and "as that of the best of 7" in story
+    assert "| 2 | a grid over learning_rate (6 settings) |" in story and "even when corrected for 7 settings" in story
     # One digit less than for the default step size: float32 loses 0.2 of a small gradient, but not 0.5.
     assert re.search(r"price = 13,289\.\d USD \+ 111\.694 USD per square foot", story)
 
