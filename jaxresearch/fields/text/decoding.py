@@ -56,8 +56,9 @@ def sampling(
         {1, 2}
 
     References:
-        Fan, Lewis and Dauphin (2018), ACL, section 4.3 (top k). Holtzman, Buys, Du, Forbes and Choi (2020), The curious
-        case of neural text degeneration, ICLR, section 3.1 (top p). https://arxiv.org/abs/1904.09751
+        Fan, Lewis and Dauphin (2018), Hierarchical neural story generation, ACL (top k). https://arxiv.org/abs/1805.04833
+        Holtzman, Buys, Du, Forbes and Choi (2020), The curious case of neural text degeneration, ICLR, section 3.1
+        (top p). https://arxiv.org/abs/1904.09751
     """
     if isinstance(temperature, int | float) and not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature}. Use greedy() for the likeliest token.")
@@ -234,8 +235,10 @@ def beam_search(
         ((2, 3, 6), True)
 
     References:
-        Wu et al. (2016), Google's neural machine translation system, equation 14 (length). Sutskever, Vinyals and Le
-        (2014), NeurIPS, section 3.2 (beam). https://arxiv.org/abs/1609.08144
+        Wu et al. (2016), Google's neural machine translation system, equation 14 (length).
+        https://arxiv.org/abs/1609.08144
+        Sutskever, Vinyals and Le (2014), Sequence to sequence learning with neural networks, NeurIPS, section 3.2 (beam).
+        https://arxiv.org/abs/1409.3215
     """
     if width < 1:
         raise ValueError(f"width must be 1 or more; got {width}. Pass the texts to keep.")

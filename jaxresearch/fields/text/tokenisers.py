@@ -128,6 +128,7 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
         Sennrich, Haddow and Birch (2016), Neural machine translation of rare words with subword units, ACL, algorithm 1.
         https://arxiv.org/abs/1508.07909
         Radford et al. (2019), Language models are unsupervised multitask learners, section 2.2 (on bytes).
+        https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
     """
     n_learnt = n_tokens - len(specials)
     if n_learnt < _N_BYTES:
