@@ -91,7 +91,7 @@ def test_few_seeds_leave_the_best_undecided(here, words, message):
     assert done.returncode == 0 and message in done.stdout, done.stdout
 
 
-def test_plain_settings_that_do_not_fit_the_data_leave_the_noise_unknown(here, edit):
+def test_unfitting_plain_settings_leave_the_noise_unknown(here, edit):
     edit("batch_size: int = static(16", "batch_size: int = static(1600")
     done = here("sweep", "line.py", "--batch-size", "8,16", "--epochs", "1", "--directory", "out")
     assert done.returncode == 0, done.stderr

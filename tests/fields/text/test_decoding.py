@@ -187,7 +187,7 @@ CHOICES = [GREEDY, decoding.sampling(), decoding.sampling(top_k=3, top_p=0.9)]
 @pytest.mark.parametrize("choose", CHOICES, ids=["greedy", "softmax", "nucleus"])
 @pytest.mark.parametrize("padding", [0, -1])  # the new token is padding, or not
 @pytest.mark.parametrize("token", [11, -7])
-def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, padding, token):
+def test_generate_ends_at_a_token_outside_the_vocabulary(choose, padding, token):
     sizes = sized(padding=padding)
     params = stirred(11, sizes)
     texts = written(params, PROMPTS.at[0, 1].set(token), sizes=sizes, choose=choose, end=5)
@@ -264,7 +264,7 @@ def test_sampling_draws_from_the_k_likeliest(top_k):
     require_frequencies(draws_of(decoding.sampling(top_k=top_k)), np.where(ranks < top_k, np.exp(LOGITS), 0))
 
 
-def test_sampling_draws_from_k_tokens_where_more_are_equally_likely():
+def test_sampling_draws_from_k_tokens_where_more_tie():
     assert len(np.unique(draws_of(decoding.sampling(top_k=2), np.zeros(6)))) == 2
 
 
