@@ -448,7 +448,7 @@ def test_sampling_checks_its_numbers(choice, message):
             2,
             r"inputs must be tokens \(batch, length\), integers; got float32 \(2, 3\)\. Encode the",
         ),
-        (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
+        (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the number of tokens to generate\."),
         (PROMPTS, 9, r"prompt and new tokens but one must fit the context of 10; got 3 \+ 9\. Write fewer\."),
         (PROMPTS[:1], 2, r"the decoder must have a row for each text, 1; it has 2\. Pass n_rows\."),
     ],
@@ -486,8 +486,8 @@ def test_prompts_may_be_lists():
 @pytest.mark.parametrize(
     ("width", "message"),
     [
-        (0, r"width must be 1 or more; got 0\. Pass the texts to keep\."),
-        (-1, r"width must be 1 or more; got -1\. Pass the texts to keep\."),
+        (0, r"width must be 1 or more; got 0\. Pass the number of texts to keep\."),
+        (-1, r"width must be 1 or more; got -1\. Pass the number of texts to keep\."),
         (3, r"the decoder must have a row for each text, 6; it has 2\. Pass n_rows\."),
     ],
 )
