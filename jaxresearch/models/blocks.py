@@ -35,7 +35,7 @@ class TransformerSizes:
         tied: Whether the output layer shares the weights of the embedding.
         biases: Whether dense layers (including a classifier's head) and normalisations have biases.
         dropout_rate: Dropout rate after the embedding and each branch of a block.
-        padding: The token that fills up short sequences: not attended to, without a position, and left out of means. Any
+        padding: The token that pads short sequences: not attended to, without a position, and left out of means. Any
             integer, in the vocabulary or not (-1).
         bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
         remat: Whether to recompute activations inside the blocks in the backward pass instead of storing them.
