@@ -16,9 +16,9 @@ def equinox(make: Callable[..., Any]) -> Model:
     """Returns an Equinox module as a `Model`.
 
     The module sees one example at a time, as Equinox modules do: it is called as ``module(x, key=key)``, or as
-    ``module(x, state, key=key)`` where ``make`` returns ``(module, state)`` (`equinox.nn.make_with_state`), with the batch axis named
-    ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters. It switches between training and
-    evaluation by `equinox.nn.inference_mode`, and by any of the flags ``train``, ``training``, ``is_training``,
+    ``module(x, state, key=key)`` where ``make`` returns ``(module, state)`` (`equinox.nn.make_with_state`), with the batch
+    axis named ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters. It switches between training
+    and evaluation by `equinox.nn.inference_mode`, and by any of the flags ``train``, ``training``, ``is_training``,
     ``deterministic`` and ``inference`` that its ``__call__`` takes.
 
     Args:
