@@ -4,6 +4,10 @@ import importlib
 import re
 from pathlib import Path
 
+from docutils import nodes
+from math_core import LatexToMathML
+from sphinx.util import logging
+
 import jaxresearch
 
 project = "jaxresearch"
@@ -15,7 +19,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -35,6 +38,7 @@ myst_heading_anchors = 3
 
 html_theme = "sphinx_book_theme"
 html_title = "jaxresearch"
+html_math_renderer = "mathml"  # a browser draws it without a script; MathJax would come from the network
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_copy_source = False
@@ -65,6 +69,27 @@ def shorten(app, what, name, thing, options, signature, returns):
     return tuple(text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, returns))
 
 
+_MATHML = LatexToMathML()
+
+
+def write_math(writer, node):
+    """Writes a formula as MathML; an unknown LaTeX command is an error."""
+    is_block = isinstance(node, nodes.math_block)
+    writer.body.append(_MATHML.convert_with_local_state(node.astext(), displaystyle=is_block))
+    raise nodes.SkipNode
+
+
+def require_no_network(app, exception):
+    """Warns about pages that load a script, style sheet or picture from another site."""
+    remote = re.compile(r'(?:\ssrc|<link\b[^>]*\shref)="((?:https?:)?//[^"]+)"')
+    if exception is None and app.builder.format == "html":
+        for page in Path(app.outdir).rglob("*.html"):
+            for address in remote.findall(page.read_text()):
+                logging.getLogger(__name__).warning("%s loads %s: pages must need no network", page.name, address)
+
+
 def setup(app):
-    """Connects what changes signatures."""
+    """Connects what changes signatures, what writes formulas and what checks the pages."""
     app.connect("autodoc-process-signature", shorten)
+    app.connect("build-finished", require_no_network)
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))

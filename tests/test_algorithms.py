@@ -561,7 +561,7 @@ def _anchored():
     return optax.GradientTransformation(lambda params: params, lambda updates, state, params=None: (updates, state))
 
 
-def test_warm_started_refuses_parameters_without_their_statistics():
+def test_warm_started_refuses_parameters_without_statistics():
     with pytest.raises(ValueError, match="must come with these; got parameters alone. Pass its whole state"):
         warm_started(descent(), descent().init(jax.random.key(1)).params).init(jax.random.key(0))
 

@@ -274,3 +274,9 @@ def test_functions_and_files_are_short():
     lengths.sort()
     assert lengths[len(lengths) // 2] < 10
     assert lengths[int(0.9 * len(lengths))] < 40
+
+
+def test_names_of_tests_are_short():
+    for path in Path(__file__).parent.rglob("*.py"):
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        assert not [node.name for node in functions if node.name.startswith("test_") and len(node.name) > 60], path

@@ -61,7 +61,7 @@ def test_an_array_that_is_used_in_place_survives_donation(n_runs):
 
 
 @pytest.mark.parametrize("n_runs", [1, 4])
-def test_an_array_that_is_used_in_place_lives_as_long_as_it_is_used(n_runs):
+def test_an_array_used_in_place_lives_as_long_as_its_user(n_runs):
     host = at(ROWS.astype(np.float32), 0)
     placed, memory = devices.place(host, n_runs=n_runs), weakref.ref(host.base)
     assert {*addresses(placed)} == {host.ctypes.data}

@@ -110,7 +110,7 @@ def test_integer_cross_entropy_equals_a_loop_in_float64():
 
 
 @pytest.mark.parametrize("label", [-1, -7, 7, 8, 2**31 - 1, -(2**31)])
-def test_integer_cross_entropy_of_a_label_outside_the_classes_is_nan(label):
+def test_integer_cross_entropy_outside_the_classes_is_nan(label):
     values = losses.softmax_cross_entropy_with_integer_labels(_logits((2, 7)), jnp.array([label, 0], jnp.int32))
     assert np.isnan(values[0]) and np.isfinite(values[1])
 
@@ -147,7 +147,7 @@ def test_soft_cross_entropy_of_zeros_is_zero_with_smoothing():
 
 
 @pytest.mark.parametrize("log_odds", [5.0, 10.0, 15.0, 20.0, 40.0])
-def test_sigmoid_cross_entropy_of_a_confident_right_answer_still_learns(log_odds):
+def test_sigmoid_cross_entropy_learns_from_a_confident_answer(log_odds):
     for sign, target in ((1, 1.0), (-1, 0.0)):
         value, slope = jax.value_and_grad(losses.sigmoid_cross_entropy)(sign * log_odds, jnp.float32(target))
         # float32: a few roundings of 6e-8, the exponential's own included
@@ -227,7 +227,7 @@ def test_weighted_mean_leaves_out_what_has_no_weight_and_no_loss():
 
 @pytest.mark.long
 @pytest.mark.raises  # finite differences pass NumPy arrays
-def test_weighted_mean_has_the_right_derivatives_at_a_weight_of_zero():
+def test_weighted_mean_has_derivatives_at_a_weight_of_zero():
     values, weights = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0]]), jnp.array([1.0, 0.0, 0.5])
     with jax.enable_x64(True):
         check_grads(losses.weighted_mean, (values.astype(float), weights.astype(float)), order=2)
@@ -261,7 +261,7 @@ def test_cross_entropies_leave_out_masked_classes(smoothing):
 
 @pytest.mark.long
 @pytest.mark.raises  # finite differences pass NumPy arrays
-def test_soft_cross_entropy_has_the_right_derivatives_at_a_probability_of_zero():
+def test_soft_cross_entropy_has_derivatives_at_probability_zero():
     with jax.enable_x64(True):
         logits, soft = jnp.asarray(MASKED, float)[jnp.array([0, 2, 3])], jnp.array([0.3, 0.7, 0.0])
         check_grads(losses.softmax_cross_entropy, (logits, soft), order=2)
@@ -270,7 +270,7 @@ def test_soft_cross_entropy_has_the_right_derivatives_at_a_probability_of_zero()
     assert by_probability[1] == 0
 
 
-def test_cross_entropies_of_a_target_at_minus_infinity_are_infinite():
+def test_cross_entropies_at_minus_infinity_are_infinite():
     assert losses.softmax_cross_entropy(MASKED, jnp.array([0.3, 0.1, 0.6, 0.0])) == jnp.inf
     for options in ({}, {"label_smoothing": 0.1}):
         assert losses.softmax_cross_entropy_with_integer_labels(MASKED, jnp.int32(1), **options) == jnp.inf
@@ -406,7 +406,7 @@ EDGES = {
 
 @pytest.mark.raises  # NumPy arrays
 @pytest.mark.parametrize("name", EDGES)
-def test_derivatives_of_losses_equal_differences_at_the_edges_too(name):
+def test_derivatives_of_losses_equal_differences_at_the_edges(name):
     assert {name for name, thing in vars(losses).items() if inspect.isfunction(thing) and name[0] != "_"} == {
         *EDGES,
         "weighted_mean",

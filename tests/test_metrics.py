@@ -155,7 +155,7 @@ MACRO = {
         pytest.param([0, 2, 3, 0, 2, 3], 4, id="a fold without a class"),
     ],
 )
-def test_a_perfect_classifier_scores_1_whatever_classes_are_absent(name, labels, n_classes):
+def test_a_perfect_classifier_scores_1_if_classes_are_absent(name, labels, n_classes):
     targets = jnp.array(labels)
     assert MACRO[name](9 * jax.nn.one_hot(targets, n_classes), targets) == 1.0
     # A class whose examples all weigh 0 is absent too.
@@ -165,7 +165,7 @@ def test_a_perfect_classifier_scores_1_whatever_classes_are_absent(name, labels,
 
 
 @pytest.mark.parametrize("metric", [metrics.precision, metrics.recall, metrics.f1])
-def test_a_class_that_does_not_occur_is_nan_by_itself_and_left_out_of_macro(metric):
+def test_an_absent_class_is_nan_and_left_out_of_macro(metric):
     logits = jnp.array([[2.0, 0, 0, 0], [2.0, 0, 0, 0], [0, 3.0, 0, 0]])  # predicts 0, 0, 1
     targets = jnp.array([0, 0, 2])  # 1 is predicted alone and 2 a target alone: they count 0
     np.testing.assert_array_equal(metric(average=None)(logits, targets), [1, 0, 0, np.nan])
@@ -316,7 +316,7 @@ def test_metrics_refuse_shapes_that_do_not_fit():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("metric", CLASSIFICATION.values(), ids=CLASSIFICATION)
-def test_classification_metrics_refuse_what_is_no_logits_and_classes(metric):
+def test_classification_metrics_refuse_other_than_logits(metric):
     with pytest.raises(ValueError, match=r"predictions must have shape \(batch, classes\); got \(4,\). Pass a logit"):
         metric(jnp.array([0, 1, 0, 1]), jnp.array([0, 1, 1, 0]))
     with pytest.raises(ValueError, match="targets must be integers; got float32. Pass integer classes, not one-hot"):

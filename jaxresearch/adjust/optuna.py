@@ -44,8 +44,8 @@ def tpe(*, n: int, seed: int = 0, storage: str | None = None, name: str | None =
         (4, True)
 
     References:
-        Bergstra, Bardenet, Bengio and Kegl (2011), Algorithms for hyper-parameter optimization, NeurIPS, section 4.
-        https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization
+        Bergstra, Bardenet, Bengio and Kégl (2011), Algorithms for hyper-parameter optimization, NeurIPS, section 4.
+        https://papers.nips.cc/paper_files/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
     """
     check_ranges(n, ranges)
     if storage is not None and name is None:

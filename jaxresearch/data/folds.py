@@ -71,7 +71,7 @@ def _fold_of(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray
         if len(groups) < n_folds:
             raise ValueError(f"folds must be at most the {len(groups)} groups, got {n_folds}. Pass fewer.")
         order, totals = generator.permutation(len(groups)), np.zeros(n_folds, int)
-        for group in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the smallest fold
+        for group in order[np.argsort(-sizes[order], kind="stable")]:  # largest first, each to the smallest fold
             smallest = int(np.argmin(totals))
             fold_of[group_of == group], totals[smallest] = smallest, totals[smallest] + sizes[group]
         return fold_of
@@ -81,7 +81,7 @@ def _fold_of(whole: Part, card: DataCard, n_folds: int, seed: int) -> np.ndarray
 
 
 def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
-    """Returns which examples are in a fold, or near enough to share content with it."""
+    """Returns which examples are in a fold, or close enough to share content with it."""
     near = is_test.copy()
     for distance in range(1, gap + 1):
         near[distance:] |= is_test[:-distance]
@@ -92,13 +92,13 @@ def _within(is_test: np.ndarray, gap: int) -> np.ndarray:
 def stacked(folded: Sequence[Dataset], *, runs_of: RunsOf = "folds", seeds: Sequence[int] | None = None) -> Dataset:
     """Returns folds stacked on a leading axis of every array, so that one program trains them all.
 
-    The same applies to splits of the data, and to subsets of the training part; a test or validation part that these have in
-    common is kept once, without that axis.
+    The same applies to splits of the data, and to subsets of the training part; a test or validation part that all of them
+    share is kept once, without that axis.
 
     Training parts are cut to the length of the shortest: by one example at most for folds of single examples, by up to a
-    tenth, at random, for groups or if preprocessing changes the number of rows. Shorter test parts are padded with examples
-    of weight 0. Narrower examples are padded with the ``padding`` of the card. ``fitted`` stays as it is. The card has the
-    names of the widest fold, and the notes of all.
+    tenth, chosen at random, for groups or if preprocessing changes the number of rows. Shorter test parts are padded with
+    examples of weight 0. Narrower examples are padded with the ``padding`` of the card. ``fitted`` is unchanged. The card
+    has the names of the widest fold and the notes of all.
 
     Args:
         folded: Preprocessed data of each run.

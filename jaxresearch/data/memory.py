@@ -1,4 +1,4 @@
-"""Checks that data fits into memory, before it is read."""
+"""Checks whether data fits into memory, before it is read."""
 
 import os
 

@@ -220,7 +220,7 @@ def brier_score() -> Metric:
 
     References:
         Brier (1950), Verification of forecasts expressed in terms of probability, Mon. Weather Rev. 78(1).
-        https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
+        https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2
     """
 
     def scores(logits, targets):

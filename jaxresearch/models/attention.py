@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-_AMPERE = 8.0  # compute capability of the first GPUs whose fused attention cuDNN has
+_AMPERE = 8.0  # compute capability of the first GPUs with fused attention in cuDNN
 
 
 def attention(
@@ -23,7 +23,7 @@ def attention(
     .. math:: \text{softmax}(Q K^\top / \sqrt{d}) V
 
     A query that sees no key (padding) gets the mean of all values, not nan. The weights are normalised after the product
-    with the values, which are fewer than the weights and save a sum in the gradient.
+    with the values: it has fewer entries, and the gradient needs one sum less.
 
     On an NVIDIA GPU, in bfloat16 or float16 and without ``seen``, it uses cuDNN's fused attention, which does not store the
     weights. That agrees up to the rounding of the type (``make accelerator`` measures both), and has no forward-mode
@@ -32,7 +32,7 @@ def attention(
     Args:
         queries: For each position and head.
         keys: For each position and head of keys; each head is shared by the same number of query heads.
-        values: As the keys.
+        values: One for each key.
         seen: Which keys a query may attend to; all by default.
         causal: Whether query i attends only to keys up to i.
 
@@ -84,7 +84,7 @@ def rotation(places: Int[Array, "batch_or_1 length"], head_width: int, dtype: DT
     Args:
         places: The position :math:`p` of each token.
         head_width: Width :math:`d` of a head; even.
-        dtype: Of the vectors to rotate.
+        dtype: Type of the vectors to rotate.
 
     Returns:
         ``vectors -> rotated``, both ``(batch, length, heads, head_width)``.

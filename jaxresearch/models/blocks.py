@@ -35,7 +35,7 @@ class TransformerSizes:
         tied: Whether the output layer shares the weights of the embedding.
         biases: Whether dense layers (including a classifier's head) and normalisations have biases.
         dropout_rate: Dropout rate after the embedding and each branch of a block.
-        padding: The token that fills up short sequences: not attended to, without a position, and left out of means. Any
+        padding: The token that pads short sequences: not attended to, without a position, and left out of means. Any
             integer, in the vocabulary or not (-1).
         bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
         remat: Whether to recompute activations inside the blocks in the backward pass instead of storing them.
@@ -44,9 +44,15 @@ class TransformerSizes:
         ValueError: If a size is not positive, heads do not divide the width, or key heads do not divide the heads.
 
     References:
-        Vaswani et al. (2017), NeurIPS. Xiong et al. (2020), ICML (normalisation before each branch). Su et al. (2021),
-        RoFormer. Ainslie et al. (2023), EMNLP (grouped-query attention). Press and Wolf (2017), EACL (tied weights).
-        Chen et al. (2016), Training deep nets with sublinear memory cost. https://arxiv.org/abs/1706.03762
+        Vaswani et al. (2017), Attention is all you need, NeurIPS. https://arxiv.org/abs/1706.03762
+        Xiong et al. (2020), On layer normalization in the Transformer architecture, ICML (normalisation before each
+        branch). https://arxiv.org/abs/2002.04745
+        Su et al. (2021), RoFormer. https://arxiv.org/abs/2104.09864
+        Ainslie et al. (2023), GQA, EMNLP (grouped-query attention). https://arxiv.org/abs/2305.13245
+        Press and Wolf (2017), Using the output embedding to improve language models, EACL (tied weights).
+        https://arxiv.org/abs/1608.05859
+        Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost (recomputation).
+        https://arxiv.org/abs/1604.06174
     """
 
     context: int

@@ -32,7 +32,8 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
 
     References:
         Radford, Wu, Child, Luan, Amodei and Sutskever (2019), Language models are unsupervised multitask learners,
-        section 2.3. https://openai.com/research/better-language-models
+        section 2.3.
+        https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
     """
     return _model(_module(n_tokens, sizes, "tokens", causal=True))
 

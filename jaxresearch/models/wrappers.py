@@ -115,7 +115,7 @@ def word_dropout(
         (True, [0, 0])
 
     References:
-        Iyyer, Manjunatha, Boyd-Graber and Daume (2015), Deep unordered composition rivals syntactic methods for text
+        Iyyer, Manjunatha, Boyd-Graber and Daumé (2015), Deep unordered composition rivals syntactic methods for text
         classification, ACL, section 3.1. https://aclanthology.org/P15-1162
     """
     if isinstance(rate, int | float) and not 0 <= rate <= 1:

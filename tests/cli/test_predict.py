@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(here, trained, refused):
         refused(here("predict", *words), message, kept)
 
 
-def test_an_encrypted_run_takes_the_key_of_its_configuration_or_another_file(here, folder, refused):
+def test_an_encrypted_run_takes_its_recorded_key_or_another(here, folder, refused):
     (folder / "key").write_bytes(os.urandom(32))
     done = here("run", "line.py", "--seeds", "1", "--encrypt-with", "key", "--directory", "run")
     assert done.returncode == 0, done.stderr
@@ -123,7 +123,7 @@ def test_an_encrypted_run_takes_the_key_of_its_configuration_or_another_file(her
     )
 
 
-def test_a_run_that_did_not_end_predicts_from_its_newest_checkpoint(interrupted_here, here, folder, refused):
+def test_an_unfinished_run_predicts_from_its_newest_checkpoint(interrupted_here, here, folder, refused):
     done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 75, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")

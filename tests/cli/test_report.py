@@ -118,7 +118,7 @@ def test_a_page_fits_its_window_without_a_complaint(pages, name, width, tmp_path
     assert "CONSOLE" not in seen.stderr
 
 
-def test_runs_beside_each_other_make_one_page_with_their_differences(pages, run):
+def test_several_runs_make_one_page_with_their_differences(pages, run):
     text = (pages / "compare.html").read_text()
     elements = _Elements(text).found
     assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object", "embed")]
@@ -151,7 +151,7 @@ def test_the_page_notes_a_missing_experiment(command, run, tmp_path):
     assert "Predictions for the test part are not shown" in text and "Confusion matrix" not in text
 
 
-def test_a_directory_that_is_no_run_that_ended_is_refused_in_one_line(command, run, tmp_path):
+def test_a_directory_without_a_finished_run_is_refused(command, run, tmp_path):
     done = command("report", str(tmp_path))
     assert done.returncode == 2 and "directory must hold a run, got" in done.stderr and done.stderr.count("\n") == 1
     copy = tmp_path / "run"

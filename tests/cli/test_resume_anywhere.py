@@ -123,7 +123,7 @@ def test_planted_bytecode_is_not_run(command, interrupted):
 
 
 @pytest.mark.parametrize("words", [["resume"], ["report"], ["verify", "--replay", "5"]])
-def test_a_directory_that_points_at_code_beside_it_does_not_run_it(command, interrupted, tmp_path_factory, words):
+def test_a_directory_does_not_run_code_beside_it(command, interrupted, tmp_path_factory, words):
     """A directory from elsewhere names its folder and an experiment in it: neither is trusted without this user's seal."""
     path, _ = interrupted
     archive = tmp_path_factory.mktemp("archive")

@@ -140,7 +140,7 @@ def stopped(edit):
 
 
 @pytest.mark.long
-def test_a_stopped_run_ends_by_itself_with_the_best_state_of_each_seed(here, edit, folder):
+def test_a_stopped_run_ends_with_the_best_state_of_each_seed(here, edit, folder):
     stopped(edit)
     words = ["--seeds", "3", "--validation", "0.25", "--epochs", "200", "--learning-rate", "0.3"]
     done = here("run", "line.py", *words, "--directory", "out")
@@ -357,7 +357,7 @@ def poisoned(edit, folder):
     np.savez(folder / "line.npz", x_train=x, y_train=y_train, x_test=x + 1e-3, y_test=y + 3e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_only_seed_with_a_diagnosis(here, poisoned, folder):
+def test_an_infinite_loss_stops_the_only_seed_with_a_diagnosis(here, poisoned, folder):
     done = here("run", "line.py", "--seeds", "9,", "--directory", "out")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
     found = re.search(
@@ -387,7 +387,7 @@ def test_rollback_is_no_choice(here, refused):
     refused(here("run", "line.py", "--on-nonfinite", "rollback"), "invalid choice 'rollback'")
 
 
-def test_help_shows_every_hyperparameter_with_type_default_and_meaning(here):
+def test_help_shows_type_default_and_meaning_of_hyperparameters(here):
     done = here("run", "line.py", "--help")
     assert done.returncode == 0 and done.stderr == ""
     for text in (
@@ -519,7 +519,7 @@ def test_a_tracked_run_sends_its_metrics_to_its_trackers(jaxresearch, folder, mo
 
 
 @pytest.mark.long
-def test_a_tracker_that_cannot_be_reached_is_dropped_and_changes_no_metric(jaxresearch, folder, monkeypatch):
+def test_an_unreachable_tracker_is_dropped_and_changes_no_metric(jaxresearch, folder, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra track")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://store")
     values = []

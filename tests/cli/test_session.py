@@ -247,7 +247,7 @@ def test_an_experiment_that_cannot_serve_is_one_line(here, edit, refused, old, n
     refused(here("run", "line.py"), message)
 
 
-def test_collect_gets_a_cipher_if_it_takes_one_and_refuses_tfds_otherwise(here, edit, refused, folder):
+def test_collect_gets_a_cipher_only_if_it_takes_one(here, edit, refused, folder):
     (folder / "key").write_bytes(bytes(32))
     edit(
         "def collect(source, *, target=None):\n    from jaxresearch import data\n    return data.load('line.csv', target='y')\n"

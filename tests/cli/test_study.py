@@ -103,7 +103,7 @@ def test_the_final_training_is_resumed_from_its_own_state(here, interrupted_here
 
 
 @pytest.mark.long
-def test_chosen_settings_stay_chosen_once_the_test_part_may_have_been_read(here, edit, folder):
+def test_chosen_settings_stay_once_the_test_part_may_be_read(here, edit, folder):
     words = [*SHORT, "--epochs", "5", "--directory", "out"]
     done = here("study", "line.py", *words)
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_chosen_settings_stay_chosen_once_the_test_part_may_have_been_read(here,
 
 
 @pytest.mark.long
-def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder):
+def test_the_story_names_its_data_and_a_reproducing_command(here, folder):
     words = ["--rounds", "1", "--seeds", "2", "--fresh-seeds", "8,9", "--train-examples", "123", "--validation", "0.2"]
     done = here("study", "line.py", *words, "--epochs", "5", "--directory", "out")
     assert done.returncode == 0, done.stderr
@@ -143,7 +143,7 @@ def test_the_story_names_its_data_and_a_command_that_reproduces_it(here, folder)
     assert sum("validation/r2" in line for line in seen) == 5
 
 
-def test_a_signal_before_anything_is_recorded_leaves_no_directory(folder):
+def test_a_signal_before_the_first_record_leaves_no_directory(folder):
     words = ["--epochs", "4000", "--directory", "mine/out"]
     until = (folder / "mine" / "out" / "environment.json").exists
     code, complaint = interrupted(folder, until, signal.SIGTERM, *words)  # in the first round, or before it

@@ -38,7 +38,7 @@ def test_fold_deals_out_each_class_evenly():
     assert (counts.max(axis=0) - counts.min(axis=0) <= 1).all()
 
 
-def test_fold_is_the_same_for_the_same_seed_and_another_for_another():
+def test_fold_depends_on_its_seed():
     first, again, other = (data.fold(dataset(), 0, n_folds=5, seed=seed).test["inputs"]["place"] for seed in (0, 0, 1))
     assert (first == again).all() and not np.array_equal(first, other)
 
@@ -164,7 +164,7 @@ def test_stacked_fills_narrower_examples_up_with_zeros():
     assert stages.fitted_of(made)["mean"].tolist() == [[1, 0], [1, 1]]
 
 
-def test_stacked_fills_shorter_sequences_up_as_their_preprocessor_does():
+def test_stacked_pads_sequences_as_their_preprocessor_does():
     """Two folds of DNA, whose longest training sequences have two tokens and one; AAA is token 0, NNN token 64."""
     sequences = np.array(["ACGTAC", "ACG", "AAA", "AAA"], np.dtypes.StringDType())
     part = {"inputs": {"sequence": sequences}, "targets": np.zeros(4, np.int32)}
@@ -225,7 +225,7 @@ def test_stacked_refuses_folds_of_other_classes():
         data.stacked([folded[0], other])
 
 
-def test_sample_draws_exactly_so_many_also_where_classes_are_small():
+def test_sample_draws_the_exact_number_from_small_classes_too():
     for n_all, classes in ((53, 3), (10, 10), (12, 5)):
         part = {"inputs": np.arange(n_all), "targets": np.arange(n_all) % classes}
         for n in range(1, n_all):
@@ -288,7 +288,7 @@ def test_stacked_refuses_training_parts_of_very_different_sizes():
         data.stacked(folded)
 
 
-def test_what_stacked_leaves_out_of_longer_folds_is_drawn_at_random():
+def test_stacked_leaves_out_random_examples_of_longer_folds():
     folded = [data.fold(_of_groups([52, 50, 48]), place, n_folds=3) for place in range(3)]
     kept = data.stacked(folded).train["inputs"]
     assert kept.shape == (3, 98)

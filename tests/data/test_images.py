@@ -121,7 +121,7 @@ def test_wrong_folders_are_refused_in_one_line(folder, spoil, message):
 
 
 @pytest.mark.raises
-def test_images_beyond_memory_are_refused_before_they_are_decoded(folder, monkeypatch):
+def test_images_beyond_memory_are_refused_before_decoding(folder, monkeypatch):
     monkeypatch.setattr(memory, "of_machine", lambda: 100.0)
     with pytest.raises(ValueError, match="must fit into memory .* Pass a smaller --image-size"):
         data.load(str(folder))

@@ -32,7 +32,7 @@ def test_mnist_loads_without_tensorflow_or_jax():
     assert out.stdout.strip() == "[]"
 
 
-def test_encoded_images_stay_pixels_and_models_see_shares_of_white():
+def test_encoded_images_stay_pixels_and_models_see_fractions():
     dataset = data.prepare(data.standard, data.load("mnist"))
     assert dataset.train["inputs"].dtype == np.uint8, "a quarter of the memory of float32"
     assert dataset.train["inputs"].shape == (60_000, 28, 28, 1) and dataset.card.n_features == 784

@@ -48,7 +48,7 @@ def test_row_hashes_take_words_and_columns_and_leave_groups_out():
 
 
 @pytest.mark.raises
-def test_a_test_part_of_training_examples_is_refused_unless_declared():
+def test_testing_on_training_examples_has_to_be_declared():
     with pytest.raises(
         ValueError, match="parts of mine must not overlap, got 60 of 60 test examples in the training part"
     ):

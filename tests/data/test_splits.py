@@ -187,7 +187,7 @@ def test_split_by_stretch_refuses_a_gap_that_leaves_nothing():
 
 
 @pytest.mark.parametrize("by", ["group", "time", "stretch"])
-def test_validation_and_selection_data_follow_the_rule_of_the_split(by):
+def test_validation_and_selection_data_follow_the_split_rule(by):
     card = DataCard(name="a", source="b", split=data.Split(by=by), gap=2 if by == "stretch" else 0)
     whole = _grouped()
     dataset = Dataset(whole, data.take(whole, slice(0, 1)), None, card)
@@ -211,7 +211,7 @@ def test_in_sample_data_is_declared():
     assert whole.card.in_sample and _indices(whole.train) == _indices(whole.test) == [*range(120)]
 
 
-def test_development_on_the_data_s_own_validation_part_names_no_fraction():
+def test_development_on_a_given_validation_part_has_no_fraction():
     parts = [{"inputs": np.arange(4) + start, "targets": np.zeros(4, np.int32)} for start in (0, 4, 8)]
     card = data.DataCard(name="a", source="b", class_names=("x",), split=data.Split(fraction=0.3))
     made = data.development(data.Dataset(parts[0], parts[1], parts[2], card))

@@ -302,7 +302,7 @@ def replaced(task, **functions):
     return task._replace(experiment=experiment)
 
 
-def test_an_algorithm_without_predict_is_refused_before_it_trains(task):
+def test_an_algorithm_without_predict_is_refused_before_training(task):
     blind = replaced(task, predict=None)
     checked(blind, on_disk(task.dataset, "train"))
     for refused in (checked, carried_out):
@@ -379,7 +379,7 @@ def test_a_fed_algorithm_needs_no_targets(bits, task):
 
 
 @pytest.mark.long
-def test_folds_on_disk_pass_preflight_digests_diagnosis_and_prediction(task, bits):
+def test_folds_on_disk_pass_through_every_stage(task, bits):
     values = task.dataset.train["inputs"].copy()
     values[5] = np.nan
     train = {**task.dataset.train, "inputs": values}

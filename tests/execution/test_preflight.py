@@ -221,7 +221,7 @@ def test_preflight_of_an_experiment_without_data():
         execution.preflight(broken, Steps(), dataset, seeds=[0], collected=dataset)
 
 
-def test_a_claim_about_new_examples_needs_a_metric_that_knows_them():
+def test_a_claim_about_new_examples_needs_a_metric_of_examples():
     """The metric has no influences, so new examples cannot be judged: reported before training."""
     of = experiment_of(evaluate=lambda state, data, key: {"mean": data["targets"].mean() * state["w"][0]})
     new = dataclasses.replace(of, claim=dataclasses.replace(of.claim, about="new examples"))

@@ -200,7 +200,7 @@ def test_a_whole_run_does_not_start_from_a_smoke_run(command, pretrained, tmp_pa
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
-def test_a_genome_refuses_what_it_would_ignore_and_takes_a_cipher(tmp_path):
+def test_a_genome_takes_a_cipher_and_refuses_unused_options(tmp_path):
     genome = loading.load("genome", directory=Path(__file__).parents[2] / "experiments")
     (tmp_path / "my.fa").write_text(">one\n" + "ACGTTGCA" * 100 + "\n")
     assert genome.collect(str(tmp_path / "my.fa"), cipher=object()).n_train

@@ -138,7 +138,7 @@ def test_with_a_key_dropout_is_drawn_from_it(model):
 
 
 @each_stateful
-def test_training_updates_the_running_statistics_that_evaluation_uses(model):
+def test_training_updates_the_statistics_that_evaluation_uses(model):
     params, model_state = model.init(jax.random.key(0))
     _, updated = model.apply(params, model_state, _data()["inputs"], jax.random.key(1))
     assert jax.tree.structure(updated) == jax.tree.structure(model_state)

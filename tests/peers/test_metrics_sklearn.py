@@ -126,7 +126,7 @@ def _theirs(logits, targets, weights):
 @pytest.mark.parametrize(
     "seeds", [range(N_CASES // 5), pytest.param(range(N_CASES // 5, N_CASES), marks=pytest.mark.slow)]
 )
-def test_classification_metrics_equal_scikit_learn_on_a_thousand_cases(seeds):
+def test_classification_metrics_equal_scikit_learn_on_1000_cases(seeds):
     n_absent = 0
     for seed in seeds:
         case = _case(seed)
@@ -152,7 +152,7 @@ def _our_regression(predictions, targets, weights):
 
 
 @pytest.mark.long
-def test_regression_metrics_equal_scikit_learn_on_a_thousand_cases():
+def test_regression_metrics_equal_scikit_learn_on_1000_cases():
     for seed in range(N_CASES):
         generator = np.random.default_rng(seed)
         n = int(generator.integers(2, MOST + 1))
@@ -184,7 +184,7 @@ def test_roc_auc_of_several_classes_equals_scikit_learn(n_classes):
     np.testing.assert_allclose(metrics.roc_auc()(jnp.asarray(logits), jnp.asarray(targets)), expected, rtol=1e-5)
 
 
-def test_roc_auc_of_certain_scores_equals_scikit_learn_in_float64():
+def test_roc_auc_of_certain_scores_equals_float64_scikit_learn():
     """The probabilities are 1 in float32 from log odds of 17 on, but rank in float64."""
     generator = np.random.default_rng(0)
     targets = generator.integers(0, 3, 300).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Cells of a table of text as numbers and dates, by strict patterns: what does not match one is no number."""
+"""Cells of text tables as numbers and dates, by strict patterns: anything that matches none is not a number."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -12,12 +12,12 @@ Mark = Literal[".", ","]
 
 
 class Cells(NamedTuple):
-    """The cells of a column: its distinct words in the order in which they come, and which of them each row holds.
+    """The cells of a column: its distinct words in order of appearance, and the word of each row.
 
     Attributes:
         words: Without spaces around them; "" where a cell is empty.
-        codes: One for each row, of its word.
-        is_typed: Whether the file itself says that the cells are words, so that none is read as a number.
+        codes: The index of the word of each row.
+        is_typed: Whether the file itself declares the cells to be words, so that none is read as a number.
     """
 
     words: tuple[str, ...]
@@ -38,11 +38,11 @@ def cells_of(words: Iterable[str], *, is_typed: bool = False) -> Cells:
     """Returns the cells of a column.
 
     Args:
-        words: One for each row.
-        is_typed: Whether the file itself says that they are words.
+        words: One per row.
+        is_typed: Whether the file itself declares them to be words.
 
     Returns:
-        Distinct words, and codes.
+        Distinct words and their codes.
 
     Example:
         >>> cells = cells_of(["red", " blue", "red"])
@@ -63,7 +63,7 @@ class Style(NamedTuple):
     note: str
 
 
-# The thousands of a style start with no zero, so that 0,500 is no five hundred.
+# The thousands do not start with a zero, so that 0,500 is not five hundred.
 STYLES: dict[str, Style] = {
     "point": Style(".", re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"), str, ""),
     "point, thousands": Style(
@@ -90,13 +90,13 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 class Numbers(NamedTuple):
-    """The words of a column as they would be if they were numbers.
+    """The words of a column, as candidates for numbers.
 
     Attributes:
-        signs: Currency sign or %, "" without; None for a word that is missing.
-        bodies: Words without it.
-        styles: Those that each word fits alone.
-        shared: Those that all words fit that fit any.
+        signs: Currency sign or %, "" for none; None for a missing word.
+        bodies: Words without their sign.
+        styles: Those that each word matches.
+        shared: Those that match all words that match any.
     """
 
     signs: tuple[str | None, ...]
@@ -122,7 +122,7 @@ def is_missing(word: str) -> bool:
 
 
 def numbers_of(cells: Cells) -> Numbers:
-    """Returns how the words of a column could be read as numbers.
+    """Returns the ways in which the words of a column can be read as numbers.
 
     Args:
         cells: Of one column.
@@ -161,13 +161,13 @@ def _styles(body: str) -> frozenset[str]:
 
 
 def decimal_mark(columns: dict[str, Numbers]) -> tuple[Mark, str, str]:
-    """Returns the decimal mark of a file: a comma where a column can be read in no other way.
+    """Returns the decimal mark of a file: a comma if some column cannot be read otherwise.
 
     Args:
-        columns: By name; those that are to be read as words are left out.
+        columns: By name, without those to be read as words.
 
     Returns:
-        The mark; a column that only the point fits and one that only the comma fits, "" where there is none.
+        The mark; a column that only the point fits and one that only the comma fits, "" if there is none.
 
     Raises:
         ValueError: If there are both.
@@ -212,7 +212,7 @@ _OTHER_FORMS = {
 
 
 def is_iso(word: str) -> bool:
-    """Returns whether a word has the form of an ISO date.
+    """Returns whether a word looks like an ISO date.
 
     Args:
         word: Without spaces around it.
@@ -234,13 +234,13 @@ def days_of(word: str) -> float:
     """Returns the days since 1970-01-01 of an ISO date.
 
     Args:
-        word: As `is_iso` takes it; UTC where it has no zone.
+        word: As for `is_iso`; UTC if it has no zone.
 
     Returns:
-        Days, with a fraction where there is a time.
+        Days, with a fraction if there is a time.
 
     Raises:
-        ValueError: If there is no such day or time.
+        ValueError: If the day or time does not exist.
 
     Example:
         >>> days_of("1970-01-02T12:00")
@@ -252,7 +252,7 @@ def days_of(word: str) -> float:
 
 
 def other_form(word: str) -> str:
-    """Returns what a word is that is written in a form that is not read; "" for any other word.
+    """Returns the kind of a word in a format that is not supported; "" for any other word.
 
     Args:
         word: Without spaces around it.

@@ -1,4 +1,4 @@
-"""The kinds of a table's columns: found by rules that a reader can follow, shown, and set with ``--types``."""
+"""The kinds of a table's columns: inferred by simple rules, shown to the user, and overridden with ``--types``."""
 
 import difflib
 import re
@@ -29,7 +29,7 @@ _UNNAMED = re.compile(r"|unnamed(: ?\d+.*)?|__index_level_\d+__|__unnamed__\d+",
 def read_columns(
     columns: Mapping[str, Cells | np.ndarray], types: Mapping[str, str] | None, rows: Rows, *, separator: str = ","
 ) -> dict[str, Read]:
-    """Returns the columns of a table with the kinds that they are given.
+    """Returns the columns of a table with their kinds.
 
     ====================  =============================================================================================
     kind                  cells
@@ -42,13 +42,13 @@ def read_columns(
     ====================  =============================================================================================
 
     Args:
-        columns: Words, or typed values: float64 with nan, dates in days under a dtype of ``datetime64``.
-        types: Kinds that the user gives, by column.
+        columns: Words, or typed values: float64 with nan, or dates as ``datetime64``.
+        types: Kinds declared by the user, by column.
         rows: Names the rows.
         separator: Of the cells of the file; a comma between them leaves quoted commas to thousands.
 
     Returns:
-        What each column is read as.
+        The columns as they are read.
 
     Raises:
         ValueError: If a column is ambiguous, or a cell is not of the kind of its column: with the row and the remedy.
@@ -88,7 +88,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 
 def _read(name: str, cells: Any, kind: str | None, numbers: Numbers | None, form: Form, rows: Rows) -> Read:
-    """Returns a column as it is read."""
+    """Returns one column with its kind."""
     if kind == "drop":
         return Read(None, None, "as asked")
     if _UNNAMED.fullmatch(name) and kind is None:
@@ -107,7 +107,7 @@ def _read(name: str, cells: Any, kind: str | None, numbers: Numbers | None, form
 
 
 def _guessed(name: str, cells: Cells, numbers: Numbers | None, form: Form, rows: Rows) -> Read:
-    """Returns a column whose kind its cells decide."""
+    """Returns a column whose kind is inferred from its cells."""
     counts, present = cells.counts, np.array([not is_missing(word) for word in cells.words])
     n_present = int(counts[present].sum())
 
@@ -127,7 +127,7 @@ def _guessed(name: str, cells: Cells, numbers: Numbers | None, form: Form, rows:
 
 
 def _require_all(name: str, cells: Cells, fits: Sequence[bool], what: str, rows: Rows) -> None:
-    """Raises where some cells are of a kind and others are words."""
+    """Raises if some cells are of a kind and others are words."""
     odd = [place for place, word in enumerate(cells.words) if not (fits[place] or is_missing(word))]
     if odd:
         n_present = sum(int(n) for n, word in zip(cells.counts, cells.words, strict=True) if not is_missing(word))
@@ -139,7 +139,7 @@ def _require_all(name: str, cells: Cells, fits: Sequence[bool], what: str, rows:
 
 
 def _refuse_form(name: str, cells: Cells, forms: Sequence[str], rows: Rows) -> None:
-    """Raises for a column of dates or numbers in a form that is not read."""
+    """Raises for a column of dates or numbers in an unsupported format."""
     place = next(place for place, form in enumerate(forms) if form)
     right = {"dates": "as YYYY-MM-DD", "times": "as seconds or hours"}.get(forms[place], "as 1234.5 and -1234.5")
     raise ValueError(
@@ -176,7 +176,7 @@ def _date(name: str, cells: Cells, rows: Rows) -> Read:
 
 
 def _unnamed(name: str, cells: Any) -> Read:
-    """Returns that a column without a name is left out, if it counts the rows; raises for any other."""
+    """Returns a column without a name as left out if it numbers the rows; raises for any other."""
     values = cells
     if isinstance(cells, Cells):
         is_whole = all(re.fullmatch(r"[0-9]{1,15}", word) for word in cells.words)
@@ -190,13 +190,13 @@ def _unnamed(name: str, cells: Any) -> Read:
 
 
 def counts_rows(values: np.ndarray) -> bool:
-    """Returns whether numbers count the rows, from 0 or 1, in any order; those of a second table may count anew.
+    """Returns whether numbers count the rows, from 0 or 1, in any order; a second table may start again.
 
     Args:
         values: One for each row.
 
     Returns:
-        Whether each number of the count occurs once, or once in each of two tables.
+        Whether each number occurs once, or once in each of two tables.
 
     Example:
         >>> counts_rows(np.array([2.0, 1.0, 3.0])), counts_rows(np.array([1.0, 3.0]))
@@ -209,7 +209,7 @@ def counts_rows(values: np.ndarray) -> bool:
 
 
 def _typed(name: str, values: np.ndarray, kind: str | None, rows: Rows) -> Read:
-    """Returns a column whose file gives it a type: numbers or dates."""
+    """Returns a column that the file declares as numbers or dates."""
     is_date = values.dtype.kind == "M"
     if is_date:
         missing = np.isnat(values)

@@ -1,4 +1,4 @@
-"""Tables of text: cells between commas, semicolons, tabs or bars, which are recognised."""
+"""Text tables, with commas, semicolons, tabs or bars between cells; the separator is detected."""
 
 import csv
 import io
@@ -10,14 +10,14 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_delimited(raw: bytes, path: Path) -> tuple[dict[str, list[str]], str]:
-    r"""Returns the cells of a table of text, and its separator.
+    r"""Returns the cells of a text table, and its separator.
 
     Args:
-        raw: The file, unpacked.
+        raw: The decompressed file.
         path: Its name.
 
     Returns:
-        Cells by column, and the one separator that divides all rows alike.
+        Cells by column, and the separator.
 
     Raises:
         ValueError: If the file is no whole table, its rows differ in length, its header has no names or one twice, or several
@@ -79,7 +79,7 @@ def _divided(text: str, path: Path) -> tuple[str, list[list[str]]]:
 
 
 def _rows(text: str, separator: str) -> list[list[str]] | csv.Error:
-    """Returns the rows of a text, or why there are none."""
+    """Returns the rows of a text, or the error of the parser."""
     try:
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
@@ -93,7 +93,7 @@ def _is_even(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _require_header(header: Sequence[str], path: Path) -> None:
-    """Raises where the first line does not name the columns."""
+    """Raises if the first line does not name the columns."""
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
         what = f"{doubled[0]!r} twice" if doubled[0] else "two without a name"

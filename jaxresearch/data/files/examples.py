@@ -1,4 +1,4 @@
-"""The examples of a set of TensorFlow Datasets as arrays: images as they are, tables column by column."""
+"""The examples of a TensorFlow Datasets set as arrays: images unchanged, tables by column."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ _PARTS = ("train", "test", "validation")
 
 
 class Roles(NamedTuple):
-    """What of an example is an input, and what is to be predicted.
+    """The features of an example to use as inputs and as the target.
 
     Attributes:
-        array: The inputs, where they are one array.
-        columns: The inputs by name, where they are a table.
-        label: To be predicted.
+        array: The inputs, if they are one array.
+        columns: The inputs by name, if they are a table.
+        label: The target.
     """
 
     array: Leaf
@@ -27,11 +27,11 @@ class Roles(NamedTuple):
 
 
 def roles_of(info: Any, *, target: str | None, name: str) -> Roles:
-    """Returns what of the examples of a set is used, and how.
+    """Returns the roles of the features of a set.
 
     Args:
         info: Of the set's builder.
-        target: The feature to predict; that which the set declares unless given.
+        target: The feature to predict; by default the one that the set declares.
         name: Of the set, for errors.
 
     Returns:
@@ -87,12 +87,12 @@ def _declared(chosen: Any, features: Any) -> Any:
 
 
 def _named(leaf: Leaf, leaves: list[Leaf]) -> str:
-    """Returns the last key of a leaf, or all of them where others end alike."""
+    """Returns the last key of a leaf, or all keys if other leaves end in the same one."""
     return leaf[-1] if sum(other[-1] == leaf[-1] for other in leaves) == 1 else "/".join(leaf)
 
 
 def _leaves(features: Any, above: Leaf = ()) -> list[Leaf]:
-    """Returns the places of all values of an example."""
+    """Returns the paths of all values of an example."""
     found: list[Leaf] = []
     for name in features:
         inner = features[name]
@@ -101,7 +101,7 @@ def _leaves(features: Any, above: Leaf = ()) -> list[Leaf]:
 
 
 def _feature(features: Any, leaf: Leaf) -> Any:
-    """Returns what is declared of a value."""
+    """Returns the declared feature of a value."""
     for key in leaf:
         features = features[key]
     return features
@@ -113,11 +113,11 @@ def _is_word(feature: Any) -> bool:
 
 
 def names_of(info: Any, leaf: Leaf) -> tuple[str, ...]:
-    """Returns the declared names of a label or category; none of a number.
+    """Returns the declared names of a label or category; none for a number.
 
     Args:
         info: Of the set's builder.
-        leaf: The place of the value.
+        leaf: The path of the value.
 
     Returns:
         Names.
@@ -131,14 +131,14 @@ def names_of(info: Any, leaf: Leaf) -> tuple[str, ...]:
 
 
 def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Returns which parts of a set are used as what.
+    """Returns the parts of a set by the names used here.
 
     Args:
         splits: The names of its parts.
         name: Of the set, for errors.
 
     Returns:
-        The set's names by ours, and notes on parts that are left out. A single part is all there is.
+        The set's names by ours, and notes on parts that are left out. A single part becomes the training part.
 
     Raises:
         ValueError: If several parts are none of train, test and validation.
@@ -158,16 +158,16 @@ def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str
 
 
 def decode(source: Any, roles: Roles, *, name: str, allocate: Allocate) -> Part:
-    """Returns the examples of a part as arrays, one example in memory at a time.
+    """Returns the examples of a part as arrays, decoding one at a time.
 
     Args:
-        source: Of examples, as ``as_data_source`` gives it.
-        roles: What of an example is used.
+        source: Examples from ``as_data_source``.
+        roles: The features to use.
         name: Of the set, for errors.
-        allocate: Makes the array of a name, shape and type: in memory, or on disk.
+        allocate: Creates the array for a name, shape and type, in memory or on disk.
 
     Returns:
-        Inputs, an array or a dict of columns, and targets, as the set has them.
+        Inputs (an array, or a dict of columns) and targets, unchanged.
 
     Raises:
         ValueError: If the inputs differ in shape.

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its followers: arrays with a short header, gzipped or not."""
+"""The IDX format of MNIST: arrays with a short header, gzipped or not."""
 
 import gzip
 import hashlib
@@ -18,20 +18,20 @@ _PARTS = {"train": "train", "test": "t10k"}
 
 
 def parse_idx(content: bytes, *, name: str) -> np.ndarray:
-    """Returns the array that an IDX file holds.
+    """Returns the array in an IDX file.
 
     The header is two zero bytes, the type, the number of axes, and the length of each as a big-endian 32-bit number;
-    the values follow. The file has to be exactly as long as the header says, which is checked before any array is made.
+    the values follow. The file must have exactly the length in the header, which is checked before creating an array.
 
     Args:
-        content: The bytes of the file, unzipped if it was gzipped.
-        name: What to call the file in errors.
+        content: The bytes of the file, decompressed.
+        name: Name of the file for errors.
 
     Returns:
         A read-only array in the machine's byte order.
 
     Raises:
-        ValueError: If the content is no IDX file, or shorter or longer than its header says.
+        ValueError: If the content is not an IDX file, or its length differs from the header.
 
     Example:
         >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), name="two")
@@ -59,7 +59,7 @@ def parse_idx(content: bytes, *, name: str) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:
-    """Returns the content of a file, unzipped if it is gzipped, and the SHA-256 digest of the file as it is.
+    """Returns the decompressed content of a file, and the SHA-256 digest of the file itself.
 
     Args:
         path: The file.
@@ -100,10 +100,10 @@ def load_idx_folder(folder: Path) -> Collected:
             ``t10k-labels-idx1-ubyte``, each with or without ``.gz``, or with a dot for the last hyphen but one.
 
     Returns:
-        Images ``(n, height, width, 1)`` as they are, and labels.
+        Images ``(n, height, width, 1)``, unchanged, and labels.
 
     Raises:
-        ValueError: If a file is damaged or not of the layout.
+        ValueError: If a file is damaged or has another layout.
         FileNotFoundError: If one is missing.
 
     Example:
@@ -144,7 +144,7 @@ def load_idx_folder(folder: Path) -> Collected:
 
 
 def _find(folder: Path, name: str) -> Path:
-    """Returns the file of this name, in one of its spellings."""
+    """Returns the file of this name, in any of its spellings."""
     dotted = name.replace("-idx", ".idx")
     for spelling in (f"{name}.gz", name, f"{dotted}.gz", dotted):
         if (folder / spelling).is_file():

@@ -1,4 +1,4 @@
-"""Folders of images: a folder for each class, with PNG and JPEG files."""
+"""Folders of images: one folder per class, with PNG and JPEG files."""
 
 import hashlib
 import warnings
@@ -21,7 +21,7 @@ _HIDDEN = {"thumbs.db", "desktop.ini"}
 
 
 class Image(NamedTuple):
-    """What the header of an image file says."""
+    """The header of an image file."""
 
     path: Path
     label: str
@@ -33,7 +33,7 @@ def is_image_folder(folder: Path) -> bool:
     """Returns whether a folder has folders of images.
 
     Args:
-        folder: To look into, and into its folders.
+        folder: The folder to search, with its subfolders.
 
     Returns:
         True for ``CLASS/name.png`` and ``train/CLASS/name.png``, PNG or JPEG.
@@ -57,13 +57,13 @@ def load_images(folder: Path, *, image_size: int | None = None) -> Collected:
 
     Args:
         folder: Of classes, or of parts.
-        image_size: Height and width that all images are resized to, bilinearly and antialiased.
+        image_size: Height and width to resize all images to, bilinearly and with antialiasing.
 
     Returns:
-        uint8 ``(n, height, width, channels)``: grey where all files are, else red, green and blue.
+        uint8 ``(n, height, width, channels)``: grey if all files are, otherwise red, green and blue.
 
     Raises:
-        ValueError: If a file is no image, sizes differ without ``image_size``, or the images do not fit into memory.
+        ValueError: If a file is not an image, sizes differ without ``image_size``, or the images do not fit into memory.
 
     Example:
         >>> import tempfile, PIL.Image
@@ -101,12 +101,12 @@ def load_images(folder: Path, *, image_size: int | None = None) -> Collected:
 
 
 def _is_image(path: Path) -> bool:
-    """Returns whether a file is one of the images, by its name."""
+    """Returns whether a file is an image, by its name."""
     return path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
 
 
 def _shown(folder: Path) -> list[Path]:
-    """Returns what a folder holds, without hidden files."""
+    """Returns the entries of a folder without hidden files."""
     return sorted(
         path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _HIDDEN
     )
@@ -158,8 +158,8 @@ def _header(path: Path, label: str) -> Image:
 
 
 def _opened(path: Path) -> Any:
-    """Returns an image file that is open."""
-    import PIL.Image  # imported late: most data are no images
+    """Returns an open image file."""
+    import PIL.Image  # imported late: most data are not images
 
     try:
         with warnings.catch_warnings():
@@ -170,7 +170,7 @@ def _opened(path: Path) -> Any:
 
 
 def _require_one_size(images: Sequence[Image], image_size: int | None, folder: Path) -> None:
-    """Raises where sizes differ and nothing says what to resize to."""
+    """Raises if sizes differ and no size to resize to was given."""
     odd = next((image for image in images if image.size != images[0].size), None)
     if image_size is None and odd is not None:
         first, second = ("{} x {}".format(*image.size) for image in (images[0], odd))
@@ -181,7 +181,7 @@ def _require_one_size(images: Sequence[Image], image_size: int | None, folder: P
 
 
 def _part(images: Sequence[Image], names: Sequence[str], size: tuple[int, int], is_grey: bool, sha256: Any) -> Part:
-    """Returns the pixels and classes of a part; the digest is of names and files."""
+    """Returns the pixels and classes of a part, and a digest of names and files."""
     pixels = np.empty((len(images), size[1], size[0], 1 if is_grey else 3), np.uint8)
     for place, image in enumerate(images):
         sha256.update(f"{image.label}/{image.path.name};".encode())

@@ -43,15 +43,15 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
 
     Args:
         path: The file; nothing in it is executed.
-        task: What whole numbers as targets are, as `jaxresearch.data.files.targets.targets_of` takes it.
+        task: How to read whole numbers as targets, as in `jaxresearch.data.files.targets.targets_of`.
         stream: Whether inputs stay on disk, as `jaxresearch.data.Rows`; the file has to be uncompressed then.
 
     Returns:
-        Inputs as they are, grey images with an axis of channels, booleans as float32; int32 classes, or float64 values
+        Inputs unchanged, except for a channel axis on grey images and booleans as float32; int32 classes, or float64 values
         ``(n, outputs)``.
 
     Raises:
-        ValueError: If the file is damaged, holds Python objects, names that are not understood, or more than memory holds.
+        ValueError: If the file is damaged, holds Python objects or unknown names, or does not fit into memory.
 
     Example:
         >>> import tempfile
@@ -95,14 +95,14 @@ def load_npz(path: Path, *, task: Task | None = None, stream: bool = False) -> C
 
 
 def read_new_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, list[str]]]:
-    """Returns the inputs of a file that a trained model is used on, its targets if it has any, and its other columns.
+    """Returns the inputs of a file for a trained model, its targets if it has any, and its other columns.
 
     Args:
         path: An ``.npy`` file of inputs; or an ``.npz`` file with the names of `load_npz`, where targets may be missing. Of
             several parts, the test part is read. Further vectors of one entry for each example are columns to carry along.
 
     Returns:
-        Inputs as `load_npz` makes them, targets as they are or None, and words by name.
+        Inputs as from `load_npz`, targets unchanged or None, and words by name.
 
     Raises:
         ValueError: If the file is damaged, or holds no inputs or several.
@@ -136,7 +136,7 @@ def read_new_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str
 
 
 def pairs_of(names: Iterable[str], path: Path) -> dict[str, Pair]:
-    """Returns which arrays are the inputs and targets of which part; every array has to be one of them.
+    """Returns the arrays that are inputs and targets of each part; every array must be one of them.
 
     Args:
         names: Of the arrays.
@@ -146,7 +146,7 @@ def pairs_of(names: Iterable[str], path: Path) -> dict[str, Pair]:
         Names by part, ``train`` first.
 
     Raises:
-        ValueError: If an array is not understood, or a part lacks its inputs or targets.
+        ValueError: If an array has an unknown name, or a part lacks its inputs or targets.
 
     Example:
         >>> pairs_of(["x", "y"], Path("mine.npz"))
@@ -168,7 +168,7 @@ def pairs_of(names: Iterable[str], path: Path) -> dict[str, Pair]:
 
 
 def _spellings(stems: Iterable[str], part: str) -> list[str]:
-    """Returns how an array may be called."""
+    """Returns the accepted names of an array."""
     return [spelt for stem in stems for spelt in ((f"{part}_{stem}", f"{stem}_{part}") if part else (stem,))]
 
 
@@ -184,14 +184,14 @@ def _not_understood(names: list[str], used: set[str], path: Path) -> str:
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    """Returns the bytes of each array, from their headers."""
+    """Returns the size of each array in bytes, from their headers."""
     with _guarded(path), zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         return {name.removesuffix(".npy"): _size(archive, name) for name in names}
 
 
 def _size(archive: zipfile.ZipFile, name: str) -> int:
-    """Returns the bytes of an array."""
+    """Returns the size of an array in bytes."""
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -218,7 +218,7 @@ def _on_disk(path: Path, pairs: dict[str, Pair]) -> tuple[dict[str, Any], str]:
 
 
 class _guarded:
-    """Turns what a damaged file raises into one line."""
+    """Turns the exceptions of a damaged file into one line."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -236,7 +236,7 @@ class _guarded:
 
 
 def _inputs(values: Any, name: str, path: Path) -> Any:
-    """Returns inputs as models take them."""
+    """Returns inputs in the form that models accept."""
     if values.dtype.kind not in "biuf" or values.ndim < 2:
         raise ValueError(
             f"{path} must hold numbers of shape (n, ...) as inputs, got {values.dtype} of shape {values.shape} in {name}. Save "
@@ -250,7 +250,7 @@ def _inputs(values: Any, name: str, path: Path) -> Any:
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
-    """Returns truth values as 0 and 1."""
+    """Returns booleans as 0 and 1."""
     return values.astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Columns of numbers: written alike, in one unit, one text for each number."""
+"""Columns of numbers, in one notation and one unit."""
 
 import re
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def fitting(numbers: Numbers, form: Form) -> list[bool]:
 
 
 def read_numbers(name: str, cells: Cells, numbers: Numbers, *, form: Form, rows: Rows, is_asked: bool = False) -> Read:
-    """Returns a column of numbers, or of codes where they have leading zeros.
+    """Returns a column of numbers, or of codes if they have leading zeros.
 
     Args:
         name: Of the column.
@@ -52,13 +52,13 @@ def read_numbers(name: str, cells: Cells, numbers: Numbers, *, form: Form, rows:
         numbers: How its words could be read.
         form: How numbers are written in the file.
         rows: Names the rows.
-        is_asked: Whether the user asked for numbers: then several texts may mean one, and zeros may lead.
+        is_asked: Whether the user asked for numbers: then texts may be equal in value, and have leading zeros.
 
     Returns:
         The column and its values.
 
     Raises:
-        ValueError: If numbers are written in several ways or units, or several texts mean one number.
+        ValueError: If numbers are in several notations or units, or several texts have the same value.
 
     Example:
         >>> from jaxresearch.data.files.cells import numbers_of
@@ -85,7 +85,7 @@ def read_numbers(name: str, cells: Cells, numbers: Numbers, *, form: Form, rows:
 
 
 def _require_numbers(name: str, cells: Cells, fits: Sequence[bool], rows: Rows) -> None:
-    """Raises at the first cell that is no number where the user asked for numbers."""
+    """Raises at the first cell that is not a number, if the user asked for numbers."""
     for place, word in enumerate(cells.words):
         if not fits[place] and not is_missing(word):
             raise ValueError(
@@ -110,7 +110,7 @@ def _shared_sign(name: str, cells: Cells, numbers: Numbers, rows: Rows) -> str:
 
 
 def _style(name: str, cells: Cells, numbers: Numbers, form: Form, rows: Rows) -> str:
-    """Returns how all numbers of a column are written."""
+    """Returns the notation of all numbers of a column."""
     own = [style for style in STYLES if style in numbers.shared and STYLES[style].mark == form.mark]
     present = [place for place, sign in enumerate(numbers.signs) if sign is not None]
     if present and not own:
@@ -139,7 +139,7 @@ def _require_range(name: str, cells: Cells, of_word: np.ndarray, rows: Rows) -> 
 
 
 def _require_one_text(name: str, cells: Cells, of_word: np.ndarray, present: Sequence[int]) -> None:
-    """Raises where two texts mean one number; the sign of zero does not count."""
+    """Raises if two texts have the same value; the sign of zero does not count."""
     seen: dict[float, str] = {}
     for place in present:
         value, word = float(of_word[place]) + 0.0, cells.words[place]
@@ -154,14 +154,14 @@ def _require_one_text(name: str, cells: Cells, of_word: np.ndarray, present: Seq
 def number_or_id(
     name: str, values: np.ndarray, notes: Sequence[str], *, is_asked: bool, words: Cells | None = None
 ) -> Read:
-    """Returns a column of numbers, as ids where its name says so and all of its numbers differ.
+    """Returns a column of numbers, as ids if it is named like one and all its numbers differ.
 
     Args:
         name: Of the column.
         values: float64 with nan where missing.
         notes: How the cells were read; empty ones are left out.
         is_asked: Whether the user asked for numbers.
-        words: The cells as they stand in the file, for ids.
+        words: The cells as in the file, for ids.
 
     Returns:
         The column and its values.

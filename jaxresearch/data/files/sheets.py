@@ -1,4 +1,4 @@
-"""Tables whose files give their cells a type: Excel and Parquet, read by Polars."""
+"""Tables with typed cells: Excel and Parquet, read by Polars."""
 
 import io
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_sheet(raw: bytes, path: Path, *, kind: str) -> tuple[dict[str, Cells | 
     ====================  ==============================================================
 
     Args:
-        raw: The file, unpacked.
+        raw: The decompressed file.
         path: Its name.
         kind: xlsx or parquet.
 
@@ -90,7 +90,7 @@ def _column(series: Any, path: Path, *, is_typed: bool) -> Cells | np.ndarray:
 
 
 def _moments(series: Any) -> np.ndarray:
-    """Returns dates as ``datetime64``, in UTC where they have a zone."""
+    """Returns dates as ``datetime64``, in UTC if they have a zone."""
     import polars
 
     if getattr(series.dtype, "time_zone", None):
@@ -99,7 +99,7 @@ def _moments(series: Any) -> np.ndarray:
 
 
 def _numbers(series: Any) -> Cells | np.ndarray:
-    """Returns numbers as float64, or as words where that would make two of one."""
+    """Returns numbers as float64, or as words if float64 would alter one."""
     import polars
 
     values = series.cast(polars.Float64).to_numpy().astype(np.float64)

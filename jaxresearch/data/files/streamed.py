@@ -1,7 +1,7 @@
 """Data that stays on disk: arrays of ``.npy`` and ``.npz`` files and sets of TensorFlow Datasets, read row by row.
 
-Rows are read with seek and read, never mapped into memory: the pages of a map count as memory of the process, so that it
-would grow with the data.
+Rows are read with seek and read, never memory-mapped: the pages of a map count as memory of the process, which would grow
+with the data.
 """
 
 import struct
@@ -25,16 +25,16 @@ class ArrayOnDisk:
 
     Args:
         path: The file.
-        member: Name of the array, where the file holds several.
-        digest: Of the file, where it is known: then rows are digested without being read.
+        member: Name of the array, if the file holds several.
+        digest: Of the file, if known; rows are then digested without being read.
 
     Attributes:
         shape: Of the array.
         dtype: Of an entry.
-        digest: Text that changes with the content; None where none was given.
+        digest: Text that changes with the content; None if none was given.
 
     Raises:
-        ValueError: If there is no such array, or it is compressed, cut off, empty, in Fortran's order or not of numbers.
+        ValueError: If there is no such array, or it is compressed, truncated, empty, in Fortran order or not numeric.
 
     Example:
         >>> import tempfile
@@ -70,7 +70,7 @@ class ArrayOnDisk:
         return self.read(np.array([place]))[0]
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Returns the rows at these places; those that follow one another in the file are read at once."""
+        """Returns the rows at these indices; consecutive ones are read at once."""
         rows = np.empty((len(places), *self.shape[1:]), self.dtype)
         into = rows.reshape(len(places), -1).view(np.uint8)
         borders = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
@@ -92,13 +92,13 @@ class ArrayOnDisk:
             n_read += n_more
 
     def _versioned(self) -> tuple[int, int]:
-        """Returns what changes where the file is written anew."""
+        """Returns a value that changes if the file is rewritten."""
         status = self._path.stat()
         return status.st_size, status.st_mtime_ns
 
 
 class SetOnDisk:
-    """The inputs of a prepared part of a set of TensorFlow Datasets, decoded when they are read: a source of rows.
+    """The inputs of a prepared part of a TensorFlow Datasets set, decoded when read: a source of rows.
 
     Args:
         source: From ``as_data_source`` of its builder.
@@ -125,20 +125,20 @@ class SetOnDisk:
 
 
 def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
-    """Returns a classification set of TensorFlow Datasets with inputs that stay on disk, decoded when they are read.
+    """Returns a classification set of TensorFlow Datasets with inputs that stay on disk, decoded when read.
 
     A set that is not prepared is prepared first, as `jaxresearch.data.files.tfds.load_tfds` does; no decoded array is kept.
-    Labels are read into memory. The files are read once for their SHA-256, which changes where a set is prepared anew.
+    Labels are read into memory. The files are read once for their SHA-256, which changes if a set is prepared again.
 
     Args:
         name: As for `jaxresearch.data.files.tfds.load_tfds`.
-        data_dir: Where TFDS keeps its sets; its own default unless given.
+        data_dir: The folder of TFDS sets; by default that of TFDS.
 
     Returns:
         Inputs as `jaxresearch.data.Rows`, and labels in memory.
 
     Raises:
-        ValueError: As `jaxresearch.data.files.tfds.load_tfds`.
+        ValueError: As for `jaxresearch.data.files.tfds.load_tfds`.
 
     Example:
         >>> load_streamed_tfds("no_such_set")
@@ -168,7 +168,7 @@ def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
 
 
 def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: str) -> Part:
-    """Returns a part of a set: rows, and labels in memory."""
+    """Returns a part of a set: rows, with labels in memory."""
     import tensorflow_datasets as tfds  # imported late: seconds
 
     def decoded(example: Any) -> np.ndarray:
@@ -197,7 +197,7 @@ def _card_of_set(builder: Any, inputs: Any, label: str, **fields: Any) -> DataCa
 
 
 def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
-    """Returns where the bytes of an uncompressed member of a zip archive begin, and how many there are."""
+    """Returns the offset and size of an uncompressed member of a zip archive."""
     try:
         with zipfile.ZipFile(file) as archive:
             info = archive.getinfo(f"{member}.npy")
@@ -216,7 +216,7 @@ def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
 
 
 def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and type of an array in NumPy's format, whose header begins here."""
+    """Returns shape and type of an array in NumPy's format, from the header at this position."""
     try:
         version = np.lib.format.read_magic(file)
         reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

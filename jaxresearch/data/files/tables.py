@@ -1,4 +1,4 @@
-"""The user's own tables: every column has a kind that is shown, and nothing is guessed at in silence."""
+"""Tables: every column has a kind, which is shown to the user."""
 
 import dataclasses
 import difflib
@@ -43,12 +43,12 @@ def is_table(source: str) -> bool:
 
 
 class Table(NamedTuple):
-    """The columns of a file, or of two files one after the other.
+    """The columns of a file, or of two concatenated files.
 
     Attributes:
         columns: Cells of text, or typed values: float64, or ``datetime64``.
         lengths: Rows of each file.
-        separator: Of the cells; empty where there is none.
+        separator: Of the cells; empty if there is none.
         sha256: Pairs of file name and digest.
         notes: On how the files were read.
     """
@@ -72,16 +72,16 @@ def load_table(
 
     Args:
         path: The file. Cells that are empty, NA, NaN, N/A, null, None or ? are missing.
-        target: The column to predict, as `jaxresearch.data.files.targets.targets_of` reads it.
-        types: Kinds of columns, as `jaxresearch.data.files.columns.read_columns` takes them.
+        target: The column to predict, read by `jaxresearch.data.files.targets.targets_of`.
+        types: Kinds of columns, as for `jaxresearch.data.files.columns.read_columns`.
         task: What whole numbers as targets are.
         test: A second table with the same columns, whose rows are the test part.
 
     Returns:
-        Inputs as a dict of columns, not yet preprocessed; the test part where there is a second table.
+        Inputs as a dict of columns, not yet preprocessed; with a test part if there is a second table.
 
     Raises:
-        ValueError: If a file is damaged or empty, a column is not there or ambiguous, or a target is missing.
+        ValueError: If a file is damaged or empty, a column is missing or ambiguous, or a target is missing.
 
     Example:
         >>> import tempfile
@@ -111,7 +111,7 @@ def table_name(path: Path) -> str:
         path: Its file.
 
     Returns:
-        The name without the endings of its kind.
+        The name without its endings.
 
     Example:
         >>> table_name(Path("data/mine.v2.csv.gz"))
@@ -125,11 +125,11 @@ def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: R
 
     Args:
         read: As it was read.
-        cells: As they stand in the file.
+        cells: As in the file.
         name: Of the column.
-        task: What the user or the experiment says.
+        task: The task declared by the user or the experiment.
         rows: Names the rows.
-        is_asked: Whether the user says that the column holds numbers.
+        is_asked: Whether the user declared the column to be numbers.
 
     Returns:
         Targets.
@@ -174,7 +174,7 @@ def _is_number(word: str) -> bool:
 
 
 def _require_there(missing: np.ndarray, cells: Any, name: str, rows: Rows) -> None:
-    """Raises where a target is missing."""
+    """Raises if a target is missing."""
     if missing.any():
         row = int(np.argmax(missing))
         word = cells.words[cells.codes[row]] if isinstance(cells, Cells) else ""
@@ -199,7 +199,7 @@ def collected_of(
         read: Every column, the target among them.
         targets: Of all rows.
         lengths: Rows of each part.
-        card: With its source.
+        card: The card to extend.
         names: Of the parts, in that order.
 
     Returns:
@@ -287,7 +287,7 @@ def _length(columns: Mapping[str, Cells | np.ndarray]) -> int:
 
 
 def _joined(first: Table, second: Table, path: Path, test: Path) -> Table:
-    """Returns two tables one after the other."""
+    """Returns two tables, concatenated."""
     missing, extra = [*first.columns.keys() - second.columns.keys()], [*second.columns.keys() - first.columns.keys()]
     if missing or extra:
         lacks = f"no column {sorted(missing)[0]!r}" if missing else f"a column {sorted(extra)[0]!r} more"
@@ -313,24 +313,24 @@ def _appended(first: Cells | np.ndarray, second: Cells | np.ndarray, name: str, 
 
 
 def _kind(cells: Cells | np.ndarray) -> str:
-    """Returns what a file says of a column."""
+    """Returns the type that a file gives a column."""
     if isinstance(cells, Cells):
         return "words" if cells.is_typed else "text"
     return "dates" if cells.dtype.kind == "M" else "numbers"
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
-    """Returns the content of a file that may be packed, by its name.
+    """Returns the decompressed content of a file.
 
     Args:
         raw: The bytes of the file.
-        path: Its name; ``.gz`` and ``.xz`` are unpacked, all others left as they are.
+        path: Its name; ``.gz`` and ``.xz`` are decompressed, all others unchanged.
 
     Returns:
-        The bytes, unpacked.
+        The decompressed bytes.
 
     Raises:
-        ValueError: If the packed file is not whole.
+        ValueError: If the compressed file is damaged.
 
     Example:
         >>> unpacked(gzip.compress(b"abc"), Path("mine.csv.gz"))

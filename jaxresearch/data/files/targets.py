@@ -1,4 +1,4 @@
-"""What a column to predict becomes, classes or values: decided by rules that are shown, or by the user."""
+"""Targets as classes or values: inferred by rules and shown, or declared by the user."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -8,8 +8,8 @@ import numpy as np
 from jaxresearch.data.dataset import Column
 
 Task = Literal["classification", "regression"]
-_FEW = 20  # distinct whole numbers that may be classes without a word of the user
-_ROWS = 5  # of each such number, on average
+_FEW = 20  # distinct whole numbers that may be classes without a declared task
+_ROWS = 5  # rows per such number, on average
 
 
 class Targets(NamedTuple):
@@ -25,7 +25,7 @@ class Targets(NamedTuple):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One for each class; empty for values."""
+        """One name per class; empty for values."""
         return self.column.levels
 
 

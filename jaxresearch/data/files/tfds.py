@@ -30,7 +30,7 @@ from jaxresearch.data.parts import Part
 
 _MANIFEST = "manifest.json"
 _NEW, _DAY = ".new-", 86_400.0  # of a set that is being decoded; seconds
-_PART = 2**30  # bytes encrypted at once: AES-GCM takes no more than 2**31 - 1
+_PART = 2**30  # bytes encrypted at once: AES-GCM accepts at most 2**31 - 1
 _STREAM = "Pass --stream to read examples as they are needed."
 Manifest = dict[str, Any]
 
@@ -47,18 +47,18 @@ def load_tfds(
     """Returns a set of TensorFlow Datasets: images, arrays, or a table, whose columns are read as those of any table.
 
     A prepared set is read through ``as_data_source``, which needs no TensorFlow; preparing one needs the extra ``tfds``
-    and, unless its archives lie in the package as MNIST's do, a network. The decoded arrays are kept in
+    and, unless its archives come with the package, as for MNIST, a network. The decoded arrays are kept in
     ``$JAXRESEARCH_CACHE`` (``~/.cache/jaxresearch``) under the set's version, with their SHA-256 digests, which are
-    verified whenever they are read. A set that was prepared anew is decoded anew. With a cipher, no decoded array touches the
+    verified whenever they are read. A set that was prepared again is decoded again. With a cipher, no decoded array touches the
     disk in the clear, and the arrays have a folder of their own; what TFDS itself prepared, and arrays kept without a cipher
     before, stay as they are.
 
     Args:
-        name: As ``mnist`` or ``fashion_mnist``, with or without version and configuration.
-        target: The feature to predict; that which the set declares unless given.
-        types: Kinds of columns, where the set is a table.
+        name: Such as ``mnist`` or ``fashion_mnist``, with or without version and configuration.
+        target: The feature to predict; by default the one that the set declares.
+        types: Kinds of columns, if the set is a table.
         task: What whole numbers as targets are.
-        data_dir: Where TFDS keeps its sets; its own default unless given.
+        data_dir: The folder of TFDS sets; by default that of TFDS.
         cipher: Encrypts the decoded arrays that are kept, as `jaxresearch.records.encryption.Cipher`; None keeps them in
             the clear.
 
@@ -105,7 +105,7 @@ def _fingerprint(builder: Any) -> str | None:
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
-    """Returns the builder of a set, of which TFDS may know no more than its files."""
+    """Returns the builder of a set, which may be known to TFDS only by its files."""
     import tensorflow_datasets as tfds  # imported late: seconds
 
     try:
@@ -118,16 +118,16 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
 
 def _prepare(builder: Any, name: str) -> None:
-    """Prepares a set that is not yet prepared."""
+    """Prepares a set unless it is prepared."""
     import tensorflow_datasets as tfds
 
     with resources.as_file(resources.files("jaxresearch.data") / "archives") as archives:
-        # Where the package carries a set's own archives, TFDS verifies and reads those instead of the network.
+        # If the package contains the archives of a set, TFDS verifies and reads those instead of downloading.
         bundled = archives / builder.name
         config = tfds.download.DownloadConfig(manual_dir=bundled if bundled.is_dir() else None)
         try:
             builder.download_and_prepare(download_config=config, file_format="array_record")
-        except Exception as error:  # whatever the set's own script raises
+        except Exception as error:  # whatever the script of the set raises
             reason = (
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
             )
@@ -142,7 +142,7 @@ def _prepare(builder: Any, name: str) -> None:
 
 
 def _origin(builder: Any) -> dict[str, str]:
-    """Returns what TFDS knows of where a set comes from, as a card names it."""
+    """Returns the origin of a set according to TFDS, as entries of a card."""
     info = builder.info
     return {
         "name": builder.name,
@@ -153,7 +153,7 @@ def _origin(builder: Any) -> dict[str, str]:
 
 
 def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any) -> Manifest:
-    """Decodes a set beside the folder's place, puts it there in one move, and returns its manifest."""
+    """Decodes a set into a temporary folder, renames that to the final one, and returns its manifest."""
     info = builder.info
     roles = roles_of(info, target=target, name=name)
     named, notes = parts_of(list(info.splits), name=name)
@@ -183,7 +183,7 @@ def _kept(builder: Any, name: str, target: str | None, folder: Path, cipher: Any
 
 
 def _remove_unfinished(cache: Path) -> None:
-    """Removes what processes left that ended a day ago or longer, in the middle of decoding a set."""
+    """Removes temporary folders that processes interrupted while decoding left a day ago or earlier."""
     for unfinished in cache.glob(f"{_NEW}*"):
         if time.time() - unfinished.stat().st_mtime > _DAY:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -192,7 +192,7 @@ def _remove_unfinished(cache: Path) -> None:
 def _written(
     folder: Path, part: str, source: Any, *, roles: Any, name: str, of: str, cipher: Any
 ) -> list[dict[str, str]]:
-    """Writes the arrays of a part and returns what the manifest says of each; without a cipher, straight to disk."""
+    """Writes the arrays of a part and returns their entries of the manifest; without a cipher, straight to disk."""
     columns = list(roles.columns)
 
     def file_of(key: str) -> str:
@@ -223,7 +223,7 @@ def _written(
 
 
 def _put(folder: Path, name: str, content: bytes, *, of: str, cipher: Any) -> None:
-    """Writes a file, in encrypted parts where there is a cipher."""
+    """Writes a file, in encrypted parts if there is a cipher."""
     for file, written in _files(name, content, of=of, cipher=cipher):
         (folder / file).write_bytes(written)
 
@@ -242,7 +242,7 @@ def _cache() -> Path:
 
 
 def _manifest(folder: Path, cipher: Any) -> Manifest | None:
-    """Returns what is written about kept arrays; None where there are none, or they are of an older form."""
+    """Returns the manifest of cached arrays; None if there are none, or they have an older format."""
     if not (folder / (_MANIFEST if cipher is None else _part(_MANIFEST, 0))).is_file():
         return None
     text = (folder / _MANIFEST).read_bytes() if cipher is None else _opened(folder, _MANIFEST, cipher)
@@ -251,7 +251,7 @@ def _manifest(folder: Path, cipher: Any) -> Manifest | None:
 
 
 def _stored(folder: Path, manifest: Manifest, cipher: Any) -> dict[str, Part]:
-    """Returns the arrays of a folder after verifying their digests, which are those of the clear arrays."""
+    """Returns the arrays of a folder after verifying their digests, which are of the unencrypted arrays."""
     parts: dict[str, Part] = {}
     for entry in manifest["arrays"]:
         array = _array(folder, entry["file"], entry["sha256"], cipher)
@@ -322,7 +322,7 @@ def _targets(labels: np.ndarray, name: str, class_names: tuple[str, ...], task: 
 
 
 def _cells(values: np.ndarray, names: list[str]) -> Cells | np.ndarray:
-    """Returns a column as the reader of tables takes it."""
+    """Returns a column in the form that the reader of tables expects."""
     if names:
         return cells_of((names[code] if code >= 0 else "" for code in values.tolist()), is_typed=True)
     if values.dtype.kind == "b":
@@ -335,7 +335,7 @@ def _cells(values: np.ndarray, names: list[str]) -> Cells | np.ndarray:
 
 
 def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
-    """Returns an array after verifying its digest: memory-mapped, or in memory where it is encrypted."""
+    """Returns an array after verifying its digest: memory-mapped, or in memory if it is encrypted."""
     path, content = folder / name, b"" if cipher is None else _opened(folder, name, cipher)
     found = file_digest(path) if cipher is None else hashlib.sha256(content).hexdigest()
     if path.parent != folder or digest != found:
@@ -348,7 +348,7 @@ def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
 
 
 def _files(name: str, content: bytes, *, of: str, cipher: Any) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of what is written: the content itself, or its parts, each encrypted under its set and name."""
+    """Yields the names and contents to write: the content itself, or its parts, each encrypted under its set and name."""
     if cipher is None:
         yield name, content
         return

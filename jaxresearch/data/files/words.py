@@ -11,11 +11,11 @@ from jaxresearch.data.dataset import Column
 from jaxresearch.data.files.cells import Cells, is_missing
 
 _FEW = 20  # words that may all differ and yet be categories
-_LONG = 20  # letters of a word that is no id
+_LONG = 20  # letters of a word that is not an id
 
 
 class Rows(NamedTuple):
-    """Names the rows of a table in messages: of a second file, by its own count.
+    """The names of the rows of a table in messages; a second file has its own count.
 
     Attributes:
         n_first: Rows of the first file.
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A column and its values, one for each row; None in place of a column that is left out, with the reason."""
+    """A column and its values, one per row; for a column that is left out, None and the reason."""
 
     column: Column | None
     values: Any = None
@@ -44,9 +44,9 @@ def read_words(name: str, cells: Cells, kind: Any = None, *, note: str = "", kee
     Args:
         name: Of the column.
         cells: Of the column.
-        kind: category, text or id; found by how often words repeat unless given.
+        kind: category, text or id; by default inferred from how often words repeat.
         note: How the cells were read.
-        keeps_all: Whether words such as NA are kept, and only empty cells are missing: where the user gives the kind.
+        keeps_all: Whether words such as NA are kept, and only empty cells are missing; if the user declared the kind.
 
     Returns:
         The column and its values: int32 indices of sorted levels, -1 where missing; or words.
@@ -85,7 +85,7 @@ def _kind_of_words(cells: Cells, present: Sequence[int]) -> str:
 
 
 def missing_note(cells: Cells) -> str:
-    """Returns a line on words that were read as missing cells; "" where missing cells are empty.
+    """Returns a note on words that were read as missing cells; "" if all missing cells are empty.
 
     Args:
         cells: Of a column.
@@ -109,7 +109,7 @@ _MEASURED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?\s*[A-Za-z°µ]+[0-9²³]?")
 
 
 def _doubt(cells: Cells, present: Sequence[int]) -> str:
-    """Returns a line on words that may not be what they look like."""
+    """Returns a note on words that may be misread."""
     words = [cells.words[place] for place in present]
     if words and all(map(_MEASURED.fullmatch, words)):
         return f"numbers with a unit, as {words[0]!r}, are read as words"
@@ -119,13 +119,13 @@ def _doubt(cells: Cells, present: Sequence[int]) -> str:
 
 
 def joined_notes(*notes: str) -> str:
-    """Returns notes in one line.
+    """Returns notes as one line.
 
     Args:
         *notes: Empty ones are left out.
 
     Returns:
-        The others, between semicolons.
+        The others, separated by semicolons.
 
     Example:
         >>> joined_notes("in EUR", "", "2 cells are missing")

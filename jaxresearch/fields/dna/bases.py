@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-AMBIGUOUS = 4  # any of the IUPAC letters that stand for several bases
-_UNKNOWN = 5  # no IUPAC letter
+AMBIGUOUS = 4  # an IUPAC letter for several bases
+_UNKNOWN = 5  # not an IUPAC letter
 _CODES = bytearray([_UNKNOWN]) * 256
 for _code, _symbols in enumerate((b"Aa", b"Cc", b"Gg", b"TtUu", b"RrYySsWwKkMmBbDdHhVvNn")):
     for _symbol in _symbols:
@@ -18,7 +18,7 @@ _LARGEST_K = 15  # 4**15 + 1 tokens still fit int32
 
 
 def bases(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " length"]:
-    """Returns a sequence as numbers: A 0, C 1, G 2, T (or U) 3, and 4 for any IUPAC letter that stands for several bases.
+    """Returns a sequence as numbers: A 0, C 1, G 2, T (or U) 3, and 4 for any IUPAC letter for several bases.
 
     Args:
         sequence: IUPAC letters in either case.
@@ -38,7 +38,7 @@ def bases(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " length"
         NC-IUB (1985), Nomenclature for incompletely specified bases in nucleic acid sequences, Nucleic Acids Res. 13(9).
         https://doi.org/10.1093/nar/13.9.3021
     """
-    codes = sequence.encode("ascii", "replace").translate(_CODES)  # one byte a letter, "?" for what is not ASCII
+    codes = sequence.encode("ascii", "replace").translate(_CODES)  # one byte per letter, "?" for anything outside ASCII
     place = codes.find(_UNKNOWN)
     if place >= 0:
         raise ValueError(
@@ -124,13 +124,13 @@ def encode(sequences: Collection[str], *, k: int, stride: int | None = None) -> 
     Args:
         sequences: One or more of equal length, in IUPAC letters.
         k: Bases per token, 1 to 15.
-        stride: Bases from one token to the next, 1 or more; ``k`` (tokens side by side) unless given.
+        stride: Bases from one token to the next, 1 or more; ``k`` (adjacent tokens) by default.
 
     Returns:
-        Tokens as `kmers` gives them, int32.
+        Tokens as returned by `kmers`, int32.
 
     Raises:
-        ValueError: If the sequences differ in length or there is none, or as for `bases` and `kmers`.
+        ValueError: If there is no sequence or their lengths differ, or as for `bases` and `kmers`.
 
     Example:
         >>> encode(["AACG", "acgt"], k=2).tolist()
@@ -144,7 +144,7 @@ def encode(sequences: Collection[str], *, k: int, stride: int | None = None) -> 
 
 
 def kmer_names(k: int) -> tuple[str, ...]:
-    """Returns the names of the tokens of `kmers` in order; the last, for an ambiguous base, is N k times.
+    """Returns the names of the tokens of `kmers` in order; the last, for an ambiguous base, is N repeated k times.
 
     Args:
         k: Bases per token, 1 to 15; there are ``4**k + 1`` names.
@@ -164,14 +164,14 @@ def kmer_names(k: int) -> tuple[str, ...]:
 
 
 def kmer_bases(tokens: Integer[np.ndarray, "*batch windows"], *, k: int) -> Int[np.ndarray, "*batch length"]:
-    """Returns the bases of tokens, one k-mer after another: the inverse of `kmers` with ``stride=k``.
+    """Returns the concatenated bases of the tokens: the inverse of `kmers` with ``stride=k``.
 
     Args:
         tokens: 0 to ``4**k - 1``; any other becomes k ambiguous bases.
         k: Bases per token, 1 to 15.
 
     Returns:
-        Bases, int8: k times as many as tokens.
+        Bases, int8, k for each token.
 
     Raises:
         ValueError: If ``k`` is out of range.
@@ -195,7 +195,7 @@ def windows(
     Args:
         bases: One sequence, of bases or tokens.
         length: Bases per window, 1 or more.
-        stride: Bases from the start of a window to the next, 1 or more; ``length`` (windows side by side) unless given.
+        stride: Bases from the start of a window to the next, 1 or more; ``length`` (adjacent windows) by default.
 
     Returns:
         A read-only view of the sequence: overlapping windows take no memory.
@@ -221,14 +221,14 @@ def windows(
 def duplicates(
     sequences: Integer[np.ndarray, "n length"], known: Integer[np.ndarray, "m length"]
 ) -> Bool[np.ndarray, " n"]:
-    """Returns which sequences also occur among others, as test examples that occur in the training part.
+    """Returns which sequences also occur among others, such as test examples in the training part.
 
     Args:
         sequences: Rows of bases or tokens.
-        known: Rows of the same length to look among.
+        known: Rows of the same length to search.
 
     Returns:
-        A truth value per sequence.
+        One boolean per sequence.
 
     Raises:
         ValueError: If the rows differ in length.
@@ -284,7 +284,7 @@ def _checked(bases: np.ndarray) -> np.ndarray:
 
 
 def _require_k(k: int) -> None:
-    """Raises if words of k bases do not fit int32."""
+    """Raises if k-mers do not fit into int32."""
     if not 1 <= k <= _LARGEST_K:
         raise ValueError(f"k must be from 1 to {_LARGEST_K}; got {k}. Take 6 for 4,096 tokens.")
 

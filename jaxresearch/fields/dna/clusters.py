@@ -1,4 +1,4 @@
-"""How well classes of sequences are found without labels."""
+"""How well clustering recovers classes of sequences."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Genomes from FASTA files, read completely or refused with one line."""
+"""Genomes from FASTA files, read completely or not at all."""
 
 import dataclasses
 from pathlib import Path
@@ -43,7 +43,7 @@ def read_fasta(path: str | Path) -> dict[str, str]:
 
     Raises:
         ValueError: If the file is damaged, empty or not FASTA, a letter is not in the IUPAC code (positions count from 1), or
-            a record has no name, no bases or the name of another.
+            a record has no name, no bases or a repeated name.
         OSError: If it cannot be read.
 
     Example:
@@ -105,7 +105,7 @@ def chromosome_3() -> dict[str, str]:
 
 
 def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
-    r"""Returns the windows of a genome, to learn from without labels; the last tenth of them is the test part.
+    r"""Returns the windows of a genome, for learning without labels; the last tenth is the test part.
 
     Args:
         source: ``chr3``, or a FASTA file. Records of fewer than ``length`` bases are left out.
@@ -149,7 +149,7 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
         raise ValueError(
             f"{source} must hold bases A, C, G or T; it holds ambiguous letters alone. Give it another file."
         )
-    gap = (length - 1) // stride  # so many of the next windows share bases with one
+    gap = (length - 1) // stride  # the number of following windows that share bases with a window
     whole = {"inputs": cut, "targets": cut}
     train, test = split(whole, fraction=_TEST_FRACTION, seed=0, by="stretch", gap=gap)
     card = CHROMOSOME_3 if is_bundled else fasta_card(source)
@@ -185,5 +185,5 @@ def _sequence(joined: bytes, record: str, name: str) -> str:
     """Returns the sequence of one record in capitals, T for U."""
     if not joined:
         raise ValueError(f"record {record!r} of {name} must hold bases; it holds none. Fill it in or drop it.")
-    bases(joined.decode(errors="replace"), name=f"record {record!r} of {name}")  # raises where a letter is none
+    bases(joined.decode(errors="replace"), name=f"record {record!r} of {name}")  # raises for an invalid letter
     return joined.upper().replace(b"U", b"T").decode()

@@ -13,7 +13,7 @@ from jaxresearch.fields.dna.bases import encode, kmer_names, kmers
 def kmer_tokens(
     k: int, *, column: str = "sequence", hidden: Callable[[np.ndarray], Part] | None = None
 ) -> Preprocessor:
-    """Returns the preprocessor that makes tokens of ``k`` bases, side by side, and ``mask``, the last of the vocabulary.
+    """Returns the preprocessor that encodes adjacent ``k``-mers as tokens; the last of the vocabulary is ``mask``.
 
     ====================  =====================================================================================
     data                  what it becomes

@@ -1,4 +1,4 @@
-"""Text: cleaned, split into words or tokens, corrupted, written and scored."""
+"""Text: cleaning, words, tokens, masking, generation and scores."""
 
 from jaxresearch.fields.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
 from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining

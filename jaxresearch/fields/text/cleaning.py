@@ -51,7 +51,7 @@ def utf8(text: str) -> bytes:
 
 
 def byte_length(text: str) -> int:
-    """Returns the number of UTF-8 bytes of a text, by which losses of different tokenisers are made comparable.
+    """Returns the number of UTF-8 bytes of a text, which makes losses of different tokenisers comparable.
 
     Args:
         text: Any Unicode text.
@@ -141,7 +141,7 @@ def without_stop_words(words: Iterable[str], *, stop_words: frozenset[str] | Non
 
     Args:
         words: From `words`.
-        stop_words: Words to leave out; `stop_words()` unless given.
+        stop_words: Words to leave out; `stop_words()` by default.
 
     Returns:
         The remaining words.
@@ -166,7 +166,7 @@ def _stop_words() -> frozenset[str]:
 
 
 def _normalised_once(text: str) -> str:
-    """Returns a text after one round: controls out, case folded, NFKC, spaces."""
+    """Returns a text after one round of removing controls, folding case, NFKC and joining spaces."""
     if not text.isprintable():
         text = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
     return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())

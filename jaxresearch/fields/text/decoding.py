@@ -1,7 +1,7 @@
-"""Decoding: greedy, sampled or by beam search, for many prompts at once, as pure functions to be jitted.
+"""Decoding: greedy, sampled or by beam search, for many prompts at once, as pure functions for `jax.jit`.
 
 The model is `jaxresearch.models.cached_decoder`: its state caches the tokens seen, so that each new one costs one position, not
-all of them. Where it has no finite logits (a token outside its vocabulary, a full context), -1 is written.
+all of them. Where the logits are not finite (a token outside the vocabulary, a full context), the output is -1.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jaxresearch.fields.text.sequences import pad
 from jaxresearch.models import Model, TransformerSizes
 
 Chooser = Callable[[Key[Array, ""], Float[Array, "rows tokens"]], Int[Array, " rows"]]
-_NO_TOKEN = -1  # where the logits are no numbers: argmax would give 0, which is a token
+_NO_TOKEN = -1  # where the logits are not finite: argmax would return 0, a valid token
 
 
 def greedy() -> Chooser:
@@ -40,7 +40,7 @@ def sampling(
 
     Args:
         temperature: Positive; may be traced. Near 0 the choice is the greedy one.
-        top_k: Draw from the ``k`` likeliest tokens only; from all unless given.
+        top_k: Draw from the ``k`` likeliest tokens only; from all by default.
         top_p: Draw from the likeliest tokens that together reach this probability only; above 0 and at most 1, may be traced.
             It is applied after ``top_k``.
 
@@ -56,8 +56,9 @@ def sampling(
         {1, 2}
 
     References:
-        Fan, Lewis and Dauphin (2018), ACL, section 4.3 (top k). Holtzman, Buys, Du, Forbes and Choi (2020), The curious
-        case of neural text degeneration, ICLR, section 3.1 (top p). https://arxiv.org/abs/1904.09751
+        Fan, Lewis and Dauphin (2018), Hierarchical neural story generation, ACL (top k). https://arxiv.org/abs/1805.04833
+        Holtzman, Buys, Du, Forbes and Choi (2020), The curious case of neural text degeneration, ICLR, section 3.1
+        (top p). https://arxiv.org/abs/1904.09751
     """
     if isinstance(temperature, int | float) and not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature}. Use greedy() for the likeliest token.")
@@ -106,7 +107,7 @@ def generate(
         end: The token that ends a text; what follows it is ``end`` again.
 
     Returns:
-        The new tokens alone, int32; -1 from where a row's logits stop being finite, which is everywhere if its prompt
+        The new tokens only, int32; -1 from where a row's logits stop being finite, which is everywhere if its prompt
         holds a token outside the vocabulary.
 
     Raises:
@@ -150,22 +151,22 @@ def complete(
     choose: Chooser,
     end: int | None = None,
 ) -> Int[Array, "rows n_new"]:
-    """Returns the tokens that a trained decoder writes after prompts of any lengths.
+    """Returns the tokens that a trained decoder generates after prompts of any length.
 
-    It is `generate` with the `jaxresearch.models.cached_decoder` that fits the prompts, which are padded on their left.
+    It calls `generate` with a suitable `jaxresearch.models.cached_decoder`, and pads the prompts on the left.
 
     Args:
         key: Of the draws.
         params: Of the decoder.
         prompts: One or more lists or arrays of token ids, on the host: jit the function over key and params.
         n_tokens: Size of the decoder's vocabulary.
-        sizes: Those it was trained with. Rotary positions may be longer than its context, learnt ones may not.
+        sizes: Those of training. With rotary positions, texts may be longer than the context; with learnt ones, they may not.
         n_new: Tokens to write, 1 or more; static.
         choose: `greedy` or `sampling`.
         end: The token that ends a text; what follows it is ``end`` again.
 
     Returns:
-        The new tokens alone, as `generate` gives them.
+        The new tokens only, as returned by `generate`.
 
     Raises:
         ValueError: As for `generate`.
@@ -198,7 +199,7 @@ def beam_search(
     end: int | None = None,
     length_penalty: float | Float[Array, ""] = 0.0,
 ) -> tuple[Int[Array, "rows width n_new"], Float[Array, "rows width"]]:
-    r"""Returns the likeliest continuations of each prompt that beam search finds, the best first.
+    r"""Returns the likeliest continuations of each prompt found by beam search, best first.
 
     At each token the ``width`` likeliest continuations of the beam are kept. At the end they are ranked by
 
@@ -234,11 +235,13 @@ def beam_search(
         ((2, 3, 6), True)
 
     References:
-        Wu et al. (2016), Google's neural machine translation system, equation 14 (length). Sutskever, Vinyals and Le
-        (2014), NeurIPS, section 3.2 (beam). https://arxiv.org/abs/1609.08144
+        Wu et al. (2016), Google's neural machine translation system, equation 14 (length).
+        https://arxiv.org/abs/1609.08144
+        Sutskever, Vinyals and Le (2014), Sequence to sequence learning with neural networks, NeurIPS, section 3.2 (beam).
+        https://arxiv.org/abs/1409.3215
     """
     if width < 1:
-        raise ValueError(f"width must be 1 or more; got {width}. Pass the texts to keep.")
+        raise ValueError(f"width must be 1 or more; got {width}. Pass the number of texts to keep.")
     prompts = jnp.asarray(prompts)
     n_prompts = len(prompts)
     logits, cache = _prefilled(params, model_state, jnp.repeat(prompts, width, axis=0), model, n_new)
@@ -248,13 +251,13 @@ def beam_search(
     def of_prompts(leaf: Array) -> Array:
         return leaf.reshape(n_prompts, width, *leaf.shape[1:])
 
-    # All texts of a prompt are the same at first: only one of them may be continued.
+    # All texts of a prompt are equal at first: only one of them may be continued.
     scores = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf)[None].repeat(n_prompts, axis=0)
     texts = jnp.zeros((n_prompts, width, n_new), jnp.int32)
     lengths, has_ended = jnp.zeros((n_prompts, width), jnp.int32), jnp.zeros((n_prompts, width), bool)
 
     def extended(place, logits, scores, texts, lengths, has_ended):
-        """Returns the beam one token longer, and which text each of its texts continues."""
+        """Returns the beam after one more token, and the index of the text that each of its texts continues."""
         steps = jax.nn.log_softmax(of_prompts(logits), axis=-1)
         if end is not None:
             only_end = jnp.where(jnp.arange(n_tokens) == end, 0.0, -jnp.inf)[None, None]
@@ -288,7 +291,7 @@ def _prefilled(
     if prompts.ndim != 2 or prompts.shape[1] < 1:
         raise ValueError(f"prompts must be tokens (rows, length), not empty; got {prompts.shape}. Give each a token.")
     if n_new < 1:
-        raise ValueError(f"n_new must be 1 or more; got {n_new}. Pass the tokens to write.")
+        raise ValueError(f"n_new must be 1 or more; got {n_new}. Pass the number of tokens to generate.")
     if "is_real" not in cache:
         raise ValueError(f"the decoder must have a cache; its state holds {sorted(cache)}. Pass a cached_decoder.")
     n_rows, context = cache["is_real"].shape
@@ -303,7 +306,7 @@ def _prefilled(
 
 
 def _require_end(end: int | None, n_tokens: int) -> None:
-    """Raises where a token that is to end a text can never be written."""
+    """Raises if the token that ends a text is outside the vocabulary."""
     if end is not None and not 0 <= end < n_tokens:
         raise ValueError(
             f"end must be a token, from 0 to {n_tokens - 1}; got {end}. Leave it out to write to the last place."
@@ -311,20 +314,20 @@ def _require_end(end: int | None, n_tokens: int) -> None:
 
 
 def _or_none(tokens: Int[Array, " rows"], logits: Float[Array, "rows tokens"]) -> Int[Array, " rows"]:
-    """Returns the tokens, and -1 where none can be chosen: a greatest logit that is not finite, or none."""
+    """Returns the tokens, and -1 where the largest logit is not finite."""
     return jnp.where(jnp.isfinite(logits.max(axis=-1)), tokens, _NO_TOKEN)
 
 
 def _or_end(tokens: Int[Array, " rows"], has_ended: Array, end: int | None) -> Int[Array, " rows"]:
-    """Returns the tokens, and ``end`` where a text has ended before."""
+    """Returns the tokens, and ``end`` where a text has already ended."""
     return tokens if end is None else jnp.where(has_ended, end, tokens)
 
 
 def _has_ended(tokens: Int[Array, "*rows"], has_ended: Array, end: int | None) -> Array:
-    """Tells which texts have ended by now."""
+    """Returns which texts have ended."""
     return has_ended if end is None else has_ended | (tokens == end)
 
 
 def _of_parents(leaf: Array, parents: Int[Array, "prompts width"]) -> Array:
-    """Returns what belongs to the text that each text continues."""
+    """Returns the values of the text that each text continues."""
     return jnp.take_along_axis(leaf, parents.reshape(*parents.shape, *(1,) * (leaf.ndim - 2)), axis=1)

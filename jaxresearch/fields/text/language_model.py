@@ -1,4 +1,4 @@
-"""Masked language models: the loss of guessing hidden tokens, and the algorithm that pre-trains with it."""
+"""Masked language models: the loss of predicting hidden tokens, and pre-training with it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,17 +22,17 @@ def masked_language_model(
     maskable: Callable[[Integer[Array, "batch length"]], Bool[Array, "batch length"]] | None = None,
     **corruption: Any,
 ) -> LossFn:
-    r"""Returns the loss_fn of a model that guesses hidden tokens: the mean cross entropy over these, in nats.
+    r"""Returns the loss_fn of a model that predicts hidden tokens: their mean cross entropy, in nats.
 
     .. math:: L = -\frac{1}{|C|} \sum_{(i, t) \in C} \log p_{it}(x_{it})
 
-    where :math:`C` are the tokens that `jaxresearch.fields.text.masking.masked_tokens` chose in this batch, drawn afresh at each
+    where :math:`C` are the tokens that `jaxresearch.fields.text.masking.masked_tokens` chose in this batch, drawn anew at each
     step. It is for training only: without a key no tokens can be hidden.
 
     Args:
-        model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``; it is applied with a key.
-        maskable: ``tokens -> truth values``: False where a token of ``batch["inputs"]`` must stay and not be guessed
-            (padding, specials); all may be chosen unless given.
+        model: Maps tokens ``(batch, length)`` to logits ``(batch, length, vocabulary)``; applied with a key.
+        maskable: ``tokens -> booleans``: False where a token of ``batch["inputs"]`` must stay and not be predicted
+            (padding, specials); by default all may be chosen.
         **corruption: Options of `jaxresearch.fields.text.masking.masked_tokens`: ``n_tokens``, ``mask_token`` and others.
 
     Returns:
@@ -61,7 +61,9 @@ def masked_language_model(
 
     def loss_fn(params, model_state, batch, key=None):
         if key is None:
-            raise ValueError("key must be given, for tokens are hidden at random; got None. Evaluate by another loss.")
+            raise ValueError(
+                "key must be given, since tokens are hidden at random; got None. Evaluate with masked_examples."
+            )
         of_mask, of_model = jax.random.split(key)
         tokens = batch["inputs"]
         may_hide = None if maskable is None else maskable(tokens)
@@ -92,7 +94,7 @@ def masked_pretraining(
     ``log_loss``, in nats per hidden token.
 
     Args:
-        model: Gives logits ``(batch, length, vocabulary)`` of tokens ``(batch, length)``.
+        model: Maps tokens ``(batch, length)`` to logits ``(batch, length, vocabulary)``.
         optimizer: Any Optax transformation.
         estimator: Makes the gradient estimator from the loss_fn; `jaxresearch.training.Plan.estimator` in an experiment.
         evaluation_batch: Examples evaluated at a time, 1 or more.

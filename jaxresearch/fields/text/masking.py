@@ -1,4 +1,4 @@
-"""Tokens corrupted at random, and the originals: what a masked language model learns from."""
+"""Random masking of tokens, with the originals as targets, for masked language models."""
 
 import functools
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Integer, Key
 
-_UNCHOSEN = -1  # the target where there is nothing to predict
+_UNCHOSEN = -1  # the target of a token that is not predicted
 _MASK, _RANDOM = 0.8, 0.1  # fractions of the chosen tokens; the rest is left as it is
 
 
@@ -23,7 +23,7 @@ def masked_tokens(
     span: int = 1,
     maskable: Bool[Array, "*batch length"] | None = None,
 ) -> tuple[Int[Array, "*batch length"], Int[Array, "*batch length"]]:
-    """Returns tokens corrupted for a masked language model, and the originals where they are to be predicted.
+    """Returns tokens corrupted for a masked language model, and the originals of those to predict.
 
     A fraction ``rate`` of the tokens is chosen. Of these
 
@@ -35,11 +35,12 @@ def masked_tokens(
     10 %    the token itself, so that the model cannot tell which
     ======  ===================================================
 
-    Overlapping k-mers (stride 1) spell each base k times, so one masked alone is read off its neighbours. With ``span = k``
-    whole runs of k tokens are chosen, so that the base they all share is in no visible token. A run starts at any place
-    with probability ``q = 1 - (1 - rate)**(1 / span)``, also up to ``span - 1`` places before the first token, so that every
-    token, even at the edges, is chosen with probability ``1 - (1 - q)**span = rate``. Each run draws one of the three; where
-    runs overlap, mask beats random beats itself, so slightly more than 80 % are masks: ``1 - (1 - 0.8 q)**span`` of all.
+    Overlapping k-mers (stride 1) contain each base k times, so a single masked one can be read off its neighbours. With
+    ``span = k`` whole runs of k tokens are chosen, so that the base they all share is in no visible token. A run starts at
+    any place with probability ``q = 1 - (1 - rate)**(1 / span)``, also up to ``span - 1`` places before the first token, so
+    that every token, even at the edges, is chosen with probability ``1 - (1 - q)**span = rate``. Each run draws one of the
+    three; where runs overlap, the mask takes precedence over a random token, and that over the token itself, so slightly
+    more than 80 % are masks: ``1 - (1 - 0.8 q)**span`` of all.
 
     Args:
         key: Of the draw.
@@ -48,13 +49,13 @@ def masked_tokens(
         mask_token: The id that stands for a hidden token.
         rate: Fraction of the tokens to choose, 0 to 1; may be traced.
         span: Tokens per run, 1 to the length.
-        maskable: False where a token must stay and not be predicted (padding, specials); all may be chosen unless given.
+        maskable: False where a token must stay and not be predicted (padding, specials); by default all may be chosen.
 
     Returns:
         The inputs, and the targets: the original token where it was chosen, -1 elsewhere; both int32.
 
     Raises:
-        ValueError: If ``tokens`` are no integers or have no axis, ``maskable`` does not fit them, or a setting is out of
+        ValueError: If ``tokens`` are not integers or have no axis, ``maskable`` does not fit them, or a setting is out of
             range.
 
     Example:
@@ -73,14 +74,14 @@ def masked_tokens(
     _check(tokens, maskable, n_tokens, mask_token, rate, span)
     length = tokens.shape[-1]
     run_key, token_key = jax.random.split(key)
-    # One number decides over a run and its fate: below 0.8 q mask, below 0.9 q random, below q itself. So the least number
-    # of the runs that cover a token decides over the token, in the order of who beats whom.
+    # One number decides each run: below 0.8 q mask, below 0.9 q random, below q itself. The smallest number of the runs
+    # that cover a token therefore decides the token, in the order of precedence.
     runs = jax.random.uniform(run_key, (*tokens.shape[:-1], length + span - 1))
     least = functools.reduce(jnp.minimum, [runs[..., i : i + length] for i in range(span)])
     q = -jnp.expm1(jnp.log1p(-jnp.asarray(rate, runs.dtype)) / span)
     chosen = (least < q) if maskable is None else (least < q) & maskable
     tokens = tokens.astype(jnp.int32)
-    # A remainder favours the first tokens by n_tokens / 2**32, nothing beside the cost of a second draw, as randint makes.
+    # The remainder favours the first tokens by n_tokens / 2**32: negligible, and cheaper than the second draw of randint.
     random = (jax.random.bits(token_key, tokens.shape, jnp.uint32) % n_tokens).astype(jnp.int32)
     corrupted = jnp.where(least < _MASK * q, mask_token, jnp.where(least < (_MASK + _RANDOM) * q, random, tokens))
     return jnp.where(chosen, corrupted, tokens), jnp.where(chosen, tokens, _UNCHOSEN)
@@ -89,7 +90,7 @@ def masked_tokens(
 def masked_examples(
     key: Key[Array, ""], tokens: ArrayLike, **corruption: Any
 ) -> dict[str, Int[np.ndarray, "n length"]]:
-    """Returns tokens with some of them hidden for good: a part of data that a masked language model is evaluated on.
+    """Returns tokens of which some are hidden once and for all: a part of data to evaluate a masked language model on.
 
     Args:
         key: Of the draw.
@@ -121,7 +122,7 @@ def _check(tokens: Array, maskable: Array | None, n_tokens: int, mask_token: int
     if maskable is not None and (maskable.shape != tokens.shape or maskable.dtype != jnp.bool_):
         raise ValueError(
             f"maskable must be bool of shape {tokens.shape}; got {maskable.dtype} of shape {maskable.shape}. "
-            "Pass one truth value per token."
+            "Pass one boolean per token."
         )
     if n_tokens < 1:
         raise ValueError(f"n_tokens must be 1 or more; got {n_tokens}. Pass the number of ordinary tokens.")

@@ -1,7 +1,7 @@
 """The n-gram model with Kneser-Ney smoothing, a baseline of language models. NumPy on the host.
 
-Grams are numbered: a gram of k tokens is the number of its last k - 1 tokens and the token before them, in one integer. So any
-order and vocabulary fit, and all work is sorting and lookup.
+Grams are numbered: one integer combines the number of the last k - 1 tokens of a gram with the token before them. Any order and
+vocabulary fit, and all work is sorting and lookup.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,9 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
         \quad D_k = \frac{n_1}{n_1 + 2 n_2}
 
     where h' is the context h without its first token, N(h) the number of different tokens seen after h, and c counts the
-    occurrences of whole grams, but for shorter ones the different tokens seen before them. n1 and n2 are the numbers of grams
-    of a level with counts 1 and 2. Below single tokens all are equally likely. For an unseen context, the shorter one is used.
+    occurrences of whole grams, but for shorter ones the different tokens seen before them. n1 and n2 are the numbers of
+    grams of a level with counts 1 and 2. Below single tokens, all tokens are equally likely. An unseen context falls back
+    to the shorter one.
 
     =====================================  ============================================================================
     case                                   what happens
@@ -46,8 +47,8 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
     =====================================  ============================================================================
 
     Args:
-        sequences: Tokens, 0 to ``n_tokens - 1``; each sequence starts afresh.
-        order: Tokens per gram, the predicted one included, 1 or more.
+        sequences: Tokens, 0 to ``n_tokens - 1``; each sequence starts with an empty context.
+        order: Tokens per gram including the predicted one, 1 or more.
         n_tokens: Size of the vocabulary, 256 for bytes.
 
     Returns:
@@ -75,7 +76,7 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
     is_token = tokens < n_tokens
     if not np.any(is_token):
         raise ValueError("sequences must hold a token; got none. Pass one array of tokens per text.")
-    # The empty gram has the number 0 at every place.
+    # The empty gram has number 0 everywhere.
     numbers, grams = [np.zeros(len(tokens), np.int32)], []
     for k in range(1, order + 1):
         keys, number = np.unique(_keys(tokens, numbers[-1], k, n_tokens), return_inverse=True)
@@ -86,7 +87,7 @@ def fit_ngrams(sequences: Sequence[np.ndarray], *, order: int, n_tokens: int) ->
         if k == order:
             counts = np.bincount(numbers[k][is_token], minlength=len(grams[k - 1]))
         else:
-            # The grams that are one longer, each of them once.
+            # The distinct grams that are one token longer.
             counts = np.bincount(grams[k] // (n_tokens + 1), minlength=len(grams[k - 1]))
         context = np.zeros(len(grams[k - 1]), np.int32)
         context[numbers[k][1:]] = numbers[k - 1][:-1]
@@ -104,7 +105,7 @@ def log_probabilities(ngrams: Ngrams, sequence: np.ndarray) -> np.ndarray:
         sequence: Tokens ``(length,)``, from the start of a text; 0 or more of them.
 
     Returns:
-        float64 ``(length,)``, each below 0 or 0.
+        float64 ``(length,)``, each at most 0.
 
     Raises:
         ValueError: If the sequence is not one axis of integers, or a token is out of range.
@@ -138,8 +139,8 @@ def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> f
     """Returns the bits per byte of texts under an n-gram model of the bytes of others, a baseline of language models.
 
     Args:
-        train: Texts to fit the model to, each on its own.
-        test: Texts to measure; they hold at least one byte.
+        train: Separate texts to fit the model to.
+        test: Texts to evaluate on, of at least one byte in all.
         order: Bytes per gram, 1 or more.
 
     Returns:
@@ -153,7 +154,7 @@ def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> f
         0.425
     """
     if isinstance(train, str) or isinstance(test, str):
-        raise ValueError("texts must be several, in a list; got one alone. Pass [text].")
+        raise ValueError("train and test must be lists of texts; got a single text. Pass [text].")
     given, asked = ([np.frombuffer(text.encode(), np.uint8) for text in texts] for texts in (train, test))
     n_bytes = sum(map(len, asked))
     if not n_bytes:
@@ -163,7 +164,7 @@ def bits_per_byte(train: Sequence[str], test: Sequence[str], *, order: int) -> f
 
 
 def _padded(sequences: Sequence[np.ndarray], order: int, n_tokens: int) -> np.ndarray:
-    """Returns the sequences one after another, each behind its start symbols, after checking them."""
+    """Returns the concatenated sequences, each after its start symbols, after checking them."""
     start = np.full(order - 1, n_tokens, np.int32)
     pieces = []
     for sequence in sequences:
@@ -183,14 +184,14 @@ def _padded(sequences: Sequence[np.ndarray], order: int, n_tokens: int) -> np.nd
 
 
 def _keys(tokens: np.ndarray, number: np.ndarray, k: int, n_tokens: int) -> np.ndarray:
-    """Returns for the gram of k tokens that ends at each place one integer, from the number of its last k - 1 tokens."""
+    """Returns the number of the gram of k tokens that ends at each place, from that of its last k - 1 tokens."""
     # Before the first place stand start symbols. The grams of start symbols reach into the text before; none is counted.
     first = np.concatenate([np.full(min(k - 1, len(tokens)), n_tokens, tokens.dtype), tokens[: len(tokens) - k + 1]])
     return number.astype(np.int64) * (n_tokens + 1) + first
 
 
 def _level(keys: np.ndarray, counts: np.ndarray, context: np.ndarray, n_contexts: int) -> Level:
-    """Returns the level of grams with their counts, those that are never predicted having 0."""
+    """Returns the level of grams with their counts, 0 for those that are never predicted."""
     once, twice = np.sum(counts == 1), np.sum(counts == 2)
     totals = np.bincount(context, weights=counts, minlength=n_contexts).astype(np.int64)
     kinds = np.bincount(context, weights=counts > 0, minlength=n_contexts).astype(np.int64)
@@ -198,6 +199,6 @@ def _level(keys: np.ndarray, counts: np.ndarray, context: np.ndarray, n_contexts
 
 
 def _looked_up(keys: np.ndarray, wanted: np.ndarray, is_possible: np.ndarray) -> np.ndarray:
-    """Returns the place of each key among those sorted, -1 where it is not there or not possible."""
+    """Returns the index of each key among the sorted ones, -1 where it is absent or impossible."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(is_possible & (keys[place] == wanted), place, -1)

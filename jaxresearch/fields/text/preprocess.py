@@ -14,11 +14,11 @@ from jaxresearch.fields.text.vocabulary import Vocabulary, encode, fit_vocabular
 
 
 def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str] = ()) -> Preprocessor:
-    """Returns the preprocessor that makes rows of word ids of a column of texts.
+    """Returns the preprocessor that encodes a column of texts as rows of word ids.
 
-    The most frequent word of the training part has id 0; the id after the words stands for all others, and the last fills up.
-    There are ``n_most + 2`` ids in every fold, though a fold may have fewer words. ``fitted["is_counted"]`` tells which of them
-    are words, but ``uncounted`` ones: what a bag of words counts.
+    The most frequent word of the training part has id 0; the id after the words stands for all others, and the last is padding.
+    There are ``n_most + 2`` ids in every fold, though a fold may have fewer words. ``fitted["is_counted"]`` marks the ids
+    that a bag of words counts: words that are not among ``uncounted``.
 
     Args:
         column: Of texts.
@@ -61,19 +61,19 @@ def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str
 
 
 def record_windows(columns: Sequence[str], *, n_tokens: int, length: int, specials: Sequence[str]) -> Preprocessor:
-    """Returns the preprocessor that makes one long text of all records, cut into windows: examples for a decoder.
+    """Returns the preprocessor that joins all records into one text and cuts it into windows: examples for a decoder.
 
-    The byte-pair encoding is learned from the training part. Each record is its columns in turn, each followed by a special of
-    its own. ``fitted["n_bytes"]`` has the bytes of each token; the ends stand for one each, as line ends do.
+    The byte-pair encoding is learned from the training part. A record is the sequence of its columns, each followed by its own
+    special. ``fitted["n_bytes"]`` has the number of bytes of each token; each end counts as one, like a line end.
 
     Args:
         columns: Of texts.
         n_tokens: Number of ids, with the specials.
         length: Tokens per window.
-        specials: One for the end of each column, then one to fill up.
+        specials: One for the end of each column, then the padding.
 
     Returns:
-        A preprocessor; inputs and targets become int32 ``(windows, length)``, targets one token on.
+        A preprocessor; inputs and targets become int32 ``(windows, length)``, with targets shifted by one token.
 
     Raises:
         ValueError: When fitted, if the data lack a column, or as for `fit_bpe_tokeniser`.

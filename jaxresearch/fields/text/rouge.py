@@ -1,7 +1,7 @@
 """ROUGE: how much of a reference summary a candidate contains. NumPy on the host.
 
-How text is split into words, lower-cased or stemmed is left to the caller. It moves the scores by points, so report it with
-them.
+How text is split into words, lower-cased or stemmed is left to the caller. It changes the scores by whole
+points, so report it with them.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ class Rouge(NamedTuple):
 
 
 def rouge_n(candidate: Sequence[str], reference: Sequence[str], *, n: int) -> Rouge:
-    r"""Returns the n-grams that candidate and reference share, as a fraction of the n-grams of each.
+    r"""Returns the n-grams that candidate and reference share, as fractions of the n-grams of each.
 
     .. math:: R = \frac{\sum_g \min(c(g), r(g))}{\sum_g r(g)}, \quad P = \frac{\sum_g \min(c(g), r(g))}{\sum_g c(g)}
 
@@ -59,7 +59,7 @@ def rouge_n(candidate: Sequence[str], reference: Sequence[str], *, n: int) -> Ro
 
 
 def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> Rouge:
-    r"""Returns the longest common subsequence of candidate and reference, as a fraction of the length of each.
+    r"""Returns the longest common subsequence of candidate and reference, as fractions of the length of each.
 
     .. math:: R = LCS / |r|, \quad P = LCS / |c|
 
@@ -88,7 +88,7 @@ def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> Rouge:
 
 
 def rouge_l_scores(candidates: Collection[str], references: Collection[str]) -> Float[np.ndarray, " texts"]:
-    """Returns the F1 of ROUGE-L of each candidate against its reference, in words as `words` cuts them.
+    """Returns the F1 of ROUGE-L of each candidate against its reference, split by `words`.
 
     Args:
         candidates: Texts to judge.
@@ -115,7 +115,7 @@ def rouge_l_comparison(candidates: Collection[str], references: Collection[str],
     Args:
         candidates: Texts to judge, at least one.
         references: As many texts to compare with.
-        baseline: As many simple texts for the same references, from `lead` say.
+        baseline: As many simple texts for the same references, such as those of `lead`.
 
     Returns:
         The means, the difference and its 95 % interval over texts, paired, as part of a sentence.
@@ -134,14 +134,14 @@ def rouge_l_comparison(candidates: Collection[str], references: Collection[str],
 
 
 def lead(text: str, n_words: int) -> str:
-    """Returns the leading words of a text, the simplest summary and so the baseline of any other.
+    """Returns the leading words of a text, the simplest summary and the baseline for any other.
 
     Args:
         text: Any text.
         n_words: Words to keep, 0 or more.
 
     Returns:
-        The words as `words` cuts them, separated by spaces.
+        The words, as split by `words`, separated by spaces.
 
     Example:
         >>> lead("Binding to a zinc ion (Zn).", 4)
@@ -151,7 +151,7 @@ def lead(text: str, n_words: int) -> str:
 
 
 def fit_lead(documents: Collection[str], summaries: Collection[str], *, n_most: int = 24) -> int:
-    """Returns the number of leading words that summarises documents best, by the mean F1 of ROUGE-L.
+    """Returns the number of leading words with the highest mean F1 of ROUGE-L as summaries.
 
     Args:
         documents: Texts of the training part.
@@ -212,5 +212,5 @@ def _require_pairs(name: str, texts: Collection[str], other_name: str, others: C
             raise ValueError(f"{side} must be a list of texts, got the text {given[:40]!r}. Pass [text].")
     if len(texts) != len(others):
         raise ValueError(
-            f"{name} and {other_name} must be equally many, got {len(texts)} and {len(others)}. Pass pairs."
+            f"{name} and {other_name} must have equal lengths, got {len(texts)} and {len(others)}. Pass pairs."
         )

@@ -1,4 +1,4 @@
-"""Sequences of token ids as the rectangular arrays that models take; NumPy on the host."""
+"""Sequences of token ids as rectangular arrays for models; NumPy on the host."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args
@@ -9,7 +9,7 @@ from jaxtyping import Int
 from jaxresearch.fields.text.tokenisers import Tokeniser
 
 Side = Literal["left", "right"]
-_NOTHING = -1  # the target where there is no token to predict
+_NOTHING = -1  # the target where no token is predicted
 
 
 def pad(
@@ -26,8 +26,8 @@ def pad(
 
     Args:
         sequences: One or more lists or arrays of token ids.
-        padding: The id to fill up with.
-        length: Tokens per row, 1 or more; those of the longest sequence unless given.
+        padding: The id to pad with.
+        length: Tokens per row, 1 or more; by default those of the longest sequence.
         side: ``"right"`` for documents that a model reads, ``"left"`` for prompts that a decoder continues.
 
     Returns:
@@ -60,9 +60,9 @@ def pad(
 def record_stream(
     tokeniser: Tokeniser, columns: Sequence[Collection[str]], *, ends: Sequence[int]
 ) -> Int[np.ndarray, " tokens"]:
-    """Returns records as one long text: the columns of each record in turn, each followed by a special token of its own.
+    """Returns records as one text: the columns of each record in order, each followed by its own special token.
 
-    The stream starts with the last of ``ends``, as if a record stood before it, so that the first record has a start, too.
+    The stream starts with the last of ``ends``, as if another record came before, so that the first record has a start as well.
 
     Args:
         tokeniser: Encodes the texts.
@@ -96,15 +96,15 @@ def record_stream(
 def next_token_windows(
     stream: Int[np.ndarray, " tokens"], *, length: int, padding: int, drop_last: bool = False
 ) -> dict[str, Int[np.ndarray, "windows length"]]:
-    """Returns a text cut into windows side by side, each with the same text one token on: examples for a decoder.
+    """Returns a text cut into adjacent windows, each with its text shifted by one token as targets: examples for a decoder.
 
-    Every token but the first is the target of exactly one place.
+    Every token except the first is a target exactly once.
 
     Args:
         stream: Ids of the tokens of one long text, 2 or more.
         length: Tokens per window, 1 or more.
-        padding: The id that fills up the inputs of the last window; its targets there are -1, which nothing predicts.
-        drop_last: Whether to leave out the last window where it is not full, as one does in training.
+        padding: The id that pads the inputs of the last window; the targets there are -1, which are not scored.
+        drop_last: Whether to leave out an incomplete last window, as is usual in training.
 
     Returns:
         ``inputs`` and ``targets``, both int32.

@@ -12,12 +12,12 @@ _N_BYTES = 256
 
 
 class Tokeniser(NamedTuple):
-    """A tokeniser as two functions, and what its ids stand for.
+    """A tokeniser as two functions, with the meaning of its ids.
 
     ``encode(text)`` gives int32 ids, ``decode(ids)`` the text. The bytes of all ids of a text are the bytes of the text:
     ``n_bytes[encode(text)].sum() == byte_length(text)``, so a loss in nats per token becomes bits per byte. Specials have the
     last ids and no bytes: no text encodes to one, not even one that spells its name, and they decode to nothing. Bytes that are
-    not UTF-8, which a model may well write, decode to U+FFFD.
+    not UTF-8, which a model may generate, decode to U+FFFD.
 
     Attributes:
         names: One per id, printable and distinct: the text, or the bytes as ``<0xC3 0xA9>`` if that cannot be printed.
@@ -63,10 +63,10 @@ def byte_tokeniser(*, specials: Sequence[str] = ()) -> Tokeniser:
 def fit_character_tokeniser(corpus: Iterable[str], *, specials: Sequence[str] = ()) -> Tokeniser:
     """Returns the tokeniser whose ids are the characters of a corpus, in the order of Unicode.
 
-    A character that is not in the corpus is an error and has no id of its own: what is encoded can always be decoded.
+    A character that is not in the corpus is an error and has no id, so whatever is encoded can be decoded.
 
     Args:
-        corpus: Texts, of the training part alone; one or more characters in all.
+        corpus: Texts of the training part only; one or more characters in all.
         specials: Names of further ids, after the characters.
 
     Returns:
@@ -94,7 +94,7 @@ def fit_character_tokeniser(corpus: Iterable[str], *, specials: Sequence[str] = 
             place = int(np.argmax(unknown))
             raise ValueError(
                 f"text must be of the {len(known)} characters that were learnt; got {text[place]!r} at position {place}. "
-                "Learn from texts that hold it, or take byte_tokeniser."
+                "Learn from texts that contain it, or use byte_tokeniser."
             )
         return ids.astype(np.int32)
 
@@ -108,7 +108,7 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
     twice; so it encodes any text. The same corpus gives the same tokens on any number of cores.
 
     Args:
-        corpus: Texts, of the training part alone.
+        corpus: Texts of the training part only.
         n_tokens: Number of ids, with the 256 bytes and the specials; a small corpus gives fewer.
         specials: Names of further ids, after the learned ones.
 
@@ -128,6 +128,7 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
         Sennrich, Haddow and Birch (2016), Neural machine translation of rare words with subword units, ACL, algorithm 1.
         https://arxiv.org/abs/1508.07909
         Radford et al. (2019), Language models are unsupervised multitask learners, section 2.2 (on bytes).
+        https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
     """
     n_learnt = n_tokens - len(specials)
     if n_learnt < _N_BYTES:
@@ -136,10 +137,10 @@ def fit_bpe_tokeniser(corpus: Iterable[str], *, n_tokens: int, specials: Sequenc
         )
     texts, tokenizers = _checked_corpus(corpus), _tokenizers()
     model = tokenizers.Tokenizer(tokenizers.models.BPE())
-    # The plain defaults would put a space before each text, which then would not come back as it was.
+    # The defaults would put a space before each text, which would then not be reproduced exactly.
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    # Specials are none of the library's business: it would find their names in texts.
+    # The library must not know the specials: it would find their names in texts.
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=n_learnt, min_frequency=2, initial_alphabet=alphabet, special_tokens=[], show_progress=False
     )
@@ -152,7 +153,7 @@ def saved_tokeniser(saved: str, *, specials: Sequence[str] = ()) -> Tokeniser:
 
     Args:
         saved: `Tokeniser.saved` of one that `fit_bpe_tokeniser` learned.
-        specials: As they were then.
+        specials: Those used for learning.
 
     Returns:
         The same tokeniser.
@@ -169,7 +170,7 @@ def saved_tokeniser(saved: str, *, specials: Sequence[str] = ()) -> Tokeniser:
         model = _tokenizers().Tokenizer.from_str(saved)
     except ValueError:
         raise
-    except Exception as error:  # whatever the library raises for a text of another kind
+    except Exception as error:  # whatever the library raises for any other text
         raise ValueError(
             f"saved must be a byte-pair encoding as text, got {saved[:20]!r} ({error}). Learn it again."
         ) from error
@@ -209,7 +210,7 @@ def n_bytes(names: Sequence[str]) -> Int[np.ndarray, " tokens"]:
     """Returns the number of bytes that tokens stand for, from their names; not for specials.
 
     Args:
-        names: As `Tokeniser.names` has them.
+        names: As in `Tokeniser.names`.
 
     Returns:
         Numbers of UTF-8 bytes.
@@ -222,7 +223,7 @@ def n_bytes(names: Sequence[str]) -> Int[np.ndarray, " tokens"]:
 
 
 def _name(piece: bytes) -> str:
-    """Returns bytes as a text that can be printed; no two alike."""
+    """Returns bytes as printable text, distinct for distinct bytes."""
     text = piece.decode(errors="replace")
     if text.isprintable() and text.encode() == piece and not text.startswith("<0x"):
         return text
@@ -236,7 +237,7 @@ def _code_points(text: str) -> np.ndarray:
 
 
 def _checked_corpus(corpus: Iterable[str]) -> list[str]:
-    """Returns the texts of a corpus, each of which has bytes."""
+    """Returns the texts of a corpus after checking them."""
     if isinstance(corpus, str):
         raise ValueError(f"corpus must be several texts; got the text {corpus[:20]!r}. Pass [text].")
     texts = list(corpus)
@@ -246,7 +247,7 @@ def _checked_corpus(corpus: Iterable[str]) -> list[str]:
 
 
 def _byte_of_letter() -> dict[str, int]:
-    """Returns the byte that each of the letters stands for by which the library spells bytes (those of GPT-2)."""
+    """Returns the byte for each of the letters that the library writes for bytes (those of GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(_N_BYTES) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(_N_BYTES + i): byte for i, byte in enumerate(others)}

@@ -19,9 +19,9 @@ def fit_vocabulary(documents: Iterable[Iterable[str]], *, min_count: int = 1, n_
     """Returns the vocabulary of documents.
 
     Args:
-        documents: Lists of words, from `jaxresearch.fields.text.words`, of the training part alone.
+        documents: Lists of words, from `jaxresearch.fields.text.words`, of the training part only.
         min_count: Smallest number of occurrences of a word, 1 or more.
-        n_most: Largest number of words to keep, 1 or more; all unless given.
+        n_most: Largest number of words to keep, 1 or more; all by default.
 
     Returns:
         The vocabulary.

@@ -1,4 +1,4 @@
-"""Models of Equinox, whose modules are pytrees of arrays and functions: the arrays are parted from the rest."""
+"""Models of Equinox, whose modules are pytrees of arrays and functions: the arrays are separated from the rest."""
 
 import inspect
 from collections.abc import Callable
@@ -16,10 +16,10 @@ def equinox(make: Callable[..., Any]) -> Model:
     """Returns an Equinox module as a `Model`.
 
     The module sees one example at a time, as Equinox modules do: it is called as ``module(x, key=key)``, or as
-    ``module(x, state, key=key)`` where ``make`` returns ``(module, state)`` (`equinox.nn.make_with_state`), with the
-    batch axis named ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters. It learns whether it trains by
-    `equinox.nn.inference_mode`, and by any of the flags ``train``, ``training``, ``is_training``, ``deterministic`` and
-    ``inference`` that its ``__call__`` takes.
+    ``module(x, state, key=key)`` where ``make`` returns ``(module, state)`` (`equinox.nn.make_with_state`), with the batch
+    axis named ``"batch"`` for `equinox.nn.BatchNorm`. Its inexact arrays are the parameters. It switches between training
+    and evaluation by `equinox.nn.inference_mode`, and by any of the flags ``train``, ``training``, ``is_training``,
+    ``deterministic`` and ``inference`` that its ``__call__`` takes.
 
     Args:
         make: ``(key) -> module`` or ``(key) -> (module, state)``.

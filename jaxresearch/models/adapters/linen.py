@@ -1,4 +1,4 @@
-"""Models of Flax Linen, whose modules are descriptions and whose state is explicit: what the toolkit's own are made of."""
+"""Models of Flax Linen, in which the models of this package are written."""
 
 import dataclasses
 from typing import Any
@@ -19,12 +19,12 @@ _REMEDY = "Write a module whose __call__ takes train, and hand it on: nn.Dropout
 def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.ndarray) -> Model:
     """Returns a Linen module as a `Model`.
 
-    The collection ``params`` becomes the parameters and all others (``batch_stats``) the model's state. A module learns whether
-    it trains by any of the flags ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and
-    ``use_running_average`` that its ``__call__`` takes; if it takes none, by those among its fields.
+    The collection ``params`` becomes the parameters and all others (``batch_stats``) the model's state. A module switches
+    between training and evaluation by any of the flags ``train``, ``training``, ``is_training``, ``deterministic``,
+    ``inference`` and ``use_running_average`` that its ``__call__`` takes; if it takes none, by those among its fields.
 
-    In training every random stream that the module asks `flax.linen.Module.make_rng` for is drawn from the key, in evaluation
-    none. To `flax.linen.Module.has_rng` there is the stream ``dropout`` alone.
+    In training every random stream that the module asks `flax.linen.Module.make_rng` for is drawn from the key; in evaluation
+    there is none. `flax.linen.Module.has_rng` is true for the stream ``dropout`` only.
 
     Args:
         module: Called as ``module(inputs)`` with its flags.
@@ -35,7 +35,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
 
     Raises:
         ValueError: When drawn, if the module has dropout, batch normalisation or spectral normalisation and no flag; when it
-            evaluates, if it draws or changes state all the same.
+            evaluates, if it draws random numbers or changes state.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -62,7 +62,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         variables, (moded, options) = {"params": params, **model_state}, of_mode(train=key is not None)
         if key is None:
             return _evaluated(moded, variables, inputs, options), model_state
-        # A stream that is not named is drawn from that of `params`, which are there already.
+        # Any other stream is drawn from that of `params`, which are already initialised.
         rngs = {"dropout": key, "params": jax.random.fold_in(key, _OTHERS)}
         trained: Any = moded.apply(variables, inputs, **options, rngs=rngs, mutable=list(model_state))
         outputs, updated = trained
@@ -71,7 +71,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
     return Model(init, apply)
 
 
-_OTHERS = 2**31 - 2  # folded into the key: other streams must not draw what dropout does
+_OTHERS = 2**31 - 2  # folded into the key, so that other streams differ from dropout
 
 
 def _evaluated(
@@ -94,7 +94,7 @@ def _pass(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
 
 
 def _refuse_modes(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Calls a method of a module, unless the module acts otherwise in training: nobody could let it know."""
+    """Calls a method of a module; raises if the module behaves differently in training but has no flag for it."""
     inner = context.module
     draws = isinstance(inner, nn.Dropout | nn.MultiHeadDotProductAttention)
     rate = getattr(inner, "rate", getattr(inner, "dropout_rate", 0.0)) if draws else 0.0

@@ -1,4 +1,4 @@
-"""How a module of any library learns whether it trains: by which of the flags in use its call takes."""
+"""The flags by which modules of any library switch between training and evaluation."""
 
 import inspect
 from typing import Any
@@ -13,7 +13,7 @@ def flags_of(module: Any) -> tuple[str, ...]:
         module: Any callable object.
 
     Returns:
-        Those of ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and ``use_running_average``.
+        Those among ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and ``use_running_average``.
 
     Example:
         >>> from flax import linen as nn
@@ -22,15 +22,15 @@ def flags_of(module: Any) -> tuple[str, ...]:
     """
     parameters = inspect.signature(type(module).__call__).parameters
     flags = tuple(name for name in (*TRAINS, *RESTS) if name in parameters)
-    # Of Equinox, whose own modules keep the former name and warn of it.
+    # Modules of Equinox keep the former name of a flag and warn about it.
     return tuple(name for name in flags if name != "deterministic" or "inference" not in flags)
 
 
 def mode(flags: tuple[str, ...], *, train: bool) -> dict[str, Any]:
-    """Returns the flags as arguments of a call: ``deterministic`` and its like are the opposite of ``train``.
+    """Returns the flags as arguments of a call: ``deterministic`` and similar ones are the opposite of ``train``.
 
     Args:
-        flags: Of `flags_of`.
+        flags: From `flags_of`.
         train: Whether the call trains.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Models of Flax NNX, whose modules hold their arrays: taken apart and put together at every call, so they are pure."""
+"""Models of Flax NNX, whose modules hold their arrays: split and merged at every call, which makes them pure."""
 
 import inspect
 from collections.abc import Callable
@@ -10,20 +10,21 @@ from flax import nnx as flax_nnx
 from jaxresearch.models.adapters.modes import flags_of, mode
 from jaxresearch.models.model import Model, from_pixels
 
-_ATTRIBUTES = ("training", "is_training", "inference")  # besides those that NNX knows; `train` is a method
-_CALL = 2**31 - 2  # folded into the key: what is drawn of a call's own streams is not what the module's draw
+_ATTRIBUTES = ("training", "is_training", "inference")  # in addition to those of NNX; `train` is a method
+_CALL = 2**31 - 2  # folded into the key, so that the streams of a call differ from those of the module
 
 
 def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
     """Returns an NNX module as a `Model`.
 
     Its variables of type ``nnx.Param`` become the parameters and all others (batch statistics) the model's state. The
-    states of its random streams are left out of both: they are counters, not parameters, and are drawn anew from the key
-    of each call, so a call depends on its arguments alone.
+    states of its random streams are left out of both: they are counters, not parameters, and are derived from the key
+    of each call, so a call depends on its arguments only.
 
-    The module learns whether it trains by ``train()`` and ``eval()``, which set ``deterministic`` and ``use_running_average`` of
-    all modules in it, and by any of the flags ``train``, ``training``, ``is_training``, ``deterministic``, ``inference`` and
-    ``use_running_average`` that its ``__call__`` takes or (but for ``train``) its modules hold as attributes.
+    The module switches between training and evaluation by ``train()`` and ``eval()``, which set ``deterministic`` and
+    ``use_running_average`` of all modules in it, and by any of the flags ``train``, ``training``, ``is_training``,
+    ``deterministic``, ``inference`` and ``use_running_average`` that its ``__call__`` takes or (except for ``train``) its
+    modules hold as attributes.
 
     Args:
         make: ``(rngs) -> module``; the module is called as ``module(inputs)`` with its flags, and with ``rngs`` if it takes them.
@@ -70,7 +71,7 @@ def nnx(make: Callable[[flax_nnx.Rngs], flax_nnx.Module]) -> Model:
 
 
 def _seeded(streams: Any, key: jax.Array) -> Any:
-    """Returns the random streams of a module, each with a key of its own and a count of zero."""
+    """Returns the random streams of a module, each with its own key and a count of zero."""
     leaves, treedef = jax.tree.flatten(streams)
     seeded = []
     for i, leaf in enumerate(leaves):

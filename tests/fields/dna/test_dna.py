@@ -232,7 +232,7 @@ def test_windows_refuse_what_does_not_fit(shape, settings, message):
         dna.windows(np.zeros(shape, np.int8), **settings)
 
 
-def test_kmer_counts_agree_with_a_loop_and_leave_out_ambiguous_ones():
+def test_kmer_counts_agree_with_a_loop_without_ambiguous_ones():
     made = _random_bases((4, 200))
     counts = dna.kmer_counts(made, k=3)
     assert counts.shape == (4, 64) and counts.dtype == np.float32
@@ -251,7 +251,7 @@ def test_kmer_counts_refuse_a_single_sequence():
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_kmer_bases_are_the_inverse_of_kmers_and_their_names_spell_them(k):
+def test_kmer_bases_invert_kmers_and_names_spell_them(k):
     made = _random_bases((7, 10 * k), highest=3)
     tokens = dna.kmers(made, k=k, stride=k)
     np.testing.assert_array_equal(dna.kmer_bases(tokens, k=k), made)
@@ -272,7 +272,7 @@ def test_records_shorter_than_a_window_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("stride", [7, 20, 60])
-def test_no_window_of_a_held_out_part_shares_a_base_with_training(tmp_path, stride):
+def test_held_out_windows_share_no_base_with_training(tmp_path, stride):
     (tmp_path / "my.fa").write_text(">one\n" + "".join(np.random.default_rng(0).choice(list("ACGT"), size=4000)) + "\n")
     made = dna.load_genome(tmp_path / "my.fa", length=60, stride=stride)
     carved = data.with_validation(made, fraction=0.1)

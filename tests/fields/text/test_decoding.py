@@ -187,7 +187,7 @@ CHOICES = [GREEDY, decoding.sampling(), decoding.sampling(top_k=3, top_p=0.9)]
 @pytest.mark.parametrize("choose", CHOICES, ids=["greedy", "softmax", "nucleus"])
 @pytest.mark.parametrize("padding", [0, -1])  # the new token is padding, or not
 @pytest.mark.parametrize("token", [11, -7])
-def test_generate_writes_no_token_after_one_outside_the_vocabulary(choose, padding, token):
+def test_generate_ends_at_a_token_outside_the_vocabulary(choose, padding, token):
     sizes = sized(padding=padding)
     params = stirred(11, sizes)
     texts = written(params, PROMPTS.at[0, 1].set(token), sizes=sizes, choose=choose, end=5)
@@ -264,7 +264,7 @@ def test_sampling_draws_from_the_k_likeliest(top_k):
     require_frequencies(draws_of(decoding.sampling(top_k=top_k)), np.where(ranks < top_k, np.exp(LOGITS), 0))
 
 
-def test_sampling_draws_from_k_tokens_where_more_are_equally_likely():
+def test_sampling_draws_from_k_tokens_where_more_tie():
     assert len(np.unique(draws_of(decoding.sampling(top_k=2), np.zeros(6)))) == 2
 
 
@@ -448,7 +448,7 @@ def test_sampling_checks_its_numbers(choice, message):
             2,
             r"inputs must be tokens \(batch, length\), integers; got float32 \(2, 3\)\. Encode the",
         ),
-        (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the tokens to write\."),
+        (PROMPTS, 0, r"n_new must be 1 or more; got 0\. Pass the number of tokens to generate\."),
         (PROMPTS, 9, r"prompt and new tokens but one must fit the context of 10; got 3 \+ 9\. Write fewer\."),
         (PROMPTS[:1], 2, r"the decoder must have a row for each text, 1; it has 2\. Pass n_rows\."),
     ],
@@ -486,8 +486,8 @@ def test_prompts_may_be_lists():
 @pytest.mark.parametrize(
     ("width", "message"),
     [
-        (0, r"width must be 1 or more; got 0\. Pass the texts to keep\."),
-        (-1, r"width must be 1 or more; got -1\. Pass the texts to keep\."),
+        (0, r"width must be 1 or more; got 0\. Pass the number of texts to keep\."),
+        (-1, r"width must be 1 or more; got -1\. Pass the number of texts to keep\."),
         (3, r"the decoder must have a row for each text, 6; it has 2\. Pass n_rows\."),
     ],
 )

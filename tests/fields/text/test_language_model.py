@@ -56,7 +56,7 @@ def test_masked_language_model_leaves_padding_out(key):
 
 
 def test_masked_language_model_cannot_be_evaluated():
-    message = r"^key must be given, for tokens are hidden at random; got None\. Evaluate by another loss\.$"
+    message = r"^key must be given, since tokens are hidden at random; got None\. Evaluate with masked_examples\.$"
     for key in ((), (None,)):
         with pytest.raises(ValueError, match=message):
             loss_of(jnp.eye(5), {"inputs": jnp.zeros((2, 3), int)}, *key)

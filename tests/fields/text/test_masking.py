@@ -26,7 +26,7 @@ def _tokens(*shape, seed=1):
 
 @pytest.mark.parametrize("span", [1, 6])
 @pytest.mark.parametrize("rate", [0.15, 0.4])
-def test_masked_tokens_chooses_the_share_and_the_fates_of_the_rule(span, rate):
+def test_masked_tokens_follows_the_rates_of_the_rule(span, rate):
     tokens = _tokens(*MILLION)
     inputs, targets = _draw(tokens, rate=rate, span=span)
     chosen = targets >= 0

@@ -172,5 +172,5 @@ def test_bits_per_byte_are_those_of_the_bytes_of_text():
 def test_bits_per_byte_of_no_text_are_refused():
     with pytest.raises(ValueError, match="test must hold a byte; got none"):
         bits_per_byte(["a"], [""], order=2)
-    with pytest.raises(ValueError, match="texts must be several, in a list"):
+    with pytest.raises(ValueError, match=r"train and test must be lists of texts; got a single text. Pass \[text\]"):
         bits_per_byte("a", ["a"], order=2)

@@ -142,11 +142,11 @@ def test_fit_lead_is_the_best_of_all_numbers(n_most):
     ("fun", "arguments", "message"),
     [
         (rouge_l_scores, ("zinc", ["zinc"]), "candidates must be a list of texts, got the text 'zinc'"),
-        (rouge_l_scores, (["zinc"], []), "candidates and references must be equally many, got 1 and 0"),
+        (rouge_l_scores, (["zinc"], []), "candidates and references must have equal lengths, got 1 and 0"),
         (
             lambda *texts: rouge_l_comparison(*texts, baseline=["zinc", "ion"]),
             (["zinc"], ["zinc"]),
-            "candidates and references must be equally many, got 2 and 1",
+            "candidates and references must have equal lengths, got 2 and 1",
         ),
         (fit_lead, (["zinc"], "zinc"), "summaries must be a list of texts, got the text 'zinc'"),
         (fit_lead, ([], []), "documents must hold at least one text, got none"),

@@ -51,7 +51,7 @@ HARD = [
 ]
 
 
-def test_normalise_is_idempotent_for_every_character_that_changes():
+def test_normalise_is_idempotent_for_every_changed_character():
     unlike = [
         c for c in map(chr, range(sys.maxunicode + 1)) if not c.isalnum() or c.lower() != c or not c.isidentifier()
     ]
@@ -250,7 +250,7 @@ def test_decode_refuses_an_id_out_of_range(make, wrong):
         tokeniser.decode([0, wrong])
 
 
-def test_bytes_that_are_no_text_decode_to_the_replacement_character():
+def test_invalid_bytes_decode_to_the_replacement_character():
     assert text.byte_tokeniser().decode([97, 0xFF, 98, 0xC3]) == "a\ufffdb\ufffd"
 
 
