@@ -80,7 +80,11 @@ class Options:
         metavar="SOURCE",
     )
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
-    types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave a column out")
+    types: Types = _option(
+        (),
+        "kinds of columns: number, category, date, text, id, or drop to leave a column out; added to those that the experiment "
+        "declares",
+    )
     task: Literal["classification", "regression"] | None = _option(
         None,
         "whether whole numbers in the target are classes or values; by default as declared, else inferred and printed",
@@ -237,6 +241,7 @@ def _resolved(
         raise UsageError(f"folds must be 2 or more, or 0 for none, got {folds}. Pass --folds 10.")
     if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
         raise UsageError(f"seeds and folds are mutually exclusive, got both. Run i of --folds {folds} has seed i.")
+    given["types"] = tuple(({**(experiment.types or {}), **dict(given["types"])}).items())
     given["seeds"] = _seeds("seeds", folds or given["seeds"])
     given["fresh_seeds"] = _seeds("fresh_seeds", given["fresh_seeds"], first=max(given["seeds"]) + 1)
     if common := sorted({*given["seeds"]} & {*given["fresh_seeds"]}) if command == "study" else []:
@@ -327,6 +332,8 @@ def _default(experiment: Experiment, name: str, command: str) -> Any:
     """Returns the default of an option."""
     if name in ("data", "target"):
         return experiment.source if name == "data" else experiment.target
+    if name == "types":
+        return tuple((experiment.types or {}).items())
     metadata = DECLARED[name].metadata
     return metadata["defaults"].get(command, metadata["default"])
 

@@ -1,5 +1,6 @@
 """Values with several parts in one word of the command line: seeds, fractions, kinds of columns."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -49,12 +50,18 @@ def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
     )
 
 
+_PAIR = re.compile(r"(.*?)=([^=,]*)(?:,|$)")  # a column's name may contain commas and equals signs, a kind does not
+
+
 def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
     """Returns pairs of column and kind: ``age=number,zip=category``."""
-    pairs = [tuple(word.rsplit("=", 1)) for word in words[0].split(",") if word]
-    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
-        raise ValueError(f"expected COLUMN=KIND,..., got {wrong[0]!r}")
-    return tuple((name, kind) for name, kind in pairs)
+    pairs, rest = [], words[0].strip(",")
+    while rest:
+        if (pair := _PAIR.match(rest)) is None:
+            raise ValueError(f"expected COLUMN=KIND,..., got {rest!r}")
+        pairs.append((pair[1], pair[2]))
+        rest = rest[pair.end() :]
+    return tuple(pairs)
 
 
 def types_text(types: Sequence[Sequence[str]]) -> str:

@@ -85,6 +85,7 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
         (["--seeds", "1,x"], "Error parsing --seeds: expected a number N or a list A,B,C, got '1,x'. See --help."),
         (["--seeds", ""], "expected a number N or a list A,B,C, got ''"),
         (["--validation", "some"], "Error parsing --validation: expected a fraction or own, got 'some'. See --help."),
+        (["--types", "age=number,zip"], "expected COLUMN=KIND,..., got 'zip'"),
         (["--folds", "-3"], "folds must be 2 or more, or 0 for none, got -3. Pass --folds 10."),
         (["--folds", "1"], "folds must be 2 or more, or 0 for none, got 1"),
         (
@@ -173,6 +174,27 @@ def test_a_list_is_of_settings_in_a_sweep(line, words, axes):
     options = parse(line, words.split(), command="sweep")
     assert options.axes == axes
     assert parse(line, words_of_axes(options.axes), command="sweep").axes == axes
+
+
+@pytest.mark.parametrize(
+    ("declared", "words", "types"),
+    [
+        (None, [], ()),
+        ({"id": "drop"}, [], (("id", "drop"),)),
+        ({"id": "drop", "zip": "number"}, ["--types", "zip=category,age=number"],
+         (("id", "drop"), ("zip", "category"), ("age", "number"))),
+        ({"weight, in g": "number"}, ["--types", "a=b=drop,c, d=id"],
+         (("weight, in g", "number"), ("a=b", "drop"), ("c, d", "id"))),
+    ],
+)  # fmt: skip
+def test_types_of_the_command_line_win_by_column(line, card, declared, words, types):
+    experiment = dataclasses.replace(line, types=declared)
+    options = parse(experiment, [*words, "--directory", "out"])
+    assert options.types == types and options.reading.get("types", {}) == dict(types)
+    config = json.loads(json.dumps(_config("line", options, card, None), default=str))
+    assert parse(experiment, words_in(config, Path("out"))) == options
+    undeclared = dataclasses.replace(line, types=None)  # the record suffices
+    assert parse(undeclared, words_in(config, Path("out"))).types == types
 
 
 def test_folds_are_as_many_seeds(line):

@@ -61,6 +61,21 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     assert all("(ensemble of 2); single seeds: " in line for line in scores)
 
 
+def test_types_that_the_experiment_declares_hold_in_every_command(here, folder, edit):
+    edit('target="y"', 'target="y", types={"z": "drop", "x": "category"}')
+    rows = (folder / "line.csv").read_text().splitlines()
+    (folder / "line.csv").write_text("\n".join(["z," + rows[0], *(f"{i % 3},{row}" for i, row in enumerate(rows[1:]))]))
+    done = here("run", "line.py", "--types", "x=number", "--seeds", "2", "--directory", "run")
+    assert done.returncode == 0 and "column z is left out: its type is drop" in done.stdout, done.stderr
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["types"] == [["z", "drop"], ["x", "number"]] and len(config["data_card"]["columns"]) == 1
+    assert here("verify", "run", "--replay", "5").returncode == 0
+    (folder / "run" / "result.json").unlink()
+    assert here("resume", "run").returncode == 0
+    (folder / "new.csv").write_text("x\n0.5\n")
+    assert here("predict", "run", "new.csv").returncode == 0
+
+
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
     "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
