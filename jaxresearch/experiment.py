@@ -52,7 +52,8 @@ class Experiment(Generic[H]):
         algorithm: What is trained and how it is evaluated.
         source: The default data source, as for `jaxresearch.data.load`; None if the algorithm needs no data.
         target: The column to predict, if the source is a table.
-        types: Kinds of columns, such as ``{"id": "drop", "sold": "date"}``, if the source is a table; by default each is inferred.
+        types: Kinds of columns, such as ``{"id": "drop", "sold": "date"}``, if the source is a table; those of other columns are
+            inferred.
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
 

@@ -10,10 +10,7 @@ import tyro
 def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
     """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
     text = words[0]
-    try:
-        return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
-    except ValueError:
-        raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
+    return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
@@ -33,10 +30,7 @@ def seeds_text(seeds: int | Sequence[int]) -> str:
 
 def _read_validation(words: list[str]) -> float | str:
     """Returns a fraction, or ``own``."""
-    try:
-        return words[0] if words[0] == "own" else float(words[0])
-    except ValueError:
-        raise ValueError(f"expected a fraction or own, got {words[0]!r}") from None
+    return words[0] if words[0] == "own" else float(words[0])
 
 
 def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
@@ -58,7 +52,7 @@ def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
     pairs, rest = [], words[0].strip(",")
     while rest:
         if (pair := _PAIR.match(rest)) is None:
-            raise ValueError(f"expected COLUMN=KIND,..., got {rest!r}")
+            raise ValueError(f"{rest!r} is no COLUMN=KIND")
         pairs.append((pair[1], pair[2]))
         rest = rest[pair.end() :]
     return tuple(pairs)
