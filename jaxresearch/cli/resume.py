@@ -28,9 +28,11 @@ _SWITCHES = (
 def resume(path: Path, experiment: str | None = None) -> int:
     """Carries out ``jaxresearch resume DIR [--experiment FILE]``, in the folder of the run; returns the exit code."""
     with one_line(str(path), code=2):
-        folder = records.folder_of(config_in(path))
+        config = config_in(path)
+        records.require_unfinished(path, config)
+        folder = records.folder_of(config)
         if folder != Path.cwd():
-            path, experiment = path.absolute(), experiment and os.path.abspath(experiment)
+            path, experiment = Path(os.path.abspath(path)), experiment and os.path.abspath(experiment)
     with contextlib.chdir(folder):
         return _resumed(path, experiment)
 
