@@ -139,7 +139,7 @@ class Ensemble(NamedTuple):
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         outputs = self._outputs(self.prepared(read), places)
         made = execution.predictions(outputs, card, seeds=[self.seeds[place] for place in places])
-        made = made._replace(columns=read.others, notes=read.notes)
+        made = made._replace(columns=read.others, notes=read.notes, notes_by_row=read.notes_by_row)
         return execution.scored(made, read.targets, card)
 
     def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:

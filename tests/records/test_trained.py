@@ -163,8 +163,8 @@ def test_values_unseen_in_training_are_unknown_and_noted(table):
     np.testing.assert_array_equal(made.by_seed[:, 0], made.by_seed[:, 1])  # unknown, as a missing one
     np.testing.assert_array_equal(made.by_seed[:, 0], made.by_seed[:, 2])
     assert made.notes == (
-        "column island has 1 cell that was no level in training, such as 'atlantis' in row 1: unknown",
-        "column seen has empty cells, 1 in all, but had none in training",
+        "column island has 1 cell with a category unseen in training, such as 'atlantis' in row 1: treated as missing",
+        "column seen has 1 cell empty, but had none in training",
     )
 
 
