@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxresearch import catalogue
 from jaxresearch.data.dataset import Column, DataCard, file_digest
 from jaxresearch.data.files.cells import Cells, cells_of, is_missing
 from jaxresearch.data.files.columns import read_columns
@@ -82,7 +83,9 @@ def new_rows(rows: Any, card: DataCard) -> NewRows:
 def _of_file(path: Path, card: DataCard) -> NewRows:
     """Returns the rows of a file, with a note if the run was trained on it."""
     if not path.is_file():
-        raise FileNotFoundError(f"data must be a file that exists, got {path}. Correct it.")
+        near = catalogue.nearest_path(path)
+        advice = f"Did you mean {near!r}?" if near else "Correct the path."
+        raise FileNotFoundError(f"data must be a file that exists, got {path}. {advice}")
     if is_table(str(path)):
         table = read_table(path)
         read = _of_columns(table.columns, card, of=str(path), separator=table.separator)

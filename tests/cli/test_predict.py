@@ -83,8 +83,10 @@ def test_types_that_the_experiment_declares_hold_in_every_command(here, folder, 
 
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
+    "a wrong file": (["run", "nwe.csv"], "data must be a file that exists, got nwe.csv. Did you mean 'new.csv'?"),
+    "a wrong run": (["rnu", "new.csv"], "got rnu without config.json. Did you mean 'run'?"),
     "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
-    "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct it."),
+    "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct the path."),
     "another kind": (
         ["run", "line.py"],
         "data must be a table (.csv, .tsv, .xlsx or .parquet, packed (.gz, .xz) or not), .npz",
@@ -147,7 +149,7 @@ def test_a_run_that_did_not_end_predicts_from_its_newest_checkpoint(interrupted_
     done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 75, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")
-    message = "the run in run must have ended, got an unfinished one. Resume it: "
+    message = "the run in run must have ended, got an unfinished one. Pass --unfinished to use its"
     refused(here("predict", "run", "new.csv"), message, ("line.py", "line.csv", "new.csv", "run"))
     done = here("predict", "run", "new.csv", "--unfinished")
     assert done.returncode == 0 and len(rows_of(done.stdout)) == 1

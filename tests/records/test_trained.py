@@ -349,7 +349,8 @@ def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     recorded(made, dataset, tmp_path, seeds=(0, 1))
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(
-        ValueError, match="the run in .* must have ended, got an unfinished one. Resume it: .* Or pass --unf"
+        ValueError,
+        match="the run in .* must have ended, got an unfinished one. Pass --unfinished to use its newest .*, or resume it: ",
     ):
         records.read_ensemble(tmp_path / "run", experiment=made)
     # The intermediate state, where the average does not yet replace the parameters.
