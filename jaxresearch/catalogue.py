@@ -157,7 +157,12 @@ def missing(name: str, *, directory: Path = LOCAL) -> str:
         "experiment must be a .py file, a name in experiments or a shipped one; got 'minst'. Did you mean 'mnist'?"
     """
     rule = f"experiment must be a .py file, a name in {directory} or a shipped one"
-    return f"{rule}; got {name!r}. {nearest(name, [*files(directory=directory)])}"
+    if name.endswith(".py"):
+        near = nearest_path(name)
+    else:
+        near = f"{name}.py" if Path(f"{name}.py").is_file() else None
+    advice = nearest(name, [*files(directory=directory)]) if near is None else f"Did you mean {near!r}?"
+    return f"{rule}; got {name!r}. {advice}"
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -172,10 +177,31 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
     Example:
         >>> nearest("tabel", TEMPLATES), nearest("x", ["a", "b"])
-        ("Did you mean 'table'?", 'There are: a, b.')
+        ("Did you mean 'table'?", 'Choose one of a, b.')
     """
     near = difflib.get_close_matches(name, names, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+    return f"Did you mean {near[0]!r}?" if near else f"Choose one of {', '.join(names)}."
+
+
+def nearest_path(path: str | Path) -> str | None:
+    """Returns the path in the same folder, and with the same suffix, whose name is nearest to that of a missing path.
+
+    Args:
+        path: As given.
+
+    Returns:
+        A path; None if the given one exists, or no name is near.
+
+    Example:
+        >>> nearest_path(templates() / "tabel.py") == str(templates() / "table.py"), nearest_path("nowhere/mine.csv")
+        (True, None)
+    """
+    path = Path(path)
+    if path.exists():
+        return None
+    stems = sorted(one.stem for one in path.parent.glob(f"*{path.suffix}") if one.suffix == path.suffix)
+    near = difflib.get_close_matches(path.stem, stems, n=1)  # the suffix would make all names alike
+    return str(path.with_name(near[0] + path.suffix)) if near else None
 
 
 def template(kind: str) -> str:

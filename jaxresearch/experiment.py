@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from jaxresearch import data, gradients, sampling, training
@@ -52,12 +52,14 @@ class Experiment(Generic[H]):
         algorithm: What is trained and how it is evaluated.
         source: The default data source, as for `jaxresearch.data.load`; None if the algorithm needs no data.
         target: The column to predict, if the source is a table.
+        types: Kinds of columns, such as ``{"id": "drop", "sold": "date"}``, if the source is a table; those of other columns are
+            inferred.
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
 
     Raises:
         ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
-            ``claim``, ``maximise`` and ``minimise`` is given; if a function has the wrong signature.
+            ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if a function has the wrong signature.
     """
 
     question: str
@@ -68,6 +70,7 @@ class Experiment(Generic[H]):
     minimise: str | None = None
     source: str | None = None
     target: str | None = None
+    types: Mapping[str, str] | None = None
     task: Literal["classification", "regression"] | None = None
     collect: Callable[..., Dataset] = data.load
     preprocess: Preprocessor = data.standard
@@ -90,6 +93,10 @@ class Experiment(Generic[H]):
             raise ValueError(
                 f"experiment must have at most one of claim, maximise and minimise, got {' and '.join(given)}. Leave all but "
                 "one out: a claim names the metric by which settings are compared."
+            )
+        if self.types is not None and not isinstance(self.types, Mapping):
+            raise ValueError(
+                f"types must be a dict of columns and kinds, got {type(self.types).__name__}. Write: types={{'id': 'drop'}}"
             )
         self._require_functions()
 

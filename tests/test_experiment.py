@@ -1,6 +1,7 @@
 """Declaring an experiment: its required parts, the length of its runs, and its program of pure functions."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -238,6 +239,15 @@ def test_experiment_refuses_hyperparameters_without_a_length(h, source, name):
 def test_experiment_refuses_hyperparameters_without_fields():
     with pytest.raises(ValueError, match="class decorated with @hyperparameters, got dict. Decorate the class."):
         dataclasses.replace(DECLARED, hyperparameters={"epochs": 3})
+
+
+@pytest.mark.raises
+def test_types_must_be_a_dict():
+    wrong: Any = "id=drop"
+    with pytest.raises(
+        ValueError, match="^types must be a dict of columns and kinds, got str. Write: types={'id': 'drop'}$"
+    ):
+        Experiment(question="?", hyperparameters=Settings(), algorithm=algorithm, source="my.csv", types=wrong)
 
 
 def test_experiment_takes_n_steps_in_place_of_epochs():

@@ -69,8 +69,18 @@ def test_load_suggests_the_nearest_name(tmp_path):
     for name, near in (("mnits", "mnist"), ("hosing", "housing")):
         with pytest.raises(FileNotFoundError, match=f"got '{name}'. Did you mean '{near}'"):
             loading.load(name, directory=tmp_path)
-    with pytest.raises(FileNotFoundError, match="There are: abstract_sorting, .*, housing, mnist"):
+    with pytest.raises(FileNotFoundError, match="Choose one of abstract_sorting, .*, housing, mnist"):
         loading.load("zzz", directory=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "near"), [("rsk.py", "risk.py"), ("a/rsk.py", "a/risk.py"), ("risk", "risk.py")])
+def test_load_suggests_the_nearest_file(tmp_path, monkeypatch, name, near):
+    (tmp_path / "a").mkdir()
+    for file in ("risk.py", "a/risk.py"):
+        (tmp_path / file).write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"got '{name}'. Did you mean '{near}'"):
+        loading.load(name)
 
 
 def test_load_keeps_files_of_one_name_apart(tmp_path):

@@ -13,6 +13,7 @@ import tyro
 
 from jaxresearch.cli.axes import spelled
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.refusals import Fields, explained
 from jaxresearch.cli.spelling import Seeds, Types, Validation, seeds_text
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
@@ -20,8 +21,6 @@ from jaxresearch.records.commands import flag
 from jaxresearch.studies import Budget
 from jaxresearch.studies.comparison import other_seeds
 from jaxresearch.studies.plan import confirmation_seeds
-
-Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
 COMMANDS = ("run", "sweep", "study")
 _MANY_SEEDS = 2**32  # keys are derived from 32 bits
@@ -80,7 +79,11 @@ class Options:
         metavar="SOURCE",
     )
     target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
-    types: Types = _option((), "kinds of columns: number, category, date, text, id, or drop to leave a column out")
+    types: Types = _option(
+        (),
+        "kinds of columns: number, category, date, text, id, or drop to leave a column out; added to those that the experiment "
+        "declares",
+    )
     task: Literal["classification", "regression"] | None = _option(
         None,
         "whether whole numbers in the target are classes or values; by default as declared, else inferred and printed",
@@ -237,6 +240,7 @@ def _resolved(
         raise UsageError(f"folds must be 2 or more, or 0 for none, got {folds}. Pass --folds 10.")
     if folds and any(word.split("=", 1)[0] == "--seeds" for word in words):
         raise UsageError(f"seeds and folds are mutually exclusive, got both. Run i of --folds {folds} has seed i.")
+    given["types"] = tuple(({**(experiment.types or {}), **dict(given["types"])}).items())
     given["seeds"] = _seeds("seeds", folds or given["seeds"])
     given["fresh_seeds"] = _seeds("fresh_seeds", given["fresh_seeds"], first=max(given["seeds"]) + 1)
     if common := sorted({*given["seeds"]} & {*given["fresh_seeds"]}) if command == "study" else []:
@@ -327,6 +331,8 @@ def _default(experiment: Experiment, name: str, command: str) -> Any:
     """Returns the default of an option."""
     if name in ("data", "target"):
         return experiment.source if name == "data" else experiment.target
+    if name == "types":
+        return tuple((experiment.types or {}).items())
     metadata = DECLARED[name].metadata
     return metadata["defaults"].get(command, metadata["default"])
 
@@ -358,7 +364,7 @@ def _values(experiment: Experiment, words: list[str], command: str, prog: str) -
     except SystemExit as exit:
         if exit.code in (0, None):
             raise
-        raise UsageError(_first_sentence(stderr.getvalue())) from None
+        raise UsageError(explained(stderr.getvalue(), words, fields)) from None
 
 
 def _field(kind: Any, experiment: Experiment, name: str, command: str) -> tuple[Any, Any, str]:
@@ -398,14 +404,3 @@ def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
         own = ", ".join(flag(name) for name in fields if name not in DECLARED)
         advice = f"Did you mean --{near[0]}?" if near else f"The hyperparameters are {own}; --help shows all options."
         raise UsageError(f"{command} has no option {written}. {advice}")
-
-
-def _first_sentence(box: str) -> str:
-    """Returns the parser's framed message on one line, without the frame and the help below its rule."""
-    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
-    message = []
-    for line in lines[1:]:
-        if line.startswith("─"):
-            break
-        message.append(line)
-    return " ".join(" ".join(message).split()).rstrip(".") + ". See --help."

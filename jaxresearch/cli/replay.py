@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
             )
         resume.set_up_as_before(path)
         file, line = records.experiment_of(path, config, named=experiment)
-        path = path.absolute()
+        path = Path(os.path.abspath(path))
         held.enter_context(contextlib.chdir(records.folder_of(config)))
         job, options = _job(file, config, path)
         checked = _Recorded(path, len(job.seeds), n_steps)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import devices, loading, records
+from jaxresearch import catalogue, devices, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
@@ -28,9 +28,11 @@ _SWITCHES = (
 def resume(path: Path, experiment: str | None = None) -> int:
     """Carries out ``jaxresearch resume DIR [--experiment FILE]``, in the folder of the run; returns the exit code."""
     with one_line(str(path), code=2):
-        folder = records.folder_of(config_in(path))
+        config = config_in(path)
+        records.require_unfinished(path, config)
+        folder = records.folder_of(config)
         if folder != Path.cwd():
-            path, experiment = path.absolute(), experiment and os.path.abspath(experiment)
+            path, experiment = Path(os.path.abspath(path)), experiment and os.path.abspath(experiment)
     with contextlib.chdir(folder):
         return _resumed(path, experiment)
 
@@ -107,8 +109,10 @@ def config_in(path: Path) -> dict[str, Any]:
     try:
         config = records.read_json(file)
     except OSError as error:
+        near = catalogue.nearest_path(path)
+        advice = f"Did you mean {near!r}?" if near else "Correct the path."
         raise UsageError(
-            f"directory must hold a run, got {path} without config.json ({error.strerror}). Correct the path."
+            f"directory must hold a run, got {path} without config.json ({error.strerror}). {advice}"
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
         raise UsageError(f"{file} must be the configuration of a run, got an incomplete one. Restore it.")

@@ -1,5 +1,6 @@
 """Values with several parts in one word of the command line: seeds, fractions, kinds of columns."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -9,10 +10,7 @@ import tyro
 def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
     """Returns a number of seeds, or the seeds of a list: ``3,7,11``; ``7,`` is the single seed 7."""
     text = words[0]
-    try:
-        return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
-    except ValueError:
-        raise ValueError(f"expected a number N or a list A,B,C, got {text!r}") from None
+    return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
@@ -32,10 +30,7 @@ def seeds_text(seeds: int | Sequence[int]) -> str:
 
 def _read_validation(words: list[str]) -> float | str:
     """Returns a fraction, or ``own``."""
-    try:
-        return words[0] if words[0] == "own" else float(words[0])
-    except ValueError:
-        raise ValueError(f"expected a fraction or own, got {words[0]!r}") from None
+    return words[0] if words[0] == "own" else float(words[0])
 
 
 def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
@@ -49,12 +44,18 @@ def _spelled(metavar: str, read: Any, write: Any = str) -> Any:
     )
 
 
+_PAIR = re.compile(r"(.*?)=([^=,]*)(?:,|$)")  # a column's name may contain commas and equals signs, a kind does not
+
+
 def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
     """Returns pairs of column and kind: ``age=number,zip=category``."""
-    pairs = [tuple(word.rsplit("=", 1)) for word in words[0].split(",") if word]
-    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
-        raise ValueError(f"expected COLUMN=KIND,..., got {wrong[0]!r}")
-    return tuple((name, kind) for name, kind in pairs)
+    pairs, rest = [], words[0].strip(",")
+    while rest:
+        if (pair := _PAIR.match(rest)) is None:
+            raise ValueError(f"{rest!r} is no COLUMN=KIND")
+        pairs.append((pair[1], pair[2]))
+        rest = rest[pair.end() :]
+    return tuple(pairs)
 
 
 def types_text(types: Sequence[Sequence[str]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxresearch import catalogue
 from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
@@ -160,7 +161,8 @@ def _kind(source: str) -> str:
         return "images" if is_image_folder(path) else "idx"
     if not path.is_file():
         near = difflib.get_close_matches(source, _BUNDLED, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Bundled: {', '.join(_BUNDLED)}."
+        meant = near[0] if near else catalogue.nearest_path(path)
+        advice = f"Did you mean {meant!r}?" if meant else f"The bundled names are {', '.join(_BUNDLED)}."
         raise FileNotFoundError(
             f"data must be a bundled name, tfds:NAME or a path that exists, got {source!r}. {advice}"
         )
@@ -193,7 +195,9 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
         return load_idx_folder(path)
     test = reading["test"] and Path(reading["test"])
     if test is not None and not test.is_file():
-        raise FileNotFoundError(f"test must be the path of a table, got {test}, which does not exist. Correct it.")
+        near = catalogue.nearest_path(test)
+        advice = f"Did you mean {near!r}?" if near else "Correct the path."
+        raise FileNotFoundError(f"test must be the path of a table, got {test}, which does not exist. {advice}")
     if test is not None and not is_table(str(test)):
         raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")
     return load_table(path, target=reading["target"], types=reading["types"], task=reading["task"], test=test)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxresearch import catalogue
 from jaxresearch.data.dataset import Column, DataCard, file_digest
 from jaxresearch.data.files.cells import Cells, cells_of, is_missing
 from jaxresearch.data.files.columns import read_columns
@@ -28,6 +29,7 @@ class NewRows(NamedTuple):
         targets: int32 classes with -1, or float64 values ``(n, outputs)`` with nan, where a target is missing; None without any.
         others: Columns to carry along, as words by name: all that are no inputs, and ids.
         notes: What was not as in the training data, a line each.
+        notes_by_row: Missing cells and unknown categories of each row, empty if it has none; no entries if no row has any.
         of: Where they came from.
     """
 
@@ -35,6 +37,7 @@ class NewRows(NamedTuple):
     targets: np.ndarray | None = None
     others: dict[str, list[str]] = {}
     notes: tuple[str, ...] = ()
+    notes_by_row: tuple[str, ...] = ()
     of: str = "rows"
 
 
@@ -80,7 +83,9 @@ def new_rows(rows: Any, card: DataCard) -> NewRows:
 def _of_file(path: Path, card: DataCard) -> NewRows:
     """Returns the rows of a file, with a note if the run was trained on it."""
     if not path.is_file():
-        raise FileNotFoundError(f"data must be a file that exists, got {path}. Correct it.")
+        near = catalogue.nearest_path(path)
+        advice = f"Did you mean {near!r}?" if near else "Correct the path."
+        raise FileNotFoundError(f"data must be a file that exists, got {path}. {advice}")
     if is_table(str(path)):
         table = read_table(path)
         read = _of_columns(table.columns, card, of=str(path), separator=table.separator)
@@ -155,7 +160,25 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
         notes += [note] if note else []
     known = {column.name for column in held if column.kind != "id"}
     others = {name: _texts(cells) for name, cells in columns.items() if name not in known}
-    return NewRows(inputs, _targets_in(columns, card, rows, separator), others, tuple(notes), of)
+    targets = _targets_in(columns, card, rows, separator)
+    return NewRows(inputs, targets, others, tuple(notes), _notes_by_row(held, read, rows.n_first), of)
+
+
+def _notes_by_row(held: Sequence[Column], read: Mapping[str, Read], n_rows: int) -> tuple[str, ...]:
+    """Returns the missing cells and unknown categories of each row, in words; nothing if no row has any."""
+    notes: list[list[str]] = [[] for _ in range(n_rows)]
+    for column in held:
+        values, now = read[column.name].values, read[column.name].column
+        if column.kind == "category" and now is not None:
+            levels = (*now.levels, "")  # the last one of missing cells, whose code is -1
+            what = [f"{word!r} is unknown" if not is_missing(word) else "is missing" for word in levels]
+            unknown = np.array([word not in column.levels for word in levels])[values]
+            for row in np.flatnonzero(unknown):
+                notes[row].append(f"{column.name} {what[values[row]]}")
+        elif column.kind not in _WORDS:
+            for row in np.flatnonzero(np.isnan(values)):
+                notes[row].append(f"{column.name} is missing")
+    return tuple("; ".join(of_row) for of_row in notes) if any(notes) else ()
 
 
 def _require_columns(missing: Sequence[str], columns: Iterable[str], of: str) -> None:
@@ -186,7 +209,7 @@ def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any
     if read.column.n_missing and not column.has_missing:
         return (
             read.values,
-            f"column {column.name} has empty cells, {read.column.n_missing:,} in all, but had none in training",
+            f"column {column.name} has {_counted(read.column.n_missing)} empty, but had none in training",
         )
     return read.values, ""
 
@@ -214,10 +237,13 @@ def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, str]:
     is_new = np.isin(read.values, unknown)
     first = int(np.argmax(is_new))
     named = f"{levels[read.values[first]]!r} in {rows.name(first)}"
-    cells = "cell that was" if is_new.sum() == 1 else "cells that were"
-    return places[
-        read.values
-    ], f"column {column.name} has {is_new.sum():,} {cells} no level in training, such as {named}: unknown"
+    note = f"column {column.name} has {_counted(is_new.sum())} with a category unseen in training, such as {named}"
+    return places[read.values], f"{note}: treated as missing"
+
+
+def _counted(n: Any) -> str:
+    """Returns a number of cells in words."""
+    return f"{n:,} {'cell' if n == 1 else 'cells'}"
 
 
 def _targets_in(columns: Mapping[str, Any], card: DataCard, rows: Rows, separator: str) -> np.ndarray | None:

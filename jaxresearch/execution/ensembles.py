@@ -18,15 +18,19 @@ class Predictions(NamedTuple):
         seeds: One for each model.
         class_names: Empty for values.
         columns: Columns passed through unchanged, as text by name.
+        target: The name of the column that is predicted; empty if it has none.
         notes: Differences from the training data.
+        notes_by_row: Missing cells and unknown categories of each example; no entries if there are none.
         scores: Of the ensemble and of each model alone, by metric; empty without targets.
     """
 
     by_seed: np.ndarray
     seeds: tuple[int, ...]
     class_names: tuple[str, ...] = ()
+    target: str = ""
     columns: Mapping[str, Sequence[str]] = {}
     notes: tuple[str, ...] = ()
+    notes_by_row: tuple[str, ...] = ()
     scores: Mapping[str, Mapping[str, Any]] = {}
 
     @property
@@ -67,9 +71,9 @@ def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) ->
         >>> ensemble.ensemble.round(3).tolist(), ensemble.labels.tolist(), ensemble.spread.round(3).tolist()
         ([[0.3, 0.7]], ['tails'], [[0.283, 0.283]])
     """
-    outputs = np.asarray(outputs, np.float64)
+    outputs, target = np.asarray(outputs, np.float64), card.target.name if card.target else ""
     if not card.class_names:
-        return Predictions(outputs, tuple(seeds))
+        return Predictions(outputs, tuple(seeds), target=target)
     n_classes = len(card.class_names)
     if outputs.ndim < 3 or outputs.shape[-1] != n_classes:
         raise ValueError(
@@ -77,7 +81,7 @@ def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) ->
             "For raw outputs, call run.model.outputs(rows)."
         )
     shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-    return Predictions(shifted / shifted.sum(axis=-1, keepdims=True), tuple(seeds), card.class_names)
+    return Predictions(shifted / shifted.sum(axis=-1, keepdims=True), tuple(seeds), card.class_names, target)
 
 
 def scored(predicted: Predictions, targets: np.ndarray | None, card: DataCard) -> Predictions:

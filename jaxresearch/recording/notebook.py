@@ -1,6 +1,7 @@
 """A recorded run in one call, for notebooks."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def record(
         "evaluate_every": evaluate_every,
         "save_every": save_every,
         "on_nonfinite": on_nonfinite,
-        "init_from": None if init_from is None else Path(init_from).absolute(),
+        "init_from": None if init_from is None else os.path.abspath(init_from),
         "encrypt_with": None if cipher is None else "cipher",
         "track": list(track),
         "hyperparameters": dataclasses.asdict(hyperparameters),

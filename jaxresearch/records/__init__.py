@@ -27,6 +27,7 @@ from jaxresearch.records.run_directory import (
     differences,
     open_directory,
     read_metrics,
+    require_unfinished,
 )
 from jaxresearch.records.sources import (
     SOURCE,
@@ -81,6 +82,7 @@ __all__ = [
     "read_ensemble",
     "read_json",
     "read_metrics",
+    "require_unfinished",
     "read_params",
     "read_run",
     "readers",

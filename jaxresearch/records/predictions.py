@@ -18,8 +18,9 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
     ========  ==========================================================================================================
     ending    content
     ========  ==========================================================================================================
-    ``.csv``  columns of the data, the prediction, class probabilities, and the spread of each number over seeds
-    ``.npz``  the same as arrays, and the predictions of each seed
+    ``.csv``  columns of the data, the prediction, class probabilities, and the spread of each number over seeds, to six
+              significant digits; if a cell was missing or unknown, a last column of notes
+    ``.npz``  the same as arrays with all digits, and the predictions of each seed
     ``.npy``  only the ensemble's probabilities or values
     ========  ==========================================================================================================
 
@@ -32,8 +33,9 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
             a column of predictions.
 
     Example:
-        >>> written_predictions(Predictions(np.array([[[1.0]], [[3.0]]]), (0, 1), columns={"id": ["a"]}), ".csv").decode()
-        'id,prediction,spread\na,2.0,1.4142135623730951\n'
+        >>> predicted = Predictions(np.array([[[1.0]], [[3.0]]]), (0, 1), target="price", columns={"id": ["a"]})
+        >>> written_predictions(predicted, ".csv").decode()
+        'id,prediction price,spread price\na,2,1.41421\n'
     """
     if ending == ".csv":
         return _table(predictions).encode()
@@ -57,6 +59,8 @@ def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     arrays |= {"seeds": np.array(predictions.seeds)} | (
         {"class_names": np.array(predictions.class_names)} if predictions.class_names else {}
     )
+    if predictions.notes_by_row:
+        arrays["notes"] = np.array(predictions.notes_by_row)
     return _with_columns(arrays, {name: np.array(cells) for name, cells in predictions.columns.items()})
 
 
@@ -87,13 +91,19 @@ def _predicted(predictions: Predictions) -> Iterator[tuple[str, list[Any]]]:
     """Yields the columns of predictions by name."""
     means, spreads = predictions.ensemble.T, predictions.spread.T
     if predictions.class_names:
-        yield "prediction", predictions.labels.tolist()
-        for name, mean in zip(predictions.class_names, means, strict=True):
-            yield f"probability {name}", mean.tolist()
-        names = predictions.class_names
+        yield f"prediction {predictions.target}".rstrip(), predictions.labels.tolist()
+        names, what = predictions.class_names, "probability"
     else:
-        names = ("",) if len(means) == 1 else tuple(map(str, range(len(means))))
-        for name, mean in zip(names, means, strict=True):
-            yield f"prediction {name}".rstrip(), mean.tolist()
+        names = (predictions.target,) if len(means) == 1 else tuple(map(str, range(len(means))))
+        what = "prediction"
+    for name, mean in zip(names, means, strict=True):
+        yield f"{what} {name}".rstrip(), [*map(_short, mean)]
     for name, spread in zip(names, spreads, strict=True):
-        yield f"spread {name}".rstrip(), ["" if np.isnan(one) else one for one in spread.tolist()]
+        yield f"spread {name}".rstrip(), [*map(_short, spread)]
+    if predictions.notes_by_row:
+        yield "notes", [*predictions.notes_by_row]
+
+
+def _short(value: float) -> str:
+    """Returns a number with six significant digits, or all digits before the decimal point; nothing for nan."""
+    return "" if np.isnan(value) else f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"

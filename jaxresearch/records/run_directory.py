@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ _CHANGEABLE = (
     "study.rounds",
     "study.seconds",
     "data_card.feature_dtype",
+    "data_card.notes",  # their wording may change between versions
     "claim.text",
 )
 _OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change, but not its program
@@ -296,6 +298,13 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
         may_change.discard("encrypt_with")  # the key file may have moved, but encryption stays on or off
     differ = differences(recorded, config).items()
     changes = {key: values for key, values in differ if key not in may_change and key.split(".")[0] not in _OF_SOURCE}
+    if not {"data", "test"} & {*changes} and (files := _changed_files(recorded, config)):
+        shown = ", ".join(files[:_MOST_DIFFERENCES])
+        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
+        raise ValueError(
+            f"the data of the {command} in {path} must stay as they were at its start, got {shown}{more}. Restore them, or name "
+            "another --directory."
+        )
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
@@ -303,9 +312,37 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
             f"directory {path} holds another {command}; these settings differ: {', '.join(shown)}{more}. "
             "Name another with --directory."
         )
-    if (path / _LAST[command]).is_file():
-        story = "study.md" if command == "study" else _LAST[command]
-        raise EndedError(f"the {command} in {path} has ended. Read its {story}, or name another --directory.")
+    require_unfinished(path, recorded)
+
+
+def require_unfinished(path: Path, config: dict[str, Any]) -> None:
+    """Raises if the run, sweep or study in a directory has ended.
+
+    Args:
+        path: The directory.
+        config: Its configuration.
+
+    Raises:
+        EndedError: If it has; the message names what can be done with it.
+    """
+    if not (path / _LAST[command := command_of(config)]).is_file():
+        return
+    name = shlex.quote(str(path))
+    use = f"Read it with jaxresearch report {name}, use it with jaxresearch predict {name} DATA"
+    if command == "sweep":
+        use = f"Read {path / SWEEP_TABLE}"
+    raise EndedError(
+        f"the {command} in {path} has ended: there is nothing left to resume. {use}, or start another {command}, for instance "
+        "with more epochs, in a new directory."
+    )
+
+
+def _changed_files(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Returns which files of the data differ from the record, in words."""
+    cards = (content.get("data_card", {}) for content in (recorded, json_types(config)))
+    before, now = (dict(card.get("sha256") or ()) for card in cards)
+    names = (name for name in sorted(before.keys() | now) if before.get(name) != now.get(name))
+    return [f"{name} {'new' if name not in before else 'missing' if name not in now else 'changed'}" for name in names]
 
 
 def command_of(config: dict[str, Any]) -> str:

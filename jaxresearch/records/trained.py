@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, data, execution, loading
+from jaxresearch import algorithms, catalogue, data, execution, loading
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Column, DataCard, Dataset, NewRows, RunsOf, Split
 from jaxresearch.execution import Predictions
@@ -139,7 +139,7 @@ class Ensemble(NamedTuple):
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         outputs = self._outputs(self.prepared(read), places)
         made = execution.predictions(outputs, card, seeds=[self.seeds[place] for place in places])
-        made = made._replace(columns=read.others, notes=read.notes)
+        made = made._replace(columns=read.others, notes=read.notes, notes_by_row=read.notes_by_row)
         return execution.scored(made, read.targets, card)
 
     def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:
@@ -212,16 +212,19 @@ def read_ensemble(
     """
     path = Path(path)
     if not (path / "config.json").is_file():
-        raise ValueError(f"directory must hold a run or study, got {path} without config.json. Correct the path.")
+        near = catalogue.nearest_path(path)
+        advice = f"Did you mean {near!r}?" if near else "Correct the path."
+        raise ValueError(f"directory must hold a run or study, got {path} without config.json. {advice}")
     config, ended = read_json(path / "config.json"), (path / "result.json").is_file()
     if (command := command_of(config)) == "sweep":
         raise ValueError(
             f"directory must hold a run or study, got the sweep {path}, which keeps no models. Run the best settings."
         )
     if not ended and (not unfinished or command == "study"):
-        resume = f"Resume it: {resume_command(path)}"
-        other = " Or pass --unfinished to take its newest checkpoint." if command == "run" else ""
-        raise ValueError(f"the {command} in {path} must have ended, got an unfinished one. {resume}{other}")
+        use = "Pass --unfinished to use its newest checkpoint, or resume" if command == "run" else "Resume"
+        raise ValueError(
+            f"the {command} in {path} must have ended, got an unfinished one. {use} it: {resume_command(path)}"
+        )
     result = read_json(path / "result.json") if ended else {}
     experiment = experiment or _experiment(config, path)
     settings = result.get("hyperparameters") or config["hyperparameters"]

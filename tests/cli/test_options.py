@@ -82,9 +82,10 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
         (["--seeds", "-2"], "seeds must be 1 or more, got -2"),
         (["--seeds", "3,3"], "seeds must be distinct, got 3,3. Write each once."),
         (["--seeds", "3,-1"], "seeds must be between 0 and 4294967295, got -1. Pass --seeds 10 for 0 to 9."),
-        (["--seeds", "1,x"], "Error parsing --seeds: expected a number N or a list A,B,C, got '1,x'. See --help."),
-        (["--seeds", ""], "expected a number N or a list A,B,C, got ''"),
-        (["--validation", "some"], "Error parsing --validation: expected a fraction or own, got 'some'. See --help."),
+        (["--seeds", "1,x"], "--seeds must be N or A,B,C, got 1,x. Write, for instance: --seeds 5"),
+        (["--seeds", ""], "--seeds must be N or A,B,C, got none. Write, for"),
+        (["--validation", "some"], "--validation must be FRACTION or own, got some. Write, for"),
+        (["--types", "age=number,zip"], "--types must be COLUMN=KIND,..., got age=number,zip. Write, for"),
         (["--folds", "-3"], "folds must be 2 or more, or 0 for none, got -3. Pass --folds 10."),
         (["--folds", "1"], "folds must be 2 or more, or 0 for none, got 1"),
         (
@@ -99,9 +100,34 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
         (["--contiguous", "--split-seed", "3"], "split_seed and contiguous are mutually exclusive, got both. The last"),
         (["--save-every", "inf"], "save_every must be 0 or more seconds and finite, got inf. Pass 60."),
         (["--learning-rat", "1"], "run has no option --learning-rat. Did you mean --learning-rate?"),
-        (["--learning-rate"], "Missing value for argument '--learning-rate'"),
-        (["--learning-rate", "fast"], "--learning-rate"),
-        (["extra"], "extra"),
+        (["--learning-rate"], "--learning-rate must be a number, got none. Write, for instance: --learning-rate 0.1"),
+        (
+            ["--learning-rate", "fast"],
+            "--learning-rate must be a number, got fast. Write, for instance: --learning-rate 0.1",
+        ),
+        (["--epochs", "2.5"], "--epochs must be a whole number, got 2.5. Write, for instance: --epochs 20"),
+        (["--epochs=3", "--epochs=x"], "--epochs must be a whole number, got x. Write, for instance: --epochs 20"),
+        (
+            ["--widths", "3.5x2"],
+            "--widths must be whole numbers with x between them, got 3.5x2. Write, for instance: --widths 8",
+        ),
+        (["--dropout", "x"], "--dropout must be a number or None, got x. Write, for instance: --dropout 0.1"),
+        (
+            ["--image-size", "2.5"],
+            "--image-size must be a whole number or None, got 2.5. Write, for instance: --image-size 10",
+        ),
+        (
+            ["--task", "foo"],
+            "--task must be classification, regression or None, got foo. Write, for instance: --task class",
+        ),
+        (
+            ["--track", "foo"],
+            "--track must be one or more of tensorboard, mlflow, got foo. Write, for instance: --track tens",
+        ),
+        (["--directory"], "--directory must be followed by a path, got none. Write, for instance: --directory"),
+        (["--smoke", "true"], "--smoke must stand without a value, got --smoke true. Write: --smoke"),
+        (["--smoke=true"], "--smoke must stand without a value, got --smoke true. Write: --smoke"),
+        (["extra"], "every value must follow its option, got 'extra' without one. See --help."),
         (["--rounds", "3"], "run has no option --rounds, which belongs to study. Leave it out."),
     ],
 )
@@ -173,6 +199,27 @@ def test_a_list_is_of_settings_in_a_sweep(line, words, axes):
     options = parse(line, words.split(), command="sweep")
     assert options.axes == axes
     assert parse(line, words_of_axes(options.axes), command="sweep").axes == axes
+
+
+@pytest.mark.parametrize(
+    ("declared", "words", "types"),
+    [
+        (None, [], ()),
+        ({"id": "drop"}, [], (("id", "drop"),)),
+        ({"id": "drop", "zip": "number"}, ["--types", "zip=category,age=number"],
+         (("id", "drop"), ("zip", "category"), ("age", "number"))),
+        ({"weight, in g": "number"}, ["--types", "a=b=drop,c, d=id"],
+         (("weight, in g", "number"), ("a=b", "drop"), ("c, d", "id"))),
+    ],
+)  # fmt: skip
+def test_types_of_the_command_line_win_by_column(line, card, declared, words, types):
+    experiment = dataclasses.replace(line, types=declared)
+    options = parse(experiment, [*words, "--directory", "out"])
+    assert options.types == types and options.reading.get("types", {}) == dict(types)
+    config = json.loads(json.dumps(_config("line", options, card, None), default=str))
+    assert parse(experiment, words_in(config, Path("out"))) == options
+    undeclared = dataclasses.replace(line, types=None)  # the record suffices
+    assert parse(undeclared, words_in(config, Path("out"))).types == types
 
 
 def test_folds_are_as_many_seeds(line):
@@ -269,7 +316,7 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
             ["--learning-rate", "1e-3"],
             "a sweep must vary at least one hyperparameter, got none. Write: --learning-rate 1e-4",
         ),
-        (["--learning-rate", "--epochs", "3"], "Missing value for argument '--learning-rate'"),
+        (["--learning-rate", "--epochs", "3"], "--learning-rate must be a number, got none. Write"),
         ([], "a sweep must vary at least one hyperparameter, got none"),
     ],
 )

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -35,12 +36,12 @@ def test_predictions_go_where_they_are_asked_for(here, trained):
     done = here("predict", "run", "new.csv")
     assert done.returncode == 0 and not done.stderr, done.stderr
     rows = rows_of(done.stdout)
-    assert [[*row] for row in rows] == [["id", "prediction", "spread"]] * 2 and [row["id"] for row in rows] == [
+    assert [[*row] for row in rows] == [["id", "prediction y", "spread y"]] * 2 and [row["id"] for row in rows] == [
         "a",
         "b",
     ]
-    assert [float(row["prediction"]) for row in rows] == expected.ensemble[:, 0].tolist()
-    assert [float(row["spread"]) for row in rows] == expected.spread[:, 0].tolist()
+    assert [row["prediction y"] for row in rows] == [f"{value:.6g}" for value in expected.ensemble[:, 0]]
+    assert [row["spread y"] for row in rows] == [f"{value:.6g}" for value in expected.spread[:, 0]]
     for ending in ("csv", "npz", "npy"):
         done = here("predict", "run", "new.csv", "--output", f"out.{ending}")
         assert done.returncode == 0 and done.stdout == f"predictions: out.{ending}\n"
@@ -56,15 +57,36 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     done = here("predict", "run", "new.csv", "--seeds", "0,2")
     assert len(rows_of(done.stdout)) == 3
     note, *scores = done.stderr.splitlines()
-    assert note == "column x has empty cells, 1 in all, but had none in training"
+    assert note == "column x has 1 cell empty, but had none in training"
     assert [line.split(":")[0] for line in scores] == ["r2", "mean_absolute_error", "root_mean_squared_error"]
-    assert all("(ensemble of 2); single seeds: " in line for line in scores)
+    pattern = r"\w+: -?[\d.]+ \(ensemble of 2\); single seeds: mean -?[\d.]+, range -?[\d.]+ to -?[\d.]+"
+    assert all(re.fullmatch(pattern, line) for line in scores)
+    assert [row["notes"] for row in rows_of(done.stdout)] == ["", "", "x is missing"]
+    *_, last = here("predict", "run", "new.csv", "--seeds", "2,").stderr.splitlines()
+    assert last == "the spread over seeds is undefined, since only seed 2 predicts"
+
+
+def test_types_that_the_experiment_declares_hold_in_every_command(here, folder, edit):
+    edit('target="y"', 'target="y", types={"z": "drop", "x": "category"}')
+    rows = (folder / "line.csv").read_text().splitlines()
+    (folder / "line.csv").write_text("\n".join(["z," + rows[0], *(f"{i % 3},{row}" for i, row in enumerate(rows[1:]))]))
+    done = here("run", "line.py", "--types", "x=number", "--seeds", "2", "--directory", "run")
+    assert done.returncode == 0 and "column z is left out: its type is drop" in done.stdout, done.stderr
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["types"] == [["z", "drop"], ["x", "number"]] and len(config["data_card"]["columns"]) == 1
+    assert here("verify", "run", "--replay", "5").returncode == 0
+    (folder / "run" / "result.json").unlink()
+    assert here("resume", "run").returncode == 0
+    (folder / "new.csv").write_text("x\n0.5\n")
+    assert here("predict", "run", "new.csv").returncode == 0
 
 
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
+    "a wrong file": (["run", "nwe.csv"], "data must be a file that exists, got nwe.csv. Did you mean 'new.csv'?"),
+    "a wrong run": (["rnu", "new.csv"], "got rnu without config.json. Did you mean 'run'?"),
     "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
-    "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct it."),
+    "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct the path."),
     "another kind": (
         ["run", "line.py"],
         "data must be a table (.csv, .tsv, .xlsx or .parquet, packed (.gz, .xz) or not), .npz",
@@ -93,7 +115,7 @@ MISTAKES = {
     ),
     "a name": (
         ["run", "taken.csv"],
-        "columns of the data must not have the names of predictions, got 'spread'. Rename it.",
+        "columns of the data must not have the names of predictions, got 'spread y'. Rename it.",
     ),
     "a key in vain": (["run", "new.csv", "--encrypt-with", "key"], "is not encrypted. Leave --encrypt-with out."),
 }
@@ -101,7 +123,7 @@ MISTAKES = {
 
 def test_a_mistake_is_one_line_and_leaves_nothing(here, trained, refused):
     (trained / "other.csv").write_text("z\n1\n")
-    (trained / "taken.csv").write_text("x,spread\n1,2\n")
+    (trained / "taken.csv").write_text("x,spread y\n1,2\n")
     (trained / "key").write_bytes(bytes(32))
     kept = {path.name for path in trained.iterdir()} - {"__pycache__"}
     for words, message in MISTAKES.values():
@@ -114,7 +136,7 @@ def test_an_encrypted_run_takes_its_recorded_key_or_another(here, folder, refuse
     assert done.returncode == 0, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")
     whole = here("predict", "run", "new.csv")
-    assert whole.returncode == 0 and rows_of(whole.stdout)[0]["spread"] == ""
+    assert whole.returncode == 0 and rows_of(whole.stdout)[0]["spread y"] == ""
     (folder / "key").rename(folder / "moved")
     assert here("predict", "run", "new.csv", "--encrypt-with", "moved").stdout == whole.stdout
     kept = ("line.py", "line.csv", "new.csv", "moved", "run")
@@ -127,7 +149,7 @@ def test_an_unfinished_run_predicts_from_its_newest_checkpoint(interrupted_here,
     done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 75, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")
-    message = "the run in run must have ended, got an unfinished one. Resume it: "
+    message = "the run in run must have ended, got an unfinished one. Pass --unfinished to use its"
     refused(here("predict", "run", "new.csv"), message, ("line.py", "line.csv", "new.csv", "run"))
     done = here("predict", "run", "new.csv", "--unfinished")
     assert done.returncode == 0 and len(rows_of(done.stdout)) == 1

@@ -50,6 +50,16 @@ def test_a_run_resumes_from_any_folder(command, interrupted, tmp_path_factory):
     assert read(path / "result.json")["claim"] is not None  # the data are still the experiment's own
 
 
+def test_paths_are_normalised(command, interrupted):
+    path, _ = interrupted
+    (path.parent / "sub").mkdir()
+    done = command("resume", "../out", cwd=path.parent / "sub")
+    assert done.returncode == 0 and f"run directory: {path}" in done.stdout.splitlines(), done.stderr
+    ended = command("resume", "../out", cwd=path.parent / "sub")
+    assert ended.returncode == 2 and "the run in ../out has ended: there is nothing left" in ended.stderr
+    assert ".." not in (path / "config.json").read_text()
+
+
 def test_a_relative_directory_is_that_of_the_caller(command, interrupted):
     path, metrics = interrupted
     shutil.copytree(path, path.parent / "below" / "out")

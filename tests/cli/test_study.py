@@ -84,7 +84,11 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     assert (directory / "checkpoints" / "4000").is_dir()
 
     ended = here("study", "line.py", *words)
-    assert ended.returncode == 2 and "the study in out has ended. Read its study.md" in ended.stderr
+    assert (
+        ended.returncode == 2
+        and "the study in out has ended: there is nothing left to resume. Read it with jaxresearch report out"
+        in ended.stderr
+    )
 
 
 @pytest.mark.long

@@ -219,7 +219,10 @@ def test_an_interrupted_sweep_resumes_bit_for_bit(here, interrupted_here, whole,
     assert not list(directory.glob("group-*"))
 
     ended = here(*words)
-    assert ended.returncode == 2 and "has ended. Read its sweep.csv, or name another --directory." in ended.stderr
+    assert (
+        ended.returncode == 2
+        and "has ended: there is nothing left to resume. Read out/sweep.csv, or start another sweep" in ended.stderr
+    )
     other = here(*words, "--epochs", "3")
     assert (
         other.returncode == 2

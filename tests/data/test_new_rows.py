@@ -37,7 +37,17 @@ def test_columns_are_found_by_name_and_the_target_is_apart(tmp_path):
     assert rows.inputs["price"].tolist() == [5, 6] and rows.inputs["ring"].tolist() == [0, 1]
     assert rows.inputs["note"].tolist() == ["", "a b"]  # NA was missing in training
     assert rows.targets.tolist() == [1, -1] and rows.others == {"sex": ["1", ""], "extra": ["e", ""]}
-    assert rows.notes == ("column mass has empty cells, 1 in all, but had none in training",)
+    assert rows.notes == ("column mass has 1 cell empty, but had none in training",)
+    assert rows.notes_by_row == ("", "mass is missing; seen is missing")
+
+
+def test_missing_cells_and_unknown_categories_are_noted_by_row(tmp_path):
+    rows = read(
+        tmp_path, HEADER + LINE + "a,1970-01-03,013,$5,2,1,e\n" + LINE.replace("007", "") + LINE.replace("$5", "")
+    )
+    assert rows.notes_by_row == ("", "ring '013' is unknown", "ring is missing", "price is missing")
+    assert read(tmp_path, HEADER + LINE).notes_by_row == ()
+    assert new_rows(np.zeros((1, 2, 2, 1), np.uint8), IMAGES).notes_by_row == ()
 
 
 def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
@@ -93,7 +103,7 @@ def test_a_typed_table_is_read_as_one_of_text(tmp_path):
     rows = new_rows(tmp_path / "new.parquet", card)
     assert rows.inputs["ring"].tolist() == [1, 0, -1] and rows.targets.tolist() == [1, 0, 1]
     np.testing.assert_array_equal(rows.inputs["mass"], [1.5, np.nan, 2.0])
-    assert "such as '9' in row 3: unknown" in rows.notes[-1]
+    assert "such as '9' in row 3: treated as missing" in rows.notes[-1]
 
 
 def test_arrays_come_with_or_without_targets_and_other_columns(tmp_path):

@@ -164,7 +164,7 @@ def test_a_table_of_tfds_has_the_columns_of_any_table(homes):
     }
     assert dataset.train["targets"].shape == (32, 1) and len(dataset.test["targets"]) == 8
     np.testing.assert_array_equal(dataset.train["inputs"]["age"] / 2, dataset.train["targets"][:, 0])
-    assert dataset.card.notes == ("column name is left out: as asked",)
+    assert dataset.card.notes == ("column name is left out: its type is drop",)
     assert data.load("tfds:titan", target="port").card.class_names == ("south", "east")
     with pytest.raises(ValueError, match="tfds:titan must name inputs and labels, got none. Pass --target with one of"):
         data.load("tfds:titan")

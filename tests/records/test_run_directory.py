@@ -238,18 +238,48 @@ def test_a_directory_of_another_configuration_is_refused(tmp_path, changes, mess
         opened(tmp_path / "run", **changes)
 
 
+def card(*files):
+    """Returns the data card of a configuration."""
+    return {"sha256": [[name, digest] for name, digest in files], "columns": [{"n_missing": len(files)}]}
+
+
 @pytest.mark.parametrize(
-    ("changes", "last", "story"),
+    ("files", "message"),
     [
-        ({}, "result.json", "result.json"),
-        ({"axes": {}}, "sweep.csv", "sweep.csv"),
-        ({"study": {}}, "result.json", "study.md"),
+        ([("a.csv", "1"), ("b.csv", "3")], "got b.csv changed. Restore them, or name another --directory.$"),
+        ([("a.csv", "1")], "got b.csv missing. Restore"),
+        ([("c.csv", "1"), ("a.csv", "1"), ("b.csv", "1")], "got b.csv changed, c.csv new. Restore"),
+        ([(f"{i}.png", "1") for i in range(7)], "got 0.png new, .*, 5.png new and 3 more. Restore"),
     ],
 )
-def test_the_directory_of_a_finished_run_is_not_opened(tmp_path, changes, last, story):
+def test_changed_data_are_named_by_their_files(tmp_path, files, message):
+    opened(tmp_path / "run", data="a", data_card=card(("a.csv", "1"), ("b.csv", "2")))
+    rule = "^the data of the run in .*run must stay as they were at its start, "
+    with pytest.raises(ValueError, match=rule + message):
+        opened(tmp_path / "run", data="a", data_card=card(*files))
+    with pytest.raises(ValueError, match=r"these settings differ: data \(a on record, b now\)"):
+        opened(tmp_path / "run", data="b", data_card=card(*files))
+
+
+@pytest.mark.parametrize(
+    ("changes", "last", "use"),
+    [
+        ({}, "result.json", "Read it with jaxresearch report .*run, use it with jaxresearch predict .*run DATA"),
+        ({"axes": {}}, "sweep.csv", "Read .*run/sweep.csv"),
+        (
+            {"study": {}},
+            "result.json",
+            "Read it with jaxresearch report .*run, use it with jaxresearch predict .*run DATA",
+        ),
+    ],
+)
+def test_the_directory_of_a_finished_run_is_not_opened(tmp_path, changes, last, use):
     opened(tmp_path / "run", **changes)
     (tmp_path / "run" / last).write_text("{}")
-    with pytest.raises(EndedError, match=f"in .*run has ended. Read its {story}, or name another --directory."):
+    with pytest.raises(
+        EndedError,
+        match=f"in .*run has ended: there is nothing left to resume. {use}, or start another .*new directory",
+    ):
         opened(tmp_path / "run", **changes)
 
 

@@ -163,8 +163,8 @@ def test_values_unseen_in_training_are_unknown_and_noted(table):
     np.testing.assert_array_equal(made.by_seed[:, 0], made.by_seed[:, 1])  # unknown, as a missing one
     np.testing.assert_array_equal(made.by_seed[:, 0], made.by_seed[:, 2])
     assert made.notes == (
-        "column island has 1 cell that was no level in training, such as 'atlantis' in row 1: unknown",
-        "column seen has empty cells, 1 in all, but had none in training",
+        "column island has 1 cell with a category unseen in training, such as 'atlantis' in row 1: treated as missing",
+        "column seen has 1 cell empty, but had none in training",
     )
 
 
@@ -349,7 +349,8 @@ def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     recorded(made, dataset, tmp_path, seeds=(0, 1))
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(
-        ValueError, match="the run in .* must have ended, got an unfinished one. Resume it: .* Or pass --unf"
+        ValueError,
+        match="the run in .* must have ended, got an unfinished one. Pass --unfinished to use its newest .*, or resume it: ",
     ):
         records.read_ensemble(tmp_path / "run", experiment=made)
     # The intermediate state, where the average does not yet replace the parameters.

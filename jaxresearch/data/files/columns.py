@@ -23,6 +23,7 @@ from jaxresearch.data.files.numeric import Form, fitting, number_or_id, read_num
 from jaxresearch.data.files.words import Read, Rows, missing_note, read_words
 
 KINDS = ("number", "category", "date", "text", "id", "drop")
+DROPPED = "its type is drop"
 _UNNAMED = re.compile(r"|unnamed(: ?\d+.*)?|__index_level_\d+__|__unnamed__\d+", re.IGNORECASE)
 
 
@@ -72,25 +73,24 @@ def _require_types(types: Mapping[str, str], columns: Iterable[str]) -> None:
     """Raises for a kind or a column that does not exist."""
     for name, kind in types.items():
         if name not in columns:
-            raise ValueError(f"types must name columns of the table, got {name!r}. {_nearest(name, list(columns))}")
+            raise ValueError(f"types must name columns of the table, got {name!r}. {_nearest(name, [*columns])}")
         if kind not in KINDS:
-            raise ValueError(f"types must be {', '.join(KINDS)}, got {name}={kind}. {_nearest(kind, KINDS)}")
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            advice = f"Did you mean {near[0]!r}?" if near else f"Leave {name} out to have its type inferred."
+            raise ValueError(f"types must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {name}={kind}. {advice}")
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
+def _nearest(name: str, columns: Sequence[str]) -> str:
     """Returns advice: the nearest name, or the first ones."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return (
-        f"Did you mean {near[0]!r}?"
-        if near
-        else f"There are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}."
-    )
+    near = difflib.get_close_matches(name, columns, n=1)
+    more = ", ..." if len(columns) > 10 else ""
+    return f"Did you mean {near[0]!r}?" if near else f"Its columns are {', '.join(columns[:10])}{more}."
 
 
 def _read(name: str, cells: Any, kind: str | None, numbers: Numbers | None, form: Form, rows: Rows) -> Read:
     """Returns one column with its kind."""
     if kind == "drop":
-        return Read(None, None, "as asked")
+        return Read(None, None, DROPPED)
     if _UNNAMED.fullmatch(name) and kind is None:
         return _unnamed(name, cells)
     if not isinstance(cells, Cells):

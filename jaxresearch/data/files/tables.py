@@ -16,7 +16,7 @@ import numpy as np
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Split
 from jaxresearch.data.files.cells import Cells, cells_of
-from jaxresearch.data.files.columns import read_columns
+from jaxresearch.data.files.columns import DROPPED, read_columns
 from jaxresearch.data.files.delimited import read_delimited
 from jaxresearch.data.files.sheets import read_sheet
 from jaxresearch.data.files.targets import Targets, Task, classes_of, divided, targets_of
@@ -144,7 +144,7 @@ def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: R
         [[0.5], [2.0]]
     """
     column = read.column
-    if column is None and read.reason == "as asked":
+    if column is None and read.reason == DROPPED:
         raise ValueError(f"target {name} must be read to be predicted, got {name}=drop in types. Leave that out.")
     values = np.full(rows.n_first, np.nan) if column is None else read.values
     kind = "number" if column is None else column.kind
