@@ -30,6 +30,7 @@ def test_rematerialised_keeps_the_gradient_and_less_for_it(remat, key):
     assert n_kept(again) < n_kept(plain)
 
 
+@pytest.mark.raises
 def test_rematerialised_without_policy_is_the_model_itself():
     model = models.linear(2, 1)
     assert models.rematerialised(model, "none") is model

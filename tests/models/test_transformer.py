@@ -536,6 +536,7 @@ def test_remat_lowers_the_peak_of_memory():
     assert peaks["all"] < peaks["none"] / 2, peaks
 
 
+@pytest.mark.raises
 def test_sizes_refuse_an_unknown_precision_or_remat():
     with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16; got 'float8'."):
         sized(precision="float8")

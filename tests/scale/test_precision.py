@@ -105,6 +105,7 @@ def test_mixed_keeps_batch_statistics_in_float32(key):
     assert error(states[1], states[0]) < 0.01
 
 
+@pytest.mark.raises
 def test_mixed_refuses_a_model_with_a_type_of_its_own(key):
     sizes = models.TransformerSizes(context=4, width=8, n_layers=1, n_heads=2)
     model = precision.mixed(models.decoder(5, sizes), "bfloat16")
