@@ -8,6 +8,8 @@ model 0.911); expect 0.943 (0.895 to 0.992, two seeds), and terms for unseen def
 (0.091 to 0.143, paired) above that of the leading words. The report shows ten texts and ten terms that the model wrote.
 """
 
+from typing import Literal
+
 import jax
 import numpy as np
 
@@ -35,6 +37,8 @@ class GeneOntology:
     width: int = static(128, "entries of a token's vector", at_least=4)
     n_layers: int = static(4, "number of blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
+    precision: Literal["float32", "bfloat16"] = static("float32", "type of activations and products in the network")
+    remat: Literal["none", "dots", "all"] = static("none", "what the backward pass recomputes to save memory")
 
 
 def algorithm(h, card, plan, fitted):

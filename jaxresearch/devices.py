@@ -1,6 +1,7 @@
 """Devices as a mesh with one axis of runs, and the placement of arrays on them."""
 
 import os
+import re
 from typing import Any
 
 import jax
@@ -72,11 +73,12 @@ def _shareable(leaf: Any) -> Any:
 def split_cpu(n_devices: int | None = None) -> int:
     """Make each CPU core a device, so that a sweep uses all of them; call it before creating any array.
 
-    Accelerators are not affected. A number already set as ``jax_num_cpu_devices`` is kept.
+    Accelerators are not affected. A number that the user has set is kept: ``jax_num_cpu_devices`` of `jax.config`, the
+    environment variable ``JAX_NUM_CPU_DEVICES``, or ``XLA_FLAGS=--xla_force_host_platform_device_count=N``.
 
     Args:
-        n_devices: Number of CPU devices; one per core by default. The last digits of results depend on it: to reproduce a
-            run bit for bit, use the same number, whatever the number of cores.
+        n_devices: Number of CPU devices; by default the number that is set, else one per core. The last digits of results
+            depend on it: to reproduce a run bit for bit, use the same number, whatever the number of cores.
 
     Returns:
         The number of CPU devices.
@@ -93,10 +95,17 @@ def split_cpu(n_devices: int | None = None) -> int:
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_set = jax.config.values["jax_num_cpu_devices"]
-    n = n_devices or (n_set if n_set > 0 else n_cores)
-    if n_set != n:
+    n_forced = _forced_cpu_devices()
+    n = n_devices or (n_set if n_set > 0 else n_forced or n_cores)
+    if n_set != n and (n_set > 0 or n_forced != n):
         jax.config.update("jax_num_cpu_devices", n)
     return n
+
+
+def _forced_cpu_devices() -> int | None:
+    """Returns the number of CPU devices in ``XLA_FLAGS``, of which the last one counts; None without it."""
+    found = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    return int(found[-1]) if found else None
 
 
 def mesh_of(n_devices: int) -> Mesh:

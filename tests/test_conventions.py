@@ -54,6 +54,7 @@ CORE = (
     "fields",
     "models",
     "data",
+    "scale",
 )
 LIBRARY = {
     name: thing
@@ -154,6 +155,7 @@ HOUSE = (
     ("loading", "templates"),
     ("execution",),
     ("studies",),
+    ("scale",),
     ("records",),
     ("recording",),
     ("reports",),

@@ -252,3 +252,76 @@ def test_types_must_be_a_dict():
 
 def test_experiment_takes_n_steps_in_place_of_epochs():
     assert dataclasses.replace(DECLARED, hyperparameters=Steps(), source=None).source is None
+
+
+def test_accumulated_reports_the_loss_of_the_whole_batch(key):
+    plain = dataclasses.replace(
+        DECLARED,
+        algorithm=lambda *args: training.supervised(
+            models.linear(3, 2),
+            losses.softmax_cross_entropy_with_integer_labels,
+            metrics={},
+            optimizer=optax.sgd(0.1),
+            estimator=args[2].estimator,
+        ),
+    )
+    parts = experiment.accumulated(plain, n_micro_batches=4)
+    (state, history), (other, others) = (
+        experiment.program(each, DATASET).run(key, Settings(), DATASET.train) for each in (plain, parts)
+    )
+    np.testing.assert_allclose(others["loss"], history["loss"], rtol=1e-5)  # sums of eight terms in another order
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), other.params, state.params)
+    assert bits(other.params) != bits(state.params)
+
+
+def test_accumulated_takes_estimators_that_are_built_inside_a_step(key):
+    """An algorithm may build its estimator in its step, not only when it is declared."""
+
+    def late(h, card, plan, fitted):
+        model = models.linear(3, 2)
+        loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
+
+        def step(state, batch, key):
+            return state, plan.estimator(loss_fn)(state, {}, batch, key)[1]
+
+        return Algorithm(lambda key: model.init(key)[0], step, lambda state, data, key: {})
+
+    run = experiment.program(
+        experiment.accumulated(dataclasses.replace(DECLARED, algorithm=late), n_micro_batches=2), DATASET
+    ).run
+    assert jax.eval_shape(run, key, Settings(), DATASET.train)[1]["loss"].shape == (8,)
+
+
+def test_accumulated_refuses_an_experiment_without_the_plans_estimator(key):
+    parts = experiment.accumulated(COUNTING, n_micro_batches=2)
+    with pytest.raises(ValueError, match="experiment must use plan.estimator for accumulated; got an algorithm that"):
+        jax.eval_shape(experiment.program(parts, DATASET).run, key, Steps(), {})
+
+
+def test_accumulated_refuses_what_does_not_divide_the_batch(key):
+    with pytest.raises(ValueError, match="n_micro_batches must be 1 or more; got 0. Pass a divisor"):
+        experiment.accumulated(DECLARED, n_micro_batches=0)
+    parts = experiment.program(experiment.accumulated(DECLARED, n_micro_batches=3), DATASET)
+    with pytest.raises(ValueError, match="n_micro_batches must divide the batch of 8 examples; got 3."):
+        jax.eval_shape(parts.run, key, Settings(), DATASET.train)
+
+
+def test_with_estimator_composes(key):
+    def named(name):
+        def change(estimator):
+            def build(loss_fn):
+                inner = estimator(loss_fn)
+
+                def reporting(*args):
+                    gradient, values, model_state = inner(*args)
+                    return gradient, {**values, name: jnp.float32(len(values))}, model_state
+
+                return reporting
+
+            return build
+
+        return change
+
+    both = experiment.with_estimator(experiment.with_estimator(DECLARED, named("a"), name="a"), named("b"), name="b")
+    history = jax.eval_shape(experiment.program(both, DATASET).run, key, Settings(), DATASET.train, DATASET.validation)
+    assert {"loss", "a", "b"} <= history[1].keys()

@@ -1,6 +1,7 @@
 """Sweeps: `jax.vmap` over all devices, one compilation, the same numbers in every layout."""
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -252,6 +253,29 @@ def test_split_cpu_makes_one_device_a_core():
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"JAX_NUM_CPU_DEVICES": "3"}, ""),
+        ({}, "jax.config.update('jax_num_cpu_devices', 3)"),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, ""),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5 --xla_force_host_platform_device_count=3"}, ""),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, "jax.config.update('jax_num_cpu_devices', 3)"),
+    ],
+    ids=["variable", "config", "flag", "last flag", "config before flag"],
+)
+def test_a_number_of_cpu_devices_that_is_set_wins(environment, line):
+    script = (
+        f"import jax; {line}\nfrom jaxresearch.cli import session; session.configure(); print(len(jax.devices('cpu')))"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**inherited, **environment}
+    )
+    assert out.stdout == "3\n", out.stdout
 
 
 def test_product_spreads_a_tuple_of_leaves():

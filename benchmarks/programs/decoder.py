@@ -52,7 +52,7 @@ sizes = models.TransformerSizes(
     n_heads=HEADS,
     positions="learnt",
     biases=False,
-    bfloat16=arguments.bfloat16,
+    precision="bfloat16" if arguments.bfloat16 else "float32",
 )
 model = models.decoder(n_tokens, sizes)
 loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)

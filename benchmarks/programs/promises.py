@@ -214,8 +214,8 @@ def attentions():
 
 def decoders():
     """Yields whether training a transformer twice gives the same bits, although its embedding repeats rows."""
-    for short in (False, True):
-        sizes = models.TransformerSizes(context=64, width=128, n_layers=2, n_heads=2, bfloat16=short)
+    for kind in ("float32", "bfloat16"):
+        sizes = models.TransformerSizes(context=64, width=128, n_layers=2, n_heads=2, precision=kind)
         model = models.decoder(87, sizes)
         loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
         algorithm = training.gradient_based(model, loss_fn, optimizer=optax.adam(1e-3), metrics={})
@@ -226,7 +226,6 @@ def decoders():
         program = compiled(advance, key, state, data, np.int32(0))
         one, other = (program(key, state, data, np.int32(0))[0] for _ in range(2))
         far = largest_difference(other.params, one.params)
-        kind = "bfloat16" if short else "float32"
         yield (
             f"a decoder in {kind} trained twice, bit for bit",
             bits(one) == bits(other),

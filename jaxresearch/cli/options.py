@@ -63,6 +63,11 @@ class Options:
         "validation data while training: a fraction of the training part, or own for the data's own part; none by default",
     )
     evaluate_every: int = _option(0, "steps between evaluations on the validation data; 0 for once per epoch")
+    accumulate: int | None = _option(
+        None,
+        "micro batches per step, computed one after another to save memory; must divide the batch size",
+        metavar="N",
+    )
     train_examples: int | None = _option(
         None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"
     )
@@ -271,6 +276,8 @@ def _check(options: Options) -> None:
     """Raises for values that are out of range or cannot be combined."""
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
+    if options.accumulate is not None and options.accumulate < 1:
+        raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
     for name in ("rounds", "seconds"):
         value = getattr(options, name)
         if not 0 < value < math.inf:

@@ -217,6 +217,8 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
 
 def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:
     """Returns the job that options ask for."""
+    if options.accumulate is not None:
+        experiment = experiments.accumulated(experiment, n_micro_batches=options.accumulate, name="--accumulate")
     return Job(
         experiment=experiment,
         hyperparameters=options.hyperparameters,
@@ -250,7 +252,11 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
     """Raises if a setting does not fit the data; the message mentions data held out to compare settings."""
     try:
         for setting in settings or (options.hyperparameters,):
-            experiments.plan(setting, dataset.n_train)
+            size = experiments.plan(setting, dataset.n_train).batch_size
+            if size % (options.accumulate or 1):
+                raise UsageError(
+                    f"accumulate must divide the batch of {size} examples, got {options.accumulate}. Pass one of its divisors."
+                )
     except ValueError as error:
         if options.command == "run":
             raise

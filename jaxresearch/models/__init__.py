@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.blocks import TransformerSizes
     from jaxresearch.models.convolutional import cnn
     from jaxresearch.models.perceptron import linear, mlp
+    from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
@@ -34,6 +35,7 @@ __all__ = [
     "linen",
     "mlp",
     "nnx",
+    "rematerialised",
     "warm_started",
     "word_dropout",
 ]
@@ -52,6 +54,7 @@ _FILES = {
     "linen": "adapters.linen",
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
+    "rematerialised": "rematerialisation",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",
 }

@@ -12,7 +12,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxresearch.models.attention import attention, rotation
-from jaxresearch.models.model import require_choice, require_sizes
+from jaxresearch.models.model import Precision, require_choice, require_sizes
+from jaxresearch.models.rematerialisation import POLICIES, Remat
 
 Positions = Literal["rotary", "learnt"]
 Pooling = Literal["mean", "flatten"]
@@ -37,8 +38,10 @@ class TransformerSizes:
         dropout_rate: Dropout rate after the embedding and each branch of a block.
         padding: The token that pads short sequences: not attended to, without a position, and left out of means. Any
             integer, in the vocabulary or not (-1).
-        bfloat16: Whether to compute in bfloat16; parameters, normalisation and logits stay float32.
-        remat: Whether to recompute activations inside the blocks in the backward pass instead of storing them.
+        precision: The type of activations and products; parameters, normalisation, sums of softmax and logits stay float32.
+            float16 needs `jaxresearch.scale.precision.loss_scaled`.
+        remat: What the backward pass recomputes inside each block instead of keeping it: nothing, all but the products of
+            activations and weights (``"dots"``), or all.
 
     Raises:
         ValueError: If a size is not positive, heads do not divide the width, or key heads do not divide the heads.
@@ -53,6 +56,7 @@ class TransformerSizes:
         https://arxiv.org/abs/1608.05859
         Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost (recomputation).
         https://arxiv.org/abs/1604.06174
+        Micikevicius et al. (2018), Mixed precision training, ICLR. https://arxiv.org/abs/1710.03740
     """
 
     context: int
@@ -66,8 +70,8 @@ class TransformerSizes:
     biases: bool = True
     dropout_rate: float = 0.0
     padding: int | None = None
-    bfloat16: bool = False
-    remat: bool = False
+    precision: Precision = "float32"
+    remat: Remat = "none"
 
     def __post_init__(self) -> None:
         given = {name: size for name in ("n_kv_heads", "hidden") if (size := getattr(self, name)) is not None}
@@ -80,6 +84,8 @@ class TransformerSizes:
         if self.n_heads % (self.n_kv_heads or self.n_heads):
             raise ValueError(f"n_kv_heads must divide n_heads, {self.n_heads}; got {self.n_kv_heads}. Pass a divisor.")
         require_choice("positions", self.positions, Positions)
+        require_choice("precision", self.precision, Precision)
+        require_choice("remat", self.remat, Remat)
         if self.positions == "rotary" and self.head_width % 2:
             raise ValueError(
                 f"the width of a head must be even for rotary positions; got {self.head_width}. Pass positions='learnt'."
@@ -135,7 +141,7 @@ class Transformer(nn.Module):
     def __call__(self, tokens, *, train: bool = False):
         """Returns logits or vectors of tokens ``(batch, length)``."""
         sizes = self.sizes
-        dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
+        dtype = jnp.dtype(sizes.precision)
         # Logits with a deviation of 0.2 at any width: the initial loss is about the logarithm of the vocabulary size.
         init = nn.initializers.normal(0.2 / sizes.width**0.5)
         embedding = self.param("embedding", init, (self.n_tokens, sizes.width))
@@ -154,7 +160,7 @@ class Transformer(nn.Module):
         else:
             turn = rotation(places, sizes.head_width, dtype)
         x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
-        kind = nn.remat(Block) if sizes.remat else Block
+        kind = Block if sizes.remat == "none" else nn.remat(Block, policy=POLICIES[sizes.remat])
         for layer in range(sizes.n_layers):
             x = kind(sizes, not train, turn, causal, name=f"block_{layer}")(x, seen, start)
         x = nn.LayerNorm(use_bias=sizes.biases, name="norm")(x.astype(jnp.float32))
@@ -195,7 +201,7 @@ class Block(nn.Module):
     def __call__(self, x, seen, start):
         """Returns the vectors ``(batch, length, width)`` after the block; ``start`` is the first free slot of the cache."""
         sizes = self.sizes
-        dtype = jnp.bfloat16 if sizes.bfloat16 else jnp.float32
+        dtype = jnp.dtype(sizes.precision)
         n_kv, hidden = sizes.n_kv_heads or sizes.n_heads, sizes.hidden or 4 * sizes.width
         small = nn.initializers.normal(0.02)
         last = nn.initializers.normal(0.02 / (2 * sizes.n_layers) ** 0.5)  # branches add up: GPT-2, section 2.3

@@ -1,7 +1,7 @@
 """The interface between training and model libraries: two pure functions."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 Params = PyTree[Array]
 ModelState = PyTree[Array]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Model(NamedTuple):

@@ -268,7 +268,7 @@ OTHERS = "--train-examples 40 --init-from runs/other --data my.npz --track mlflo
             "sweep",
             ["--learning-rate", "0.1,0.2", "--test-fraction", "0.3", "--split-seed", "4", "--stream"],
         ),
-        ("run", ["--contiguous", "--folds", "4", "--fail-fast"]),
+        ("run", ["--contiguous", "--folds", "4", "--fail-fast", "--accumulate", "4"]),
         ("run", ["--resplit", "--seeds", "3,8", "--train-examples", "40", "--group", "patient"]),
         ("study", ["--time", "day", "--test", "later.csv", "--image-size", "32"]),
         (

@@ -195,3 +195,26 @@ def test_skipped_steps_change_nothing(broken):
 def test_diagnose_refuses_a_step_before_the_start():
     with pytest.raises(ValueError, match="step must be 5 or more, where the run starts, got 3. Pass an earlier start."):
         diagnosed(LINE, dataset(), run=0, step=3, start=Start(5, None))
+
+
+@pytest.mark.long
+def test_diagnosis_sees_accumulated_gradients():
+    """The loss is finite, its derivative not: the square root of 0 where an input is 0."""
+
+    def rooted(h, card, plan, fitted):
+        def loss(outputs, targets):
+            return jnp.sqrt(jnp.abs(outputs[:, 0] * targets[:, 0]))
+
+        return training.supervised(
+            models.linear(card.n_features, 1),
+            loss,
+            optimizer=training.gradient_descent(h.learning_rate),
+            metrics={"r2": metrics.r2()},
+            estimator=plan.estimator,
+        )
+
+    given = dataset()
+    given.train["targets"][BAD] = 0
+    declared = experiment.accumulated(dataclasses.replace(LINE, algorithm=rooted), n_micro_batches=2)
+    found = diagnosed(declared, given, run=1, step=3)
+    assert found.step == 2 and found.leaf.startswith("gradient['Dense_0']"), found

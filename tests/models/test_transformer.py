@@ -215,7 +215,7 @@ def test_cached_decoder_takes_rows_that_begin_with_padding(changes):
 
 @both_positions
 def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
-    sizes, tokens = sized(bfloat16=True, positions=positions), sentences()
+    sizes, tokens = sized(precision="bfloat16", positions=positions), sentences()
     model = of_kind("decoder", sizes)
     params = stirred(model)
     assert writer(sizes)[1]["block_0"]["keys"].dtype == jnp.bfloat16
@@ -224,7 +224,7 @@ def test_cached_decoder_equals_the_decoder_in_bfloat16(positions):
 
 
 def test_cached_decoder_equals_the_decoder_with_remat():
-    sizes, tokens = sized(remat=True), sentences()
+    sizes, tokens = sized(remat="all"), sentences()
     model = of_kind("decoder", sizes)
     params = stirred(model)
     for pieces in ((1,) * 7, (3, 4)):
@@ -468,7 +468,7 @@ def next_token_loss(model, tokens):
 
 @pytest.mark.long
 def test_bfloat16_is_near_float32_with_float32_parameters():
-    wide, narrow = (of_kind("decoder", sized(width=32, bfloat16=b)) for b in (False, True))
+    wide, narrow = (of_kind("decoder", sized(width=32, precision=p)) for p in ("float32", "bfloat16"))
     params, tokens = jax.jit(wide.init)(jax.random.key(0))[0], sentences(64, 13)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.eval_shape(narrow.init, jax.random.key(0))[0]))
     logits = outputs_of(narrow, params, tokens[:, :-1])
@@ -483,7 +483,8 @@ def test_bfloat16_is_near_float32_with_float32_parameters():
 
 def test_gradients_of_frequent_tokens_are_summed_in_float32():
     wide, narrow = (
-        models.embedder(2, sized(n_layers=1, context=64, positions="learnt", bfloat16=b)) for b in (False, True)
+        models.embedder(2, sized(n_layers=1, context=64, positions="learnt", precision=p))
+        for p in ("float32", "bfloat16")
     )
     params, tokens = stirred(wide), jnp.zeros((64, 64), jnp.int32)  # one token 4,096 times, each position 64 times
 
@@ -496,8 +497,9 @@ def test_gradients_of_frequent_tokens_are_summed_in_float32():
 
 
 @pytest.mark.long
-def test_remat_changes_no_value_and_no_gradient():
-    keep, again = (of_kind("decoder", sized(dropout_rate=0.3, remat=remat)) for remat in (False, True))
+@pytest.mark.parametrize("remat", ["dots", "all"])
+def test_remat_changes_no_value_and_no_gradient(remat):
+    keep, again = (of_kind("decoder", sized(dropout_rate=0.3, remat=remat)) for remat in ("none", remat))
     params, tokens, key = stirred(keep), sentences(), jax.random.key(5)
     jax.tree.map(np.testing.assert_array_equal, *jax.jit(lambda key: (keep.init(key), again.init(key)))(key))
     (loss, gradient), (same_loss, same_gradient) = (
@@ -511,11 +513,35 @@ def test_remat_changes_no_value_and_no_gradient():
 def test_remat_keeps_less_for_the_backward_pass():
     tokens = sentences(8, 13)
     kept = {}
-    for remat in (False, True):
+    for remat in ("none", "dots", "all"):
         model = of_kind("decoder", sized(n_layers=2, remat=remat))
         _, backward = jax.eval_shape(lambda p, m=model: jax.vjp(next_token_loss(m, tokens), p), stirred(model))
         kept[remat] = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(backward))
-    assert kept[True] < kept[False] / 2
+    assert kept["all"] < kept["none"] / 2 and kept["all"] < kept["dots"] < kept["none"]
+
+
+@pytest.mark.long
+def test_remat_lowers_the_peak_of_memory():
+    # On CPUs, XLA merges what is recomputed with the first computation unless it keeps the barriers between them.
+    options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
+    tokens, peaks = sentences(8, 65), {}
+    for remat in ("none", "dots", "all"):
+        model = of_kind("decoder", sized(width=64, n_layers=4, context=64, remat=remat))
+        params, _ = jax.eval_shape(model.init, jax.random.key(0))
+        compiled_step = (
+            jax.jit(jax.grad(next_token_loss(model, tokens)), compiler_options=options).lower(params).compile()
+        )
+        peaks[remat] = compiled_step.memory_analysis().temp_size_in_bytes
+    assert peaks["all"] < peaks["dots"] < peaks["none"], peaks
+    assert peaks["all"] < peaks["none"] / 2, peaks
+
+
+@pytest.mark.raises
+def test_sizes_refuse_an_unknown_precision_or_remat():
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16; got 'float8'."):
+        sized(precision="float8")
+    with pytest.raises(ValueError, match="remat must be one of none, dots, all; got True."):
+        sized(remat=True)
 
 
 def test_dropout_is_drawn_from_the_key():

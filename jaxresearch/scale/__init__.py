@@ -1,0 +1,1 @@
+"""Training at scale: precision. The core imports none of it."""
