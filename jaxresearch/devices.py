@@ -1,15 +1,24 @@
-"""Devices as a mesh with one axis of runs, and the placement of arrays on them."""
+"""Devices as a mesh, and the placement of arrays on them.
+
+Without a mesh of your own, runs are split over all devices. A mesh from `mesh`, made current with `jax.set_mesh`, also splits
+each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``tensor`` (`jaxresearch.partitioning`).
+"""
 
 import os
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
+from jax.experimental import multihost_utils
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, get_abstract_mesh
 from jaxtyping import Array, PyTree
 
 AXIS = "runs"
+AXES = (AXIS, "data", "fsdp", "tensor")
+_OF_BATCH = ("data", "fsdp")
 _ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA finds it aligned to this
 
 
@@ -28,13 +37,192 @@ def available() -> int:
     return 1 if get_abstract_mesh().manual_axes else len(jax.devices())
 
 
+def mesh(**sizes: int) -> Mesh:
+    """Returns a mesh of all devices, over which runs, batches and states are split.
+
+    ==========  =============================================================================
+    axis        splits
+    ==========  =============================================================================
+    ``runs``    the runs of a sweep
+    ``data``    the examples of a batch
+    ``fsdp``    the examples of a batch and the arrays of the state (fully sharded data parallel)
+    ``tensor``  the arrays of the state, such as the hidden units of a layer
+    ==========  =============================================================================
+
+    Args:
+        **sizes: Number of devices along each axis, 1 if left out; -1, at most once, for all that are left.
+
+    Returns:
+        A mesh with all four axes; make it current with ``jax.set_mesh``.
+
+    Raises:
+        ValueError: If an axis does not exist, a size is not positive, or the product is not the number of devices.
+
+    Example:
+        >>> dict(mesh(data=-1).shape)
+        {'runs': 1, 'data': 2, 'fsdp': 1, 'tensor': 1}
+    """
+    n_all = len(jax.devices())
+    for name, size in sizes.items():
+        if name not in AXES:
+            raise ValueError(f"mesh must have axes among {', '.join(AXES)}, got {name!r}. Write: data=2,fsdp=4")
+        if size < 1 and size != -1:
+            raise ValueError(f"mesh must have positive sizes, or -1 for all devices left, got {name}={size}.")
+    given = ",".join(f"{name}={size}" for name, size in sizes.items())
+    open_axes = [name for name, size in sizes.items() if size == -1]
+    if len(open_axes) > 1:
+        raise ValueError(f"mesh must have at most one size of -1, got {given}. Write the others.")
+    n_fixed = int(np.prod([size for size in sizes.values() if size != -1], dtype=int))
+    if n_all % n_fixed or (not open_axes and n_fixed != n_all):
+        raise ValueError(
+            f"mesh must use all {n_all} devices, got {given}: {n_fixed}. Write -1 for an axis that takes those left, and "
+            f"sizes that divide {n_all}."
+        )
+    whole = {name: n_all // n_fixed if size == -1 else size for name, size in sizes.items()}
+    return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES)
+
+
+def mesh_of(n_devices: int) -> Mesh:
+    """Returns a mesh of the first ``n_devices`` devices with a single axis, ``AXIS``.
+
+    Args:
+        n_devices: At least 1.
+
+    Returns:
+        A mesh of one axis.
+
+    Example:
+        >>> mesh_of(1).axis_names
+        ('runs',)
+    """
+    return _mesh((n_devices,), (AXIS,))
+
+
+def _mesh(sizes: tuple[int, ...], names: tuple[str, ...]) -> Mesh:
+    """Returns a mesh of the first devices."""
+    kinds = (AxisType.Auto,) * len(sizes)
+    return jax.make_mesh(sizes, names, axis_types=kinds, devices=jax.devices()[: int(np.prod(sizes))])
+
+
+def no_mesh() -> AbstractContextManager:
+    """Returns a context without a current mesh, in which a program is traced and lowered as for one device.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> with jax.set_mesh(mesh(data=-1)), no_mesh():
+        ...     n_shards()
+        1
+    """
+    return jax.set_mesh(Mesh(np.empty((), object), ()))
+
+
+def mesh_for(n_runs: int) -> Mesh | AbstractMesh:
+    """Returns the mesh on which a number of runs is executed: the current one, or a mesh of runs.
+
+    Args:
+        n_runs: Number of runs side by side.
+
+    Returns:
+        A mesh with the axis ``AXIS``; of the current one, its names and sizes.
+
+    Raises:
+        ValueError: If there are fewer runs than the axis of runs of the current mesh, or than the devices of several processes.
+
+    Example:
+        >>> dict(mesh_for(1).shape), dict(mesh_for(10).shape)
+        ({'runs': 1}, {'runs': 2})
+    """
+    current, n_all = get_abstract_mesh(), len(jax.devices())
+    if AXIS in current.axis_names:
+        if n_runs < current.shape[AXIS]:
+            raise ValueError(
+                f"mesh must have at most as many runs as are trained, {n_runs}, got runs={current.shape[AXIS]}. "
+                "Train more seeds, or give the devices to another axis."
+            )
+        return current
+    if jax.process_count() > 1 and n_runs < n_all:
+        raise ValueError(
+            f"runs must be at least as many as the {n_all} devices of all processes, got {n_runs}. Train more seeds, or pass "
+            "--mesh data=-1 to split each batch over the devices."
+        )
+    return mesh_of(min(n_all, n_runs))
+
+
+def n_shards() -> int:
+    """Returns the number of parts into which the current mesh splits a batch.
+
+    Returns:
+        The product of the axes ``data`` and ``fsdp``; 1 without a mesh.
+
+    Example:
+        >>> n_shards()
+        1
+    """
+    current = get_abstract_mesh()
+    return int(np.prod([current.shape[name] for name in free_axes(*_OF_BATCH)], dtype=int))
+
+
+def free_axes(*names: str) -> tuple[str, ...]:
+    """Returns the axes of the current mesh that still split arrays: longer than 1 and not manual.
+
+    Args:
+        *names: The axes to consider; all by default.
+
+    Returns:
+        Their names.
+
+    Example:
+        >>> free_axes()
+        ()
+    """
+    current = get_abstract_mesh()
+    return tuple(
+        name
+        for name in names or AXES
+        if name in current.axis_names and name not in current.manual_axes and current.shape[name] > 1
+    )
+
+
+def spread(batch: PyTree) -> PyTree:
+    """Returns a batch, whose examples the current mesh splits over its axes ``data`` and ``fsdp``.
+
+    Args:
+        batch: Arrays with a leading axis of examples.
+
+    Returns:
+        The same values; without such a mesh, the same arrays.
+
+    Raises:
+        ValueError: If the mesh does not divide the batch.
+
+    Example:
+        >>> spread({"inputs": np.zeros(3)})["inputs"].shape
+        (3,)
+    """
+    names, n = free_axes(*_OF_BATCH), n_shards()
+    if not names:
+        return batch
+
+    def of_leaf(leaf: Any) -> Any:
+        if leaf.shape[0] % n:
+            sizes = ", ".join(f"{name}={get_abstract_mesh().shape[name]}" for name in names)
+            raise ValueError(
+                f"mesh must divide a batch of {leaf.shape[0]} examples, got {sizes}. Pass a batch size that is a multiple of {n}."
+            )
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(names))
+
+    return jax.tree.map(of_leaf, batch)
+
+
 def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
     """Returns the arrays of a sweep, placed on the devices that execute its runs.
 
     Arrays left in host memory are copied on every call of the compiled sweep.
 
     Args:
-        tree: Arrays, such as the data of a run.
+        tree: Arrays, such as the data of a run; with several processes, the same on each.
         n_runs: Length of the swept axis.
         axis: 0 to split an axis of runs over the devices; None to replicate arrays that all runs share. CPU devices share
             one copy: do not modify a NumPy array after placing it.
@@ -42,17 +230,77 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
     Returns:
         The same tree of device arrays.
 
+    Raises:
+        ValueError: As `mesh_for`.
+
     Example:
         >>> import numpy as np
         >>> place({"inputs": np.zeros((2, 3))}, n_runs=4)["inputs"].shape
         (2, 3)
     """
-    n_devices = min(len(jax.devices()), n_runs)
-    divides = axis == 0 and n_runs % n_devices == 0
-    sharding = NamedSharding(mesh_of(n_devices), PartitionSpec(AXIS) if divides else PartitionSpec())
-    if n_devices > 1 and not divides and jax.default_backend() == "cpu":
+    on = mesh_for(n_runs)
+    on = jax.sharding.get_mesh() if isinstance(on, AbstractMesh) else on
+    divides = axis == 0 and n_runs % on.shape[AXIS] == 0
+    sharding = NamedSharding(on, PartitionSpec(AXIS) if divides else PartitionSpec())
+    if on.size > 1 and not divides and jax.default_backend() == "cpu":
         tree = jax.tree.map(_shareable, tree)
-    return jax.device_put(tree, sharding)
+    return put(tree, sharding)
+
+
+def put(tree: PyTree, sharding: Sharding) -> PyTree[Array]:
+    """Returns arrays on the devices of a sharding, which may belong to several processes.
+
+    Args:
+        tree: Arrays; with several processes, the same on each.
+        sharding: Of every array.
+
+    Returns:
+        The same tree of device arrays.
+
+    Example:
+        >>> put(np.ones(2), NamedSharding(mesh_of(2), PartitionSpec())).tolist()
+        [1.0, 1.0]
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def of_leaf(leaf: Any) -> Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            same = leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+            return leaf if same else jax.lax.with_sharding_constraint(leaf, sharding)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = of_leaf(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(of_leaf, tree)
+
+
+def fetch(tree: PyTree) -> PyTree[np.ndarray]:
+    """Returns arrays on the host; those that several processes hold in parts are gathered on each of them.
+
+    With several processes, each has to call this at the same point.
+
+    Args:
+        tree: Arrays.
+
+    Returns:
+        The same tree of NumPy arrays; typed random keys stay what they are.
+
+    Example:
+        >>> fetch({"a": jnp.ones(2)})["a"].tolist()
+        [1.0, 1.0]
+    """
+
+    def of_leaf(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(of_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+        return np.asarray(leaf if whole else multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(of_leaf, tree)
 
 
 def _shareable(leaf: Any) -> Any:
@@ -106,19 +354,3 @@ def _forced_cpu_devices() -> int | None:
     """Returns the number of CPU devices in ``XLA_FLAGS``, of which the last one counts; None without it."""
     found = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     return int(found[-1]) if found else None
-
-
-def mesh_of(n_devices: int) -> Mesh:
-    """Returns a mesh of the first ``n_devices`` devices with a single axis, ``AXIS``.
-
-    Args:
-        n_devices: At least 1.
-
-    Returns:
-        A mesh of one axis.
-
-    Example:
-        >>> mesh_of(1).axis_names
-        ('runs',)
-    """
-    return jax.make_mesh((n_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:n_devices])

@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from jaxresearch import data, gradients, sampling, training
+from jaxresearch import data, gradients, partitioning, sampling, training
 from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset, Fitted, Preprocessor
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
+from jaxresearch.partitioning import Rule
 from jaxresearch.signatures import require_arguments
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
@@ -56,6 +57,7 @@ class Experiment(Generic[H]):
             inferred.
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
+        rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
 
     Raises:
         ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
@@ -76,6 +78,7 @@ class Experiment(Generic[H]):
     preprocess: Preprocessor = data.standard
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
@@ -396,7 +399,7 @@ def program(
             raise ValueError(
                 f"algorithm must return an Algorithm, got {type(result).__name__}. Return training.supervised(...)."
             )
-        return result
+        return partitioning.partitioned(result, rules=experiment.rules)
 
     def init(key, hyperparameters):
         return training.init(key, algorithm=algorithm(hyperparameters))

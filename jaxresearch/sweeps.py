@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from jaxresearch import devices
@@ -32,6 +32,9 @@ def sweep(
     "map"      executed one after another on one device                  models that fill the memory
     "devices"  split over all devices of the backend, vmapped on each    everything else (the default)
     =========  ========================================================  ==========================================
+
+    With a current mesh (`devices.mesh`, ``jax.set_mesh``), "devices" splits the runs over its axis ``runs`` alone, and each run
+    may be split over the others.
 
     A CPU counts as one device, and small matrix products use only one of its cores, unless `devices.split_cpu` was called
     first. On a CPU, "devices" vmaps runs in groups of up to 2 MiB of state, one group after another: small models share
@@ -81,9 +84,9 @@ def sweep(
 
         mapped = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
         shared = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is None]
-        n_devices = min(devices.available(), n_runs) if layout == "devices" else 1
-        if n_devices > 1:
-            return _over_devices(one_run, mapped, shared, n_runs, n_devices, n_bytes)
+        mesh = devices.mesh_for(n_runs) if layout == "devices" and devices.available() > 1 else None
+        if mesh is not None and mesh.shape[devices.AXIS] > 1:
+            return _over_devices(one_run, mapped, shared, n_runs, mesh, n_bytes)
         return _over_runs(one_run, mapped, shared, layout, n_bytes)
 
     return swept
@@ -276,15 +279,19 @@ def _n_bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _over_devices(one_run: Callable, mapped: list, shared: list, n_runs: int, n_devices: int, n_bytes: int) -> Any:
-    """Returns the outputs of all runs, in equal parts, one per device; the last run is repeated to fill the parts."""
-    n_each = -(-n_runs // n_devices)
-    index = jnp.minimum(jnp.arange(n_each * n_devices), n_runs - 1)
+def _over_devices(
+    one_run: Callable, mapped: list, shared: list, n_runs: int, mesh: Mesh | AbstractMesh, n_bytes: int
+) -> Any:
+    """Returns the outputs of all runs, in equal parts over the mesh's axis of runs; the last run is repeated to fill them."""
+    n_parts = mesh.shape[devices.AXIS]
+    n_each = -(-n_runs // n_parts)
+    index = jnp.minimum(jnp.arange(n_each * n_parts), n_runs - 1)
     if index.shape[0] != n_runs:
         mapped = [leaf[index] for leaf in mapped]
     run_part = jax.shard_map(
         lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices", n_bytes),
-        mesh=devices.mesh_of(n_devices),
+        mesh=mesh,
+        axis_names={devices.AXIS},  # its other axes are left to the partitioner
         in_specs=(PartitionSpec(devices.AXIS), PartitionSpec()),
         out_specs=PartitionSpec(devices.AXIS),
         check_vma=False,  # it rejects a scan whose carry starts from constants, such as a step counter

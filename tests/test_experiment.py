@@ -274,7 +274,7 @@ def test_accumulated_reports_the_loss_of_the_whole_batch(key):
     assert bits(other.params) != bits(state.params)
 
 
-def test_accumulated_takes_estimators_that_are_built_inside_a_step(key):
+def test_accumulated_takes_estimators_built_inside_a_step(key):
     """An algorithm may build its estimator in its step, not only when it is declared."""
 
     def late(h, card, plan, fitted):
@@ -292,7 +292,7 @@ def test_accumulated_takes_estimators_that_are_built_inside_a_step(key):
     assert jax.eval_shape(run, key, Settings(), DATASET.train)[1]["loss"].shape == (8,)
 
 
-def test_accumulated_refuses_an_experiment_without_the_plans_estimator(key):
+def test_accumulated_refuses_what_ignores_the_plans_estimator(key):
     parts = experiment.accumulated(COUNTING, n_micro_batches=2)
     with pytest.raises(ValueError, match="experiment must use plan.estimator for accumulated; got an algorithm that"):
         jax.eval_shape(experiment.program(parts, DATASET).run, key, Steps(), {})

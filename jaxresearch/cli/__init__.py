@@ -195,6 +195,10 @@ def _computed(command: str, words: list[str]) -> int:
     if words[0].startswith("-"):
         advice = f"Write: jaxresearch {command} EXPERIMENT {words[0]}"
         raise CommandError(f"the experiment must come first, got {words[0]!r}. {advice}", code=2)
+    from jaxresearch.cli import supervised
+
+    if supervised.is_asked(words):
+        return supervised.supervise([command, *words])
     import gc
 
     gc.disable()  # imports live as long as the process: collecting garbage among them only costs time

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import math
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +11,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxresearch.cli.axes import spelled
+from jaxresearch.cli.checks import check_options
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.refusals import Fields, explained
-from jaxresearch.cli.spelling import Seeds, Types, Validation, seeds_text
+from jaxresearch.cli.spelling import Mesh, Seeds, Types, Validation, seeds_text
+from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
@@ -137,6 +138,31 @@ class Options:
     track: tuple[Literal["tensorboard", "mlflow"], ...] = _option(
         (), "trackers that receive the metrics: tensorboard, mlflow, or both; needs the extra track", commands=("run",)
     )
+    mesh: Mesh = _option(
+        (),
+        "axes over which the devices split each run, such as data=2,fsdp=-1: data (examples of a batch), fsdp (examples and "
+        "state), tensor (state), and runs; by default all devices split the runs",
+        commands=("run", "sweep"),
+    )
+    distributed: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False,
+        "be one of several processes with the same command, which JAX joins into one program; needs --directory",
+        commands=("run", "sweep"),
+    )
+    coordinator: str | None = _option(
+        None, "address of process 0, if JAX cannot detect it", commands=("run", "sweep"), metavar="HOST:PORT"
+    )
+    processes: int | None = _option(
+        None, "number of processes, if JAX cannot detect it", commands=("run", "sweep"), metavar="N"
+    )
+    process: int | None = _option(
+        None, "number of this process, from 0, if JAX cannot detect it", commands=("run", "sweep"), metavar="I"
+    )
+    hang_after: float = _option(
+        HANG_AFTER,
+        "seconds without a sign of life from a process after which the job ends with exit code 75",
+        commands=("run", "sweep"),
+    )
     command: str
     hyperparameters: Any
     axes: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
@@ -187,6 +213,13 @@ class Options:
         return None if self.validation is None else self.evaluate_every
 
 
+OF_PROCESSES = (
+    "distributed",
+    "coordinator",
+    "processes",
+    "process",
+    "hang_after",
+)  # not recorded: any number may resume
 DECLARED = {field.name: field for field in dataclasses.fields(Options) if field.metadata}
 
 
@@ -253,7 +286,7 @@ def _resolved(
     if experiment.source is None and given["data"] is not None:
         raise UsageError(f"data must be left out, got {given['data']}: the experiment needs none.")
     options = Options(**given, command=command, hyperparameters=chosen, axes=axes)
-    _check(options)
+    check_options(options)
     return options
 
 
@@ -270,68 +303,6 @@ def _seeds(name: str, given: int | tuple[int, ...], *, first: int = 0) -> tuple[
     if len({*seeds}) < len(seeds):
         raise UsageError(f"{name} must be distinct, got {seeds_text(seeds)}. Write each once.")
     return seeds
-
-
-def _check(options: Options) -> None:
-    """Raises for values that are out of range or cannot be combined."""
-    if not 0 <= options.save_every < math.inf:
-        raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
-    if options.accumulate is not None and options.accumulate < 1:
-        raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
-    for name in ("rounds", "seconds"):
-        value = getattr(options, name)
-        if not 0 < value < math.inf:
-            raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
-    rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
-    if len(rules) > 1:
-        raise UsageError(f"{rules[0]} and {rules[1]} are mutually exclusive, got both. Pass one rule of the split.")
-    if options.split_seed and (options.time is not None or options.contiguous):
-        raise UsageError(
-            f"split_seed and {rules[0]} are mutually exclusive, got both. The last examples are held out, not drawn."
-        )
-    if options.test_fraction is not None and not 0 < options.test_fraction < 1:
-        raise UsageError(f"test_fraction must be between 0 and 1, got {options.test_fraction:g}. Pass 0.2.")
-    if options.test is not None and options.test_fraction is not None:
-        raise UsageError(
-            "test and test_fraction are mutually exclusive, got both. The rows of the second file are the test part."
-        )
-    if options.resplit:
-        _check_resplit(options)
-    if options.data is None:
-        for name in ("folds", "resplit", "train_examples", "target", *options.reading):
-            if getattr(options, name):
-                raise UsageError(f"{name} must be left out, got {getattr(options, name)}: the experiment has no data.")
-    if options.evaluate_every and options.validation is None:
-        raise UsageError(f"evaluate_every needs validation data, got {options.evaluate_every}. Pass --validation 0.1.")
-    if options.validation is None:
-        return
-    if options.validation == "own":
-        if options.command == "study" or (options.command == "sweep" and options.data is not None):
-            raise UsageError(
-                f"validation must be a fraction in a {options.command}, which compares settings on the data's own validation "
-                "part, got own. Pass --validation 0.1."
-            )
-        if options.folds:
-            raise UsageError(
-                "validation must be a fraction of each fold's training part, got own. Pass --validation 0.1."
-            )
-    elif not 0 < options.validation < 1:
-        raise UsageError(
-            f"validation must be own or between 0 and 1, got {options.validation:g}. Pass --validation 0.1."
-        )
-
-
-def _check_resplit(options: Options) -> None:
-    """Raises for options with which seeds could not draw splits of their own."""
-    reasons = {
-        "folds": "Folds test each example once; --resplit draws a test part for each seed",
-        **dict.fromkeys(("time", "contiguous"), "The last examples are held out, not drawn"),
-        "test": "The rows of the second file are the test part of all seeds",
-        "split_seed": "Seed i is the split seed of run i",
-    }
-    for name, reason in reasons.items():
-        if getattr(options, name):
-            raise UsageError(f"resplit and {name} are mutually exclusive, got both. {reason}. Leave one out.")
 
 
 def _default(experiment: Experiment, name: str, command: str) -> Any:

@@ -15,6 +15,7 @@ from jaxresearch import execution, loading, records
 from jaxresearch.cli import resume, session
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import taken
+from jaxresearch.cli.loaded import cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import Options, parse
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.recording import Job, runs
@@ -70,6 +71,7 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
         path = Path(os.path.abspath(path))
         held.enter_context(contextlib.chdir(records.folder_of(config)))
         job, options = _job(file, config, path)
+        held.enter_context(meshed(options))
         checked = _Recorded(path, len(job.seeds), n_steps)
         try:
             outcome = _repeated(job, checked)
@@ -91,9 +93,9 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     """Returns the job of a run from its configuration."""
     experiment = loading.load(file)
     options = parse(experiment, resume.words_in(config, path))
-    options = session.shortened(options) if options.smoke else options
+    options = shortened(options) if options.smoke else options
     experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
-    loaded = session.load_data(experiment, options, session.cipher_of(options))
+    loaded = load_data(experiment, options, cipher_of(options))
     of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
     return session.job_of(of_run, options, loaded), options
 
@@ -137,7 +139,7 @@ class _Recorded:
 
 def _require_same_state(path: Path, job: Job, options: Options, outcome: Outcome) -> int:
     """Returns the number of arrays of the final state; raises `_DiffersError` if one differs from the checkpoint."""
-    found = records.Checkpoints(path, cipher=session.cipher_of(options)).restore(job.blank_state)
+    found = records.Checkpoints(path, cipher=cipher_of(options)).restore(job.blank_state)
     if found is None or found.step != outcome.step:
         raise _DiffersError(f"the run ended after step {outcome.step}, whose state is not in {path / 'checkpoints'}.")
     recorded = jax.tree_util.tree_leaves_with_path(found.state)

@@ -12,9 +12,10 @@ from jaxresearch import execution, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.interrupts import saving
+from jaxresearch.cli.loaded import cipher_of, load_data, shortened
 from jaxresearch.cli.options import Options, parse
 from jaxresearch.cli.resume import config_in, words_in
-from jaxresearch.cli.session import cipher_of, configure, load_data, one_line, shortened
+from jaxresearch.cli.session import configure, one_line
 from jaxresearch.reports.page import of_predictions, page
 
 _NAME = "report.html"

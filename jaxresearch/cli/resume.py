@@ -12,7 +12,7 @@ from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import names_of
 from jaxresearch.cli.session import one_line
-from jaxresearch.cli.spelling import seeds_text, types_text
+from jaxresearch.cli.spelling import mesh_text, seeds_text, types_text
 
 _SWITCHES = (
     "smoke",
@@ -22,6 +22,7 @@ _SWITCHES = (
     "types",
     "resplit",
     "fail_fast",
+    "mesh",
 )  # omitted if unset
 
 
@@ -129,6 +130,8 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
             given[name] = seeds_text(seeds)
     if (types := given.get("types")) is not None:
         given["types"] = types_text(types)
+    if mesh := given.get("mesh"):
+        given["mesh"] = mesh_text(mesh)
     if given.get("folds"):
         given["seeds"] = None  # given by the folds
     given |= {name: None for name in _SWITCHES if not given.get(name)}

@@ -63,6 +63,20 @@ def types_text(types: Sequence[Sequence[str]]) -> str:
     return ",".join(f"{name}={kind}" for name, kind in types)
 
 
+def _read_mesh(words: list[str]) -> tuple[tuple[str, int], ...]:
+    """Returns pairs of axis and size: ``data=2,fsdp=-1``."""
+    pairs = [tuple(word.split("=", 1)) for word in words[0].split(",") if word]
+    if wrong := next((pair for pair in pairs if len(pair) != 2 or not pair[1].lstrip("-").isdecimal()), None):
+        raise ValueError(f"expected AXIS=N,..., got {'='.join(wrong)!r}")
+    return tuple((name, int(size)) for name, size in pairs)
+
+
+def mesh_text(mesh: Sequence[Sequence[Any]]) -> str:
+    """Returns pairs of axis and size as written on the command line."""
+    return ",".join(f"{name}={size}" for name, size in mesh)
+
+
+Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, mesh_text)]
 Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, types_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
 Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]

@@ -9,8 +9,9 @@ import numpy as np
 from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.loaded import prepare_runs
 from jaxresearch.cli.run import undecided
-from jaxresearch.cli.session import Session, carry_out, prepare_runs
+from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.cli.story import round_lines, story
 from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.interruption import Interrupted

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxresearch import gradients, sweeps
+from jaxresearch import devices, gradients, sweeps
 from jaxresearch.data import Dataset
 from jaxresearch.execution import reading
 from jaxresearch.execution.compilation import CompiledFunction
@@ -163,7 +163,7 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
 def _on_host(leaf: Any) -> np.ndarray:
     """Returns an array on the host, a typed key as its key data."""
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    return devices.fetch(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def _with_gradient_metrics(loss_fn: gradients.LossFn) -> gradients.GradientEstimator:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxresearch import sweeps
+from jaxresearch import devices, sweeps
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import divergence, provenance
@@ -276,7 +276,7 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
     step, state = start.step, start.state
     done = np.zeros(len(runs.keys), bool)
     if can_end and step and validation is not None:
-        done = np.asarray(stages.done(runs.hyperparameters, runs.fitted, state))
+        done = devices.fetch(stages.done(runs.hyperparameters, runs.fitted, state))
     ends = [end for end in runs.ends if end > step]
     with advancing(runs, stages, step, ends, feed) as advance:
         for end in ends:
@@ -284,7 +284,7 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
             step, look_metrics, done_before = end, {}, done
             if validation is not None and (step % every == 0 or step == plan.n_steps):
                 state, look_metrics, now_done = validation.look(state, step)
-                done = np.asarray(now_done) if can_end else done
+                done = devices.fetch(now_done) if can_end else done
             yield _Chunk(step, state, metrics, look_metrics, done_before, bool(done.all()))
             if done.all():
                 return
@@ -305,7 +305,7 @@ def _carry_out(
     fresh = jax.block_until_ready(stages.init(*runs.given))
     first = start or Start(0, fresh)
     _require_end_of_chunk(first, runs.ends)
-    state = jax.tree.map(lambda leaf, own: jax.device_put(leaf, own.sharding), first.state, fresh)
+    state = jax.tree.map(lambda leaf, own: devices.put(leaf, own.sharding), first.state, fresh)
     state = state if start is None else jax.tree.map(jnp.copy, state)  # the caller's own is not donated
     first, compiled, start_time = first._replace(state=state), stages.seconds, time.perf_counter()
     diverged, diagnosing = [*first.diverged], [0.0]
@@ -314,7 +314,7 @@ def _carry_out(
         return time.perf_counter() - start_time - (stages.seconds - compiled) - sum(diagnosing)
 
     def watch(chunk: _Chunk) -> None:
-        pieces, look_metrics = jax.tree.map(np.asarray, (chunk.metrics, chunk.validation))  # waits for the chunk
+        pieces, look_metrics = devices.fetch((chunk.metrics, chunk.validation))  # waits for the chunk
         values = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
         begin = chunk.step - max((of_one.shape[1] for of_one in values.values()), default=0)
@@ -336,21 +336,26 @@ def _carry_out(
             while len(waiting) > (not is_kept):
                 watch(waiting.pop(0))  # meanwhile the device computes the next chunk, unless a state is kept
             if is_kept:
-                keeping.keep(step, state)
+                keeping.keep(step, _held(state))
     for last in waiting:
         watch(last)
     if runs.algorithm.outcome is not Algorithm._field_defaults["outcome"]:
         state = stages.outcome(runs.hyperparameters, runs.fitted, state)
     jax.block_until_ready(state)
-    trained = training_seconds()
-    keeping.end(step, state)
-    diverged += divergence.in_outcome(state, step, counted=~divergence.among(diverged, n_runs))
+    trained, held = training_seconds(), _held(state)
+    keeping.end(step, held)
+    diverged += divergence.in_outcome(held, step, counted=~divergence.among(diverged, n_runs))
     metrics, influences, evaluated = _evaluated(runs, stages, state, feed, with_influences)
     metrics = divergence.masked(metrics, divergence.among(diverged, n_runs))
     seconds = {"compile": stages.seconds, "train": trained, "evaluate": evaluated}
     speed = (step - first.step) * plan.batch_size * n_runs / trained
     counts = (stages.n_compilations, first.step, step, influences, tuple(diverged))
-    return Outcome(state, metrics, seconds, speed, *counts)
+    return Outcome(held, metrics, seconds, speed, *counts)
+
+
+def _held(state: State) -> State:
+    """Returns a state for use outside compiled programs: on the host, if several processes hold it in parts."""
+    return state if jax.process_count() == 1 else devices.fetch(state)
 
 
 def _evaluated(
@@ -360,7 +365,7 @@ def _evaluated(
     start_time, compiled = time.perf_counter(), stages.seconds
     evaluation = Evaluation(runs, stages, runs.dataset.test, feed)
     examined = evaluation.examine(state) if with_influences else (evaluation.evaluate(state), {})
-    metrics, influences = jax.tree.map(np.asarray, examined)
+    metrics, influences = devices.fetch(examined)
     return metrics, influences, time.perf_counter() - start_time - (stages.seconds - compiled)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import data
+from jaxresearch import data, devices
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution.reading import blank
@@ -111,7 +111,9 @@ def digests(
         >>> first == again != digests(house, [house.hyperparameters], dataset, seeds=[1])
         True
     """
-    key, of_run = jax.random.key(0), dataset.of_run(0)
+    of_run = dataset.of_run(0)
+    with devices.no_mesh():  # the same on any number of devices
+        key = jax.random.key(0)
     parts: dict[str, Any] = {"train": of_run.train, "test": of_run.test}
     if evaluate_every is not None:
         parts["validation"] = of_run.validation
@@ -127,7 +129,8 @@ def digests(
     digest_of, each = {}, seeds_of(seeds, len(settings))
     exact = jax.dtypes.canonicalize_dtype(np.float64)  # the type in which they are computed
     for places in groups(settings):
-        lowered = jax.jit(whole).lower(key, settings[places[0]], of_first, types).as_text()
+        with devices.no_mesh():
+            lowered = jax.jit(whole).lower(key, settings[places[0]], of_first, types).as_text()
         for place in places:
             numbers = np.array(jax.tree.leaves(settings[place]), exact).tolist()
             text = f"{lowered}{numbers}{each[place]}{of_data}"

@@ -14,6 +14,7 @@ from jaxresearch.data import Dataset, Fitted
 from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.execution.influences import examined
 from jaxresearch.experiment import Experiment, Program
+from jaxresearch.partitioning import Rule, constrained
 from jaxresearch.training import Algorithm, EstimatorOf
 
 _CHUNKS = 20  # at most: enough for a progress bar, too few to cost time
@@ -33,11 +34,20 @@ class Runs(NamedTuple):
     dataset: Dataset
     fitted: Fitted  # of each run, if each has its own data
     ends: tuple[int, ...]  # the steps after which they are observed
+    rules: tuple[Rule, ...] = ()  # how a mesh splits their state
 
     @property
     def given(self) -> tuple[Key[Array, " runs"], Any, Fitted]:
         """The first arguments of every function of a run: keys, hyperparameters and fitted numbers."""
-        return self.keys, self.hyperparameters, self.fitted
+        given = self.keys, self.hyperparameters, self.fitted
+        if jax.process_count() == 1:
+            return given
+        # Several processes share arrays that are placed as such; numbers of one setting stay weakly typed.
+        return jax.tree.map(lambda leaf: self._shared(leaf) if isinstance(leaf, jax.Array) else leaf, given)
+
+    def _shared(self, leaf: Array) -> Array:
+        """Returns an array that all processes hold as a whole."""
+        return devices.place(leaf, n_runs=len(self.keys))
 
 
 def runs_of(
@@ -88,7 +98,9 @@ def runs_of(
     plan = program.plan(hyperparameters)
     ends = chunk_ends(plan.n_steps, evaluate_every=plan.evaluate_every)
     program_of = functools.partial(_program_of, experiment, dataset, evaluate_every)
-    return Runs(program, program_of, algorithm, hyperparameters, axis, keys, dataset, fitted_of(dataset), ends)
+    return Runs(
+        program, program_of, algorithm, hyperparameters, axis, keys, dataset, fitted_of(dataset), ends, experiment.rules
+    )
 
 
 def fitted_of(dataset: Dataset) -> Fitted:
@@ -188,7 +200,8 @@ class Stages:
         """Returns the program of n steps."""
 
         def chunk(key, hyperparameters, fitted, state, data, step):
-            return self._runs.program_of(fitted).advance(key, hyperparameters, state, data, step, n_steps)
+            program = self._runs.program_of(fitted)
+            return self._split(*program.advance(key, hyperparameters, state, data, step, n_steps))
 
         return self._compile(chunk, (self._runs.dataset.axis, None), donate_argnums=(3,))
 
@@ -197,7 +210,7 @@ class Stages:
 
         def piece(key, hyperparameters, fitted, state, batches, place, step):
             algorithm = self._runs.program_of(fitted).algorithm(hyperparameters)
-            return training.advance_over(key, state, batches, step, place, algorithm=algorithm)
+            return self._split(*training.advance_over(key, state, batches, step, place, algorithm=algorithm))
 
         del n_steps  # one program for each number of steps
         return self._compile(piece, (None, 0, None), donate_argnums=(3,), n_bytes=n_bytes)
@@ -255,7 +268,7 @@ class Stages:
         """Returns the state, its validation metrics and whether the run is done."""
         program = self._runs.program_of(fitted)
         state, metrics = program.look(key, hyperparameters, state, validation, step)
-        return state, metrics, program.algorithm(hyperparameters).done(state)
+        return *self._split(state, metrics), program.algorithm(hyperparameters).done(state)
 
     def _done(self, hyperparameters, fitted, state):
         """Returns whether a run is done."""
@@ -263,7 +276,11 @@ class Stages:
 
     def _outcome(self, hyperparameters, fitted, state):
         """Returns the outcome of a run."""
-        return self._runs.program_of(fitted).algorithm(hyperparameters).outcome(state)
+        return self._split(self._runs.program_of(fitted).algorithm(hyperparameters).outcome(state))[0]
+
+    def _split(self, state, metrics=None):
+        """Returns a state and metrics, the state split over the current mesh as all states of the run are."""
+        return constrained(state, rules=self._runs.rules), metrics
 
     def _evaluate(self, key, hyperparameters, fitted, state, data):
         """Returns the metrics of an outcome."""

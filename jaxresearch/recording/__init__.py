@@ -10,7 +10,8 @@ from jaxresearch.recording.guard import UnwrittenError, guarded
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.notebook import record
 from jaxresearch.recording.results import result_of, write_result
-from jaxresearch.recording.runs import Job, NonFiniteError, Recorder, Trained, train
+from jaxresearch.recording.runs import Job, NonFiniteError, Trained, train
+from jaxresearch.recording.saving import Recorder
 from jaxresearch.recording.settings import train_all
 
 __all__ = [

@@ -14,7 +14,8 @@ from jaxresearch.recording.examples import examples_of
 from jaxresearch.recording.guard import guarded
 from jaxresearch.recording.initial import start_from
 from jaxresearch.recording.results import result_of, write_result
-from jaxresearch.recording.runs import Job, OnNonFinite, Recorder, train
+from jaxresearch.recording.runs import Job, OnNonFinite, train
+from jaxresearch.recording.saving import Recorder
 
 
 def record(

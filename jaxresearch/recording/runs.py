@@ -1,11 +1,9 @@
 """Run an experiment with checkpoints, and resume it from the newest one."""
 
-import contextlib
 import dataclasses
 import functools
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,9 +13,9 @@ from jaxresearch import algorithms, data, execution, records
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start, diagnosis, divergence, provenance
 from jaxresearch.experiment import Experiment
-from jaxresearch.interruption import Interrupted
 from jaxresearch.recording.influences import EXAMPLES, influences_of
 from jaxresearch.recording.lines import values_of
+from jaxresearch.recording.saving import Recorder, restored, resumed
 from jaxresearch.records import FITTED, Checkpoints, RunDirectory
 from jaxresearch.records.checkpoints import Restored
 from jaxresearch.training import State
@@ -87,19 +85,6 @@ class Job:
         )
 
 
-class Recorder(NamedTuple):
-    """How often a run is saved, with which cipher, and who observes and interrupts it.
-
-    ``interrupted()`` is called after each chunk of steps; once it returns True, the run is saved and `Interrupted` raised.
-    """
-
-    save_every: int | float = 60.0
-    cipher: Any = None
-    tracked: records.Tracking = records.Tracking({})
-    observe: Callable[[Progress], None] = lambda progress: None
-    interrupted: Callable[[], bool] = lambda: False
-
-
 class Trained(NamedTuple):
     """The outcome of a run, its steps that were not finite, and the SHA-256 of ``examples.npz``, if there is one.
 
@@ -154,7 +139,7 @@ def train(
 
         def diagnosed(bad: Divergence) -> str:
             checkpoints.wait()
-            saved = _restored(checkpoints, like, lambda: job.digest)
+            saved = restored(checkpoints, like, lambda: job.digest)
             return _diagnosed(directory, job, recorder.cipher, bad, saved)
 
         unsaved: list[str] = []
@@ -317,116 +302,6 @@ class _Observer:
     def _description(self, bad: Divergence) -> str:
         """Returns what was not finite, in which seed and step."""
         return f"{bad.metric} of {self._kind} {self._job.seeds[bad.run]} is not finite in step {bad.step + 1:,}"
-
-
-class _Saver:
-    """Saves a state in the background when the last one is old enough, and at an interruption before the run ends."""
-
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        recorder: Recorder,
-        program: Callable[[], str],
-        seconds: float,
-        about: dict[str, Any],
-        diverged: tuple[Divergence, ...],
-    ):
-        self._checkpoints, self._recorder, self._program, self._of_job = checkpoints, recorder, program, about
-        self._diverged = diverged
-        self._start, self._last = time.monotonic() - seconds, time.monotonic()
-        self._is_interrupted = False
-
-    def observe(self, progress: Progress) -> None:
-        """Notes the seeds that have diverged, which are saved with each state."""
-        self._diverged = progress.diverged
-        self._recorder.observe(progress)
-
-    def due(self) -> bool:
-        """Returns whether it is time to save."""
-        self._is_interrupted = self._recorder.interrupted()
-        waited = time.monotonic() - self._last
-        return self._is_interrupted or (waited >= self._recorder.save_every and not self._checkpoints.is_saving)
-
-    def keep(self, step: int, state: State) -> None:
-        """Saves the state; raises `Interrupted` once it is saved if the run was interrupted."""
-        if self._is_interrupted:
-            self._checkpoints.wait()
-            self._checkpoints.write(step, state, about=self._about(self._diverged))
-            raise Interrupted
-        self._checkpoints.write_in_background(step, state, about=functools.partial(self._about, self._diverged))
-        self._last = time.monotonic()
-
-    def end(self, step: int, state: State) -> None:
-        """Saves the outcome. Its program may change afterwards, to fix a mistake in its evaluation."""
-        with contextlib.suppress(OSError, records.CheckpointError):  # of an earlier state, which this one replaces
-            self._checkpoints.wait()
-        self._checkpoints.write(step, state, about={**self._of_ended(self._diverged), "ended": True})
-
-    def _about(self, diverged: tuple[Divergence, ...]) -> dict[str, Any]:
-        """Returns the entries of a manifest."""
-        return {**self._of_ended(diverged), "program": self._program()}
-
-    def _of_ended(self, diverged: tuple[Divergence, ...]) -> dict[str, Any]:
-        """Returns the entries of a manifest whose program may change."""
-        return {**self._of_job, "seconds": self._seconds(), "diverged": [list(one) for one in diverged]}
-
-    def _seconds(self) -> float:
-        """Returns the seconds of the run, summed over its processes."""
-        return time.monotonic() - self._start
-
-
-class Resumption(NamedTuple):
-    """The newest saved state (None at the start), how states are kept, earlier seconds, and the observer."""
-
-    start: Start | None
-    keeping: Keeping
-    seconds: float
-    recorder: Recorder
-
-
-@contextlib.contextmanager
-def resumed(
-    checkpoints: Checkpoints,
-    like: State,
-    recorder: Recorder,
-    *,
-    program: Callable[[], str],
-    about: dict[str, Any] | None = None,
-) -> Iterator[Resumption]:
-    """Yields where to resume and how states are kept.
-
-    At the end of the block, it waits for a state that is being written in the background.
-    """
-    found = _restored(checkpoints, like, program)
-    if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
-        raise records.MismatchError(
-            f"the fitted preprocessing has changed since step {found.step} of {checkpoints.folder.parent}, by its code or its "
-            "training data. Restore them, or name another --directory."
-        )
-    seconds = found.about.get("seconds", 0.0) if found else 0.0
-    has_ended = bool(found and found.about.get("ended"))
-    diverged = tuple(Divergence(*one) for one in found.about.get("diverged", ())) if found else ()
-    saver = _Saver(checkpoints, recorder, program, seconds, about or {}, diverged)
-    start = Start(found.step, found.state, has_ended, diverged) if found else None
-    end = (lambda step, state: None) if has_ended else saver.end
-    try:
-        keeping = Keeping(saver.due, saver.keep, end)
-        yield Resumption(start, keeping, seconds, recorder._replace(observe=saver.observe))
-    except BaseException:
-        checkpoints.close()
-        raise
-    checkpoints.wait()
-
-
-def _restored(checkpoints: Checkpoints, like: State, program: Callable[[], str]) -> Restored | None:
-    """Returns the newest state that verifies; raises if it belongs to another program."""
-    found = checkpoints.restore(like)
-    if found is not None and found.about.get("program", "") not in ("", program()):
-        raise records.MismatchError(
-            f"the program of the experiment has changed since step {found.step} of {checkpoints.folder.parent}: its model, "
-            "loss, optimizer, metrics or data. Restore it, or name another --directory."
-        )
-    return found
 
 
 def _diagnosed(directory: RunDirectory, job: Job, cipher: Any, bad: Divergence, saved: Restored | None) -> str:

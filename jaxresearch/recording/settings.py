@@ -5,13 +5,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from jaxresearch import execution, records
+from jaxresearch import execution, processes, records
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Keeping, provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.interruption import Interrupted
-from jaxresearch.recording.runs import Recorder, resumed
+from jaxresearch.recording.saving import Recorder, resumed
 from jaxresearch.records import RunDirectory
 
 
@@ -69,7 +69,7 @@ def train_all(
         with contextlib.suppress(OSError):  # they are still returned, and written with the next group
             file.add(added)
             directory.remove(name)
-        if recorder.interrupted():
+        if processes.greatest(int(recorder.interrupted())):
             raise Interrupted
     # Settings that differ only in fields that their program does not read share a digest.
     return [file.known[d]._replace(hyperparameters=setting) for d, setting in zip(digests, settings, strict=True)]

@@ -6,15 +6,12 @@ so it exists complete or not at all. A step that does not verify moves to ``quar
 used. An old step is renamed before it is deleted, so a partial one is never listed. The last two steps are kept.
 """
 
-import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +19,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxresearch.records.arrays import checkpointer, quiet
 from jaxresearch.records.files import make_folder, sync
 
 _MANIFEST = "manifest.json"
@@ -93,7 +90,9 @@ class Checkpoints:
         return self._put(step, _on_host(state), about or {})
 
     def _put(self, step: int, host: PyTree, about: dict[str, Any]) -> Path:
-        """Writes a state that is already on the host, as `write` does."""
+        """Writes a state that is already on the host, as `write` does; of several processes, only the first one writes."""
+        if jax.process_index():
+            return self.folder / str(step)
         new = self.folder / f"{_NEW}{step}"
         try:
             make_folder(self.folder)  # not its parents: a removed directory stays removed
@@ -219,8 +218,8 @@ class Checkpoints:
         if self.cipher is not None:
             _encrypt(self.cipher, folder / ARRAYS, step, host)
         else:
-            with quiet(), ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(folder / ARRAYS, jax.tree.map(_storable, host))
+            with quiet(), checkpointer() as orbax:
+                orbax.save(folder / ARRAYS, jax.tree.map(_storable, host))
         manifest = {"step": step, "about": about, "arrays": _described(host), "files": _digests(folder)}
         manifest["sealed"] = self.cipher is not None  # its name on disk since the first version
         (folder / _MANIFEST).write_text(_checksummed(manifest))
@@ -242,8 +241,8 @@ class Checkpoints:
                 for number, entry in enumerate(now)
             ]
             return jax.tree.map(_as_key, jax.tree.unflatten(jax.tree.structure(blank), decrypted), like)
-        with quiet(), ocp.StandardCheckpointer() as checkpointer:
-            host = checkpointer.restore(self.folder / str(step) / ARRAYS, jax.tree.map(_storable, blank))
+        with quiet(), checkpointer() as orbax:
+            host = orbax.restore(self.folder / str(step) / ARRAYS, jax.tree.map(_storable, blank))
         host = jax.tree.map(lambda array, of: array if of.size else of, host, blank)
         return jax.tree.map(_as_key, host, like)
 
@@ -342,25 +341,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     code = re.search(r"os_error_code='(\d+)'", text)
     return os.strerror(int(code[1])) if code else text[:300]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Stops Orbax and its store from printing tracebacks of errors that they also raise."""
-    logger = logging.getLogger("absl")
-    level, hook = logger.level, sys.unraisablehook
-
-    def unless_late(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = unless_late
-    try:
-        yield
-        sys.unraisablehook = hook  # kept after an error, since further writes may fail later
-    finally:
-        logger.setLevel(level)
 
 
 def _on_host(state: PyTree) -> PyTree:

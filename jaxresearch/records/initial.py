@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxresearch.records.arrays import quiet
 from jaxresearch.records.checkpoints import (
     ARRAYS,
     CheckpointError,
     Checkpoints,
     decrypted_array,
-    quiet,
     require_key,
     verify,
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxresearch import gradients
+from jaxresearch import devices, gradients
 from jaxresearch.data.parts import n_examples
 from jaxresearch.gradients import Batch, LossFn
 from jaxresearch.losses import weighted_mean
@@ -271,13 +271,13 @@ def _in_batches(
     predict: Callable[[Any], Array], data: Batch, *, metrics: dict[str, Metric], batch_size: int
 ) -> dict[str, Array]:
     """Returns the metrics of predictions for whole data, computed in batches to bound memory."""
-    n_all = n_examples(data)
-    batch_size = min(batch_size, n_all)
+    n_all, n_shards = n_examples(data), devices.n_shards()
+    batch_size = -(-min(batch_size, n_all) // n_shards) * n_shards
 
     @jax.checkpoint  # derivatives in the weights recompute the outputs instead of storing all of them
     def summaries(start: Int[Array, ""]) -> dict[str, Any]:
         position = start + jnp.arange(batch_size)
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data)
+        batch = devices.spread(jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(position, n_all - 1)], data))
         weights = (position < n_all) * batch.get("weights", jnp.ones(batch_size))
         outputs = batch["outputs"] if "outputs" in batch else predict(batch["inputs"])
         return {name: metric.summarise(outputs, batch["targets"], weights) for name, metric in metrics.items()}

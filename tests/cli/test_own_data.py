@@ -8,8 +8,8 @@ import pytest
 
 from jaxresearch import loading
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.loaded import load_data
 from jaxresearch.cli.options import parse
-from jaxresearch.cli.session import load_data
 
 pytestmark = pytest.mark.long
 

@@ -66,7 +66,7 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     assert last == "the spread over seeds is undefined, since only seed 2 predicts"
 
 
-def test_types_that_the_experiment_declares_hold_in_every_command(here, folder, edit):
+def test_types_of_the_experiment_hold_in_every_command(here, folder, edit):
     edit('target="y"', 'target="y", types={"z": "drop", "x": "category"}')
     rows = (folder / "line.csv").read_text().splitlines()
     (folder / "line.csv").write_text("\n".join(["z," + rows[0], *(f"{i % 3},{row}" for i, row in enumerate(rows[1:]))]))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxresearch import loading, records
+from jaxresearch.cli.loaded import load_data
 from jaxresearch.cli.options import parse
 from jaxresearch.cli.report import _predicted
-from jaxresearch.cli.session import load_data
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

@@ -169,7 +169,7 @@ def after(algorithm, n_steps, state=None, start=0):
     return jax.jit(lambda state: jax.lax.scan(body, state, start + jnp.arange(n_steps)))(state)
 
 
-def test_rescaling_doubles_after_a_period_and_halves_at_an_overflow():
+def test_rescaling_doubles_after_a_period_halves_at_an_overflow():
     _, history = after(trained(period=3, factor=50.0), 20)  # 50 * 2 ** 16 / 32 is the first to overflow
     scales = np.log2(history["loss_scale"]).tolist()
     overflowed = history["overflowed"].astype(bool).tolist()

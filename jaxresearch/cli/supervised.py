@@ -1,0 +1,206 @@
+"""A command of several processes: each is a supervisor, without JAX, and the worker that it watches.
+
+JAX ends a process when another one is lost, with pages of C++ messages, or lets it wait for good. So the supervisors decide:
+a worker that dies, or stops beating, ends the job. The first supervisor to notice writes a file beside the run's directory and
+prints one line; the others see the file, end their workers, and print nothing.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxresearch.cli.errors import UsageError
+from jaxresearch.interruption import EXIT_CODE
+
+PIPE = "JAXRESEARCH_WORKER"  # environment variable: the descriptor on which a worker beats
+HANG_AFTER = 60.0  # seconds
+LOST = "the connection to another process was lost"
+_POLL = 0.2  # seconds
+_OPEN = -1  # no exit code
+_GRACE = 3.0  # seconds for the supervisor that knows the cause, and for the others to see its file
+_STEPLESS = 20  # times as long without progress, while the worker beats
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
+
+def is_asked(words: list[str]) -> bool:
+    """Returns whether a command is to be carried out by several processes, and this is not yet the worker."""
+    return "--distributed" in words and PIPE not in os.environ
+
+
+def supervise(words: list[str]) -> int:
+    """Carries out a command in a worker, and returns the exit code: that of the job."""
+    directory = value_of(words, "--directory")
+    if directory is None and not {"-h", "--help"} & {*words}:
+        raise UsageError(
+            "directory must be given with --distributed, so that a restarted job resumes. Pass --directory runs/NAME."
+        )
+    try:
+        hang_after = float(value_of(words, "--hang-after") or HANG_AFTER)
+    except ValueError:
+        hang_after = HANG_AFTER  # the worker reports it
+    words = [*words, *({"--traceback"} & {*sys.argv})]
+    return _Supervisor(words, Path(directory or "."), hang_after).run()
+
+
+class _Supervisor:
+    """Watches one worker."""
+
+    def __init__(self, words: list[str], directory: Path, hang_after: float):
+        self._words, self._directory, self._hang_after = words, directory.absolute(), hang_after
+        self._said: list[str] = []  # by the worker, about its end
+        self._job: dict[str, Any] = {}
+        self._code = _OPEN  # of the job, if another process has ended it
+        self._beat = self._moved = time.monotonic()
+
+    def run(self) -> int:
+        """Starts the worker and watches it to its end."""
+        read, write = os.pipe()
+        environment = {**os.environ, PIPE: str(write)}
+        command = [sys.executable, "-m", "jaxresearch", *self._words]
+        with subprocess.Popen(command, env=environment, pass_fds=(write,), stderr=subprocess.PIPE, text=True) as worker:
+            os.close(write)
+            threads = [
+                threading.Thread(target=target, daemon=True)
+                for target in (lambda: self._listen(worker.stderr), lambda: self._feel(read))
+            ]
+            for thread in threads:
+                thread.start()
+            with _forwarding(worker):
+                code = self._watched(worker)
+            for thread in threads:
+                thread.join(1.0)
+            return self._ended(code)
+
+    def _watched(self, worker: subprocess.Popen) -> int | str:
+        """Returns the exit code of the worker, or why it was killed."""
+        while worker.poll() is None:
+            now = time.monotonic()
+            why = ""
+            if self._is_marked():
+                why = "another process ended"
+            elif self._job and now - self._beat > self._hang_after:
+                why = f"process {self._job['process']} has not responded for {self._hang_after:g} seconds"
+            elif self._job and now - self._moved > _STEPLESS * self._hang_after:
+                why = f"no process has finished a step for {_STEPLESS * self._hang_after:g} seconds"
+            if why:
+                worker.kill()
+                return why
+            time.sleep(_POLL)
+        return worker.returncode
+
+    def _ended(self, code: int | str) -> int:
+        """Returns the exit code of the job, after printing the line of the first process that ended it."""
+        if code == 0:
+            return 0
+        is_own = isinstance(code, int) and code in (1, 2, EXIT_CODE) and bool(self._said)
+        is_lost = self._said[-1:] == [LOST] or code in (-signal.SIGABRT, 128 + signal.SIGABRT)
+        if is_lost:
+            self._wait()  # the end of another process is the cause, which its supervisor knows
+        shared = code if is_own and not is_lost else EXIT_CODE
+        if self._is_marked() or not self._claim(int(shared)):
+            return EXIT_CODE if self._code == _OPEN else self._code
+        line = self._said[-1] if is_own and not is_lost else self._reason(code)
+        print(f"jaxresearch: {line}", file=sys.stderr, flush=True)
+        if self._mark is not None:
+            time.sleep(_GRACE)
+            self._mark.unlink(missing_ok=True)
+        return int(shared)
+
+    def _reason(self, code: int | str) -> str:
+        """Returns why a worker that reported nothing ended."""
+        process = f"process {self._job['process']}" if self._job else "the process"
+        if isinstance(code, str):
+            why = code
+        elif code < 0 and code != -signal.SIGABRT:
+            why = f"{process} was ended by {signal.Signals(-code).name}"
+        else:
+            why = f"{process} lost the connection to the others" if self._job else "the processes could not be joined"
+        return f"interrupted: {why}. Repeat the command to resume from the last checkpoint."
+
+    @property
+    def _mark(self) -> Path | None:
+        """The file that says that the job has ended; its name is known once the processes have joined."""
+        if not self._job:
+            return None
+        return self._directory.with_name(f".{self._directory.name}-{self._job['name']}.ended")
+
+    def _claim(self, code: int) -> bool:
+        """Returns whether this process is the first to end the job."""
+        if self._mark is None:
+            return True
+        try:
+            os.makedirs(self._mark.parent, exist_ok=True)
+            with open(self._mark, "x") as file:
+                file.write(str(code))
+        except FileExistsError:
+            self._wait()  # until its content is complete
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _is_marked(self) -> bool:
+        """Returns whether another process has ended the job, and notes its exit code."""
+        if self._code == _OPEN and self._mark is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._code = int(self._mark.read_text())
+        return self._code != _OPEN
+
+    def _wait(self) -> None:
+        """Gives another process time to end the job."""
+        end = time.monotonic() + _GRACE
+        while not self._is_marked() and time.monotonic() < end:
+            time.sleep(_POLL)
+
+    def _listen(self, stderr: Any) -> None:
+        """Keeps what the worker says about its end, and passes warnings and tracebacks on."""
+        shows_all = "--traceback" in self._words
+        for line in stderr:
+            ours = line.removeprefix("jaxresearch: ")
+            if shows_all or ours.startswith("warning: "):
+                sys.stderr.write(line)
+                sys.stderr.flush()
+            elif ours != line:
+                self._said.append(ours.rstrip("\n"))
+
+    def _feel(self, read: int) -> None:
+        """Notes when the worker joined, was alive and made progress."""
+        steps = -1
+        with os.fdopen(read) as beats:
+            for line in beats:
+                self._beat = time.monotonic()
+                content = json.loads(line)
+                if "name" in content:
+                    self._job = content
+                if content.get("steps", steps) != steps:
+                    steps, self._moved = content["steps"], self._beat
+
+
+@contextlib.contextmanager
+def _forwarding(worker: subprocess.Popen) -> Iterator[None]:
+    """Passes signals on to the worker, which saves and ends."""
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda number, frame: worker.send_signal(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def value_of(words: Sequence[str], name: str) -> str | None:
+    """Returns the value of an option, unparsed."""
+    for place, word in enumerate(words):
+        if word == name and place + 1 < len(words):
+            return words[place + 1]
+        if word.startswith(f"{name}="):
+            return word.split("=", 1)[1]
+    return None
