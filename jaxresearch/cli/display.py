@@ -199,16 +199,6 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
         print_table(out, headings, rows, title=f"{name}, mean over seeds")
     report = result["report"] and wording.printable(result["report"])
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
-    lines = (report, best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
+    lines = (report, wording.best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):
         out.print(line, soft_wrap=True)
-
-
-def best_line(result: dict[str, Any]) -> str | None:
-    """Returns the best epoch (or step) of each seed; None without early stopping."""
-    steps, length = result["best_step"], result["steps_per_epoch"]
-    if steps is None:
-        return None
-    in_epochs = length and all(step is None or step % length == 0 for step in steps)
-    texts = ["none" if step is None else f"{step // length if in_epochs else step:,}" for step in steps]
-    return f"best {'epoch' if in_epochs else 'step'} of each seed: {', '.join(texts)}"

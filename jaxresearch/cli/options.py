@@ -53,9 +53,7 @@ class Options:
     folds: int = _option(
         0, "cross-validation instead of seeds: run i is tested on fold i, with seed i; 0 for none", commands=("run",)
     )
-    rounds: int = _option(
-        Budget().rounds, "maximum number of rounds, including the plain settings", commands=("study",)
-    )
+    rounds: int = _option(Budget().rounds, "maximum number of rounds, including the baseline", commands=("study",))
     seconds: float = _option(
         float(Budget().seconds), "no further round starts after this many seconds", commands=("study",)
     )

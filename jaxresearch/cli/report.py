@@ -57,8 +57,9 @@ def _predicted(run: records.Recorded, named: str | None) -> dict[str, Any]:
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
-        recorded = models.dataset.card  # in an earlier version without the type of the features
-        if dataclasses.replace(dataset.card, feature_dtype=recorded.feature_dtype) != recorded:
+        recorded = models.dataset.card  # an earlier version had no type of the features, and worded its notes otherwise
+        as_recorded = {"feature_dtype": recorded.feature_dtype, "notes": recorded.notes}
+        if dataclasses.replace(dataset.card, **as_recorded) != recorded:
             raise UsageError("the data has changed since")
         every = models.evaluate_every
         logits = execution.predict(experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)

@@ -126,15 +126,15 @@ def groups_of(part: Part) -> np.ndarray:
 
 
 def development(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:
-    """Returns the data for choosing hyperparameters, with validation data in place of the test part.
+    """Returns the data for choosing hyperparameters, with selection data in place of the test part.
 
     Args:
         dataset: As collected; preprocessing is fitted afterwards. The test part is dropped.
-        fraction: Fraction of the training part to validate on, if the data has no validation part.
+        fraction: Fraction of the training part to compare settings on, if the data has no validation part.
         seed: Of that split.
 
     Returns:
-        The rest of the training part, the validation part as ``test``, and the card.
+        The rest of the training part, the selection data as ``test``, and the card.
 
     Raises:
         ValueError: If the fraction is out of range.

@@ -152,8 +152,8 @@ def test_a_stopped_run_ends_with_the_best_state_of_each_seed(here, edit, folder)
     for seed, best in enumerate(result["best_step"]):
         of_seed = seen[: best // 7 + 2, seed]
         assert of_seed.argmin() == best // 7 - 1
-    epochs = ", ".join(str(step // 7) for step in result["best_step"])
-    assert f"best epoch of each seed: {epochs}\n" in done.stdout
+    epochs = ", ".join(f"{step // 7} (seed {seed})" for seed, step in enumerate(result["best_step"]))
+    assert f"best epoch on validation data: {epochs}\n" in done.stdout
 
     (folder / "out" / "result.json").unlink()  # as if it had been killed before it was written
     again = here("resume", "out")
