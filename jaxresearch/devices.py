@@ -75,8 +75,8 @@ def mesh(**sizes: int) -> Mesh:
     n_fixed = int(np.prod([size for size in sizes.values() if size != -1], dtype=int))
     if n_all % n_fixed or (not open_axes and n_fixed != n_all):
         raise ValueError(
-            f"mesh must use all {n_all} devices, got {given}: {n_fixed}. Write -1 for an axis that takes those left, and "
-            f"sizes that divide {n_all}."
+            f"mesh must use all {n_all} devices, got {given}. Write -1 for an axis that takes those left, and sizes "
+            f"that divide {n_all}."
         )
     whole = {name: n_all // n_fixed if size == -1 else size for name, size in sizes.items()}
     return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES)

@@ -72,7 +72,8 @@ def runs_of(
         The argument of `Stages`.
 
     Raises:
-        ValueError: If required validation data are missing, or the plan does not fit the data.
+        ValueError: If required validation data are missing, the plan does not fit the data, or the current mesh does not fit
+            the number of runs.
 
     Example:
         >>> from jaxresearch import loading
@@ -83,6 +84,7 @@ def runs_of(
         ...
         ValueError: dataset must have a validation part for evaluate_every, got none. Split one off with data.with_validation.
     """
+    devices.mesh_for(len(keys))  # raises if the current mesh does not fit
     program = experiments.program(experiment, dataset, evaluate_every=evaluate_every)
     first = hyperparameters if axis is None else jax.tree.map(lambda leaf: leaf[0], hyperparameters)
     algorithm = program.algorithm(first)

@@ -38,7 +38,8 @@ def test_options_that_change_training_are_settings_that_differ():
         ("on_nonfinite", {"on_nonfinite": "skip"}, ["stop", "skip"]),
         ("evaluate_every", {"validation": 0.2, "evaluate_every": 5}, ["0", "5"]),
         ("stream", {"stream": True}, ["", "True"]),
-        ("types", {"types": [["ring", "category"]]}, ["", "[['ring', 'category']]"]),
+        ("types", {"types": [["ring", "category"]]}, ["", "ring=category"]),
+        ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["", "data=2,fsdp=-1"]),
         ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
     ],
 )
