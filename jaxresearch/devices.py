@@ -150,6 +150,25 @@ def mesh_for(n_runs: int) -> Mesh | AbstractMesh:
     return mesh_of(min(n_all, n_runs))
 
 
+def runs_per_device(n_runs: int) -> int:
+    """Returns the number of runs that each device executes; the last run is repeated to fill them.
+
+    Args:
+        n_runs: Number of runs side by side.
+
+    Returns:
+        The greatest number of runs on a device.
+
+    Raises:
+        ValueError: As `mesh_for`.
+
+    Example:
+        >>> runs_per_device(5)
+        3
+    """
+    return -(-n_runs // mesh_for(n_runs).shape[AXIS])
+
+
 def n_shards() -> int:
     """Returns the number of parts into which the current mesh splits a batch.
 
