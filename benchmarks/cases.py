@@ -1,4 +1,4 @@
-"""The eight cases: what is compared, and the bound that each ratio should meet."""
+"""The ten cases: what is compared, and the bound that each ratio should meet."""
 
 import lzma
 import os
@@ -159,6 +159,38 @@ def decoder(pairs: int) -> Iterator[Row]:
             yield Row("decoder", f"loss, {what}, {name}, nats", _each(side, figure))
 
 
+def streaming(pairs: int) -> Iterator[Row]:
+    """Compares the main job streamed from disk with the same in memory, and with other loaders that feed its step."""
+    file = str(mnist_file())
+    words = ("--seeds", "1", "--data", file)
+    streamed = command(*words, "--stream", cache="streamed")
+    resident = command(*words, cache="resident")
+    yield from _ratios("streaming", streamed, resident, pairs, (("train_us", "in memory: training", 0.95),))
+    for loader in ("grain", "tf.data"):
+        peer = Program(loader, python("loaders", loader, file))
+        yield from _ratios("streaming", streamed, peer, pairs, (("train_us", f"{loader}: training", 1),))
+
+
+def processes(pairs: int) -> Iterator[Row]:
+    """Measures the rate of joined processes, on a core each, relative to that of as many independent ones together."""
+    text = str(text_file())
+    for work, least in (("sweep", 0.94), ("decoder", 0.85)):
+        for n in (1, 2):
+            what, bound = f"{work}: {n} joined / independent", least if n > 1 else None
+            ours, others = (
+                Program(how, python("processes", work, how, str(n), text)) for how in ("joined", "independent")
+            )
+            try:
+                measured = in_turn(ours, others, pairs=pairs)
+            except (ProgramFailed, OSError) as error:
+                yield Row("processes", what, note=f"failed: {error}"[:160])
+                continue
+            sides = [_each(list(side), "examples_per_second") for side in zip(*measured, strict=True)]
+            ratios = tuple(one / other for one, other in zip(*sides, strict=True))
+            mine, theirs = (statistics.median(side) for side in sides)
+            yield Row("processes", what, ratios, bound, note=f"{theirs:.4g} / {mine:.4g} examples per second")
+
+
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "mnist-one": mnist_one,
     "mnist-ten": mnist_ten,
@@ -168,6 +200,8 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "growth": growth,
     "start-up": start_up,
     "decoder": decoder,
+    "streaming": streaming,
+    "processes": processes,
 }
 
 

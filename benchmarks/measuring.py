@@ -105,7 +105,7 @@ def machine() -> dict[str, Any]:
     memory = next(
         (int(line.split()[1]) / 2**20 for line in _read("/proc/meminfo") if line.startswith("MemTotal")), None
     )
-    packages = ("jax", "flax", "optax", "numpy", "tensorflow-cpu", "keras", "torch")
+    packages = ("jax", "flax", "optax", "numpy", "grain", "tensorflow-cpu", "keras", "torch")
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),

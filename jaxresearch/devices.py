@@ -150,6 +150,44 @@ def mesh_for(n_runs: int) -> Mesh | AbstractMesh:
     return mesh_of(min(n_all, n_runs))
 
 
+def runs_per_device(n_runs: int) -> int:
+    """Returns the number of runs that each device executes; the last run is repeated to fill them.
+
+    Args:
+        n_runs: Number of runs side by side.
+
+    Returns:
+        The greatest number of runs on a device.
+
+    Raises:
+        ValueError: As `mesh_for`.
+
+    Example:
+        >>> runs_per_device(5)
+        3
+    """
+    return -(-n_runs // mesh_for(n_runs).shape[AXIS])
+
+
+def axis_of_runs(n_runs: int) -> str | None:
+    """Returns the axis of the mesh that splits arrays with an axis of runs; None if it does not divide them.
+
+    Args:
+        n_runs: Number of runs side by side.
+
+    Returns:
+        `AXIS` or None.
+
+    Raises:
+        ValueError: As `mesh_for`.
+
+    Example:
+        >>> axis_of_runs(4), axis_of_runs(5)
+        ('runs', None)
+    """
+    return AXIS if n_runs % mesh_for(n_runs).shape[AXIS] == 0 else None
+
+
 def n_shards() -> int:
     """Returns the number of parts into which the current mesh splits a batch.
 
@@ -201,19 +239,47 @@ def spread(batch: PyTree) -> PyTree:
         >>> spread({"inputs": np.zeros(3)})["inputs"].shape
         (3,)
     """
-    names, n = free_axes(*_OF_BATCH), n_shards()
-    if not names:
+    if not free_axes(*_OF_BATCH):
         return batch
 
     def of_leaf(leaf: Any) -> Any:
-        if leaf.shape[0] % n:
-            sizes = ", ".join(f"{name}={get_abstract_mesh().shape[name]}" for name in names)
-            raise ValueError(
-                f"mesh must divide a batch of {leaf.shape[0]} examples, got {sizes}. Pass a batch size that is a multiple of {n}."
-            )
-        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(names))
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(_axes_of_batch(leaf.shape[0])))
 
     return jax.tree.map(of_leaf, batch)
+
+
+def batch_sharding(n_examples: int, *leading: str | None) -> NamedSharding | None:
+    """Returns how the current mesh splits arrays with an axis of examples, outside a jitted function.
+
+    Args:
+        n_examples: Length of that axis.
+        *leading: For each axis before it, the axis of the mesh that splits it, or None.
+
+    Returns:
+        A sharding; None if the mesh does not split batches.
+
+    Raises:
+        ValueError: If the mesh does not divide the examples.
+
+    Example:
+        >>> with jax.set_mesh(mesh(data=-1)):
+        ...     batch_sharding(32, None).shard_shape((5, 32))
+        (5, 16)
+    """
+    if not free_axes(*_OF_BATCH):
+        return None
+    return NamedSharding(jax.sharding.get_mesh(), PartitionSpec(*leading, _axes_of_batch(n_examples)))
+
+
+def _axes_of_batch(n_examples: int) -> tuple[str, ...]:
+    """Returns the axes of the current mesh that split a batch; raises if they do not divide it."""
+    names, n = free_axes(*_OF_BATCH), n_shards()
+    if n_examples % n:
+        sizes = ", ".join(f"{name}={get_abstract_mesh().shape[name]}" for name in names)
+        raise ValueError(
+            f"mesh must divide a batch of {n_examples} examples, got {sizes}. Pass a batch size that is a multiple of {n}."
+        )
+    return names
 
 
 def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array]:
@@ -240,9 +306,9 @@ def place(tree: PyTree, *, n_runs: int, axis: int | None = None) -> PyTree[Array
     """
     on = mesh_for(n_runs)
     on = jax.sharding.get_mesh() if isinstance(on, AbstractMesh) else on
-    divides = axis == 0 and n_runs % on.shape[AXIS] == 0
-    sharding = NamedSharding(on, PartitionSpec(AXIS) if divides else PartitionSpec())
-    if on.size > 1 and not divides and jax.default_backend() == "cpu":
+    divided = None if axis is None else axis_of_runs(n_runs)
+    sharding = NamedSharding(on, PartitionSpec() if divided is None else PartitionSpec(divided))
+    if on.size > 1 and divided is None and jax.default_backend() == "cpu":
         tree = jax.tree.map(_shareable, tree)
     return put(tree, sharding)
 

@@ -58,10 +58,12 @@ class Experiment(Generic[H]):
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
+        at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
 
     Raises:
         ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
-            ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if a function has the wrong signature.
+            ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if ``at_once`` is below 1; if a
+            function has the wrong signature.
     """
 
     question: str
@@ -79,6 +81,7 @@ class Experiment(Generic[H]):
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
     rules: tuple[Rule, ...] = ()
+    at_once: int | None = None
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
@@ -101,6 +104,8 @@ class Experiment(Generic[H]):
             raise ValueError(
                 f"types must be a dict of columns and kinds, got {type(self.types).__name__}. Write: types={{'id': 'drop'}}"
             )
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once must be 1 run or more, got {self.at_once}. Leave it out to choose.")
         self._require_functions()
 
     @property

@@ -21,7 +21,12 @@ _GROUP_BYTES = 2 * 2**20  # total size of the states vmapped on one CPU core, me
 
 
 def sweep(
-    fun: Callable[..., Any], in_axes: Any = 0, *, layout: Layout = "devices", n_bytes: int = 0
+    fun: Callable[..., Any],
+    in_axes: Any = 0,
+    *,
+    layout: Layout = "devices",
+    n_bytes: int = 0,
+    at_once: int | None = None,
 ) -> Callable[..., Any]:
     """Returns ``fun`` mapped over a leading axis of its arguments: `jax.vmap` that also uses every device.
 
@@ -54,13 +59,15 @@ def sweep(
         layout: A layout from the table.
         n_bytes: Added to the size of a run's arguments when runs are grouped by size; may be negative. It lets a run that
             receives its data in chunks use the groups, and so the arithmetic, of a run that holds all its data.
+        at_once: Number of runs vmapped at a time on each device, from 1 to the runs of a device; fewer take less memory. By
+            default all of them or, with the layout "devices" on a CPU, groups by size. With the layout "map" it is 1.
 
     Returns:
         A function whose outputs all have the leading axis. Compile it with `jax.jit`.
 
     Raises:
-        ValueError: If ``layout`` is not in the table or, when called, if an axis is neither 0 nor None or the swept
-            axes are empty or differ in length.
+        ValueError: If ``layout`` is not in the table or, when called, if an axis is neither 0 nor None, the swept axes are
+            empty or differ in length, or ``at_once`` is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -86,8 +93,8 @@ def sweep(
         shared = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is None]
         mesh = devices.mesh_for(n_runs) if layout == "devices" and devices.available() > 1 else None
         if mesh is not None and mesh.shape[devices.AXIS] > 1:
-            return _over_devices(one_run, mapped, shared, n_runs, mesh, n_bytes)
-        return _over_runs(one_run, mapped, shared, layout, n_bytes)
+            return _over_devices(one_run, mapped, shared, n_runs, mesh, n_bytes, at_once)
+        return _over_runs(one_run, mapped, shared, layout, n_bytes, at_once)
 
     return swept
 
@@ -230,13 +237,18 @@ def _n_runs(leaves: list, axes: list[int | None]) -> int:
     return lengths.pop()[0]
 
 
-def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout, n_bytes: int) -> Any:
+def _over_runs(one_run: Callable, mapped: list, shared: list, layout: Layout, n_bytes: int, at_once: int | None) -> Any:
     """Returns the outputs of the runs on one device."""
     n_runs = mapped[0].shape[0]
+    most = 1 if layout == "map" else n_runs
+    if at_once is not None and not 1 <= at_once <= most:
+        raise ValueError(
+            f"at_once must be between 1 and {most}, the runs of a device, got {at_once}. Leave it out to choose."
+        )
     if n_runs == 1:  # XLA has no fast matrix product for a batch axis of length one
         return jax.tree.map(lambda leaf: leaf[None], one_run([leaf[0] for leaf in mapped], shared))
-    n_at_once = 1 if layout == "map" else n_runs
-    if layout == "devices" and jax.default_backend() == "cpu":
+    n_at_once = at_once or most
+    if at_once is None and layout == "devices" and jax.default_backend() == "cpu":
         types = [jax.typeof(leaf) for leaf in mapped]
         first = [jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype, weak_type=kind.weak_type) for kind in types]
         jaxpr, outputs = jax.make_jaxpr(one_run, return_shape=True)(first, shared)
@@ -280,7 +292,13 @@ def _n_bytes(tree: PyTree) -> int:
 
 
 def _over_devices(
-    one_run: Callable, mapped: list, shared: list, n_runs: int, mesh: Mesh | AbstractMesh, n_bytes: int
+    one_run: Callable,
+    mapped: list,
+    shared: list,
+    n_runs: int,
+    mesh: Mesh | AbstractMesh,
+    n_bytes: int,
+    at_once: int | None,
 ) -> Any:
     """Returns the outputs of all runs, in equal parts over the mesh's axis of runs; the last run is repeated to fill them."""
     n_parts = mesh.shape[devices.AXIS]
@@ -289,7 +307,7 @@ def _over_devices(
     if index.shape[0] != n_runs:
         mapped = [leaf[index] for leaf in mapped]
     run_part = jax.shard_map(
-        lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices", n_bytes),
+        lambda mapped, shared: _over_runs(one_run, mapped, shared, "devices", n_bytes, at_once),
         mesh=mesh,
         axis_names={devices.AXIS},  # its other axes are left to the partitioner
         in_specs=(PartitionSpec(devices.AXIS), PartitionSpec()),

@@ -86,6 +86,52 @@ def test_decoder_reports_a_failing_peer(cases, monkeypatch, tmp_path):
     assert row.holds is None and "exit code 3" in row.note
 
 
+RATE = "import json, sys; print(json.dumps({'examples_per_second': %s}))"
+
+
+def test_processes_compares_joined_with_independent_ones(cases, monkeypatch, tmp_path):
+    rates = {("joined", "1"): 99, ("independent", "1"): 100, ("joined", "2"): 180, ("independent", "2"): 200}
+    monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, work, how, n, text: (sys.executable, "-c", RATE % rates[how, n]))
+    rows = [*cases.processes(1)]
+    assert [(row.what, row.values, row.holds) for row in rows] == [
+        ("sweep: 1 joined / independent", (0.99,), None),
+        ("sweep: 2 joined / independent", (0.9,), False),  # the bound is 0.94
+        ("decoder: 1 joined / independent", (0.99,), None),
+        ("decoder: 2 joined / independent", (0.9,), True),  # and 0.85 here
+    ]
+    assert rows[1].note == "200 / 180 examples per second"
+
+
+def test_processes_reports_too_few_cores(cases, monkeypatch, tmp_path):
+    code = "raise SystemExit('processes must be at most the 1 cores, got 2')"
+    monkeypatch.setattr(cases, "text_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda *words: (sys.executable, "-c", code))
+    assert all("at most the 1 cores, got 2" in row.note and row.holds is None for row in cases.processes(1))
+
+
+def test_streaming_leaves_out_a_loader_that_is_missing(cases, monkeypatch, tmp_path):
+    code = {"grain": "import no_such_loader", "tf.data": PRINTS % 8}
+    monkeypatch.setattr(cases, "mnist_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, loader, file: (sys.executable, "-c", code[loader]))
+    monkeypatch.setattr(
+        cases, "command", lambda *words, cache: program(cases, cache, PRINTS % (4.0 if "--stream" in words else 3.9))
+    )
+    resident, grain, tf_data = cases.streaming(2)
+    assert resident.values == (3.9 / 4.0,) * 2 and resident.holds
+    assert grain.values == () and "No module named 'no_such_loader'" in grain.note
+    assert tf_data.values == (2.0, 2.0) and tf_data.holds
+
+
+@pytest.mark.long
+def test_two_processes_are_joined_and_measured(cases):
+    """The programs of the case, on a hundredth of the work."""
+    text = str(cases.text_file())
+    words = cases.python("processes", "sweep", "joined", "2", text, "--size", "0.01")
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["examples_per_second"] > 0, done.stderr
+
+
 @pytest.mark.long
 def test_accelerator_without_one_runs_its_checks_on_the_cpu(tmp_path):
     """The script for a GPU runs a few steps of everything without one."""

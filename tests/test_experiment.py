@@ -250,6 +250,11 @@ def test_types_must_be_a_dict():
         Experiment(question="?", hyperparameters=Settings(), algorithm=algorithm, source="my.csv", types=wrong)
 
 
+def test_at_once_must_be_positive():
+    with pytest.raises(ValueError, match="^at_once must be 1 run or more, got 0. Leave it out to choose.$"):
+        dataclasses.replace(DECLARED, at_once=0)
+
+
 def test_experiment_takes_n_steps_in_place_of_epochs():
     assert dataclasses.replace(DECLARED, hyperparameters=Steps(), source=None).source is None
 

@@ -46,6 +46,37 @@ def test_sweep_equals_single_runs(layout, n_runs):
         np.testing.assert_allclose(whole, np.stack(parts), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("layout", "n_runs", "at_once"), [("vmap", 5, 2), ("vmap", 4, 4), ("devices", 6, 1), ("map", 3, 1)]
+)
+def test_sweep_takes_some_runs_at_a_time(layout, n_runs, at_once):
+    data = {"mean": jnp.arange(4.0)}
+    made, whole = (
+        jax.jit(sweeps.sweep(run, (0, None, None), **options))(sweeps.keys(range(n_runs)), Rates(), data)
+        for options in ({"layout": layout, "at_once": at_once}, {"layout": "vmap"})
+    )
+    for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)  # as above
+
+
+@pytest.mark.parametrize("layout", ["vmap", "devices"])
+def test_sweep_computes_at_once_runs_in_one_step(layout):
+    """The axis of runs of each product is as long as the group."""
+    swept = sweeps.sweep(lambda matrix: matrix @ matrix, layout=layout, at_once=2)
+    traced = str(jax.make_jaxpr(swept)(jnp.ones((8, 3, 3))))
+    assert "f32[2,3,3] = dot_general" in traced and traced.count("dot_general[") == 1
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("layout", "at_once", "most"), [("vmap", 0, 4), ("vmap", 5, 4), ("devices", 3, 2), ("map", 2, 1)]
+)
+def test_sweep_refuses_more_runs_at_once_than_a_device_has(layout, at_once, most):
+    message = f"at_once must be between 1 and {most}, the runs of a device, got {at_once}. Leave it out to choose."
+    with pytest.raises(ValueError, match=message):
+        sweeps.sweep(lambda value: value, layout=layout, at_once=at_once)(jnp.ones(4))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sweep_takes_axes_leaf_by_leaf(layout):
     rates = Rates(learning_rate=jnp.array([0.1, 0.2, 0.3]))

@@ -22,6 +22,8 @@ def check_options(options: Any) -> None:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
     if options.accumulate is not None and options.accumulate < 1:
         raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
+    if options.at_once is not None and options.at_once < 1:
+        raise UsageError(f"at_once must be 1 run or more, got {options.at_once}. Leave it out to choose.")
     for name in ("rounds", "seconds"):
         value = getattr(options, name)
         if not 0 < value < math.inf:

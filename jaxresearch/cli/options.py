@@ -67,6 +67,11 @@ class Options:
         "micro batches per step, computed one after another to save memory; must divide the batch size",
         metavar="N",
     )
+    at_once: int | None = _option(
+        None,
+        "runs trained at a time on each device, to save memory; by default as many as fit, on a CPU groups of small ones",
+        metavar="N",
+    )
     train_examples: int | None = _option(
         None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"
     )

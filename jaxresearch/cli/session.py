@@ -20,6 +20,7 @@ from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shorten
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
 from jaxresearch.cli.places import located, shown
 from jaxresearch.data import Dataset
+from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.interruption import EXIT_CODE, Interrupted
@@ -176,6 +177,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             cipher = cipher_of(options)
             loaded = load_data(experiment, options, cipher, to_choose=command != "run")
             _require_plans(loaded.dataset, options, settings)
+            _require_runs(options, settings)
             job = job_of(experiment, options, loaded)
             first = settings[0] if settings else options.hyperparameters
             dataclasses.replace(job, hyperparameters=first).preflight(is_compared=command != "run")
@@ -211,6 +213,8 @@ def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:
     """Returns the job that options ask for."""
     if options.accumulate is not None:
         experiment = experiments.accumulated(experiment, n_micro_batches=options.accumulate, name="--accumulate")
+    if options.at_once is not None:
+        experiment = dataclasses.replace(experiment, at_once=options.at_once)
     return Job(
         experiment=experiment,
         hyperparameters=options.hyperparameters,
@@ -256,9 +260,22 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
         raise UsageError(f"{error} {held_out}") from error
 
 
+def _require_runs(options: Options, settings: tuple[Any, ...]) -> None:
+    """Raises if more runs are to be trained at a time than a device has; the rounds of a study differ in their runs."""
+    if options.at_once is None or options.smoke or options.command == "study":
+        return
+    baseline = [options.hyperparameters] * (2 if settings else 1)  # a sweep trains it with other seeds, too
+    n_runs = len(options.seeds) * max(map(len, provenance.groups([*settings, *baseline])))
+    if options.at_once > (n_each := devices.runs_per_device(n_runs)):
+        raise UsageError(
+            f"at_once must be between 1 and {n_each}, the runs of a device, got {options.at_once}. Leave it out to choose."
+        )
+
+
 def _config(name: str, options: Options, dataset: Dataset, claim: Claim | None) -> dict[str, Any]:
     """Returns ``config.json``."""
     left_out = ("directory", *_OF_STUDY, *OF_PROCESSES)
+    left_out = (*left_out, "at_once") if options.at_once is None else left_out
     names = [option for option in names_of(options.command) if option not in left_out]
     asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
     return {

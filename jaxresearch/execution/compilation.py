@@ -5,11 +5,23 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxresearch.execution import memory
+
+
+class Grouping(NamedTuple):
+    """The same function with fewer of its runs at a time, for a program that exceeds the memory of a device.
+
+    ``n_runs`` is the number of runs on a device; ``function_of`` returns the function with a number of them at a time.
+    """
+
+    n_runs: int
+    function_of: Callable[[int], Callable[..., Any]]
 
 
 class RecompilationWarning(UserWarning):
@@ -26,6 +38,8 @@ class CompiledFunction:
     Args:
         fun: A pure function of positional arguments.
         donate_argnums: Arguments whose memory the result may reuse; they must not be read afterwards.
+        grouping: How to save memory where the device reports its size. The function is compiled as it is first, and again only
+            if it does not fit.
 
     Example:
         >>> import warnings, jax.numpy as jnp
@@ -39,13 +53,15 @@ class CompiledFunction:
         <lambda> was recompiled: values changed from float32[2] to float32[3].
     """
 
-    def __init__(self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()):
+    def __init__(
+        self, fun: Callable[..., Any], *, donate_argnums: tuple[int, ...] = (), grouping: Grouping | None = None
+    ):
         self.seconds = 0.0
         self.n_compilations = 0
         self._name = getattr(fun, "__name__", "a function")
         parameters = inspect.signature(fun).parameters.values()
         self._arguments = tuple(one.name for one in parameters if one.kind != inspect.Parameter.KEYWORD_ONLY)
-        self._jitted = jax.jit(fun, donate_argnums=donate_argnums)
+        self._fun, self._donated, self._grouping = fun, donate_argnums, grouping
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._first: dict[str, str] = {}
 
@@ -64,8 +80,39 @@ class CompiledFunction:
             warnings.warn(message, RecompilationWarning, stacklevel=3)
         self._first = self._first or signature
         start = time.perf_counter()
-        program = self._jitted.lower(*args).compile(compiler_options())
-        self.seconds += time.perf_counter() - start
+        try:
+            return self._fitting(args)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _fitting(self, args: tuple) -> Callable[..., Any]:
+        """Returns the program with as many runs at a time as fit into the memory of a device, or with one."""
+        available = memory.limit()
+        if self._grouping is None or available is None:
+            return self._program(self._fun, args)
+        n_runs = at_once = self._grouping.n_runs
+        fun = self._fun
+        while at_once > 1:
+            program = self._program_or_none(fun, args)
+            needed, temporary = memory.bytes_of(program) if program else (2 * available, 2 * available)  # unknown
+            if program is not None and needed <= available:
+                return program
+            at_once = memory.fewer(n_runs, at_once, needed=needed, temporary=temporary, available=available)
+            fun = self._grouping.function_of(at_once)
+        return self._program(fun, args)
+
+    def _program_or_none(self, fun: Callable[..., Any], args: tuple) -> Any:
+        """Returns a function compiled for these arguments; None if the compiler finds that it exceeds the memory."""
+        try:
+            return self._program(fun, args)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                return None
+            raise
+
+    def _program(self, fun: Callable[..., Any], args: tuple) -> Any:
+        """Returns a function compiled for these arguments."""
+        program = jax.jit(fun, donate_argnums=self._donated).lower(*args).compile(compiler_options())
         self.n_compilations += 1
         return program
 

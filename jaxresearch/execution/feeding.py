@@ -83,7 +83,9 @@ def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed)
 
     def to_device(read: Callable[[ThreadPoolExecutor], Piece], threads: ThreadPoolExecutor) -> Piece:
         piece = read(threads)
-        return piece._replace(batches=jax.block_until_ready(devices.place(piece.batches, n_runs=len(places))))
+        is_placed = devices.n_shards() > 1
+        batches = piece.batches if is_placed else devices.place(piece.batches, n_runs=len(places))
+        return piece._replace(batches=jax.block_until_ready(batches))
 
     reads = reading.batches(keys, train, lengths, step, axis=axis, batch_size=batch_size) if lengths else ()
     jobs = (functools.partial(to_device, read) for read in reads)
@@ -148,11 +150,16 @@ class Evaluation:
         """Returns what the algorithm predicts for the whole part, ``(runs, examples, ...)``."""
         inputs, axis, n_runs = {"inputs": self._part["inputs"]}, self._axis, len(self._runs.keys)
         n_all = next(entry.shape[0 if axis is None else 1] for _, entry in named_arrays(inputs))
-        size = min(_EXAMPLES, n_all)
+        n_shards = devices.n_shards()
+        size = -(-min(_EXAMPLES, n_all) // n_shards) * n_shards
 
         def to_device(start: int, threads: ThreadPoolExecutor) -> Any:
             index = np.minimum(start + np.arange(size), n_all - 1)
-            piece = reading.read(inputs, index if axis is None else (slice(None), index), threads)["inputs"]
+            where = index if axis is None else (slice(None), index)
+            sharding = devices.batch_sharding(size, *(() if axis is None else (devices.axis_of_runs(n_runs),)))
+            if sharding is not None:
+                return jax.block_until_ready(reading.read_split(inputs, where, sharding, threads)["inputs"])
+            piece = reading.read(inputs, where, threads)["inputs"]
             return jax.block_until_ready(devices.place(piece, n_runs=n_runs, axis=axis))
 
         jobs = (functools.partial(to_device, start) for start in range(0, n_all, size))

@@ -4,19 +4,21 @@ import collections
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Key
 
-from jaxresearch import data, training
+from jaxresearch import data, devices, training
 from jaxresearch.data import Rows, Streams
 
 T = TypeVar("T")
+Bounds = tuple[tuple[int, int], ...]  # start and end on each axis
 _JOBS = 4  # reads per worker and piece, so that little is copied at a time
 
 
@@ -35,7 +37,10 @@ class Feed(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Batches of several steps: arrays ``(seeds, steps, batch, ...)``; with folds, one batch for each run."""
+    """Batches of several steps: arrays ``(seeds, steps, batch, ...)``; with folds, one batch for each run.
+
+    They are in memory or, if a mesh splits batches, on its devices.
+    """
 
     step: int
     n_steps: int
@@ -216,17 +221,23 @@ def ahead(jobs: Iterable[Callable[[ThreadPoolExecutor], T]], *, n_workers: int) 
         n_workers: Number of threads.
 
     Returns:
-        One result for each job.
+        One result for each job. Jobs see the mesh that is current now.
 
     Example:
         >>> list(ahead([lambda threads: 1, lambda threads: 2], n_workers=1))
         [1, 2]
     """
     waiting: collections.deque[Future[T]] = collections.deque()
+    mesh = jax.sharding.get_mesh()  # each thread has its own
+
+    def carried_out(job: Callable[[ThreadPoolExecutor], T]) -> T:
+        with contextlib.nullcontext() if mesh.empty else jax.set_mesh(mesh):
+            return job(workers)
+
     with ThreadPoolExecutor(n_workers, "reading") as workers, ThreadPoolExecutor(1, "feeding") as thread:
         try:
             for job in jobs:
-                waiting.append(thread.submit(job, workers))
+                waiting.append(thread.submit(carried_out, job))
                 if len(waiting) > 1:
                     yield waiting.popleft().result()
             while waiting:
@@ -234,6 +245,63 @@ def ahead(jobs: Iterable[Callable[[ThreadPoolExecutor], T]], *, n_workers: int) 
         finally:
             for job in waiting:
                 job.cancel()
+
+
+def parts_held(where: Mapping[Any, tuple[slice, ...]], shape: Sequence[int], *, process: int) -> list[Bounds]:
+    """Returns the different parts of an array that the devices of a process hold.
+
+    Args:
+        where: The index of each device's part, as from `jax.sharding.Sharding.devices_indices_map`.
+        shape: Of the array; further axes of the parts are left out.
+        process: Index of the process.
+
+    Returns:
+        The bounds of each part.
+
+    Example:
+        >>> with jax.set_mesh(devices.mesh(data=-1)):
+        ...     where = devices.batch_sharding(8, None).devices_indices_map((3, 8, 5))
+        >>> parts_held(where, (3, 8), process=0), parts_held(where, (3, 8), process=1)
+        ([((0, 3), (0, 4)), ((0, 3), (4, 8))], [])
+    """
+    own = [index for device, index in where.items() if device.process_index == process]
+    return list(dict.fromkeys(_bounds(index, shape) for index in own))
+
+
+def _bounds(index: tuple[slice, ...], shape: Sequence[int]) -> Bounds:
+    """Returns the start and the end of a part on the axes of a shape."""
+    return tuple(axis.indices(size)[:2] for axis, size in zip(index, shape, strict=False))
+
+
+def read_split(part: Any, where: Any, sharding: NamedSharding, threads: ThreadPoolExecutor) -> Any:
+    """Returns the examples of a part at an index on the devices of a sharding. Each process reads what its devices hold.
+
+    Args:
+        part: Nested dicts of arrays.
+        where: Anything that indexes the leading axes.
+        sharding: Of these axes.
+        threads: The pool that reads rows on disk.
+
+    Returns:
+        The same structure of device arrays.
+
+    Example:
+        >>> with jax.set_mesh(devices.mesh(data=-1)), ThreadPoolExecutor(2) as threads:
+        ...     sharding = devices.batch_sharding(2)
+        ...     read_split({"inputs": Rows([np.zeros(1), np.ones(1)])}, np.array([1, 0]), sharding, threads)["inputs"].tolist()
+        [[1.0], [0.0]]
+    """
+
+    def of_entry(entry: Any) -> Array:
+        chosen, dtype = entry[where], _device_type(entry)
+        shape, leading = chosen.shape, chosen.shape[: len(sharding.spec)]
+        bounds = parts_held(sharding.devices_indices_map(shape), leading, process=jax.process_index())
+        slices = [tuple(slice(*ends) for ends in of_part) for of_part in bounds]
+        rows = [_read(chosen[index], threads).astype(dtype, copy=False) for index in slices]
+        held = dict(zip(bounds, rows, strict=True))
+        return jax.make_array_from_callback(shape, sharding, lambda index: held[_bounds(index or (), leading)])
+
+    return data.map_arrays(of_entry, part)
 
 
 def read(part: Any, where: Any, threads: ThreadPoolExecutor) -> Any:
@@ -283,7 +351,9 @@ def _read_batches(
         if isinstance(part, Streams):
             return {name: gathered(entry, indices[name]) for name, entry in part.items()}
         chosen = indices["index"]
-        return read(part, chosen if axis is None else (run, chosen), threads)
+        where = chosen if axis is None else (run, chosen)
+        sharding = devices.batch_sharding(chosen.shape[-1], None, None)
+        return read(part, where, threads) if sharding is None else read_split(part, where, sharding, threads)
 
     return Piece(step, n_steps, gathered(part, indices))
 

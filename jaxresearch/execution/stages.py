@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from jaxresearch import data, devices, gradients, sweeps, training
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset, Fitted
-from jaxresearch.execution.compilation import CompiledFunction
+from jaxresearch.execution.compilation import CompiledFunction, Grouping
 from jaxresearch.execution.influences import examined
 from jaxresearch.experiment import Experiment, Program
 from jaxresearch.partitioning import Rule, constrained
@@ -35,6 +35,7 @@ class Runs(NamedTuple):
     fitted: Fitted  # of each run, if each has its own data
     ends: tuple[int, ...]  # the steps after which they are observed
     rules: tuple[Rule, ...] = ()  # how a mesh splits their state
+    at_once: int | None = None  # at most so many at a time on each device; None to choose
 
     @property
     def given(self) -> tuple[Key[Array, " runs"], Any, Fitted]:
@@ -101,7 +102,9 @@ def runs_of(
     ends = chunk_ends(plan.n_steps, evaluate_every=plan.evaluate_every)
     program_of = functools.partial(_program_of, experiment, dataset, evaluate_every)
     return Runs(
-        program, program_of, algorithm, hyperparameters, axis, keys, dataset, fitted_of(dataset), ends, experiment.rules
+        *(program, program_of, algorithm, hyperparameters, axis, keys, dataset, fitted_of(dataset), ends),
+        rules=experiment.rules,
+        at_once=experiment.at_once,
     )
 
 
@@ -181,16 +184,13 @@ class Stages:
         of_test, of_validation = map(runs.dataset.axis_of, (runs.dataset.test, runs.dataset.validation))
         self._runs, self._of_test, self._of_validation = runs, of_test, of_validation
         self.advances = functools.cache(self._advance_by)
-        self.init = CompiledFunction(sweeps.sweep(self._init, (0, axis, of_data)))
-        self.look = CompiledFunction(
-            sweeps.sweep(self._look, (0, axis, of_data, 0, of_validation, None)), donate_argnums=(3,)
-        )
-        self.outcome = CompiledFunction(sweeps.sweep(self._outcome, (axis, of_data, 0)), donate_argnums=(2,))
-        self.evaluate = CompiledFunction(sweeps.sweep(self._evaluate, (0, axis, of_data, 0, of_test)))
-        self.examine = CompiledFunction(sweeps.sweep(self._examine, (0, axis, of_data, 0, of_test)))
-        self.done = CompiledFunction(sweeps.sweep(self._done, (axis, of_data, 0)))
-        stages = [self.init, self.look, self.outcome, self.evaluate, self.examine, self.done]
-        self._compiled: list[CompiledFunction] = stages
+        self._compiled: list[CompiledFunction] = []
+        self.init = self._swept(self._init, (0, axis, of_data))
+        self.look = self._swept(self._look, (0, axis, of_data, 0, of_validation, None), donate_argnums=(3,))
+        self.outcome = self._swept(self._outcome, (axis, of_data, 0), donate_argnums=(2,))
+        self.evaluate = self._swept(self._evaluate, (0, axis, of_data, 0, of_test))
+        self.examine = self._swept(self._examine, (0, axis, of_data, 0, of_test))
+        self.done = self._swept(self._done, (axis, of_data, 0))
         # For data on disk; n_bytes as for `sweeps.sweep`.
         self.advances_over = functools.cache(self._advance_over)
         self.predicts = functools.cache(self._predict)
@@ -258,9 +258,21 @@ class Stages:
     ) -> CompiledFunction:
         """Returns the compiled function of key, hyperparameters, fitted, state and further arguments with these axes."""
         all_axes = (0, self._runs.axis, self._runs.dataset.axis, 0, *axes)
-        compiled = CompiledFunction(sweeps.sweep(fun, all_axes, n_bytes=n_bytes), donate_argnums=donate_argnums)
-        self._compiled.append(compiled)
-        return compiled
+        return self._swept(fun, all_axes, donate_argnums=donate_argnums, n_bytes=n_bytes)
+
+    def _swept(
+        self, fun: Callable[..., Any], axes: tuple, *, donate_argnums: tuple[int, ...] = (), n_bytes: int = 0
+    ) -> CompiledFunction:
+        """Returns the compiled function of all runs, as many at a time as asked for or as fit into memory."""
+        n_each, asked = devices.runs_per_device(len(self._runs.keys)), self._runs.at_once
+
+        def function_of(at_once: int | None) -> Callable[..., Any]:
+            return sweeps.sweep(fun, axes, n_bytes=n_bytes, at_once=at_once)
+
+        whole = function_of(None if asked is None else min(asked, n_each))
+        grouping = Grouping(n_each, function_of) if asked is None else None
+        self._compiled.append(CompiledFunction(whole, donate_argnums=donate_argnums, grouping=grouping))
+        return self._compiled[-1]
 
     def _init(self, key, hyperparameters, fitted):
         """Returns the state before the first step."""

@@ -1,5 +1,6 @@
 """A state reuses the memory of the one before: JAX warns of donated buffers that cannot be reused, and warnings are errors."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +89,16 @@ def task(name):
 @pytest.fixture
 def lowered(monkeypatch):
     """Lowers each program of a run for every platform, and collects the numbers of arrays that it donates."""
-    compile_, found = CompiledFunction._compile, []
+    compile_, found = CompiledFunction._program, []
 
-    def lowering(self, signature: dict[str, str], args: tuple) -> Any:
-        traced = self._jitted.trace(*args)
+    def lowering(self, fun: Callable[..., Any], args: tuple) -> Any:
+        traced = jax.jit(fun, donate_argnums=self._donated).trace(*args)
         for platform in PLATFORMS:
             text = traced.lower(lowering_platforms=(platform,)).as_text()
             found.append(text.count("tf.aliasing_output") + text.count("jax.buffer_donor"))
-        return compile_(self, signature, args)
+        return compile_(self, fun, args)
 
-    monkeypatch.setattr(CompiledFunction, "_compile", lowering)
+    monkeypatch.setattr(CompiledFunction, "_program", lowering)
     return found
 
 

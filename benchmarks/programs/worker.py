@@ -1,0 +1,77 @@
+"""One process of ``processes.py``: eight seeds of the main job, or a decoder on twelve windows per step; more with others."""
+
+import argparse
+import json
+import time
+
+import numpy as np
+
+parser = argparse.ArgumentParser()
+parser.add_argument("work", choices=("sweep", "decoder"))
+parser.add_argument("data")
+parser.add_argument("--size", type=float, default=1.0)
+parser.add_argument("--coordinator")
+parser.add_argument("--processes", type=int)
+parser.add_argument("--process", type=int, default=0)
+arguments = parser.parse_args()
+
+from jaxresearch import devices, processes  # noqa: E402
+
+devices.split_cpu(1)  # the core of this process
+if arguments.coordinator is not None:
+    processes.join(coordinator=arguments.coordinator, n_processes=arguments.processes, process_id=arguments.process)
+
+import jax  # noqa: E402
+import optax  # noqa: E402
+
+from jaxresearch import execution, losses, models, partitioning, training  # noqa: E402
+from jaxresearch.execution.compilation import compiler_options  # noqa: E402
+
+SEEDS, WINDOWS, CONTEXT, CHUNK, CHUNKS = 8, 12, 64, 20, 20  # the first two for each process
+
+
+def sweep():
+    """Returns the examples that all runs saw, and the seconds without compiling."""
+    from jaxresearch import data, loading
+
+    mnist = loading.load("mnist")
+    dataset, seen = data.prepare(data.standard, data.load("mnist")), []
+    few = dataset._replace(train=data.take(dataset.train, slice(max(320, int(30_000 * arguments.size)))))
+    seeds = range(SEEDS * jax.process_count())
+    execution.execute(mnist, mnist.hyperparameters, few, seeds=seeds, observe=seen.append)
+    return seen[-1].n_examples, seen[-1].seconds
+
+
+def decoder():
+    """Returns the windows of all batches, and the seconds of the steps."""
+    with np.load(arguments.data) as file:
+        stream, n_tokens = file["train"], int(file["n_tokens"])
+    n_windows, n_all = (len(stream) - 1) // CONTEXT, WINDOWS * jax.process_count()
+    train = {
+        name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT)
+        for at, name in enumerate(("inputs", "targets"))
+    }
+    sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
+    model = models.decoder(n_tokens, sizes)
+    loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
+    optimizer = optax.adamw(1e-3, b2=0.99, weight_decay=0.1)
+    algorithm = partitioning.partitioned(training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}))
+
+    def chunk(state, data, step):
+        return training.advance(
+            jax.random.key(0), state, data, step, algorithm=algorithm, batch_size=n_all, n_steps=CHUNK
+        )
+
+    with jax.set_mesh(devices.mesh(data=-1)):
+        train = devices.place(train, n_runs=1)
+        state = jax.jit(lambda: training.init(jax.random.key(0), algorithm=algorithm))()
+        advance = jax.jit(chunk, donate_argnums=0, compiler_options=compiler_options())
+        state, _ = jax.block_until_ready(advance(state, train, np.int32(0)))
+        n_chunks, began = max(1, int(CHUNKS * arguments.size)), time.perf_counter()
+        for number in range(1, n_chunks + 1):
+            state, _ = jax.block_until_ready(advance(state, train, np.int32(number * CHUNK)))
+    return n_chunks * CHUNK * n_all, time.perf_counter() - began
+
+
+examples, seconds = sweep() if arguments.work == "sweep" else decoder()
+print(json.dumps({"examples": examples, "seconds": seconds}))
