@@ -39,9 +39,7 @@ def join(
     """
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, at which a run is saved
     try:
-        jax.distributed.initialize(
-            coordinator, n_processes, process_id, initialization_timeout=within
-        )
+        jax.distributed.initialize(coordinator, n_processes, process_id, initialization_timeout=within)
     except (ValueError, RuntimeError) as error:  # what is missing, or the status of a connection
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(

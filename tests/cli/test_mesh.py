@@ -39,14 +39,29 @@ def test_a_checkpoint_opens_on_any_mesh(here, interrupted_here, network, folder)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mesh", "data=3"], "mesh must use all 2 devices, got data=3: 3. Write -1 for an axis that takes those left"),
-        (["--mesh", "model=2"], "mesh must have axes among runs, data, fsdp, tensor, got 'model'. Write: data=2,fsdp=4"),
-        (["--mesh", "data=-1,fsdp=-1"], "mesh must have at most one size of -1, got data=-1,fsdp=-1. Write the others."),
+        (
+            ["--mesh", "data=3"],
+            "mesh must use all 2 devices, got data=3: 3. Write -1 for an axis that takes those left",
+        ),
+        (
+            ["--mesh", "model=2"],
+            "mesh must have axes among runs, data, fsdp, tensor, got 'model'. Write: data=2,fsdp=4",
+        ),
+        (
+            ["--mesh", "data=-1,fsdp=-1"],
+            "mesh must have at most one size of -1, got data=-1,fsdp=-1. Write the others.",
+        ),
         (["--mesh", "data=-2"], "mesh must have positive sizes, or -1 for all devices left, got data=-2."),
         (["--mesh", "data"], "--mesh must be AXIS=N,..., got data. Write, for"),
         (["--mesh", "data=2,data=1"], "mesh must name each axis once, got data=2,data=1. Write: data=2,fsdp=4"),
-        (["--mesh", "runs=2", "--seeds", "1"], "mesh must have at most as many runs as are trained, 1, got runs=2. Train"),
-        (["--mesh", "data=2", "--batch-size", "15"], "mesh must divide a batch of 15 examples, got data=2. Pass a batch"),
+        (
+            ["--mesh", "runs=2", "--seeds", "1"],
+            "mesh must have at most as many runs as are trained, 1, got runs=2. Train",
+        ),
+        (
+            ["--mesh", "data=2", "--batch-size", "15"],
+            "mesh must divide a batch of 15 examples, got data=2. Pass a batch",
+        ),
         (["--process", "1"], "process needs --distributed, got 1 without it. Add --distributed."),
         (["--coordinator", "a:1"], "coordinator needs --distributed, got a:1 without it. Add --distributed."),
         (["--distributed"], "directory must be given with --distributed, so that a restarted job resumes, got none"),
