@@ -56,7 +56,8 @@ def mesh(**sizes: int) -> Mesh:
         A mesh with all four axes; make it current with ``jax.set_mesh``.
 
     Raises:
-        ValueError: If an axis does not exist, a size is not positive, or the product is not the number of devices.
+        ValueError: If an axis does not exist, a size is not positive, or the product is not the number of devices; if runs, fsdp
+            and tensor are all above 1, which XLA cannot partition.
 
     Example:
         >>> dict(mesh(data=-1).shape)
@@ -79,6 +80,11 @@ def mesh(**sizes: int) -> Mesh:
             f"that divide {n_all}."
         )
     whole = {name: n_all // n_fixed if size == -1 else size for name, size in sizes.items()}
+    if all(whole.get(name, 1) > 1 for name in (AXIS, "fsdp", "tensor")):  # a failed check in XLA would end the process
+        raise ValueError(
+            f"mesh must split at most two of runs, fsdp and tensor, got {given}: XLA cannot partition such a program. Leave "
+            "one of them out."
+        )
     return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES)
 
 

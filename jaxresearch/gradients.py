@@ -6,6 +6,7 @@ another estimator. All have the same signature, so they are interchangeable and 
     clipped(accumulated(plain(loss_fn), n_micro_batches=4), max_norm=1.0)
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec, get_abstract_mesh
 from jaxtyping import Array, Float, PyTree
 
 from jaxresearch import devices
@@ -125,19 +126,21 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
     typed random keys  the key of the first part
     =================  =======================================================
 
-    A CPU counts as one device, unless `jaxresearch.devices.split_cpu` was called first. A sweep with the layout "devices"
-    already uses all devices, so an estimator inside it cannot be sharded.
+    With a current mesh (`jaxresearch.devices.mesh`), there is one part for each device along its axis ``data``, also inside a
+    sweep that splits its runs over the axis ``runs``. A sweep over devices without such a mesh already uses all devices, so an
+    estimator inside it cannot be sharded. A CPU counts as one device, unless `jaxresearch.devices.split_cpu` was called first.
 
     Args:
         estimator: The estimator for one part.
-        n_devices: Number of devices, which must divide the batch; all devices of the backend by default.
+        n_devices: Number of devices, which must divide the batch; all devices of the backend, or along the axis ``data`` of the
+            current mesh, by default.
 
     Returns:
         A gradient estimator. Its metrics, averaged over the parts, are float32 or wider: counts of 3 and 4 give 3.5.
 
     Raises:
-        ValueError: If there are fewer devices or, when called, if their number does not divide the batch or a sweep over
-            devices surrounds the call.
+        ValueError: If there are fewer devices or, when called, if their number does not divide the batch, is not that of the
+            current mesh, or a sweep over all devices surrounds the call.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -154,11 +157,10 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
         raise ValueError(
             f"n_devices must be between 1 and the number of devices, {n_all}; got {n}. Leave it out to use all."
         )
-    mesh = devices.mesh_of(n)  # the mesh of `devices.place`
 
-    def of_part(params, model_state, part, key):
+    def of_part(axis, params, model_state, part, key):
         part, weight = _weighed(part)
-        own_key = jax.random.fold_in(key, jax.lax.axis_index(devices.AXIS))
+        own_key = jax.random.fold_in(key, jax.lax.axis_index(axis))
         gradient, metrics, model_state = estimator(params, model_state, part, own_key)
 
         def weighted(leaf):
@@ -166,22 +168,24 @@ def sharded(estimator: GradientEstimator, *, n_devices: int | None = None) -> Gr
 
         # One vector, summed once: each sum over devices is a synchronisation.
         vector, unravel = ravel_pytree((jax.tree.map(weighted, (gradient, metrics)), weight))
-        sums, total = unravel(jax.lax.psum(vector, devices.AXIS))
+        sums, total = unravel(jax.lax.psum(vector, axis))
         means = jax.tree.map(lambda s: s / total, sums)
         mean_gradient = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means[0], gradient)
-        return mean_gradient, means[1], jax.tree.map(_combine, model_state)
+        return mean_gradient, means[1], jax.tree.map(functools.partial(_combine, axis), model_state)
 
     def over_devices(params, model_state, batch, key):
-        if devices.available() < n_all:
-            raise ValueError(
-                "sharded must not be inside a sweep over devices or another shard_map, which already use the devices. "
-                "Use accumulated instead, or sweep with layout='vmap'."
-            )
+        axis, mesh = _axis_of_batch(n_devices, n)
         for leaf in jax.tree.leaves(batch):
-            _require_divides(leaf, n, "n_devices")
-        specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(devices.AXIS), PartitionSpec())
-        # All outputs are replicated, but JAX cannot infer that through the carry of a scan.
-        split = jax.shard_map(of_part, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
+            _require_divides(leaf, mesh.shape[axis], "n_devices" if axis == devices.AXIS else "the mesh axis data")
+        specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(axis), PartitionSpec())
+        split = jax.shard_map(
+            functools.partial(of_part, axis),
+            mesh=mesh,
+            axis_names={axis},  # the other axes of a mesh are left to the partitioner
+            in_specs=specs,
+            out_specs=PartitionSpec(),
+            check_vma=False,  # all outputs are replicated, but JAX cannot infer that through the carry of a scan
+        )
         return split(params, model_state, batch, key)
 
     return over_devices
@@ -235,6 +239,24 @@ def clipped(estimator: GradientEstimator, *, max_norm: float | Float[Array, ""])
     return clipping
 
 
+def _axis_of_batch(n_devices: int | None, n: int) -> tuple[str, Mesh | AbstractMesh]:
+    """Returns the axis over which a batch is split into n parts, and its mesh: the current one if that has a free axis "data"."""
+    current = get_abstract_mesh()
+    if "data" in current.axis_names and "data" not in current.manual_axes:
+        size = current.shape["data"]
+        if n_devices not in (None, size):
+            raise ValueError(
+                f"n_devices must be {size}, the size of data in the current mesh; got {n_devices}. Leave it out."
+            )
+        return "data", current
+    if devices.available() < len(jax.devices()):
+        raise ValueError(
+            "sharded must not be inside a sweep over devices or another shard_map, which already use the devices. "
+            "Use accumulated instead, sweep with layout='vmap', or leave devices for it by a mesh with the axis data."
+        )
+    return devices.AXIS, devices.mesh_of(n)  # the mesh of `devices.place`
+
+
 def _weighed(part: Batch) -> tuple[Batch, Array]:
     """Returns a part and its total weight; if that is 0, the part gets weights of 1.
 
@@ -251,16 +273,12 @@ def _weighted(leaf: Array, weight: Array) -> Array:
     return jnp.where(weight > 0, weight * jnp.where(weight > 0, leaf, 0), 0.0)
 
 
-def _combine(leaf: Array) -> Array:
+def _combine(axis: str, leaf: Array) -> Array:
     """Returns a leaf of the model states of all parts, combined by its type."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        words = jnp.where(jax.lax.axis_index(devices.AXIS) == 0, jax.random.key_data(leaf), 0)
-        return jax.random.wrap_key_data(jax.lax.psum(words, devices.AXIS), impl=jax.random.key_impl(leaf))
-    return (
-        jax.lax.pmean(leaf, devices.AXIS)
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
-        else jax.lax.pmax(leaf, devices.AXIS)
-    )
+        words = jnp.where(jax.lax.axis_index(axis) == 0, jax.random.key_data(leaf), 0)
+        return jax.random.wrap_key_data(jax.lax.psum(words, axis), impl=jax.random.key_impl(leaf))
+    return jax.lax.pmean(leaf, axis) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jax.lax.pmax(leaf, axis)
 
 
 def _cut(leaf: Array, n_parts: int) -> Array:

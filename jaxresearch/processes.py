@@ -14,16 +14,23 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 
-def join(*, coordinator: str | None = None, n_processes: int | None = None, process_id: int | None = None) -> None:
+def join(
+    *,
+    coordinator: str | None = None,
+    n_processes: int | None = None,
+    process_id: int | None = None,
+    within: int = 60,
+) -> None:
     """Joins the other processes of a job: `jax.distributed.initialize`. Call it before JAX is used.
 
     Args:
         coordinator: Address ``HOST:PORT`` of process 0; by default, as JAX detects it (Slurm, MPI, Kubernetes, TPU pods).
         n_processes: Number of processes; detected by default.
         process_id: Of this process, from 0; detected by default.
+        within: Seconds to wait for the others; then JAX ends this process, with SIGABRT.
 
     Raises:
-        ValueError: If an argument is missing and cannot be detected, or the others cannot be reached.
+        ValueError: If an argument is missing and cannot be detected, or the coordinator cannot be used.
 
     Example:
         On each of two machines:
@@ -32,7 +39,7 @@ def join(*, coordinator: str | None = None, n_processes: int | None = None, proc
     """
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, at which a run is saved
     try:
-        jax.distributed.initialize(coordinator, n_processes, process_id)
+        jax.distributed.initialize(coordinator, n_processes, process_id, initialization_timeout=within)
     except (ValueError, RuntimeError) as error:  # what is missing, or the status of a connection
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(

@@ -1,5 +1,6 @@
 """Gradient estimators: equal to closed forms, interchangeable, composable."""
 
+import functools
 import inspect
 
 import jax
@@ -9,7 +10,7 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from jaxresearch import gradients, sweeps
+from jaxresearch import devices, gradients, sweeps
 
 
 def loss_fn(params, model_state, batch, key):
@@ -110,9 +111,9 @@ def test_sharded_equals_accumulated(problem, key, n_devices, n_real):
     if n_real:  # of two parts one is padding alone, or weighs a third of the other
         batch = {**batch, "weights": (jnp.arange(12) < n_real).astype(jnp.float32)}
     parts = gradients.accumulated(gradients.plain(noisy), n_micro_batches=n_devices)
-    devices = gradients.sharded(gradients.plain(noisy), n_devices=n_devices)
+    over_devices = gradients.sharded(gradients.plain(noisy), n_devices=n_devices)
     expected, metrics, _ = parts(params, model_state, batch, key)
-    gradient, its_metrics, its_state = jax.jit(devices)(params, model_state, batch, key)
+    gradient, its_metrics, its_state = jax.jit(over_devices)(params, model_state, batch, key)
     assert _close(gradient, expected) and _close(its_metrics, metrics)
     assert its_state["calls"] == 1
 
@@ -145,8 +146,8 @@ def test_sharded_does_not_round_the_mean_of_counts(key):
 
     batch = {"hits": jnp.array([1, 1, 1, 0, 1, 1, 1, 1]), "weights": jnp.ones(8)}
     parts = gradients.accumulated(counting, n_micro_batches=2)(jnp.bfloat16(1), {}, batch, key)
-    devices = jax.jit(gradients.sharded(counting, n_devices=2))(jnp.bfloat16(1), {}, batch, key)
-    for gradient, metrics, _ in (parts, devices):
+    over_devices = jax.jit(gradients.sharded(counting, n_devices=2))(jnp.bfloat16(1), {}, batch, key)
+    for gradient, metrics, _ in (parts, over_devices):
         assert gradient.dtype == jnp.bfloat16 and gradient == 1
         assert all(leaf.dtype == jnp.float32 for leaf in metrics.values())
         assert {name: float(leaf) for name, leaf in metrics.items()} == {"count": 3.5, "any": 1.0, "half": 1.0}
@@ -213,6 +214,34 @@ def test_sharded_refuses_devices_that_a_sweep_uses_already(problem, key):
     swept = sweeps.sweep(lambda key: gradients.sharded(gradients.plain(loss_fn))(*problem, key)[0])
     with pytest.raises(ValueError, match="sharded must not be inside a sweep over devices .* Use accumulated instead"):
         swept(sweeps.keys([0, 1]))
+
+
+@pytest.mark.parametrize("within", ["step", "sweep"])
+def test_sharded_uses_the_axis_data_of_a_mesh(problem, key, within):
+    def noisy(params, model_state, batch, key):
+        loss, (metrics, model_state) = loss_fn(params, model_state, batch, key)
+        return loss * (1 + 0.1 * jax.random.normal(key)), (metrics, model_state)
+
+    def gradient_of(estimator, key):
+        return estimator(*problem, key)[0]
+
+    parts = gradients.accumulated(gradients.plain(noisy), n_micro_batches=2)
+    ours = functools.partial(gradient_of, gradients.sharded(gradients.plain(noisy)))
+    keys = sweeps.keys([0, 1, 2])
+    with jax.set_mesh(devices.mesh(data=2)):
+        found = jax.jit(ours)(key) if within == "step" else jax.jit(sweeps.sweep(ours))(keys)
+    expected = gradient_of(parts, key) if within == "step" else jax.vmap(lambda key: gradient_of(parts, key))(keys)
+    assert _close(found, expected)
+
+
+def test_sharded_checks_its_devices_against_the_mesh(problem, key):
+    params, model_state, batch = problem
+    odd = {name: values[:11] for name, values in batch.items()}
+    with jax.set_mesh(devices.mesh(data=2)):
+        with pytest.raises(ValueError, match="n_devices must be 2, the size of data in the current mesh; got 1. Leave it"):
+            gradients.sharded(gradients.plain(loss_fn), n_devices=1)(*problem, key)
+        with pytest.raises(ValueError, match="the mesh axis data must divide the batch of 11 examples; got 2"):
+            gradients.sharded(gradients.plain(loss_fn))(params, model_state, odd, key)
 
 
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd], ids=["reverse", "forward"])

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.spelling import mesh_text
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.studies import Budget
 
@@ -18,6 +19,9 @@ def check_options(options: Any) -> None:
                 raise UsageError(
                     f"{name} needs --distributed, got {getattr(options, name)} without it. Add --distributed."
                 )
+    if len(dict(options.mesh)) < len(options.mesh):
+        given = mesh_text(options.mesh)
+        raise UsageError(f"mesh must name each axis once, got {given}. Write: data=2,fsdp=4")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
     if options.accumulate is not None and options.accumulate < 1:

@@ -17,16 +17,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.errors import CommandError
 from jaxresearch.interruption import EXIT_CODE
 
 PIPE = "JAXRESEARCH_WORKER"  # environment variable: the descriptor on which a worker beats
 HANG_AFTER = 60.0  # seconds
+JOIN_WITHIN = 60  # seconds; JAX waits for 300
 LOST = "the connection to another process was lost"
 _POLL = 0.2  # seconds
 _OPEN = -1  # no exit code
 _GRACE = 3.0  # seconds for the supervisor that knows the cause, and for the others to see its file
 _STEPLESS = 20  # times as long without progress, while the worker beats
+_ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # by JAX, which has lost the others
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
@@ -39,8 +41,9 @@ def supervise(words: list[str]) -> int:
     """Carries out a command in a worker, and returns the exit code: that of the job."""
     directory = value_of(words, "--directory")
     if directory is None and not {"-h", "--help"} & {*words}:
-        raise UsageError(
-            "directory must be given with --distributed, so that a restarted job resumes. Pass --directory runs/NAME."
+        raise CommandError(
+            "directory must be given with --distributed, so that a restarted job resumes, got none. Pass --directory runs/NAME.",
+            code=2,
         )
     try:
         hang_after = float(value_of(words, "--hang-after") or HANG_AFTER)
@@ -82,12 +85,12 @@ class _Supervisor:
     def _watched(self, worker: subprocess.Popen) -> int | str:
         """Returns the exit code of the worker, or why it was killed."""
         while worker.poll() is None:
-            now = time.monotonic()
-            why = ""
+            now, why = time.monotonic(), ""
+            limit = self._hang_after if self._job else max(self._hang_after, JOIN_WITHIN)  # imports take seconds
             if self._is_marked():
                 why = "another process ended"
-            elif self._job and now - self._beat > self._hang_after:
-                why = f"process {self._job['process']} has not responded for {self._hang_after:g} seconds"
+            elif now - self._beat > limit:
+                why = f"{self._process} has not responded for {limit:g} seconds"
             elif self._job and now - self._moved > _STEPLESS * self._hang_after:
                 why = f"no process has finished a step for {_STEPLESS * self._hang_after:g} seconds"
             if why:
@@ -101,7 +104,7 @@ class _Supervisor:
         if code == 0:
             return 0
         is_own = isinstance(code, int) and code in (1, 2, EXIT_CODE) and bool(self._said)
-        is_lost = self._said[-1:] == [LOST] or code in (-signal.SIGABRT, 128 + signal.SIGABRT)
+        is_lost = self._said[-1:] == [LOST] or code in _ABORTED
         if is_lost:
             self._wait()  # the end of another process is the cause, which its supervisor knows
         shared = code if is_own and not is_lost else EXIT_CODE
@@ -116,14 +119,23 @@ class _Supervisor:
 
     def _reason(self, code: int | str) -> str:
         """Returns why a worker that reported nothing ended."""
-        process = f"process {self._job['process']}" if self._job else "the process"
+        if not self._job and code in _ABORTED:
+            return (
+                f"interrupted: the processes have not joined within {JOIN_WITHIN} seconds. Start all of them with the same "
+                "command, or correct --coordinator HOST:PORT, --processes N or --process I (from 0 to N - 1, each once)."
+            )
         if isinstance(code, str):
             why = code
         elif code < 0 and code != -signal.SIGABRT:
-            why = f"{process} was ended by {signal.Signals(-code).name}"
+            why = f"{self._process} was ended by {signal.Signals(-code).name}"
         else:
-            why = f"{process} lost the connection to the others" if self._job else "the processes could not be joined"
+            why = f"{self._process} lost the connection to the others"
         return f"interrupted: {why}. Repeat the command to resume from the last checkpoint."
+
+    @property
+    def _process(self) -> str:
+        """This process, in a message; its number is known once the processes have joined."""
+        return f"process {self._job['process']}" if self._job else "a process"
 
     @property
     def _mark(self) -> Path | None:

@@ -20,7 +20,7 @@ import jax
 
 from jaxresearch import processes, records
 from jaxresearch.cli.errors import CommandError
-from jaxresearch.cli.supervised import LOST, PIPE, value_of
+from jaxresearch.cli.supervised import JOIN_WITHIN, LOST, PIPE, value_of
 from jaxresearch.interruption import EXIT_CODE
 
 _BEAT = 0.5  # seconds
@@ -68,7 +68,8 @@ def join(words: Sequence[str]) -> None:
         n_processes, process = (int(number) if number else None for number in numbers)
     except ValueError:
         n_processes, process = None, None  # the parser reports it
-    processes.join(coordinator=value_of(words, "--coordinator"), n_processes=n_processes, process_id=process)
+    address = value_of(words, "--coordinator")
+    processes.join(coordinator=address, n_processes=n_processes, process_id=process, within=JOIN_WITHIN)
     name = processes.each(secrets.token_hex(4))[0]
     heart.joined(name, jax.process_index())
     if not processes.is_main():
@@ -126,7 +127,9 @@ def require_same(config: dict[str, Any], job: Any) -> None:
     """Raises unless all processes run the same program with the same versions."""
     if jax.process_count() > 1:
         packages = records.environment(seeds=())["packages"]
-        processes.require_same({**packages, **json.loads(json.dumps(config, default=str)), "program": job.digest})
+        entries = json.loads(json.dumps(config, default=str))
+        settings = entries.pop("hyperparameters")
+        processes.require_same({**packages, **entries, **settings, "program": job.digest})
 
 
 def beating(observe: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -36,6 +36,7 @@ _PROGRESS = (_METRICS, TRIALS, STUDY, "checkpoints/[0-9]*", "group-*/checkpoints
 _CHANGEABLE = (
     "directory",
     "save_every",
+    "mesh",
     "encrypt_with",
     "track",
     "fail_fast",
