@@ -185,17 +185,18 @@ def free_axes(*names: str) -> tuple[str, ...]:
     )
 
 
-def spread(batch: PyTree) -> PyTree:
+def spread(batch: PyTree, *, where_possible: bool = False) -> PyTree:
     """Returns a batch, whose examples the current mesh splits over its axes ``data`` and ``fsdp``.
 
     Args:
         batch: Arrays with a leading axis of examples.
+        where_possible: Whether to leave an array that the mesh does not divide as it is, instead of raising.
 
     Returns:
         The same values; without such a mesh, the same arrays.
 
     Raises:
-        ValueError: If the mesh does not divide the batch.
+        ValueError: If the mesh does not divide the batch, unless ``where_possible``.
 
     Example:
         >>> spread({"inputs": np.zeros(3)})["inputs"].shape
@@ -206,6 +207,8 @@ def spread(batch: PyTree) -> PyTree:
         return batch
 
     def of_leaf(leaf: Any) -> Any:
+        if leaf.shape[0] % n and where_possible:
+            return leaf
         if leaf.shape[0] % n:
             sizes = ", ".join(f"{name}={get_abstract_mesh().shape[name]}" for name in names)
             raise ValueError(
