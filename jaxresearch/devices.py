@@ -4,21 +4,23 @@ Without a mesh of your own, runs are split over all devices. A mesh from `mesh`,
 each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``tensor`` (`jaxresearch.partitioning`).
 """
 
+import importlib.util
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import multihost_utils, topologies
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, get_abstract_mesh
 from jaxtyping import Array, PyTree
 
 AXIS = "runs"
 AXES = (AXIS, "data", "fsdp", "tensor")
-_OF_BATCH = ("data", "fsdp")
+OF_BATCH = ("data", "fsdp")
 _ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA finds it aligned to this
 
 
@@ -62,7 +64,27 @@ def mesh(**sizes: int) -> Mesh:
         >>> dict(mesh(data=-1).shape)
         {'runs': 1, 'data': 2, 'fsdp': 1, 'tensor': 1}
     """
-    n_all = len(jax.devices())
+    return mesh_over(jax.devices(), **sizes)
+
+
+def mesh_over(devices: Sequence[Any], **sizes: int) -> Mesh:
+    """Returns a mesh of the given devices, as `mesh` does of all.
+
+    Args:
+        devices: Of this machine, or of a description such as those of `tpu_devices`.
+        **sizes: As for `mesh`.
+
+    Returns:
+        A mesh with all four axes.
+
+    Raises:
+        ValueError: As `mesh`.
+
+    Example:
+        >>> dict(mesh_over(jax.devices()[:1], fsdp=1).shape)
+        {'runs': 1, 'data': 1, 'fsdp': 1, 'tensor': 1}
+    """
+    n_all = len(devices)
     for name, size in sizes.items():
         if name not in AXES:
             raise ValueError(f"mesh must have axes among {', '.join(AXES)}, got {name!r}. Write: data=2,fsdp=4")
@@ -79,7 +101,37 @@ def mesh(**sizes: int) -> Mesh:
             f"sizes that divide {n_all}."
         )
     whole = {name: n_all // n_fixed if size == -1 else size for name, size in sizes.items()}
-    return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES)
+    return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES, devices)
+
+
+def tpu_devices(topology: str) -> list[Any]:
+    """Returns the devices of a TPU slice that this machine lacks, for which libtpu can still compile.
+
+    Args:
+        topology: The kind of chip and the shape of the slice, such as ``"v5e:4x4"`` or ``"v5p:2x2x1"``.
+
+    Returns:
+        Descriptions of devices, for `mesh_over`. Nothing can run on them.
+
+    Raises:
+        ValueError: If libtpu is not installed, or knows no such topology.
+
+    Example:
+        >>> tpu_devices("v5e:4x4")[0].device_kind  # doctest: +SKIP
+        'TPU v5 lite'
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError("topology needs libtpu, got none. Install the extra tpu: pip install 'jaxresearch[tpu]'")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # otherwise it asks the network which TPU this machine has
+    # By default, a description of v4 has two devices per chip, which JAX refuses in a mesh.
+    config = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **config).devices)
+    except Exception as error:  # of the plugin
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"topology must be one that libtpu knows, got {topology!r} ({reason}). Write: v5e:4x4"
+        ) from error
 
 
 def mesh_of(n_devices: int) -> Mesh:
@@ -95,13 +147,13 @@ def mesh_of(n_devices: int) -> Mesh:
         >>> mesh_of(1).axis_names
         ('runs',)
     """
-    return _mesh((n_devices,), (AXIS,))
+    return _mesh((n_devices,), (AXIS,), jax.devices()[:n_devices])
 
 
-def _mesh(sizes: tuple[int, ...], names: tuple[str, ...]) -> Mesh:
-    """Returns a mesh of the first devices."""
+def _mesh(sizes: tuple[int, ...], names: tuple[str, ...], devices: Sequence[Any]) -> Mesh:
+    """Returns a mesh of devices."""
     kinds = (AxisType.Auto,) * len(sizes)
-    return jax.make_mesh(sizes, names, axis_types=kinds, devices=jax.devices()[: int(np.prod(sizes))])
+    return jax.make_mesh(sizes, names, axis_types=kinds, devices=devices)
 
 
 def no_mesh() -> AbstractContextManager:
@@ -161,7 +213,7 @@ def n_shards() -> int:
         1
     """
     current = get_abstract_mesh()
-    return int(np.prod([current.shape[name] for name in free_axes(*_OF_BATCH)], dtype=int))
+    return int(np.prod([current.shape[name] for name in free_axes(*OF_BATCH)], dtype=int))
 
 
 def free_axes(*names: str) -> tuple[str, ...]:
@@ -202,7 +254,7 @@ def spread(batch: PyTree, *, where_possible: bool = False) -> PyTree:
         >>> spread({"inputs": np.zeros(3)})["inputs"].shape
         (3,)
     """
-    names, n = free_axes(*_OF_BATCH), n_shards()
+    names, n = free_axes(*OF_BATCH), n_shards()
     if not names:
         return batch
 
