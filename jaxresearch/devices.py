@@ -21,6 +21,7 @@ from jaxtyping import Array, PyTree
 AXIS = "runs"
 AXES = (AXIS, "data", "fsdp", "tensor")
 OF_BATCH = ("data", "fsdp")
+_NO_TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-1"}
 _ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA finds it aligned to this
 
 
@@ -122,7 +123,9 @@ def tpu_devices(topology: str) -> list[Any]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError("topology needs libtpu, got none. Install the extra tpu: pip install 'jaxresearch[tpu]'")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # otherwise it asks the network which TPU this machine has
+    # Otherwise libtpu asks the network which TPU this machine has, and complains on standard error.
+    for name, value in _NO_TPU.items():
+        os.environ.setdefault(name, value)
     # By default, a description of v4 has two devices per chip, which JAX refuses in a mesh.
     config = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
     try:

@@ -127,14 +127,26 @@ def _executions(bodies: dict[str, list[str]], entry: str) -> tuple[dict[str, int
         for line in bodies[name]:
             trips = 1
             if re.search(r"\bwhile\(", line):
-                known = _TRIPS.search(line)
-                trips, n_unknown = (int(known[1]), n_unknown) if known else (1, n_unknown + 1)
+                known = _n_passes(line, bodies)
+                trips, n_unknown = known or 1, n_unknown + (known is None)
             for called in _called(line):
                 if called in bodies:
                     visit(called, n * trips)
 
     visit(entry, 1)
     return times, n_unknown
+
+
+def _n_passes(line: str, bodies: dict[str, list[str]]) -> int | None:
+    """Returns how often a loop runs, as XLA notes it, or else by its condition; None if it is unknown."""
+    if found := _TRIPS.search(line):
+        return int(found[1])
+    condition = re.search(r"\bcondition=%?([\w.-]+)", line)
+    text = "\n".join(bodies.get(condition[1], ())) if condition else ""
+    # The loops into which XLA for TPUs splits products count from 0 to a constant, and have no note.
+    compared = re.search(r"^ROOT .* compare\([^,]*, (?:\S+ )?(%[\w.-]+)\), direction=LT", text, re.M)
+    bound = compared and re.search(rf"^{re.escape(compared[1])} = \S+ constant\((\d+)\)", text, re.M)
+    return int(bound[1]) if bound else None
 
 
 def _called(line: str) -> Iterator[str]:

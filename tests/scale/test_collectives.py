@@ -53,6 +53,20 @@ def test_communication_in_a_loop_counts_every_pass():
     assert of_step.n_bytes == 1280
 
 
+def test_communication_reads_the_length_from_a_condition():
+    condition = """\
+%c (t: (s32[], f32[64])) -> pred[] {
+  %bound = u32[]{:T(128)} constant(4), metadata={op_name="dot"}
+  %count = u32[]{:T(128)} get-tuple-element(%t), index=0
+  ROOT %compare.1 = pred[]{:T(512)} compare(%count, %bound), direction=LT
+}
+
+"""
+    loop = "%w = (s32[], f32[64]) while(%t), condition=%c, body=%body"
+    of_step = communication(BODY + condition + program(loop), n_devices=2)
+    assert (of_step.collectives[0].number, of_step.n_unknown_loops) == (4, 0)
+
+
 def test_communication_reports_loops_of_unknown_length():
     of_step = communication(BODY + program("%w = (s32[]) while(%t), condition=%c, body=%body"), n_devices=2)
     assert (of_step.collectives[0].number, of_step.n_unknown_loops) == (1, 1)
