@@ -6,6 +6,7 @@ each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,7 +19,7 @@ from jaxtyping import Array, PyTree
 
 AXIS = "runs"
 AXES = (AXIS, "data", "fsdp", "tensor")
-_OF_BATCH = ("data", "fsdp")
+OF_BATCH = ("data", "fsdp")
 _ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA finds it aligned to this
 
 
@@ -63,7 +64,27 @@ def mesh(**sizes: int) -> Mesh:
         >>> dict(mesh(data=-1).shape)
         {'runs': 1, 'data': 2, 'fsdp': 1, 'tensor': 1}
     """
-    n_all = len(jax.devices())
+    return mesh_over(jax.devices(), **sizes)
+
+
+def mesh_over(devices: Sequence[Any], **sizes: int) -> Mesh:
+    """Returns a mesh of the given devices, as `mesh` does of all.
+
+    Args:
+        devices: Of this machine, or of a description such as those of `jaxresearch.scale.topology.tpu_devices`.
+        **sizes: As for `mesh`.
+
+    Returns:
+        A mesh with all four axes.
+
+    Raises:
+        ValueError: As `mesh`.
+
+    Example:
+        >>> dict(mesh_over(jax.devices()[:1], fsdp=1).shape)
+        {'runs': 1, 'data': 1, 'fsdp': 1, 'tensor': 1}
+    """
+    n_all = len(devices)
     for name, size in sizes.items():
         if name not in AXES:
             raise ValueError(f"mesh must have axes among {', '.join(AXES)}, got {name!r}. Write: data=2,fsdp=4")
@@ -85,7 +106,7 @@ def mesh(**sizes: int) -> Mesh:
             f"mesh must split at most two of runs, fsdp and tensor, got {given}: XLA cannot partition such a program. Leave "
             "one of them out."
         )
-    return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES)
+    return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES, devices)
 
 
 def mesh_of(n_devices: int) -> Mesh:
@@ -101,13 +122,13 @@ def mesh_of(n_devices: int) -> Mesh:
         >>> mesh_of(1).axis_names
         ('runs',)
     """
-    return _mesh((n_devices,), (AXIS,))
+    return _mesh((n_devices,), (AXIS,), jax.devices()[:n_devices])
 
 
-def _mesh(sizes: tuple[int, ...], names: tuple[str, ...]) -> Mesh:
-    """Returns a mesh of the first devices."""
+def _mesh(sizes: tuple[int, ...], names: tuple[str, ...], devices: Sequence[Any]) -> Mesh:
+    """Returns a mesh of devices."""
     kinds = (AxisType.Auto,) * len(sizes)
-    return jax.make_mesh(sizes, names, axis_types=kinds, devices=jax.devices()[: int(np.prod(sizes))])
+    return jax.make_mesh(sizes, names, axis_types=kinds, devices=devices)
 
 
 def no_mesh() -> AbstractContextManager:
@@ -205,7 +226,7 @@ def n_shards() -> int:
         1
     """
     current = get_abstract_mesh()
-    return int(np.prod([current.shape[name] for name in free_axes(*_OF_BATCH)], dtype=int))
+    return int(np.prod([current.shape[name] for name in free_axes(*OF_BATCH)], dtype=int))
 
 
 def free_axes(*names: str) -> tuple[str, ...]:
@@ -229,26 +250,29 @@ def free_axes(*names: str) -> tuple[str, ...]:
     )
 
 
-def spread(batch: PyTree) -> PyTree:
+def spread(batch: PyTree, *, where_possible: bool = False) -> PyTree:
     """Returns a batch, whose examples the current mesh splits over its axes ``data`` and ``fsdp``.
 
     Args:
         batch: Arrays with a leading axis of examples.
+        where_possible: Whether to leave an array that the mesh does not divide as it is, instead of raising.
 
     Returns:
         The same values; without such a mesh, the same arrays.
 
     Raises:
-        ValueError: If the mesh does not divide the batch.
+        ValueError: If the mesh does not divide the batch, unless ``where_possible``.
 
     Example:
         >>> spread({"inputs": np.zeros(3)})["inputs"].shape
         (3,)
     """
-    if not free_axes(*_OF_BATCH):
+    if not free_axes(*OF_BATCH):
         return batch
 
     def of_leaf(leaf: Any) -> Any:
+        if leaf.shape[0] % n_shards() and where_possible:
+            return leaf
         return jax.lax.with_sharding_constraint(leaf, PartitionSpec(_axes_of_batch(leaf.shape[0])))
 
     return jax.tree.map(of_leaf, batch)
@@ -272,14 +296,14 @@ def batch_sharding(n_examples: int, *leading: str | None) -> NamedSharding | Non
         ...     batch_sharding(32, None).shard_shape((5, 32))
         (5, 16)
     """
-    if not free_axes(*_OF_BATCH):
+    if not free_axes(*OF_BATCH):
         return None
     return NamedSharding(jax.sharding.get_mesh(), PartitionSpec(*leading, _axes_of_batch(n_examples)))
 
 
 def _axes_of_batch(n_examples: int) -> tuple[str, ...]:
     """Returns the axes of the current mesh that split a batch; raises if they do not divide it."""
-    names, n = free_axes(*_OF_BATCH), n_shards()
+    names, n = free_axes(*OF_BATCH), n_shards()
     if n_examples % n:
         sizes = ", ".join(f"{name}={get_abstract_mesh().shape[name]}" for name in names)
         raise ValueError(

@@ -135,6 +135,7 @@ HOUSE = (
     (
         *(
             "interruption",
+            "devices",
             "catalogue",
             "signatures",
             "sampling",
@@ -147,7 +148,7 @@ HOUSE = (
         "data",
         "hyperparameters",
     ),
-    ("devices", "processes", "gradients", "schedules", "augmentations"),
+    ("processes", "gradients", "schedules", "augmentations"),
     ("training",),
     ("algorithms", "partitioning"),
     ("sweeps", "hypergradients"),

@@ -238,7 +238,9 @@ def test_sharded_checks_its_devices_against_the_mesh(problem, key):
     params, model_state, batch = problem
     odd = {name: values[:11] for name, values in batch.items()}
     with jax.set_mesh(devices.mesh(data=2)):
-        with pytest.raises(ValueError, match="n_devices must be 2, the size of data in the current mesh; got 1. Leave it"):
+        with pytest.raises(
+            ValueError, match="n_devices must be 2, the size of data in the current mesh; got 1. Leave it"
+        ):
             gradients.sharded(gradients.plain(loss_fn), n_devices=1)(*problem, key)
         with pytest.raises(ValueError, match="the mesh axis data must divide the batch of 11 examples; got 2"):
             gradients.sharded(gradients.plain(loss_fn))(params, model_state, odd, key)

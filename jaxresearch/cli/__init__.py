@@ -20,6 +20,8 @@ commands:
   run EXPERIMENT    train with several seeds, evaluate, decide the claim; everything is recorded in a run directory
   sweep EXPERIMENT  compare many settings on selection data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on selection data, then decide the claim with fresh seeds
+  summary EXPERIMENT  list the arrays of its training state and count the FLOPs of a step
+  plan EXPERIMENT   what a training step needs on devices that you need not have: --mesh fsdp=64,tensor=4 --chip v5p
   resume DIR        resume an interrupted or killed run, sweep or study, bit for bit; --experiment FILE uses a fixed file
   predict DIR DATA  predict new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
   export DIR --to F write the models of a run to a file for other programs: stablehlo or safetensors
@@ -63,7 +65,24 @@ Then it reads the test part once: the best settings with fresh seeds decide the 
 with the same directory to resume.
 """
 
+_SUMMARY_HELP = """\
+usage: jaxresearch summary EXPERIMENT [--data SOURCE] [--target COLUMN] [--accumulate N] [--FIELD VALUE ...]
+
+Lists the arrays of the training state with their shapes, types and bytes, with totals for parameters, model state and optimizer
+state, and counts the FLOPs of a step. Nothing is trained.
+"""
+
+_PLAN_HELP = """\
+usage: jaxresearch plan EXPERIMENT [--mesh AXIS=N,...] [--chip CHIP] [--hbm SIZE] [--topology CHIP:SHAPE] [--largest-batch]
+                                   [--data SOURCE] [--target COLUMN] [--accumulate N] [--FIELD VALUE ...]
+
+Compiles one training step for devices that you need not have, and prints what each needs: memory, FLOPs, communication, and the
+least time at the peaks of a chip. --topology v5e:4x4 compiles with the compiler of TPUs, otherwise that of CPUs does it.
+--largest-batch finds the largest batch that fits. The exit code is 1 if the step does not fit into the memory.
+"""
+
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
+_HELP_OF_SHAPES = {"summary": _SUMMARY_HELP, "plan": _PLAN_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
 _OPTIONS_OF = {
     "compare": " DIR ... [--margin X] [--page FILE]",
@@ -102,7 +121,7 @@ compares their metrics with the record, bit for bit. The exit code is 1 if anyth
 }
 _OF_FILES = ("list", "copy", "new")
 _RECORDING = (*_HELP_OF, "resume", "report")  # their output is on disk as well
-_COMMANDS = (*_HELP_OF, *_OF_DIRECTORIES, *_OF_FILES)
+_COMMANDS = (*_HELP_OF, *_HELP_OF_SHAPES, *_OF_DIRECTORIES, *_OF_FILES)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -168,7 +187,7 @@ def _carried_out(command: str, words: list[str]) -> int:
         return _of_files(command, words)
     if command in _OF_DIRECTORIES:
         return _of_directories(command, words)
-    if command in _HELP_OF:
+    if command in _HELP_OF or command in _HELP_OF_SHAPES:
         return _computed(command, words)
     import difflib
 
@@ -188,9 +207,9 @@ def _of_files(command: str, words: list[str]) -> int:
 
 
 def _computed(command: str, words: list[str]) -> int:
-    """Carries out a command that trains."""
+    """Carries out a command that trains, or compiles a step."""
     if not words or words[0] in ("-h", "--help"):
-        print(_HELP_OF[command], end="")
+        print({**_HELP_OF, **_HELP_OF_SHAPES}[command], end="")
         return 0 if words else 2
     if words[0].startswith("-"):
         advice = f"Write: jaxresearch {command} EXPERIMENT {words[0]}"
@@ -206,6 +225,10 @@ def _computed(command: str, words: list[str]) -> int:
         from jaxresearch.cli.run import run as carry_out
     elif command == "sweep":
         from jaxresearch.cli.sweep import sweep as carry_out
+    elif command == "summary":
+        from jaxresearch.cli.summary import summary as carry_out
+    elif command == "plan":
+        from jaxresearch.cli.plan import plan as carry_out
     else:
         from jaxresearch.cli.study import study as carry_out
 

@@ -32,6 +32,8 @@ def check_options(options: Any) -> None:
         value = getattr(options, name)
         if not 0 < value < math.inf:
             raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
+    if options.command == "plan":
+        _check_plan(options)
     rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
     if len(rules) > 1:
         raise UsageError(f"{rules[0]} and {rules[1]} are mutually exclusive, got both. Pass one rule of the split.")
@@ -82,3 +84,14 @@ def _check_resplit(options: Any) -> None:
     for name, reason in reasons.items():
         if getattr(options, name):
             raise UsageError(f"resplit and {name} are mutually exclusive, got both. {reason}. Leave one out.")
+
+
+def _check_plan(options: Any) -> None:
+    """Raises for options with which no step could be planned."""
+    sizes = dict(options.mesh)
+    if "runs" in sizes:
+        raise UsageError(f"mesh must split one run in a plan, got runs={sizes['runs']}. Leave runs out.")
+    if options.topology is None and -1 in sizes.values():
+        raise UsageError("mesh must have positive sizes in a plan, got -1 without --topology. Write all sizes.")
+    if options.largest_batch and options.chip is None and options.hbm is None:
+        raise UsageError("largest_batch needs the memory of a device, got none. Pass --chip h100 or --hbm 80GB.")

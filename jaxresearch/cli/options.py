@@ -14,16 +14,18 @@ from jaxresearch.cli.axes import spelled
 from jaxresearch.cli.checks import check_options
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.refusals import Fields, explained
-from jaxresearch.cli.spelling import Mesh, Seeds, Types, Validation, seeds_text
+from jaxresearch.cli.spelling import Mesh, Seeds, Size, Types, Validation, seeds_text
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag
+from jaxresearch.scale.chips import ChipName
 from jaxresearch.studies import Budget
 from jaxresearch.studies.comparison import other_seeds
 from jaxresearch.studies.plan import confirmation_seeds
 
 COMMANDS = ("run", "sweep", "study")
+_READING = (*COMMANDS, "summary", "plan")  # the commands that read the experiment's data
 _MANY_SEEDS = 2**32  # keys are derived from 32 bits
 
 
@@ -66,6 +68,7 @@ class Options:
         None,
         "micro batches per step, computed one after another to save memory; must divide the batch size",
         metavar="N",
+        commands=_READING,
     )
     at_once: int | None = _option(
         None,
@@ -86,39 +89,50 @@ class Options:
         "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, or another "
         "source that the experiment can read",
         metavar="SOURCE",
+        commands=_READING,
     )
-    target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN")
+    target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN", commands=_READING)
     types: Types = _option(
         (),
         "kinds of columns: number, category, date, text, id, or drop to leave a column out; added to those that the experiment "
         "declares",
+        commands=_READING,
     )
     task: Literal["classification", "regression"] | None = _option(
         None,
         "whether whole numbers in the target are classes or values; by default as declared, else inferred and printed",
+        commands=_READING,
     )
-    test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE")
+    test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE", commands=_READING)
     test_fraction: float | None = _option(
         None,
         "fraction of the examples held out as the test part, if the data has none",
         metavar="FRACTION",
+        commands=_READING,
     )
-    split_seed: int = _option(0, "seed for drawing the test part")
+    split_seed: int = _option(0, "seed for drawing the test part", commands=_READING)
     resplit: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False,
         "split the data anew for each seed, which is also its split seed, instead of once by --split-seed",
         commands=("run",),
     )
     group: str | None = _option(
-        None, "column of groups: examples of a group (a patient, a pupil) stay in one part or fold", metavar="COLUMN"
+        None,
+        "column of groups: examples of a group (a patient, a pupil) stay in one part or fold",
+        metavar="COLUMN",
+        commands=_READING,
     )
-    time: str | None = _option(None, "column of times: the latest examples are held out", metavar="COLUMN")
+    time: str | None = _option(
+        None, "column of times: the latest examples are held out", metavar="COLUMN", commands=_READING
+    )
     contiguous: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "hold out the last examples in the order of the data, and use contiguous folds"
+        False, "hold out the last examples in the order of the data, and use contiguous folds", commands=_READING
     )
-    image_size: int | None = _option(None, "height and width to which a folder of images is resized", metavar="N")
+    image_size: int | None = _option(
+        None, "height and width to which a folder of images is resized", metavar="N", commands=_READING
+    )
     stream: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "read examples from disk as steps need them, for data that does not fit into memory"
+        False, "read examples from disk as steps need them, for data that does not fit into memory", commands=_READING
     )
     directory: Path | None = _option(None, "where to record the run; runs/NAME-TIME by default", metavar="DIR")
     smoke: tyro.conf.FlagCreatePairsOff[bool] = _option(
@@ -145,7 +159,24 @@ class Options:
         (),
         "axes over which the devices split each run, such as data=2,fsdp=-1: data (examples of a batch), fsdp (examples and "
         "state), tensor (state), and runs; by default all devices split the runs",
-        commands=("run", "sweep"),
+        commands=("run", "sweep", "plan"),
+    )
+    chip: ChipName | None = _option(
+        None,
+        "kind of chip, whose peaks give the least time of a step and whose memory is the limit",
+        commands=("plan",),
+    )
+    topology: str | None = _option(
+        None,
+        "TPU slice to compile for by libtpu, such as v5e:4x4 or v5p:2x2x1; by default, XLA for CPUs compiles the step",
+        commands=("plan",),
+        metavar="CHIP:SHAPE",
+    )
+    hbm: Size = _option(None, "memory of each device, such as 95GiB; by default that of the chip", commands=("plan",))
+    largest_batch: tyro.conf.FlagCreatePairsOff[bool] = _option(
+        False,
+        "find the largest batch that fits into the memory, for each choice of remat if the experiment has one",
+        commands=("plan",),
     )
     distributed: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False,

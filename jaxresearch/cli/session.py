@@ -225,6 +225,17 @@ def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:
     )
 
 
+def untrained(command: str, name: str, words: list[str]) -> tuple[Options, Job]:
+    """Returns the options of a command that trains nothing, and the job it is about, with its data."""
+    declared, _ = loading.load_with_sources(name)
+    options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
+    experiment, options = located(declared, options)
+    check(options.hyperparameters)
+    loaded = load_data(experiment, options, None)
+    _require_plans(loaded.dataset, options, ())
+    return options, job_of(experiment, options, loaded)
+
+
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:
     """Returns the experiment for the data of a command, and why its claim does not apply, or None."""
     pairs = ((experiment.source, options.data), (experiment.target, options.target))
@@ -254,7 +265,7 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
                     f"accumulate must divide the batch of {size} examples, got {options.accumulate}. Pass one of its divisors."
                 )
     except ValueError as error:
-        if options.command == "run":
+        if options.command not in ("sweep", "study"):
             raise
         held_out = "Part of the training data is held out to compare settings."
         raise UsageError(f"{error} {held_out}") from error

@@ -76,6 +76,29 @@ def mesh_text(mesh: Sequence[Sequence[Any]]) -> str:
     return ",".join(f"{name}={size}" for name, size in mesh)
 
 
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "kB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "TB": 1e12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+def _read_size(words: list[str]) -> float:
+    """Returns bytes: ``95GiB``, ``80GB``."""
+    found = re.fullmatch(r"(\d+\.?\d*) ?([kKMGT]?i?B?)", words[0])
+    if found is None or found[2] not in _UNITS or not float(found[1]):
+        raise ValueError(f"expected a size such as 95GiB or 80GB, got {words[0]!r}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+Size = Annotated[float | None, _spelled("NGiB|NGB", _read_size)]
 Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, mesh_text)]
 Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, types_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxresearch import devices
 from jaxresearch.models.attention import attention, rotation
 from jaxresearch.models.model import Precision, require_choice, require_sizes
 from jaxresearch.models.rematerialisation import POLICIES, Remat
@@ -162,7 +163,8 @@ class Transformer(nn.Module):
         x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
         kind = Block if sizes.remat == "none" else nn.remat(Block, policy=POLICIES[sizes.remat])
         for layer in range(sizes.n_layers):
-            x = kind(sizes, not train, turn, causal, name=f"block_{layer}")(x, seen, start)
+            x = kind(sizes, not train, turn, causal, name=f"block_{layer}")(_split(x), seen, start)
+        x = _split(x)
         x = nn.LayerNorm(use_bias=sizes.biases, name="norm")(x.astype(jnp.float32))
         if self.end == "tokens":
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
@@ -260,6 +262,11 @@ def _look_up_jvp(dtype, primals, tangents):
     ones = jax.nn.one_hot(numbers, len(embedding), dtype=dtype)
     product = jnp.dot(ones, tangent.astype(dtype), precision="highest", preferred_element_type=jnp.float32)
     return rows, product.astype(dtype)
+
+
+def _split(x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+    """Returns activations split by examples: left to itself, XLA splits them as the weights, with the whole batch everywhere."""
+    return devices.spread(x, where_possible=True)
 
 
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:

@@ -1,1 +1,1 @@
-"""Training at scale: precision. The core imports none of it."""
+"""Training at scale: mixed precision, summaries and plans of training steps. The core imports none of it."""

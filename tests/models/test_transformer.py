@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,7 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from jaxresearch import losses, metrics, models, sweeps, training
+from jaxresearch import devices, losses, metrics, models, partitioning, sweeps, training
 from jaxresearch.models import transformer
 
 N_TOKENS, LENGTH = 11, 7
@@ -719,3 +720,26 @@ def test_a_token_outside_the_vocabulary_gives_nan(kind, token):
     model, tokens = of_kind(kind, sized()), sentences().at[1, 2].set(token)
     outputs = outputs_of(model, stirred(model), tokens)
     assert np.isfinite(outputs[[0, 2]]).all() and np.isnan(outputs[1]).all()
+
+
+def test_a_mesh_splits_activations_by_examples():
+    model = models.decoder(N_TOKENS, sized())
+    algorithm = training.supervised(
+        model, losses.softmax_cross_entropy_with_integer_labels, optimizer=optax.adam(1e-3), metrics={}
+    )
+    batch = {name: jnp.zeros((6, 12), jnp.int32) for name in ("inputs", "targets")}
+    with jax.set_mesh(devices.mesh(fsdp=2)):
+        split = partitioning.partitioned(algorithm)
+        shapes = jax.eval_shape(split.init, jax.random.key(0))
+        text = jax.jit(split.step).lower(shapes, batch, jax.random.key(1)).compile().as_text()
+    assert re.search(r"f32\[(3,12|36),16\]", text)  # half of the examples: by rows, or flattened
+    assert not re.search(r"f32\[(6,12|72),16\]", text)
+
+
+def test_a_batch_that_a_mesh_does_not_divide_is_evaluated():
+    model, tokens = models.decoder(N_TOKENS, sized()), jnp.arange(60, dtype=jnp.int32).reshape(5, 12) % N_TOKENS
+    params, _ = jax.jit(model.init)(jax.random.key(0))
+    whole = jax.jit(model.apply)(params, {}, tokens)[0]
+    with jax.set_mesh(devices.mesh(fsdp=2)):
+        split = jax.jit(model.apply)(params, {}, tokens)[0]
+    np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-6)  # sums in another order
