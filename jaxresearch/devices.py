@@ -26,10 +26,8 @@ _ALIGNMENT = 64  # bytes; CPU devices use a host array in place only where XLA f
 def available() -> int:
     """Returns the number of devices available to the code being traced.
 
-    Inside `jax.shard_map` that is 1: each device runs the program on its own shard.
-
     Returns:
-        The number of devices of the default backend, or 1 inside `jax.shard_map`.
+        The number of devices of the default backend; 1 inside `jax.shard_map`, where each runs the program on its own shard.
 
     Example:
         >>> available() == len(jax.devices())
