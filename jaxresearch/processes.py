@@ -4,8 +4,9 @@ Every process runs the same code in the same order. What one of them alone knows
 shared before it changes what they compute next; these functions share it. With one process they return their argument.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -160,19 +161,27 @@ def require_same(value: dict[str, Any]) -> None:
                 )
 
 
-def require_all_ready(error: Exception | None) -> None:
-    """Raises on all processes if one of them has failed.
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """Raises at the end of the block, in all processes, if it failed in one; until then, they wait for each other.
 
-    Args:
-        error: Of this process, or None.
+    Yields:
+        Nothing.
 
     Raises:
         Exception: The error of this process.
         ValueError: On the others, with the message of the first process that failed.
 
     Example:
-        >>> require_all_ready(None)
+        >>> with agreeing():
+        ...     print("read")
+        read
     """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
     messages = each(error and " ".join(str(error).split()))
     if error is not None:
         raise error

@@ -99,10 +99,12 @@ def _work_on(session: Session, work: Callable[[Session], None]) -> None:
     except Interrupted:
         if session.directory.is_new and not session.directory.has_progress:
             raise
-        steps = records.Checkpoints(session.path).steps()
+        is_alone = jax.process_count() == 1
+        path = session.options.directory or session.path  # of all processes but the first, the latter is temporary
+        steps = records.Checkpoints(path).steps()
         saved = f"saved at step {steps[-1]}; " if steps else ""
-        resume = records.resume_command(session.path)
-        raise CommandError(f"interrupted; {saved}resume with: {resume}", code=EXIT_CODE) from None
+        resume = f"resume with: {records.resume_command(path)}" if is_alone else "repeat the command to resume"
+        raise CommandError(f"interrupted; {saved}{resume}", code=EXIT_CODE) from None
 
 
 @contextlib.contextmanager
@@ -157,7 +159,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
     Until the end of the block, a failure removes a new directory without records, and signals wait until the run is saved.
     """
     with contextlib.ExitStack() as held:
-        with workers.agreeing():
+        with processes.agreeing():
             declared, sources = loading.load_with_sources(file)
             if command == "study" and declared.adjust is None:
                 raise UsageError(

@@ -84,17 +84,6 @@ def _keep_output_clean() -> None:
 
 
 @contextlib.contextmanager
-def agreeing() -> Iterator[None]:
-    """Raises at the end of the block, in all processes, if it failed in one."""
-    error: Exception | None = None
-    try:
-        yield
-    except Exception as raised:
-        error = raised
-    processes.require_all_ready(error)
-
-
-@contextlib.contextmanager
 def connected() -> Iterator[None]:
     """Raises an error of a lost connection as an interruption, which the supervisor explains."""
     try:
@@ -114,7 +103,7 @@ def directory(
     with contextlib.ExitStack() as held:
         if not processes.is_main():
             held.callback(shutil.rmtree, own.parent, ignore_errors=True)
-        with agreeing():
+        with processes.agreeing():
             opened = held.enter_context(records.open_directory(own, config, environment, is_new=is_new))
         texts = {name: (own / name).read_text() for name in _COPIED if (own / name).is_file()}
         for name, text in processes.each(texts)[0].items():

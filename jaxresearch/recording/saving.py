@@ -61,8 +61,9 @@ class _Saver:
     def keep(self, step: int, state: State) -> None:
         """Saves the state; raises `Interrupted` once it is saved if the run was interrupted."""
         if self._is_interrupted:
-            self._checkpoints.wait()
-            self._checkpoints.write(step, state, about=self._about(self._diverged))
+            with processes.agreeing():  # the others end no sooner than the one that writes
+                self._checkpoints.wait()
+                self._checkpoints.write(step, state, about=self._about(self._diverged))
             raise Interrupted
         self._checkpoints.write_in_background(step, state, about=functools.partial(self._about, self._diverged))
         self._last = time.monotonic()
