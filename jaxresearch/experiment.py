@@ -60,7 +60,7 @@ class Experiment(Generic[H]):
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
 
     Raises:
-        ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
+        ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than one of
             ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if a function has the wrong signature.
     """
 
@@ -81,6 +81,10 @@ class Experiment(Generic[H]):
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(cls := self.hyperparameters, type):
+            raise ValueError(
+                f"hyperparameters must be an instance, got the class {cls.__name__}. Write: hyperparameters={cls.__name__}()"
+            )
         if not dataclasses.is_dataclass(self.hyperparameters):
             raise ValueError(
                 "hyperparameters must be an instance of a class decorated with @hyperparameters, "
