@@ -68,7 +68,9 @@ def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
 
 def test_missing_columns_are_named_together():
     card = DataCard(name="n", source="n", columns=tuple(Column(name=name, kind="number") for name in "abcdefgh"))
-    with pytest.raises(ValueError, match="got no 'a', 'b', 'c', 'd', 'e', 'f' and 2 more. Add them; cells may be empty"):
+    with pytest.raises(
+        ValueError, match="got no 'a', 'b', 'c', 'd', 'e', 'f' and 2 more. Add them; cells may be empty"
+    ):
         new_rows({"other": [1.0]}, card)
     with pytest.raises(ValueError, match="got no 'g' or 'h'. Add them"):
         new_rows({name: [1.0] for name in "abcdef"}, card)
