@@ -51,14 +51,24 @@ def swept(
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
 
 
-def static(default: Any, help: str, *, at_least: int | float | None = None, at_most: int | float | None = None) -> Any:
+def static(
+    default: Any,
+    help: str,
+    *,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    below: int | float | None = None,
+) -> Any:
     """Returns a hyperparameter field that is static: a size or a choice, compiled anew for each value.
 
     Args:
         default: The default value.
         help: Meaning and unit in a few words, for the command line.
-        at_least: Inclusive lower bound of the value, or of each entry of a tuple.
-        at_most: Inclusive upper bound of the value, or of each entry of a tuple.
+        above: Exclusive lower bound of the value, or of each entry of a tuple.
+        at_least: Inclusive lower bound.
+        at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
 
     Returns:
         A dataclass field.
@@ -70,7 +80,7 @@ def static(default: Any, help: str, *, at_least: int | float | None = None, at_m
         >>> jax.tree.leaves(Sizes())
         []
     """
-    bounds = {"at least": at_least, "at most": at_most}
+    bounds = {"above": above, "at least": at_least, "at most": at_most, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "static": True})
 
 
@@ -85,6 +95,9 @@ def hyperparameters(cls: type[H]) -> type[H]:
     Returns:
         The class itself, for use as a decorator.
 
+    Raises:
+        ValueError: If the default of a field of type ``int``, or an entry of a ``tuple[int, ...]``, is no whole number.
+
     Example:
         >>> @hyperparameters
         ... class Plain:
@@ -93,7 +106,21 @@ def hyperparameters(cls: type[H]) -> type[H]:
         >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
         10.0
     """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    for field in dataclasses.fields(made):
+        _require_whole(field, field.default)
+    return jax.tree_util.register_dataclass(made)
+
+
+def _require_whole(field: dataclasses.Field, value: Any) -> None:
+    """Raises if a static field of whole numbers holds anything else."""
+    is_tuple = field.type == tuple[int, ...]
+    if not field.metadata.get("static") or not (is_tuple or field.type is int):
+        return
+    entries = value if is_tuple and isinstance(value, tuple) else (value,)
+    if not all(isinstance(entry, numbers.Integral) for entry in entries):
+        rule = "whole numbers" if is_tuple else "a whole number"
+        raise ValueError(f"{field.name} must be {rule}, got {value!r}. Correct it, or declare another type.")
 
 
 def check(hyperparameters: Any) -> None:
@@ -103,7 +130,7 @@ def check(hyperparameters: Any) -> None:
         hyperparameters: An instance of a class decorated with `hyperparameters`, with Python values.
 
     Raises:
-        ValueError: If a number is not finite, or outside the bounds of its field.
+        ValueError: If a number is not finite, outside the bounds of its field, or not whole where the field is an ``int``.
 
     Example:
         >>> @hyperparameters
@@ -112,17 +139,17 @@ def check(hyperparameters: Any) -> None:
         >>> check(Sizes(batch_size=0))
         Traceback (most recent call last):
         ...
-        ValueError: batch_size must be at least 1; got 0. It is: examples per step.
+        ValueError: batch_size (examples per step) must be at least 1, got 0.
     """
     holds = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
     for field in dataclasses.fields(hyperparameters):
         value = getattr(hyperparameters, field.name)
+        _require_whole(field, value)
+        named = f"{field.name} ({field.metadata['help']})" if "help" in field.metadata else field.name
         bounds = {rule: bound for rule, bound in field.metadata.get("bounds", {}).items() if bound is not None}
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{field.name} must be finite; got {value}. It is: {field.metadata['help']}.")
+                raise ValueError(f"{named} must be finite, got {value}.")
             for rule, bound in bounds.items():
                 if not holds[rule](number, bound):
-                    raise ValueError(
-                        f"{field.name} must be {rule} {bound:g}; got {value}. It is: {field.metadata['help']}."
-                    )
+                    raise ValueError(f"{named} must be {rule} {bound:g}, got {value}.")

@@ -1,6 +1,7 @@
 """Load an experiment from its file, and trace an error back to the line of that file."""
 
 import dataclasses
+import difflib
 import importlib.util
 import re
 import sys
@@ -124,7 +125,8 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     """
     path = catalogue.file_of(name, directory=directory)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
-        return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {error.msg}."
+        reason = error.msg if error.msg.endswith("?") else f"{error.msg}."
+        return f"experiment file {path} failed at line {error.lineno}: {(error.text or '').strip()!r}: {reason}"
     frames, walked = traceback.extract_tb(error.__traceback__), traceback.walk_tb(error.__traceback__)
     own = [
         (summary, frame)
@@ -139,10 +141,23 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     at = f"experiment file {path} failed at line {place.lineno}: {line!r}"
     if needs_value:
         return f"{at}: {_remedy_of_traced(what, _swept_on(line, frame))}"
+    if unknown := _UNKNOWN_FIELD.match(what):
+        return f"{_remedy_of_unknown(unknown[1])} (experiment file {path}, line {place.lineno})"
     is_ours = last is place or Path(last.filename).is_relative_to(_PACKAGE)
     if isinstance(error, ValueError | OSError) and what and is_ours and "raise " in (last.line or ""):
         return f"{what} (experiment file {path}, line {place.lineno})"
     return f"{at}: {type(error).__name__}: {what}"
+
+
+_UNKNOWN_FIELD = re.compile(r"Experiment\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+
+
+def _remedy_of_unknown(name: str) -> str:
+    """Returns the message for an argument that an experiment does not take."""
+    names = [field.name for field in dataclasses.fields(Experiment)]
+    near = difflib.get_close_matches(name, names, n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else "Leave it out."
+    return f"Experiment must be given some of {', '.join(names)}, got {name!r}. {advice}"
 
 
 def _remedy_of_traced(what: str, on_line: list[str]) -> str:

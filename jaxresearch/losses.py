@@ -170,12 +170,15 @@ def softmax_cross_entropy_with_integer_labels(
         Szegedy et al. (2016), Rethinking the Inception architecture, CVPR, section 7 (label smoothing).
         https://arxiv.org/abs/1512.00567
     """
+    if not jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape != logits.shape:
+        raise ValueError(
+            f"labels must be integers; got {labels.dtype} of shape {labels.shape}: the targets are values. Use "
+            "losses.half_squared_error, or pass classes."
+        )
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"labels must have shape {logits.shape[:-1]}; got {labels.shape}. Pass integer classes, not one-hot."
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels must be integers; got {labels.dtype}. Pass classes, or use softmax_cross_entropy.")
     _require_fraction("label_smoothing", label_smoothing)
     # A comparison with all classes, since the derivative of a gather is a scatter. Classes are counted in int32, not in
     # the dtype of the labels: a byte wraps around at 256.
@@ -295,10 +298,10 @@ def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leadin
 def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b: str = "targets") -> None:
     """Raises if the shapes of two arrays differ."""
     if jnp.shape(a) != jnp.shape(b):
-        raise ValueError(
-            f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. "
-            "Reshape one of them: a loss never broadcasts."
-        )
+        remedy = "Reshape one of them: a loss never broadcasts."
+        if jnp.ndim(a) == jnp.ndim(b) == 2 and len(a) == len(b) and name_a == "predictions":
+            remedy = f"The model has {a.shape[1]} outputs, the target has {b.shape[1]}: make them equal."
+        raise ValueError(f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. {remedy}")
 
 
 def _require_fraction(name: str, value: float | Array) -> None:

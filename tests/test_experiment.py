@@ -237,6 +237,9 @@ def test_experiment_refuses_hyperparameters_without_a_length(h, source, name):
 
 
 def test_experiment_refuses_hyperparameters_without_fields():
+    message = r"^hyperparameters must be an instance, got the class Settings\. Write: hyperparameters=Settings\(\)$"
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(DECLARED, hyperparameters=Settings)
     with pytest.raises(ValueError, match="class decorated with @hyperparameters, got dict. Decorate the class."):
         dataclasses.replace(DECLARED, hyperparameters={"epochs": 3})
 

@@ -1,6 +1,7 @@
 """Hyperparameters: floats are leaves, sizes and choices are static, and bounds are checked by name."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -60,21 +61,49 @@ def test_hyperparameters_cannot_be_changed_in_place():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rate": 0}, "learning_rate must be above 0; got 0. It is: step size"),
-        ({"learning_rate": -1e-3}, "learning_rate must be above 0; got -0.001"),
-        ({"learning_rate": float("nan")}, "learning_rate must be finite; got nan"),
-        ({"learning_rate": float("inf")}, "learning_rate must be finite; got inf"),
-        ({"momentum": 1.0}, "momentum must be below 1; got 1.0"),
-        ({"momentum": -0.1}, "momentum must be at least 0; got -0.1"),
-        ({"knots": (1.0, 0.0)}, r"knots must be above 0; got \(1.0, 0.0\)"),
-        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
-        ({"epochs": 101}, "epochs must be at most 100; got 101"),
-        ({"hidden": (4, 0)}, r"hidden must be at least 1; got \(4, 0\)"),
+        ({"learning_rate": 0}, r"^learning_rate \(step size\) must be above 0, got 0\.$"),
+        ({"learning_rate": -1e-3}, r"learning_rate \(step size\) must be above 0, got -0.001"),
+        ({"learning_rate": float("nan")}, r"learning_rate \(step size\) must be finite, got nan"),
+        ({"learning_rate": float("inf")}, r"learning_rate \(step size\) must be finite, got inf"),
+        ({"momentum": 1.0}, r"momentum \(fraction kept\) must be below 1, got 1.0"),
+        ({"momentum": -0.1}, r"momentum \(fraction kept\) must be at least 0, got -0.1"),
+        ({"knots": (1.0, 0.0)}, r"knots \(factors\) must be above 0, got \(1.0, 0.0\)"),
+        ({"batch_size": 0}, r"batch_size \(examples per step\) must be at least 1, got 0"),
+        ({"epochs": 101}, r"epochs \(passes\) must be at most 100, got 101"),
+        ({"hidden": (4, 0)}, r"hidden \(widths\) must be at least 1, got \(4, 0\)"),
     ],
 )
 def test_check_names_field_rule_and_value(changes, message):
     with pytest.raises(ValueError, match=message):
         check(Settings(**changes))
+
+
+def test_static_fields_take_all_bounds():
+    @hyperparameters
+    class Bounded:
+        rate: float = static(0.5, "fraction", above=0, below=1)
+
+    check(Bounded())
+    for rate, rule in ((0.0, "above 0"), (1.0, "below 1")):
+        with pytest.raises(ValueError, match=rf"^rate \(fraction\) must be {rule}, got {rate}\.$"):
+            check(Bounded(rate=rate))
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "message"),
+    [
+        (int, 20.5, "size must be a whole number, got 20.5. Correct it, or declare another type."),
+        (int, "20", "size must be a whole number, got '20'."),
+        (tuple[int, ...], (8, 2.5), "size must be whole numbers, got (8, 2.5)."),
+    ],
+)
+def test_fields_of_whole_numbers_hold_whole_numbers(kind, default, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        hyperparameters(type("Sizes", (), {"__annotations__": {"size": kind}, "size": static(default, "units")}))
+    fitting = 8 if kind is int else (8,)
+    made = hyperparameters(type("Sizes", (), {"__annotations__": {"size": kind}, "size": static(fitting, "units")}))
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        check(made(size=default))
 
 
 def test_check_passes_the_plain_settings():

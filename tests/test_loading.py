@@ -44,6 +44,19 @@ def test_load_finds_an_experiment_by_name():
     [
         ("import jax\nx = undefined + 1\n", r"failed at line 2: 'x = undefined \+ 1': NameError: name 'undefined'"),
         ("def broken(:\n", r"failed at line 1: 'def broken\(:': invalid syntax"),
+        ("x = f(a\n        b)\n", r"'x = f\(a': invalid syntax. Perhaps you forgot a comma\?$"),
+        (
+            "from jaxresearch.experiment import Experiment\nExperiment(qestion='?')\n",
+            r"^Experiment must be given some of question, .*, got 'qestion'\. Did you mean 'question'\? \(.*, line 2\)$",
+        ),
+        (
+            "from jaxresearch.experiment import Experiment\nExperiment(\n    zzz=1)\n",
+            r"got 'zzz'\. Leave it out\. \(experiment file .*mine\.py, line 2\)$",
+        ),
+        (
+            "from jaxresearch.hyperparameters import *\n@hyperparameters\nclass A:\n    epochs: int = static(20.5, 'passes')\n",
+            r"^epochs must be a whole number, got 20\.5\. .* \(experiment file .*mine\.py, line 2\)$",
+        ),
         ("import no_such_module\n", "failed at line 1: 'import no_such_module': ModuleNotFoundError"),
         ("def inner():\n    return 1 / 0\ninner()\n", "failed at line 2: 'return 1 / 0': ZeroDivisionError"),
         (

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -357,8 +358,20 @@ def test_integer_cross_entropy_refuses_one_hot_labels():
 
 @pytest.mark.raises
 def test_integer_cross_entropy_refuses_float_labels():
-    with pytest.raises(ValueError, match="labels must be integers; got float32"):
-        losses.softmax_cross_entropy_with_integer_labels(_logits(), LABELS.astype(jnp.float32))
+    for labels in (LABELS.astype(jnp.float32), LABELS.astype(jnp.float32)[:, None]):
+        message = (
+            rf"^labels must be integers; got float32 of shape {re.escape(str(labels.shape))}: the targets are values\. "
+        )
+        with pytest.raises(ValueError, match=message + "Use losses.half_squared_error, or pass classes"):
+            losses.softmax_cross_entropy_with_integer_labels(_logits(), labels)
+
+
+@pytest.mark.raises
+def test_losses_count_outputs_and_targets():
+    with pytest.raises(
+        ValueError, match=r"got \(8, 1\)\. The model has 3 outputs, the target has 1: make them equal\."
+    ):
+        losses.squared_error(jnp.zeros((8, 3)), jnp.zeros((8, 1)))
 
 
 @pytest.mark.raises

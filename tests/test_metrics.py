@@ -310,6 +310,10 @@ def test_metrics_refuse_shapes_that_do_not_fit():
         metrics.mean_squared_error()(jnp.zeros((8, 1)), jnp.zeros(8))
     with pytest.raises(ValueError, match=r"targets must have shape \(3, 1\) .* got \(3,\)"):
         metrics.r2()(jnp.zeros((3, 1)), jnp.arange(3))
+    with pytest.raises(
+        ValueError, match=r"got \(3, 1\)\. The model has 2 outputs, the target has 1: make them equal\."
+    ):
+        metrics.r2()(jnp.zeros((3, 2)), jnp.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"weights must have shape \(3,\); got \(1,\)"):
         metrics.accuracy()(jnp.zeros((3, 2)), jnp.zeros(3, jnp.int32), jnp.ones(1))
 
@@ -321,6 +325,8 @@ def test_classification_metrics_refuse_other_than_logits(metric):
         metric(jnp.array([0, 1, 0, 1]), jnp.array([0, 1, 1, 0]))
     with pytest.raises(ValueError, match="targets must be integers; got float32. Pass integer classes, not one-hot"):
         metric(jnp.eye(4), jnp.eye(4))
+    with pytest.raises(ValueError, match="got float32. The targets are values: use metrics.r2, or pass classes"):
+        metric(jnp.eye(4), jnp.zeros((4, 1)))
 
 
 @pytest.mark.raises

@@ -463,9 +463,14 @@ def test_mean_loss_refuses_a_loss_that_is_not_of_single_examples(outputs, target
     weights = {"weights": jnp.ones(4)} if is_weighted else {}
     with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError) as raised:
         _mean_of(lambda a, b: ((a - b) ** 2).mean(axis), jnp.ones(outputs), jnp.ones(targets), **weights)
+    remedy = {
+        "()": "It returned one number, such as a mean: return one value per example, and leave the mean to the algorithm.",
+        "(3,)": "Give both the same shape, and leave the mean to the algorithm.",
+        "(4, 4)": f"{outputs} and {targets} were broadcast inside the loss: give both the same shape.",
+    }
     assert str(raised.value) == (
         f"loss must return one value for each of 4 examples, (4,) or with trailing axes; got {shape} for outputs "
-        f"{outputs} and targets {targets}. Give both the same shape, and leave the mean to the algorithm."
+        f"{outputs} and targets {targets}. {remedy[shape]}"
     )
 
 

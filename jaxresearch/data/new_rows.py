@@ -19,6 +19,7 @@ from jaxresearch.data.files.words import Read, Rows
 
 _SIGN = re.compile(r"read without its (\S+?)(?:;|$)")
 _WORDS = ("text", "id")
+_NAMED = 6  # missing columns that a message names
 
 
 class NewRows(NamedTuple):
@@ -156,8 +157,8 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
     read = _read(columns, held, rows, separator)
     inputs, notes = {}, []
     for column in held:
-        inputs[column.name], note = _as_trained(column, read[column.name], columns[column.name], rows)
-        notes += [note] if note else []
+        inputs[column.name], its_notes = _as_trained(column, read[column.name], columns[column.name], rows)
+        notes += its_notes
     known = {column.name for column in held if column.kind != "id"}
     others = {name: _texts(cells) for name, cells in columns.items() if name not in known}
     targets = _targets_in(columns, card, rows, separator)
@@ -182,13 +183,16 @@ def _notes_by_row(held: Sequence[Column], read: Mapping[str, Read], n_rows: int)
 
 
 def _require_columns(missing: Sequence[str], columns: Iterable[str], of: str) -> None:
-    """Raises for a column that the model was trained on and the rows lack."""
+    """Raises for columns that the model was trained on and the rows lack."""
     if not missing:
         return
     near = difflib.get_close_matches(missing[0], [*columns], n=1)
-    advice = f"Did you mean {near[0]!r}? Rename it." if near else "Add it; its cells may be empty."
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    raise ValueError(f"{of} must have the columns that the model was trained on, got no {missing[0]!r}{more}. {advice}")
+    add = "Add them" if len(missing) > 1 else "Add it"
+    advice = f"Did you mean {near[0]!r}? Rename it." if near else f"{add}; cells may be empty."
+    more = [f"{len(missing) - _NAMED} more"] if len(missing) > _NAMED else []
+    *named, last = [*map(repr, missing[:_NAMED]), *more]
+    lacking = f"{', '.join(named)} {'and' if more else 'or'} {last}" if named else last
+    raise ValueError(f"{of} must have the columns that the model was trained on, got no {lacking}. {advice}")
 
 
 def _read(columns: Mapping[str, Any], held: Sequence[Column], rows: Rows, separator: str) -> dict[str, Read]:
@@ -197,21 +201,19 @@ def _read(columns: Mapping[str, Any], held: Sequence[Column], rows: Rows, separa
     return read_columns({name: columns[name] for name in kinds}, kinds, rows, separator=separator)
 
 
-def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any, str]:
-    """Returns the values of a column by its schema, and a note on differences from training."""
+def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any, list[str]]:
+    """Returns the values of a column by its schema, and notes on differences from training."""
     assert read.column is not None  # the kind was given
     _require_unit(column, read.column, cells)
-    if column.kind == "category":
-        return _levels(column, read, rows)
     if column.kind in _WORDS:
         lost = "read as missing" in column.note
-        return np.where([lost and is_missing(word) for word in read.values], "", read.values), ""
-    if read.column.n_missing and not column.has_missing:
-        return (
-            read.values,
-            f"column {column.name} has {_counted(read.column.n_missing)} empty, but had none in training",
-        )
-    return read.values, ""
+        return np.where([lost and is_missing(word) for word in read.values], "", read.values), []
+    n_missing = 0 if column.has_missing else read.column.n_missing
+    empty = [f"column {column.name} has {_counted(n_missing)} empty, but had none in training"] if n_missing else []
+    if column.kind == "category":
+        values, unseen = _levels(column, read, rows)
+        return values, [*empty, *unseen]
+    return read.values, empty
 
 
 def _require_unit(column: Column, now: Column, cells: Any) -> None:
@@ -226,19 +228,19 @@ def _require_unit(column: Column, now: Column, cells: Any) -> None:
         )
 
 
-def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, str]:
-    """Returns categories by the levels of training, -1 for unknown and missing ones."""
+def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, list[str]]:
+    """Returns categories by the levels of training, -1 for unknown and missing ones, and a note on unknown ones."""
     assert read.column is not None  # as above
     known, levels = {level: place for place, level in enumerate(column.levels)}, read.column.levels
     places = np.array([*(known.get(level, -1) for level in levels), -1], np.int32)
     unknown = [place for place, level in enumerate(levels) if level not in known and not is_missing(level)]
     if not unknown:
-        return places[read.values], ""
+        return places[read.values], []
     is_new = np.isin(read.values, unknown)
     first = int(np.argmax(is_new))
     named = f"{levels[read.values[first]]!r} in {rows.name(first)}"
     note = f"column {column.name} has {_counted(is_new.sum())} with a category unseen in training, such as {named}"
-    return places[read.values], f"{note}: treated as missing"
+    return places[read.values], [f"{note}: treated as missing"]
 
 
 def _counted(n: Any) -> str:

@@ -363,7 +363,13 @@ def _checked(logits: Array, targets: Array, weights: Array | None) -> tuple[Arra
             "Pass a logit per class, not the likeliest class; for a probability p of two classes, log of (1 - p, p)."
         )
     if not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise ValueError(f"targets must be integers; got {targets.dtype}. Pass integer classes, not one-hot.")
+        is_one_hot = targets.shape == logits.shape and targets.shape[-1] > 1
+        remedy = (
+            "Pass integer classes, not one-hot."
+            if is_one_hot
+            else "The targets are values: use metrics.r2, or pass classes."
+        )
+        raise ValueError(f"targets must be integers; got {targets.dtype}. {remedy}")
     weights = checked_weights(logits, targets, weights, expected=logits.shape[:1])
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     # Compare with each class: the number of classes may not fit into the dtype of the targets.

@@ -198,9 +198,13 @@ def checked_weights(
         [1.0, 1.0]
     """
     if targets.shape != expected or targets.ndim < 1:
+        remedy = "Pass integer classes for logits (batch, classes), or values shaped as the predictions."
+        if targets.ndim == predictions.ndim == 2 and len(targets) == len(predictions):
+            remedy = (
+                f"The model has {predictions.shape[1]} outputs, the target has {targets.shape[1]}: make them equal."
+            )
         raise ValueError(
-            f"targets must have shape {expected} for predictions of shape {predictions.shape}; got {targets.shape}. "
-            "Pass integer classes for logits (batch, classes), or values shaped as the predictions."
+            f"targets must have shape {expected} for predictions of shape {predictions.shape}; got {targets.shape}. {remedy}"
         )
     if weights is None:
         return jnp.ones(targets.shape[:1])

@@ -1,5 +1,7 @@
 """A small convolutional network."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,6 +21,11 @@ class Cnn(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns outputs ``(batch, n_outputs)``."""
+        size, n_given = math.prod(self.image_shape), math.prod(inputs.shape[1:])
+        if n_given != size:
+            raise ValueError(
+                f"images must have {size} pixels, {self.image_shape}, got {n_given}. Use card.feature_shape."
+            )
         x = inputs.reshape(-1, *self.image_shape)
         for width in self.channels:
             x = nn.relu(nn.Conv(width, (3, 3))(x))

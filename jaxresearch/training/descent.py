@@ -235,10 +235,25 @@ def _per_example(loss: Callable[..., Array], outputs: Any, targets: Array) -> Ar
     if doubled != (2 * n, *shape[1:]):
         raise ValueError(
             f"loss must return one value for each of {n} examples, ({n},) or with trailing axes; got {shape} for outputs "
-            f"{jax.tree.map(jnp.shape, outputs)} and targets {targets.shape}. "
-            "Give both the same shape, and leave the mean to the algorithm."
+            f"{jax.tree.map(jnp.shape, outputs)} and targets {targets.shape}. {_remedy_of_loss(shape, outputs, targets)}"
         )
     return losses
+
+
+def _remedy_of_loss(shape: tuple[int, ...], outputs: Any, targets: Array) -> str:
+    """Returns the remedy for a loss of the wrong shape: it took the mean, or broadcast outputs with targets."""
+    if not shape:
+        return (
+            "It returned one number, such as a mean: return one value per example, and leave the mean to the algorithm."
+        )
+    of_outputs = getattr(outputs, "shape", targets.shape)
+    try:
+        is_broadcast = of_outputs != targets.shape and jnp.broadcast_shapes(of_outputs, targets.shape) == shape
+    except ValueError:
+        is_broadcast = False
+    if is_broadcast:
+        return f"{of_outputs} and {targets.shape} were broadcast inside the loss: give both the same shape."
+    return "Give both the same shape, and leave the mean to the algorithm."
 
 
 def gradient_descent(learning_rate: float | Float[Array, ""]) -> optax.GradientTransformation:

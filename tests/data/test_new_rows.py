@@ -46,6 +46,11 @@ def test_missing_cells_and_unknown_categories_are_noted_by_row(tmp_path):
         tmp_path, HEADER + LINE + "a,1970-01-03,013,$5,2,1,e\n" + LINE.replace("007", "") + LINE.replace("$5", "")
     )
     assert rows.notes_by_row == ("", "ring '013' is unknown", "ring is missing", "price is missing")
+    assert rows.notes == (
+        "column price has 1 cell empty, but had none in training",
+        "column ring has 1 cell empty, but had none in training",
+        "column ring has 1 cell with a category unseen in training, such as '013' in row 2: treated as missing",
+    )
     assert read(tmp_path, HEADER + LINE).notes_by_row == ()
     assert new_rows(np.zeros((1, 2, 2, 1), np.uint8), IMAGES).notes_by_row == ()
 
@@ -59,6 +64,16 @@ def test_a_column_of_words_is_missed_only_when_it_is_asked_for(tmp_path):
         ValueError, match="new.csv must have the columns that the model was trained on, got no 'note'. Add it"
     ):
         require_asked_column("note", rows, TABLE)
+
+
+def test_missing_columns_are_named_together():
+    card = DataCard(name="n", source="n", columns=tuple(Column(name=name, kind="number") for name in "abcdefgh"))
+    with pytest.raises(
+        ValueError, match="got no 'a', 'b', 'c', 'd', 'e', 'f' and 2 more. Add them; cells may be empty"
+    ):
+        new_rows({"other": [1.0]}, card)
+    with pytest.raises(ValueError, match="got no 'g' or 'h'. Add them"):
+        new_rows({name: [1.0] for name in "abcdef"}, card)
 
 
 REFUSED = {

@@ -215,3 +215,16 @@ def test_sizes_are_positive_whole_numbers(bad):
 def test_dropout_rate_is_a_share_below_one(rate):
     with pytest.raises(ValueError, match=f"dropout_rate must be at least 0 and below 1; got {rate}"):
         models.mlp(1, (1,), 1, dropout_rate=rate)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("key", [None, jax.random.key(1)], ids=["evaluated", "trained"])
+def test_models_name_the_features_that_do_not_fit(key):
+    model = models.mlp(7, (4,), 1)
+    with pytest.raises(ValueError, match=r"^inputs must have 7 features, got 15\. Use card\.n_features\."):
+        model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 15)), key)
+    model = models.cnn((4, 4, 1), 1, channels=(2,), hidden=2)
+    with pytest.raises(
+        ValueError, match=r"^images must have 16 pixels, \(4, 4, 1\), got 32\. Use card\.feature_shape\."
+    ):
+        model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 32)), key)

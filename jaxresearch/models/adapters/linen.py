@@ -1,6 +1,7 @@
 """Models of Flax Linen, in which the models of this package are written."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
 
     Raises:
         ValueError: When drawn, if the module has dropout, batch normalisation or spectral normalisation and no flag; when it
-            evaluates, if it draws random numbers or changes state.
+            evaluates, if it draws random numbers or changes state; when applied, if inputs have another number of features.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -60,11 +61,15 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
     def apply(params, model_state, inputs, key=None):
         inputs = from_pixels(inputs)
         variables, (moded, options) = {"params": params, **model_state}, of_mode(train=key is not None)
-        if key is None:
-            return _evaluated(moded, variables, inputs, options), model_state
-        # Any other stream is drawn from that of `params`, which are already initialised.
-        rngs = {"dropout": key, "params": jax.random.fold_in(key, _OTHERS)}
-        trained: Any = moded.apply(variables, inputs, **options, rngs=rngs, mutable=list(model_state))
+        try:
+            if key is None:
+                return _evaluated(moded, variables, inputs, options), model_state
+            # Any other stream is drawn from that of `params`, which are already initialised.
+            rngs = {"dropout": key, "params": jax.random.fold_in(key, _OTHERS)}
+            trained: Any = moded.apply(variables, inputs, **options, rngs=rngs, mutable=list(model_state))
+        except errors.ScopeParamShapeError as error:
+            _require_features(inputs, example_inputs.shape, error)
+            raise
         outputs, updated = trained
         return outputs, {**model_state, **updated}
 
@@ -72,6 +77,13 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
 
 
 _OTHERS = 2**31 - 2  # folded into the key, so that other streams differ from dropout
+
+
+def _require_features(inputs: Array | np.ndarray, shape: tuple[int, ...], error: Exception) -> None:
+    """Raises if examples have another size than those of the shape that the parameters were made for."""
+    n, n_given = math.prod(shape[1:]), math.prod(inputs.shape[1:])
+    if n != n_given:
+        raise ValueError(f"inputs must have {n} features, got {n_given}. Use card.n_features.") from error
 
 
 def _evaluated(
