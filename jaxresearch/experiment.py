@@ -61,8 +61,8 @@ class Experiment(Generic[H]):
         at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
 
     Raises:
-        ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than one
-            of ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if ``at_once`` is below 1; if a
+        ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than
+            one of ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if ``at_once`` is below 1; if a
             function has the wrong signature.
     """
 
