@@ -53,6 +53,10 @@ class Display:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
 
+    def resuming(self, step: int, n_steps: int) -> None:
+        """Prints the step from which a run continues."""
+        self._console.print(f"resuming from step {step:,} of {n_steps:,}", soft_wrap=True, highlight=False)
+
     def show(self, chunk: Chunk) -> None:
         """Shows the latest chunk of steps, with the latest validation metrics."""
         if chunk.step <= self._step:  # another run has started

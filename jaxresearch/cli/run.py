@@ -20,7 +20,7 @@ def _work(session: Session) -> None:
     options, job = session.options, session.job
     runs_are = "folds" if options.folds else "seeds"
     with display.Display(display.console(), runs=runs_are) as shown, session.tracked as tracked:
-        recorder = session.recorder(shown.show)
+        recorder = session.recorder(shown.show, resuming=shown.resuming)
         handling = {"on_nonfinite": options.on_nonfinite, "fail_fast": options.fail_fast}
         trained = runs.train(session.directory, job, recorder, **handling)
         result = recording.result_of(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from jaxresearch import adjust, catalogue, devices, loading, processes, recordin
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import compiled, display, workers
 from jaxresearch.cli.errors import CommandError, UsageError, described
-from jaxresearch.cli.interrupts import saving
+from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
 from jaxresearch.cli.places import located, shown
@@ -56,11 +57,10 @@ class Session(NamedTuple):
         """The directory's path."""
         return self.directory.path
 
-    def recorder(self, observe: Callable[[Any], None]) -> recording.Recorder:
+    def recorder(self, observe: Callable[[Any], None], *, resuming: Callable[[int, int], None]) -> recording.Recorder:
         """Returns the recorder that saves, observes and interrupts this command."""
-        return recording.Recorder(
-            self.options.save_every, self.cipher, self.tracked, workers.beating(observe), lambda: bool(self.received)
-        )
+        observe, interrupted = workers.beating(observe), lambda: bool(self.received)
+        return recording.Recorder(self.options.save_every, self.cipher, self.tracked, observe, interrupted, resuming)
 
 
 def carry_out(
@@ -99,12 +99,8 @@ def _work_on(session: Session, work: Callable[[Session], None]) -> None:
     except Interrupted:
         if session.directory.is_new and not session.directory.has_progress:
             raise
-        is_alone = jax.process_count() == 1
-        path = session.options.directory or session.path  # of all processes but the first, the latter is temporary
-        steps = records.Checkpoints(path).steps()
-        saved = f"saved at step {steps[-1]}; " if steps else ""
-        resume = f"resume with: {records.resume_command(path)}" if is_alone else "repeat the command to resume"
-        raise CommandError(f"interrupted; {saved}{resume}", code=EXIT_CODE) from None
+        # Of all processes but the first, the directory of the session is temporary.
+        raise CommandError(_interruption(session.options.directory or session.path), code=EXIT_CODE) from None
 
 
 @contextlib.contextmanager
@@ -191,7 +187,8 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             config = {**_config(name, options, loaded.dataset, declared.claim), **records.sealed(name, sources)}
             environment = records.environment(seeds=options.named_seeds)
         workers.require_same(config, job)
-        received = held.enter_context(saving())
+        lines = functools.partial(_resumes_from, path, command), functools.partial(_interruption, path)
+        received = held.enter_context(saving(*lines))
         opening = workers.directory(path, config, environment, is_new=options.directory is None)
         directory = held.enter_context(opening)
         held.enter_context(recording.guarded(directory))
@@ -209,6 +206,23 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         if not directory.is_new:  # it was the same program
             records.keep_sources(directory, sources)
             directory.write("config.json", config)
+
+
+def _resumes_from(path: Path, command: str) -> str:
+    """Returns from where a command would resume if it ended now."""
+    steps = records.Checkpoints(path).steps()
+    return f"step {steps[-1]:,}" if steps else "the start" if command == "run" else "what is recorded"
+
+
+def _interruption(path: Path) -> str:
+    """Returns the last line of an interrupted command."""
+    if not path.exists():
+        return NOTHING_RECORDED
+    steps = records.Checkpoints(path).steps()
+    saved = f"saved at step {steps[-1]:,}; " if steps else ""
+    is_alone = jax.process_count() == 1
+    resume = f"resume with: {records.resume_command(path)}" if is_alone else "repeat the command to resume"
+    return f"interrupted; {saved}{resume}"
 
 
 def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:

@@ -31,7 +31,7 @@ def _work(session: Session) -> None:
     with display.Display(display.console()) as shown:
         searched = _searched(session, shown)
         best = _final_job(session, searched.best)
-        recorder = session.recorder(named(shown.show, "the chosen settings"))
+        recorder = session.recorder(named(shown.show, "the chosen settings"), resuming=shown.resuming)
         trained = recording.train(session.directory, best, recorder)
         baseline = _baseline_outcome(session, best, shown)
     conclusion = Conclusion(*searched, trained.outcome, baseline)

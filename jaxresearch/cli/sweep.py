@@ -50,7 +50,7 @@ def _work(session: Session) -> None:
             job.experiment,
             trained,
             job.dataset,
-            session.recorder(shown.show),
+            session.recorder(shown.show, resuming=shown.resuming),
             seeds=each,
             evaluate_every=job.evaluate_every,
         )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxresearch import algorithms, data, execution, records
+from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Divergence, Keeping, Outcome, Progress, Start, diagnosis, divergence, provenance
 from jaxresearch.experiment import Experiment
@@ -129,7 +130,8 @@ def train(
     like = job.blank_state
     fitted = records.fitted_arrays(job.dataset)
     about = {"fitted": data.digest(fitted)}
-    with resumed(checkpoints, like, recorder, program=lambda: job.digest, about=about) as resumption:
+    n_steps = experiments.plan(job.hyperparameters, job.dataset.n_train).n_steps
+    with resumed(checkpoints, like, recorder, n_steps=n_steps, program=lambda: job.digest, about=about) as resumption:
         start, keeping, seconds, recorder = resumption
         if fitted:
             directory.write_arrays(FITTED, fitted, cipher=recorder.cipher)

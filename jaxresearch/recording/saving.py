@@ -20,6 +20,7 @@ class Recorder(NamedTuple):
     """How often a run is saved, with which cipher, and who observes and interrupts it.
 
     ``interrupted()`` is called after each chunk of steps; once it returns True, the run is saved and `Interrupted` raised.
+    ``resuming(step, n_steps)`` is called before a run continues from a saved state.
     """
 
     save_every: int | float = 60.0
@@ -27,6 +28,7 @@ class Recorder(NamedTuple):
     tracked: records.Tracking = records.Tracking({})
     observe: Callable[[Progress], None] = lambda progress: None
     interrupted: Callable[[], bool] = lambda: False
+    resuming: Callable[[int, int], None] = lambda step, n_steps: None
 
 
 class _Saver:
@@ -102,6 +104,7 @@ def resumed(
     like: State,
     recorder: Recorder,
     *,
+    n_steps: int,
     program: Callable[[], str],
     about: dict[str, Any] | None = None,
 ) -> Iterator[Resumption]:
@@ -120,6 +123,8 @@ def resumed(
     diverged = tuple(Divergence(*one) for one in found.about.get("diverged", ())) if found else ()
     saver = _Saver(checkpoints, recorder, program, seconds, about or {}, diverged)
     start = Start(found.step, found.state, has_ended, diverged) if found else None
+    if start is not None and not has_ended:
+        recorder.resuming(start.step, n_steps)
     end = (lambda step, state: None) if has_ended else saver.end
     try:
         keeping = Keeping(saver.due, saver.keep, end)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxresearch import execution, processes, records
+from jaxresearch import experiment as experiments
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Keeping, provenance
@@ -52,7 +53,8 @@ def train_all(
             experiment, chosen[0], dataset, n_runs=len(chosen) * len(each[0]), evaluate_every=evaluate_every
         )
         checkpoints = records.Checkpoints(directory.folder(name), cipher=recorder.cipher)
-        with resumed(checkpoints, like, recorder, program=lambda program=program: program) as found:
+        n_steps = experiments.plan(chosen[0], dataset.n_train).n_steps
+        with resumed(checkpoints, like, recorder, n_steps=n_steps, program=lambda program=program: program) as found:
             trials = execution.execute_all(
                 experiment,
                 chosen,

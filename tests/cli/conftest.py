@@ -106,7 +106,7 @@ def interrupted_here(here):
 
     def carry_out(n_chunks, *words):
         signals = contextlib.nullcontext(_Signals(1 + n_chunks))  # the first report comes before all chunks
-        with mock.patch.object(session, "saving", lambda: signals):
+        with mock.patch.object(session, "saving", lambda *lines: signals):
             return here(*words)
 
     return carry_out

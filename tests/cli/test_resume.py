@@ -213,3 +213,9 @@ def test_replay_names_the_first_difference(ended, here, edit, folder):
 def test_a_mistake_in_replay_is_one_line(here, words, message):
     done = here("verify", "out", *words)
     assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_a_resumed_run_prints_its_first_step(stopped, here):
+    done = here("resume", "out")
+    assert done.returncode == 0 and "\nresuming from step 40 of 200\n" in done.stdout
+    assert "resuming" not in here("run", "line.py", "--smoke", "--directory", "new").stdout

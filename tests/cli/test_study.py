@@ -12,6 +12,10 @@ import pytest
 from jaxresearch.records import RunDirectory
 
 SHORT = ["--seeds", "2", "--fresh-seeds", "5", "--rounds", "4"]
+NOTICE = (
+    "jaxresearch: interrupted: finishing the current steps, then saving; a second signal ends now, and resumes from what is "
+    "recorded\n"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +53,7 @@ def test_a_study_is_recorded_and_resumed_after_an_interruption(here, folder, sig
     directory = folder / "out"
     words = [*SHORT, "--epochs", "400", "--directory", "out"]
     code, complaint = interrupted(folder, lambda: _has_round(directory), signalled, *words)
-    assert code == 75 and complaint == "jaxresearch: interrupted; resume with: jaxresearch resume out\n"
+    assert code == 75 and complaint == f"{NOTICE}jaxresearch: interrupted; resume with: jaxresearch resume out\n"
     before = read(directory / "study.json")
     assert not (directory / "result.json").exists()
     # A value that no training gives: it remains only if the round was not rerun.
