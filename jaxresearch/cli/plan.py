@@ -33,7 +33,7 @@ def plan(name: str, words: list[str]) -> int:
     """
     sizes = map(int, re.findall(r"=(\d+)", value_of(words, "--mesh") or ""))
     is_virtual = value_of(words, "--topology") is None
-    configure(math.prod(sizes) if is_virtual else 1)
+    configure(math.prod(sizes) if is_virtual else 1, keeps_programs=is_virtual)
     with one_line(name, code=2):
         options, job = untrained("plan", name, words)
         of_job = job.experiment, options.hyperparameters, job.dataset
@@ -54,13 +54,17 @@ def plan(name: str, words: list[str]) -> int:
     return 0
 
 
-def configure(n_devices: int) -> None:
+def configure(n_devices: int, *, keeps_programs: bool) -> None:
     """Sets JAX up for a plan: virtual CPU devices in any number, which are never given an array to hold."""
     jax.config.update("jax_platforms", "cpu")
-    # Of libtpu at full effort, a step takes minutes on two cores; this changes the memory by a few per cent.
-    jax.config.update("jax_exec_time_optimization_effort", -1.0)
     devices.split_cpu(n_devices)
-    compiled.keep()
+    if keeps_programs:
+        compiled.keep()
+    else:  # a program for devices that do not exist is written to the cache, but cannot be read
+        jax.config.update("jax_enable_compilation_cache", False)
+        # At full effort, libtpu takes four times as long; the memory differs by a few per cent.
+        if jax.__version_info__ < (0, 12):  # later versions have no such option
+            jax.config.update("jax_exec_time_optimization_effort", -1.0)
 
 
 def _meshed(options: Options) -> contextlib.AbstractContextManager[Any]:
