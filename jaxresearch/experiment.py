@@ -60,8 +60,9 @@ class Experiment(Generic[H]):
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
 
     Raises:
-        ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than one of
-            ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if a function has the wrong signature.
+        ValueError: If the hyperparameters are no instance of a dataclass, or lack a static field that a run needs; if more
+            than one of ``claim``, ``maximise`` and ``minimise`` is given; if ``types`` is not a dict; if a function has the wrong
+            signature.
     """
 
     question: str

@@ -74,7 +74,9 @@ def read_checksummed(path: Path) -> dict[str, Any]:
     """Returns the content of a file of `RunDirectory.write_checksummed`; raises if it was altered."""
     content = read_json(path)
     if content.pop("sha256", None) != digest_of_json(content):
-        raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or name another --directory.")
+        raise ValueError(
+            f"{path} was altered: its SHA-256 does not match. Restore it, or rerun with another --directory."
+        )
     return content
 
 

@@ -163,11 +163,11 @@ class Ensemble(NamedTuple):
         if unknown or not chosen:
             known = ", ".join(map(str, self.seeds))
             raise ValueError(
-                f"seeds must be among {known}, got {unknown[0] if unknown else 'none'}. Leave --seeds out."
+                f"seeds must be among {known}, got {', '.join(map(str, unknown)) or 'none'}. Leave the others out."
             )
         if lost := [seed for seed in chosen if seed in self.diverged]:
             rest = ",".join(str(seed) for seed in chosen if seed not in self.diverged)
-            advice = f"Leave it out: --seeds {rest}{',' * (rest.isdigit())}" if rest else "Train it again."
+            advice = f"Leave it out: --seeds {rest}" if rest else "Train it again."
             raise ValueError(f"{kind}s must not have diverged to predict, got {lost[0]}. {advice}")
         return [self.seeds.index(seed) for seed in chosen]
 
@@ -221,9 +221,9 @@ def read_ensemble(
             f"directory must hold a run or study, got the sweep {path}, which keeps no models. Run the best settings."
         )
     if not ended and (not unfinished or command == "study"):
-        use = "Pass --unfinished to use its newest checkpoint, or resume" if command == "run" else "Resume"
+        use = ", or use its newest checkpoint: jaxresearch predict DIR DATA --unfinished" if command == "run" else ""
         raise ValueError(
-            f"the {command} in {path} must have ended, got an unfinished one. {use} it: {resume_command(path)}"
+            f"the {command} in {path} must have ended, got an unfinished one. Resume it: {resume_command(path)}{use}"
         )
     result = read_json(path / "result.json") if ended else {}
     experiment = experiment or _experiment(config, path)
