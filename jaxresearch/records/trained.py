@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, catalogue, data, execution, loading
+from jaxresearch import algorithms, data, execution, loading
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Column, DataCard, Dataset, NewRows, RunsOf, Split
 from jaxresearch.execution import Predictions
@@ -18,7 +18,7 @@ from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Restored
 from jaxresearch.records.commands import resume_command
-from jaxresearch.records.files import read_json
+from jaxresearch.records.files import read_json, require_exists
 from jaxresearch.records.run_directory import FITTED, command_of
 from jaxresearch.records.sources import experiment_of
 from jaxresearch.records.trials import settings_from_record
@@ -211,10 +211,9 @@ def read_ensemble(
         FileNotFoundError: If the experiment's file is missing.
     """
     path = Path(path)
+    require_exists(path)
     if not (path / "config.json").is_file():
-        near = catalogue.nearest_path(path)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
-        raise ValueError(f"directory must hold a run or study, got {path} without config.json. {advice}")
+        raise ValueError(f"directory must hold a run or study, got {path} without config.json. Correct the path.")
     config, ended = read_json(path / "config.json"), (path / "result.json").is_file()
     if (command := command_of(config)) == "sweep":
         raise ValueError(

@@ -25,7 +25,7 @@ MISTAKES = {
     ),
     "no run": (
         ["nowhere", "--to", "safetensors"],
-        "directory must hold a run or study, got nowhere without config.json",
+        "nowhere does not exist. Correct the path.",
     ),
     "a folder": (
         ["run", "--to", "stablehlo", "--output", "no/a"],

@@ -84,8 +84,8 @@ def test_types_of_the_experiment_hold_in_every_command(here, folder, edit):
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
     "a wrong file": (["run", "nwe.csv"], "data must be a file that exists, got nwe.csv. Did you mean 'new.csv'?"),
-    "a wrong run": (["rnu", "new.csv"], "got rnu without config.json. Did you mean 'run'?"),
-    "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
+    "a wrong run": (["rnu", "new.csv"], "rnu does not exist. Did you mean 'run'?"),
+    "no run": (["nowhere", "new.csv"], "nowhere does not exist. Correct the path."),
     "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct the path."),
     "another kind": (
         ["run", "line.py"],

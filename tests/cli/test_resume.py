@@ -140,8 +140,8 @@ def stopped(interrupted_here):
         (
             "half_squared_error",
             "huber_loss",
-            "the program of the experiment has changed since step 40 of {}: its model, loss, optimizer, metrics or data. Restore it, "
-            "rerun with another --directory, or continue with the recorded copy: jaxresearch resume {}",
+            "the program of the experiment has changed since step 40 of {}: its model, loss, optimizer, metrics or data. Restore "
+            "it, rerun with another --directory, or continue with the recorded copy: jaxresearch resume {}",
         ),
         (
             FIELD,

@@ -271,7 +271,7 @@ def test_a_directory_of_another_run_is_refused(dataset, tmp_path, changes, messa
         ({"settings": Settings(learning_rate=-1.0)}, r"learning_rate \(.*\) must be above 0"),
         ({"settings": Settings(batch_size=41)}, "batch_size must be between 1 and 40, got 41"),
         ({"experiment": STOPPED, "evaluate_every": None}, "validation data must be given to an algorithm that reacts"),
-        ({"init_from": "nowhere"}, "directory must hold a run, got nowhere without config.json."),
+        ({"init_from": "nowhere"}, "nowhere does not exist. Correct the path."),
         ({"track": ["paper"]}, "paper"),
     ],
 )
