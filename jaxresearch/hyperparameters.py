@@ -106,7 +106,7 @@ def hyperparameters(cls: type[H]) -> type[H]:
         >>> jax.jit(lambda h: h.learning_rate * h.epochs)(Plain(learning_rate=2.0)).item()
         10.0
     """
-    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     for field in dataclasses.fields(made):
         _require_whole(field, field.default)
     return jax.tree_util.register_dataclass(made)
