@@ -92,7 +92,7 @@ def _rule(kind: Any) -> str:
 def _example(kind: Any, default: Any) -> str:
     """Returns a value to write: the default, or one of the type."""
     if (spelling := _spelling(kind)) is not None:
-        example = _EXAMPLES_OF_SPELLINGS.get(spelling.metavar, spelling.metavar.split("|")[0])
+        example = str(_EXAMPLES_OF_SPELLINGS.get(spelling.metavar, spelling.metavar))
         return example if default in (None, ()) else " ".join(spelling.str_from_instance(default))
     kind, _ = _plain(kind)
     if default not in (None, ()):
