@@ -113,7 +113,9 @@ def _range(name: str, text: str, kind: Any) -> list[float]:
         if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
             raise ValueError
     except ValueError:  # too few parts, or one is not a number
-        example = f"{flag(name)} {':'.join(text.split(':')[:2])}:log:8"
+        ends = text.split(":")[:2]
+        is_range = len(ends) == 2 and all(re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", end) for end in ends)
+        example = f"{flag(name)} {':'.join(ends) if is_range else '1e-4:1e-1'}:log:8"
         raise UsageError(
             f"a range must be low:high:n or low:high:log:n, got {written}. Write, for instance: {example}"
         ) from None

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from jaxresearch import loading, records
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import taken
-from jaxresearch.cli.spelling import seeds_of
 
 
 class Chosen(NamedTuple):
@@ -41,9 +40,9 @@ def chosen(rest: list[str], *, example: str) -> Chosen:
         taken(rest, "--experiment", "a file", "my.py"),
     )
     try:
-        seeds = None if written is None else seeds_of(written)
+        seeds = None if written is None else tuple(map(int, written.rstrip(",").split(",")))
     except ValueError:
-        raise UsageError(f"--seeds must be a number N or a list A,B, got {written}. Write: --seeds 0,2") from None
+        raise UsageError(f"--seeds must be a list of seeds A,B, got {written}. Write: --seeds 0,2") from None
     return Chosen(output, seeds, key, experiment)
 
 

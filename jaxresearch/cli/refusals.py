@@ -11,6 +11,12 @@ Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 _RULES = {int: "a whole number", float: "a number", str: "followed by a value", Path: "followed by a path"}
 _PLURALS = {int: "whole numbers", float: "numbers"}
 _EXAMPLES = {int: "10", float: "0.1"}
+_EXAMPLES_OF_SPELLINGS = {
+    "AXIS=N,...": "data=2",
+    "COLUMN=KIND,...": "age=number",
+    "FRACTION|own": "0.1",
+    "N|A,B,C": "5",
+}
 
 
 def explained(box: str, words: list[str], fields: Fields) -> str:
@@ -86,9 +92,8 @@ def _rule(kind: Any) -> str:
 def _example(kind: Any, default: Any) -> str:
     """Returns a value to write: the default, or one of the type."""
     if (spelling := _spelling(kind)) is not None:
-        return (
-            spelling.metavar.split("|")[0] if default in (None, ()) else " ".join(spelling.str_from_instance(default))
-        )
+        example = str(_EXAMPLES_OF_SPELLINGS.get(spelling.metavar, spelling.metavar))
+        return example if default in (None, ()) else " ".join(spelling.str_from_instance(default))
     kind, _ = _plain(kind)
     if default not in (None, ()):
         return _joint(kind).join(map(str, default)) if isinstance(default, tuple) else str(default)

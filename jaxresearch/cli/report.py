@@ -16,6 +16,7 @@ from jaxresearch.cli.loaded import cipher_of, load_data, shortened
 from jaxresearch.cli.options import Options, parse
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import configure, one_line
+from jaxresearch.data import DataCard
 from jaxresearch.reports.page import of_predictions, page
 
 _NAME = "report.html"
@@ -57,9 +58,7 @@ def _predicted(run: records.Recorded, named: str | None) -> dict[str, Any]:
         if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
             return {"missing": []}
         models = records.read_ensemble(run.path, cipher=cipher, experiment=experiment)
-        recorded = models.dataset.card  # an earlier version had no type of the features, and worded its notes otherwise
-        as_recorded = {"feature_dtype": recorded.feature_dtype, "notes": recorded.notes}
-        if dataclasses.replace(dataset.card, **as_recorded) != recorded:
+        if _identity(dataset.card) != _identity(models.dataset.card):
             raise UsageError("the data has changed since")
         every = models.evaluate_every
         logits = execution.predict(experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)
@@ -72,6 +71,13 @@ def _predicted(run: records.Recorded, named: str | None) -> dict[str, Any]:
         return shown if line is None else {**shown, "missing": [f"{line}."]}
     except Exception as error:  # the rest of the page does not need it
         return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}
+
+
+def _identity(card: DataCard) -> DataCard:
+    """Returns a card without the type of the features, which an earlier version lacked, and notes, which it worded otherwise."""
+    columns = tuple(dataclasses.replace(column, note="") for column in card.columns)
+    target = card.target and dataclasses.replace(card.target, note="")
+    return dataclasses.replace(card, feature_dtype="", notes=(), columns=columns, target=target)
 
 
 def _as_chosen(options: Options, result: dict[str, Any]) -> Options:

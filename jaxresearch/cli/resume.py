@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxresearch import catalogue, devices, loading, records
+from jaxresearch import devices, loading, records
 from jaxresearch.cli import display
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
@@ -88,6 +88,7 @@ def verify(path: Path) -> int:
     states = records.Checkpoints(path)
     has_initial = (path / records.INITIAL_DIGEST).exists()
     with one_line(str(path), code=2):
+        records.require_exists(path)
         if not states.steps() and not has_initial:
             raise UsageError(f"directory must hold checkpoints, got {path} without any. Name the directory of a run.")
     steps = {f"step {step}": states.folder / str(step) for step in states.steps()}
@@ -107,13 +108,12 @@ def verify(path: Path) -> int:
 def config_in(path: Path) -> dict[str, Any]:
     """Returns the configuration of a run, after checking that it is complete and names an experiment outside the directory."""
     file = path / "config.json"
+    records.require_exists(path)
     try:
         config = records.read_json(file)
     except OSError as error:
-        near = catalogue.nearest_path(path)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
         raise UsageError(
-            f"directory must hold a run, got {path} without config.json ({error.strerror}). {advice}"
+            f"directory must hold a run, got {path} without config.json ({error.strerror}). Correct the path."
         ) from error
     if not isinstance(config.get("experiment"), str) or not isinstance(config.get("hyperparameters"), dict):
         raise UsageError(f"{file} must be the configuration of a run, got an incomplete one. Restore it.")

@@ -174,7 +174,12 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
                 check(setting)
             cipher = cipher_of(options)
             loaded = load_data(experiment, options, cipher, to_choose=command != "run")
-            _require_plans(loaded.dataset, options, settings)
+            try:
+                _require_plans(loaded.dataset, options, settings, declared.hyperparameters)
+            except ValueError:
+                if loaded.dataset.train:
+                    display.print_data(_config(name, options, loaded.dataset, declared.claim))
+                raise
             _require_runs(options, settings)
             job = job_of(experiment, options, loaded)
             first = settings[0] if settings else options.hyperparameters
@@ -271,14 +276,15 @@ def _sizes(command: str, dataset: Dataset) -> dict[str, int]:
     return sizes if command == "run" else {{"test": "selection"}.get(part, part): n for part, n in sizes.items()}
 
 
-def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]) -> None:
+def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...], default: Any) -> None:
     """Raises if a setting does not fit the data; the message mentions data held out to compare settings."""
     try:
         for setting in settings or (options.hyperparameters,):
+            _require_default_batch(setting, default, dataset.n_train)
             size = experiments.plan(setting, dataset.n_train).batch_size
             if size % (options.accumulate or 1):
                 raise UsageError(
-                    f"accumulate must divide the batch of {size} examples, got {options.accumulate}. Pass one of its divisors."
+                    f"accumulate must divide the batch of {size} examples, got {options.accumulate}. Pass a divisor of {size}."
                 )
     except ValueError as error:
         if options.command not in ("sweep", "study"):
@@ -296,6 +302,17 @@ def _require_runs(options: Options, settings: tuple[Any, ...]) -> None:
     if options.at_once > (n_each := devices.runs_per_device(n_runs)):
         raise UsageError(
             f"at_once must be between 1 and {n_each}, the runs of a device, got {options.at_once}. Leave it out to choose."
+        )
+
+
+def _require_default_batch(hyperparameters: Any, default: Any, n_train: int) -> None:
+    """Raises if the training part is smaller than the batch size that the experiment declares."""
+    size = getattr(hyperparameters, "batch_size", 0)
+    if 0 < n_train < size == default.batch_size:
+        fitting = 2 ** (max(n_train // 2, 1).bit_length() - 1)
+        raise UsageError(
+            f"batch_size must be between 1 and {n_train}, the examples of the training part, got the default {size}. Pass "
+            f"--batch-size {fitting}."
         )
 
 

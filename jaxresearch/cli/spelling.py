@@ -13,12 +13,6 @@ def _read_seeds(words: list[str]) -> int | tuple[int, ...]:
     return tuple(map(int, text.rstrip(",").split(","))) if "," in text else int(text)
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """Returns the seeds of a list A,B,C, or the seeds 0 to N - 1 of a number N, as in ``--seeds``."""
-    read = _read_seeds([text])
-    return tuple(range(read)) if isinstance(read, int) else read
-
-
 def seeds_text(seeds: int | Sequence[int]) -> str:
     """Returns seeds as written on the command line: their number if they are 0, 1, 2, ..., else a list."""
     if isinstance(seeds, int):

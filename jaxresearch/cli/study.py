@@ -97,7 +97,8 @@ def _require_same_program(session: Session, file: records.StudyFile) -> None:
     if now not in {trial.digest for one in file.history for trial in one.trials}:
         raise UsageError(
             f"the program of the experiment has changed since the search in {session.path} ended, and the test part may have "
-            "been read. Restore it, or name another --directory."
+            f"been read. Restore it, rerun with another --directory, or continue with the recorded copy: "
+            f"{records.resume_command(session.path)}"
         )
 
 

@@ -17,7 +17,7 @@ from jaxresearch.data.files.npz import read_new_arrays
 from jaxresearch.data.files.tables import TABLES, is_table, read_table
 from jaxresearch.data.files.words import Read, Rows
 
-_SIGN = re.compile(r"read without its (\S+?)(?:;|$)")
+_SIGN = re.compile(r"(?:its|the) ([$€£¥₹%]+)")  # "the $ is removed"; earlier versions: "read without its $"
 _WORDS = ("text", "id")
 _NAMED = 6  # missing columns that a message names
 
@@ -201,10 +201,12 @@ def _read(columns: Mapping[str, Any], held: Sequence[Column], rows: Rows, separa
     return read_columns({name: columns[name] for name in kinds}, kinds, rows, separator=separator)
 
 
-def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any, list[str]]:
+def _as_trained(
+    column: Column, read: Read, cells: Any, rows: Rows, *, is_target: bool = False
+) -> tuple[Any, list[str]]:
     """Returns the values of a column by its schema, and notes on differences from training."""
     assert read.column is not None  # the kind was given
-    _require_unit(column, read.column, cells)
+    _require_unit(column, read.column, cells, is_target=is_target)
     if column.kind in _WORDS:
         lost = "read as missing" in column.note
         return np.where([lost and is_missing(word) for word in read.values], "", read.values), []
@@ -216,16 +218,16 @@ def _as_trained(column: Column, read: Read, cells: Any, rows: Rows) -> tuple[Any
     return read.values, empty
 
 
-def _require_unit(column: Column, now: Column, cells: Any) -> None:
+def _require_unit(column: Column, now: Column, cells: Any, *, is_target: bool) -> None:
     """Raises if the currency sign or % of numbers differs from training."""
     if column.kind != "number" or not isinstance(cells, Cells) or all(map(is_missing, cells.words)):
         return
     before, after = (found[1] if (found := _SIGN.search(one.note)) else "" for one in (column, now))
     if before != after:
         named = [f"in {sign}" if sign else "without a unit" for sign in (before, after)]
-        raise ValueError(
-            f"column {column.name} must be {named[0]}, as in training, got numbers {named[1]}. Convert it."
-        )
+        remedy = f"Write {before} in the cells" if before and not after else "Convert it"
+        remedy += ", or leave the column out: it is only needed for scores" if is_target else ""
+        raise ValueError(f"column {column.name} must be {named[0]}, as in training, got numbers {named[1]}. {remedy}.")
 
 
 def _levels(column: Column, read: Read, rows: Rows) -> tuple[np.ndarray, list[str]]:
@@ -261,7 +263,7 @@ def _targets_in(columns: Mapping[str, Any], card: DataCard, rows: Rows, separato
         )
     column = dataclasses.replace(target, kind="number")
     read = _read(columns, [column], rows, separator)[target.name]
-    values, _ = _as_trained(column, read, cells, rows)
+    values, _ = _as_trained(column, read, cells, rows, is_target=True)
     return None if np.isnan(values).all() else values[:, None]
 
 

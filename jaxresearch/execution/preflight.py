@@ -180,8 +180,10 @@ def _require_compared(objective: Objective, scalars: list[str]) -> None:
     names = [name.removeprefix("test/") for name in scalars]
     if objective.metric not in names:
         option = "maximise" if objective.higher else "minimise"
+        example = 'maximise="accuracy"' if "accuracy" in names else f'{option}="{names[0] if names else "loss"}"'
         raise ValueError(
-            f"{option} must name a scalar metric ({', '.join(names)}), got {objective.metric!r}. Correct its name."
+            f"{option} must name a scalar metric ({', '.join(names)}), got {objective.metric!r}. Write in the experiment's file, "
+            f"for instance: {example}"
         )
 
 

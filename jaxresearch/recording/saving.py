@@ -116,7 +116,7 @@ def resumed(
     if found is not None and "fitted" in found.about and found.about["fitted"] != (about or {}).get("fitted"):
         raise records.MismatchError(
             f"the fitted preprocessing has changed since step {found.step} of {checkpoints.folder.parent}, by its code or its "
-            "training data. Restore them, or name another --directory."
+            f"training data. Restore them, rerun with another --directory, or {_recorded_copy(checkpoints)}"
         )
     seconds = found.about.get("seconds", 0.0) if found else 0.0
     has_ended = bool(found and found.about.get("ended"))
@@ -141,9 +141,14 @@ def restored(checkpoints: Checkpoints, like: State, program: Callable[[], str]) 
     if found is not None and found.about.get("program", "") not in ("", program()):
         raise records.MismatchError(
             f"the program of the experiment has changed since step {found.step} of {checkpoints.folder.parent}: its model, "
-            "loss, optimizer, metrics or data. Restore it, or name another --directory."
+            f"loss, optimizer, metrics or data. Restore it, rerun with another --directory, or {_recorded_copy(checkpoints)}"
         )
     return found
+
+
+def _recorded_copy(checkpoints: Checkpoints) -> str:
+    """Returns the remedy for a changed file: the copy on record of the experiment."""
+    return f"continue with the recorded copy: {records.resume_command(checkpoints.folder.parent)}"
 
 
 def _shared(checkpoints: Checkpoints, like: State) -> Restored | None:

@@ -4,7 +4,7 @@ from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Mismat
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
-from jaxresearch.records.files import read_checksummed, read_json, write_file
+from jaxresearch.records.files import read_checksummed, read_json, require_exists, write_file
 from jaxresearch.records.initial import (
     INITIAL,
     INITIAL_DIGEST,
@@ -87,6 +87,7 @@ __all__ = [
     "read_run",
     "readers",
     "recorded_test_part",
+    "require_exists",
     "require_outside",
     "resume_command",
     "round_as_record",

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxresearch.records.arrays import checkpointer, quiet
+from jaxresearch.records.commands import resume_command
 from jaxresearch.records.files import make_folder, sync
 
 _MANIFEST = "manifest.json"
@@ -232,7 +233,8 @@ class Checkpoints:
         if (now := _described(blank)) != manifest["arrays"]:
             raise MismatchError(
                 f"the state of the experiment has changed since step {step} of {self.folder.parent}: "
-                f"{_differing(manifest['arrays'], now)}. Restore the experiment's file, or name another --directory."
+                f"{_differing(manifest['arrays'], now)}. Restore the experiment's file, rerun with another "
+                f"--directory, or continue with the recorded copy: {resume_command(self.folder.parent)}"
             )
         require_key(f"step {step}", manifest, self.cipher)
         if self.cipher is not None:

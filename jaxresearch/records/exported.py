@@ -200,7 +200,7 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
         kind = ensemble.dataset.runs_of
         raise ValueError(
             f"{kind} must share their preprocessing to be exported together, got {len(places)} that do not. "
-            f"Export one: --seeds {ensemble.seeds[places[0]]},"
+            f"Export one: --seeds {ensemble.seeds[places[0]]}"
         )
     of = lambda n: jax.ShapeDtypeStruct((n, *shape), dtype)  # noqa: E731
     return _Inputs(of, is_plain, _sample_of_arrays(card, fitted, np.dtype(dtype)))

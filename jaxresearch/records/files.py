@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxresearch import statistics
+from jaxresearch import catalogue, statistics
 
 _EXACT = ("axes", "best", "hyperparameters")
 
@@ -38,6 +38,13 @@ def append_text(path: Path, text: str) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+def require_exists(path: Path) -> None:
+    """Raises for the directory of a run that does not exist, with the nearest name."""
+    if not path.exists():
+        near = catalogue.nearest_path(path)
+        raise ValueError(f"{path} does not exist. {f'Did you mean {near!r}?' if near else 'Correct the path.'}")
 
 
 def make_folder(path: Path) -> None:
@@ -74,7 +81,9 @@ def read_checksummed(path: Path) -> dict[str, Any]:
     """Returns the content of a file of `RunDirectory.write_checksummed`; raises if it was altered."""
     content = read_json(path)
     if content.pop("sha256", None) != digest_of_json(content):
-        raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or name another --directory.")
+        raise ValueError(
+            f"{path} was altered: its SHA-256 does not match. Restore it, or rerun with another --directory."
+        )
     return content
 
 

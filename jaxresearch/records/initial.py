@@ -21,7 +21,7 @@ from jaxresearch.records.checkpoints import (
     verify,
 )
 from jaxresearch.records.commands import resume_command
-from jaxresearch.records.files import read_json
+from jaxresearch.records.files import read_json, require_exists
 
 INITIAL = "initial"  # folder in a run's directory for initial parameters from another run
 INITIAL_DIGEST = "initial.json"
@@ -171,8 +171,9 @@ def vocabulary_of(directory: Path) -> tuple[str, ...]:
         >>> vocabulary_of(Path("nowhere"))
         Traceback (most recent call last):
         ...
-        ValueError: directory must hold a run, got nowhere without config.json. Correct the path.
+        ValueError: nowhere does not exist. Correct the path.
     """
+    require_exists(directory)
     path = directory / "config.json"
     if not path.is_file():
         raise ValueError(f"directory must hold a run, got {directory} without config.json. Correct the path.")

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxresearch import catalogue, data, statistics
+from jaxresearch import data, statistics
 from jaxresearch.execution import Predictions
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import resume_command
-from jaxresearch.records.files import read_checksummed, read_json
+from jaxresearch.records.files import read_checksummed, read_json, require_exists
 from jaxresearch.records.run_directory import command_of, read_metrics
 from jaxresearch.records.trained import Ensemble, read_ensemble
 from jaxresearch.training import State
@@ -171,17 +171,16 @@ def read_run(path: str | Path, *, cipher: Any = None, experiment: Experiment | N
         >>> read_run("nowhere")
         Traceback (most recent call last):
         ...
-        ValueError: directory must hold a finished run or study, got nowhere without config.json. Correct the path.
+        ValueError: nowhere does not exist. Correct the path.
     """
     path = Path(path)
+    require_exists(path)
     missing = [name for name in _HELD if not (path / name).is_file()]
     if missing:
         advice = " Correct the path." if len(missing) == len(_HELD) else ""
         if missing == ["result.json"]:
             is_sweep = command_of(read_json(path / "config.json")) == "sweep"
             advice = " A sweep has sweep.csv and sweep.png." if is_sweep else f" Resume it: {resume_command(path)}"
-        elif near := catalogue.nearest_path(path):
-            advice = f" Did you mean {near!r}?"
         raise ValueError(f"directory must hold a finished run or study, got {path} without {missing[0]}.{advice}")
     config, environment, result = (_whole(path / name) for name in _HELD)
     study = path / "study.json"

@@ -44,6 +44,7 @@ _CHANGEABLE = (
     "study.seconds",
     "data_card.feature_dtype",
     "data_card.notes",  # their wording may change between versions
+    "data_card.target.note",
     "claim.text",
 )
 _OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change, but not its program
@@ -303,8 +304,8 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
         shown = ", ".join(files[:_MOST_DIFFERENCES])
         more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
         raise ValueError(
-            f"the data of the {command} in {path} must stay as they were at its start, got {shown}{more}. Restore them, or name "
-            "another --directory."
+            f"the data of the {command} in {path} must stay as they were at its start, got {shown}{more}. Restore them, or rerun "
+            "with another --directory."
         )
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
@@ -353,13 +354,21 @@ def command_of(config: dict[str, Any]) -> str:
 
 def differences(config: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:
     """Returns the entries in which a recorded configuration differs from a new one, by dotted key."""
-    recorded, new = _flat(config), _flat(json_types(content))
+    recorded, new = _flat(_without_notes(config)), _flat(_without_notes(json_types(content)))
     return {
         key: f"{before} on record, {now} now"
         for key in sorted(recorded.keys() | new)
         if recorded.get(key) != new.get(key)
         for before, now in [_distinct(recorded.get(key, "nothing"), new.get(key, "nothing"))]
     }
+
+
+def _without_notes(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a configuration without the notes on columns, whose wording may change between versions."""
+    card = config.get("data_card") or {}
+    if not card.get("columns"):
+        return config
+    return {**config, "data_card": {**card, "columns": [{**column, "note": ""} for column in card["columns"]]}}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, catalogue, data, execution, loading
+from jaxresearch import algorithms, data, execution, loading
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Column, DataCard, Dataset, NewRows, RunsOf, Split
 from jaxresearch.execution import Predictions
@@ -18,7 +18,7 @@ from jaxresearch.execution.stages import fitted_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Restored
 from jaxresearch.records.commands import resume_command
-from jaxresearch.records.files import read_json
+from jaxresearch.records.files import read_json, require_exists
 from jaxresearch.records.run_directory import FITTED, command_of
 from jaxresearch.records.sources import experiment_of
 from jaxresearch.records.trials import settings_from_record
@@ -163,11 +163,11 @@ class Ensemble(NamedTuple):
         if unknown or not chosen:
             known = ", ".join(map(str, self.seeds))
             raise ValueError(
-                f"seeds must be among {known}, got {unknown[0] if unknown else 'none'}. Leave --seeds out."
+                f"seeds must be among {known}, got {', '.join(map(str, unknown)) or 'none'}. Leave the others out."
             )
         if lost := [seed for seed in chosen if seed in self.diverged]:
             rest = ",".join(str(seed) for seed in chosen if seed not in self.diverged)
-            advice = f"Leave it out: --seeds {rest}{',' * (rest.isdigit())}" if rest else "Train it again."
+            advice = f"Leave it out: --seeds {rest}" if rest else "Train it again."
             raise ValueError(f"{kind}s must not have diverged to predict, got {lost[0]}. {advice}")
         return [self.seeds.index(seed) for seed in chosen]
 
@@ -211,19 +211,18 @@ def read_ensemble(
         FileNotFoundError: If the experiment's file is missing.
     """
     path = Path(path)
+    require_exists(path)
     if not (path / "config.json").is_file():
-        near = catalogue.nearest_path(path)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
-        raise ValueError(f"directory must hold a run or study, got {path} without config.json. {advice}")
+        raise ValueError(f"directory must hold a run or study, got {path} without config.json. Correct the path.")
     config, ended = read_json(path / "config.json"), (path / "result.json").is_file()
     if (command := command_of(config)) == "sweep":
         raise ValueError(
             f"directory must hold a run or study, got the sweep {path}, which keeps no models. Run the best settings."
         )
     if not ended and (not unfinished or command == "study"):
-        use = "Pass --unfinished to use its newest checkpoint, or resume" if command == "run" else "Resume"
+        use = ", or use its newest checkpoint: jaxresearch predict DIR DATA --unfinished" if command == "run" else ""
         raise ValueError(
-            f"the {command} in {path} must have ended, got an unfinished one. {use} it: {resume_command(path)}"
+            f"the {command} in {path} must have ended, got an unfinished one. Resume it: {resume_command(path)}{use}"
         )
     result = read_json(path / "result.json") if ended else {}
     experiment = experiment or _experiment(config, path)

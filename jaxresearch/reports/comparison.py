@@ -87,7 +87,7 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
             names = [one.config["data_card"]["name"] for one in (first, run)]
             raise ValueError(
                 f"runs must be of the same data, got {names[0]} in {first.path} and {names[1]} in {run.path}, which differ in "
-                f"{', '.join(other)}. Rerun one."
+                f"{', '.join(other)}. Runs of different data cannot be compared."
             )
     if not _shared(runs):
         raise ValueError(

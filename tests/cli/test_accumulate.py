@@ -66,7 +66,7 @@ def test_accumulate_reaches_sweeps_and_studies(here, folder):
         (["run", "--accumulate", "0"], "accumulate must be 1 or more, got 0. Pass a divisor of the batch size."),
         (
             ["run", "--accumulate", "5"],
-            "accumulate must divide the batch of 16 examples, got 5. Pass one of its divisors.",
+            "accumulate must divide the batch of 16 examples, got 5. Pass a divisor of 16.",
         ),
         (
             ["sweep", "--batch-size", "15,16", "--accumulate", "5"],

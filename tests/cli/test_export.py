@@ -25,7 +25,7 @@ MISTAKES = {
     ),
     "no run": (
         ["nowhere", "--to", "safetensors"],
-        "directory must hold a run or study, got nowhere without config.json",
+        "nowhere does not exist. Correct the path.",
     ),
     "a folder": (
         ["run", "--to", "stablehlo", "--output", "no/a"],
@@ -38,7 +38,7 @@ MISTAKES = {
 def test_both_formats_are_written_beside_their_description(here, trained, refused):
     for words, message in MISTAKES.values():
         refused(here("export", *words), message, ("line.py", "line.csv", "run"))
-    for to, words in (("stablehlo", []), ("safetensors", ["--seeds", "1,"])):
+    for to, words in (("stablehlo", []), ("safetensors", ["--seeds", "1"])):
         done = here("export", "run", "--to", to, *words)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{to}: run/model.{to}, described in run/model.{to}.json\n"

@@ -105,6 +105,8 @@ def test_fresh_seeds_follow_those_of_the_search(line, words, seeds, fresh):
             ["--learning-rate", "fast"],
             "--learning-rate must be a number, got fast. Write, for instance: --learning-rate 0.1",
         ),
+        (["--mesh", "x"], "--mesh must be AXIS=N,..., got x. Write, for instance: --mesh data=2"),
+        (["--types", "x"], "--types must be COLUMN=KIND,..., got x. Write, for instance: --types age=number"),
         (["--epochs", "2.5"], "--epochs must be a whole number, got 2.5. Write, for instance: --epochs 20"),
         (["--epochs=3", "--epochs=x"], "--epochs must be a whole number, got x. Write, for instance: --epochs 20"),
         (
@@ -294,6 +296,10 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
         (
             ["--learning-rate", "1:2"],
             "a range must be low:high:n or low:high:log:n, got --learning-rate 1:2. Write, for instance: --learning-rate 1:2:log",
+        ),
+        (
+            ["--learning-rate", "low:high:8"],
+            "got --learning-rate low:high:8. Write, for instance: --learning-rate 1e-4:1e-1:log:8",
         ),
         (["--learning-rate", "1:2:lin:3"], "a range must be low:high:n or low:high:log:n"),
         (["--learning-rate", "1e-3,1e-3"], "a list must have distinct values, got --learning-rate 1e-3,1e-3"),

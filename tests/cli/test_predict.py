@@ -62,7 +62,7 @@ def test_scores_are_printed_beside_the_predictions(here, trained):
     pattern = r"\w+: -?[\d.]+ \(ensemble of 2\); single seeds: mean -?[\d.]+, range -?[\d.]+ to -?[\d.]+"
     assert all(re.fullmatch(pattern, line) for line in scores)
     assert [row["notes"] for row in rows_of(done.stdout)] == ["", "", "x is missing"]
-    *_, last = here("predict", "run", "new.csv", "--seeds", "2,").stderr.splitlines()
+    *_, last = here("predict", "run", "new.csv", "--seeds", "2").stderr.splitlines()
     assert last == "the spread over seeds is undefined, since only seed 2 predicts"
 
 
@@ -84,8 +84,8 @@ def test_types_of_the_experiment_hold_in_every_command(here, folder, edit):
 MISTAKES = {
     "no data": (["run"], "predict needs a directory and data, got run. Write: jaxresearch predict DIR DATA"),
     "a wrong file": (["run", "nwe.csv"], "data must be a file that exists, got nwe.csv. Did you mean 'new.csv'?"),
-    "a wrong run": (["rnu", "new.csv"], "got rnu without config.json. Did you mean 'run'?"),
-    "no run": (["nowhere", "new.csv"], "directory must hold a run or study, got nowhere without config.json."),
+    "a wrong run": (["rnu", "new.csv"], "rnu does not exist. Did you mean 'run'?"),
+    "no run": (["nowhere", "new.csv"], "nowhere does not exist. Correct the path."),
     "no file": (["run", "no.csv"], "data must be a file that exists, got no.csv. Correct the path."),
     "another kind": (
         ["run", "line.py"],
@@ -108,10 +108,10 @@ MISTAKES = {
         "predict has no option --out, only --output FILE, --seeds A,B,",
     ),
     "twice": (["run", "new.csv", "--seeds", "0,", "--seeds=1,"], "--seeds must be given once, got it 2 times."),
-    "a seed": (["run", "new.csv", "--seeds", "0,7"], "seeds must be among 0, 1, 2, got 7. Leave --seeds out."),
+    "a seed": (["run", "new.csv", "--seeds", "0,7"], "seeds must be among 0, 1, 2, got 7. Leave the others out."),
     "no seeds": (
         ["run", "new.csv", "--seeds", "all"],
-        "--seeds must be a number N or a list A,B, got all. Write: --seeds 0,2",
+        "--seeds must be a list of seeds A,B, got all. Write: --seeds 0,2",
     ),
     "a name": (
         ["run", "taken.csv"],
@@ -149,7 +149,9 @@ def test_an_unfinished_run_predicts_from_its_newest_checkpoint(interrupted_here,
     done = interrupted_here(3, "run", "line.py", "--seeds", "2", "--directory", "run")
     assert done.returncode == 75, done.stderr
     (folder / "new.csv").write_text("x\n0.5\n")
-    message = "the run in run must have ended, got an unfinished one. Pass --unfinished to use its"
+    message = (
+        "the run in run must have ended, got an unfinished one. Resume it: jaxresearch resume run, or use its newest"
+    )
     refused(here("predict", "run", "new.csv"), message, ("line.py", "line.csv", "new.csv", "run"))
     done = here("predict", "run", "new.csv", "--unfinished")
     assert done.returncode == 0 and len(rows_of(done.stdout)) == 1

@@ -130,7 +130,7 @@ def stopped(interrupted_here):
             "models.mlp(card.n_features, (8,), 1)",
             "the state of the experiment has changed since step 40 of {}: params['Dense_0']['bias'] (float32[2, 1] on record, "
             "float32[2, 8] now), params['Dense_0']['kernel'] (float32[2, 1, 1] on record, float32[2, 1, 8] now), "
-            "params['Dense_1']['bias'] (nothing on record, float32[2, 1] now) and 1 more. Restore the experiment's file, or",
+            "params['Dense_1']['bias'] (nothing on record, float32[2, 1] now) and 1 more. Restore the experiment's file, rerun",
         ),
         (
             "training.gradient_descent(h.learning_rate)",
@@ -140,7 +140,8 @@ def stopped(interrupted_here):
         (
             "half_squared_error",
             "huber_loss",
-            "the program of the experiment has changed since step 40 of {}: its model, loss",
+            "the program of the experiment has changed since step 40 of {}: its model, loss, optimizer, metrics or data. Restore "
+            "it, rerun with another --directory, or continue with the recorded copy: jaxresearch resume {}",
         ),
         (
             FIELD,
@@ -158,7 +159,7 @@ def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edi
     before = (folder / "line.py").read_text()
     edit(old, new)
     done = here("resume", "out", "--experiment", "line.py")
-    assert done.returncode == 2 and message.format(folder / "out") in done.stderr, done.stderr
+    assert done.returncode == 2 and message.format(*[folder / "out"] * 2) in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (folder / "out/result.json").exists()
     (folder / "line.py").write_text(before)
     assert here("resume", "out").returncode == 0

@@ -425,8 +425,13 @@ def test_the_help_of_a_command_on_directories_explains_it(command, name):
             ["rum", "line.py"],
             "command must be one of run, sweep, study, resume, report, verify, compare, predict, export, list, copy, new, got",
         ),
-        (["resume", "nowhere"], "directory must hold a run, got nowhere without config.json"),
-        (["verify", "nowhere"], "directory must hold checkpoints, got nowhere without any"),
+        *(
+            ([command, "nowhere", *rest], "nowhere does not exist. Correct the path.")
+            for command, *rest in (
+                *(["resume"], ["report"], ["verify"], ["compare", "elsewhere"], ["predict", "new.csv"]),
+                ["export", "--to", "stablehlo"],
+            )
+        ),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(here, refused, words, message):

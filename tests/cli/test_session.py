@@ -165,8 +165,12 @@ def test_stopped_needs_validation_data(here, edit, refused, name):
         (["--validation", "1.5"], "validation must be own or between 0 and 1, got 1.5. Pass --validation 0.1."),
         (["--evaluate-every", "5"], "evaluate_every needs validation data, got 5. Pass --validation 0.1."),
         (["--validation", "0.1", "--evaluate-every", "-5"], "evaluate_every must be 0 or more steps, got -5"),
+        (
+            ["--train-examples", "10"],
+            "batch_size must be between 1 and 10, the examples of the training part, got the default 16. Pass --batch-size 4.",
+        ),
         (["--batch-size", "161"], "batch_size must be between 1 and 160, got 161. Pass"),
-        (["--learning-rate", "-1"], "learning_rate must be above 0"),
+        (["--learning-rate", "-1"], "learning_rate (step size) must be above 0"),
         (["--directory", "line.py"], "directory must be new or empty, got line.py. Name another with --directory."),
         (["--directory", "line.py/below"], "directory must be writable, got line.py/below"),
         (["--encrypt-with", "nothing"], "encrypt_with must name a readable key file, got nothing"),

@@ -320,9 +320,9 @@ def test_a_dash_in_an_excel_column_of_numbers_is_refused(tmp_path):
         (CSV, "kinds", "target must be a column of .*, got 'kinds'. Did you mean 'kind'"),
         ("", "kind", "must not be empty, got no bytes"),
         ("a,kind\n", "kind", "must hold rows below its header, got none"),
-        ("a,kind\n1,x\n2\n", "kind", "must have 2 cells in every row, got 1 in line 3"),
+        ("a,kind\n1,x\n2\n", "kind", "must have 2 cells in every row, got 1 in row 2 below the header"),
         ("a,a,kind\n1,2,x\n", "kind", "must name each column once, got 'a' twice"),
-        ("a,kind\n1,x\n2,\n", "kind", "target kind must be there in every row, got none in row 2"),
+        ("a,kind\n1,x\n2,\n", "kind", "target kind must have a value in every row, got none in row 2"),
         (
             "a,kind\n1,x\ninf,y\n",
             "kind",

@@ -111,7 +111,7 @@ def test_a_second_table_is_the_test_part_with_one_schema(tmp_path):
             "c,x,k",
             "column x must be numbers or words, got 20 of 24 cells as numbers and '-' in row 1 of .*b.csv",
         ),
-        ([("red", 1, "")] * 4, "c,x,k", "target k must be there in every row, got none in row 1 of .*b.csv"),
+        ([("red", 1, "")] * 4, "c,x,k", "target k must have a value in every row, got none in row 1 of .*b.csv"),
         ([("red", 2 * i, "a") for i in range(4)], "c,x,k", "parts of a must not overlap, got 4 of 4 test examples"),
     ],
 )

@@ -1,5 +1,7 @@
 """New rows for a trained model, read by the schema of the training data."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ TABLE = DataCard(
     source="birds.csv",
     columns=(
         Column(name="mass", kind="number"),
-        Column(name="price", kind="number", note="read without its $"),
+        Column(name="price", kind="number", note="the $ is removed"),
         Column(name="ring", kind="category", levels=("007", "12")),
         Column(name="seen", kind="date", n_missing=1),
         Column(name="note", kind="text", note="'NA' is read as missing, 2 cells"),
@@ -76,10 +78,21 @@ def test_missing_columns_are_named_together():
         new_rows({name: [1.0] for name in "abcdef"}, card)
 
 
+def test_a_target_without_its_unit_may_be_left_out():
+    target = Column(name="price", kind="number", note="the $ is removed")
+    card = DataCard(name="n", source="n", columns=(Column(name="x", kind="number"),), target=target)
+    for prices, remedy in ((["5"], "Write [$] in the cells, or leave"), (["€5"], "Convert it, or leave")):
+        with pytest.raises(ValueError, match=f"{remedy} the column out: it is only needed for scores"):
+            new_rows({"x": [1.0], "price": prices}, card)
+    noted_before = dataclasses.replace(target, note="read without its $")
+    read = new_rows({"x": [1.0], "price": ["$5"]}, dataclasses.replace(card, target=noted_before))
+    assert read.targets.tolist() == [[5.0]]
+
+
 REFUSED = {
     "a unit": (
         (LINE.replace("$5", "5"),),
-        "column price must be in [$], as in training, got numbers without a unit. Convert it.",
+        "column price must be in [$], as in training, got numbers without a unit. Write [$] in the cells.",
     ),
     "another unit": (
         (LINE.replace("$5", "€5"),),

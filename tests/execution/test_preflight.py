@@ -158,7 +158,7 @@ def test_preflight_refuses_settings_and_data():
         checked(stopping)
     with pytest.raises(ValueError, match="^dataset must have a validation part for evaluate_every, got none"):
         checked(stopping, DATASET._replace(validation=None), evaluate_every=0)
-    with pytest.raises(ValueError, match="^rate must be above 0"):
+    with pytest.raises(ValueError, match=r"^rate \(.*\) must be above 0"):
         execution.preflight(stopping, Settings(rate=-1.0), DATASET, seeds=[0], evaluate_every=0)
 
 

@@ -235,7 +235,7 @@ def test_another_program_is_refused_on_the_way(dataset, tmp_path):
         record(tmp_path, dataset, interrupted=lambda: True)
     other = dataclasses.replace(EXPERIMENT, algorithm=lambda *args: algorithms.skipping(supervised(*args)))
     with pytest.raises(
-        ValueError, match="the program of the experiment has changed since step [0-9]+ of .*Restore it, or"
+        ValueError, match="the program of the experiment has changed since step [0-9]+ of .*Restore it, rerun"
     ):
         record(tmp_path, dataset, other)
 
@@ -268,10 +268,10 @@ def test_a_directory_of_another_run_is_refused(dataset, tmp_path, changes, messa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"settings": Settings(learning_rate=-1.0)}, "learning_rate must be above 0"),
+        ({"settings": Settings(learning_rate=-1.0)}, r"learning_rate \(.*\) must be above 0"),
         ({"settings": Settings(batch_size=41)}, "batch_size must be between 1 and 40, got 41"),
         ({"experiment": STOPPED, "evaluate_every": None}, "validation data must be given to an algorithm that reacts"),
-        ({"init_from": "nowhere"}, "directory must hold a run, got nowhere without config.json."),
+        ({"init_from": "nowhere"}, "nowhere does not exist. Correct the path."),
         ({"track": ["paper"]}, "paper"),
     ],
 )

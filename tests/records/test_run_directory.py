@@ -243,10 +243,18 @@ def card(*files):
     return {"sha256": [[name, digest] for name, digest in files], "columns": [{"n_missing": len(files)}]}
 
 
+def test_the_wording_of_notes_may_change():
+    columns, target = [{"name": "a", "note": "old", "kind": "number"}], {"name": "t", "note": "old"}
+    before = {"data_card": {"columns": columns, "target": target}}
+    assert differences(before, {"data_card": {"columns": [{**columns[0], "note": "new"}], "target": target}}) == {}
+    changed = differences(before, {"data_card": {"columns": [{**columns[0], "kind": "date"}], "target": target}})
+    assert [*changed] == ["data_card.columns"]
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([("a.csv", "1"), ("b.csv", "3")], "got b.csv changed. Restore them, or name another --directory.$"),
+        ([("a.csv", "1"), ("b.csv", "3")], "got b.csv changed. Restore them, or rerun with another --directory.$"),
         ([("a.csv", "1")], "got b.csv missing. Restore"),
         ([("c.csv", "1"), ("a.csv", "1"), ("b.csv", "1")], "got b.csv changed, c.csv new. Restore"),
         ([(f"{i}.png", "1") for i in range(7)], "got 0.png new, .*, 5.png new and 3 more. Restore"),
@@ -304,7 +312,9 @@ def test_an_altered_file_is_noticed(tmp_path):
     assert read_checksummed(directory.path / "a.json") == {"rate": 0.1, "values": [0.1, None]}
     text = (directory.path / "a.json").read_text()
     (directory.path / "a.json").write_text(text.replace("0.1", "0.2", 1))
-    with pytest.raises(ValueError, match="a.json was altered: its SHA-256 does not match. Restore it, or name another"):
+    with pytest.raises(
+        ValueError, match="a.json was altered: its SHA-256 does not match. Restore it, or rerun with another"
+    ):
         read_checksummed(directory.path / "a.json")
 
 

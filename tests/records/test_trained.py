@@ -350,7 +350,7 @@ def test_an_unfinished_run_predicts_only_if_asked(images, tmp_path):
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(
         ValueError,
-        match="the run in .* must have ended, got an unfinished one. Pass --unfinished to use its newest .*, or resume it: ",
+        match="the run in .* must have ended, got an unfinished one. Resume it: .*, or use its newest ",
     ):
         records.read_ensemble(tmp_path / "run", experiment=made)
     # The intermediate state, where the average does not yet replace the parameters.

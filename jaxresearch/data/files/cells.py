@@ -70,7 +70,7 @@ STYLES: dict[str, Style] = {
         ".",
         re.compile(r"[+-]?([0-9]{1,3}|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?"),
         lambda word: word.replace(",", ""),
-        "commas are read as marks of thousands",
+        "commas separate thousands",
     ),
     "comma": Style(
         ",",
@@ -82,7 +82,7 @@ STYLES: dict[str, Style] = {
         ",",
         re.compile(r"[+-]?([0-9]{1,3}|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?"),
         lambda word: word.replace(".", "").replace(",", "."),
-        "points are read as marks of thousands",
+        "points separate thousands",
     ),
 }
 _SIGNED = re.compile(r"([+-]?)([$€£¥₹]?)\s?([+-]?)(.*?)\s?([$€£¥₹%]?)", re.DOTALL)
@@ -185,7 +185,7 @@ def decimal_mark(columns: dict[str, Numbers]) -> tuple[Mark, str, str]:
     if only["."] and only[","]:
         raise ValueError(
             f"a table must have one decimal mark, got points in column {only['.']} and commas in column {only[',']}. Write all "
-            "numbers alike, or leave one column out with --types NAME=drop."
+            "numbers alike, or train without one column: --types NAME=drop."
         )
     return "," if only[","] else ".", only["."], only[","]
 

@@ -162,12 +162,12 @@ def _date(name: str, cells: Cells, rows: Rows) -> Read:
         except ValueError as error:
             raise ValueError(
                 f"column {name} must be dates written as YYYY-MM-DD, got {word!r} in {rows.name(cells.row_of(place))} "
-                f"({error}). Correct it, or pass --types {name}=category."
+                f"({error}). Correct it, or train with --types {name}=category."
             ) from error
         zones.add(bool(re.search(r":.*([+-].*|Z)$", word)))
     if len(zones) > 1:
         raise ValueError(
-            f"column {name} must have a time zone in all cells or in none, got both. Write all alike, or pass "
+            f"column {name} must have a time zone in all cells or in none, got both. Write all alike, or train with "
             f"--types {name}=drop."
         )
     values = of_word[cells.codes]

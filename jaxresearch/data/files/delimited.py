@@ -32,17 +32,17 @@ def read_delimited(raw: bytes, path: Path) -> tuple[dict[str, list[str]], str]:
     """
     text = _decoded(raw, path)
     separator, rows = _divided(text, path)
-    filled = [(number, row) for number, row in enumerate(rows, start=1) if row]
-    header = [name.strip() for name in filled[0][1]] if filled else []
+    filled = [row for row in rows if row]
+    header = [name.strip() for name in filled[0]] if filled else []
     _require_header(header, path)
     if len(filled) < 2:
         raise ValueError(f"{path} must hold rows below its header, got none. Give it data.")
-    for number, row in filled:
+    for number, row in enumerate(filled[1:], start=1):
         if len(row) != len(header):
             raise ValueError(
-                f"{path} must have {len(header)} cells in every row, got {len(row)} in line {number}. Correct that line."
+                f"{path} must have {len(header)} cells in every row, got {len(row)} in row {number} below the header. Correct it."
             )
-    columns = zip(*(row for _, row in filled[1:]), strict=True)
+    columns = zip(*filled[1:], strict=True)
     return {name: list(cells) for name, cells in zip(header, columns, strict=True)}, separator
 
 

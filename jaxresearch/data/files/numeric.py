@@ -65,7 +65,7 @@ def read_numbers(name: str, cells: Cells, numbers: Numbers, *, form: Form, rows:
         >>> cells = cells_of(["$5", "$7"])
         >>> read = read_numbers("price", cells, numbers_of(cells), form=Form(".", True), rows=Rows(2))
         >>> read.column.note, read.values.tolist()
-        ('read without its $', [5.0, 7.0])
+        ('the $ is removed', [5.0, 7.0])
     """
     if is_asked:
         _require_numbers(name, cells, fitting(numbers, form), rows)
@@ -80,7 +80,7 @@ def read_numbers(name: str, cells: Cells, numbers: Numbers, *, form: Form, rows:
     if not is_asked:
         _require_one_text(name, cells, of_word, present)
     used = any("," in numbers.bodies[place] or "." in numbers.bodies[place] for place in present)
-    notes = [STYLES[style].note if used else "", f"read without its {sign}" if sign else "", missing_note(cells)]
+    notes = [STYLES[style].note if used else "", f"the {sign} is removed" if sign else "", missing_note(cells)]
     return number_or_id(name, of_word[cells.codes], notes, is_asked=is_asked, words=cells)
 
 
@@ -104,7 +104,7 @@ def _shared_sign(name: str, cells: Cells, numbers: Numbers, rows: Rows) -> str:
         first, second, *_ = places.values()
         raise ValueError(
             f"column {name} must have one unit in all cells, got {cells.words[first]!r} in {rows.name(cells.row_of(first))} and "
-            f"{cells.words[second]!r} in {rows.name(cells.row_of(second))}. Write all alike, or pass --types {name}=drop."
+            f"{cells.words[second]!r} in {rows.name(cells.row_of(second))}. Write all alike, or train with --types {name}=drop."
         )
     return next(iter(places), "")
 

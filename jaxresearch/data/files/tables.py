@@ -180,8 +180,8 @@ def _require_there(missing: np.ndarray, cells: Any, name: str, rows: Rows) -> No
         word = cells.words[cells.codes[row]] if isinstance(cells, Cells) else ""
         read_as = f" ({word!r}); --types {name}=category keeps that word" if word else ""
         raise ValueError(
-            f"target {name} must be there in every row, got none in {rows.name(row)} ({int(missing.sum()):,} such rows in all). "
-            f"Fill it in or drop the row{read_as}."
+            f"target {name} must have a value in every row, got none in {rows.name(row)} ({int(missing.sum()):,} such rows in "
+            f"all). Fill it in or drop the row{read_as}."
         )
 
 
@@ -272,7 +272,7 @@ def read_table(path: Path) -> Table:
         return Table(columns, (_length(columns),), "", digest, notes)
     cells, separator = read_delimited(content, path)
     columns = {name: cells_of(column) for name, column in cells.items()}
-    notes = () if separator == "," or len(columns) == 1 else (f"cells of {path.name} are between {_named(separator)}",)
+    notes = () if separator == "," or len(columns) == 1 else (f"{path.name} is separated by {_named(separator)}",)
     return Table(columns, (_length(columns),), separator, digest, notes)
 
 
