@@ -56,9 +56,7 @@ class Session(NamedTuple):
         """The directory's path."""
         return self.directory.path
 
-    def recorder(
-        self, observe: Callable[[Any], None], *, resuming: Callable[[int, int], None]
-    ) -> recording.Recorder:
+    def recorder(self, observe: Callable[[Any], None], *, resuming: Callable[[int, int], None]) -> recording.Recorder:
         """Returns the recorder that saves, observes and interrupts this command."""
         observe, interrupted = workers.beating(observe), lambda: bool(self.received)
         return recording.Recorder(self.options.save_every, self.cipher, self.tracked, observe, interrupted, resuming)

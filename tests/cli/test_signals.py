@@ -18,7 +18,8 @@ WORDS = ["run", "line.py", "--epochs", "20000"]
 AS_INSTALLED = "import sys; from jaxresearch.cli import main; sys.exit(main())"
 BEFORE = "jaxresearch: interrupted before anything was recorded\n"
 NOTICE = (
-    "jaxresearch: interrupted: finishing the current steps, then saving; a second signal ends now, and resumes from the start\n"
+    "jaxresearch: interrupted: finishing the current steps, then saving; "
+    "a second signal ends now, and resumes from the start\n"
 )
 SAVED = "jaxresearch: interrupted; saved at step "
 
