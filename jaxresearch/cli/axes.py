@@ -50,6 +50,7 @@ def spelled(
         values = [text] if equals else []
         while pending and not pending[0].startswith(("--", "-h")):
             values.append(pending.pop(0))
+        _refuse_brackets(name, " ".join(values), kinds[name])
         if is_sweep and len(values) == 1 and ":" in values[0]:
             axes[name] = _range(name, values[0], kinds[name])
         elif is_sweep and len(values) == 1 and "," in values[0]:
@@ -57,6 +58,15 @@ def spelled(
         else:
             rest += _one(name, values, kinds[name], prog)
     return rest, axes
+
+
+def _refuse_brackets(name: str, text: str, kind: Any) -> None:
+    """Raises if the numbers of a tuple are written as in Python."""
+    is_of_numbers = typing.get_origin(kind) is tuple and typing.get_args(kind)[0] in _NUMBERS
+    if is_of_numbers and re.search(r"[\[\]()]", text):
+        plain = "x".join(re.findall(r"[^\s\[\](),x]+", text))
+        what = f"{flag(name)} {plain}" if plain else f"{flag(name)} with nothing after it"
+        raise UsageError(f"{name} must be written without brackets, got {flag(name)} {text}. Write: {what}")
 
 
 def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:

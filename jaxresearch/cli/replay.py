@@ -85,7 +85,10 @@ def replay(path: Path, n_steps: int, *, experiment: str | None = None) -> int:
             return 1
     if line is not None:
         print(line)
-    print(f"replayed steps 1 to {checked.step}: {checked.n_values:,} values match metrics.jsonl bit for bit{final}")
+    whole = ", since chunks are replayed whole" if checked.step > n_steps else ""
+    print(
+        f"replayed steps 1 to {checked.step}{whole}: {checked.n_values:,} values match metrics.jsonl bit for bit{final}"
+    )
     return 0
 
 

@@ -2,17 +2,18 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from jaxresearch import data, records, studies
-from jaxresearch.cli.options import DECLARED, names_of
+from jaxresearch.cli.options import DECLARED, OF_PROCESSES, names_of
 from jaxresearch.cli.session import Session
 from jaxresearch.cli.spelling import seeds_text, types_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion
 
-_NOT_OF_TRAINING = ("seeds", "directory", "save_every", "track", "fail_fast")
+_NOT_OF_TRAINING = ("seeds", "directory", "save_every", "track", "fail_fast", "smoke", *OF_PROCESSES)
 
 
 def round_lines(experiment: Experiment, conclusion: Conclusion) -> list[tuple[str, ...]]:
@@ -62,8 +63,20 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
     ]
     if result["report"] is not None:
         lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
-    words = ["jaxresearch", "run", session.name, "--seeds", seeds_text(seeds), *_asked(session), *changes]
-    return "\n".join([*lines, "", f"To reproduce the final training: `{shlex.join(words)}`", ""])
+    command = run_command(session, conclusion.best, seeds=seeds)
+    return "\n".join([*lines, "", f"To reproduce the final training: `{command}`", ""])
+
+
+def run_command(session: Session, settings: Any, *, seeds: Sequence[int] = ()) -> str:
+    """Returns the command that trains settings of a sweep or study on the whole training part, and evaluates them.
+
+    Args:
+        session: Of the sweep or study.
+        settings: Hyperparameters.
+        seeds: By default those of `run`.
+    """
+    of_seeds = ["--seeds", seeds_text(seeds)] if seeds else []
+    return shlex.join(["jaxresearch", "run", session.name, *of_seeds, *_asked(session), *_changes(session, settings)])
 
 
 def _claimed(result: dict[str, Any]) -> list[str]:

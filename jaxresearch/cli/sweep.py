@@ -12,11 +12,14 @@ from jaxresearch import data, recording, records, statistics, studies
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
 from jaxresearch.cli.session import Session, carry_out
+from jaxresearch.cli.story import run_command
 from jaxresearch.experiment import Objective
 from jaxresearch.reports import plots, wording
 from jaxresearch.studies.comparison import Comparison, other_seeds
 
 Row = dict[str, Any]
+# Summed in another order, equal float32 metrics differ by this fraction or less.
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 class Swept(NamedTuple):
@@ -59,16 +62,21 @@ def _work(session: Session) -> None:
     swept = _swept(session, made, metric, has_baseline=missing is None)
     unwritten = _write(session, swept, metric, others)
     console = display.console()
-    display.print_table(console, *_table(console, swept, axes, metric, objective))
+    is_smoke = session.options.smoke
+    display.print_table(console, *_table(console, swept, axes, metric, objective, is_smoke=is_smoke))
     is_own = session.loaded.collected.validation is not None
     n_examples = data.n_examples(job.dataset.test)
     selection = wording.selection_text(n_examples, is_own=is_own)
     unread = "; the test part was not read" if n_examples else ""
     n_seeds = f"{len(job.seeds)} seeds" if len(job.seeds) > 1 else "one seed"
-    for line in (
-        f"compared with {n_seeds} on {selection}{unread}",
+    decided = (
         *_noise_lines(swept, metric, others, missing),
         f"best: {_best_text(swept, axes, metric, objective)}",
+        *_next_lines(session, swept, metric, objective),
+    )
+    for line in (
+        f"compared with {n_seeds} on {selection}{unread}",
+        *((f"{wording.SMOKE} It uses at most 2 of the seeds.",) if is_smoke else decided),
         f"sweep directory: {session.path}",
     ):
         console.print(line, soft_wrap=True)
@@ -82,14 +90,25 @@ def _write(session: Session, swept: Swept, metric: str, others: tuple[int, ...])
     try:
         session.directory.write("sweep.json", _record(swept, metric, others))
         try:
-            marks = _marks(swept, metric, session.job.experiment.objective)
+            objective = None if session.options.smoke else session.job.experiment.objective
+            marks = _marks(swept, metric, objective)
             plots.plot_sweep(session.path / "sweep.png", swept.rows, axes=axes, metric=metric, **marks)
         except Exception as error:  # a failed plot must not lose the numbers
             warnings.warn(f"the plot of the sweep failed: {error}", stacklevel=2)
-        session.directory.write_table(records.SWEEP_TABLE, swept.rows)  # last: the sweep has ended
+        session.directory.write_table(records.SWEEP_TABLE, _with_baseline(swept, axes))  # last: the sweep has ended
     except OSError as error:
         return OSError(f"{error}; the table was printed only")
     return None
+
+
+def _with_baseline(swept: Swept, axes: dict[str, list[Any]]) -> list[Row]:
+    """Returns the rows of all settings and of the baseline, which is marked, with the same keys."""
+    baseline = swept.baseline
+    is_baseline = [baseline is not None and all(row[name] == baseline[name] for name in axes) for row in swept.rows]
+    rows, blank = list(swept.rows), dict.fromkeys(swept.rows[0])
+    if baseline is not None and not any(is_baseline):
+        rows, is_baseline = [*rows, {**blank, **baseline}], [*is_baseline, True]
+    return [{**row, "baseline": of} for row, of in zip(rows, is_baseline, strict=True)]
 
 
 def _why_no_baseline(session: Session) -> str | None:
@@ -154,29 +173,41 @@ def _gaining(swept: Swept, metric: str, objective: Objective | None) -> int | No
     if swept.comparison is None or swept.baseline is None or swept.baseline[metric] is None:
         return swept.best
     mean = swept.comparison.differences[swept.best].mean  # nan for the baseline itself
-    return swept.best if (mean > 0 if objective.higher else mean < 0) else None
+    gain, rounding = mean if objective.higher else -mean, _ROUNDING * abs(swept.baseline[metric])
+    return swept.best if gain > rounding else None
 
 
 def _table(
-    console: Any, swept: Swept, axes: dict[str, list[Any]], metric: str, objective: Objective | None
+    console: Any,
+    swept: Swept,
+    axes: dict[str, list[Any]],
+    metric: str,
+    objective: Objective | None,
+    *,
+    is_smoke: bool = False,
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns the headings and rows of the settings and the baseline; a narrow screen has fewer columns.
 
-    The intervals, then the p-values, are left out if a cell would break otherwise; ``sweep.csv`` has them.
+    The intervals, then the p-values, are left out if a cell would break otherwise; ``sweep.csv`` has them. A smoke run has
+    means alone.
     """
-    best, baseline, rows = _gaining(swept, metric, objective), swept.baseline, list(swept.rows)
-    is_baseline = [baseline is not None and all(row[name] == baseline[name] for name in axes) for row in rows]
-    if baseline is not None and not any(is_baseline):
-        rows, is_baseline = [*rows, baseline], [*is_baseline, True]
-    marks = ["best" if place == best else "baseline" if of else "" for place, of in enumerate(is_baseline)]
+    objective = None if is_smoke else objective
+    best, rows = _gaining(swept, metric, objective), _with_baseline(swept, axes)
+    marks = ["best" if place == best else "baseline" if row["baseline"] else "" for place, row in enumerate(rows)]
     lines = [_cells(row, axes, metric, mark) for row, mark in zip(rows, marks, strict=True)]
     headings = (*axes, f"selection {metric}", "95 % interval", "over baseline", "p (Holm)", "")
-    for left_out in ((), ("95 % interval",), ("95 % interval", "p (Holm)")):
-        shown = [place for place, heading in enumerate(headings) if heading not in left_out]
-        narrow = tuple(headings[i] for i in shown), [tuple(line[i] for i in shown) for line in lines]
-        if display.fits(console, *narrow):
-            return narrow
-    return headings, lines
+    least = ("95 % interval", "p (Holm)")
+    choices = ((*least, "over baseline"),) if is_smoke else ((), least[:1], least)
+    tables = [_without(left_out, headings, lines) for left_out in choices]
+    return next((table for table in tables if display.fits(console, *table)), tables[0])
+
+
+def _without(
+    left_out: tuple[str, ...], headings: tuple[str, ...], lines: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns a table without the columns of some headings."""
+    shown = [place for place, heading in enumerate(headings) if heading not in left_out]
+    return tuple(headings[i] for i in shown), [tuple(line[i] for i in shown) for line in lines]
 
 
 def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tuple[str, ...]:
@@ -235,8 +266,18 @@ def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective:
     if math.isnan(p):
         return f"{gain}: undecided, no p-value is known"
     many = f", adjusted for {found.n_differences} settings" if found.n_differences > 1 else ""
-    is_more = studies.is_more_than_noise(found, swept.best, higher=objective.higher)
-    return f"{gain}: {'more than' if is_more else 'not distinguishable from'} noise (p {statistics.p_text(p)}{many})"
+    p_value = f"(p {statistics.p_text(p)}{many})"
+    if not studies.is_more_than_noise(found, swept.best, higher=objective.higher):
+        return f"{gain}: not distinguishable from noise {p_value}"
+    if abs(difference.mean) < found.floor:
+        return f"{gain}: more than noise by the paired test {p_value}, though below the noise floor, which does not pair seeds"
+    return f"{gain}: more than noise {p_value}"
+
+
+def _next_lines(session: Session, swept: Swept, metric: str, objective: Objective | None) -> list[str]:
+    """Returns the command that trains the best settings and reads the test part; none without such settings."""
+    place = _gaining(swept, metric, objective)
+    return [] if place is None else [f"next, on the test part: {run_command(session, session.settings[place])}"]
 
 
 def _marks(swept: Swept, metric: str, objective: Objective | None) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def _of_environment(run: Recorded) -> tuple[str, list[tuple[str, Any]]]:
     git = environment["git"] or {}
     lines = [
         ("started", environment["started"]),
-        ("devices", ", ".join(environment["devices"])),
+        ("devices", wording.devices_text(environment["devices"])),
         ("platform", environment["platform"]),
         ("commit", f"{git.get('commit', 'none')}{' with uncommitted changes' if git.get('dirty') else ''}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),

@@ -1,5 +1,6 @@
 """Metrics and settings as text for the command line, pages and notebooks."""
 
+import collections
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jaxresearch.records.commands import words_of as words_of
 
 FEWEST_SECONDS = 1.0  # of training, to report a speed
 SMOKE = "Smoke run: a few steps on a few examples, to check that everything works. It decides nothing."
+NO_CLAIM = "No claim is declared, so nothing is decided."
 _MOST_COLUMNS = 20  # a wider matrix does not fit a screen
 
 
@@ -74,6 +76,18 @@ def selection_text(n_examples: int, *, is_own: bool) -> str:
         return "the experiment's own evaluation, which has no data"
     origin = "the data's own validation part" if is_own else "held out of the training part"
     return f"{n_examples:,} selection examples ({origin})"
+
+
+def devices_text(devices: Sequence[str]) -> str:
+    """Returns recorded devices, ``platform: kind``, with the number of each kind.
+
+    Example:
+        >>> devices_text(["cpu: cpu", "cpu: cpu"]), devices_text(["gpu: NVIDIA H100"])
+        ('2 x cpu', 'gpu: NVIDIA H100')
+    """
+    counts = collections.Counter(devices)
+    names = {one: one.partition(": ")[0] if len({*one.split(": ")}) == 1 else one for one in counts}
+    return ", ".join(f"{n} x {names[one]}" if n > 1 else names[one] for one, n in counts.items())
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
@@ -184,13 +198,13 @@ def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
     return mean_text(summary["mean"]), _interval_of(summary, over), str(len(summary["values"]))
 
 
-def verdict_line(result: dict[str, Any]) -> str | None:
-    """Returns the verdict on the claim with its reason; without a claim, why it was left out, or None."""
+def verdict_line(result: dict[str, Any]) -> str:
+    """Returns the verdict on the claim with its reason; without a claim, why there is none."""
     claim = result["claim"]
     if result.get("smoke"):
         return SMOKE
     if claim is None:
-        return result.get("unclaimed")
+        return result.get("unclaimed") or NO_CLAIM
     return f'Claim "{claim["text"]}": {claim["verdict"]} ({verdict_reason(claim)}).'
 
 

@@ -250,8 +250,9 @@ def _finished(experiment: Experiment, history: History, budget: Budget) -> str |
     if claim is not None and not trial.diverged:
         low, high = statistics.t_interval(trial.metrics[claim.evaluated], confidence=1 - error)
         if statistics.verdict((low, high), claim) == "supported":
+            untried = ", so the settings of adjust were not tried"
             corrected = f", even when corrected for {n} settings" if n > 1 else ""
-            return f"the interval on the selection data supported the claim{corrected}"
+            return f"the interval on the selection data supported the claim{corrected or untried}"
     if rounds >= budget.rounds:
         return f"the budget of {budget.rounds} round{'s' if budget.rounds > 1 else ''} was spent"
     if sum(one.seconds for one in history) > budget.seconds:

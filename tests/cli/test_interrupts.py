@@ -32,7 +32,7 @@ def test_saving_answers_during_a_computation():
     assert done.returncode == 75
 
 
-def test_saving_prints_at_the_first_signal_and_raises_at_the_second(capfd):
+def test_saving_prints_first_and_raises_at_the_second_signal(capfd):
     with interrupts.saving(lambda: "step 1,200") as received:
         signal.raise_signal(signal.SIGTERM)
         assert received == [signal.SIGTERM]

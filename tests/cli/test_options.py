@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxresearch import loading
-from jaxresearch.cli.axes import words_of_axes
+from jaxresearch.cli.axes import spelled, words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import DECLARED, Options, names_of, parse, seeds_text
 from jaxresearch.cli.resume import words_in
@@ -336,3 +336,19 @@ def test_a_flag_takes_no_word_for_its_value_in_a_sweep(line):
     options = parse(line, ["--nesterov", "--learning-rate", "0.1,0.2", "--widths=4"], command="sweep")
     assert options.axes == {"learning_rate": [0.1, 0.2]}
     assert options.hyperparameters.nesterov and options.hyperparameters.widths == (4,)
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize(
+    ("words", "written", "advice"),
+    [
+        (["[128,64]"], "[128,64]", "--widths 128x64"),
+        (["(128,", "64)"], "(128, 64)", "--widths 128x64"),
+        (["[]"], "[]", "--widths with nothing after it"),
+    ],
+)
+def test_brackets_around_a_tuple_are_refused(command, words, written, advice):
+    kinds, prog = {"widths": tuple[int, ...]}, f"jaxresearch {command} mnist"
+    with pytest.raises(UsageError) as raised:
+        spelled(kinds, ["--widths", *words], prog=prog, read=lambda name, given: given)
+    assert str(raised.value) == f"widths must be written without brackets, got --widths {written}. Write: {advice}"

@@ -17,7 +17,7 @@ from rich.console import Console
 from jaxresearch import data, statistics, studies
 from jaxresearch.cli import display, sweep
 from jaxresearch.experiment import Objective
-from jaxresearch.reports import plots
+from jaxresearch.reports import plots, wording
 
 WORDS = ["--learning-rate", "0.05:0.2:3", "--batch-size", "16,8", "--seeds", "5,9"]
 GROUPS = ["--learning-rate", "1e-2,1e30", "--batch-size", "16,8", "--seeds", "2", "--epochs", "40"]
@@ -32,9 +32,11 @@ def test_a_sweep_leaves_a_table_a_plot_and_its_configuration(here, folder):
     done = here("sweep", "line.py", *WORDS, "--directory", "out")
     assert done.returncode == 0, done.stderr
     directory = folder / "out"
-    assert [(row["learning_rate"], row["batch_size"]) for row in rows_of(directory)] == [
-        (rate, size) for rate in ("0.05", "0.125", "0.2") for size in ("16", "8")
+    *of_settings, of_baseline = [
+        (row["learning_rate"], row["batch_size"], row["baseline"]) for row in rows_of(directory)
     ]
+    assert of_settings == [(rate, size, "False") for rate in ("0.05", "0.125", "0.2") for size in ("16", "8")]
+    assert of_baseline == ("0.1", "16", "True")
     record = json.loads((directory / "sweep.json").read_text())
     scores = [row["r2"] for row in record["rows"]]
     assert record["best"] == int(np.argmax(scores)) and record["metric"] == "validation/r2"
@@ -168,8 +170,52 @@ def test_a_setting_is_compared_with_a_baseline_outside_the_grid():
     ],
 )
 def test_few_seeds_leave_the_best_undecided(here, words, message):
-    done = here("sweep", "line.py", "--learning-rate", "0.2,0.3", "--smoke", *words, "--directory", "out")
+    done = here("sweep", "line.py", "--learning-rate", "0.2,0.3", "--epochs", "1", *words, "--directory", "out")
     assert done.returncode == 0 and message in done.stdout, done.stdout
+    assert re.search(
+        r"\nnext, on the test part: jaxresearch run \S+/line\.py --learning-rate 0\.[23] --epochs 1\n", done.stdout
+    )
+
+
+def test_a_smoke_sweep_prints_means_alone(here, folder):
+    done = here("sweep", "line.py", "--learning-rate", "0.2,0.3", "--smoke", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    assert f"{wording.SMOKE} It uses at most 2 of the seeds.\n" in done.stdout
+    assert not re.search("interval|Holm|noise|best|next|over", done.stdout), done.stdout
+    rows = rows_of(folder / "out")
+    assert [(row["learning_rate"], row["baseline"]) for row in rows] == [
+        ("0.2", "False"),
+        ("0.3", "False"),
+        ("0.1", "True"),
+    ]
+    assert {row["n"] for row in rows} == {"2"} and rows[2]["r2_difference"] == ""
+
+
+@pytest.mark.parametrize(
+    ("floor", "gain", "verdict"),
+    [
+        (0.05, 0.2, "more than noise (p 0.0147)"),
+        (
+            0.25,
+            0.2,
+            "more than noise by the paired test (p 0.0147), though below the noise floor, which does not pair seeds",
+        ),
+    ],
+)
+def test_a_gain_below_the_noise_floor_is_reported_as_such(floor, gain, verdict):
+    swept = _swept((gain,))
+    swept = swept._replace(comparison=swept.comparison._replace(floor=floor))
+    assert sweep._best_text(swept, {"learning_rate": []}, "r2", Objective("r2", True)).endswith(
+        f"paired by seed): {verdict}"
+    )
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_tie_up_to_rounding_is_not_best(higher):
+    axes, objective, sign = {"learning_rate": []}, Objective("r2", higher), 1 if higher else -1
+    tie = sweep._best_text(_swept((sign * 1e-7,), higher=higher), axes, "r2", objective)  # of 0.5, two steps of float32
+    assert tie == "no setting is better than the baseline"
+    assert "over the baseline" in sweep._best_text(_swept((sign * 1e-6,), higher=higher), axes, "r2", objective)
 
 
 def test_a_baseline_that_does_not_fit_leaves_the_noise_unknown(here, edit):
@@ -196,7 +242,7 @@ def whole(here, folder):
     """An uninterrupted sweep of two groups; one of its rates diverges."""
     done = here("sweep", "line.py", *GROUPS, "--directory", "whole")
     assert done.returncode == 0, done.stderr
-    assert [row["diverged"] for row in rows_of(folder / "whole")] == ["False", "False", "True", "True"]
+    assert [row["diverged"] for row in rows_of(folder / "whole")] == ["False", "False", "True", "True", "False"]
     return folder / "whole"
 
 
@@ -234,7 +280,7 @@ def test_a_plot_that_fails_costs_no_numbers(here, folder):
     with mock.patch.object(plots, "plot_sweep", side_effect=RuntimeError("no fonts")):
         with pytest.warns(UserWarning, match="the plot of the sweep failed: no fonts"):
             done = here("sweep", "line.py", "--learning-rate", "0.1,0.2", "--smoke", "--directory", "out")
-    assert done.returncode == 0 and "best: " in done.stdout and len(rows_of(folder / "out")) == 2
+    assert done.returncode == 0 and "selection r2" in done.stdout and len(rows_of(folder / "out")) == 2
 
 
 def test_development_data_holds_nothing_of_the_test_part():

@@ -21,7 +21,7 @@ def test_a_run_reports_what_it_measured(here, explored, folder):
     explored()
     done = here("run", "line.py", "--seeds", "5", "--directory", "out")
     assert done.returncode == 0, done.stderr
-    assert "laim" not in done.stdout and "Is it a line?" in done.stdout
+    assert "\nNo claim is declared, so nothing is decided.\n" in done.stdout and "Is it a line?" in done.stdout
     result = read(folder / "out" / "result.json")
     assert result["claim"] is None and result["unclaimed"] is None
     r2 = result["metrics"]["test/r2"]
@@ -31,7 +31,7 @@ def test_a_run_reports_what_it_measured(here, explored, folder):
     assert read(folder / "out" / "result.json")["metrics"] == result["metrics"]
     assert here("report", "out").returncode == 0
     page = (folder / "out" / "report.html").read_text()
-    assert "Is it a line?" in page and 'class="verdict' not in page
+    assert "Is it a line?" in page and 'class="verdict' not in page and "No claim is declared" in page
     assert here("run", "line.py", "--seeds", "5", "--epochs", "5", "--directory", "other").returncode == 0
     compared = here("compare", "out", "other")
     assert compared.returncode == 0 and "test/r2" in compared.stdout, compared.stderr

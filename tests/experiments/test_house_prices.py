@@ -79,7 +79,8 @@ def test_a_study_decides_the_claim_though_its_seeds_are_alike(run, page, tmp_pat
         "Verdict: **supported** (test/r2 needs at least 0.4995; mean 0.4995, 95 % interval 0.4995 to 0.4995 over 10 seeds",
         "The test part is the training examples: its metrics describe them and predict nothing.",
         "| 1 | the baseline | baseline (chosen) | 0.5716 | 0.5716 to 0.5716 |",
-        "The search ended because the interval on the selection data supported the claim.\n",
+        "The search ended because the interval on the selection data supported the claim, so the settings of adjust were not "
+        "tried.\n",
         "With the first of these seeds: price = 13,289.6 USD + 111.694 USD per square foot x Gr_Liv_Area",
     ):
         assert said in story, story
