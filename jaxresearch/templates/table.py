@@ -24,15 +24,11 @@ class Table:
     learning_rate: float = swept(3e-3, "peak step size of Adam; falls to zero", above=0)
     batch_size: int = static(64, "examples per step", at_least=1)
     epochs: int = static(20, "passes over the training data", at_least=1)
-<<<<<<< HEAD
-    hidden: tuple[int, ...] = static((64,), "width of each hidden layer; none for a linear model", at_least=1)
-    # For dropout, uncomment this line and pass dropout_rate=h.dropout_rate to both calls of models.mlp:
-    # dropout_rate: float = static(0.0, "fraction of hidden units dropped", at_least=0, below=1)
-=======
     hidden: tuple[int, ...] = static(
         (64,), "width of each hidden layer; a bare --hidden for a linear model", at_least=1
     )
->>>>>>> wip-G
+    # For dropout, uncomment this line and pass dropout_rate=h.dropout_rate to both calls of models.mlp:
+    # dropout_rate: float = static(0.0, "fraction of hidden units dropped", at_least=0, below=1)
 
 
 def algorithm(h, card, plan, fitted):

@@ -17,16 +17,10 @@ SIGNALS = [
 WORDS = ["run", "line.py", "--epochs", "20000"]
 AS_INSTALLED = "import sys; from jaxresearch.cli import main; sys.exit(main())"
 BEFORE = "jaxresearch: interrupted before anything was recorded\n"
-<<<<<<< HEAD
-NOTICE = (
-    "jaxresearch: interrupted: finishing the current steps, then saving; a second signal ends now, and resumes from the start\n"
-)
-=======
 NOTICE = (
     "jaxresearch: interrupted: finishing the current steps, then saving; "
     "a second signal ends now, and resumes from the start\n"
 )
->>>>>>> wip-G
 SAVED = "jaxresearch: interrupted; saved at step "
 
 
