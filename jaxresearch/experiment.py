@@ -58,6 +58,8 @@ class Experiment(Generic[H]):
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
+        replan: ``(plan, n_train) -> plan``, applied to the plan of each run: how `jaxresearch.privacy` changes its sampling and
+            its estimator.
 
     Raises:
         ValueError: If the hyperparameters are not a dataclass or lack a static field that a run needs; if more than one of
@@ -79,6 +81,7 @@ class Experiment(Generic[H]):
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
     rules: tuple[Rule, ...] = ()
+    replan: Callable[[Plan, int], Plan] | None = None
 
     def __post_init__(self) -> None:
         if not dataclasses.is_dataclass(self.hyperparameters):
@@ -391,7 +394,8 @@ def program(
     known = data.numbers(dataset.of_run(0).fitted) if fitted is None else fitted
 
     def plan_for(hyperparameters: Any) -> Plan:
-        return plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
+        planned = plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
+        return planned if experiment.replan is None else experiment.replan(planned, dataset.n_train)
 
     def algorithm(hyperparameters: Any) -> Algorithm:
         result = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), known)
@@ -405,7 +409,7 @@ def program(
         return training.init(key, algorithm=algorithm(hyperparameters))
 
     def advance(key, hyperparameters, state, data, step, n_steps):
-        batch_size = plan_for(hyperparameters).batch_size
+        batch_size = plan_for(hyperparameters).sampling
         return training.advance(
             key, state, data, step, algorithm=algorithm(hyperparameters), batch_size=batch_size, n_steps=n_steps
         )
