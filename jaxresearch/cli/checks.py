@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.private import check_private
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.studies import Budget
 
@@ -22,6 +23,7 @@ def check_options(options: Any) -> None:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
     if options.accumulate is not None and options.accumulate < 1:
         raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
+    check_private(options)
     for name in ("rounds", "seconds"):
         value = getattr(options, name)
         if not 0 < value < math.inf:
