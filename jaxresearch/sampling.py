@@ -38,7 +38,7 @@ class Poisson:
         secret: Two 32-bit words from which the draws are derived together with the run's key; None for the run's key alone.
     """
 
-    rate: float
+    rate: int | float
     capacity: int
     n_examples: int
     secret: tuple[int, int] | None = dataclasses.field(default=None, repr=False)
@@ -117,7 +117,12 @@ def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size
 
 
 def poisson_mask(
-    key: Key[Array, ""], step: Int[Array, ""], *, n_examples: int, rate: float, secret: tuple[int, int] | None = None
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    *,
+    n_examples: int,
+    rate: int | float,
+    secret: tuple[int, int] | None = None,
 ) -> Bool[Array, " examples"]:
     """Returns which examples take part in a step: each with the same probability, independently.
 

@@ -22,7 +22,7 @@ class Epsilon(NamedTuple):
     rdp: float
 
 
-def epsilon(mechanism: Mechanism, *, delta: float | None = None, n_runs: int = 1) -> Epsilon:
+def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: int = 1) -> Epsilon:
     r"""Returns the epsilon of the guarantee: for neighbouring data sets, :math:`P(S) \le e^\epsilon P'(S) + \delta`.
 
     A batch that overflows its capacity breaks the analysis. All of that is in delta: with the probability :math:`\beta` of any
@@ -89,9 +89,9 @@ def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
 
 def for_epsilon(
     *,
-    epsilon: float,
-    delta: float,
-    clip: float,
+    epsilon: int | float,
+    delta: int | float,
+    clip: int | float,
     n_examples: int,
     batch_size: int,
     n_steps: int,

@@ -87,7 +87,7 @@ def clipped_sum(
     batch: Batch,
     *,
     key: Key[Array, ""],
-    clip: float,
+    clip: int | float,
     clipping: Clipping = "flat",
     n_micro_batches: int = 1,
 ) -> PyTree[Float[Array, "..."]]:
@@ -144,7 +144,7 @@ def clipped_sum(
     return jax.lax.scan(visit, zeros, parts)[0]
 
 
-def _clipped(gradient: Params, *, clip: float, clipping: Clipping) -> Params:
+def _clipped(gradient: Params, *, clip: int | float, clipping: Clipping) -> Params:
     """Returns the gradient of one example in units of the clipping norm, with a norm of at most 1; zero if it is not finite."""
     units = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / clip, gradient)
     leaves, structure = jax.tree.flatten(units)

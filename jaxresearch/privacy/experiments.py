@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from jaxresearch.experiment import Experiment
-from jaxresearch.gradients import GradientEstimator, LossFn, Metrics
+from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
 from jaxresearch.privacy.estimator import private
 from jaxresearch.privacy.mechanism import Mechanism
 from jaxresearch.training import Algorithm, Plan, State
@@ -20,8 +23,8 @@ def private_experiment(
 ) -> Experiment:
     """Returns an experiment whose batches and gradients are those of a mechanism.
 
-    Only what passes through ``plan.estimator`` is private. An algorithm that uses its batch in any other way, or calls the
-    estimator in a loop or under `jax.vmap`, is not covered.
+    The algorithm receives zeros in place of each batch. Only ``plan.estimator`` reads the batch, so nothing else of it can reach
+    the state or the metrics. A call in a loop or under `jax.vmap` counts as one: such an algorithm is not covered.
 
     Args:
         experiment: As declared.
@@ -63,38 +66,63 @@ def private_experiment(
         return planned._replace(poisson=mechanism.sampling, estimator=estimator)
 
     def algorithm(h: Any, card: Any, plan: Plan, fitted: Any) -> Algorithm:
-        calls: list[LossFn] = []
-
-        def counted(loss_fn: LossFn) -> GradientEstimator:
-            gradient_of = plan.estimator(loss_fn)
-
-            def estimator(*arguments):
-                calls.append(loss_fn)
-                return gradient_of(*arguments)
-
-            return estimator
-
-        made = declared(h, card, plan._replace(estimator=counted), fitted)
-        return made._replace(step=_once(made, calls, name)) if isinstance(made, Algorithm) else made
+        steps: list[_Step] = []
+        own = plan._replace(estimator=lambda loss_fn: _reading(steps, plan.estimator(loss_fn), name))
+        made = declared(h, card, own, fitted)
+        return made._replace(step=_blind(made, steps, name)) if isinstance(made, Algorithm) else made
 
     return dataclasses.replace(experiment, algorithm=algorithm, replan=replan)
 
 
-def _once(algorithm: Algorithm, calls: list[LossFn], name: str) -> Callable[..., tuple[State, Metrics]]:
-    """Returns the step, which raises unless it calls the estimator once."""
+class _Step(NamedTuple):
+    """A step while it is traced: its batch, the zeros that the algorithm receives instead, and the calls of the estimator."""
+
+    batch: Batch
+    zeros: Batch
+    calls: list[None]
+
+
+def _reading(steps: list[_Step], estimator: GradientEstimator, name: str) -> GradientEstimator:
+    """Returns the estimator that reads the batch of the current step, of which its caller has zeros."""
+
+    def reading(params, model_state, batch, key):
+        if not steps:
+            raise ValueError(
+                f"plan.estimator must be called in a step for {name}, got a call outside. Call it in step."
+            )
+        current = steps[-1]
+        leaves, zeros = jax.tree.leaves(batch), jax.tree.leaves(current.zeros)
+        if len(leaves) != len(zeros) or any(leaf is not zero for leaf, zero in zip(leaves, zeros, strict=True)):
+            raise ValueError(
+                f"batch must reach plan.estimator unchanged for {name}, got another (augmentations may mix examples). "
+                "Augment each example in the loss_fn."
+            )
+        current.calls.append(None)
+        return estimator(params, model_state, current.batch, key)
+
+    return reading
+
+
+def _blind(algorithm: Algorithm, steps: list[_Step], name: str) -> Callable[..., tuple[State, Metrics]]:
+    """Returns the step in which only the estimator reads the batch; it raises unless the estimator is called once."""
 
     def step(state, batch, key):
-        before = len(calls)
-        stepped = algorithm.step(state, batch, key)
-        if not calls:
+        current = _Step(batch, jax.tree.map(jnp.zeros_like, batch), [])
+        steps.append(current)
+        try:
+            stepped = algorithm.step(state, current.zeros, key)
+        finally:
+            steps.pop()
+        n = len(current.calls)
+        if not n:
             raise ValueError(
                 f"experiment must use plan.estimator for {name}; got an algorithm that does not call it. "
                 "Pass estimator=plan.estimator to training.supervised."
             )
-        if len(calls) > before + 1:
+        if n > 1:
             raise ValueError(
-                f"experiment must compute one gradient per step for {name}; got {len(calls) - before}, of which each would spend "
-                "as much as is accounted for. Use another algorithm."
+                f"experiment must compute one gradient per step for {name}; got {n}, of which each would spend as much as is "
+                "accounted for. Use another algorithm."
             )
         return stepped
 

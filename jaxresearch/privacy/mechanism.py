@@ -50,12 +50,12 @@ class Mechanism:
         Abadi et al. (2016), Deep learning with differential privacy, CCS, algorithm 1. https://arxiv.org/abs/1607.00133
     """
 
-    noise_multiplier: float
-    clip: float
+    noise_multiplier: int | float
+    clip: int | float
     n_examples: int
     batch_size: int
     n_steps: int
-    delta: float
+    delta: int | float
     relation: Relation = "zero-out"
     clipping: Clipping = "flat"
     secret: tuple[int, int] | None = dataclasses.field(default=None, repr=False)

@@ -169,8 +169,11 @@ def test_private_needs_an_experiment_that_uses_the_plan(here, edit, refused):
 
 
 def test_private_refuses_augmentations(here, edit, refused):
-    edit("estimator=plan.estimator,", "estimator=plan.estimator, augment=lambda key, batch: {**batch},")
-    refused(here("run", "line.py", *FEW, *PRIVATE), "batch must come from the mechanism's Poisson sampling, unchanged")
+    edit(
+        "estimator=plan.estimator,",
+        "estimator=plan.estimator, augment=lambda key, batch: {**batch, 'inputs': -batch['inputs']},",
+    )
+    refused(here("run", "line.py", *FEW, *PRIVATE), "batch must reach plan.estimator unchanged for --private")
 
 
 def test_study_has_no_option_private(here, refused):

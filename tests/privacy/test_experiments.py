@@ -171,12 +171,48 @@ def augmenting(h, card, plan, fitted):
     )
 
 
+def mixing(h, card, plan, fitted):
+    one = algorithm(h, card, plan, fitted)
+    return one._replace(
+        step=lambda state, batch, key: one.step(state, jax.tree.map(lambda leaf: leaf[::-1], batch), key)
+    )
+
+
+def outside(h, card, plan, fitted):
+    one = algorithm(h, card, plan, fitted)
+    return one._replace(init=lambda key: one.step(one.init(key), {"inputs": jnp.ones((1, 4))}, key)[0])
+
+
+def peeking(h, card, plan, fitted):
+    """Returns an algorithm whose metrics and state depend on its batch directly."""
+    one = algorithm(h, card, plan, fitted)
+
+    def step(state, batch, key):
+        state, _ = one.step(state, batch, key)
+        seen = jnp.abs(batch["inputs"]).sum() + batch["weights"].sum()
+        return state._replace(params=jax.tree.map(lambda leaf: leaf + seen, state.params)), {"seen": seen}
+
+    return one._replace(step=step)
+
+
+def test_an_algorithm_sees_nothing_of_a_private_batch_itself():
+    key, data = jax.random.key(0), dataset().train
+    peeked = privacy.private_experiment(declared(peeking), mechanism_of)
+    state, history = jax.jit(program_of(peeked).run)(key, Settings(), data)
+    expected, _ = jax.jit(program_of(private()).run)(key, Settings(), data)
+    assert not history["seen"].any()
+    for one, other in zip(leaves(state.params), leaves(expected.params), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)  # another program
+
+
 @pytest.mark.parametrize(
     "algorithm, message",
     [
         (unused, "experiment must use plan.estimator for --private; got an algorithm that does not call it."),
         (twice, "experiment must compute one gradient per step for --private; got 2, of which each would spend"),
-        (augmenting, "batch must come from the mechanism's Poisson sampling, unchanged, got another"),
+        (augmenting, "batch must reach plan.estimator unchanged for --private, got another"),
+        (mixing, "batch must reach plan.estimator unchanged for --private, got another"),
+        (outside, "plan.estimator must be called in a step for --private, got a call outside. Call it in step."),
     ],
 )
 def test_private_experiment_refuses_other_algorithms(algorithm, message):

@@ -49,11 +49,22 @@ def test_whole_batches_have_a_place_for_every_example():
         ({"n_steps": 0}, "n_steps must be 1 or more, got 0."),
         ({"delta": 0.0}, "delta must be above 0 and below 1 / 60000, got 0.0"),
         ({"delta": 1e-4}, "allows publishing an example at random. Pass 2e-06."),
+    ],
+)
+def test_mechanism_refuses_numbers_out_of_range(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Mechanism(**NUMBERS | wrong)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
         ({"relation": "replace"}, "relation must be zero-out or add-or-remove, got 'replace'."),
         ({"clipping": "layer"}, "clipping must be flat or per-array, got 'layer'."),
     ],
 )
-def test_mechanism_refuses_numbers_out_of_range(wrong, message):
+def test_mechanism_refuses_other_choices(wrong, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Mechanism(**NUMBERS | wrong)
 
