@@ -126,15 +126,19 @@ def clipped_sum(
         padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else jnp.asarray(leaf)
         return padded.reshape(n_micro_batches, -1, *leaf.shape[1:])
 
-    def of_example(example: Batch, place: Array) -> Params:
+    def of_example(example: Batch, place: Array) -> tuple[Params, Array]:
         alone = jax.tree.map(lambda leaf: leaf[None], example)
         gradient = jax.grad(loss_of)(params, alone, jax.random.fold_in(key, place))
-        return _clipped(gradient, clip=clip, clipping=clipping)
+        units = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / clip, gradient)
+        return units, _scales(units, clipping=clipping)
 
     def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
         examples, places, counts = part
-        gradients = jax.vmap(of_example)(examples, places)
-        counted = jax.tree.map(lambda g: jnp.where(_like(counts, g), g, 0).sum(axis=0), gradients)
+        units, scales = jax.vmap(of_example)(examples, places)
+        counts = counts & (scales[:, 0] > 0)
+        leaves, structure = jax.tree.flatten(units)
+        sums = [_weighted_sum(leaf, jnp.where(counts, scales[:, i], 0)) for i, leaf in enumerate(leaves)]
+        counted = jax.tree.unflatten(structure, sums)
         return jax.tree.map(jnp.add, total, counted), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), params)
@@ -144,17 +148,21 @@ def clipped_sum(
     return jax.lax.scan(visit, zeros, parts)[0]
 
 
-def _clipped(gradient: Params, *, clip: int | float, clipping: Clipping) -> Params:
-    """Returns the gradient of one example in units of the clipping norm, with a norm of at most 1; zero if it is not finite."""
-    units = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / clip, gradient)
-    leaves, structure = jax.tree.flatten(units)
+def _scales(units: Params, *, clipping: Clipping) -> Float[Array, " arrays"]:
+    """Returns the factors that bring the arrays of one gradient to a norm of at most 1; all 0 if the norm is not finite."""
+    leaves = jax.tree.leaves(units)
     squares = jnp.stack([jnp.sum(jnp.square(leaf), dtype=jnp.float32) for leaf in leaves])
-    n = 1 if clipping == "flat" else len(leaves)
-    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if clipping == "flat" else squares * n)
-    scales = 1 / (jnp.maximum(norms, 1) * _MARGIN)
-    is_finite = jnp.isfinite(norms).all()
-    scaled = [jnp.where(is_finite, leaf * scales[i], 0) for i, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(structure, scaled)
+    is_flat = clipping == "flat"
+    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if is_flat else squares * len(leaves))
+    return jnp.where(jnp.isfinite(norms).all(), 1 / (jnp.maximum(norms, 1) * _MARGIN), 0)
+
+
+def _weighted_sum(leaf: Float[Array, "examples ..."], scales: Float[Array, " examples"]) -> Float[Array, "..."]:
+    """Returns the sum over examples, each times its scale; those with a scale of 0 may hold anything."""
+    flat = jnp.where(
+        scales[:, None] > 0, leaf.reshape(len(scales), -1), 0
+    )  # one pass over memory, unlike scaling first
+    return jnp.matmul(scales, flat, precision="highest").reshape(leaf.shape[1:])
 
 
 def _loss_of(loss_fn: LossFn, model_state: ModelState) -> Callable[..., Float[Array, ""]]:
@@ -196,8 +204,3 @@ def _require_sampled(batch: Any, mechanism: Mechanism) -> None:
             f"batch must be drawn with {mechanism.sampling}, which is accounted for, got {n} places of {drawn}. Pass the "
             "whole batch of one mechanism."
         )
-
-
-def _like(counts: Array, leaf: Array) -> Array:
-    """Returns one entry per example, with the axes of an array of examples."""
-    return counts.reshape(-1, *[1] * (leaf.ndim - 1))
