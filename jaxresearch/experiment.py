@@ -59,6 +59,8 @@ class Experiment(Generic[H]):
             data and shown to the user.
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
         at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
+        replan: ``(plan, n_train) -> plan``, applied to the plan of each run: how `jaxresearch.privacy` changes its sampling and
+            its estimator.
 
     Raises:
         ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than
@@ -82,6 +84,7 @@ class Experiment(Generic[H]):
     adjust: Adjust | None = None
     rules: tuple[Rule, ...] = ()
     at_once: int | None = None
+    replan: Callable[[Plan, int], Plan] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(cls := self.hyperparameters, type):
@@ -400,7 +403,8 @@ def program(
     known = data.numbers(dataset.of_run(0).fitted) if fitted is None else fitted
 
     def plan_for(hyperparameters: Any) -> Plan:
-        return plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
+        planned = plan(hyperparameters, dataset.n_train, evaluate_every=evaluate_every, estimator=estimator)
+        return planned if experiment.replan is None else experiment.replan(planned, dataset.n_train)
 
     def algorithm(hyperparameters: Any) -> Algorithm:
         result = experiment.algorithm(hyperparameters, dataset.card, plan_for(hyperparameters), known)
@@ -414,7 +418,7 @@ def program(
         return training.init(key, algorithm=algorithm(hyperparameters))
 
     def advance(key, hyperparameters, state, data, step, n_steps):
-        batch_size = plan_for(hyperparameters).batch_size
+        batch_size = plan_for(hyperparameters).sampling
         return training.advance(
             key, state, data, step, algorithm=algorithm(hyperparameters), batch_size=batch_size, n_steps=n_steps
         )

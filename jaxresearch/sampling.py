@@ -4,12 +4,13 @@ Nothing is stored between steps and no array as long as the data is sorted, so a
 or vmapped over seeds without carrying a permutation.
 """
 
+import dataclasses
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key, UInt32
+from jaxtyping import Array, Bool, Int, Key, UInt32
 
 from jaxresearch.data.parts import Streams, n_examples
 
@@ -23,26 +24,86 @@ jax.tree_util.register_pytree_with_keys(
 )
 
 
-def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size: int) -> Any:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Poisson:
+    """Batches in which each example takes part with the same probability, independently of all others.
+
+    A batch has ``capacity`` places for its random number of examples. It is a `PoissonBatch` with ``weights`` of 1 for examples
+    and 0 for empty places. If more examples are drawn than there are places, those with the largest indices are left out.
+
+    Attributes:
+        rate: The probability, above 0 and at most 1. It is rounded down to a multiple of 2**-32.
+        capacity: Number of places, at least 1.
+        n_examples: The largest number of examples in the data.
+        secret: Two 32-bit words from which the draws are derived together with the run's key; None for the run's key alone.
+    """
+
+    rate: int | float
+    capacity: int
+    n_examples: int
+    secret: tuple[int, int] | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate must be above 0 and at most 1, got {self.rate}. Pass batch_size / n_examples.")
+        if not 1 <= self.capacity <= self.n_examples:
+            raise ValueError(
+                f"capacity must be between 1 and {self.n_examples}, got {self.capacity}. Pass the number of examples."
+            )
+
+
+class PoissonBatch(dict):
+    """A batch drawn by Poisson sampling, which records how it was drawn.
+
+    Attributes:
+        sampling: The `Poisson` sampling.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> sampling = Poisson(rate=0.5, capacity=3, n_examples=4)
+        >>> batch = batch_of(jax.random.key(0), {"inputs": jnp.arange(4)}, jnp.int32(0), batch_size=sampling)
+        >>> batch.sampling == sampling, sorted(batch)
+        (True, ['inputs', 'weights'])
+    """
+
+    def __init__(self, entries: Any, sampling: Poisson):
+        super().__init__(entries)
+        self.sampling = sampling
+
+
+jax.tree_util.register_pytree_with_keys(
+    PoissonBatch,
+    lambda batch: (
+        [(jax.tree_util.DictKey(name), batch[name]) for name in sorted(batch)],
+        (tuple(sorted(batch)), batch.sampling),
+    ),
+    lambda static, entries: PoissonBatch(zip(static[0], entries, strict=True), static[1]),
+)
+
+
+def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size: int | Poisson) -> Any:
     """Returns the batch of a step.
 
     Args:
         key: Key of the data order, the same for all steps.
         data: Arrays with equal leading axes, `Streams` of them, or ``{}``.
         step: Number of steps taken so far.
-        batch_size: Examples per step, of each stream.
+        batch_size: Examples per step, of each stream; or Poisson sampling.
 
     Returns:
-        The same structure with a leading axis of ``batch_size``; ``{}`` for ``{}``.
+        The same structure with a leading axis of ``batch_size``; ``{}`` for ``{}``. With Poisson sampling, a `PoissonBatch`.
 
     Raises:
-        ValueError: If the arrays differ in length, or ``batch_size`` is out of range.
+        ValueError: If the arrays differ in length, ``batch_size`` is out of range, or Poisson sampling is asked of streams, of
+            weighted data, of no data or of more examples than it allows.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> batch_of(jax.random.key(0), {"inputs": jnp.ones((6, 2))}, jnp.int32(0), batch_size=2)["inputs"].shape
         (2, 2)
     """
+    if isinstance(batch_size, Poisson):
+        return _poisson_batch(key, data, step, batch_size)
     if isinstance(data, Streams):
         parts = enumerate(data.items())
         return {
@@ -53,6 +114,61 @@ def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size
     indices = batch_indices(key, step, n_examples=n_examples(data), batch_size=batch_size)
     # The indices are in bounds by construction: no clamping.
     return jax.tree.map(lambda leaf: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds"), data)
+
+
+def poisson_mask(
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    *,
+    n_examples: int,
+    rate: int | float,
+    secret: tuple[int, int] | None = None,
+) -> Bool[Array, " examples"]:
+    """Returns which examples take part in a step: each with the same probability, independently.
+
+    Args:
+        key: Key of the data order, the same for all steps.
+        step: Number of steps taken so far.
+        n_examples: Number of examples.
+        rate: The probability, above 0 and at most 1; rounded down to a multiple of 2**-32.
+        secret: As in `Poisson`.
+
+    Returns:
+        True for the examples that take part.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> int(poisson_mask(jax.random.key(0), jnp.int32(0), n_examples=5, rate=1.0).sum())
+        5
+    """
+    if rate == 1:
+        return jnp.ones(n_examples, bool)
+    bits = jax.random.bits(jax.random.fold_in(keyed(key, secret=secret), step), (n_examples,), jnp.uint32)
+    return bits < jnp.uint32(math.floor(rate * 2**32))
+
+
+def keyed(key: Key[Array, ""], *, secret: tuple[int, int] | None) -> Key[Array, ""]:
+    """Returns a key derived from a secret and another key, so that who knows only the other key cannot repeat its draws.
+
+    Args:
+        key: Any key.
+        secret: Two 32-bit words; None for the key itself.
+
+    Returns:
+        A key of the generator threefry2x32; without a secret, the key itself.
+
+    Example:
+        >>> import jax
+        >>> keyed(jax.random.key(0), secret=(1, 2)) == keyed(jax.random.key(0), secret=(1, 3))
+        Array(False, dtype=bool)
+    """
+    if secret is None:
+        return key
+    words = jax.random.key_data(key)
+    derived = jax.random.wrap_key_data(jnp.array(secret, jnp.uint32), impl="threefry2x32")
+    for i in range(words.shape[-1]):
+        derived = jax.random.fold_in(derived, words[i])
+    return derived
 
 
 def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_examples: int) -> Int[Array, "*shape"]:
@@ -159,6 +275,24 @@ def steps_per_epoch(n_examples: int, *, batch_size: int) -> int:
             f"batch_size must be between 1 and {n_examples}, got {batch_size}. Pass a batch no larger than the training data."
         )
     return n_examples // batch_size
+
+
+def _poisson_batch(key: Key[Array, ""], data: Any, step: Int[Array, ""], sampling: Poisson) -> PoissonBatch:
+    """Returns the batch of a step by Poisson sampling."""
+    n = 0 if isinstance(data, Streams) else n_examples(data)
+    if isinstance(data, Streams) or not data or "weights" in data:
+        what = "weights" if n else "none" if not data else "streams"
+        raise ValueError(f"data must be one part without weights for Poisson sampling, got {what}. Leave it out.")
+    if n > sampling.n_examples:
+        raise ValueError(
+            f"data must hold at most the {sampling.n_examples} examples for which Poisson sampling was set up, got {n}. Pass the "
+            "number of examples as n_examples."
+        )
+    mask = poisson_mask(key, step, n_examples=n, rate=sampling.rate, secret=sampling.secret)
+    (indices,) = jnp.nonzero(mask, size=sampling.capacity, fill_value=n)
+    # Empty places hold the last example, with a weight of 0.
+    examples = jax.tree.map(lambda leaf: jnp.asarray(leaf).at[indices].get(mode="clip"), data)
+    return PoissonBatch({**examples, "weights": (indices < n).astype(jnp.float32)}, sampling)
 
 
 def _hash(number: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:

@@ -155,3 +155,75 @@ def test_permuted_index_refuses_sizes_out_of_range(key, n_examples):
 def test_steps_per_epoch_refuses_a_batch_that_does_not_fit(batch_size):
     with pytest.raises(ValueError, match=f"batch_size must be between 1 and 10, got {batch_size}."):
         sampling.steps_per_epoch(10, batch_size=batch_size)
+
+
+def poisson(**changes):
+    return sampling.Poisson(**{"rate": 0.25, "capacity": 40, "n_examples": 64, **changes})
+
+
+def test_poisson_batches_mark_their_examples(key):
+    data = {"inputs": jnp.arange(64.0)}
+    batch = sampling.batch_of(key, data, jnp.int32(3), batch_size=poisson())
+    mask = sampling.poisson_mask(key, jnp.int32(3), n_examples=64, rate=0.25)
+    assert batch["inputs"].shape == batch["weights"].shape == (40,)
+    assert batch["inputs"][batch["weights"] > 0].tolist() == np.flatnonzero(mask).tolist()
+    assert jax.tree.map(jnp.copy, batch).sampling == poisson()
+
+
+def test_poisson_examples_take_part_independently(key):
+    n, n_steps, rate = 50, 20_000, 0.1
+    draw = jax.vmap(lambda step: sampling.poisson_mask(key, step, n_examples=n, rate=rate))
+    masks = np.asarray(draw(jnp.arange(n_steps)), np.float64)
+    deviation = np.sqrt(rate * (1 - rate) / n_steps)
+    assert np.abs(masks.mean(axis=0) - rate).max() < 5 * deviation
+    correlations = np.corrcoef(np.concatenate([masks[:-1], masks[1:]], axis=1).T)  # of examples, also in the next step
+    np.fill_diagonal(correlations, 0)
+    assert np.abs(correlations).max() < 5.5 / np.sqrt(n_steps)  # of 10,000 pairs
+    sizes = masks.sum(axis=1)
+    np.testing.assert_allclose([sizes.mean(), sizes.var()], [n * rate, n * rate * (1 - rate)], rtol=0.05)
+
+
+def test_an_example_takes_part_whatever_the_others(key):
+    few, many = (sampling.poisson_mask(key, jnp.int32(0), n_examples=n, rate=0.5) for n in (64, 65))
+    assert few.tolist() == many[:64].tolist()
+
+
+def test_an_overflowing_poisson_batch_leaves_examples_out(key):
+    batch = sampling.batch_of(key, {"inputs": jnp.arange(64)}, jnp.int32(0), batch_size=poisson(rate=1.0))
+    assert batch["inputs"].tolist() == list(range(40)) and batch["weights"].tolist() == [1.0] * 40
+
+
+def test_an_empty_poisson_batch_has_no_weight(key):
+    batch = sampling.batch_of(key, {"inputs": jnp.arange(64)}, jnp.int32(0), batch_size=poisson(rate=1e-9))
+    assert batch["weights"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"rate": 0.0}, "rate must be above 0 and at most 1, got 0.0"),
+        ({"rate": 1.5}, "rate must be above 0 and at most 1, got 1.5"),
+        ({"capacity": 0}, "capacity must be between 1 and 64, got 0"),
+        ({"capacity": 65}, "capacity must be between 1 and 64, got 65"),
+    ],
+)
+def test_poisson_refuses_numbers_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=message):
+        poisson(**changes)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ({}, "data must be one part without weights for Poisson sampling, got none"),
+        (Streams(STREAMS), "got streams"),
+        ({"inputs": jnp.ones(3), "weights": jnp.ones(3)}, "got weights"),
+        (
+            {"inputs": jnp.ones(65)},
+            "data must hold at most the 64 examples for which Poisson sampling was set up, got 65",
+        ),
+    ],
+)
+def test_poisson_sampling_refuses_other_data(data, message, key):
+    with pytest.raises(ValueError, match=message):
+        sampling.batch_of(key, data, jnp.int32(0), batch_size=poisson())

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.cli.spelling import mesh_text
+from jaxresearch.cli.private import check_private
+from jaxresearch.cli.spelling import pairs_text
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.studies import Budget
 
@@ -20,7 +21,7 @@ def check_options(options: Any) -> None:
                     f"{name} needs --distributed, got {getattr(options, name)} without it. Add --distributed."
                 )
     if len(dict(options.mesh)) < len(options.mesh):
-        given = mesh_text(options.mesh)
+        given = pairs_text(options.mesh)
         raise UsageError(f"mesh must name each axis once, got {given}. Write: data=2,fsdp=4")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
@@ -28,6 +29,7 @@ def check_options(options: Any) -> None:
         raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
     if options.at_once is not None and options.at_once < 1:
         raise UsageError(f"at_once must be 1 run or more, got {options.at_once}. Leave it out to choose.")
+    check_private(options)
     for name in ("rounds", "seconds"):
         value = getattr(options, name)
         if not 0 < value < math.inf:

@@ -14,7 +14,7 @@ from jaxresearch.cli.axes import spelled
 from jaxresearch.cli.checks import check_options
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.refusals import Fields, explained
-from jaxresearch.cli.spelling import Mesh, Seeds, Size, Types, Validation, seeds_text
+from jaxresearch.cli.spelling import Mesh, Private, Seeds, Size, Types, Validation, seeds_text
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
@@ -74,6 +74,12 @@ class Options:
         None,
         "runs trained at a time on each device, to save memory; by default as many as fit, on a CPU groups of small ones",
         metavar="N",
+    )
+    private: Private = _option(
+        (),
+        "train with differential privacy, such as epsilon=3,delta=1e-5,clip=1: the gradient of each example is clipped to the "
+        "norm clip, with noise for this epsilon, or of the given noise multiplier (noise=1.1 in place of epsilon)",
+        commands=("run", "sweep"),
     )
     train_examples: int | None = _option(
         None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"

@@ -14,7 +14,7 @@ from jaxresearch.cli import compiled, display
 from jaxresearch.cli.errors import CommandError
 from jaxresearch.cli.options import Options
 from jaxresearch.cli.session import one_line, untrained
-from jaxresearch.cli.spelling import mesh_text
+from jaxresearch.cli.spelling import pairs_text
 from jaxresearch.cli.summary import note_on_loops, size_text, totals
 from jaxresearch.cli.supervised import value_of
 from jaxresearch.recording import Job
@@ -123,7 +123,7 @@ def _print_largest(options: Options, job: Job, limit: float) -> None:
 
 def _axes(mesh: Any) -> str:
     """Returns the axes of a mesh that split something, as on the command line."""
-    return mesh_text([(name, size) for name, size in mesh.shape.items() if size > 1]) or "no axis"
+    return pairs_text([(name, size) for name, size in mesh.shape.items() if size > 1]) or "no axis"
 
 
 def _seconds(seconds: float) -> str:

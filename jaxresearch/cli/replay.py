@@ -100,7 +100,8 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
     loaded = load_data(experiment, options, cipher_of(options))
     of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
-    return session.job_of(of_run, options, loaded), options
+    secret = records.noise_secret(path, cipher=cipher_of(options)) if options.private else None
+    return session.job_of(of_run, options, loaded, secret=secret), options
 
 
 def _repeated(job: Job, checked: "_Recorded") -> Outcome:

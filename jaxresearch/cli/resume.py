@@ -12,7 +12,7 @@ from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import names_of
 from jaxresearch.cli.session import one_line
-from jaxresearch.cli.spelling import mesh_text, seeds_text, types_text
+from jaxresearch.cli.spelling import pairs_text, seeds_text
 
 _SWITCHES = (
     "smoke",
@@ -23,6 +23,7 @@ _SWITCHES = (
     "resplit",
     "fail_fast",
     "mesh",
+    "private",
 )  # omitted if unset
 
 
@@ -128,10 +129,9 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     for name in ("seeds", "fresh_seeds"):
         if (seeds := given.pop(name, None)) is not None:
             given[name] = seeds_text(seeds)
-    if (types := given.get("types")) is not None:
-        given["types"] = types_text(types)
-    if mesh := given.get("mesh"):
-        given["mesh"] = mesh_text(mesh)
+    for name in ("types", "mesh", "private"):
+        if pairs := given.get(name):
+            given[name] = pairs_text(pairs)
     if given.get("folds"):
         given["seeds"] = None  # given by the folds
     given |= {name: None for name in _SWITCHES if not given.get(name)}

@@ -33,6 +33,8 @@ def _work(session: Session) -> None:
             smoke=options.smoke,
             declared=session.declared.hyperparameters,
         ) | recording.examples_of(job, session.path, smoke=options.smoke)
+        if options.private:
+            result["privacy"] = session.config["privacy"]
         unwritten = recording.write_result(session.directory, result, trained)
         if unwritten is None:
             tracked.end(result)

@@ -20,6 +20,7 @@ from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
 from jaxresearch.cli.places import located, shown
+from jaxresearch.cli.private import privately, statement_of
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
@@ -190,6 +191,10 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             own, *beside = sources  # kept under the recorded name, whichever file was passed with --experiment
             sources = {catalogue.file_of(name).name: sources[own], **{one: sources[one] for one in beside}}
             config = {**_config(name, options, loaded.dataset, declared.claim), **records.sealed(name, sources)}
+            if options.private:
+                baseline = (options.hyperparameters,)
+                trained = (*settings, *baseline * (2 - (baseline[0] in settings))) if settings else baseline
+                config["privacy"] = statement_of(options, loaded.dataset, trained)
             environment = records.environment(seeds=options.named_seeds)
         workers.require_same(config, job)
         lines = functools.partial(_resumes_from, path, command), functools.partial(_interruption, path)
@@ -201,6 +206,10 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             records.keep_sources(directory, sources)
         track = options.track if processes.is_main() else ()
         tracked = records.tracking(track, directory.path, experiment=Path(name).stem)
+        if options.private:
+            is_new = not directory.has_progress
+            secret = records.noise_secret(directory.path, cipher=cipher, is_new=is_new)
+            job = job_of(experiment, options, loaded, secret=secret)
         if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)
         if received:
@@ -230,9 +239,11 @@ def _interruption(path: Path) -> str:
     return f"interrupted; {saved}{resume}"
 
 
-def job_of(experiment: Experiment, options: Options, loaded: Loaded) -> Job:
-    """Returns the job that options ask for."""
-    if options.accumulate is not None:
+def job_of(experiment: Experiment, options: Options, loaded: Loaded, *, secret: tuple[int, int] | None = None) -> Job:
+    """Returns the job that options ask for; a private one draws its noise with the secret."""
+    if options.private:
+        experiment = privately(experiment, options, secret=secret)
+    elif options.accumulate is not None:
         experiment = experiments.accumulated(experiment, n_micro_batches=options.accumulate, name="--accumulate")
     if options.at_once is not None:
         experiment = dataclasses.replace(experiment, at_once=options.at_once)
@@ -253,7 +264,7 @@ def untrained(command: str, name: str, words: list[str]) -> tuple[Options, Job]:
     experiment, options = located(declared, options)
     check(options.hyperparameters)
     loaded = load_data(experiment, options, None)
-    _require_plans(loaded.dataset, options, ())
+    _require_plans(loaded.dataset, options, (), declared.hyperparameters)
     return options, job_of(experiment, options, loaded)
 
 
@@ -282,7 +293,7 @@ def _require_plans(dataset: Dataset, options: Options, settings: tuple[Any, ...]
         for setting in settings or (options.hyperparameters,):
             _require_default_batch(setting, default, dataset.n_train)
             size = experiments.plan(setting, dataset.n_train).batch_size
-            if size % (options.accumulate or 1):
+            if size % (options.accumulate or 1) and not options.private:  # places of a private batch are padded
                 raise UsageError(
                     f"accumulate must divide the batch of {size} examples, got {options.accumulate}. Pass a divisor of {size}."
                 )

@@ -52,11 +52,6 @@ def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def types_text(types: Sequence[Sequence[str]]) -> str:
-    """Returns pairs of column and kind as written on the command line."""
-    return ",".join(f"{name}={kind}" for name, kind in types)
-
-
 def _read_mesh(words: list[str]) -> tuple[tuple[str, int], ...]:
     """Returns pairs of axis and size: ``data=2,fsdp=-1``."""
     pairs = [tuple(word.split("=", 1)) for word in words[0].split(",") if word]
@@ -65,9 +60,17 @@ def _read_mesh(words: list[str]) -> tuple[tuple[str, int], ...]:
     return tuple((name, int(size)) for name, size in pairs)
 
 
-def mesh_text(mesh: Sequence[Sequence[Any]]) -> str:
-    """Returns pairs of axis and size as written on the command line."""
-    return ",".join(f"{name}={size}" for name, size in mesh)
+def _read_private(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of parameter and value: ``epsilon=3,delta=1e-5,clip=1``."""
+    pairs = [tuple(word.split("=", 1)) for word in words[0].split(",") if word]
+    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
+        raise ValueError(f"expected NAME=VALUE,..., got {wrong[0]!r}")
+    return tuple((name, value) for name, value in pairs)
+
+
+def pairs_text(pairs: Sequence[Sequence[Any]]) -> str:
+    """Returns pairs of a name and a value as written on the command line."""
+    return ",".join(f"{name}={value}" for name, value in pairs)
 
 
 _UNITS = {
@@ -93,7 +96,8 @@ def _read_size(words: list[str]) -> float:
 
 
 Size = Annotated[float | None, _spelled("NGiB|NGB", _read_size)]
-Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, mesh_text)]
-Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, types_text)]
+Private = Annotated[tuple[tuple[str, str], ...], _spelled("epsilon=E,delta=D,clip=C", _read_private, pairs_text)]
+Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, pairs_text)]
+Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, pairs_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
 Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]

@@ -8,7 +8,7 @@ from typing import Any
 from jaxresearch import data, records, studies
 from jaxresearch.cli.options import DECLARED, OF_PROCESSES, names_of
 from jaxresearch.cli.session import Session
-from jaxresearch.cli.spelling import seeds_text, types_text
+from jaxresearch.cli.spelling import pairs_text, seeds_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion
@@ -129,7 +129,7 @@ def _asked(session: Session) -> list[str]:
     for name in names_of("run"):
         default = own.get(name, DECLARED[name].metadata["default"])
         if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != default:
-            asked[name] = types_text(value) if name == "types" else value
+            asked[name] = pairs_text(value) if name == "types" else value
     return records.words_of(asked)
 
 

@@ -133,18 +133,18 @@ def _advanced(runs: Runs, stages: Stages, state: State, step: int, until: int, f
 
 def _probed(runs: Runs, state: State, step: int) -> Any:
     """Returns the arrays of a step of all runs, in the order in which they are computed, and its key data."""
-    dataset, batch_size = runs.dataset, runs.program.plan(runs.hyperparameters).batch_size
+    dataset, plan = runs.dataset, runs.program.plan(runs.hyperparameters)
     on_disk, axis = is_on_disk(dataset.train), dataset.axis
     read_keys, places = reading.places_of(runs.keys, axis=axis)
     if on_disk:
-        (read,) = reading.batches(read_keys, dataset.train, [1], step, axis=axis, batch_size=batch_size)
+        (read,) = reading.batches(read_keys, dataset.train, [1], step, axis=axis, batch_size=plan.batch_size)
         with ThreadPoolExecutor(1) as threads:
             train = read(threads).batches
     else:
         train = placed(runs, dataset.train, axis=axis)
 
     def probe(key, hyperparameters, fitted, state, train, place, step):
-        batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=batch_size)
+        batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=plan.sampling)
         batch = jax.tree.map(lambda leaf: leaf[place, 0], train) if on_disk else batch
         algorithm = runs.program_of(fitted, _with_gradient_metrics).algorithm(hyperparameters)
         after, metrics = algorithm.step(state, batch, step_key)

@@ -70,7 +70,7 @@ def preflight(
         state = program.init(key, hyperparameters)
         if not jax.tree.leaves(state):
             raise ValueError("init must return a state with at least one array, got none. Return the parameters.")
-        batch, step_key = step_inputs(key, train, 0, batch_size=plan.batch_size)
+        batch, step_key = step_inputs(key, train, 0, batch_size=plan.sampling)
         after, of_step = algorithm.step(state, batch, step_key)
         _require_same_state(state, after, "step")
         _require_scalars(of_step)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxresearch import catalogue, statistics
 
-_EXACT = ("axes", "best", "hyperparameters")
+_EXACT = ("axes", "best", "hyperparameters", "private", "privacy")
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """The description of a run's data: the sizes of its parts, the rule of the split, and the kinds of the columns."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,43 @@ def lines_of_config(config: dict[str, Any]) -> list[tuple[str, str]]:
         shared = "the same for all seeds" if "selection" in config["parts"] else "anew for each seed"
         of = "each fold, drawn at random" if n_folds else f"the training part, drawn at random, {shared}"
         lines.insert(1, ("training examples", f"{n_drawn:,} of {of}"))
-    return lines
+    return [*lines, *privacy_lines(config["privacy"])] if "privacy" in config else lines
+
+
+def privacy_lines(stated: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns what a private run guarantees, and what it does not, as pairs of a name and a line.
+
+    Args:
+        stated: As in ``config.json``: ``runs``, ``all_runs`` and ``not_covered``.
+    """
+    lines = []
+    for one in stated["runs"]:
+        bounds, total = one["epsilon"], one["epsilon_of_all_runs"]["pld"]
+        each = f"epsilon {_above(bounds['pld'])} per run" if one["n_runs"] > 1 else f"epsilon {_above(bounds['pld'])}"
+        many = f", {_above(total)} for all {one['n_runs']} runs together" if one["n_runs"] > 1 else ""
+        at = f"at delta {one['delta']:g} (Rényi: {_above(bounds['rdp'])}{' per run' if many else ''})"
+        lines.append(("privacy", f"{each}{many}, {at}, for {one['unit']}, {one['relation']}"))
+        lines.append(
+            (
+                "mechanism",
+                f"{one['sampling']}, {one['n_steps']} steps; noise multiplier {one['noise_multiplier']:.6g}, "
+                f"clip {one['clip']:g}; noise: {one['generator']}",
+            )
+        )
+    if len(stated["runs"]) > 1:
+        total = stated["all_runs"]
+        lines.append(
+            (
+                "privacy",
+                f"epsilon {_above(total['epsilon'])} at delta {total['delta']:g} for all {total['n_runs']} runs",
+            )
+        )
+    return [*lines, ("not private", "; ".join(stated["not_covered"]))]
+
+
+def _above(epsilon: float) -> str:
+    """Returns an epsilon with three decimals, rounded up."""
+    return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
 
 
 def data_lines(

@@ -82,12 +82,19 @@ class Plan(NamedTuple):
         evaluate_every: Steps between looks at the validation data; None for no looks, or (in `run`) for one per epoch. The
             last look is at the end, so the last period may be shorter.
         estimator: Builds the gradient estimator from a loss_fn.
+        poisson: Draws the batches, whose expected size is ``batch_size``; None for batches of exactly ``batch_size``.
     """
 
     batch_size: int
     n_steps: int
     evaluate_every: int | None = None
     estimator: EstimatorOf = gradients.plain
+    poisson: sampling.Poisson | None = None
+
+    @property
+    def sampling(self) -> int | sampling.Poisson:
+        """How the examples of a step are drawn: the ``batch_size`` argument of `advance` and `step_inputs`."""
+        return self.batch_size if self.poisson is None else self.poisson
 
 
 def plan_of(

@@ -43,7 +43,7 @@ def advance(
     step: int | Int[ArrayLike, ""],
     *,
     algorithm: Algorithm,
-    batch_size: int,
+    batch_size: int | sampling.Poisson,
     n_steps: int,
 ) -> tuple[State, Metrics]:
     """Returns the state after ``n_steps`` more steps, and the metrics of these steps.
@@ -57,7 +57,7 @@ def advance(
         data: Arrays with equal leading axes; `jaxresearch.data.Streams` of them; ``{}`` for an algorithm without data.
         step: Number of steps taken so far, 0 at the start; leave it unbatched under `jax.vmap`.
         algorithm: The algorithm.
-        batch_size: Examples per step, 1 to the length of the data.
+        batch_size: Examples per step, 1 to the length of the data; or Poisson sampling: `Plan.sampling`.
         n_steps: Number of steps to take, 1 or more; static.
 
     Returns:
@@ -166,7 +166,7 @@ def _advance(
 
 
 def step_inputs(
-    key: Key[Array, ""], data: Batch, step: int | Int[ArrayLike, ""], *, batch_size: int
+    key: Key[Array, ""], data: Batch, step: int | Int[ArrayLike, ""], *, batch_size: int | sampling.Poisson
 ) -> tuple[Batch, Key[Array, ""]]:
     """Returns the batch and the key of a step.
 
@@ -174,7 +174,7 @@ def step_inputs(
         key: The key of the run.
         data: As in `advance`.
         step: Number of steps taken so far.
-        batch_size: Examples per step.
+        batch_size: Examples per step, or Poisson sampling.
 
     Returns:
         The arguments of `Algorithm.step` after the state.
@@ -276,7 +276,7 @@ def run(
         >>> bool(jax.grad(last_loss)(0.1) < 0)
         True
     """
-    start, arguments = init(key, algorithm=algorithm), {"algorithm": algorithm, "batch_size": plan.batch_size}
+    start, arguments = init(key, algorithm=algorithm), {"algorithm": algorithm, "batch_size": plan.sampling}
     if validation is None:
         return advance(key, start, data, 0, n_steps=plan.n_steps, **arguments)
     every = min(plan.evaluate_every or _steps_per_epoch(data, plan), plan.n_steps)

@@ -1,0 +1,23 @@
+"""Differential privacy: one mechanism that the sampler, the noise and the accountant share.
+
+::
+
+    mechanism = privacy.for_epsilon(epsilon=3, delta=1e-5, clip=1, n_examples=60_000, batch_size=600, n_steps=1_000)
+    experiment = privacy.private_experiment(experiment, lambda plan, n_examples: mechanism)
+"""
+
+from jaxresearch.privacy.accounting import Epsilon, epsilon, for_epsilon, statement
+from jaxresearch.privacy.estimator import clipped_sum, private
+from jaxresearch.privacy.experiments import private_experiment
+from jaxresearch.privacy.mechanism import Mechanism
+
+__all__ = [
+    "Epsilon",
+    "Mechanism",
+    "clipped_sum",
+    "epsilon",
+    "for_epsilon",
+    "private",
+    "private_experiment",
+    "statement",
+]

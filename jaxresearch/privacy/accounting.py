@@ -1,0 +1,226 @@
+"""The epsilon of a mechanism, and the mechanism of an epsilon, by the dp-accounting package."""
+
+import dataclasses
+import functools
+import logging
+import math
+from typing import Any, NamedTuple
+
+import scipy.optimize
+
+from jaxresearch.privacy.mechanism import Clipping, Mechanism, Relation
+
+_LARGEST_EPSILON = 20.0  # e^20 is 485 million: beyond it nothing is promised
+_TOLERANCE = 1e-4  # of the logarithm of the noise multiplier
+_FINE = 1e-4  # width of the intervals of privacy loss; wider ones find the noise, these confirm it
+
+
+class Epsilon(NamedTuple):
+    """Two upper bounds of epsilon: by privacy loss distributions, which is the tighter one, and by Rényi divergences."""
+
+    pld: float
+    rdp: float
+
+
+def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: int = 1) -> Epsilon:
+    r"""Returns the epsilon of the guarantee: for neighbouring data sets, :math:`P(S) \le e^\epsilon P'(S) + \delta`.
+
+    A batch that overflows its capacity breaks the analysis. All of that is in delta: with the probability :math:`\beta` of any
+    overflow, epsilon is computed for :math:`\delta - (1 + e^\epsilon) \beta`.
+
+    Args:
+        mechanism: The whole mechanism.
+        delta: Overrides that of the mechanism.
+        n_runs: Number of runs on the same data, all of which are published: seeds, or settings of a sweep.
+
+    Returns:
+        Upper bounds of epsilon, infinite without noise. They hold for exact real numbers: see the page on privacy.
+
+    Raises:
+        ValueError: If ``n_runs`` or ``delta`` is out of range, or dp-accounting is not installed.
+
+    Example:
+        >>> mechanism = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=3_515, delta=1e-5)
+        >>> [round(value, 3) for value in epsilon(mechanism)]
+        [0.864, 0.954]
+
+    References:
+        Koskela, Jälkö and Honkela (2020), Computing tight differential privacy guarantees using FFT, AISTATS.
+        https://arxiv.org/abs/1906.03049
+
+        Mironov, Talwar and Zhang (2019), Rényi differential privacy of the sampled Gaussian mechanism, section 3.3.
+        https://arxiv.org/abs/1908.10530
+    """
+    if n_runs < 1:
+        raise ValueError(f"n_runs must be 1 or more, got {n_runs}. Pass the number of seeds times settings.")
+    changed = mechanism if delta is None else dataclasses.replace(mechanism, delta=delta)
+    return _epsilon(dataclasses.replace(changed, secret=None), n_runs)
+
+
+@functools.cache
+def _epsilon(mechanism: Mechanism, n_runs: int) -> Epsilon:
+    """Returns both bounds."""
+    return Epsilon(_bound(mechanism, _FINE, n_runs), _bound(mechanism, None, n_runs))
+
+
+def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
+    """Returns epsilon by privacy losses in intervals of a width; by Rényi divergences for None."""
+    accounting = _accounting()
+    if mechanism.noise_multiplier == 0:
+        return math.inf
+    event = accounting.GaussianDpEvent(mechanism.noise_multiplier)
+    if mechanism.rate < 1:
+        event = accounting.PoissonSampledDpEvent(mechanism.rate, event)
+    relations = accounting.NeighboringRelation
+    relation = relations.REPLACE_SPECIAL if mechanism.relation == "zero-out" else relations.ADD_OR_REMOVE_ONE
+    if width is None:
+        spent = accounting.rdp.RdpAccountant(neighboring_relation=relation)
+    else:
+        spent = accounting.pld.PLDAccountant(relation, value_discretization_interval=width)
+    spent.compose(accounting.SelfComposedDpEvent(event, mechanism.n_steps * n_runs))
+    first = spent.get_epsilon(mechanism.delta)
+    if first > 700 or mechanism.rate == 1:  # e^700 is the largest float; all examples always have places
+        return float(first)
+    # Twice what is needed at the first bound covers the second one, unless it is larger by log 2.
+    rest = mechanism.delta - 2 * (1 + math.exp(first)) * mechanism.overflow * n_runs
+    second = spent.get_epsilon(rest) if rest > 0 else math.inf
+    return float(second) if second <= first + math.log(2) else math.inf
+
+
+def for_epsilon(
+    *,
+    epsilon: int | float,
+    delta: int | float,
+    clip: int | float,
+    n_examples: int,
+    batch_size: int,
+    n_steps: int,
+    relation: Relation = "zero-out",
+    clipping: Clipping = "flat",
+    secret: tuple[int, int] | None = None,
+) -> Mechanism:
+    """Returns the mechanism with the least noise whose epsilon, by privacy loss distributions, is at most the given one.
+
+    Args:
+        epsilon: Of one run, above 0 and at most 20.
+        delta: As in `Mechanism`.
+        clip: As in `Mechanism`.
+        n_examples: As in `Mechanism`.
+        batch_size: As in `Mechanism`.
+        n_steps: As in `Mechanism`.
+        relation: As in `Mechanism`.
+        clipping: As in `Mechanism`.
+        secret: As in `Mechanism`.
+
+    Returns:
+        The mechanism; its noise multiplier exceeds the least one by at most 0.2 %.
+
+    Raises:
+        ValueError: If an argument is out of range, or dp-accounting is not installed.
+
+    Example:
+        >>> numbers = {"delta": 1e-5, "clip": 1.0, "n_examples": 60_000, "batch_size": 256, "n_steps": 3_515}
+        >>> round(for_epsilon(epsilon=0.8645, **numbers).noise_multiplier, 2)
+        1.3
+    """
+    if not 0 < epsilon <= _LARGEST_EPSILON:
+        raise ValueError(
+            f"epsilon must be above 0 and at most {_LARGEST_EPSILON:g}, got {epsilon}. Pass 3; e^epsilon bounds how much more "
+            "likely an outcome can be."
+        )
+    unknown = Mechanism(
+        noise_multiplier=1.0,
+        clip=clip,
+        n_examples=n_examples,
+        batch_size=batch_size,
+        n_steps=n_steps,
+        delta=delta,
+        relation=relation,
+        clipping=clipping,
+    )
+    noise = _calibrated(dataclasses.replace(unknown, clip=1.0, clipping="flat"), float(epsilon))
+    return dataclasses.replace(unknown, noise_multiplier=noise, secret=secret)
+
+
+@functools.cache
+def _calibrated(mechanism: Mechanism, target: float) -> float:
+    """Returns the least noise multiplier for a target; the fast accountant brackets the root for the tight one."""
+
+    def excess(log_noise: float, width: float | None) -> float:
+        found = _bound(dataclasses.replace(mechanism, noise_multiplier=math.exp(log_noise)), width)
+        return math.log(max(found, 1e-12) / target) if found < math.inf else 1e3
+
+    coarse = 1e-3 * min(target, 1.0)
+    low = high = 0.0
+    while excess(high, None) > 0:
+        high += math.log(2)
+    while excess(low, None) <= 0:
+        low -= math.log(2)
+    high = float(scipy.optimize.root_scalar(excess, (None,), bracket=(low, high), xtol=1e-2).root) + 2e-2
+    low = high - 0.2
+    while excess(low, coarse) <= 0:
+        high, low = low, low - 0.2
+    root = float(scipy.optimize.root_scalar(excess, (coarse,), bracket=(low, high), xtol=_TOLERANCE).root) + _TOLERANCE
+    while excess(root, _FINE) > 0:
+        root += _TOLERANCE
+    return math.exp(root)
+
+
+def statement(mechanism: Mechanism, *, n_runs: int = 1) -> dict[str, Any]:
+    """Returns the guarantee as a record: epsilon with all that it depends on.
+
+    Args:
+        mechanism: The whole mechanism.
+        n_runs: Number of runs on the same data, for the epsilon of all of them together.
+
+    Returns:
+        Numbers and strings by name.
+
+    Raises:
+        ValueError: As `epsilon`.
+
+    Example:
+        >>> mechanism = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=3_515, delta=1e-5)
+        >>> statement(mechanism)["sampling"]
+        'Poisson, rate 0.00426667, 420 places for 256 expected examples'
+    """
+    places = mechanism.sampling.capacity
+    is_whole = mechanism.rate == 1
+    sampled = f"Poisson, rate {mechanism.rate:.6g}, {places} places for {mechanism.batch_size} expected examples"
+    return {
+        "epsilon": epsilon(mechanism)._asdict(),
+        "epsilon_of_all_runs": epsilon(mechanism, n_runs=n_runs)._asdict(),
+        "n_runs": n_runs,
+        "delta": mechanism.delta,
+        "unit": "one training example",
+        "relation": mechanism.relation,
+        "n_examples": mechanism.n_examples,
+        "sampling": "all examples in every step" if is_whole else sampled,
+        "n_steps": mechanism.n_steps,
+        "noise_multiplier": mechanism.noise_multiplier,
+        "clip": mechanism.clip,
+        "clipping": mechanism.clipping,
+        "generator": _generator(mechanism),
+    }
+
+
+def _generator(mechanism: Mechanism) -> str:
+    """Returns the generator of the noise and its key."""
+    if mechanism.secret is None:
+        return "the run's key: it must stay secret, or the noise can be subtracted"
+    return "threefry2x32, keyed by a secret of 64 bits and the run's key; not a cryptographic generator"
+
+
+@functools.cache
+def _accounting() -> Any:
+    """Returns the dp-accounting package."""
+    try:
+        import dp_accounting
+        from dp_accounting import pld, rdp  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            'epsilon needs the dp-accounting package, which is not installed. Run: pip install "jaxresearch[privacy]"'
+        ) from error
+    # It warns of the Rényi orders that it leaves out, which only loosens the bound.
+    logging.getLogger("absl").addFilter(lambda record: "Excluding this order" not in record.getMessage())
+    return dp_accounting

@@ -1,0 +1,129 @@
+"""Experiments whose runs are private."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxresearch.experiment import Experiment
+from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
+from jaxresearch.privacy.estimator import private
+from jaxresearch.privacy.mechanism import Mechanism
+from jaxresearch.training import Algorithm, Plan, State
+
+
+def private_experiment(
+    experiment: Experiment,
+    mechanism_of: Callable[[Plan, int], Mechanism],
+    *,
+    n_micro_batches: int = 1,
+    name: str = "private",
+) -> Experiment:
+    """Returns an experiment whose batches and gradients are those of a mechanism.
+
+    The algorithm receives zeros in place of each batch. Only ``plan.estimator`` reads the batch, so nothing else of it can reach
+    the state or the metrics. A call in a loop or under `jax.vmap` counts as one: such an algorithm is not covered.
+
+    Args:
+        experiment: As declared.
+        mechanism_of: ``(plan, n_examples) -> mechanism`` for a run with this plan on this number of training examples.
+        n_micro_batches: As in `private`.
+        name: The option that asks for it, for errors.
+
+    Returns:
+        The experiment; its algorithm raises a ValueError, in its first step, unless it calls ``plan.estimator`` once: two
+        gradients per step would spend more than is accounted for.
+
+    Raises:
+        ValueError: When planned, if there is no data, or the mechanism accounts for fewer steps than the run takes.
+
+    Example:
+        >>> from jaxresearch import loading
+        >>> def mechanism_of(plan, n):
+        ...     sizes = {"n_examples": n, "batch_size": plan.batch_size, "n_steps": plan.n_steps}
+        ...     return Mechanism(noise_multiplier=1.0, clip=1.0, delta=1e-6, **sizes)
+        >>> private_experiment(loading.load("mnist"), mechanism_of).replan(Plan(600, 1000), 60_000).sampling.rate
+        0.01
+    """
+    declared, earlier = experiment.algorithm, experiment.replan
+
+    def replan(plan: Plan, n_examples: int) -> Plan:
+        planned = plan if earlier is None else earlier(plan, n_examples)
+        if not n_examples:
+            raise ValueError(f"experiment must train on examples for {name}, got one without data. Leave it out.")
+        mechanism = mechanism_of(planned, n_examples)
+        if mechanism.n_steps < planned.n_steps:
+            raise ValueError(
+                f"n_steps of the mechanism must be at least the {planned.n_steps} steps of the run, got {mechanism.n_steps}. "
+                "Account for all steps."
+            )
+
+        def estimator(loss_fn: LossFn) -> GradientEstimator:
+            return private(loss_fn, mechanism, n_micro_batches=n_micro_batches)
+
+        return planned._replace(poisson=mechanism.sampling, estimator=estimator)
+
+    def algorithm(h: Any, card: Any, plan: Plan, fitted: Any) -> Algorithm:
+        steps: list[_Step] = []
+        own = plan._replace(estimator=lambda loss_fn: _reading(steps, plan.estimator(loss_fn), name))
+        made = declared(h, card, own, fitted)
+        return made._replace(step=_blind(made, steps, name)) if isinstance(made, Algorithm) else made
+
+    return dataclasses.replace(experiment, algorithm=algorithm, replan=replan)
+
+
+class _Step(NamedTuple):
+    """A step while it is traced: its batch, the zeros that the algorithm receives instead, and the calls of the estimator."""
+
+    batch: Batch
+    zeros: Batch
+    calls: list[None]
+
+
+def _reading(steps: list[_Step], estimator: GradientEstimator, name: str) -> GradientEstimator:
+    """Returns the estimator that reads the batch of the current step, of which its caller has zeros."""
+
+    def reading(params, model_state, batch, key):
+        if not steps:
+            raise ValueError(
+                f"plan.estimator must be called in a step for {name}, got a call outside. Call it in step."
+            )
+        current = steps[-1]
+        leaves, zeros = jax.tree.leaves(batch), jax.tree.leaves(current.zeros)
+        if len(leaves) != len(zeros) or any(leaf is not zero for leaf, zero in zip(leaves, zeros, strict=True)):
+            raise ValueError(
+                f"batch must reach plan.estimator unchanged for {name}, got another (augmentations may mix examples). "
+                "Augment each example in the loss_fn."
+            )
+        current.calls.append(None)
+        return estimator(params, model_state, current.batch, key)
+
+    return reading
+
+
+def _blind(algorithm: Algorithm, steps: list[_Step], name: str) -> Callable[..., tuple[State, Metrics]]:
+    """Returns the step in which only the estimator reads the batch; it raises unless the estimator is called once."""
+
+    def step(state, batch, key):
+        current = _Step(batch, jax.tree.map(jnp.zeros_like, batch), [])
+        steps.append(current)
+        try:
+            stepped = algorithm.step(state, current.zeros, key)
+        finally:
+            steps.pop()
+        n = len(current.calls)
+        if not n:
+            raise ValueError(
+                f"experiment must use plan.estimator for {name}; got an algorithm that does not call it. "
+                "Pass estimator=plan.estimator to training.supervised."
+            )
+        if n > 1:
+            raise ValueError(
+                f"experiment must compute one gradient per step for {name}; got {n}, of which each would spend as much as is "
+                "accounted for. Use another algorithm."
+            )
+        return stepped
+
+    return step

@@ -1,0 +1,180 @@
+"""``--private epsilon=3,delta=1e-5,clip=1``: what is trained is what is stated, in config.json, result.json and on the screen."""
+
+import json
+import os
+
+import pytest
+
+from jaxresearch import privacy, records
+
+FEW = ["--epochs", "2", "--seeds", "2"]
+PRIVATE = ["--private", "noise=1.5,delta=1e-5,clip=0.5"]
+
+
+def read(folder, name, file="result.json"):
+    return json.loads((folder / name / file).read_text())
+
+
+@pytest.fixture
+def private(here):
+    """A private run, recorded in ``out``."""
+    done = here("run", "line.py", *FEW, *PRIVATE, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.long
+def test_a_private_run_states_its_mechanism(private, folder):
+    stated = read(folder, "out")["privacy"]
+    assert stated == read(folder, "out", "config.json")["privacy"]
+    sizes = {"n_examples": 160, "batch_size": 16, "n_steps": 20}
+    mechanism = privacy.Mechanism(noise_multiplier=1.5, clip=0.5, delta=1e-5, **sizes, secret=(0, 0))
+    assert stated["runs"] == [privacy.statement(mechanism, n_runs=2)]
+    assert stated["all_runs"]["epsilon"] == privacy.epsilon(mechanism, n_runs=2).pld > privacy.epsilon(mechanism).pld
+    assert "preprocessing fitted on the training part" in stated["not_covered"]
+    lines = private.stdout.splitlines()
+    assert any(line.startswith("privacy: epsilon ") and "for all 2 runs together" in line for line in lines)
+    assert any(line.startswith("not private: noise.key, with which the noise can be subtracted;") for line in lines)
+
+
+@pytest.mark.long
+def test_a_private_run_reports_no_training_loss(private, folder):
+    metrics = records.read_metrics(folder / "out" / "metrics.jsonl")
+    assert {name for line in metrics for name in line} == {"step", "seconds", "train/gradient_norm"}
+
+
+@pytest.mark.long
+def test_a_private_run_keeps_its_secret(private, folder):
+    file = folder / "out" / records.NOISE_KEY
+    assert file.stat().st_mode & 0o777 == 0o600 or os.name == "nt"
+    secret = records.noise_secret(folder / "out")
+    for name in ("config.json", "result.json", "environment.json"):
+        assert str(secret[0]) not in (folder / "out" / name).read_text()
+
+
+@pytest.mark.long
+def test_a_private_run_is_replayed_predicts_and_reports(private, here, folder):
+    done = here("verify", "out", "--replay", "100")
+    assert done.returncode == 0 and "match metrics.jsonl bit for bit; the " in done.stdout, done.stdout + done.stderr
+    done = here("predict", "out", "line.csv")
+    assert done.returncode == 0, done.stderr
+    done = here("report", "out")
+    assert done.returncode == 0, done.stderr
+    (page,) = (folder / "out").glob("*.html")
+    assert "for all 2 runs together" in page.read_text()
+
+
+@pytest.mark.long
+def test_private_runs_with_other_secrets_differ(private, here, folder):
+    done = here("run", "line.py", *FEW, *PRIVATE, "--directory", "again")
+    assert done.returncode == 0, done.stderr
+    one, other = (read(folder, name)["metrics"]["test/mse"]["values"] for name in ("out", "again"))
+    assert not {*one} & {*other}
+
+
+@pytest.mark.long
+def test_a_private_run_is_resumed_bit_for_bit(here, interrupted_here, folder):
+    words = ["run", "line.py", *FEW, *PRIVATE, "--accumulate", "3", "--directory", "stopped"]
+    assert interrupted_here(2, *words).returncode == 75
+    secret = (folder / "stopped" / records.NOISE_KEY).read_bytes()
+    done = here("resume", "stopped")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "stopped" / records.NOISE_KEY).read_bytes() == secret
+    assert here("verify", "stopped", "--replay", "100").returncode == 0
+
+
+@pytest.mark.long
+def test_a_lost_secret_is_not_replaced(here, interrupted_here, folder):
+    words = ["run", "line.py", *FEW, *PRIVATE, "--directory", "stopped"]
+    assert interrupted_here(2, *words).returncode == 75
+    (folder / "stopped" / records.NOISE_KEY).unlink()
+    done = here("resume", "stopped")
+    assert done.returncode == 2 and "must hold the secret of the noise, got no readable file" in done.stderr
+
+
+@pytest.mark.long
+def test_a_private_sweep_states_all_its_runs(here, folder):
+    words = ["--learning-rate", "0.05,0.2", "--batch-size", "8,16", *FEW, *PRIVATE]
+    done = here("sweep", "line.py", *words, "--directory", "swept")
+    assert done.returncode == 0, done.stderr
+    stated = read(folder, "swept", "config.json")["privacy"]
+    # Two settings with batches of 8; two with batches of 16, and their baseline twice; each with two seeds.
+    assert [one["n_runs"] for one in stated["runs"]] == [4, 8]
+    assert stated["all_runs"]["n_runs"] == 12
+    assert stated["all_runs"]["delta"] == pytest.approx(2e-5)
+    assert stated["all_runs"]["epsilon"] == sum(one["epsilon_of_all_runs"]["pld"] for one in stated["runs"])
+    assert "selection part, held out of the training part" in stated["not_covered"]
+
+
+@pytest.mark.long
+def test_private_finds_the_noise_for_epsilon(here, folder):
+    done = here("run", "line.py", *FEW, "--private", "epsilon=1,delta=1e-5,clip=1", "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    found = read(folder, "out")["privacy"]["runs"][0]["epsilon"]
+    assert 0.99 < found["pld"] <= 1 < found["rdp"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("epsilon=3", "private must be given delta, clip and either epsilon or noise, got epsilon."),
+        (
+            "epsilon=3,noise=1,delta=1e-5,clip=1",
+            "private must be given delta, clip and either epsilon or noise, got epsilon, noise, delta, clip.",
+        ),
+        ("epsilon=3,delta=1e-5,norm=1", "private takes epsilon, noise, delta, clip; got norm."),
+        ("epsilon=0,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got 0."),
+        ("epsilon=inf,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got inf."),
+        ("epsilon=nan,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got nan."),
+        ("epsilon=three,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got three."),
+        ("noise=0,delta=1e-5,clip=1", "noise of --private must be positive and finite, got 0."),
+        ("epsilon=3,delta=1e-5,clip=-1", "clip of --private must be positive and finite, got -1."),
+        ("epsilon=3,delta=1,clip=1", "delta must be above 0 and below 1 / 160, got 1.0"),
+        ("epsilon=30,delta=1e-5,clip=1", "epsilon must be above 0 and at most 20, got 30.0."),
+        (
+            "epsilon=3,delta=1e-5,clip=1,relation=add-or-remove",
+            "private must be given no relation and no n_examples, got one:",
+        ),
+        ("epsilon=3,delta=1e-5,clip=1,n_examples=160", "private must be given no relation and no n_examples, got one:"),
+        ("epsilon", "--private must be epsilon=E,delta=D,clip=C, got epsilon."),
+    ],
+)
+def test_private_refuses_other_parameters(here, refused, text, message):
+    refused(here("run", "line.py", "--private", text), message)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--folds", "3"],
+            "private and folds are mutually exclusive, got both: each example would be trained on by several",
+        ),
+        (["--train-examples", "50"], "private and train_examples are mutually exclusive, got both"),
+        (["--resplit"], "private and resplit are mutually exclusive, got both"),
+        (["--stream"], "private and stream are mutually exclusive, got both"),
+        (["--mesh", "data=2"], "private and mesh are mutually exclusive, got both"),
+    ],
+)
+def test_private_refuses_options_that_break_the_guarantee(here, refused, words, message):
+    refused(here("run", "line.py", *PRIVATE, *words), message)
+
+
+def test_private_needs_an_experiment_that_uses_the_plan(here, edit, refused):
+    edit("estimator=plan.estimator,", "")
+    refused(
+        here("run", "line.py", *FEW, *PRIVATE),
+        "experiment must use plan.estimator for --private; got an algorithm that does not call it.",
+    )
+
+
+def test_private_refuses_augmentations(here, edit, refused):
+    edit(
+        "estimator=plan.estimator,",
+        "estimator=plan.estimator, augment=lambda key, batch: {**batch, 'inputs': -batch['inputs']},",
+    )
+    refused(here("run", "line.py", *FEW, *PRIVATE), "batch must reach plan.estimator unchanged for --private")
+
+
+def test_study_has_no_option_private(here, refused):
+    refused(here("study", "line.py", *PRIVATE), "study has no option --private, which belongs to run and sweep.")

@@ -1,0 +1,109 @@
+"""Epsilon is that of dp-accounting, and never less than what overflowing batches cost."""
+
+import dataclasses
+import math
+import re
+import sys
+from unittest import mock
+
+import dp_accounting
+import numpy as np
+import pytest
+import scipy.stats
+from dp_accounting import pld, rdp
+
+from jaxresearch import privacy
+from jaxresearch.privacy import Mechanism, accounting
+
+MNIST = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=3_515, delta=1e-5)
+
+
+# TensorFlow Privacy's three settings for MNIST (noise multiplier, steps), with batches of 256.
+@pytest.mark.parametrize(
+    "noise, n_steps, published",
+    [(1.3, 3_515, (0.864, 0.954)), (1.1, 14_062, (2.382, 2.597)), (0.7, 10_546, (5.639, 6.319))],
+)
+@pytest.mark.parametrize("relation", ["zero-out", "add-or-remove"])
+def test_epsilon_is_that_of_dp_accounting(noise, n_steps, published, relation):
+    mechanism = dataclasses.replace(MNIST, noise_multiplier=noise, n_steps=n_steps, relation=relation)
+    found = privacy.epsilon(mechanism)
+    np.testing.assert_allclose(found, published, atol=5e-4)  # as printed
+    event = dp_accounting.PoissonSampledDpEvent(256 / 60_000, dp_accounting.GaussianDpEvent(noise))
+    event = dp_accounting.SelfComposedDpEvent(event, n_steps)
+    for value, accountant in zip(found, (pld.PLDAccountant(), rdp.RdpAccountant()), strict=True):
+        own = accountant.compose(event).get_epsilon(1e-5)
+        assert own <= value <= own * (1 + 1e-8)  # overflow takes at most 1e-12 * (1 + e^6) of delta
+
+
+def test_epsilon_without_sampling_has_a_closed_form():
+    mechanism = dataclasses.replace(MNIST, batch_size=60_000, n_steps=9, noise_multiplier=6.0)
+    found, mu = privacy.epsilon(mechanism).pld, math.sqrt(9) / 6
+
+    def delta(epsilon):  # Balle and Wang (2018), theorem 8
+        upper = scipy.stats.norm.cdf(mu / 2 - epsilon / mu)
+        return upper - math.exp(epsilon) * scipy.stats.norm.cdf(-mu / 2 - epsilon / mu)
+
+    assert delta(found) <= 1e-5 < delta(found * 0.999)
+
+
+def test_epsilon_pays_for_overflowing_batches():
+    found = privacy.epsilon(MNIST)
+    with mock.patch.object(Mechanism, "overflow", 1e-7):
+        paying = accounting._bound(MNIST, 1e-4)
+        spent = pld.PLDAccountant().compose(
+            dp_accounting.SelfComposedDpEvent(
+                dp_accounting.PoissonSampledDpEvent(MNIST.rate, dp_accounting.GaussianDpEvent(1.3)), 3_515
+            )
+        )
+        assert paying > found.pld
+        assert spent.get_delta(paying) + (1 + math.exp(paying)) * 1e-7 <= 1e-5
+    with mock.patch.object(Mechanism, "overflow", 1e-5):
+        assert accounting._bound(MNIST, 1e-4) == math.inf
+
+
+def test_epsilon_of_several_runs_is_that_of_all_their_steps():
+    few = dataclasses.replace(MNIST, n_steps=703)
+    np.testing.assert_allclose(privacy.epsilon(few, n_runs=5), privacy.epsilon(MNIST), rtol=1e-8)
+
+
+def test_epsilon_without_noise_is_infinite():
+    assert privacy.epsilon(dataclasses.replace(MNIST, noise_multiplier=0.0)) == (math.inf, math.inf)
+
+
+def test_epsilon_takes_another_delta():
+    assert privacy.epsilon(MNIST, delta=1e-7).pld > privacy.epsilon(MNIST).pld
+    with pytest.raises(ValueError, match="n_runs must be 1 or more, got 0"):
+        privacy.epsilon(MNIST, n_runs=0)
+
+
+@pytest.mark.parametrize("epsilon, n, batch_size, n_steps", [(3.0, 300, 32, 300), (0.1, 1000, 50, 200)])
+def test_for_epsilon_finds_the_least_noise(epsilon, n, batch_size, n_steps):
+    sizes = {"n_examples": n, "batch_size": batch_size, "n_steps": n_steps, "delta": 1e-5}
+    mechanism = privacy.for_epsilon(epsilon=epsilon, clip=0.5, **sizes, secret=(1, 2))
+    assert privacy.epsilon(mechanism).pld <= epsilon
+    less = dataclasses.replace(mechanism, noise_multiplier=mechanism.noise_multiplier * 0.998)
+    assert privacy.epsilon(less).pld > epsilon
+    assert (mechanism.clip, mechanism.secret) == (0.5, (1, 2))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf, 30.0])
+def test_for_epsilon_refuses_epsilon_out_of_range(epsilon):
+    sizes = {"n_examples": 100, "batch_size": 10, "n_steps": 10, "delta": 1e-5}
+    with pytest.raises(ValueError, match="epsilon must be above 0 and at most 20, got "):
+        privacy.for_epsilon(epsilon=epsilon, clip=1.0, **sizes)
+
+
+def test_statement_names_what_the_guarantee_depends_on():
+    stated = privacy.statement(dataclasses.replace(MNIST, secret=(1, 2)), n_runs=2)
+    assert stated["epsilon"]["pld"] == pytest.approx(0.8645, abs=1e-4)
+    assert stated["epsilon_of_all_runs"]["pld"] > stated["epsilon"]["pld"]
+    assert stated["relation"] == "zero-out" and stated["sampling"].startswith("Poisson, rate 0.00426667")
+    assert "keyed by a secret of 64 bits" in stated["generator"]
+    assert "must stay secret" in privacy.statement(MNIST)["generator"]
+
+
+def test_the_accountant_must_be_installed():
+    line = 'epsilon needs the dp-accounting package, which is not installed. Run: pip install "jaxresearch[privacy]"'
+    accounting._accounting.cache_clear()
+    with mock.patch.dict(sys.modules, {"dp_accounting": None}), pytest.raises(ValueError, match=re.escape(line)):
+        privacy.epsilon(dataclasses.replace(MNIST, n_steps=7))

@@ -1,0 +1,240 @@
+"""One example never changes the sum by more than the declared sensitivity, and the noise is what is accounted for."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxresearch import gradients, losses, models, privacy, sampling, training
+from jaxresearch.privacy import Mechanism
+
+LOSS = losses.softmax_cross_entropy_with_integer_labels
+WHOLE = Mechanism(noise_multiplier=0.0, clip=0.5, n_examples=16, batch_size=16, n_steps=1, delta=1e-5)
+MODEL = models.mlp(3, (5,), 2)
+
+
+def batch(n=16, seed=0, mechanism=WHOLE):
+    """Returns a batch of all examples, marked as drawn by a mechanism."""
+    random = np.random.default_rng(seed)
+    data = {"inputs": random.normal(size=(n, 3)).astype(np.float32), "targets": random.integers(0, 2, n)}
+    return sampling.batch_of(jax.random.key(0), data, jnp.int32(0), batch_size=mechanism.sampling)
+
+
+def loss_of(model):
+    return lambda params, batch, key: training.mean_loss(model, LOSS)(params, {}, batch, key)[0]
+
+
+def norm(tree):
+    return np.sqrt(sum(np.sum(np.square(np.asarray(leaf, np.float64))) for leaf in jax.tree.leaves(tree)))
+
+
+@functools.cache
+def compiled_sums(clipping, dtype, n_micro_batches):
+    """Returns the compiled sums of pairs of batches, for a loss whose gradient is the example itself."""
+
+    def sums(examples, weights):
+        params = {"a": jnp.zeros(4, dtype), "b": jnp.zeros((), dtype)}
+
+        def linear(params, batch, key):
+            row = batch["inputs"][0].astype(dtype)
+            return params["a"] @ row[:4] + params["b"] * row[4]
+
+        given = {"inputs": examples, "weights": weights}
+        return privacy.clipped_sum(
+            linear, params, given, key=jax.random.key(0), clip=0.3, clipping=clipping, n_micro_batches=n_micro_batches
+        )
+
+    return jax.jit(jax.vmap(sums))
+
+
+@pytest.mark.parametrize("clipping", ["flat", "per-array"])
+@pytest.mark.parametrize("dtype, n_micro_batches", [("float32", 1), ("float32", 4), ("bfloat16", 1)])
+def test_one_example_never_changes_the_sum_by_more_than_one(clipping, dtype, n_micro_batches):
+    n_pairs, places, random = 1000, 7, np.random.default_rng(0)
+    scale = 10.0 ** random.uniform(-6, 20, (n_pairs, places, 1))
+    examples = (random.normal(size=(n_pairs, places, 5)) * scale).astype(np.float32)
+    bad = random.choice([np.nan, np.inf, -np.inf, 3e38, 1e-40, 0.0], size=examples.shape)
+    examples = np.where(random.random(examples.shape) < 0.05, bad, examples).astype(np.float32)
+    weights = (random.random((n_pairs, places)) < random.random((n_pairs, 1))).astype(
+        np.float32
+    )  # some batches are empty
+    place = random.integers(0, places, n_pairs)
+    changed, replaced = weights.copy(), examples.copy()
+    changed[np.arange(n_pairs), place] = 1 - changed[np.arange(n_pairs), place]  # added or removed
+    replaced[np.arange(n_pairs), place] = random.normal(size=(n_pairs, 5)) * 100
+    sums = compiled_sums(clipping, dtype, n_micro_batches)
+    before, after, other = sums(examples, weights), sums(examples, changed), sums(replaced, weights)
+
+    def distances(one, two):
+        pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+        squares = [
+            ((np.asarray(a, np.float64) - np.asarray(b, np.float64)) ** 2).reshape(n_pairs, -1) for a, b in pairs
+        ]
+        return np.sqrt(np.concatenate(squares, axis=1).sum(axis=1))
+
+    assert distances(before, after).max() <= 1
+    assert distances(before, other).max() <= 2
+    assert distances(before, after).max() > 0.999  # the bound is reached
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((before, after, other)))
+
+
+@pytest.mark.parametrize("n_micro_batches", [1, 2, 5, 16, 20])
+def test_clipped_sum_equals_a_loop(n_micro_batches, key):
+    params, _ = MODEL.init(key)
+    given = {**batch(), "weights": jnp.arange(16) % 3 > 0}
+    found = privacy.clipped_sum(loss_of(MODEL), params, given, key=key, clip=0.5, n_micro_batches=n_micro_batches)
+    expected = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), params)
+    for i in range(16):
+        alone = {name: given[name][i : i + 1] for name in ("inputs", "targets")}
+        gradient = jax.grad(loss_of(MODEL))(params, alone, key)
+        scale = float(given["weights"][i]) / max(0.5, norm(gradient))
+        expected = jax.tree.map(lambda e, g, s=scale: e + s * np.asarray(g, np.float64), expected, gradient)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one * (1 + 2**-14), other, atol=1e-6)  # norms have a margin of 2^-14
+
+
+def test_examples_have_the_same_keys_in_all_micro_batches(key):
+    def noisy(params, batch, key):
+        return params @ jax.random.normal(key, (3,))
+
+    whole, parts = (
+        privacy.clipped_sum(noisy, jnp.zeros(3), batch(), key=key, clip=1.0, n_micro_batches=n) for n in (1, 3)
+    )
+    np.testing.assert_allclose(whole, parts, atol=1e-6)
+    assert norm(whole) < 15.9  # 16 for equal keys
+
+
+def test_private_without_clipping_is_the_gradient_of_the_mean(key):
+    params, model_state = MODEL.init(key)
+    loss_fn = training.mean_loss(MODEL, LOSS)
+    unclipped = dataclasses.replace(WHOLE, clip=1e3)
+    found, reported, _ = privacy.private(loss_fn, unclipped)(params, model_state, batch(mechanism=unclipped), key)
+    expected, *_ = gradients.plain(loss_fn)(params, model_state, batch(), key)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one * (1 + 2**-14), other, atol=1e-6)
+    assert sorted(reported) == ["gradient_norm"]
+    np.testing.assert_allclose(reported["gradient_norm"], norm(found), rtol=1e-6)
+
+
+def test_the_divisor_is_the_expected_batch_size(key):
+    mechanism = dataclasses.replace(WHOLE, batch_size=4, clip=1.0)
+    drawn = batch(mechanism=mechanism)
+
+    def loss_fn(params, model_state, batch, key):
+        return 2 * params, ({}, model_state)
+
+    gradient, *_ = privacy.private(loss_fn, mechanism)(jnp.zeros(()), {}, drawn, key)
+    np.testing.assert_allclose(gradient, float(drawn["weights"].sum()) / 4, rtol=1e-4)  # the margin of norms
+    assert float(drawn["weights"].sum()) != 4
+
+
+@pytest.mark.parametrize("clipping", ["flat", "per-array"])
+def test_noise_has_the_declared_standard_deviation(clipping, key):
+    mechanism = dataclasses.replace(WHOLE, noise_multiplier=2.0, clip=0.3, batch_size=8, clipping=clipping)
+
+    def silent(params, model_state, batch, key):
+        return 0.0 * params["a"].sum(), ({}, model_state)
+
+    params = {"a": jnp.zeros((500, 1000)), "b": jnp.zeros(500_000)}
+    step = jax.jit(privacy.private(silent, mechanism))
+    first, second = (step(params, {}, batch(mechanism=mechanism), jax.random.fold_in(key, i))[0] for i in range(2))
+    a, b, again = (np.asarray(leaf, np.float64).ravel() for leaf in (first["a"], first["b"], second["a"]))
+    expected = 2.0 * 0.3 / 8
+    np.testing.assert_allclose(np.concatenate([a, b]).std(), expected, rtol=0.01)
+    for one, other in ((a, b), (a, again)):  # independent between arrays and steps: 5 standard errors
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(500_000)
+
+
+def test_a_secret_changes_the_noise_and_the_sampling():
+    mechanisms = [
+        dataclasses.replace(WHOLE, batch_size=8, noise_multiplier=1.0, secret=s) for s in (None, (1, 2), (1, 3))
+    ]
+
+    def silent(params, model_state, batch, key):
+        return 0.0 * params.sum(), ({}, model_state)
+
+    noises = [
+        privacy.private(silent, m)(jnp.zeros(9), {}, batch(mechanism=m), jax.random.key(0))[0] for m in mechanisms
+    ]
+    masks = [
+        sampling.poisson_mask(jax.random.key(0), jnp.int32(0), n_examples=64, rate=0.5, secret=m.secret)
+        for m in mechanisms
+    ]
+    for values in (noises, masks):
+        assert len({np.asarray(value).tobytes() for value in values}) == 3
+
+
+def test_bfloat16_params_are_clipped_and_summed_in_float32(key):
+    params = jnp.zeros(3, jnp.bfloat16)
+
+    def loss_fn(params, model_state, batch, key):
+        return jnp.sum(params * batch["inputs"][0].astype(params.dtype)), ({}, model_state)
+
+    gradient, *_ = privacy.private(loss_fn, WHOLE)(params, {}, batch(), key)
+    total = privacy.clipped_sum(lambda p, b, k: loss_fn(p, {}, b, k)[0], params, batch(), key=key, clip=0.5)
+    assert gradient.dtype == jnp.bfloat16 and total.dtype == jnp.float32
+
+
+def shuffled():
+    return dict(batch())
+
+
+def of_another_mechanism():
+    return batch(mechanism=dataclasses.replace(WHOLE, batch_size=8))
+
+
+def half():
+    return jax.tree.map(lambda leaf: leaf[:8], batch())
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (shuffled, "batch must come from the mechanism's Poisson sampling, unchanged, got another"),
+        (
+            of_another_mechanism,
+            "batch must be drawn with Poisson(rate=1.0, capacity=16, n_examples=16), which is accounted",
+        ),
+        (half, "got 8 places of Poisson(rate=1.0, capacity=16, n_examples=16). Pass the whole batch of one mechanism."),
+    ],
+)
+def test_private_refuses_batches_drawn_otherwise(given, message, key):
+    params, model_state = MODEL.init(key)
+    estimator = privacy.private(training.mean_loss(MODEL, LOSS), WHOLE)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        estimator(params, model_state, given(), key)
+
+
+def test_private_refuses_to_be_accumulated(key):
+    params, model_state = MODEL.init(key)
+    estimator = gradients.accumulated(privacy.private(training.mean_loss(MODEL, LOSS), WHOLE), n_micro_batches=2)
+    with pytest.raises(ValueError, match="got 8 places"):
+        estimator(params, model_state, batch(), key)
+
+
+def test_private_refuses_batch_normalisation(key):
+    class Normalised(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dense(2)(nn.BatchNorm(use_running_average=not train)(x))
+
+    model = models.linen(Normalised(), jnp.zeros((1, 3)))
+    params, model_state = model.init(key)
+    estimator = privacy.private(training.mean_loss(model, LOSS), WHOLE)
+    with pytest.raises(
+        ValueError, match="model_state must not change in a private step, got a loss_fn that changes it"
+    ):
+        estimator(params, model_state, batch(), key)
+
+
+def test_private_refuses_other_arguments(key):
+    with pytest.raises(ValueError, match="n_micro_batches must be at least 1; got 0"):
+        privacy.private(training.mean_loss(MODEL, LOSS), WHOLE, n_micro_batches=0)
+    estimator = privacy.private(lambda params, model_state, batch, key: (params, ({}, model_state)), WHOLE)
+    with pytest.raises(ValueError, match=re.escape("loss must be a scalar, got shape (2,).")):
+        estimator(jnp.zeros(2), {}, batch(), key)

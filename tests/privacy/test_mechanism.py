@@ -1,0 +1,74 @@
+"""A mechanism refuses what cannot be private, and its batches have enough places."""
+
+import math
+import re
+
+import pytest
+import scipy.stats
+
+from jaxresearch.privacy import Mechanism
+
+NUMBERS = {
+    "noise_multiplier": 1.0,
+    "clip": 1.0,
+    "n_examples": 60_000,
+    "batch_size": 256,
+    "n_steps": 1000,
+    "delta": 1e-5,
+}
+
+
+@pytest.mark.parametrize("n, batch_size", [(60_000, 256), (1000, 900), (20, 1), (3, 2)])
+def test_capacity_is_the_smallest_with_a_rare_overflow(n, batch_size):
+    mechanism = Mechanism(**NUMBERS | {"n_examples": n, "batch_size": batch_size, "delta": 1e-6})
+    capacity, largest = mechanism.sampling.capacity, 1e-12 * 1e-6 / 1000
+
+    def tail(k):  # summed term by term, in logarithms
+        terms = scipy.stats.binom.logpmf(range(k + 1, min(n, k + 400) + 1), n, mechanism.rate)
+        return math.fsum(map(math.exp, terms))
+
+    assert tail(capacity) <= largest * (1 + 1e-6) < tail(capacity - 1)
+    assert mechanism.overflow == pytest.approx(1000 * tail(capacity), rel=1e-6)
+
+
+def test_whole_batches_have_a_place_for_every_example():
+    mechanism = Mechanism(**NUMBERS | {"batch_size": 60_000})
+    assert (mechanism.rate, mechanism.sampling.capacity, mechanism.overflow) == (1.0, 60_000, 0.0)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"noise_multiplier": -1.0}, "noise_multiplier must be 0 or more and finite, got -1.0."),
+        ({"noise_multiplier": math.nan}, "noise_multiplier must be 0 or more and finite, got nan."),
+        ({"noise_multiplier": math.inf}, "noise_multiplier must be 0 or more and finite, got inf."),
+        ({"clip": 0.0}, "clip must be positive and finite, got 0.0. Pass 1.0."),
+        ({"clip": math.nan}, "clip must be positive and finite, got nan. Pass 1.0."),
+        ({"batch_size": 0}, "batch_size must be between 1 and 60000, got 0."),
+        ({"batch_size": 70_000}, "batch_size must be between 1 and 60000, got 70000."),
+        ({"n_steps": 0}, "n_steps must be 1 or more, got 0."),
+        ({"delta": 0.0}, "delta must be above 0 and below 1 / 60000, got 0.0"),
+        ({"delta": 1e-4}, "allows publishing an example at random. Pass 2e-06."),
+    ],
+)
+def test_mechanism_refuses_numbers_out_of_range(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Mechanism(**NUMBERS | wrong)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"relation": "replace"}, "relation must be zero-out or add-or-remove, got 'replace'."),
+        ({"clipping": "layer"}, "clipping must be flat or per-array, got 'layer'."),
+    ],
+)
+def test_mechanism_refuses_other_choices(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Mechanism(**NUMBERS | wrong)
+
+
+def test_the_secret_is_not_shown():
+    mechanism = Mechanism(**NUMBERS, secret=(123456, 654321))
+    assert "123456" not in repr(mechanism) + repr(mechanism.sampling)
