@@ -38,7 +38,7 @@ class Communication(NamedTuple):
     @property
     def n_bytes(self) -> float:
         """Bytes that each device sends."""
-        return sum(collective.n_bytes for collective in self.collectives)
+        return sum((collective.n_bytes for collective in self.collectives), 0.0)
 
 
 def communication(text: str, *, n_devices: int) -> Communication:

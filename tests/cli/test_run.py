@@ -423,7 +423,7 @@ def test_the_help_of_a_command_on_directories_explains_it(command, name):
         ),
         (
             ["rum", "line.py"],
-            "command must be one of run, sweep, study, resume, report, verify, compare, predict, export, list, copy, new, got",
+            "command must be one of run, sweep, study, summary, plan, resume, report, verify, compare",
         ),
         *(
             ([command, "nowhere", *rest], "nowhere does not exist. Correct the path.")
