@@ -41,7 +41,7 @@ def test_a_checkpoint_opens_on_any_mesh(here, interrupted_here, network, folder)
     [
         (
             ["--mesh", "data=3"],
-            "mesh must use all 2 devices, got data=3: 3. Write -1 for an axis that takes those left",
+            "mesh must use all 2 devices, got data=3. Write -1 for an axis that takes those left",
         ),
         (
             ["--mesh", "model=2"],

@@ -93,8 +93,10 @@ def test_smoke_takes_few_steps_and_claims_nothing(here, folder):
     assert "95 %" not in done.stdout and "Claim" not in done.stdout and "test/r2" in done.stdout
 
 
-def test_a_single_seed_has_no_interval(here):
-    assert "single seed" in here("run", "line.py", *SHORT, "--seeds", "3,").stdout
+def test_a_single_seed_has_an_interval_over_examples_alone(here):
+    done = here("run", "line.py", *SHORT, "--seeds", "3,")
+    assert "95 % interval over 40 examples, one seed" in done.stdout and done.stdout.count("95 %") == 1
+    assert "one seed; at least 5 seeds are needed to decide a claim" in done.stdout
 
 
 @pytest.mark.long
@@ -384,7 +386,7 @@ def test_steps_that_are_not_finite_are_skipped(here, poisoned, folder):
 
 
 def test_rollback_is_no_choice(here, refused):
-    refused(here("run", "line.py", "--on-nonfinite", "rollback"), "invalid choice 'rollback'")
+    refused(here("run", "line.py", "--on-nonfinite", "rollback"), "on-nonfinite must be stop or skip, got rollback.")
 
 
 def test_help_shows_type_default_and_meaning_of_hyperparameters(here):

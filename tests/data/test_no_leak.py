@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import adjust, data, losses, metrics, models, studies, training
+from jaxresearch.cli.loaded import load_data
 from jaxresearch.cli.options import parse
 from jaxresearch.data import Preprocessor
 from jaxresearch.experiment import Experiment
@@ -121,9 +122,9 @@ def test_fit_sees_training_examples_alone(watched, command, validation, rule):
             ValueError,
             match="must not be folded, since it is split by time: all folds but the last would train on later",
         ):
-            loaded.load_data(experiment, options, None)
+            load_data(experiment, options, None)
         return
-    loaded = loaded.load_data(experiment, options, None, to_choose=name != "run")
+    loaded = load_data(experiment, options, None, to_choose=name != "run")
     if command == "study":
         looks = studies.Looks(0.2) if validation else None
         studies.study(experiment, loaded.collected, budget=studies.Budget(rounds=2, fresh_seeds=(3, 4)), looks=looks)

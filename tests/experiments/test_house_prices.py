@@ -134,7 +134,10 @@ def test_a_line_of_another_column_names_its_unit(run, tmp_path):
 def test_a_batch_size_below_0_is_refused_in_a_line(run, tmp_path):
     done = run(tmp_path / "run", "--batch-size", "-1")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
-    assert "batch_size (examples per step; 0: all of them) must be at least 0, got -1." in done.stderr
+    assert (
+        "batch_size (examples per step; 0: all of them, plain gradient descent) must be at least 0, got -1."
+        in done.stderr
+    )
 
 
 @pytest.mark.raises
