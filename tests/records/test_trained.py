@@ -470,7 +470,7 @@ def test_texts_are_prepared_outside_of_an_artefact(tmp_path):
     (tmp_path / "folds").mkdir()
     run = recorded(made, data.stacked(folds), tmp_path / "folds", seeds=(0, 1))
     with pytest.raises(
-        ValueError, match="^folds must share their preprocessing to be exported together, got 2 .* --seeds 0,"
+        ValueError, match="^folds must share their preprocessing to be exported together, got 2 .* --seeds 0"
     ):
         records.stablehlo(run.model)
     found = jax.export.deserialize(bytearray(records.stablehlo(run.model, seeds=[1]).content))
