@@ -45,13 +45,15 @@ def test_load_finds_an_experiment_by_name():
         ("import jax\nx = undefined + 1\n", r"failed at line 2: 'x = undefined \+ 1': NameError: name 'undefined'"),
         ("def broken(:\n", r"failed at line 1: 'def broken\(:': invalid syntax"),
         ("x = f(a\n        b)\n", r"'x = f\(a': invalid syntax. Perhaps you forgot a comma\?$"),
-        (
+        pytest.param(
             "from jaxresearch.experiment import Experiment\nExperiment(qestion='?')\n",
             r"^Experiment must be given some of question, .*, got 'qestion'\. Did you mean 'question'\? \(.*, line 2\)$",
+            marks=pytest.mark.raises,
         ),
-        (
+        pytest.param(
             "from jaxresearch.experiment import Experiment\nExperiment(\n    zzz=1)\n",
             r"got 'zzz'\. Leave it out\. \(experiment file .*mine\.py, line 2\)$",
+            marks=pytest.mark.raises,
         ),
         (
             "from jaxresearch.hyperparameters import *\n@hyperparameters\nclass A:\n    epochs: int = static(20.5, 'passes')\n",
