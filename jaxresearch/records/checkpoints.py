@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -106,7 +107,7 @@ class Checkpoints:
             for old in self.steps()[:-_KEPT]:
                 self._delete(old)
         except (OSError, ValueError, RuntimeError, SystemError) as error:  # Orbax passes on the errors of its store
-            shutil.rmtree(new, ignore_errors=True)
+            _remove(new)
             raise CheckpointError(f"step {step} could not be saved: {_reason(error)}") from error
         return self.folder / str(step)
 
@@ -334,6 +335,15 @@ def _require_room(probe: Path, host: PyTree) -> None:
             os.posix_fallocate(file.fileno(), 0, n_bytes)
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a partial step, while threads of the failed write may still add files to it."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def _reason(error: Exception) -> str:
