@@ -21,7 +21,7 @@ def ending() -> Iterator[None]:
 
     It raises nothing: an exception during an import breaks the module or the process, and one in a callback is lost.
     """
-    with _handling(_end):
+    with handling(_end):
         yield
 
 
@@ -45,7 +45,7 @@ def saving(
         if len(received) > 2:
             _exit(ended())
 
-    with _handling(receive), contextlib.ExitStack() as held:
+    with handling(receive), contextlib.ExitStack() as held:
         if resumes_from is not None:
             held.enter_context(_answering(resumes_from, ended))
         yield received
@@ -106,7 +106,7 @@ def _write(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
     """Handles signals within the block, and restores the handlers unless `close` was called."""
     before = _handle(handler)
     try:

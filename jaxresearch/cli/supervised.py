@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.interrupts import handling
 from jaxresearch.interruption import EXIT_CODE
 
 PIPE = "JAXRESEARCH_WORKER"  # environment variable: the descriptor on which a worker beats
@@ -29,7 +30,6 @@ _OPEN = -1  # no exit code
 _GRACE = 3.0  # seconds for the supervisor that knows the cause, and for the others to see its file
 _STEPLESS = 20  # times as long without progress, while the worker beats
 _ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # by JAX, which has lost the others
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 def is_asked(words: list[str]) -> bool:
@@ -76,7 +76,7 @@ class _Supervisor:
             ]
             for thread in threads:
                 thread.start()
-            with _forwarding(worker):
+            with handling(lambda number, frame: worker.send_signal(number)):  # it saves and ends
                 code = self._watched(worker)
             for thread in threads:
                 thread.join(1.0)
@@ -194,18 +194,6 @@ class _Supervisor:
                     self._job = content
                 if content.get("steps", steps) != steps:
                     steps, self._moved = content["steps"], self._beat
-
-
-@contextlib.contextmanager
-def _forwarding(worker: subprocess.Popen) -> Iterator[None]:
-    """Passes signals on to the worker, which saves and ends."""
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda number, frame: worker.send_signal(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def value_of(words: Sequence[str], name: str) -> str | None:
