@@ -64,6 +64,31 @@ def spec(path: str, shape: tuple[int, ...], *, rules: Sequence[Rule] = ()) -> Pa
     return PartitionSpec(*(name if is_split else None for name, is_split in zip(entries, divides, strict=True)))
 
 
+def specs(state: PyTree, *, rules: Sequence[Rule] = ()) -> PyTree[PartitionSpec]:
+    """Returns how the current mesh splits each array of a state.
+
+    Args:
+        state: Arrays, or their shapes.
+        rules: As in `spec`.
+
+    Returns:
+        The same tree, with the `spec` of each array.
+
+    Raises:
+        ValueError: As `spec`.
+
+    Example:
+        >>> with jax.set_mesh(devices.mesh(fsdp=-1)):
+        ...     specs({"kernel": jax.ShapeDtypeStruct((784, 128), "float32")})
+        {'kernel': P('fsdp', None)}
+    """
+
+    def of_leaf(path: Any, leaf: Any) -> PartitionSpec:
+        return spec(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, rules=rules)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
+
+
 def partitioned(algorithm: Algorithm, *, rules: Sequence[Rule] = ()) -> Algorithm:
     """Returns the algorithm with its state and its batches split over the current mesh.
 
@@ -123,12 +148,7 @@ def constrained(state: PyTree, *, rules: Sequence[Rule] = ()) -> PyTree:
     """
     if not devices.free_axes():
         return state
-
-    def of_leaf(path: Any, leaf: Any) -> Any:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return jax.lax.with_sharding_constraint(leaf, spec(name, leaf.shape, rules=rules))
-
-    return jax.tree_util.tree_map_with_path(of_leaf, state)
+    return jax.tree.map(jax.lax.with_sharding_constraint, state, specs(state, rules=rules))
 
 
 def _matches(rule: Rule, path: str) -> bool:

@@ -63,13 +63,9 @@ def step_shapes(experiment: Experiment, hyperparameters: Any, dataset: Dataset) 
     if get_abstract_mesh().empty:
         return StepShapes(state, batch, key)
 
-    def of_state(path: Any, leaf: Any) -> Any:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return _placed(leaf, partitioning.spec(name, leaf.shape, rules=experiment.rules))
-
     axes = devices.free_axes(*devices.OF_BATCH)
     return StepShapes(
-        jax.tree_util.tree_map_with_path(of_state, state),
+        jax.tree.map(_placed, state, partitioning.specs(state, rules=experiment.rules)),
         jax.tree.map(lambda leaf: _placed(leaf, PartitionSpec(axes or None)), batch),
         _placed(key, PartitionSpec()),
     )
