@@ -12,7 +12,7 @@ from jaxresearch.adjust import Adjust
 from jaxresearch.data import DataCard, Dataset, Fitted, Preprocessor
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
 from jaxresearch.partitioning import Rule
-from jaxresearch.signatures import require_arguments
+from jaxresearch.signatures import require_arguments, require_estimator
 from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 
@@ -217,11 +217,7 @@ def _requiring(algorithm: Algorithm, built: list[LossFn], name: str) -> Callable
 
     def step(state, batch, key):
         stepped = algorithm.step(state, batch, key)
-        if not built:
-            raise ValueError(
-                f"experiment must use plan.estimator for {name}; got an algorithm that does not call it. "
-                "Pass estimator=plan.estimator to training.supervised."
-            )
+        require_estimator(bool(built), name=name)
         return stepped
 
     return step

@@ -1,4 +1,4 @@
-"""Checks that a function passed by the user takes the arguments it will be called with."""
+"""Checks of functions passed by the user: that they take the arguments, and use the estimator, that they are given."""
 
 import inspect
 from typing import Any
@@ -37,3 +37,23 @@ def require_arguments(name: str, function: Any, *positional: str, keywords: tupl
         plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
         taken = inspect.Signature(plain)
         raise ValueError(f"{name} must take {expected}, got {taken}. Change its arguments.") from None
+
+
+def require_estimator(is_used: bool, *, name: str) -> None:
+    """Raises if an algorithm has not used the estimator of its plan, so that an option would silently do nothing.
+
+    Args:
+        is_used: Whether it has.
+        name: The option that changes the estimator.
+
+    Raises:
+        ValueError: If it has not.
+
+    Example:
+        >>> require_estimator(True, name="--accumulate")
+    """
+    if not is_used:
+        raise ValueError(
+            f"experiment must use plan.estimator for {name}; got an algorithm that does not call it. "
+            "Pass estimator=plan.estimator to training.supervised."
+        )

@@ -11,6 +11,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
 from jaxresearch.privacy.estimator import private
 from jaxresearch.privacy.mechanism import Mechanism
+from jaxresearch.signatures import require_estimator
 from jaxresearch.training import Algorithm, Plan, State
 
 
@@ -114,11 +115,7 @@ def _blind(algorithm: Algorithm, steps: list[_Step], name: str) -> Callable[...,
         finally:
             steps.pop()
         n = len(current.calls)
-        if not n:
-            raise ValueError(
-                f"experiment must use plan.estimator for {name}; got an algorithm that does not call it. "
-                "Pass estimator=plan.estimator to training.supervised."
-            )
+        require_estimator(n > 0, name=name)
         if n > 1:
             raise ValueError(
                 f"experiment must compute one gradient per step for {name}; got {n}, of which each would spend as much as is "
