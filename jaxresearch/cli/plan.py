@@ -12,6 +12,7 @@ from rich.table import Table
 from jaxresearch import devices
 from jaxresearch.cli import compiled, display
 from jaxresearch.cli.errors import CommandError
+from jaxresearch.cli.loaded import meshed
 from jaxresearch.cli.options import Options
 from jaxresearch.cli.session import one_line, untrained
 from jaxresearch.cli.spelling import pairs_text
@@ -72,7 +73,7 @@ def _meshed(options: Options) -> contextlib.AbstractContextManager[Any]:
     sizes = dict(options.mesh)
     if options.topology is not None:
         return jax.set_mesh(devices.mesh_over(topology.tpu_devices(options.topology), **(sizes or {"data": -1})))
-    return jax.set_mesh(devices.mesh(**sizes)) if sizes else contextlib.nullcontext()
+    return meshed(options)
 
 
 def _print_cost(cost: StepCost, options: Options, job: Job) -> None:

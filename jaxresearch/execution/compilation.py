@@ -87,7 +87,7 @@ class CompiledFunction:
 
     def _fitting(self, args: tuple) -> Callable[..., Any]:
         """Returns the program with as many runs at a time as fit into the memory of a device, or with one."""
-        available = memory.limit()
+        available = None if self._grouping is None else memory.limit()
         if self._grouping is None or available is None:
             return self._program(self._fun, args)
         n_runs = at_once = self._grouping.n_runs

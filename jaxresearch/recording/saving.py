@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-
 from jaxresearch import processes, records
 from jaxresearch.execution import Divergence, Keeping, Progress, Start
 from jaxresearch.interruption import Interrupted
@@ -153,8 +151,6 @@ def _recorded_copy(checkpoints: Checkpoints) -> str:
 
 def _shared(checkpoints: Checkpoints, like: State) -> Restored | None:
     """Returns the newest state that verifies, which the main process reads for all."""
-    if jax.process_count() == 1:
-        return checkpoints.restore(like)
 
     def read() -> tuple[Any, Any]:
         found = checkpoints.restore(like)
