@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 from unittest import mock
 
 import numpy as np
@@ -87,6 +88,34 @@ def refused(folder):
         assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {*kept}
 
     return check
+
+
+@pytest.fixture
+def replayed(here):
+    """Asserts that a run is replayed bit for bit, to its final state."""
+
+    def check(name):
+        done = here("verify", name, "--replay", "100")
+        assert done.returncode == 0 and "match metrics.jsonl bit for bit; the " in done.stdout, (
+            done.stdout + done.stderr
+        )
+
+    return check
+
+
+@pytest.fixture
+def configs_with(here, folder):
+    """Carries out a sweep and a study with an option, and returns their configurations."""
+
+    def carry_out(*option):
+        words = ["--epochs", "1", "--seeds", "2", *option]
+        done = here("sweep", "line.py", "--learning-rate", "0.05,0.2", *words, "--directory", "swept")
+        assert done.returncode == 0, done.stderr
+        done = here("study", "line.py", *words, "--fresh-seeds", "2", "--rounds", "1", "--directory", "studied")
+        assert done.returncode == 0, done.stderr
+        return [json.loads((folder / name / "config.json").read_text()) for name in ("swept", "studied")]
+
+    return carry_out
 
 
 class _Signals(list):

@@ -29,9 +29,8 @@ def test_accumulate_gives_the_numbers_of_the_whole_batch(here, folder, accumulat
 
 
 @pytest.mark.long
-def test_accumulate_is_replayed_and_predicts(here, folder, accumulated):
-    done = here("verify", "out", "--replay", "100")
-    assert done.returncode == 0 and "match metrics.jsonl bit for bit; the " in done.stdout, done.stdout + done.stderr
+def test_accumulate_is_replayed_and_predicts(here, replayed, accumulated):
+    replayed("out")
     done = here("predict", "out", "line.csv")
     assert done.returncode == 0, done.stderr
 
@@ -50,14 +49,8 @@ def test_accumulate_is_resumed_bit_for_bit(here, interrupted_here, folder, accum
 
 
 @pytest.mark.long
-def test_accumulate_reaches_sweeps_and_studies(here, folder):
-    words = ["--epochs", "1", "--seeds", "2", "--accumulate", "4"]
-    done = here("sweep", "line.py", "--learning-rate", "0.05,0.2", *words, "--directory", "swept")
-    assert done.returncode == 0, done.stderr
-    done = here("study", "line.py", *words, "--fresh-seeds", "2", "--rounds", "1", "--directory", "studied")
-    assert done.returncode == 0, done.stderr
-    for name in ("swept", "studied"):
-        assert json.loads((folder / name / "config.json").read_text())["accumulate"] == 4
+def test_accumulate_reaches_sweeps_and_studies(configs_with):
+    assert [config["accumulate"] for config in configs_with("--accumulate", "4")] == [4, 4]
 
 
 @pytest.mark.parametrize(

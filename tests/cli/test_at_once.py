@@ -17,7 +17,7 @@ def values_of(folder, name):
 
 
 @pytest.mark.long
-def test_at_once_is_recorded_resumed_and_compared(here, interrupted_here, folder):
+def test_at_once_is_recorded_resumed_and_compared(here, interrupted_here, replayed, folder):
     assert here("run", "line.py", *FEW, "--directory", "plain").returncode == 0
     assert "at_once" not in config_of(folder, "plain")
     words = ["run", "line.py", *FEW, "--directory", "out"]
@@ -28,20 +28,14 @@ def test_at_once_is_recorded_resumed_and_compared(here, interrupted_here, folder
     done = here("resume", "out")
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(values_of(folder, "out"), values_of(folder, "plain"), rtol=1e-5)  # 20 steps, other sums
-    done = here("verify", "out", "--replay", "100")
-    assert done.returncode == 0 and "match metrics.jsonl bit for bit; the " in done.stdout, done.stdout + done.stderr
+    replayed("out")
     compared = here("compare", "plain", "out")
     assert compared.returncode == 0 and "at_once" in compared.stdout, compared.stdout + compared.stderr
 
 
 @pytest.mark.long
-def test_at_once_reaches_sweeps_and_studies(here, folder):
-    words = ["--epochs", "1", "--seeds", "2", "--at-once", "2"]
-    done = here("sweep", "line.py", "--learning-rate", "0.05,0.2", *words, "--directory", "swept")
-    assert done.returncode == 0, done.stderr
-    done = here("study", "line.py", *words, "--fresh-seeds", "2", "--rounds", "1", "--directory", "studied")
-    assert done.returncode == 0, done.stderr
-    assert config_of(folder, "swept")["at_once"] == config_of(folder, "studied")["at_once"] == 2
+def test_at_once_reaches_sweeps_and_studies(configs_with):
+    assert [config["at_once"] for config in configs_with("--at-once", "2")] == [2, 2]
 
 
 @pytest.mark.parametrize(

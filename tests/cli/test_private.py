@@ -53,9 +53,8 @@ def test_a_private_run_keeps_its_secret(private, folder):
 
 
 @pytest.mark.long
-def test_a_private_run_is_replayed_predicts_and_reports(private, here, folder):
-    done = here("verify", "out", "--replay", "100")
-    assert done.returncode == 0 and "match metrics.jsonl bit for bit; the " in done.stdout, done.stdout + done.stderr
+def test_a_private_run_is_replayed_predicts_and_reports(private, here, replayed, folder):
+    replayed("out")
     done = here("predict", "out", "line.csv")
     assert done.returncode == 0, done.stderr
     done = here("report", "out")
