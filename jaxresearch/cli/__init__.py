@@ -28,6 +28,7 @@ commands:
   report DIR        write a self-contained page of a finished run or study: report.html
   compare DIR DIR.. show runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every checkpoint file of a run against its digest; --replay 100 repeats the first 100 steps
+  anonymise TABLE   generalise a table so that every row is one of k alike: --quasi age,zip --k 5 --output FILE.csv
   list              list the named experiments and their questions
   copy EXPERIMENT FILE  copy an experiment's file for you to edit
   new FILE          write an experiment for your own data: --for table, images, text, sequences or reinforcement
@@ -84,7 +85,15 @@ least time at the peaks of a chip. --topology v5e:4x4 compiles with the compiler
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
 _HELP_OF_SHAPES = {"summary": _SUMMARY_HELP, "plan": _PLAN_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
+_OF_TABLES = ("anonymise",)
 _OPTIONS_OF = {
+    "anonymise": (
+        " --quasi COLUMN,.. --k K --output FILE.csv\n"
+        "                                   [--sensitive COLUMN [--l L] [--diversity distinct|entropy]]\n"
+        "                                   [--numbers range|mean] [--hierarchy COLUMN=FILE,..] [--types COLUMN=KIND,..]\n"
+        "                                   [--pseudonym COLUMN,.. --key-file FILE | --key-env NAME] [--drop COLUMN,..]\n"
+        "                                   [--report FILE.json]"
+    ),
     "compare": " DIR ... [--margin X] [--page FILE]",
     "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE]",
     "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE] [--unfinished]",
@@ -93,6 +102,14 @@ _OPTIONS_OF = {
     "verify": " [--replay STEPS] [--experiment FILE]",
 }
 _MEANING_OF = {
+    "anonymise": """\
+Generalises the quasi-identifiers, what others may know of a person, until each combination occurs at least K times, and keeps all
+rows, sorted. --sensitive COLUMN --l L also asks for L distinct values of that column in each class of equal rows; --diversity
+entropy counts rare values less. --numbers mean writes the mean of a class in place of its range. --hierarchy replaces the values
+of a column by their ancestors: a table of the values and, to the right, their ancestors, the nearest first.
+--pseudonym replaces the cells of columns by HMAC-SHA256 under a secret key of at least 32 bytes; --drop leaves columns out.
+Prints what could still single a row out; --report also writes it to a file. No file is overwritten.
+""",
     "compare": """\
 Shows runs side by side: settings that differ, metrics, and differences from the first run, paired by seed or fold.
 --margin X marks differences within X as equivalent; --page FILE writes an HTML page.
@@ -121,7 +138,7 @@ compares their metrics with the record, bit for bit. The exit code is 1 if anyth
 }
 _OF_FILES = ("list", "copy", "new")
 _RECORDING = (*_HELP_OF, "resume", "report")  # their output is on disk as well
-_COMMANDS = (*_HELP_OF, *_HELP_OF_SHAPES, *_OF_DIRECTORIES, *_OF_FILES)
+_COMMANDS = (*_HELP_OF, *_HELP_OF_SHAPES, *_OF_DIRECTORIES, *_OF_TABLES, *_OF_FILES)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,6 +204,8 @@ def _carried_out(command: str, words: list[str]) -> int:
         return _of_files(command, words)
     if command in _OF_DIRECTORIES:
         return _of_directories(command, words)
+    if command in _OF_TABLES:
+        return _of_tables(command, words)
     if command in _HELP_OF or command in _HELP_OF_SHAPES:
         return _computed(command, words)
     import difflib
@@ -204,6 +223,18 @@ def _of_files(command: str, words: list[str]) -> int:
         print(help_of(command), end="")
         return 0
     return begin(command, words)
+
+
+def _of_tables(command: str, words: list[str]) -> int:
+    """Carries out a command on a table."""
+    wants_help = bool({"-h", "--help"} & {*words})
+    if wants_help or not words:
+        usage = f"usage: jaxresearch {command} TABLE{_OPTIONS_OF[command]}"
+        print(f"{usage}\n\n{_MEANING_OF[command]}", end="") if wants_help else print(usage, file=sys.stderr)
+        return 0 if wants_help else 2
+    from jaxresearch.cli.anonymise import anonymise
+
+    return anonymise(words)
 
 
 def _computed(command: str, words: list[str]) -> int:

@@ -53,17 +53,17 @@ def ensemble_of(directory: Path, options: Chosen, *, unfinished: bool = False) -
     return records.read_ensemble(directory, cipher=cipher, experiment=experiment, unfinished=unfinished), cipher
 
 
-def file_in_folder(output: str) -> Path:
+def file_in_folder(output: str, *, option: str = "--output") -> Path:
     """Returns the file to write, after checking its folder and that it is new."""
     if not Path(output).parent.is_dir():
-        raise UsageError(f"--output must name a file in an existing folder, got {output}. Create the folder first.")
-    return new_file(Path(output))
+        raise UsageError(f"{option} must name a file in an existing folder, got {output}. Create the folder first.")
+    return new_file(Path(output), option=option)
 
 
-def new_file(file: Path) -> Path:
+def new_file(file: Path, *, option: str = "--output") -> Path:
     """Returns the file to write, after checking that none is overwritten."""
     if file.exists():
-        raise UsageError(f"--output must name a new file, got {file}, which exists. Name another, or remove it.")
+        raise UsageError(f"{option} must name a new file, got {file}, which exists. Name another, or remove it.")
     return file
 
 

@@ -4,7 +4,7 @@ from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, Mismat
 from jaxresearch.records.commands import flag, resume_command, words_of
 from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
-from jaxresearch.records.files import read_checksummed, read_json, require_exists, write_file
+from jaxresearch.records.files import json_types, read_checksummed, read_json, require_exists, write_file, written_table
 from jaxresearch.records.initial import (
     INITIAL,
     INITIAL_DIGEST,
@@ -72,6 +72,7 @@ __all__ = [
     "environment",
     "experiment_of",
     "jax_settings",
+    "json_types",
     "fitted_arrays",
     "flag",
     "folder_of",
@@ -105,4 +106,5 @@ __all__ = [
     "write_export",
     "write_file",
     "written_predictions",
+    "written_table",
 ]

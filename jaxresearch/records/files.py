@@ -1,10 +1,13 @@
 """Files written completely or not at all, and JSON that is checked when read."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,20 @@ def write_file(path: Path, content: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def written_table(columns: Mapping[str, Iterable[Any]]) -> bytes:
+    r"""Returns columns of one length as the content of a CSV file.
+
+    Example:
+        >>> written_table({"id": [1, 2], "place": ["Oslo, N", ""]})
+        b'id,place\n1,"Oslo, N"\n2,\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
 
 
 def append_text(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """Predictions as the content of a file: a table of text, or arrays."""
 
-import csv
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.execution import Predictions
+from jaxresearch.records.files import written_table
 
 ENDINGS = (".csv", ".npz", ".npy")
 
@@ -38,7 +38,7 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
         'id,prediction price,spread price\na,2,1.41421\n'
     """
     if ending == ".csv":
-        return _table(predictions).encode()
+        return _table(predictions)
     buffer = io.BytesIO()
     if ending == ".npy":
         np.save(buffer, predictions.ensemble, allow_pickle=False)
@@ -64,7 +64,7 @@ def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     return _with_columns(arrays, {name: np.array(cells) for name, cells in predictions.columns.items()})
 
 
-def _table(predictions: Predictions) -> str:
+def _table(predictions: Predictions) -> bytes:
     """Returns predictions as a table of text: columns of the data, the prediction, probabilities and spread."""
     if predictions.by_seed.ndim != 3:
         raise ValueError(
@@ -72,11 +72,7 @@ def _table(predictions: Predictions) -> str:
             "Pass --output predictions.npz."
         )
     columns = _with_columns(dict(_predicted(predictions)), dict(predictions.columns))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return written_table(columns)
 
 
 def _with_columns(ours: dict[str, Any], carried: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def _messages(path):
 _OTHERS = {"--porcelain", "--version"}  # of git; of the program itself
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 _DIRECTORY_COMMANDS = {
+    "cli/anonymise.py": ("anonymise",),
     "cli/predict.py": ("predict",),
     "cli/export.py": ("export",),
     "cli/models.py": ("predict", "export"),

@@ -34,7 +34,7 @@ class Anonymised(NamedTuple):
 
 
 def anonymise(
-    table: Mapping[str, Sequence[Any] | np.ndarray],
+    table: Mapping[str, Any],
     *,
     quasi: Sequence[str],
     k: int,
@@ -48,17 +48,17 @@ def anonymise(
 ) -> Anonymised:
     """Returns a table in which each combination of the quasi-identifiers occurs at least k times, all rows kept.
 
-    ==============  ===========================================================================================
+    ==============  =============================================================================================
     cells           in a class
-    ==============  ===========================================================================================
-    equal           unchanged; in a column with ranges, a number x is ``x to x``
+    ==============  =============================================================================================
+    equal           unchanged; beside ranges and sets, a number x is ``x to x``, a code 0150 is ``{0150}``
     numbers, dates  ``30 to 39``, from the smallest to the largest value of the class; or their mean
     categories      ``{blue, red}``, or ``*`` for all categories; with a hierarchy, the lowest common ancestor
     missing         a category of its own: ``*`` beside numbers (empty beside a mean), ``""`` in a set
-    ==============  ===========================================================================================
+    ==============  =============================================================================================
 
     Args:
-        table: Cells by column: text as in a CSV file, or numbers.
+        table: Cells by column: sequences of text as in a CSV file, of numbers or of dates.
         quasi: Columns that others may know of a person.
         k: The least number of rows in a class, from 2.
         sensitive: The column that must not be learnt from a class; it is left as it is.
@@ -79,7 +79,7 @@ def anonymise(
         >>> table = {"age": [30, 38, 61, 75], "zip": ["0150", "0150", "0152", "0150"], "ill": ["no", "yes", "no", "no"]}
         >>> made = anonymise(table, quasi=["age", "zip"], k=2)
         >>> made.table["age"], made.table["zip"], made.class_sizes
-        (['30 to 38', '30 to 38', '61 to 75', '61 to 75'], ['0150', '0150', '*', '*'], (2, 2))
+        (['30 to 38', '30 to 38', '61 to 75', '61 to 75'], ['{0150}', '{0150}', '*', '*'], (2, 2))
 
     References:
         Sweeney (2002), k-anonymity: a model for protecting privacy, IJUFKS 10(5). https://doi.org/10.1142/S0218488502001648
@@ -166,11 +166,13 @@ def _require_conditions(
         raise ValueError(f"k must be at least 2, got {k}. With k = 1, every row may be unique.")
     if n_rows < k:
         raise ValueError(f"k must be at most the number of rows, {n_rows:,}, got {k:,}. Lower k.")
-    if l_diversity < 1:
+    if not l_diversity >= 1:  # nan as well
         raise ValueError(f"l must be at least 1, got {l_diversity}. With l = 1, a class may have one sensitive value.")
     if codes is None:
         if l_diversity > 1:
-            raise ValueError(f"l needs a sensitive column, got l = {l_diversity} without one. Name it with sensitive.")
+            raise ValueError(
+                f"l needs a sensitive column, got l = {l_diversity} without one. Name the sensitive column."
+            )
         return
     found = prefix_diversity(np.sort(codes), diversity=diversity)[-1]
     if found < l_diversity:

@@ -35,8 +35,8 @@ class Attribute(NamedTuple):
     texts: Callable[[Sequence[np.ndarray]], list[str]]
 
 
-def words_of(values: Sequence[Any] | np.ndarray) -> list[str]:
-    """Returns the cells of a column as text, without spaces around them; "" for None.
+def words_of(values: Sequence[Any] | np.ndarray | Cells) -> list[str]:
+    """Returns the cells of a column as text, without spaces around them; "" where one is missing.
 
     Args:
         values: Text, numbers or dates.
@@ -45,10 +45,24 @@ def words_of(values: Sequence[Any] | np.ndarray) -> list[str]:
         One word per row.
 
     Example:
-        >>> words_of([" red", 3, None])
-        ['red', '3', '']
+        >>> words_of([" red", 3, 2.5, float("nan"), None])
+        ['red', '3', '2.5', '', '']
     """
-    return ["" if value is None else str(value).strip() for value in values]
+    if isinstance(values, Cells):
+        return [values.words[code] for code in values.codes]
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        days, is_missing_date = values.astype("datetime64[D]"), np.isnat(values)
+        are_days = bool(((days == values) | is_missing_date).all())
+        texts = np.datetime_as_string(days if are_days else values.astype("datetime64[s]"))
+        return ["" if missing else str(text) for text, missing in zip(texts, is_missing_date, strict=True)]
+    return [_word(value) for value in values]
+
+
+def _word(value: Any) -> str:
+    """Returns a cell as text."""
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else np.format_float_positional(value, trim="-")
+    return "" if value is None else str(value).strip()
 
 
 def attributes_of(
@@ -162,18 +176,23 @@ def _categorical(cells: Cells) -> Attribute:
     levels = sorted(cells.words)
     places = {level: place for place, level in enumerate(levels)}
     codes = np.array([places[word] for word in cells.words], np.int64)[cells.codes]
+    like_numbers = {word for word, styles in zip(cells.words, numbers_of(cells).styles, strict=True) if styles}
 
     def loss(codes: np.ndarray) -> float:
         n = len(np.unique(codes))
         return n / len(levels) if n > 1 else 0.0
 
     def text(codes: np.ndarray) -> str:
-        members = np.unique(codes)
-        if len(members) == 1:
-            return levels[members[0]]
-        return ANY if len(members) == len(levels) else "{" + ", ".join(_quoted(levels[one]) for one in members) + "}"
+        members = [levels[code] for code in np.unique(codes)]
+        if len(members) == 1 and members[0] not in like_numbers:
+            return members[0]
+        return ANY if len(members) == len(levels) else "{" + ", ".join(map(_quoted, members)) + "}"
 
-    return Attribute(codes, "category", loss, lambda codes: (codes,), lambda classes: [*map(text, classes)])
+    def texts(classes: Sequence[np.ndarray]) -> list[str]:
+        is_kept = all(codes.min() == codes.max() for codes in classes)
+        return [levels[codes[0]] for codes in classes] if is_kept else [*map(text, classes)]
+
+    return Attribute(codes, "category", loss, lambda codes: (codes,), texts)
 
 
 def _quoted(word: str) -> str:

@@ -55,7 +55,7 @@ class Identifiability(NamedTuple):
 
 
 def identifiability(
-    table: Mapping[str, Sequence[Any] | np.ndarray],
+    table: Mapping[str, Any],
     *,
     quasi: Sequence[str] = (),
     sensitive: str | None = None,
