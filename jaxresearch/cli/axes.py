@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.records.commands import flag
+from jaxresearch.records.commands import flag, value_text
 
 _NUMBERS = (int, float)
 
@@ -73,7 +73,7 @@ def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:
     """Returns the words from which `spelled` reads these axes."""
     words = []
     for name, values in axes.items():
-        texts = ["x".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in values]
+        texts = [*map(value_text, values)]
         words += [flag(name), f"{texts[0]}:{texts[0]}:1" if len(texts) == 1 else ",".join(texts)]
     return words
 

@@ -215,7 +215,7 @@ def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tupl
     missing = "single seed" if row["n"] == 1 else ""
     difference, p = (row.get(f"{metric}_{name}") for name in ("difference", "p"))
     return (
-        *(_text(row[name]) for name in axes),
+        *(records.value_text(row[name]) for name in axes),
         wording.mean_text(row[metric], missing="diverged" if row["diverged"] else "undefined"),
         wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing),
         "" if difference is None else statistics.number_text(difference, is_signed=True),
@@ -293,10 +293,3 @@ def _why_none(rows: list[Row], metric: str) -> str:
         return "none, since every setting diverged"
     others = " that did not diverge" if any(row["diverged"] for row in rows) else ""
     return f"none, since {metric} is undefined for every setting{others}"
-
-
-def _text(value: Any) -> str:
-    """Returns a value as written in a list."""
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

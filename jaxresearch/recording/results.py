@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, data, statistics
+from jaxresearch import algorithms, data, records, statistics
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
@@ -159,8 +159,9 @@ def _ratio(dataset: Dataset) -> float:
 def _changed(job: Job, declared: Any) -> str:
     """Returns the settings that differ from the experiment's file, as the end of a sentence."""
     declared = vars(job.experiment.hyperparameters if declared is None else declared)
-    changed = [f"{name} {value}" for name, value in vars(job.hyperparameters).items() if value != declared[name]]
-    return f"; with {', '.join(changed)}" if changed else ""
+    changed = {name: value for name, value in vars(job.hyperparameters).items() if value != declared[name]}
+    texts = [f"{name} {records.value_text(value)}" for name, value in changed.items()]
+    return f"; with {', '.join(texts)}" if texts else ""
 
 
 def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -> str:

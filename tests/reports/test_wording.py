@@ -96,7 +96,7 @@ def test_settings_are_written_as_they_are_typed():
     words = wording.as_words(
         {"schedule": "exponential", "hidden": (128, 64), "rate": 0.00630957, "a_b": False, "c": True}
     )
-    assert words == "--schedule exponential --hidden 128 64 --rate 0.00630957 --no-a-b --c"
+    assert words == "--schedule exponential --hidden 128x64 --rate 0.00630957 --no-a-b --c"
 
 
 def test_control_characters_are_not_printed():
