@@ -193,7 +193,7 @@ def _verdict(
         )
     if None in summary["intervals"][over]:
         return "undecided", f"the interval over {over} is undefined: too few examples, or no finite derivative"
-    mean, *ends = map(statistics.number_text, (summary["mean"], *summary["intervals"][over]))
+    mean, *ends = statistics.estimate_texts(summary["mean"], *summary["intervals"][over])
     because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}{changed}"
     if summary["standard_deviation"] == 0 and over == "seeds":
         because = f"{mean} with each of {n} seeds{changed}"

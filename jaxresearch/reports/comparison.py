@@ -198,7 +198,7 @@ def _texts(
     p = next(adjusted)
     if math.isnan(found.mean):
         return "undefined", "undefined", ""
-    mean = statistics.number_text(found.mean, is_signed=True)
+    mean, *_ = statistics.estimate_texts(*found[:3], is_signed=True)
     ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
     return f"{mean}{few}", ends, statistics.p_text(p)
