@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from jaxresearch import statistics
+from jaxresearch.cli.places import from_start
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
@@ -211,6 +212,7 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
     for name, headings, rows in wording.matrix_tables(result, class_names):
         print_table(out, headings, rows, title=f"{name}, mean over seeds")
     report = result["report"] and wording.printable(result["report"])
+    path = from_start(path)
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
     lines = (report, wording.best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxresearch import records
+from jaxresearch import records, statistics
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import require_known, switched
 from jaxresearch.cli.models import chosen, ensemble_of, file_in_folder

@@ -11,6 +11,7 @@ import numpy as np
 from jaxresearch import data, recording, records, statistics, studies
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
+from jaxresearch.cli.places import from_start
 from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.cli.story import run_command
 from jaxresearch.experiment import Objective
@@ -77,7 +78,7 @@ def _work(session: Session) -> None:
     for line in (
         f"compared with {n_seeds} on {selection}{unread}",
         *((f"{wording.SMOKE} It uses at most 2 of the seeds.",) if is_smoke else decided),
-        f"sweep directory: {session.path}",
+        f"sweep directory: {from_start(session.path)}",
     ):
         console.print(line, soft_wrap=True)
     if unwritten is not None:
