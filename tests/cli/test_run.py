@@ -323,7 +323,7 @@ def test_a_users_own_data_runs_through_the_same_command(here, mnist, folder, kin
         ({"train_images": np.array([object()] * 80)}, "Python objects, which are never loaded"),
         (
             {"train_labels": np.linspace(0, 1, 80)[:, None]},
-            "targets must be alike in all parts, got float and integers",
+            "targets must have the same type and shape in all parts, got float and integers",
         ),
     ],
 )
@@ -335,9 +335,9 @@ def test_a_mistake_in_the_data_is_one_line(here, mnist, folder, refused, changes
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("chest.npz", lambda raw: raw[: len(raw) // 2], "must be a whole .npz file"),
-        ("chest.npz", lambda raw: b"", "must be a whole .npz file"),
-        ("fashion/train-images-idx3-ubyte.gz", lambda raw: raw[:-50], "must be a whole gzip file"),
+        ("chest.npz", lambda raw: raw[: len(raw) // 2], "must be an intact .npz file"),
+        ("chest.npz", lambda raw: b"", "must be an intact .npz file"),
+        ("fashion/train-images-idx3-ubyte.gz", lambda raw: raw[:-50], "must be an intact gzip file"),
         ("fashion/t10k-labels-idx1-ubyte.gz", lambda raw: b"", "must not be empty"),
         ("mine.csv", lambda raw: b"", "must not be empty"),
     ],
