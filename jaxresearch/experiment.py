@@ -17,6 +17,7 @@ from jaxresearch.statistics import Claim
 from jaxresearch.training import Algorithm, EstimatorOf, Plan, State
 
 H = TypeVar("H")
+_COMPARING = ("maximise", "minimise")
 
 
 class Objective(NamedTuple):
@@ -45,8 +46,8 @@ class Experiment(Generic[H]):
     Attributes:
         question: One sentence.
         claim: The interval of its metric decides it. None to explore: metrics are reported, nothing is decided.
-        maximise: Without a claim, the metric by which a sweep or a study compares settings, such as ``"accuracy"``; with a
-            claim, they use its metric.
+        maximise: Without a claim, the metric by which a sweep or a study compares settings, such as ``"accuracy"``, or a function
+            of the card that returns its name; with a claim, they use its metric.
         minimise: As ``maximise``, if lower is better.
         hyperparameters: The default settings, an instance of a class decorated with `hyperparameters`, with static ``batch_size``
             and ``epochs``. ``n_steps`` may replace ``epochs``, and must do so if there is no data.
@@ -72,8 +73,8 @@ class Experiment(Generic[H]):
     hyperparameters: H
     algorithm: Callable[[H, DataCard, Plan, Any], Algorithm]
     claim: Claim | None = None
-    maximise: str | None = None
-    minimise: str | None = None
+    maximise: str | Callable[[DataCard], str] | None = None
+    minimise: str | Callable[[DataCard], str] | None = None
     source: str | None = None
     target: str | None = None
     types: Mapping[str, str] | None = None
@@ -117,11 +118,25 @@ class Experiment(Generic[H]):
 
     @property
     def objective(self) -> Objective | None:
-        """How a sweep or a study compares settings: by the claim's metric, else by ``maximise`` or ``minimise``."""
+        """How a sweep or a study compares settings: by the claim's metric, else by ``maximise`` or ``minimise``.
+
+        Raises:
+            ValueError: If the metric depends on the data; `for_data` chooses it.
+        """
         if self.claim is not None:
             return Objective(self.claim.evaluated, self.claim.at_least is not None)
         metric = self.minimise if self.maximise is None else self.maximise
+        if callable(metric):
+            raise ValueError(
+                "maximise and minimise must name a metric before settings are compared, got a function of the data card. "
+                "Write: experiment.for_data(dataset)"
+            )
         return None if metric is None else Objective(metric, self.maximise is not None)
+
+    def for_data(self, dataset: Dataset) -> "Experiment[H]":
+        """Returns the experiment with the name of the metric by which settings are compared on these data."""
+        chosen = {name: value(dataset.card) for name in _COMPARING if callable(value := getattr(self, name))}
+        return dataclasses.replace(self, **chosen) if chosen else self
 
     def _require_functions(self) -> None:
         """Raises if a function has the wrong signature."""
@@ -140,6 +155,9 @@ class Experiment(Generic[H]):
             require_arguments("report", self.report, "h", "state", "collected", "dataset")
         if self.adjust is not None:
             require_arguments("adjust", self.adjust, "history")
+        for name in _COMPARING:
+            if callable(metric := getattr(self, name)):
+                require_arguments(name, metric, "card")
 
     def report_on(self, hyperparameters: H, state: State, collected: Dataset, dataset: Dataset) -> str | None:
         """Returns the experiment's report on its trained models, or None."""
@@ -171,11 +189,11 @@ def without_claim(experiment: Experiment, *, question: str) -> Experiment:
         >>> explored.question, explored.claim, explored.objective
         ('mnist on my.npz', None, Objective(metric='accuracy', higher=True))
     """
-    metric, higher = experiment.objective or (None, True)
-    compared = {"maximise" if higher else "minimise": metric}
-    return dataclasses.replace(
-        experiment, question=question, claim=None, **{"maximise": None, "minimise": None, **compared}
-    )
+    compared = {}
+    if experiment.claim is not None:
+        metric, higher = experiment.claim.evaluated, experiment.claim.at_least is not None
+        compared = {"maximise" if higher else "minimise": metric}
+    return dataclasses.replace(experiment, question=question, claim=None, **compared)
 
 
 def with_estimator(experiment: Experiment, change: Callable[[EstimatorOf], EstimatorOf], *, name: str) -> Experiment:

@@ -1,7 +1,7 @@
 """Batch sampling: the examples of a step are a pure function of the key and the step number.
 
-Nothing is stored between steps and no array as long as the data is sorted, so a run can be resumed, split into chunks
-or vmapped over seeds without carrying a permutation.
+Nothing is stored between steps, and no array as long as the data is ever sorted. So a run can be resumed, split into
+chunks, or vmapped over seeds without carrying a permutation.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ jax.tree_util.register_pytree_with_keys(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Poisson:
-    """Batches in which each example takes part with the same probability, independently of all others.
+    """Batches that include each example with the same probability, independently of all others.
 
     A batch has ``capacity`` places for its random number of examples. It is a `PoissonBatch` with ``weights`` of 1 for examples
     and 0 for empty places. If more examples are drawn than there are places, those with the largest indices are left out.
@@ -35,7 +35,7 @@ class Poisson:
         rate: The probability, above 0 and at most 1. It is rounded down to a multiple of 2**-32.
         capacity: Number of places, at least 1.
         n_examples: The largest number of examples in the data.
-        secret: Two 32-bit words from which the draws are derived together with the run's key; None for the run's key alone.
+        secret: Two 32-bit words that determine the draws together with the run's key; None to use the run's key alone.
     """
 
     rate: int | float
@@ -94,8 +94,8 @@ def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size
         The same structure with a leading axis of ``batch_size``; ``{}`` for ``{}``. With Poisson sampling, a `PoissonBatch`.
 
     Raises:
-        ValueError: If the arrays differ in length, ``batch_size`` is out of range, or Poisson sampling is asked of streams, of
-            weighted data, of no data or of more examples than it allows.
+        ValueError: If the arrays differ in length, ``batch_size`` is out of range, or Poisson sampling is requested for streams,
+            weighted data, no data or more examples than it allows.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -124,7 +124,7 @@ def poisson_mask(
     rate: int | float,
     secret: tuple[int, int] | None = None,
 ) -> Bool[Array, " examples"]:
-    """Returns which examples take part in a step: each with the same probability, independently.
+    """Returns which examples a step includes: each with the same probability, independently.
 
     Args:
         key: Key of the data order, the same for all steps.
@@ -134,7 +134,7 @@ def poisson_mask(
         secret: As in `Poisson`.
 
     Returns:
-        True for the examples that take part.
+        True for the examples included.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -148,7 +148,7 @@ def poisson_mask(
 
 
 def keyed(key: Key[Array, ""], *, secret: tuple[int, int] | None) -> Key[Array, ""]:
-    """Returns a key derived from a secret and another key, so that who knows only the other key cannot repeat its draws.
+    """Returns a key derived from a secret and another key; knowing only the other key is not enough to repeat its draws.
 
     Args:
         key: Any key.
@@ -175,7 +175,7 @@ def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_exampl
     """Returns the entry of a random permutation of ``0 .. n_examples - 1`` at each position of ``index``.
 
     `jax.random.permutation` sorts random numbers: for 60,000 examples that takes 23 ms on one CPU core, about a tenth of an
-    epoch of a small network, and reading one entry takes the whole permutation. Here each entry is computed
+    epoch of a small network, and a single entry costs the whole permutation. Here each entry is computed
     independently, by a Feistel network on pairs ``(left, right)`` of digits in base ``side = ceil(sqrt(n))``::
 
         left, right <- right, (left + hash(right, round key)) mod side
@@ -282,10 +282,13 @@ def _poisson_batch(key: Key[Array, ""], data: Any, step: Int[Array, ""], samplin
     n = 0 if isinstance(data, Streams) else n_examples(data)
     if isinstance(data, Streams) or not data or "weights" in data:
         what = "weights" if n else "none" if not data else "streams"
-        raise ValueError(f"data must be one part without weights for Poisson sampling, got {what}. Leave it out.")
+        raise ValueError(
+            f"data must be a single part without weights for Poisson sampling, got {what}. Pass one dict of arrays "
+            "without weights."
+        )
     if n > sampling.n_examples:
         raise ValueError(
-            f"data must hold at most the {sampling.n_examples} examples for which Poisson sampling was set up, got {n}. Pass the "
+            f"data must hold at most the {sampling.n_examples} examples that Poisson sampling was set up for, got {n}. Pass the "
             "number of examples as n_examples."
         )
     mask = poisson_mask(key, step, n_examples=n, rate=sampling.rate, secret=sampling.secret)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a unit shape times a peak, which may be traced and so swept or differentiated.
+"""Learning-rate schedules: a unit shape times a peak, which may be traced, and therefore swept or differentiated.
 
 Optax's own schedules compare their arguments in Python, so they cannot take a traced peak or warm-up; these can. A
 schedule maps the number of steps taken so far to a step size, and works wherever Optax expects one.

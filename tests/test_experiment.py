@@ -245,6 +245,25 @@ def test_experiment_refuses_hyperparameters_without_fields():
 
 
 @pytest.mark.raises
+def test_for_data_names_the_metric_to_compare_by():
+    either = dataclasses.replace(DECLARED, claim=None, maximise=lambda card: "accuracy" if card.class_names else "r2")
+    values = DATASET._replace(card=dataclasses.replace(CARD, class_names=()))
+    assert either.for_data(DATASET).objective == experiment.Objective("accuracy", True)
+    assert either.for_data(values).objective == experiment.Objective("r2", True)
+    assert DECLARED.for_data(DATASET) is DECLARED
+    lower = dataclasses.replace(either, maximise=None, minimise=lambda card: "log_loss").for_data(DATASET)
+    assert lower.objective == experiment.Objective("log_loss", False)
+    assert experiment.without_claim(either, question="?").for_data(values).objective.metric == "r2"
+
+
+def test_a_metric_that_depends_on_data_must_be_resolved():
+    either = dataclasses.replace(DECLARED, claim=None, maximise=lambda card: "r2")
+    with pytest.raises(ValueError, match=r"got a function of the data card. Write: experiment.for_data\(dataset\)"):
+        _ = either.objective
+    with pytest.raises(ValueError, match=r"maximise must take \(card\), got \(\). Change its arguments."):
+        dataclasses.replace(either, maximise=lambda: "r2")
+
+
 def test_types_must_be_a_dict():
     wrong: Any = "id=drop"
     with pytest.raises(

@@ -215,12 +215,12 @@ def test_poisson_refuses_numbers_out_of_range(changes, message):
 @pytest.mark.parametrize(
     "data, message",
     [
-        ({}, "data must be one part without weights for Poisson sampling, got none"),
+        ({}, "data must be a single part without weights for Poisson sampling, got none"),
         (Streams(STREAMS), "got streams"),
         ({"inputs": jnp.ones(3), "weights": jnp.ones(3)}, "got weights"),
         (
             {"inputs": jnp.ones(65)},
-            "data must hold at most the 64 examples for which Poisson sampling was set up, got 65",
+            "data must hold at most the 64 examples that Poisson sampling was set up for, got 65",
         ),
     ],
 )

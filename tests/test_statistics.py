@@ -364,3 +364,32 @@ def test_the_noise_floor_is_students_of_the_pooled_spread():
     assert statistics.noise_floor(values, others, n_differences=6, n_seeds=12) == pytest.approx(expected / 2, rel=1e-12)
     assert math.isnan(statistics.noise_floor([0.5], [0.6], n_differences=1))
     assert math.isnan(statistics.noise_floor([0.5, math.nan], [0.6, 0.7], n_differences=1))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts"),
+    [
+        ((0.97614, 0.97493, 0.97731), ("0.9761", "0.9749", "0.9773")),
+        ((12345.67, 12343.37, 12347.97), ("12345.7", "12343.4", "12348.0")),
+        ((23456.7, 21411.2, 25502.2), ("23500", "21400", "25500")),
+        ((995.21, 981.4, 1009.6), ("995", "981", "1010")),  # all ends have the same decimals
+        ((1234.5678, 1234.5677, 1234.5679), ("1234.5678", "1234.5677", "1234.5679")),  # at most four
+        ((500.0, -30_000.0, 31_000.0), ("0", "-30000", "31000")),
+        ((2_345_678.0, 2_305_678.0, 2_385_678.0), ("2.346e+06", "2.306e+06", "2.386e+06")),
+        ((23456.7, 23456.7, 23456.7), ("23460", "23460", "23460")),  # no width
+        ((23456.7, math.nan, math.nan), ("23460", "nan", "nan")),
+    ],
+)
+def test_estimate_texts_are_rounded_by_the_width(numbers, texts):
+    assert statistics.estimate_texts(*numbers) == texts
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(999.99, "999.9900"), (1234.56, "1235"), (-98_765.0, "-98760"), (-math.inf, "-inf")]
+)
+def test_number_text_has_four_digits_from_1000_on(value, text):
+    assert statistics.number_text(value) == text
+
+
+def test_estimate_texts_put_a_sign_before_differences():
+    assert statistics.estimate_texts(1520.0, -310.0, 3350.0, is_signed=True) == ("+1500", "-300", "+3400")

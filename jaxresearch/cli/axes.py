@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.records.commands import flag
+from jaxresearch.records.commands import flag, value_text
 
 _NUMBERS = (int, float)
+_NUMBER = r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)"
+# A range with another separator than a colon: 1e-4-1e-1, 1e-4..1e-1, 1e-4 to 1e-1.
+_MISSPELLED_RANGE = re.compile(rf"{_NUMBER} ?(?:-|\.\.+|;|to) ?{_NUMBER}(?: ?(?:-|;) ?.*)?", re.IGNORECASE)
 
 
 def spelled(
@@ -51,6 +54,8 @@ def spelled(
         while pending and not pending[0].startswith(("--", "-h")):
             values.append(pending.pop(0))
         _refuse_brackets(name, " ".join(values), kinds[name])
+        if is_sweep and _is_of_numbers(kinds[name]) and _MISSPELLED_RANGE.fullmatch(joint := " ".join(values)):
+            _range(name, joint, kinds[name])  # raises
         if is_sweep and len(values) == 1 and ":" in values[0]:
             axes[name] = _range(name, values[0], kinds[name])
         elif is_sweep and len(values) == 1 and "," in values[0]:
@@ -73,7 +78,7 @@ def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:
     """Returns the words from which `spelled` reads these axes."""
     words = []
     for name, values in axes.items():
-        texts = ["x".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in values]
+        texts = [*map(value_text, values)]
         words += [flag(name), f"{texts[0]}:{texts[0]}:1" if len(texts) == 1 else ",".join(texts)]
     return words
 
@@ -112,6 +117,13 @@ def _is_of_numbers_or_choices(kind: Any) -> bool:
     return kind in _NUMBERS or typing.get_origin(kind) is typing.Literal
 
 
+def _is_of_numbers(kind: Any) -> bool:
+    """Returns whether a type is a number, or an optional one."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return all(part is type(None) or part in _NUMBERS for part in typing.get_args(kind))
+    return kind in _NUMBERS
+
+
 def _range(name: str, text: str, kind: Any) -> list[float]:
     """Returns the values of ``low:high:n`` or ``low:high:log:n``, to six digits."""
     written = f"{flag(name)} {text}"
@@ -123,9 +135,8 @@ def _range(name: str, text: str, kind: Any) -> list[float]:
         if middle not in ([], ["log"]) or not math.isfinite(low) or not math.isfinite(high):
             raise ValueError
     except ValueError:  # too few parts, or one is not a number
-        ends = text.split(":")[:2]
-        is_range = len(ends) == 2 and all(re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", end) for end in ends)
-        example = f"{flag(name)} {':'.join(ends) if is_range else '1e-4:1e-1'}:log:8"
+        found = re.match(rf"{_NUMBER}:{_NUMBER}(?=:|$)", text) or _MISSPELLED_RANGE.fullmatch(text)
+        example = f"{flag(name)} {':'.join(found.group(1, 2)) if found else '1e-4:1e-1'}:log:8"
         raise UsageError(
             f"a range must be low:high:n or low:high:log:n, got {written}. Write, for instance: {example}"
         ) from None

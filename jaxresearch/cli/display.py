@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from jaxresearch import statistics
+from jaxresearch.cli.places import from_start
 from jaxresearch.execution import Progress as Chunk
 from jaxresearch.execution import divergence
 from jaxresearch.reports import wording
@@ -36,7 +37,8 @@ class Display:
     def __init__(self, console: Console, *, runs: str = "runs"):
         self._console, self._runs = console, runs
         self._place, self._step = 0, 0
-        self._first: Chunk | None = None  # of a run: its seconds include the one-time costs
+        self._first: Chunk | None = None  # the speed is measured from its end, after everything is compiled
+        self._speed = ""
         self._seen: dict[str, np.ndarray] = {}  # the latest validation metrics
         place, metrics = (
             TextColumn(f"{{task.fields[{name}]}}", table_column=Column(overflow="fold"))
@@ -60,16 +62,15 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the latest chunk of steps, with the latest validation metrics."""
         if chunk.step <= self._step:  # another run has started
-            self._seen, self._first, self._place = {}, None, 0
-        self._seen, self._first = chunk.validation or self._seen, self._first or chunk
+            self._seen, self._first, self._place, self._speed = {}, None, 0, ""
+        self._seen, self._speed = chunk.validation or self._seen, self._measured(chunk)
         trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
         counted = _counted(chunk)
         texts = [*_means("train", trained, counted), *_means("validation", seen, counted)]
         if chunk.diverged:
             texts.append(f"{len(chunk.diverged)} of {len(counted)} {self._runs} diverged")
-        seconds = chunk.seconds - self._first.seconds
-        if chunk.n_examples and seconds >= wording.FEWEST_SECONDS:
-            texts.append(f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s")
+        if self._speed:
+            texts.append(self._speed)
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)
         place = chunk.step // length
@@ -78,6 +79,15 @@ class Display:
         if not self._console.is_terminal and place > self._place:
             self._console.print(" · ".join([at, *texts]), soft_wrap=True, highlight=False)
         self._place, self._step = place, chunk.step
+
+    def _measured(self, chunk: Chunk) -> str:
+        """Returns the speed up to a chunk, or the latest one if the time of the chunk is unknown."""
+        if self._first is None or chunk.n_compilations != self._first.n_compilations:
+            self._first = chunk  # it ran while a program was compiled, in seconds that are not counted
+        seconds = chunk.seconds - self._first.seconds
+        if not chunk.n_examples or not chunk.is_timed or seconds < wording.FEWEST_SECONDS:
+            return self._speed
+        return f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s"
 
 
 def _counted(chunk: Chunk) -> np.ndarray:
@@ -202,6 +212,7 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
     for name, headings, rows in wording.matrix_tables(result, class_names):
         print_table(out, headings, rows, title=f"{name}, mean over seeds")
     report = result["report"] and wording.printable(result["report"])
+    path = from_start(path)
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
     lines = (report, wording.best_line(result), wording.verdict_line(result), reads, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):

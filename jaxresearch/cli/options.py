@@ -18,7 +18,7 @@ from jaxresearch.cli.spelling import Mesh, Private, Seeds, Size, Types, Validati
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
-from jaxresearch.records.commands import flag
+from jaxresearch.records.commands import flag, value_text
 from jaxresearch.scale.chips import ChipName
 from jaxresearch.studies import Budget
 from jaxresearch.studies.comparison import other_seeds
@@ -398,10 +398,14 @@ def _field(kind: Any, experiment: Experiment, name: str, command: str) -> tuple[
 def _hyperparameter_fields(experiment: Experiment) -> Fields:
     """Returns type, default and help of each hyperparameter."""
     types = typing.get_type_hints(type(experiment.hyperparameters))
-    return {
-        field.name: (types[field.name], getattr(experiment.hyperparameters, field.name), field.metadata.get("help", ""))
-        for field in dataclasses.fields(experiment.hyperparameters)
-    }
+    fields = {}
+    for field in dataclasses.fields(experiment.hyperparameters):
+        kind, default = types[field.name], getattr(experiment.hyperparameters, field.name)
+        if typing.get_origin(kind) is tuple:
+            hint = f"(default: {value_text(default)})"
+            kind = Annotated[kind, tyro.conf.arg(help_behavior_hint=hint)]
+        fields[field.name] = kind, default, field.metadata.get("help", "")
+    return fields
 
 
 def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:

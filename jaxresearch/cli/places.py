@@ -1,7 +1,10 @@
 """Paths that mean the same from any folder."""
 
+import contextlib
+import contextvars
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxresearch import data
@@ -11,6 +14,7 @@ from jaxresearch.fields import dna
 
 _NAMES = (*data.BUNDLED, dna.CHROMOSOME_3.name)
 _PATHS = ("test", "init_from", "encrypt_with")
+_started_in: contextvars.ContextVar[Path | None] = contextvars.ContextVar("started_in", default=None)
 
 
 def located_source(source: str | None) -> str | None:
@@ -29,6 +33,23 @@ def located(experiment: Experiment, options: Options) -> tuple[Experiment, Optio
     absolute = {name: type(path)(os.path.abspath(path)) for name, path in given.items()}
     experiment = dataclasses.replace(experiment, source=located_source(experiment.source))
     return experiment, dataclasses.replace(options, **absolute, data=located_source(options.data))
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Works in another folder than the one in which the command was started, from which `from_start` counts."""
+    token = _started_in.set(Path.cwd())
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        _started_in.reset(token)
+
+
+def from_start(path: Path) -> Path:
+    """Returns a path for display: below the folder in which the command was started, it is relative to that folder."""
+    start = _started_in.get() or Path.cwd()
+    return path.relative_to(start) if path.is_relative_to(start) else path
 
 
 def shown(source: str) -> str:

@@ -4,9 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from jaxresearch import records
+from jaxresearch import records, statistics
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import require_known, switched
 from jaxresearch.cli.models import chosen, ensemble_of, file_in_folder
@@ -61,10 +59,11 @@ def _score_lines(predictions: Predictions) -> Iterator[str]:
     n = len(predictions.seeds)
     for name, value in predictions.scores.get("ensemble", {}).items():
         if n == 1:
-            yield f"{name}: {value:.4f} (seed {predictions.seeds[0]})"
+            yield f"{name}: {statistics.number_text(value)} (seed {predictions.seeds[0]})"
             continue
         alone = predictions.scores["seeds"][name]
-        singles = f"single seeds: mean {np.mean(alone):.4f}, range {min(alone):.4f} to {max(alone):.4f}"
-        yield f"{name}: {value:.4f} (ensemble of {n}); {singles}"
+        mean, low, high = map(statistics.number_text, (statistics.mean(alone), min(alone), max(alone)))
+        singles = f"single seeds: mean {mean}, range {low} to {high}"
+        yield f"{name}: {statistics.number_text(value)} (ensemble of {n}); {singles}"
     if n == 1:
         yield f"the spread over seeds is undefined, since only seed {predictions.seeds[0]} predicts"

@@ -6,6 +6,8 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from jaxresearch.records.commands import value_text
+
 Fields = dict[str, tuple[Any, Any, str]]  # type, default and help by name
 
 _RULES = {int: "a whole number", float: "a number", str: "followed by a value", Path: "followed by a path"}
@@ -96,7 +98,7 @@ def _example(kind: Any, default: Any) -> str:
         return example if default in (None, ()) else " ".join(spelling.str_from_instance(default))
     kind, _ = _plain(kind)
     if default not in (None, ()):
-        return _joint(kind).join(map(str, default)) if isinstance(default, tuple) else str(default)
+        return value_text(default)
     entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
     choices = typing.get_args(entry)
     return str(choices[0]) if choices else _EXAMPLES.get(entry, "VALUE")
@@ -117,6 +119,7 @@ def _plain(kind: Any) -> tuple[Any, bool]:
 
 def _joint(kind: Any) -> str:
     """Returns what is written between the entries of a tuple."""
+    kind, _ = _plain(kind)
     entries = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
     return "x" if entries and entries[0] in _EXAMPLES else " "
 

@@ -1,6 +1,5 @@
 """``jaxresearch resume DIR``: continue by its own configuration from where it stopped; ``jaxresearch verify DIR``."""
 
-import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxresearch.cli import display
 from jaxresearch.cli.axes import words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import names_of
+from jaxresearch.cli.places import inside
 from jaxresearch.cli.session import one_line
 from jaxresearch.cli.spelling import pairs_text, seeds_text
 
@@ -35,7 +35,7 @@ def resume(path: Path, experiment: str | None = None) -> int:
         folder = records.folder_of(config)
         if folder != Path.cwd():
             path, experiment = Path(os.path.abspath(path)), experiment and os.path.abspath(experiment)
-    with contextlib.chdir(folder):
+    with inside(folder):
         return _resumed(path, experiment)
 
 

@@ -19,7 +19,7 @@ from jaxresearch.cli.errors import CommandError, UsageError, described
 from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
-from jaxresearch.cli.places import located, shown
+from jaxresearch.cli.places import from_start, located, shown
 from jaxresearch.cli.private import privately, statement_of
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
@@ -101,7 +101,8 @@ def _work_on(session: Session, work: Callable[[Session], None]) -> None:
         if session.directory.is_new and not session.directory.has_progress:
             raise
         # Of all processes but the first, the directory of the session is temporary.
-        raise CommandError(_interruption(session.options.directory or session.path), code=EXIT_CODE) from None
+        path = session.options.directory or session.path
+        raise CommandError(_interruption(path, from_start(path)), code=EXIT_CODE) from None
 
 
 @contextlib.contextmanager
@@ -167,14 +168,15 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             held.enter_context(meshed(options))
             declared, options = located(declared, options)
             declared, unclaimed = _about(declared, options, name)
-            if command == "study":
-                studies.objective_of(declared)
             experiment = dataclasses.replace(declared, hyperparameters=options.hyperparameters)
             settings = adjust.combinations(options.hyperparameters, options.axes) if options.axes else ()
             for setting in (options.hyperparameters, *settings):
                 check(setting)
             cipher = cipher_of(options)
             loaded = load_data(experiment, options, cipher, to_choose=command != "run")
+            experiment = experiment.for_data(loaded.dataset)
+            if command == "study":
+                studies.objective_of(experiment)
             try:
                 _require_plans(loaded.dataset, options, settings, declared.hyperparameters)
             except ValueError:
@@ -197,7 +199,10 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
                 config["privacy"] = statement_of(options, loaded.dataset, trained)
             environment = records.environment(seeds=options.named_seeds)
         workers.require_same(config, job)
-        lines = functools.partial(_resumes_from, path, command), functools.partial(_interruption, path)
+        lines = (
+            functools.partial(_resumes_from, path, command),
+            functools.partial(_interruption, path, from_start(path)),
+        )
         received = held.enter_context(saving(*lines))
         opening = workers.directory(path, config, environment, is_new=options.directory is None)
         directory = held.enter_context(opening)
@@ -228,14 +233,14 @@ def _resumes_from(path: Path, command: str) -> str:
     return f"step {steps[-1]:,}" if steps else "the start" if command == "run" else "what is recorded"
 
 
-def _interruption(path: Path) -> str:
-    """Returns the last line of an interrupted command."""
+def _interruption(path: Path, shown_path: Path) -> str:
+    """Returns the last line of an interrupted command, with its directory as it is shown."""
     if not path.exists():
         return NOTHING_RECORDED
     steps = records.Checkpoints(path).steps()
     saved = f"saved at step {steps[-1]:,}; " if steps else ""
     is_alone = jax.process_count() == 1
-    resume = f"resume with: {records.resume_command(path)}" if is_alone else "repeat the command to resume"
+    resume = f"resume with: {records.resume_command(shown_path)}" if is_alone else "repeat the command to resume"
     return f"interrupted; {saved}{resume}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxresearch import data, recording, records, statistics, studies
 from jaxresearch.adjust import Trial
 from jaxresearch.cli import display
+from jaxresearch.cli.places import from_start
 from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.cli.story import run_command
 from jaxresearch.experiment import Objective
@@ -77,7 +78,7 @@ def _work(session: Session) -> None:
     for line in (
         f"compared with {n_seeds} on {selection}{unread}",
         *((f"{wording.SMOKE} It uses at most 2 of the seeds.",) if is_smoke else decided),
-        f"sweep directory: {session.path}",
+        f"sweep directory: {from_start(session.path)}",
     ):
         console.print(line, soft_wrap=True)
     if unwritten is not None:
@@ -213,15 +214,24 @@ def _without(
 def _cells(row: Row, axes: dict[str, list[Any]], metric: str, mark: str) -> tuple[str, ...]:
     """Returns one row of the table as strings."""
     missing = "single seed" if row["n"] == 1 else ""
-    difference, p = (row.get(f"{metric}_{name}") for name in ("difference", "p"))
+    ends, p = (row[f"{metric}_low"], row[f"{metric}_high"]), row.get(f"{metric}_p")
     return (
-        *(_text(row[name]) for name in axes),
-        wording.mean_text(row[metric], missing="diverged" if row["diverged"] else "undefined"),
-        wording.interval_text(row[f"{metric}_low"], row[f"{metric}_high"], missing=missing),
-        "" if difference is None else statistics.number_text(difference, is_signed=True),
+        *(records.value_text(row[name]) for name in axes),
+        wording.mean_text(row[metric], ends, missing="diverged" if row["diverged"] else "undefined"),
+        wording.interval_text(*ends, missing=missing),
+        _difference_text(row, metric),
         "" if p is None else statistics.p_text(p),
         mark,
     )
+
+
+def _difference_text(row: Row, metric: str) -> str:
+    """Returns the difference of a row from the baseline, rounded by its interval; empty if undefined."""
+    difference, low, high = (row.get(f"{metric}_difference{end}") for end in ("", "_low", "_high"))
+    if difference is None:
+        return ""
+    low, high = (math.nan if end is None else end for end in (low, high))
+    return statistics.estimate_texts(difference, low, high, is_signed=True)[0]
 
 
 def _noise_lines(swept: Swept, metric: str, others: tuple[int, ...], missing: str | None) -> list[str]:
@@ -259,7 +269,8 @@ def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective:
     if found is None or math.isnan(found.differences[swept.best].mean):
         return words
     difference, p = found.differences[swept.best], found.p_values[swept.best]
-    gain = f"{words}, {statistics.number_text(difference.mean, is_signed=True)} {metric} over the baseline"
+    mean, *_ = statistics.estimate_texts(*difference[:3], is_signed=True)
+    gain = f"{words}, {mean} {metric} over the baseline"
     gain = f"{gain} ({wording.confidence_text(difference.low, difference.high)}, paired by seed)"
     if row["n"] < statistics.FEWEST_SEEDS:
         return f"{gain}: undecided, at least {statistics.FEWEST_SEEDS} seeds are needed to tell it from noise"
@@ -293,10 +304,3 @@ def _why_none(rows: list[Row], metric: str) -> str:
         return "none, since every setting diverged"
     others = " that did not diverge" if any(row["diverged"] for row in rows) else ""
     return f"none, since {metric} is undefined for every setting{others}"
-
-
-def _text(value: Any) -> str:
-    """Returns a value as written in a list."""
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -182,7 +182,7 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
         return ames(types=reading["types"]) if source == "ames" else _BUNDLED[source]()
     if kind == "tfds" and reading["stream"]:
         if reading["target"] or reading["types"]:
-            raise ValueError(f"target and types must be left out with stream, got {source}. Leave --stream out.")
+            raise ValueError(f"target and types must be left out with stream, got {source}. Leave out --stream.")
         return load_streamed_tfds(source.removeprefix("tfds:"))
     if kind == "tfds":
         chosen = {name: reading[name] for name in ("target", "types", "task", "cipher")}

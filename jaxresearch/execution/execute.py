@@ -59,7 +59,8 @@ class Progress(NamedTuple):
     ``validation`` holds the validation metrics at its end, ``(runs, ...)``, and is empty without validation. ``n_examples`` is
     the number of examples that all runs have seen in this process; compiling is counted from the same point. ``done`` marks the
     runs that were done before the chunk: further steps do not change their outcome. ``diverged`` holds the runs that have
-    diverged so far. ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains.
+    diverged so far. ``steps_per_epoch`` is 0 without data. ``what`` names what a study trains. ``is_timed`` is False if the
+    chunk had ended before ``seconds`` of the previous one was read: then both have the same seconds.
     """
 
     step: int
@@ -74,6 +75,7 @@ class Progress(NamedTuple):
     diverged: tuple[Divergence, ...] = ()
     what: str = ""
     validation: dict[str, np.ndarray] = {}
+    is_timed: bool = True
 
 
 class Outcome(NamedTuple):
@@ -267,6 +269,11 @@ class _Chunk(NamedTuple):
     is_done: bool
 
 
+def _has_ended(chunk: _Chunk) -> bool:
+    """Returns whether the metrics of a chunk are computed."""
+    return all(leaf.is_ready() for leaf in jax.tree.leaves((chunk.metrics, chunk.validation)))
+
+
 def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_Chunk, None, None]:
     """Yields the chunks of runs side by side, one after another; each reuses the memory of the state before."""
     plan = runs.program.plan(runs.hyperparameters)
@@ -313,7 +320,7 @@ def _carry_out(
     def training_seconds() -> float:
         return time.perf_counter() - start_time - (stages.seconds - compiled) - sum(diagnosing)
 
-    def watch(chunk: _Chunk) -> None:
+    def watch(chunk: _Chunk, *, is_timed: bool) -> None:
         pieces, look_metrics = devices.fetch((chunk.metrics, chunk.validation))  # waits for the chunk
         values = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
         n_examples = (chunk.step - first.step) * plan.batch_size * n_runs
@@ -324,7 +331,8 @@ def _carry_out(
         position = (chunk.step, plan.n_steps, per_epoch, values, training_seconds(), n_examples)
         compiling = (stages.seconds, stages.n_compilations)
         now = time.perf_counter()
-        observe(Progress(*position, *compiling, chunk.done, tuple(diverged), validation=look_metrics))
+        shown = Progress(*position, *compiling, chunk.done, tuple(diverged), validation=look_metrics, is_timed=is_timed)
+        observe(shown)
         diagnosing.append(time.perf_counter() - now if new else 0.0)
 
     step, waiting = first.step, []
@@ -333,12 +341,15 @@ def _carry_out(
             step, state = chunk.step, chunk.state
             waiting.append(chunk)
             is_kept = not chunk.is_done and step < plan.n_steps and keeping.due()
+            is_timed = True
             while len(waiting) > (not is_kept):
-                watch(waiting.pop(0))  # meanwhile the device computes the next chunk, unless a state is kept
+                # Meanwhile the device computes the next chunk, unless a state is kept.
+                watch(waiting.pop(0), is_timed=is_timed)
+                is_timed = not (waiting and _has_ended(waiting[0]))
             if is_kept:
                 keeping.keep(step, _held(state))
     for last in waiting:
-        watch(last)
+        watch(last, is_timed=not _has_ended(last))
     if runs.algorithm.outcome is not Algorithm._field_defaults["outcome"]:
         state = stages.outcome(runs.hyperparameters, runs.fitted, state)
     jax.block_until_ready(state)

@@ -97,7 +97,7 @@ def preflight(
     scalars = [f"test/{name}" for name, value in metrics.items() if not value.shape]
     if experiment.claim is not None:
         _require_claimed(experiment.claim, metrics, scalars)
-    elif experiment.objective is not None and is_compared:
+    elif is_compared and experiment.objective is not None:
         _require_compared(experiment.objective, scalars)
     if experiment.preprocess.has_units and "targets" in fitted:
         _require_units(traced.jaxpr, (hyperparameters, fitted, parts))

@@ -1,4 +1,4 @@
-"""Hypergradients that do not differentiate the steps of a run: at an optimum, or from values only."""
+"""Hypergradients without differentiating the steps of a run: at an optimum, or from loss values alone."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -31,8 +31,8 @@ def implicit(
     .. math:: \frac{dL}{d\lambda} = \partial_\lambda L - \partial_\theta L \, H^{-1} \, \partial_\theta \partial_\lambda
               L_\text{train}, \qquad H = \partial^2_\theta L_\text{train}
 
-    It does not depend on how the optimum was reached, and is accurate only near the optimum. Hyperparameters that do not
-    appear in the training loss (a learning rate) have derivative zero.
+    It is independent of the path to the optimum, and accurate only near it. Hyperparameters that do not
+    appear in the training loss, such as a learning rate, have zero gradient.
 
     ==========  =================================================================  ====================================
     solver      computation of :math:`H^{-1} v`, by products with H                requires
@@ -46,7 +46,7 @@ def implicit(
         training_loss: ``(params, hyperparameters, state, train) -> loss``, which the run minimises.
         n_steps: Steps of the run, 1 or more.
         solver: A solver from the table.
-        n_terms: Maximum steps of the conjugate gradient, or terms of the series; 1 or more.
+        n_terms: Maximum number of conjugate gradient steps, or number of terms of the series; 1 or more.
         scale: The factor alpha of the Neumann series.
 
     Returns:
@@ -108,7 +108,7 @@ def implicit(
 def evolution(
     unroll: Unroll, *, n_steps: int, scale: int | float, n_pairs: int, n_segments: int = 1, relative: bool = False
 ) -> Hypergradient:
-    r"""Returns the hypergradient of a smoothed run, estimated from values only by antithetic evolution strategies.
+    r"""Returns the hypergradient of a smoothed run, estimated from loss values alone by antithetic evolution strategies.
 
     .. math:: g = \frac{1}{2 n \sigma^2} \sum_{i=1}^n \epsilon_i \bigl(L(\lambda + \epsilon_i) -
               L(\lambda - \epsilon_i)\bigr), \qquad \epsilon_i \sim N(0, \sigma^2)
@@ -122,7 +122,7 @@ def evolution(
         unroll: The run.
         n_steps: Steps of the run, 1 or more.
         scale: Standard deviation :math:`\sigma` of the perturbations.
-        n_pairs: Pairs of draws, each of two runs.
+        n_pairs: Number of antithetic pairs; each takes two runs.
         n_segments: Number of segments with their own perturbation; must divide ``n_steps``.
         relative: Whether ``scale`` is relative to the value of each hyperparameter (absolute for a value of 0).
 
@@ -135,7 +135,7 @@ def evolution(
             is not a float.
 
     Example:
-        For a linear function, the only error is due to the variance of the draws.
+        For a linear function, the only error is the variance of the draws.
 
         >>> start = lambda key, h, train: jnp.zeros(())
         >>> steps = lambda key, h, state, train, step, n: state + n * h["rate"]

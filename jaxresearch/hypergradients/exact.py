@@ -63,14 +63,14 @@ def forward(unroll: Unroll, *, n_steps: int) -> Hypergradient:
 def reverse(unroll: Unroll, *, n_steps: int, segment: int | None = None) -> Hypergradient:
     r"""Returns the exact hypergradient by reverse mode, storing the state only between segments of steps.
 
-    The backward pass recomputes each segment from its start. Memory is that of :math:`T/s + s` steps for segments of
-    :math:`s` steps, smallest at :math:`s = \sqrt T`. The cost does not grow with the number of hyperparameters. Recomputed
-    segments reuse their keys on purpose, which ``jax_debug_key_reuse`` reports as an error.
+    The backward pass recomputes each segment from its start. Segments of :math:`s` steps need the memory of
+    :math:`T/s + s` steps, which is least at :math:`s = \sqrt T`. The cost does not grow with the number of hyperparameters.
+    Recomputed segments reuse their keys on purpose, which ``jax_debug_key_reuse`` reports as an error.
 
     Args:
         unroll: The run.
         n_steps: Steps of the run, 1 or more.
-        segment: Steps between stored states; by default the root of ``n_steps``. If the run looks at validation data,
+        segment: Steps between stored states; by default the square root of ``n_steps``. If the run looks at validation data,
             states are stored between the looks instead.
 
     Returns:
@@ -116,7 +116,7 @@ def truncated(unroll: Unroll, *, n_steps: int, last: int, segment: int | None = 
     .. math:: \frac{dL}{d\lambda} \approx \partial_\lambda L + \sum_{t > T-K} \partial_\theta L
               \Bigl(\prod_{s > t} \partial_\theta \Phi_s\Bigr) \partial_\lambda \Phi_t
 
-    It is biased; the bias falls exponentially with ``last`` if the training loss is locally strongly convex.
+    It is biased; the bias decays exponentially in ``last`` if the training loss is locally strongly convex.
 
     Args:
         unroll: The run.

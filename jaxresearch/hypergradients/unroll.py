@@ -35,7 +35,7 @@ def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Un
 
     Args:
         program: The pure functions of an experiment, from `jaxresearch.experiment.program`.
-        metric: The metric of the experiment to differentiate: smooth, and better when smaller.
+        metric: The metric to differentiate: smooth, and lower is better.
         look_every: Steps between looks at the validation data, for an algorithm that reacts to them (such as
             `jaxresearch.algorithms.stopped`); None for no looks.
 
@@ -43,7 +43,7 @@ def unroll_of(program: Any, *, metric: str, look_every: int | None = None) -> Un
         The pieces of the run.
 
     Raises:
-        ValueError: If ``look_every`` is not positive; when its loss is called, if the experiment does not report the metric.
+        ValueError: If ``look_every`` is not positive; when its loss is called, if the experiment does not evaluate the metric.
 
     Example:
         >>> from jaxresearch import experiment, hypergradients, loading
@@ -110,7 +110,7 @@ def _periods(
 
 
 def _without_looks(unroll: Unroll, name: str) -> None:
-    """Raises if the run looks at validation data, for methods that do not support it."""
+    """Raises if the run looks at validation data, which some methods do not support."""
     if unroll.look is not None:
         raise ValueError(
             f"unroll must not look at validation data for {name}, got look_every={unroll.look_every}. Use forward."

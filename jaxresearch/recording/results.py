@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxresearch import algorithms, data, statistics
+from jaxresearch import algorithms, data, records, statistics
 from jaxresearch import experiment as experiments
 from jaxresearch.data import Dataset
 from jaxresearch.execution import Outcome
@@ -159,8 +159,9 @@ def _ratio(dataset: Dataset) -> float:
 def _changed(job: Job, declared: Any) -> str:
     """Returns the settings that differ from the experiment's file, as the end of a sentence."""
     declared = vars(job.experiment.hyperparameters if declared is None else declared)
-    changed = [f"{name} {value}" for name, value in vars(job.hyperparameters).items() if value != declared[name]]
-    return f"; with {', '.join(changed)}" if changed else ""
+    changed = {name: value for name, value in vars(job.hyperparameters).items() if value != declared[name]}
+    texts = [f"{name} {records.value_text(value)}" for name, value in changed.items()]
+    return f"; with {', '.join(texts)}" if texts else ""
 
 
 def _missing(metric: str, summary: dict[str, Any], job: Job, outcome: Outcome) -> str:
@@ -192,7 +193,7 @@ def _verdict(
         )
     if None in summary["intervals"][over]:
         return "undecided", f"the interval over {over} is undefined: too few examples, or no finite derivative"
-    mean, *ends = map(statistics.number_text, (summary["mean"], *summary["intervals"][over]))
+    mean, *ends = statistics.estimate_texts(summary["mean"], *summary["intervals"][over])
     because = f"mean {mean}, 95 % interval {' to '.join(ends)} {statistics.over_text(over, n, **counts)}{changed}"
     if summary["standard_deviation"] == 0 and over == "seeds":
         because = f"{mean} with each of {n} seeds{changed}"

@@ -1,7 +1,7 @@
 """Run directories: the only code that writes files."""
 
 from jaxresearch.records.checkpoints import CheckpointError, Checkpoints, MismatchError, verify
-from jaxresearch.records.commands import flag, resume_command, words_of
+from jaxresearch.records.commands import flag, resume_command, value_text, words_of
 from jaxresearch.records.environment import environment, jax_settings
 from jaxresearch.records.exported import FORMATS, Export, safetensors, stablehlo, write_export
 from jaxresearch.records.files import json_types, read_checksummed, read_json, require_exists, write_file, written_table
@@ -100,6 +100,7 @@ __all__ = [
     "settings_from_record",
     "stablehlo",
     "tracking",
+    "value_text",
     "verify",
     "vocabulary_of",
     "words_of",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from jaxresearch.records.commands import value_text
 from jaxresearch.records.files import (
     append_text,
     digest_of_json,
@@ -424,4 +425,4 @@ def _flat(content: dict[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """Returns the value as a cell of a table."""
     cell = json_types(value)
-    return "x".join(map(str, cell)) if isinstance(cell, list) else "" if cell is None else cell
+    return value_text(cell) if isinstance(cell, list) else "" if cell is None else cell

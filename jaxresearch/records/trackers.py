@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from jaxresearch import statistics
+from jaxresearch.records.commands import value_text
 from jaxresearch.records.files import read_json, write_file
 
 TRACKERS = {
@@ -193,7 +194,7 @@ class MLflow:
         of = found.experiment_id if found else self._client.create_experiment(self._experiment)
         self._run = self._client.create_run(of, run_name=self._path.name).info.run_id
         write_file(known, json.dumps({"run_id": self._run}).encode())
-        self._client.log_batch(self._run, params=[Param(name, str(value)) for name, value in settings.items()])
+        self._client.log_batch(self._run, params=[Param(name, value_text(value)) for name, value in settings.items()])
 
     def log(self, step: int, scalars: dict[str, float]) -> None:
         """Adds a metric for each scalar."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxresearch import statistics
+from jaxresearch.records.commands import value_text
 from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
@@ -63,9 +64,7 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     groups = grouped(runs, chosen)
-    settings = [
-        (str(group.run.path), *(_setting_text(one.get(name, "")) for name in different)) for group, one in groups
-    ]
+    settings = [(str(group.run.path), *(value_text(one.get(name, "")) for name in different)) for group, one in groups]
     figures = _figures([group for group, _ in groups], margin)
     return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
 
@@ -125,13 +124,6 @@ def _shapes(metric: str, runs: tuple[Recorded, ...]) -> list[tuple[int, ...] | N
     """Returns the shape of a metric in each run, None if it is not reported."""
     summaries = [run.result["metrics"].get(metric) for run in runs]
     return [None if summary is None else wording.shape_of(summary) for summary in summaries]
-
-
-def _setting_text(value: Any) -> str:
-    """Returns a setting as it is written on the command line."""
-    if not isinstance(value, list | tuple):
-        return str(value)
-    return ",".join("=".join(map(str, one)) if isinstance(one, list | tuple) else str(one) for one in value)
 
 
 def _notes(runs: tuple[Recorded, ...]) -> Iterator[str]:
@@ -206,7 +198,7 @@ def _texts(
     p = next(adjusted)
     if math.isnan(found.mean):
         return "undefined", "undefined", ""
-    mean = statistics.number_text(found.mean, is_signed=True)
+    mean, *_ = statistics.estimate_texts(*found[:3], is_signed=True)
     ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
     few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
     return f"{mean}{few}", ends, statistics.p_text(p)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.data import DataCard
+from jaxresearch.records.commands import value_text
 from jaxresearch.records.recorded import Curve, Recorded
 from jaxresearch.reports import plots, wording
 from jaxresearch.reports.comparison import Comparison
@@ -35,6 +36,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
     """
     gain, metric = run.result.get("gain"), _compared_by(run.result)
     baseline, chosen = run.config["hyperparameters"], run.hyperparameters
+    settings = [(name, value_text(value)) for name, value in chosen.items()]
     return _rendered(
         "report.html",
         result=run.result,
@@ -43,7 +45,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
         rounds=wording.round_rows(run.rounds, metric, baseline=baseline, chosen=chosen),
-        tables=[("Hyperparameters", [*run.hyperparameters.items()]), ("Data", _of_card(run)), _of_environment(run)],
+        tables=[("Hyperparameters", settings), ("Data", _of_card(run)), _of_environment(run)],
         gain=wording.gain_line(gain) if gain else None,
         reads=reads_lines((run,)),
         command=shlex.join(run.command),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxresearch.records.commands import value_text
 from jaxresearch.records.recorded import Curve
 from jaxresearch.statistics import number_text
 
@@ -51,7 +52,7 @@ def plot_sweep(
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if not row["diverged"] and row[metric] is not None:
-            lines.setdefault(", ".join(f"{name} {row[name]}" for name in others), []).append(row)
+            lines.setdefault(", ".join(f"{name} {value_text(row[name])}" for name in others), []).append(row)
     figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
     drawn_lines = list(lines.items())[:_MOST_LINES]
     if best is not None:  # always draw its line
@@ -73,7 +74,7 @@ def plot_sweep(
     if is_number and min(values) > 0 and max(values) >= 20 * min(values):
         panel.set_xscale("log")
     if not is_number:
-        panel.set_xticks(range(len(values)), [str(value) for value in values])
+        panel.set_xticks(range(len(values)), [*map(value_text, values)])
     panel.set_xlabel(along)
     panel.set_ylabel(f"selection {metric}")
     panel.set_title(f"mean and 95 % interval over {rows[0]['n']} seeds", fontsize=9, loc="left")

@@ -1,6 +1,7 @@
 """Metrics and settings as text for the command line, pages and notebooks."""
 
 import collections
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -43,18 +44,27 @@ def printable(text: str) -> str:
     )
 
 
-def mean_text(mean: float | None, *, missing: str = "undefined") -> str:
-    """Returns a mean to four decimals."""
-    return missing if mean is None else statistics.number_text(mean)
+def mean_text(mean: float | None, *intervals: Sequence[float | None], missing: str = "undefined") -> str:
+    """Returns a mean, rounded as the ends of the narrowest of its intervals.
+
+    Example:
+        >>> mean_text(23456.7, (23056.2, 23857.2), (21411.2, 25502.2)), mean_text(23456.7), mean_text(None)
+        ('23460', '23460', 'undefined')
+    """
+    if mean is None:
+        return missing
+    known = [(low, high) for low, high in intervals if low is not None and high is not None and low < high]
+    low, high = min(known, key=lambda ends: ends[1] - ends[0], default=(math.nan, math.nan))
+    return statistics.estimate_texts(mean, low, high)[0]
 
 
 def interval_text(low: float | None, high: float | None, *, missing: str = "", is_signed: bool = False) -> str:
-    """Returns an interval to four decimals, or that the values have no spread."""
+    """Returns an interval, rounded by its width, or that the values have no spread."""
     if low is None or high is None:
         return missing
     if low == high:
         return "no spread"
-    return " to ".join(statistics.number_text(end, is_signed=is_signed) for end in (low, high))
+    return " to ".join(statistics.estimate_texts((low + high) / 2, low, high, is_signed=is_signed)[1:])
 
 
 def confidence_text(low: float | None, high: float | None) -> str:
@@ -147,7 +157,7 @@ def metric_rows(result: dict[str, Any], class_names: Sequence[str] = ()) -> list
     """Returns the name, the mean and the 95 % intervals of each of the `entries` of a result."""
     overs = _overs(result)
     return [
-        (entry.name, mean_text(entry.summary["mean"]), *(_interval_of(entry.summary, over) for over in overs))
+        (entry.name, _mean_of(entry.summary, overs), *(_interval_of(entry.summary, over) for over in overs))
         for entry in entries(result, class_names)
     ]
 
@@ -157,6 +167,12 @@ def _overs(result: dict[str, Any]) -> list[str]:
     if result.get("smoke"):
         return []
     return list(dict.fromkeys(over for summary in result["metrics"].values() for over in intervals_of(summary)))
+
+
+def _mean_of(summary: dict[str, Any], overs: Sequence[str]) -> str:
+    """Returns the mean of a scalar, rounded by the intervals that are shown."""
+    intervals = intervals_of(summary)
+    return mean_text(summary["mean"], *(intervals[over] for over in overs if over in intervals))
 
 
 def _interval_of(summary: dict[str, Any], over: str) -> str:
@@ -195,7 +211,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def summary_row(summary: dict[str, Any], over: str) -> tuple[str, str, str]:
     """Returns the mean, one 95 % interval and the number of runs of a scalar."""
-    return mean_text(summary["mean"]), _interval_of(summary, over), str(len(summary["values"]))
+    return _mean_of(summary, [over]), _interval_of(summary, over), str(len(summary["values"]))
 
 
 def verdict_line(result: dict[str, Any]) -> str:
@@ -249,7 +265,8 @@ def reads_line(n_reads: int | None, folders: Sequence[str], *, part: str = "this
 
 def gain_line(gain: dict[str, Any]) -> str:
     """Returns the gain over the baseline with its interval."""
-    mean = statistics.number_text(gain["mean"], is_signed=True)
+    low, high = (math.nan if end is None else end for end in gain["ci95"])
+    mean, *_ = statistics.estimate_texts(gain["mean"], low, high, is_signed=True)
     paired = "paired by seed and example" if gain.get("over") == "seeds and examples" else "paired by seed"
     return f"{gain['metric']} {mean} over the baseline ({confidence_text(*gain['ci95'])}, {paired})"
 
@@ -306,7 +323,7 @@ def round_rows(
         counts = [f"{len(settings)} settings"] * (len(settings) > 1) + [f"{n_diverged} diverged"] * (n_diverged > 0)
         tried = f"{one['why']} ({', '.join(counts)})" if counts else one["why"]
         missing = "diverged" if one["trials"][best]["diverged"] else "undefined"
-        texts = mean_text(summary["mean"], missing=missing), interval_text(*summary["ci95"])
+        texts = mean_text(summary["mean"], summary["ci95"], missing=missing), interval_text(*summary["ci95"])
         is_chosen = settings[best] == chosen and not any(" (chosen)" in row[2] for row in rows)
         rows.append((str(place), tried, (changes or "baseline") + " (chosen)" * is_chosen, *texts))
     return rows

@@ -21,6 +21,7 @@ never dropped: they make means, intervals and differences nan, and leave a claim
 
 from jaxresearch.statistics.averages import (
     bootstrap_interval,
+    estimate_texts,
     interquartile_mean,
     mean,
     number_text,
@@ -56,6 +57,7 @@ __all__ = [
     "decided_by",
     "difference",
     "error",
+    "estimate_texts",
     "holm",
     "interquartile_mean",
     "interval",

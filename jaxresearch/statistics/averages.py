@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 _STABLE_DECIMALS = 6  # decimals in which the mean of float32 values near 1 and of their recorded digits agree
+_DECIMALS = 4  # of a number below _FEW_DIGITS
+_FEW_DIGITS, _LONG = 1e3, 1e6  # from which numbers are rounded to significant digits, and have an exponent
 
 
 def mean(values: Sequence[int | float] | np.ndarray) -> float:
@@ -177,7 +179,7 @@ def t_interval(values: Sequence[int | float] | np.ndarray, *, confidence: int | 
 
 
 def number_text(value: int | float, *, is_signed: bool = False) -> str:
-    """Formats a number to four decimals, or to four significant digits from a million on.
+    """Formats a number without an interval: to four decimals, or to four significant digits from 1,000 on.
 
     A float32 and its recorded digits give the same text, even where the fifth decimal is a 5.
 
@@ -189,11 +191,56 @@ def number_text(value: int | float, *, is_signed: bool = False) -> str:
         A text.
 
     Example:
-        >>> number_text(0.97614), number_text(12_345_678.0), number_text(0.97614, is_signed=True)
-        ('0.9761', '1.235e+07', '+0.9761')
+        >>> number_text(0.97614), number_text(23456.7), number_text(12_345_678.0), number_text(0.97614, is_signed=True)
+        ('0.9761', '23460', '1.235e+07', '+0.9761')
     """
+    decimals = 3 - _exponent(value) if math.isfinite(value) and abs(value) >= _FEW_DIGITS else _DECIMALS
+    return _text(value, decimals, is_signed=is_signed)
+
+
+def estimate_texts(
+    value: int | float, low: int | float, high: int | float, *, is_signed: bool = False
+) -> tuple[str, str, str]:
+    """Formats an estimate and the ends of its interval alike.
+
+    They have four decimals if all are below 1,000. Else they are rounded to two significant digits of the width of the
+    interval, at most four decimals; without a width, each has four significant digits.
+
+    Args:
+        value: The estimate.
+        low: The low end; nan if the interval is undefined.
+        high: The high end.
+        is_signed: Whether to write plus signs, as for a difference.
+
+    Returns:
+        Texts of the estimate, the low and the high end.
+
+    Example:
+        >>> estimate_texts(23456.7, 21411.2, 25502.2), estimate_texts(12345.67, 12343.37, 12347.97)
+        (('23500', '21400', '25500'), ('12345.7', '12343.4', '12348.0'))
+    """
+    numbers, width = (value, low, high), high - low
+    if not math.isfinite(width) or width <= 0:
+        value_text, low_text, high_text = (number_text(number, is_signed=is_signed) for number in numbers)
+    else:
+        is_large = max(map(abs, numbers)) >= _FEW_DIGITS
+        decimals = min(_DECIMALS, 1 - _exponent(width)) if is_large else _DECIMALS
+        value_text, low_text, high_text = (_text(number, decimals, is_signed=is_signed) for number in numbers)
+    return value_text, low_text, high_text
+
+
+def _exponent(value: float) -> int:
+    """Returns the power of ten of the first digit."""
+    return math.floor(math.log10(abs(value)))
+
+
+def _text(value: float, decimals: int, *, is_signed: bool) -> str:
+    """Returns a number rounded to some decimals, which may be negative; with an exponent from a million on."""
     sign = "+" if is_signed else ""
-    return f"{round(shortest(value), _STABLE_DECIMALS):{sign}.4f}" if abs(value) < 1e6 else f"{value:{sign}.3e}"
+    if math.isfinite(value) and abs(value) >= _LONG:
+        return f"{value:{sign}.{max(_exponent(value) + decimals, 0)}e}"
+    rounded = round(shortest(value), decimals if decimals < 0 else _STABLE_DECIMALS) + 0.0  # -0.0 becomes 0.0
+    return f"{rounded:{sign}.{max(decimals, 0)}f}"
 
 
 def p_text(p: int | float) -> str:

@@ -117,7 +117,7 @@ def confirm(
     about: About = "new examples" if experiment.claim is None else experiment.claim.about
     found = gain(of_best, of_baseline, metric, dataset=development, about=about)
     is_better = found.low > 0 if higher else found.high < 0
-    mean, low, high = (statistics.number_text(value, is_signed=True) for value in found[:3])
+    mean, low, high = statistics.estimate_texts(*found[:3], is_signed=True)
     result = f"the difference was {mean} (95 % interval {low} to {high})"
     if np.isnan(found.mean):  # of one of the two, since a seed diverged or the metric is undefined
         is_better = bool(np.isfinite(of_best.metrics[metric]).all())

@@ -60,7 +60,7 @@ experiment = Experiment(
     # task="classification",  # if whole numbers in the target are classes, not values
     hyperparameters=Table(),
     algorithm=algorithm,
-    maximise="r2",  # CHANGE for classes: "accuracy". How sweeps and studies compare settings, on selection data.
+    maximise=lambda card: "accuracy" if card.class_names else "r2",  # how sweeps and studies compare, on selection data
     adjust=adjust.grid(learning_rate=[1e-3, 3e-3, 1e-2]),  # what a study tries
     # Once you know what you want to show, replace maximise by a claim; at least five seeds are needed to decide it:
     #     from jaxresearch.statistics import Claim

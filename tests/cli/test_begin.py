@@ -1,6 +1,7 @@
 """``jaxresearch list``, ``copy`` and ``new``: available experiments, and files to start from."""
 
 import ast
+import json
 
 import pytest
 
@@ -94,6 +95,22 @@ def test_the_template_for_a_table_takes_classes_and_values(command, tmp_path):
     for target, metric in (("kind", "test/accuracy"), ("price", "test/r2")):
         done = command("run", "my.py", "--data", "mine.csv", "--target", target, "--smoke", cwd=tmp_path)
         assert done.returncode == 0 and metric in done.stdout, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("target", "metric"), [("kind", "accuracy"), ("price", "r2")])
+def test_the_template_for_a_table_compares_settings_of_both(command, tmp_path, target, metric):
+    command("new", "my.py", cwd=tmp_path)
+    rows = "".join(f"{i},{i % 7},{'ab'[i % 2]},{i * 0.3 + 0.1}\n" for i in range(100))
+    (tmp_path / "mine.csv").write_text(f"age,dose,kind,price\n{rows}")
+    data = ("--data", "mine.csv", "--target", target, "--smoke")
+    done = command("sweep", "my.py", *data, "--learning-rate", "1e-3,1e-2", "--directory", "sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["metric"] == f"validation/{metric}"
+    few = ("--epochs", "1", "--seeds", "2", "--fresh-seeds", "2", "--directory", "study")
+    done = command("study", "my.py", *data[:-1], *few, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "study" / "result.json").read_text())["compared_by"] == metric
 
 
 @pytest.mark.long

@@ -81,6 +81,19 @@ def test_each_run_is_measured_by_itself():
     assert lines[1].endswith("· 240 examples/s")
 
 
+def test_a_chunk_without_its_own_time_repeats_the_speed():
+    times = ((10, 1.0, True), (20, 3.0, True), (30, 3.0, False), (40, 5.0, True), (50, 5.0, False))
+    lines = shown(*(chunk(step, seconds=seconds, is_timed=is_timed) for step, seconds, is_timed in times))
+    assert [line.split(" · ")[-1] for line in lines[1:]] == ["240 examples/s"] * 2 + ["360 examples/s"] * 2
+
+
+def test_a_chunk_trained_while_compiling_is_not_measured():
+    """The seconds of compiling are not counted, so the chunk of step 30 seems to take none."""
+    counts = ((10, 1.0, 1), (20, 3.0, 1), (30, 3.0, 2), (40, 3.5, 2), (50, 5.0, 2))
+    lines = shown(*(chunk(step, seconds=seconds, n_compilations=n) for step, seconds, n in counts))
+    assert [line.split(" · ")[-1] for line in lines[1:]] == ["240 examples/s"] * 3 + ["480 examples/s"]
+
+
 def test_means_are_of_the_runs_that_still_train():
     losses = {"loss": np.array([[0.1, 0.2], [np.nan, 0.2], [np.nan, np.nan]])}
     seen = {"r2": np.array([0.8, 0.9, np.nan]), "recall": np.ones((3, 2))}

@@ -301,6 +301,27 @@ def test_words_in_a_configuration_give_the_options_again(line, card, command, wo
             ["--learning-rate", "low:high:8"],
             "got --learning-rate low:high:8. Write, for instance: --learning-rate 1e-4:1e-1:log:8",
         ),
+        (
+            ["--learning-rate", "1e-4-1e-1"],
+            "a range must be low:high:n or low:high:log:n, got --learning-rate 1e-4-1e-1. Write, for instance: --learning-rate "
+            "1e-4:1e-1:log:8",
+        ),
+        (
+            ["--learning-rate", "0.1..0.5"],
+            "got --learning-rate 0.1..0.5. Write, for instance: --learning-rate 0.1:0.5:log:8",
+        ),
+        (
+            ["--learning-rate", "1e-4", "to", "1"],
+            "got --learning-rate 1e-4 to 1. Write, for instance: --learning-rate 1e-4:1",
+        ),
+        (
+            ["--learning-rate", ".1-.5-8"],
+            "got --learning-rate .1-.5-8. Write, for instance: --learning-rate .1:.5:log:8",
+        ),
+        (
+            ["--epochs", "1-5"],
+            "a range must be of a float hyperparameter, got --epochs 1-5. Write a list: --epochs A,B",
+        ),
         (["--learning-rate", "1:2:lin:3"], "a range must be low:high:n or low:high:log:n"),
         (["--learning-rate", "1e-3,1e-3"], "a list must have distinct values, got --learning-rate 1e-3,1e-3"),
         (

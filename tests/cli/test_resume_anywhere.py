@@ -65,8 +65,10 @@ def test_a_relative_directory_is_that_of_the_caller(command, interrupted):
     shutil.copytree(path, path.parent / "below" / "out")
     done = command("resume", "below/out", cwd=path.parent)
     assert done.returncode == 0 and read(path.parent / "below" / "out" / "result.json")["metrics"] == metrics
+    assert "run directory: below/out" in done.stdout.splitlines()
     shutil.move(path, path.parent / "below" / "other")
     done = command("resume", "other", cwd=path.parent / "below")
+    assert "run directory: other" in done.stdout.splitlines()
     assert done.returncode == 0 and read(path.parent / "below" / "other" / "result.json")["metrics"] == metrics
 
 

@@ -224,12 +224,29 @@ def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
             "the claim is about training from scratch, this run started from the parameters of another",
         ),
         ({"smoke": True}, "a smoke run decides nothing"),
+        (
+            {"types": (("age", "category"), ("zip", "drop"))},
+            "the claim is about the columns as its experiment reads them, this run changes age, zip by --types",
+        ),
+        (
+            {"image_size": 14},
+            "the claim is about images as its experiment reads them, this run resizes them by --image-size",
+        ),
     ],
 )
 def test_a_run_about_something_else_does_not_decide_the_claim(changed, because):
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     options = dataclasses.replace(parse(mnist, ["--seeds", "10"]), **changed)
     assert undecided(options) == because
+
+
+def test_types_of_the_experiment_itself_leave_the_claim_decided():
+    mnist = loading.load("mnist", directory=ROOT / "experiments")
+    declared = {"zip": "drop"}
+    options = dataclasses.replace(parse(mnist, []), types=(("zip", "drop"),))
+    assert undecided(options, declared_types=declared) is None
+    options = dataclasses.replace(options, types=(("zip", "category"),))
+    assert "this run changes zip by --types" in undecided(options, declared_types=declared)
 
 
 def _idx_folder(folder, n_train=64, n_test=20):
@@ -306,7 +323,7 @@ def test_a_users_own_data_runs_through_the_same_command(here, mnist, folder, kin
         ({"train_images": np.array([object()] * 80)}, "Python objects, which are never loaded"),
         (
             {"train_labels": np.linspace(0, 1, 80)[:, None]},
-            "targets must be alike in all parts, got float and integers",
+            "targets must have the same type and shape in all parts, got float and integers",
         ),
     ],
 )
@@ -318,9 +335,9 @@ def test_a_mistake_in_the_data_is_one_line(here, mnist, folder, refused, changes
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("chest.npz", lambda raw: raw[: len(raw) // 2], "must be a whole .npz file"),
-        ("chest.npz", lambda raw: b"", "must be a whole .npz file"),
-        ("fashion/train-images-idx3-ubyte.gz", lambda raw: raw[:-50], "must be a whole gzip file"),
+        ("chest.npz", lambda raw: raw[: len(raw) // 2], "must be an intact .npz file"),
+        ("chest.npz", lambda raw: b"", "must be an intact .npz file"),
+        ("fashion/train-images-idx3-ubyte.gz", lambda raw: raw[:-50], "must be an intact gzip file"),
         ("fashion/t10k-labels-idx1-ubyte.gz", lambda raw: b"", "must not be empty"),
         ("mine.csv", lambda raw: b"", "must not be empty"),
     ],

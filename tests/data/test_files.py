@@ -170,8 +170,11 @@ def test_npz_with_values_is_for_regression(tmp_path):
             {"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros((0, 1), int)},
             "at least one example, got none",
         ),
-        ({"train_labels": np.array([["high"]] * 40)}, "targets must be alike in all parts, got integers and str"),
-        ({"train_labels": np.zeros((40, 2), int)}, "targets must be alike in all parts, got shape"),
+        (
+            {"train_labels": np.array([["high"]] * 40)},
+            "targets must have the same type and shape in all parts, got integers and str",
+        ),
+        ({"train_labels": np.zeros((40, 2), int)}, "targets must have the same type and shape in all parts, got shape"),
     ],
 )
 def test_wrong_arrays_are_refused(tmp_path, changes, message):
@@ -187,7 +190,9 @@ def test_a_damaged_npz_is_refused(tmp_path):
     raw = path.read_bytes()
     for damaged in (raw[: len(raw) // 2], b"PK nothing", b"", raw[:500] + bytes([raw[500] ^ 255]) + raw[501:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="must be a whole .npz file of plain arrays, got a damaged one") as caught:
+        with pytest.raises(
+            ValueError, match="must be an intact .npz file of plain arrays, got a damaged one"
+        ) as caught:
             data.load(str(path))
         assert "\n" not in str(caught.value)
     np.savez(path, a=np.zeros(3))
@@ -330,7 +335,7 @@ def test_a_dash_in_an_excel_column_of_numbers_is_refused(tmp_path):
         ),
         ("kind\nx\ny\n", "kind", "must hold a column besides the target 'kind'"),
         ("a,kind\n1,x\n", "kind", "data must hold two examples or more"),
-        ('a,kind\n1,"x\n', "kind", "must be a whole table, got a damaged one"),
+        ('a,kind\n1,"x\n', "kind", "must be a well-formed table, got a malformed one"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, text, target, message):
@@ -346,7 +351,7 @@ def test_wrong_bytes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must be UTF-8 text, got other bytes at byte 7"):
         data.load(str(tmp_path / "mine.csv"), target="kind")
     (tmp_path / "mine.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(ValueError, match="must be a whole .parquet file, got a damaged one"):
+    with pytest.raises(ValueError, match="must be an intact .parquet file, got a damaged one"):
         data.load(str(tmp_path / "mine.parquet"), target="kind")
 
 

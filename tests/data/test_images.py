@@ -71,7 +71,7 @@ def test_grey_and_coloured_images_become_coloured_with_a_note(folder):
 def test_images_of_several_sizes_are_resized_when_asked(folder):
     save(folder / "cat" / "large.png", size=(60, 40))
     with pytest.raises(
-        ValueError, match="must be of one size, got 0.png of 6 x 4 and large.png of 60 x 40. Pass --image-size"
+        ValueError, match="must have the same size, got 0.png of 6 x 4 and large.png of 60 x 40. Pass --image-size"
     ):
         data.load(str(folder))
     dataset = data.load(str(folder), image_size=8)
@@ -96,20 +96,20 @@ def test_resizing_is_antialiased(tmp_path):
     [
         (
             lambda folder: (folder / "cat" / "notes.txt").write_text("x"),
-            "cat must hold PNG and JPEG files alone, got notes.txt",
+            "cat must hold only PNG and JPEG files, got notes.txt",
         ),
-        (lambda folder: (folder / "empty").mkdir(), "empty must hold PNG and JPEG files alone, got none"),
-        (lambda folder: save(folder / "loose.png"), "images must be in the folder of their class, got .*loose.png"),
-        (lambda folder: save(folder / "cat" / "deep" / "0.png"), "cat must hold PNG and JPEG files alone, got deep"),
-        (lambda folder: (folder / "cat" / "0.png").write_bytes(b"nothing"), "0.png must be a whole PNG or JPEG file"),
+        (lambda folder: (folder / "empty").mkdir(), "empty must hold only PNG and JPEG files, got none"),
+        (lambda folder: save(folder / "loose.png"), "every image must be in the folder of its class, got .*loose.png"),
+        (lambda folder: save(folder / "cat" / "deep" / "0.png"), "cat must hold only PNG and JPEG files, got deep"),
+        (lambda folder: (folder / "cat" / "0.png").write_bytes(b"nothing"), "0.png must be an intact PNG or JPEG file"),
         (
             lambda folder: (folder / "cat" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:-40]),
-            "0.png must be a whole PNG or JPEG file, got a damaged one",
+            "0.png must be an intact PNG or JPEG file, got a damaged one",
         ),
         (lambda folder: save(folder / "train" / "cat" / "0.png"), "must hold the parts train, test and val, got cat"),
         (
             lambda folder: PIL.Image.fromarray(np.zeros((4, 6), np.uint16)).save(folder / "cat" / "0.png"),
-            "0.png must have 8 bits for each colour, got the mode I;16",
+            "0.png must have 8 bits per channel, got mode I;16",
         ),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_second_table_is_the_test_part_with_one_schema(tmp_path):
     ("rows", "head", "message"),
     [
         ([(1, "a")] * 4, "x,k", "b.csv must have the columns of .*a.csv, got no column 'c'"),
-        ([("red", 1, 2, "a")] * 4, "c,x,z,k", "got a column 'z' more"),
+        ([("red", 1, 2, "a")] * 4, "c,x,z,k", "got the extra column 'z'"),
         (
             [("red", "-", "a")] * 4,
             "c,x,k",

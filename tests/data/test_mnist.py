@@ -73,5 +73,5 @@ def test_an_altered_archive_is_refused(archives):
 def test_a_truncated_archive_is_refused(archives):
     path = archives / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="must be a whole gzip file, got a damaged one"):
+    with pytest.raises(ValueError, match="must be an intact gzip file, got a damaged one"):
         data.mnist(archives)

@@ -51,7 +51,7 @@ def test_rows_are_those_of_numpy(tmp_path, dtype, places):
     ("saved", "message"),
     [
         (lambda path: np.savez_compressed(path, x=values()), "x of .* must be uncompressed .* Save it with np.savez"),
-        (lambda path: np.savez(path, y=values()), "x of .* must be an array of a whole .npz file"),
+        (lambda path: np.savez(path, y=values()), "x of .* must be an array of an intact .npz file"),
         (lambda path: np.savez(path, x=np.array(["a"])), "x of .* must hold numbers to be streamed, got <U1"),
         (lambda path: np.savez(path, x=np.array([{}])), "x of .* must hold numbers to be streamed, got object"),
         (lambda path: np.savez(path, x=np.asfortranarray(values(shape=(3,)))), "x of .* must be in C order"),
@@ -60,7 +60,7 @@ def test_rows_are_those_of_numpy(tmp_path, dtype, places):
             r"x of .* must hold at least one example, got shape \(0, 3\)",
         ),
         (lambda path: np.savez(path, x=np.float32(3)), r"x of .* must hold at least one example, got shape \(\)"),
-        (lambda path: path.write_bytes(b"PK"), "x of .* must be an array of a whole .npz file"),
+        (lambda path: path.write_bytes(b"PK"), "x of .* must be an array of an intact .npz file"),
     ],
 )
 def test_what_cannot_be_streamed_is_refused_in_one_line(tmp_path, saved, message):
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_array_is_refused(tmp_path, content):
 def test_an_array_that_is_cut_off_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", values())
     os.truncate(tmp_path / "a.npy", 300)
-    with pytest.raises(ValueError, match="a.npy must be a whole array, got one that is cut off"):
+    with pytest.raises(ValueError, match="a.npy must be a complete array, got a truncated one"):
         ArrayOnDisk(tmp_path / "a.npy")
 
 
@@ -89,10 +89,10 @@ def test_an_array_that_changes_while_it_is_read_is_refused(tmp_path):
     source = ArrayOnDisk(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", values() + 1)
     os.utime(tmp_path / "a.npy", ns=(0, 0))
-    with pytest.raises(ValueError, match="must stay as it is while it is read, got another file"):
+    with pytest.raises(ValueError, match="must not change while it is read, but it was rewritten"):
         source.read(np.array([0]))
     os.truncate(tmp_path / "a.npy", 300)
-    with pytest.raises(ValueError, match="a.npy must be a whole array"):
+    with pytest.raises(ValueError, match="a.npy must be a complete array"):
         source.read(np.array([19]))
 
 
@@ -164,7 +164,7 @@ def test_arrays_that_are_no_data_are_refused(tmp_path, arrays, message):
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "mine.npz").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="mine.npz must be a whole .npz file"):
+    with pytest.raises(ValueError, match="mine.npz must be an intact .npz file"):
         data.load(str(tmp_path / "mine.npz"), stream=True)
 
 

@@ -54,7 +54,9 @@ def test_an_unprepared_set_without_tensorflow_names_the_extra(homes):
 
 @pytest.mark.raises
 def test_an_unknown_set_is_one_line(homes):
-    with pytest.raises(ValueError, match="tfds:NAME must be a set of TensorFlow Datasets, got 'no_such_set'") as caught:
+    with pytest.raises(
+        ValueError, match="tfds:NAME must be a data set of TensorFlow Datasets, got 'no_such_set'"
+    ) as caught:
         data.load("tfds:no_such_set")
     assert "\n" not in str(caught.value)
 
@@ -205,7 +207,9 @@ def test_arrays_beyond_memory_are_refused_before_decoding(homes, monkeypatch):
 
 def test_odd_parts_are_listed_in_one_line(homes):
     prepare(homes, "odd", parts={"one": range(30), "two": range(10)})
-    with pytest.raises(ValueError, match="tfds:odd must have a part train, or one part alone, got one, two") as caught:
+    with pytest.raises(
+        ValueError, match="tfds:odd must have a part named train, or only one part, got one, two"
+    ) as caught:
         data.load("tfds:odd")
     assert "\n" not in str(caught.value)
 
@@ -228,7 +232,7 @@ def test_a_kept_set_that_was_altered_is_refused(homes, prepared):
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(ValueError, match="train-targets.npy must have SHA-256 .*: it was altered. Delete"):
+    with pytest.raises(ValueError, match="train-targets.npy must have SHA-256 .*, so it was altered. Delete"):
         data.load("tfds:flowers")
 
 

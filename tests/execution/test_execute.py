@@ -1,6 +1,7 @@
 """Running experiments: few compilations, chunks that equal the whole, the test part read at the end."""
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,19 @@ def stopped_early(stopping, unoptimized):
     kept = {}
     keeping = Keeping(lambda: True, lambda step, state: kept.update({step: jax.tree.map(np.array, state)}))
     return *carried_out(stopping, evaluate_every=8, keeping=keeping), kept
+
+
+def test_chunks_that_share_a_reading_of_the_clock_are_marked(task, plain, monkeypatch):
+    """All chunks end before they are seen, so the last one has the seconds of the one before."""
+    module = importlib.import_module("jaxresearch.execution.execute")
+    chunks = module._chunks
+    monkeypatch.setattr(
+        module, "_chunks", lambda *given: (chunk for chunk in map(jax.block_until_ready, chunks(*given)))
+    )
+    _, seen = carried_out(task)
+    assert [progress.is_timed for progress in seen] == [True] * (len(plain[1]) - 1) + [False]
+    kept = Keeping(lambda: True, lambda step, state: None)
+    assert [progress.is_timed for progress in carried_out(task, keeping=kept)[1]][:3] == [True, True, True]
 
 
 def whole(task, *, seed=0, evaluate_every=None):

@@ -96,7 +96,7 @@ def test_settings_are_written_as_they_are_typed():
     words = wording.as_words(
         {"schedule": "exponential", "hidden": (128, 64), "rate": 0.00630957, "a_b": False, "c": True}
     )
-    assert words == "--schedule exponential --hidden 128 64 --rate 0.00630957 --no-a-b --c"
+    assert words == "--schedule exponential --hidden 128x64 --rate 0.00630957 --no-a-b --c"
 
 
 def test_control_characters_are_not_printed():
@@ -122,3 +122,16 @@ def test_the_selection_data_is_named_with_its_origin():
     assert wording.selection_text(1600, is_own=False) == "1,600 selection examples (held out of the training part)"
     assert wording.selection_text(7, is_own=True) == "7 selection examples (the data's own validation part)"
     assert wording.selection_text(0, is_own=False) == "the experiment's own evaluation, which has no data"
+
+
+def test_a_row_of_large_numbers_has_the_digits_of_its_intervals():
+    """The mean lies inside the narrower interval as shown."""
+    intervals = {"seeds": [23056.2, 23857.2], "seeds and examples": [21411.2, 25502.2]}
+    summary = {"values": [23400.0, 23513.4], "mean": 23456.7, "intervals": intervals}
+    result = {"seeds": [0, 1], "metrics": {"test/error": summary}, "n_examples": 50}
+    row = ("test/error", "23460", "23060 to 23860", "21400 to 25500")
+    assert wording.metric_rows(result) == [row]
+    assert wording.metric_rows({**result, "smoke": True}) == [("test/error", "23460")]
+    assert wording.confidence_text(*intervals["seeds and examples"]) == "95 % interval +21400 to +25500"
+    gain = {"metric": "test/error", "mean": -2034.6, "ci95": [-4051.3, -18.2]}
+    assert wording.gain_line(gain).startswith("test/error -2000 over the baseline (95 % interval -4100 to +0,")

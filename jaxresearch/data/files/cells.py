@@ -184,8 +184,8 @@ def decimal_mark(columns: dict[str, Numbers]) -> tuple[Mark, str, str]:
             only[marks.pop()] = name
     if only["."] and only[","]:
         raise ValueError(
-            f"a table must have one decimal mark, got points in column {only['.']} and commas in column {only[',']}. Write all "
-            "numbers alike, or train without one column: --types NAME=drop."
+            f"a table must use one decimal mark, got points in column {only['.']} and commas in column {only[',']}. Write all "
+            "numbers with the same mark, or leave one column out: --types NAME=drop."
         )
     return "," if only[","] else ".", only["."], only[","]
 

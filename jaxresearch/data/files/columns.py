@@ -167,7 +167,7 @@ def _date(name: str, cells: Cells, rows: Rows) -> Read:
         zones.add(bool(re.search(r":.*([+-].*|Z)$", word)))
     if len(zones) > 1:
         raise ValueError(
-            f"column {name} must have a time zone in all cells or in none, got both. Write all alike, or train with "
+            f"column {name} must have a time zone in all cells or in none, got both. Write all in the same way, or pass "
             f"--types {name}=drop."
         )
     values = of_word[cells.codes]
@@ -218,7 +218,9 @@ def _typed(name: str, values: np.ndarray, kind: str | None, rows: Rows) -> Read:
         words = ("" if np.isnan(value) else np.format_float_positional(value, trim="-") for value in values)
         return read_words(name, cells_of(words), kind, keeps_all=True)
     if kind == "date" and not is_date:
-        raise ValueError(f"column {name} must be dates to be read as such, got numbers. Leave it out of --types.")
+        raise ValueError(
+            f"column {name} must hold dates for --types {name}=date, got numbers. Leave it out of --types."
+        )
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
         raise ValueError(f"column {name} must be finite, got {values[row]} in {rows.name(row)}. Correct it.")

@@ -36,7 +36,7 @@ def read_delimited(raw: bytes, path: Path) -> tuple[dict[str, list[str]], str]:
     header = [name.strip() for name in filled[0]] if filled else []
     _require_header(header, path)
     if len(filled) < 2:
-        raise ValueError(f"{path} must hold rows below its header, got none. Give it data.")
+        raise ValueError(f"{path} must hold rows below its header, got none. Add rows.")
     for number, row in enumerate(filled[1:], start=1):
         if len(row) != len(header):
             raise ValueError(
@@ -69,12 +69,14 @@ def _divided(text: str, path: Path) -> tuple[str, list[list[str]]]:
     if len(even) > 1:
         named = " and ".join(SEPARATORS[separator] for separator in even)
         raise ValueError(
-            f"{path} must have one separator, got {named} in every row alike. Put quotes around such cells."
+            f"{path} must have one separator, got {named} equally often in every row. Quote the cells that contain the other one."
         )
     separator = even[0] if even else max(present, key=outside_quotes.count)
     rows = divided[separator]
     if isinstance(rows, csv.Error):
-        raise ValueError(f"{path} must be a whole table, got a damaged one ({rows}). Check its quotes.") from rows
+        raise ValueError(
+            f"{path} must be a well-formed table, got a malformed one ({rows}). Check its quotes."
+        ) from rows
     return separator, rows
 
 

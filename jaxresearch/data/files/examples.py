@@ -71,7 +71,7 @@ def roles_of(info: Any, *, target: str | None, name: str) -> Roles:
         if _feature(info.features, leaf).shape:
             raise ValueError(
                 f"column {column} of tfds:{name} must hold one number or word in each row, got {_feature(info.features, leaf)}. "
-                "Choose another set, or save it as .npz."
+                "Choose another data set, or save it as .npz."
             )
     return Roles((), columns, label)
 
@@ -151,7 +151,8 @@ def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str
         return {"train": splits[0]}, ()
     if "train" not in splits:
         raise ValueError(
-            f"tfds:{name} must have a part train, or one part alone, got {', '.join(splits) or 'none'}. Choose another set."
+            f"tfds:{name} must have a part named train, or only one part, got {', '.join(splits) or 'none'}. "
+            "Choose another data set."
         )
     notes = tuple(f"the part {split} is left out" for split in splits if split not in _PARTS)
     return {part: part for part in _PARTS if part in splits}, notes
@@ -191,7 +192,8 @@ def decode(source: Any, roles: Roles, *, name: str, allocate: Allocate) -> Part:
                 held[key] = [""] * len(source) if is_word else allocate(key, (len(source), *value.shape), value.dtype)
             elif not isinstance(value, str) and held[key].shape[1:] != value.shape:
                 raise ValueError(
-                    f"tfds:{name} must hold {key} of one shape, got {held[key].shape[1:]} and {value.shape}. Choose another set."
+                    f"tfds:{name} must hold {key} of one shape, got {held[key].shape[1:]} and {value.shape}. "
+                    "Choose another data set."
                 )
             held[key][row] = value
     made = {key: np.array(values) if isinstance(values, list) else values for key, values in held.items()}

@@ -88,7 +88,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         return gzip.decompress(raw), digest
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(
-            f"{path} must be a whole gzip file, got a damaged one ({error}). Download it again."
+            f"{path} must be an intact gzip file, got a damaged one ({error}). Download it again."
         ) from error
 
 

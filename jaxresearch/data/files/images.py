@@ -117,7 +117,7 @@ def _found(folder: Path) -> dict[str, list[Image]]:
     folders = [path for path in _shown(folder) if path.is_dir()]
     loose = next((path for path in _shown(folder) if _is_image(path)), None)
     if loose is not None:
-        raise ValueError(f"images must be in the folder of their class, got {loose}. Move it, or delete it.")
+        raise ValueError(f"every image must be in the folder of its class, got {loose}. Move it, or delete it.")
     if not any(path.name == "train" for path in folders):
         return {"train": [image for path in folders for image in _of_class(path)]}
     odd = next((path.name for path in folders if path.name not in _PARTS), None)
@@ -134,7 +134,7 @@ def _of_part(folder: Path) -> list[Image]:
     """Returns the images of a part."""
     loose = next((path for path in _shown(folder) if not path.is_dir()), None)
     if loose is not None:
-        raise ValueError(f"images must be in the folder of their class, got {loose}. Move it, or delete it.")
+        raise ValueError(f"every image must be in the folder of its class, got {loose}. Move it, or delete it.")
     return [image for path in _shown(folder) for image in _of_class(path)]
 
 
@@ -144,7 +144,7 @@ def _of_class(folder: Path) -> list[Image]:
     odd = next((path for path in paths if not (path.is_file() and _is_image(path))), None)
     if odd is not None or not paths:
         raise ValueError(
-            f"{folder} must hold PNG and JPEG files alone, got {odd.name if odd else 'none'}. Move the others."
+            f"{folder} must hold only PNG and JPEG files, got {odd.name if odd else 'none'}. Move the others."
         )
     return [_header(path, folder.name) for path in paths]
 
@@ -153,7 +153,7 @@ def _header(path: Path, label: str) -> Image:
     """Returns size and colours of an image, without decoding it."""
     with _opened(path) as image:
         if image.mode not in _GREY | _COLOUR:
-            raise ValueError(f"{path} must have 8 bits for each colour, got the mode {image.mode}. Save it so.")
+            raise ValueError(f"{path} must have 8 bits per channel, got mode {image.mode}. Convert it.")
         return Image(path, label, image.size, image.mode)
 
 
@@ -166,7 +166,7 @@ def _opened(path: Path) -> Any:
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # sizes are checked before decoding
             return PIL.Image.open(path)
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} must be a whole PNG or JPEG file, got a damaged one. Copy it again.") from error
+        raise ValueError(f"{path} must be an intact PNG or JPEG file, got a damaged one. Copy it again.") from error
 
 
 def _require_one_size(images: Sequence[Image], image_size: int | None, folder: Path) -> None:
@@ -175,8 +175,8 @@ def _require_one_size(images: Sequence[Image], image_size: int | None, folder: P
     if image_size is None and odd is not None:
         first, second = ("{} x {}".format(*image.size) for image in (images[0], odd))
         raise ValueError(
-            f"images of {folder} must be of one size, got {images[0].path.name} of {first} and {odd.path.name} of {second}. Pass "
-            "--image-size 64."
+            f"images of {folder} must have the same size, got {images[0].path.name} of {first} and {odd.path.name} of {second}. "
+            "Pass --image-size 64."
         )
 
 
@@ -199,7 +199,7 @@ def _pixels(image: Image, size: tuple[int, int], is_grey: bool) -> np.ndarray:
             decoded = opened.convert("L" if is_grey else "RGB")
         except (OSError, SyntaxError) as error:
             raise ValueError(
-                f"{image.path} must be a whole PNG or JPEG file, got a damaged one ({error}). Copy it again."
+                f"{image.path} must be an intact PNG or JPEG file, got a damaged one ({error}). Copy it again."
             ) from error
     if decoded.size != size:
         decoded = decoded.resize(size, PIL.Image.Resampling.BILINEAR)

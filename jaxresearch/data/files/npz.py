@@ -231,7 +231,7 @@ class _guarded:
             pickled = "pickle" in str(error).lower()
             reason = "Python objects, which are never loaded" if pickled else f"a damaged one ({error})"
             raise ValueError(
-                f"{self.path} must be a whole .npz file of plain arrays, got {reason}. Save it again."
+                f"{self.path} must be an intact .npz file of plain arrays, got {reason}. Save it again."
             ) from error
 
 
@@ -239,8 +239,8 @@ def _inputs(values: Any, name: str, path: Path) -> Any:
     """Returns inputs in the form that models accept."""
     if values.dtype.kind not in "biuf" or values.ndim < 2:
         raise ValueError(
-            f"{path} must hold numbers of shape (n, ...) as inputs, got {values.dtype} of shape {values.shape} in {name}. Save "
-            "them as such."
+            f"{path} must hold numbers of shape (n, ...) as inputs, got {values.dtype} of shape {values.shape} in {name}. "
+            "Convert them first."
         )
     if values.ndim == 3 and "images" in name:
         values = values[..., None]
@@ -259,7 +259,7 @@ def _labels(arrays: dict[str, Any], pair: Pair, path: Path) -> np.ndarray:
     inputs, labels = arrays[pair.inputs], arrays[pair.targets]
     if labels.dtype.kind not in "biufU":
         raise ValueError(
-            f"{path} must hold numbers or words as targets, got {labels.dtype} in {pair.targets}. Save them so."
+            f"{path} must hold numbers or words as targets, got {labels.dtype} in {pair.targets}. Convert them first."
         )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -89,7 +89,7 @@ def _require_numbers(name: str, cells: Cells, fits: Sequence[bool], rows: Rows) 
     for place, word in enumerate(cells.words):
         if not fits[place] and not is_missing(word):
             raise ValueError(
-                f"column {name} must be numbers, as in training or asked with --types, got {word!r} in "
+                f"column {name} must hold numbers, as in training or by --types, got {word!r} in "
                 f"{rows.name(cells.row_of(place))}. Correct it, or train with --types {name}=category."
             )
 
@@ -103,8 +103,9 @@ def _shared_sign(name: str, cells: Cells, numbers: Numbers, rows: Rows) -> str:
     if len(places) > 1:
         first, second, *_ = places.values()
         raise ValueError(
-            f"column {name} must have one unit in all cells, got {cells.words[first]!r} in {rows.name(cells.row_of(first))} and "
-            f"{cells.words[second]!r} in {rows.name(cells.row_of(second))}. Write all alike, or train with --types {name}=drop."
+            f"column {name} must have the same unit in all cells, got {cells.words[first]!r} in {rows.name(cells.row_of(first))} "
+            f"and {cells.words[second]!r} in {rows.name(cells.row_of(second))}. Convert them to one unit, or pass "
+            f"--types {name}=drop."
         )
     return next(iter(places), "")
 
@@ -116,15 +117,17 @@ def _style(name: str, cells: Cells, numbers: Numbers, form: Form, rows: Rows) ->
     if present and not own:
         odd = next(place for place in present if numbers.styles[place] != numbers.styles[present[0]])
         raise ValueError(
-            f"column {name} must be written in one way, got {cells.words[present[0]]!r} in "
-            f"{rows.name(cells.row_of(present[0]))} and {cells.words[odd]!r} in {rows.name(cells.row_of(odd))}. Write all alike."
+            f"column {name} must use one number format, got {cells.words[present[0]]!r} in "
+            f"{rows.name(cells.row_of(present[0]))} and {cells.words[odd]!r} in {rows.name(cells.row_of(odd))}. Rewrite "
+            "the others."
         )
     style = own[0] if own else "point"
     with_comma = next((place for place in present if "," in numbers.bodies[place]), None)
     if style == "point, thousands" and not form.is_known and with_comma is not None and "comma" in numbers.shared:
         raise ValueError(
-            f"column {name} must be clear about its commas, got {cells.words[with_comma]!r} in "
-            f"{rows.name(cells.row_of(with_comma))}, which may mean thousands or decimals. Write it with a point or without."
+            f"column {name} must use commas unambiguously, got {cells.words[with_comma]!r} in "
+            f"{rows.name(cells.row_of(with_comma))}, whose comma may separate thousands or decimals. Write it "
+            "with a point or without a comma."
         )
     return style
 
@@ -146,7 +149,7 @@ def _require_one_text(name: str, cells: Cells, of_word: np.ndarray, present: Seq
         other = seen.setdefault(value, word)
         if other != word and not (value == 0 and other.lstrip("+-") == word.lstrip("+-")):
             raise ValueError(
-                f"column {name} must have one text for each number, got {other!r} and {word!r}. Pass --types {name}=number if "
+                f"column {name} must spell each number in one way, got {other!r} and {word!r}. Pass --types {name}=number if "
                 f"they are the same, or --types {name}=category if they are not."
             )
 

@@ -43,7 +43,7 @@ def read_sheet(raw: bytes, path: Path, *, kind: str) -> tuple[dict[str, Cells | 
         import polars
     except ImportError as error:
         raise ValueError(
-            f'{path} must be read by {error.name}, which is not installed. Run: pip install "jaxresearch[tables]"'
+            f'{path} cannot be read without {error.name}, which is not installed. Run: pip install "jaxresearch[tables]"'
         ) from error
     notes: tuple[str, ...] = ()
     try:
@@ -59,10 +59,10 @@ def read_sheet(raw: bytes, path: Path, *, kind: str) -> tuple[dict[str, Cells | 
     except (polars.exceptions.PolarsError, fastexcel.FastExcelError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{path} must be a whole .{kind} file, got a damaged one ({reason}). Save it again."
+            f"{path} must be an intact .{kind} file, got a damaged one ({reason}). Save it again."
         ) from error
     if not frame.height:
-        raise ValueError(f"{path} must hold rows, got none. Give it data.")
+        raise ValueError(f"{path} must hold rows, got none. Add rows.")
     return {series.name: _column(series, path, is_typed=kind == "parquet") for series in frame}, notes
 
 

@@ -60,7 +60,7 @@ class ArrayOnDisk:
             self._start = file.tell()
         self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         if self._start + self.shape[0] * self._row_bytes != start + size:
-            raise ValueError(f"{self._name} must be a whole array, got one that is cut off. Save it again.")
+            raise ValueError(f"{self._name} must be a complete array, got a truncated one. Save it again.")
         self._version = self._versioned()
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class ArrayOnDisk:
                 file.seek(self._start + int(places[begin]) * self._row_bytes)
                 self._fill(file, into[begin:end].reshape(-1))
         if self._versioned() != self._version:
-            raise ValueError(f"{self._name} must stay as it is while it is read, got another file. Start again.")
+            raise ValueError(f"{self._name} must not change while it is read, but it was rewritten. Start again.")
         return rows.astype(self.dtype.newbyteorder("="), copy=False)
 
     def _fill(self, file: Any, into: np.ndarray) -> None:
@@ -88,7 +88,7 @@ class ArrayOnDisk:
         while n_read < len(into):
             n_more = file.readinto(into[n_read:].data)
             if not n_more:
-                raise ValueError(f"{self._name} must be a whole array, got one that is cut off. Save it again.")
+                raise ValueError(f"{self._name} must be a complete array, got a truncated one. Save it again.")
             n_read += n_more
 
     def _versioned(self) -> tuple[int, int]:
@@ -150,9 +150,9 @@ def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
     sets._prepare(builder, name)
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2:
-        raise ValueError(f"tfds:{name} must name inputs and labels, got {keys}. Choose another set.")
+        raise ValueError(f"tfds:{name} must name inputs and labels, got {keys}. Choose another data set.")
     if not hasattr(builder.info.features[keys[1]], "names"):
-        raise ValueError(f"tfds:{name} must have classes to be streamed, got values in {keys[1]}. Leave --stream out.")
+        raise ValueError(f"tfds:{name} must have classes to be streamed, got values in {keys[1]}. Leave out --stream.")
     parts: dict[str, Part] = {}
     digests: list[tuple[str, str]] = []
     for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
@@ -203,14 +203,14 @@ def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
             info = archive.getinfo(f"{member}.npy")
     except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
         raise ValueError(
-            f"{name} must be an array of a whole .npz file; it is not ({error}). Save it again."
+            f"{name} must be an array of an intact .npz file, got a damaged one ({error}). Save it again."
         ) from error
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise ValueError(f"{name} must be uncompressed to be streamed, got a compressed array. Save it with np.savez.")
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-        raise ValueError(f"{name} must be an array of a whole .npz file; its header is damaged. Save it again.")
+        raise ValueError(f"{name} must be an array of an intact .npz file, got a damaged header. Save it again.")
     _, n_name, n_extra = _LOCAL_HEADER.unpack(header)
     return info.header_offset + _LOCAL_HEADER.size + n_name + n_extra, info.file_size
 
@@ -222,11 +222,15 @@ def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
         reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, is_fortran, dtype = reads[version](file)
     except (ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{name} must be an array in NumPy's format; it is not ({error}). Save it again.") from error
+        raise ValueError(
+            f"{name} must be an array in NumPy's format, got something else ({error}). Save it again."
+        ) from error
     if dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers to be streamed, got {dtype}. Convert it first.")
     if is_fortran and len(shape) > 1:
-        raise ValueError(f"{name} must be in C order to be streamed, got Fortran's. Save np.ascontiguousarray of it.")
+        raise ValueError(
+            f"{name} must be in C order to be streamed, got Fortran order. Save np.ascontiguousarray(array)."
+        )
     if not shape or 0 in shape:
         raise ValueError(f"{name} must hold at least one example, got shape {shape}. Leave it out.")
     return shape, dtype

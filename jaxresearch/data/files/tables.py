@@ -145,7 +145,7 @@ def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: R
     """
     column = read.column
     if column is None and read.reason == DROPPED:
-        raise ValueError(f"target {name} must be read to be predicted, got {name}=drop in types. Leave that out.")
+        raise ValueError(f"target {name} must not be dropped, got {name}=drop in types. Leave it out of types.")
     values = np.full(rows.n_first, np.nan) if column is None else read.values
     kind = "number" if column is None else column.kind
     missing = values < 0 if kind == "category" else np.isnan(values) if kind in ("number", "date") else values == ""
@@ -264,7 +264,7 @@ def read_table(path: Path) -> Table:
     """
     raw = path.read_bytes()
     if not raw:
-        raise ValueError(f"{path} must not be empty, got no bytes. Give it a header and rows.")
+        raise ValueError(f"{path} must not be empty, got no bytes. Write a header and rows.")
     kind = _TABLE.fullmatch(path.name)
     content, digest = unpacked(raw, path), ((path.name, hashlib.sha256(raw).hexdigest()),)
     if kind and kind[1].lower() in ("xlsx", "parquet"):
@@ -290,7 +290,7 @@ def _joined(first: Table, second: Table, path: Path, test: Path) -> Table:
     """Returns two tables, concatenated."""
     missing, extra = [*first.columns.keys() - second.columns.keys()], [*second.columns.keys() - first.columns.keys()]
     if missing or extra:
-        lacks = f"no column {sorted(missing)[0]!r}" if missing else f"a column {sorted(extra)[0]!r} more"
+        lacks = f"no column {sorted(missing)[0]!r}" if missing else f"the extra column {sorted(extra)[0]!r}"
         raise ValueError(f"{test} must have the columns of {path}, got {lacks}. Give both the same columns.")
     columns = {name: _appended(cells, second.columns[name], name, test) for name, cells in first.columns.items()}
     separator = first.separator if first.separator == second.separator else ""
@@ -308,7 +308,7 @@ def _appended(first: Cells | np.ndarray, second: Cells | np.ndarray, name: str, 
     if kinds[0] == kinds[1] and not isinstance(first, Cells) and not isinstance(second, Cells):
         return np.concatenate([first, second])
     raise ValueError(
-        f"column {name} must be of one kind in both tables, got {kinds[0]} and in {test} {kinds[1]}. Save both alike."
+        f"column {name} must have the same type in both tables, got {kinds[0]}, and {kinds[1]} in {test}. Convert one of them."
     )
 
 
@@ -341,5 +341,5 @@ def unpacked(raw: bytes, path: Path) -> bytes:
         return unpack(raw) if unpack else raw
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(
-            f"{path} must be a whole {path.suffix} file, got a damaged one ({error}). Copy it again."
+            f"{path} must be an intact {path.suffix} file, got a damaged one ({error}). Copy it again."
         ) from error

@@ -177,7 +177,7 @@ def joined_labels(parts: Sequence[np.ndarray]) -> np.ndarray:
     widths = {part.shape[1:] for part in parts}
     if len(kinds) > 1 or len(widths) > 1:
         named = " and ".join(sorted(kinds)) if len(kinds) > 1 else " and ".join(f"shape (n, ...) {w}" for w in widths)
-        raise ValueError(f"targets must be alike in all parts, got {named}. Save all parts alike.")
+        raise ValueError(f"targets must have the same type and shape in all parts, got {named}. Convert them.")
     if kinds != {"integers"} or len({part.dtype for part in parts}) == 1:
         return np.concatenate(parts)
     if any(part.max(initial=0) > np.iinfo(np.int64).max for part in parts if part.dtype == np.uint64):

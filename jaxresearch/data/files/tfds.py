@@ -73,7 +73,7 @@ def load_tfds(
         >>> load_tfds("no_such_set")
         Traceback (most recent call last):
         ...
-        ValueError: tfds:NAME must be a set of TensorFlow Datasets, got 'no_such_set' ...
+        ValueError: tfds:NAME must be a data set of TensorFlow Datasets, got 'no_such_set' ...
     """
     builder = _builder(name, data_dir)
     of_set = builder.info.full_name.replace("/", "-") + (f"-{_safe(target)}" if target else "")
@@ -113,7 +113,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"tfds:NAME must be a set of TensorFlow Datasets, got {name!r} ({reason}). Check its name."
+            f"tfds:NAME must be a data set of TensorFlow Datasets, got {name!r} ({reason}). Check its name."
         ) from error
 
 
@@ -309,7 +309,7 @@ def _targets(labels: np.ndarray, name: str, class_names: tuple[str, ...], task: 
     if class_names:
         if task == "regression":
             raise ValueError(
-                f"target {name} must be numbers, got the classes {', '.join(class_names[:5])}. Choose another set."
+                f"target {name} must be numbers, got the classes {', '.join(class_names[:5])}. Choose another data set."
             )
         column = Column(name=name, kind="category", levels=class_names, note="labels of the set: classes")
         return Targets(labels.astype(np.int32), column)
@@ -340,7 +340,7 @@ def _array(folder: Path, name: str, digest: str, cipher: Any) -> np.ndarray:
     found = file_digest(path) if cipher is None else hashlib.sha256(content).hexdigest()
     if path.parent != folder or digest != found:
         raise ValueError(
-            f"{path} must have SHA-256 {digest}, got {found}: it was altered. Delete {folder} to decode it anew."
+            f"{path} must have SHA-256 {digest}, got {found}, so it was altered. Delete {folder} to decode the data again."
         )
     if cipher is None:
         return np.load(path, mmap_mode="r", allow_pickle=False)
