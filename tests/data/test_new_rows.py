@@ -106,7 +106,7 @@ REFUSED = {
         (LINE.replace("1970-01-03", "3 May"),),
         "column seen must be dates written as YYYY-MM-DD, got '3 May' in row 1",
     ),
-    "a number": ((LINE.replace("1.5", "heavy"),), "column mass must be numbers, .* got 'heavy' in row 1"),
+    "a number": ((LINE.replace("1.5", "heavy"),), "column mass must hold numbers, .* got 'heavy' in row 1"),
 }
 
 
