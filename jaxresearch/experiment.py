@@ -61,6 +61,8 @@ class Experiment(Generic[H]):
         at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
         replan: ``(plan, n_train) -> plan``, applied to the plan of each run: how `jaxresearch.privacy` changes its sampling and
             its estimator.
+        independent: Whether runs with different settings or data draw independently even if their seeds are equal. Private runs
+            must; others share their draws, so that settings are compared on equal terms.
 
     Raises:
         ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than
@@ -85,6 +87,7 @@ class Experiment(Generic[H]):
     rules: tuple[Rule, ...] = ()
     at_once: int | None = None
     replan: Callable[[Plan, int], Plan] | None = None
+    independent: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(cls := self.hyperparameters, type):

@@ -15,7 +15,7 @@ from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.execution.execute import Start
 from jaxresearch.execution.feeding import Evaluation, advancing
 from jaxresearch.execution.reading import Feed, is_on_disk
-from jaxresearch.execution.stages import Runs, Stages, placed, runs_of
+from jaxresearch.execution.stages import Runs, Stages, keys_of, placed, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.training import State, step_inputs
@@ -94,7 +94,8 @@ def diagnose(
         "batch['inputs']"
     """
     check(hyperparameters)
-    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    keys = keys_of(experiment, [hyperparameters] * len(seeds), dataset, seeds=seeds)
+    runs = runs_of(experiment, hyperparameters, None, keys, dataset, evaluate_every)
     stages, given = Stages(runs), (runs.keys, hyperparameters, runs.fitted)
     fresh = stages.init(*given)
     first = start or Start(0, fresh)
