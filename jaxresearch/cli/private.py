@@ -18,9 +18,6 @@ _EXCLUDED = {
     "folds": "each example would be trained on by several runs",
     "resplit": "each example would be trained on by some of the runs",
     "train_examples": "each seed would draw its own examples",
-    "stream": "examples on disk are not sampled independently",
-    "mesh": "the places of a batch cannot be split over devices",
-    "distributed": "the processes would not share the secret of the noise",
 }
 
 

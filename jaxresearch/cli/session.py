@@ -208,7 +208,10 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         tracked = records.tracking(track, directory.path, experiment=Path(name).stem)
         if options.private:
             is_new = not directory.has_progress
-            secret = records.noise_secret(directory.path, cipher=cipher, is_new=is_new)
+            found, _ = processes.from_main(
+                lambda: (records.noise_secret(directory.path, cipher=cipher, is_new=is_new), None), None
+            )
+            secret = (found[0], found[1])  # through JSON, if there are several processes
             job = job_of(experiment, options, loaded, secret=secret)
         if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxresearch import devices
 from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics, Params
 from jaxresearch.privacy.estimator import private
@@ -67,7 +68,9 @@ def private_experiment(
         def estimator(loss_fn: LossFn) -> GradientEstimator:
             return private(loss_fn, mechanism, n_micro_batches=n_micro_batches)
 
-        return planned._replace(poisson=mechanism.sampling, estimator=estimator)
+        n_shards = devices.n_shards()
+        capacity = -(-mechanism.sampling.capacity // n_shards) * n_shards  # each device has as many places
+        return planned._replace(poisson=dataclasses.replace(mechanism.sampling, capacity=capacity), estimator=estimator)
 
     def algorithm(h: Any, card: Any, plan: Plan, fitted: Any) -> Algorithm:
         steps: list[_Step] = []

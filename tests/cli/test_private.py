@@ -151,8 +151,6 @@ def test_private_refuses_other_parameters(here, refused, text, message):
         ),
         (["--train-examples", "50"], "private and train_examples are mutually exclusive, got both"),
         (["--resplit"], "private and resplit are mutually exclusive, got both"),
-        (["--stream"], "private and stream are mutually exclusive, got both"),
-        (["--mesh", "data=2"], "private and mesh are mutually exclusive, got both"),
     ],
 )
 def test_private_refuses_options_that_break_the_guarantee(here, refused, words, message):
