@@ -20,7 +20,7 @@ from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
 from jaxresearch.cli.places import located, shown
-from jaxresearch.cli.private import privately, statement_of
+from jaxresearch.cli.private import by_unit, privately, statement_of
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
@@ -169,7 +169,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             declared, unclaimed = _about(declared, options, name)
             if command == "study":
                 studies.objective_of(declared)
-            experiment = dataclasses.replace(declared, hyperparameters=options.hyperparameters)
+            experiment = dataclasses.replace(by_unit(declared, options), hyperparameters=options.hyperparameters)
             settings = adjust.combinations(options.hyperparameters, options.axes) if options.axes else ()
             for setting in (options.hyperparameters, *settings):
                 check(setting)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxresearch import devices, sampling
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, ModelState, Params
 from jaxresearch.privacy.mechanism import Clipping, Mechanism
+from jaxresearch.privacy.units import of_unit, require_units
 
 _MARGIN = 1 + 2**-14  # norms are rounded to float32
 
@@ -60,11 +61,14 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
             f"n_micro_batches must be at least 1; got {n_micro_batches}. Pass 1 for the whole batch at once."
         )
 
+    of_entry = loss_fn if mechanism.unit is None else of_unit(loss_fn)
+
     def estimator(params, model_state, batch, key):
         _require_sampled(batch, mechanism)
+        require_units(batch, mechanism.unit)
         example_key, noise_key = jax.random.split(key)
         total = clipped_sum(
-            _loss_of(loss_fn, model_state),
+            _loss_of(of_entry, model_state),
             params,
             batch,
             key=example_key,

@@ -2,16 +2,18 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from jaxresearch import records
+
 STREAMED = """
-import atexit, json, threading
+import atexit, json, os, threading
 import numpy as np
 import jax
 import optax
@@ -32,8 +34,8 @@ class Counting:
             self.n_read += len(places)
         return self.values[places]
 
-def written(source):
-    with open(f"read-{jax.process_index()}.json", "w") as file:
+def written(source, folder):
+    with open(f"{folder}/read-{jax.process_index()}.json", "w") as file:
         json.dump(source.n_read, file)
 
 def collect(source, *, target=None, stream=False):
@@ -43,7 +45,7 @@ def collect(source, *, target=None, stream=False):
     counting = Counting(x)
     train = {"inputs": Rows(counting) if stream else x, "targets": y}
     counting.n_read = 0  # of an example, for its shape
-    atexit.register(written, counting)
+    atexit.register(written, counting, os.getcwd())
     card = DataCard(name="a", source="b", class_names=("no", "yes"), feature_shape=(4,))
     return Dataset(train, {"inputs": x, "targets": y}, None, card)
 
@@ -110,9 +112,8 @@ def test_two_processes_share_the_secret_of_a_private_run(tmp_path, command):
     (tmp_path / "streamed.py").write_text(STREAMED)
     words = ["run", "streamed.py", "--seeds", "1", "--private", "noise=1,delta=1e-5,clip=1"]
     train_in_two_processes(tmp_path, *words)
-    (tmp_path / "whole").mkdir()
-    for file in (tmp_path / "split").glob("noise.*"):
-        shutil.copy(file, tmp_path / "whole")
-    done = command(*words, "--directory", "whole", cwd=tmp_path)
+    secret = records.noise_secret(tmp_path / "split")
+    with mock.patch.object(records, "noise_secret", return_value=secret):
+        done = command(*words, "--directory", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(loss_of(tmp_path / "split"), loss_of(tmp_path / "whole"), rtol=1e-5)

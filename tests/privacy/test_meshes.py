@@ -112,7 +112,7 @@ def test_a_mesh_divides_the_places_of_a_private_batch():
 
 @pytest.mark.long
 @pytest.mark.parametrize("mesh", [None, {"data": 2}])
-def test_a_streamed_private_run_equals_a_resident_one_bit_for_bit(mesh):
+def test_streamed_private_runs_equal_resident_ones_bit_for_bit(mesh):
     resident = dataset("network")
     rows = {name: Rows(list(leaf)) for name, leaf in resident.train.items()}
     streamed = run("network", data=resident._replace(train=rows), mesh=mesh, feed=Feed(piece_bytes=2**20))
