@@ -179,7 +179,7 @@ def _not_covered(options: Any, dataset: Dataset) -> list[str]:
     if data.numbers(dataset.of_run(0).fitted):
         lines.append("preprocessing fitted on the training part")
     if options.command in ("sweep", "study"):
-        lines.append("selection part, held out of the training part, by whose scores settings are chosen")
+        lines.append("selection part, held out of the training part")
     if options.validation is not None:
         lines.append("validation part, with all decisions that follow from it")
     if options.init_from is not None:

@@ -131,8 +131,8 @@ def keys_of(
         >>> from jaxresearch import loading
         >>> house = dataclasses.replace(loading.load("house_prices"), independent=True)
         >>> settings = [dataclasses.replace(house.hyperparameters, learning_rate=rate) for rate in (0.1, 0.2, 0.2)]
-        >>> keys = keys_of(house, settings, experiments.without_data(house), seeds=[0, 0, 0])
-        >>> bool(keys[0] == keys[1]), bool(keys[1] == keys[2])
+        >>> one, other, same = keys_of(house, settings, experiments.without_data(house), seeds=[0, 0, 0])
+        >>> bool(one == other), bool(other == same)
         (False, True)
     """
     keys = sweeps.keys(seeds)

@@ -83,12 +83,17 @@ def test_a_private_run_is_resumed_bit_for_bit(here, interrupted_here, folder):
 
 
 @pytest.mark.long
-def test_a_lost_secret_is_not_replaced(here, interrupted_here, folder):
+def test_a_lost_or_different_secret_is_refused(here, interrupted_here, folder):
     words = ["run", "line.py", *FEW, *PRIVATE, "--directory", "stopped"]
     assert interrupted_here(2, *words).returncode == 75
-    (folder / "stopped" / records.NOISE_KEY).unlink()
+    file = folder / "stopped" / records.NOISE_KEY
+    file.write_bytes(bytes(16))
+    done = here("resume", "stopped")
+    assert done.returncode == 2 and "must be the secret with which the run was started, " in done.stderr
+    file.unlink()
     done = here("resume", "stopped")
     assert done.returncode == 2 and "must hold the secret of the noise, got no readable file" in done.stderr
+    assert not file.exists()
 
 
 @pytest.mark.long
