@@ -106,16 +106,17 @@ def privately(experiment: Experiment, options: Any, *, secret: tuple[int, int] |
     return privacy.private_experiment(experiment, of, n_micro_batches=options.accumulate or 1, name="--private")
 
 
-def statement_of(options: Any, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:
+def statement_of(options: Any, experiment: Experiment, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:
     """Returns what is guaranteed for each kind of run and for all together, and what is not covered.
 
     Args:
         options: Of the command.
+        experiment: What is trained.
         dataset: Preprocessed data.
         settings: Those that are trained, each with all seeds.
     """
     trained = [(setting, dataset.n_train, len(options.seeds)) for setting in settings]
-    not_covered = _not_covered(options, dataset)
+    not_covered = _not_covered(options, experiment, dataset)
     if options.command == "study":
         not_covered.append("runs of the search with other settings, whose epsilon is counted at the end of the study")
     return {**_guarantees(options, trained), "not_covered": not_covered}
@@ -141,7 +142,7 @@ def statement_of_study(
         trained += [(setting, of_search.n_train, n_seeds) for setting in (best, baseline)]
     kept = dict.fromkeys((search.best, baseline))
     trained += [(setting, of_result.n_train, len(budget.fresh_seeds)) for setting in kept]
-    return {**_guarantees(options, trained), "not_covered": _not_covered(options, of_result)}
+    return {**_guarantees(options, trained), "not_covered": _not_covered(options, experiment, of_result)}
 
 
 def _guarantees(options: Any, trained: list[tuple[Any, int, int]]) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def _mechanism(options: Any, plan: Plan, n_examples: int, *, secret: tuple[int, 
     return Mechanism(noise_multiplier=asked["noise"], delta=asked["delta"], clip=asked["clip"], **sizes)
 
 
-def _not_covered(options: Any, dataset: Dataset) -> list[str]:
+def _not_covered(options: Any, experiment: Experiment, dataset: Dataset) -> list[str]:
     """Returns what the command computes from private examples without noise."""
     lines = [
         "noise.key, with which the noise can be subtracted",
@@ -182,6 +183,8 @@ def _not_covered(options: Any, dataset: Dataset) -> list[str]:
         lines.append("selection part, held out of the training part")
     if options.validation is not None:
         lines.append("validation part, with all decisions that follow from it")
+    if experiment.report is not None and options.command != "sweep":
+        lines.append("report of the experiment, which reads all data")
     if options.init_from is not None:
         lines.append("training of the initial parameters")
     return lines

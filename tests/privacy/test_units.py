@@ -113,4 +113,4 @@ def test_by_unit_refuses_what_it_cannot_arrange():
 def test_units_are_clipped_one_at_a_time(key):
     pair = {"inputs": jnp.zeros((2, 3)), "unit_weights": jnp.ones((2, 3))}
     with pytest.raises(ValueError, match="batch must hold one unit, got 2. Clip the gradient of each unit alone."):
-        units.of_unit(lambda params, model_state, batch, key: (0.0, ({}, model_state)))(None, {}, pair, key)
+        units.of_unit(lambda params, model_state, batch, key: (jnp.zeros(()), ({}, model_state)))(None, {}, pair, key)
