@@ -62,6 +62,10 @@ class Experiment(Generic[H]):
         at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
         replan: ``(plan, n_train) -> plan``, applied to the plan of each run: how `jaxresearch.privacy` changes its sampling and
             its estimator.
+        arrange: ``(part) -> part``, applied to the training part after preprocessing: how `jaxresearch.privacy` joins the
+            examples of a unit.
+        independent: Whether runs with different settings or data draw independently even if their seeds are equal. Private runs
+            must; others share their draws, so that settings are compared on equal terms.
 
     Raises:
         ValueError: If the hyperparameters are no instance of a dataclass or lack a static field that a run needs; if more than
@@ -86,6 +90,8 @@ class Experiment(Generic[H]):
     rules: tuple[Rule, ...] = ()
     at_once: int | None = None
     replan: Callable[[Plan, int], Plan] | None = None
+    arrange: Callable[[Any], Any] | None = None
+    independent: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(cls := self.hyperparameters, type):
@@ -169,8 +175,9 @@ class Experiment(Generic[H]):
         return text
 
     def prepare(self, collected: Dataset) -> Dataset:
-        """Returns collected data as the algorithm takes it: `jaxresearch.data.prepare`."""
-        return data.prepare(self.preprocess, collected)
+        """Returns collected data as the algorithm takes it: `jaxresearch.data.prepare`, with the training part arranged."""
+        prepared = data.prepare(self.preprocess, collected)
+        return prepared if self.arrange is None else prepared._replace(train=self.arrange(prepared.train))
 
 
 def without_claim(experiment: Experiment, *, question: str) -> Experiment:

@@ -33,7 +33,7 @@ class Poisson:
 
     Attributes:
         rate: The probability, above 0 and at most 1. It is rounded down to a multiple of 2**-32.
-        capacity: Number of places, at least 1.
+        capacity: Number of places, at least 1. Devices that split a batch need a multiple of their number.
         n_examples: The largest number of examples in the data.
         secret: Two 32-bit words that determine the draws together with the run's key; None to use the run's key alone.
     """
@@ -46,9 +46,9 @@ class Poisson:
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate must be above 0 and at most 1, got {self.rate}. Pass batch_size / n_examples.")
-        if not 1 <= self.capacity <= self.n_examples:
+        if self.capacity < 1:
             raise ValueError(
-                f"capacity must be between 1 and {self.n_examples}, got {self.capacity}. Pass the number of examples."
+                f"capacity must be 1 or more, got {self.capacity}. Pass n_examples to leave no example out."
             )
 
 

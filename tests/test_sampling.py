@@ -193,6 +193,11 @@ def test_an_overflowing_poisson_batch_leaves_examples_out(key):
     assert batch["inputs"].tolist() == list(range(40)) and batch["weights"].tolist() == [1.0] * 40
 
 
+def test_a_poisson_batch_may_have_more_places_than_examples(key):
+    batch = sampling.batch_of(key, {"inputs": jnp.arange(64)}, jnp.int32(0), batch_size=poisson(rate=1.0, capacity=66))
+    assert batch["inputs"][:64].tolist() == list(range(64)) and batch["weights"].tolist() == [1.0] * 64 + [0.0] * 2
+
+
 def test_an_empty_poisson_batch_has_no_weight(key):
     batch = sampling.batch_of(key, {"inputs": jnp.arange(64)}, jnp.int32(0), batch_size=poisson(rate=1e-9))
     assert batch["weights"].sum() == 0
@@ -203,8 +208,7 @@ def test_an_empty_poisson_batch_has_no_weight(key):
     [
         ({"rate": 0.0}, "rate must be above 0 and at most 1, got 0.0"),
         ({"rate": 1.5}, "rate must be above 0 and at most 1, got 1.5"),
-        ({"capacity": 0}, "capacity must be between 1 and 64, got 0"),
-        ({"capacity": 65}, "capacity must be between 1 and 64, got 65"),
+        ({"capacity": 0}, "capacity must be 1 or more, got 0. Pass n_examples to leave no example out."),
     ],
 )
 def test_poisson_refuses_numbers_out_of_range(changes, message):

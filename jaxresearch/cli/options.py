@@ -79,7 +79,14 @@ class Options:
         (),
         "train with differential privacy, such as epsilon=3,delta=1e-5,clip=1: the gradient of each example is clipped to the "
         "norm clip, with noise for this epsilon, or of the given noise multiplier (noise=1.1 in place of epsilon)",
-        commands=("run", "sweep"),
+        commands=("run", "sweep", "study"),
+    )
+    unit: str | None = _option(
+        None,
+        "column of users, patients or the like, all examples of each of which --private protects, with at most per_unit of them: "
+        "--private epsilon=3,delta=1e-5,clip=1,per_unit=8; parts are split as by --group",
+        metavar="COLUMN",
+        commands=("run", "sweep", "study"),
     )
     train_examples: int | None = _option(
         None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"
@@ -225,8 +232,8 @@ class Options:
     def split(self) -> Split | None:
         """The rule of the split from the options; None without any."""
         rule = Split(fraction=self.test_fraction, seed=self.split_seed)
-        if self.group is not None:
-            rule = dataclasses.replace(rule, by="group", column=self.group)
+        if (column := self.group or self.unit) is not None:
+            rule = dataclasses.replace(rule, by="group", column=column)
         elif self.time is not None:
             rule = dataclasses.replace(rule, by="time", column=self.time)
         elif self.contiguous:

@@ -1,31 +1,33 @@
 """``--private epsilon=3,delta=1e-5,clip=1``: the mechanism of each setting, its statement, and what it does not cover."""
 
+import dataclasses
 import functools
 from typing import Any
 
-from jaxresearch import data, privacy
+from jaxresearch import data, privacy, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
-from jaxresearch.privacy import Mechanism
+from jaxresearch.privacy import Mechanism, Unit
 from jaxresearch.records.commands import flag
+from jaxresearch.studies import Search
+from jaxresearch.studies.plan import confirmation_seeds
 from jaxresearch.training import Plan
 
-_NAMES = ("epsilon", "noise", "delta", "clip")
+_NAMES = ("epsilon", "noise", "delta", "clip", "per_unit")
 _EXAMPLE = "Write: --private epsilon=3,delta=1e-5,clip=1"
 _EXCLUDED = {
     "folds": "each example would be trained on by several runs",
     "resplit": "each example would be trained on by some of the runs",
     "train_examples": "each seed would draw its own examples",
-    "stream": "examples on disk are not sampled independently",
-    "mesh": "the places of a batch cannot be split over devices",
-    "distributed": "the processes would not share the secret of the noise",
 }
 
 
 def check_private(options: Any) -> None:
     """Raises for parameters that are missing, unknown or out of range, and for options that break the guarantee."""
+    if options.unit is not None:
+        _check_unit(options)
     if not options.private:
         return
     given = dict(options.private)
@@ -36,7 +38,7 @@ def check_private(options: Any) -> None:
         )
     if unknown := [name for name in given if name not in _NAMES]:
         raise UsageError(f"private takes {', '.join(_NAMES)}; got {unknown[0]}. {_EXAMPLE}")
-    if {*given} not in ({"epsilon", "delta", "clip"}, {"noise", "delta", "clip"}):
+    if {*given} - {"per_unit"} not in ({"epsilon", "delta", "clip"}, {"noise", "delta", "clip"}):
         raise UsageError(
             f"private must be given delta, clip and either epsilon or noise, got {', '.join(given) or 'none'}. {_EXAMPLE}"
         )
@@ -44,9 +46,52 @@ def check_private(options: Any) -> None:
         number = _number(text)
         if number is None or not 0 < number < float("inf"):
             raise UsageError(f"{name} of --private must be positive and finite, got {text}. {_EXAMPLE}")
+    if "per_unit" in given and options.unit is None:
+        raise UsageError(
+            f"per_unit needs the column of the units, got per_unit={given['per_unit']} alone. Add --unit COLUMN."
+        )
+    if "per_unit" in given and not float(given["per_unit"]).is_integer():
+        raise UsageError(f"per_unit of --private must be a whole number, got {given['per_unit']}. Write per_unit=8.")
     for name, why in _EXCLUDED.items():
         if getattr(options, name):
             raise UsageError(f"private and {name} are mutually exclusive, got both: {why}. Leave out {flag(name)}.")
+
+
+def _check_unit(options: Any) -> None:
+    """Raises if the unit of privacy does not go with other options."""
+    if "per_unit" not in dict(options.private):
+        raise UsageError(
+            f"unit needs the most examples of a unit that are used, got {options.unit} without it. Write: --private "
+            "epsilon=3,delta=1e-5,clip=1,per_unit=8"
+        )
+    if options.group not in (None, options.unit):
+        raise UsageError(
+            f"unit and group must name one column, got {options.unit} and {options.group}: a unit must not be in two parts. "
+            "Leave out --group."
+        )
+    for name in ("time", "contiguous"):
+        if getattr(options, name):
+            raise UsageError(
+                f"unit and {name} are mutually exclusive, got both: a unit must not be in two parts. Leave out {flag(name)}."
+            )
+
+
+def by_unit(experiment: Experiment, options: Any) -> Experiment:
+    """Returns the experiment with the training examples of each unit side by side, if the options ask for units.
+
+    Args:
+        experiment: As declared.
+        options: Of the command, checked.
+    """
+    unit = _unit(options)
+    if unit is None:
+        return experiment
+    return dataclasses.replace(experiment, arrange=functools.partial(privacy.by_unit, per_unit=unit.per_unit))
+
+
+def _unit(options: Any) -> Unit | None:
+    """Returns the unit of privacy; None for single examples."""
+    return None if options.unit is None else Unit(options.unit, int(float(dict(options.private)["per_unit"])))
 
 
 def privately(experiment: Experiment, options: Any, *, secret: tuple[int, int] | None) -> Experiment:
@@ -61,36 +106,71 @@ def privately(experiment: Experiment, options: Any, *, secret: tuple[int, int] |
     return privacy.private_experiment(experiment, of, n_micro_batches=options.accumulate or 1, name="--private")
 
 
-def statement_of(options: Any, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:
+def statement_of(options: Any, experiment: Experiment, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:
     """Returns what is guaranteed for each kind of run and for all together, and what is not covered.
 
     Args:
         options: Of the command.
+        experiment: What is trained.
         dataset: Preprocessed data.
         settings: Those that are trained, each with all seeds.
     """
-    n = dataset.n_train
-    mechanisms = [_mechanism(options, experiments.plan(setting, n), n, secret=(0, 0)) for setting in settings]
-    counts = {one: len(options.seeds) * mechanisms.count(one) for one in mechanisms}
+    trained = [(setting, dataset.n_train, len(options.seeds)) for setting in settings]
+    not_covered = _not_covered(options, experiment, dataset)
+    if options.command == "study":
+        not_covered.append("runs of the search with other settings, whose epsilon is counted at the end of the study")
+    return {**_guarantees(options, trained), "not_covered": not_covered}
+
+
+def statement_of_study(
+    options: Any, experiment: Experiment, search: Search, *, of_search: Dataset, of_result: Dataset
+) -> dict[str, Any]:
+    """Returns what is guaranteed for all runs of a study together: its search, its confirmation and its result.
+
+    Args:
+        options: Of the command.
+        experiment: What was searched.
+        search: The rounds and the settings that were kept.
+        of_search: The data on which settings were compared.
+        of_result: The data on which the kept settings were trained.
+    """
+    baseline, budget, best = options.hyperparameters, options.budget, studies.best_of(experiment, search.history)
+    tried = {trial.digest: trial.hyperparameters for one in search.history for trial in one.trials}
+    trained = [(setting, of_search.n_train, len(budget.seeds)) for setting in tried.values()]
+    if best != baseline:  # both were confirmed
+        n_seeds = len(confirmation_seeds(budget))
+        trained += [(setting, of_search.n_train, n_seeds) for setting in (best, baseline)]
+    kept = dict.fromkeys((search.best, baseline))
+    trained += [(setting, of_result.n_train, len(budget.fresh_seeds)) for setting in kept]
+    return {**_guarantees(options, trained), "not_covered": _not_covered(options, experiment, of_result)}
+
+
+def _guarantees(options: Any, trained: list[tuple[Any, int, int]]) -> dict[str, Any]:
+    """Returns the guarantees of settings, each trained on a number of examples with a number of seeds, and of all together."""
+    counts: dict[Mechanism, int] = {}
+    for setting, n, n_seeds in trained:
+        mechanism = _mechanism(options, experiments.plan(setting, n), n, secret=(0, 0))
+        counts[mechanism] = counts.get(mechanism, 0) + n_seeds
     stated = [privacy.statement(mechanism, n_runs=n_runs) for mechanism, n_runs in counts.items()]
     total = {  # basic composition of groups; within a group, that of the accountant
         "epsilon": sum(one["epsilon_of_all_runs"]["pld"] for one in stated),
         "delta": sum(one["delta"] for one in stated),
         "n_runs": sum(counts.values()),
     }
-    return {"runs": stated, "all_runs": total, "not_covered": _not_covered(options, dataset)}
+    return {"runs": stated, "all_runs": total}
 
 
 def _mechanism(options: Any, plan: Plan, n_examples: int, *, secret: tuple[int, int] | None) -> Mechanism:
     """Returns the mechanism of a run with this plan."""
     asked = {name: float(value) for name, value in options.private}
-    sizes = {"n_examples": n_examples, "batch_size": plan.batch_size, "n_steps": plan.n_steps, "secret": secret}
+    sizes: dict[str, Any] = {"n_examples": n_examples, "batch_size": plan.batch_size, "n_steps": plan.n_steps}
+    sizes |= {"secret": secret, "unit": _unit(options)}
     if "epsilon" in asked:
         return privacy.for_epsilon(epsilon=asked["epsilon"], delta=asked["delta"], clip=asked["clip"], **sizes)
     return Mechanism(noise_multiplier=asked["noise"], delta=asked["delta"], clip=asked["clip"], **sizes)
 
 
-def _not_covered(options: Any, dataset: Dataset) -> list[str]:
+def _not_covered(options: Any, experiment: Experiment, dataset: Dataset) -> list[str]:
     """Returns what the command computes from private examples without noise."""
     lines = [
         "noise.key, with which the noise can be subtracted",
@@ -99,10 +179,12 @@ def _not_covered(options: Any, dataset: Dataset) -> list[str]:
     ]
     if data.numbers(dataset.of_run(0).fitted):
         lines.append("preprocessing fitted on the training part")
-    if options.command == "sweep":
+    if options.command in ("sweep", "study"):
         lines.append("selection part, held out of the training part")
     if options.validation is not None:
         lines.append("validation part, with all decisions that follow from it")
+    if experiment.report is not None and options.command != "sweep":
+        lines.append("report of the experiment, which reads all data")
     if options.init_from is not None:
         lines.append("training of the initial parameters")
     return lines

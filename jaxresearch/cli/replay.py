@@ -17,6 +17,7 @@ from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import taken
 from jaxresearch.cli.loaded import cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import Options, parse
+from jaxresearch.cli.private import by_unit
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.recording import Job, runs
 from jaxresearch.recording.lines import values_of
@@ -97,7 +98,7 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     experiment = loading.load(file)
     options = parse(experiment, resume.words_in(config, path))
     options = shortened(options) if options.smoke else options
-    experiment = dataclasses.replace(experiment, hyperparameters=options.hyperparameters)
+    experiment = dataclasses.replace(by_unit(experiment, options), hyperparameters=options.hyperparameters)
     loaded = load_data(experiment, options, cipher_of(options))
     of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
     secret = records.noise_secret(path, cipher=cipher_of(options)) if options.private else None

@@ -20,7 +20,7 @@ from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
 from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
 from jaxresearch.cli.places import from_start, located, shown
-from jaxresearch.cli.private import privately, statement_of
+from jaxresearch.cli.private import by_unit, privately, statement_of
 from jaxresearch.data import Dataset
 from jaxresearch.execution import provenance
 from jaxresearch.experiment import Experiment
@@ -168,7 +168,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             held.enter_context(meshed(options))
             declared, options = located(declared, options)
             declared, unclaimed = _about(declared, options, name)
-            experiment = dataclasses.replace(declared, hyperparameters=options.hyperparameters)
+            experiment = dataclasses.replace(by_unit(declared, options), hyperparameters=options.hyperparameters)
             settings = adjust.combinations(options.hyperparameters, options.axes) if options.axes else ()
             for setting in (options.hyperparameters, *settings):
                 check(setting)
@@ -196,7 +196,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             if options.private:
                 baseline = (options.hyperparameters,)
                 trained = (*settings, *baseline * (2 - (baseline[0] in settings))) if settings else baseline
-                config["privacy"] = statement_of(options, loaded.dataset, trained)
+                config["privacy"] = statement_of(options, experiment, loaded.dataset, trained)
             environment = records.environment(seeds=options.named_seeds)
         workers.require_same(config, job)
         lines = (
@@ -213,7 +213,10 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
         tracked = records.tracking(track, directory.path, experiment=Path(name).stem)
         if options.private:
             is_new = not directory.has_progress
-            secret = records.noise_secret(directory.path, cipher=cipher, is_new=is_new)
+            found, _ = processes.from_main(
+                lambda: (records.noise_secret(directory.path, cipher=cipher, is_new=is_new), None), None
+            )
+            secret = (found[0], found[1])  # through JSON, if there are several processes
             job = job_of(experiment, options, loaded, secret=secret)
         if options.init_from is not None and not received:
             job = recording.start_from(options.init_from, job, directory, cipher=cipher, smoke=options.smoke)

@@ -129,7 +129,7 @@ def _asked(session: Session) -> list[str]:
     for name in names_of("run"):
         default = own.get(name, DECLARED[name].metadata["default"])
         if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != default:
-            asked[name] = pairs_text(value) if name == "types" else value
+            asked[name] = pairs_text(value) if name in ("types", "private", "mesh") else value
     return records.words_of(asked)
 
 

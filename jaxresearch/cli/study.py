@@ -10,6 +10,7 @@ from jaxresearch import execution, recording, records, studies
 from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.loaded import prepare_runs
+from jaxresearch.cli.private import statement_of_study
 from jaxresearch.cli.run import undecided
 from jaxresearch.cli.session import Session, carry_out
 from jaxresearch.cli.story import round_lines, story
@@ -17,6 +18,7 @@ from jaxresearch.execution import Outcome, Progress, provenance
 from jaxresearch.interruption import Interrupted
 from jaxresearch.recording import Job
 from jaxresearch.reports import wording
+from jaxresearch.reports.schema import privacy_lines
 from jaxresearch.studies import Conclusion, Looks, Search
 from jaxresearch.studies.plan import BASELINE, named
 
@@ -52,6 +54,10 @@ def _work(session: Session) -> None:
         "compared_by": compared_by,
         "gain": _gain(best, conclusion, compared_by),
     }
+    if session.options.private:
+        result["privacy"] = statement_of_study(
+            session.options, session.job.experiment, searched, of_search=session.job.dataset, of_result=best.dataset
+        )
     text = story(session, conclusion, result)
     unwritten = recording.write_result(session.directory, result, trained, story=text)
     _print(session, conclusion, result)
@@ -162,3 +168,5 @@ def _print(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> 
     if result["gain"] is not None:
         console.print(f"Gain: {wording.gain_line(result['gain'])}.", soft_wrap=True)
     display.print_result(result, session.path, class_names=session.job.dataset.card.class_names)
+    for name, line in privacy_lines(result["privacy"]) if "privacy" in result else ():
+        console.print(f"{name}: {line}", soft_wrap=True)

@@ -194,6 +194,8 @@ class Dataset(NamedTuple):
 
 def _n_counted(part: Part) -> int:
     """Returns the number of examples with a non-zero weight."""
+    if "unit_weights" in part:  # the examples of units side by side
+        return int(np.count_nonzero(part["unit_weights"]))
     weights = part.get("weights")
     return n_examples(part) if weights is None or np.ndim(weights) != 1 else int(np.count_nonzero(weights))
 

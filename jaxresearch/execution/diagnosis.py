@@ -15,7 +15,7 @@ from jaxresearch.execution.compilation import CompiledFunction
 from jaxresearch.execution.execute import Start
 from jaxresearch.execution.feeding import Evaluation, advancing
 from jaxresearch.execution.reading import Feed, is_on_disk
-from jaxresearch.execution.stages import Runs, Stages, placed, runs_of
+from jaxresearch.execution.stages import Runs, Stages, keys_of, placed, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import check
 from jaxresearch.training import State, step_inputs
@@ -94,7 +94,8 @@ def diagnose(
         "batch['inputs']"
     """
     check(hyperparameters)
-    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    keys = keys_of(experiment, [hyperparameters] * len(seeds), dataset, seeds=seeds)
+    runs = runs_of(experiment, hyperparameters, None, keys, dataset, evaluate_every)
     stages, given = Stages(runs), (runs.keys, hyperparameters, runs.fitted)
     fresh = stages.init(*given)
     first = start or Start(0, fresh)
@@ -137,14 +138,15 @@ def _probed(runs: Runs, state: State, step: int) -> Any:
     on_disk, axis = is_on_disk(dataset.train), dataset.axis
     read_keys, places = reading.places_of(runs.keys, axis=axis)
     if on_disk:
-        (read,) = reading.batches(read_keys, dataset.train, [1], step, axis=axis, batch_size=plan.batch_size)
+        (read,) = reading.batches(read_keys, dataset.train, [1], step, axis=axis, batch_size=plan.sampling)
         with ThreadPoolExecutor(1) as threads:
             train = read(threads).batches
     else:
         train = placed(runs, dataset.train, axis=axis)
 
     def probe(key, hyperparameters, fitted, state, train, place, step):
-        batch, step_key = step_inputs(key, {} if on_disk else train, step, batch_size=plan.sampling)
+        held, drawn = ({}, plan.batch_size) if on_disk else (train, plan.sampling)
+        batch, step_key = step_inputs(key, held, step, batch_size=drawn)
         batch = jax.tree.map(lambda leaf: leaf[place, 0], train) if on_disk else batch
         algorithm = runs.program_of(fitted, _with_gradient_metrics).algorithm(hyperparameters)
         after, metrics = algorithm.step(state, batch, step_key)

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxresearch import devices, sweeps
+from jaxresearch import devices
 from jaxresearch.adjust import Trial
 from jaxresearch.data import Dataset
 from jaxresearch.execution import divergence, provenance
 from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.feeding import Evaluation, advancing
 from jaxresearch.execution.reading import Feed
-from jaxresearch.execution.stages import Runs, Stages, runs_of
+from jaxresearch.execution.stages import Runs, Stages, keys_of, runs_of
 from jaxresearch.experiment import Experiment
 from jaxresearch.gradients import Metrics
 from jaxresearch.hyperparameters import check
@@ -158,7 +158,8 @@ def execute(
             f"seeds must be {dataset.n_runs}, one for each of the {dataset.runs_of}, got {len(seeds)}. Pass one for each."
         )
     check(hyperparameters)
-    runs = runs_of(experiment, hyperparameters, None, sweeps.keys(seeds), dataset, evaluate_every)
+    keys = keys_of(experiment, [hyperparameters] * len(seeds), dataset, seeds=seeds)
+    runs = runs_of(experiment, hyperparameters, None, keys, dataset, evaluate_every)
     return _carry_out(runs, observe, start, keeping, feed, with_influences=True)
 
 
@@ -224,7 +225,8 @@ def execute_all(
     for places in groups:
         chosen = [settings[place] for place in places]
         stacked = jax.tree.map(functools.partial(_repeated, n=n_seeds), *chosen)
-        keys = sweeps.keys([seed for place in places for seed in each[place]])
+        of_runs = [(settings[place], seed) for place in places for seed in each[place]]
+        keys = keys_of(experiment, [one for one, _ in of_runs], dataset, seeds=[seed for _, seed in of_runs])
         runs = runs_of(experiment, stacked, 0, keys, dataset, evaluate_every)
         of_group = _trials(chosen, runs, n_seeds, observe, start, keeping, feed)
         trials |= dict(zip(places, of_group, strict=True))

@@ -72,7 +72,7 @@ def advancing(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: 
 def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed) -> Iterator[Advance]:
     """Yields the function that advances runs over batches that are read ahead."""
     train, axis = runs.dataset.train, runs.dataset.axis
-    batch_size = runs.program.plan(runs.hyperparameters).batch_size
+    batch_size = runs.program.plan(runs.hyperparameters).sampling
     keys, places = reading.places_of(runs.keys, axis=axis)
     most = reading.longest_piece(train, axis=axis, n_keys=len(keys), batch_size=batch_size, feed=feed)
     chunks = itertools.pairwise([step, *ends])

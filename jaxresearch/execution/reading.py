@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from jaxresearch import data, devices, training
 from jaxresearch.data import Rows, Streams
+from jaxresearch.sampling import Poisson, PoissonBatch
 
 T = TypeVar("T")
 Bounds = tuple[tuple[int, int], ...]  # start and end on each axis
@@ -149,14 +150,14 @@ def piece_lengths(n_steps: int, *, most: int) -> list[int]:
     return [min(length, n_steps - start) for start in range(0, n_steps, length)]
 
 
-def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int, feed: Feed) -> int:
+def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int | Poisson, feed: Feed) -> int:
     """Returns the number of steps whose batches fit into a piece, 1 or more.
 
     Args:
         part: Nested dicts of arrays.
         axis: 0 where there is a leading axis of runs.
         n_keys: Number of runs with distinct batches.
-        batch_size: Examples per step, of each stream.
+        batch_size: Examples per step, of each stream, or Poisson sampling.
         feed: How large a piece is.
 
     Returns:
@@ -176,11 +177,18 @@ def longest_piece(part: Any, *, axis: int | None, n_keys: int, batch_size: int, 
     skipped = 1 if axis is None else 2
     leaves = [leaf for _, leaf in data.named_arrays(part)]
     per_example = sum(math.prod(leaf.shape[skipped:]) * leaf.dtype.itemsize for leaf in leaves)
-    return max(1, feed.piece_bytes // max(1, n_keys * batch_size * per_example))
+    n_places = batch_size.capacity if isinstance(batch_size, Poisson) else batch_size
+    return max(1, feed.piece_bytes // max(1, n_keys * n_places * per_example))
 
 
 def batches(
-    keys: Key[Array, " distinct"], part: Any, lengths: Sequence[int], step: int, *, axis: int | None, batch_size: int
+    keys: Key[Array, " distinct"],
+    part: Any,
+    lengths: Sequence[int],
+    step: int,
+    *,
+    axis: int | None,
+    batch_size: int | Poisson,
 ) -> Iterator[Callable[[ThreadPoolExecutor], Piece]]:
     """Yields functions that read the batches of the next steps, one piece each.
 
@@ -192,7 +200,7 @@ def batches(
         lengths: Number of steps of each piece.
         step: Number of steps before the first piece.
         axis: 0 if the part has a leading axis of runs.
-        batch_size: Examples per step, of each stream.
+        batch_size: Examples per step, of each stream, or Poisson sampling.
 
     Returns:
         Functions of the thread pool that reads.
@@ -353,7 +361,11 @@ def _read_batches(
         chosen = indices["index"]
         where = chosen if axis is None else (run, chosen)
         sharding = devices.batch_sharding(chosen.shape[-1], None, None)
-        return read(part, where, threads) if sharding is None else read_split(part, where, sharding, threads)
+        batches = read(part, where, threads) if sharding is None else read_split(part, where, sharding, threads)
+        if not isinstance(indices, PoissonBatch):
+            return batches
+        weights = indices["weights"] if sharding is None else devices.put(indices["weights"], sharding)
+        return PoissonBatch({**batches, "weights": weights}, indices.sampling)
 
     return Piece(step, n_steps, gathered(part, indices))
 
@@ -366,7 +378,7 @@ def _lengths(part: Any, axis: int) -> Any:
 
 
 @functools.cache
-def _indices(lengths: Any, n_steps: int, batch_size: int) -> Callable[..., Any]:
+def _indices(lengths: Any, n_steps: int, batch_size: int | Poisson) -> Callable[..., Any]:
     """Returns the compiled function of keys and a step that computes the indices of the examples from that step on."""
 
     def numbered(lengths: Any) -> Any:

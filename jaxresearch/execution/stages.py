@@ -1,7 +1,8 @@
 """Runs side by side as compiled functions, and the steps after which they are observed."""
 
 import functools
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -106,6 +107,46 @@ def runs_of(
         rules=experiment.rules,
         at_once=experiment.at_once,
     )
+
+
+def keys_of(
+    experiment: Experiment, settings: Sequence[Any], dataset: Dataset, *, seeds: Sequence[int]
+) -> Key[Array, " runs"]:
+    """Returns the keys of runs side by side.
+
+    Args:
+        experiment: As declared.
+        settings: The hyperparameters of each run.
+        dataset: Preprocessed data.
+        seeds: One per run.
+
+    Returns:
+        The keys of the seeds; for an experiment with ``independent`` runs, derived from seed, settings and size of the data.
+
+    Raises:
+        ValueError: As `jaxresearch.sweeps.keys`.
+
+    Example:
+        >>> import dataclasses
+        >>> from jaxresearch import loading
+        >>> house = dataclasses.replace(loading.load("house_prices"), independent=True)
+        >>> settings = [dataclasses.replace(house.hyperparameters, learning_rate=rate) for rate in (0.1, 0.2, 0.2)]
+        >>> one, other, same = keys_of(house, settings, experiments.without_data(house), seeds=[0, 0, 0])
+        >>> bool(one == other), bool(other == same)
+        (False, True)
+    """
+    keys = sweeps.keys(seeds)
+    if not experiment.independent:
+        return keys
+    words = np.array([_words_of(setting, dataset.n_train) for setting in settings])
+    return jax.vmap(lambda key, words: jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1]))(keys, words)
+
+
+def _words_of(setting: Any, n_train: int) -> np.ndarray:
+    """Returns two 32-bit words that differ between settings, and between data of different sizes."""
+    leaves, structure = jax.tree.flatten(setting)
+    text = f"{np.array(leaves, np.float64).tolist()} {structure} {n_train}"
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], "<u4").astype(np.uint32)
 
 
 def fitted_of(dataset: Dataset) -> Fitted:

@@ -9,11 +9,14 @@
 from jaxresearch.privacy.accounting import Epsilon, epsilon, for_epsilon, statement
 from jaxresearch.privacy.estimator import clipped_sum, private
 from jaxresearch.privacy.experiments import private_experiment
-from jaxresearch.privacy.mechanism import Mechanism
+from jaxresearch.privacy.mechanism import Mechanism, Unit
+from jaxresearch.privacy.units import by_unit
 
 __all__ = [
     "Epsilon",
     "Mechanism",
+    "Unit",
+    "by_unit",
     "clipped_sum",
     "epsilon",
     "for_epsilon",

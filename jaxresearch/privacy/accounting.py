@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import scipy.optimize
 
-from jaxresearch.privacy.mechanism import Clipping, Mechanism, Relation
+from jaxresearch.privacy.mechanism import Clipping, Mechanism, Relation, Unit
 
 _LARGEST_EPSILON = 20.0  # e^20 is 485 million: beyond it nothing is promised
 _TOLERANCE = 1e-4  # of the logarithm of the noise multiplier
@@ -31,7 +31,8 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
     Args:
         mechanism: The whole mechanism.
         delta: Overrides that of the mechanism.
-        n_runs: Number of runs on the same data, all of which are published: seeds, or settings of a sweep.
+        n_runs: Number of runs on the same data, all of which are published: seeds, or settings of a sweep. Each must have its own
+            key: runs with the same noise would cancel it.
 
     Returns:
         Upper bounds of epsilon, infinite without noise. They hold for exact real numbers: see the page on privacy.
@@ -54,7 +55,7 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
     if n_runs < 1:
         raise ValueError(f"n_runs must be 1 or more, got {n_runs}. Pass the number of seeds times settings.")
     changed = mechanism if delta is None else dataclasses.replace(mechanism, delta=delta)
-    return _epsilon(dataclasses.replace(changed, secret=None), n_runs)
+    return _epsilon(dataclasses.replace(changed, unit=None, secret=None), n_runs)
 
 
 @functools.cache
@@ -97,6 +98,7 @@ def for_epsilon(
     n_steps: int,
     relation: Relation = "zero-out",
     clipping: Clipping = "flat",
+    unit: Unit | None = None,
     secret: tuple[int, int] | None = None,
 ) -> Mechanism:
     """Returns the mechanism with the least noise whose epsilon, by privacy loss distributions, is at most the given one.
@@ -110,6 +112,7 @@ def for_epsilon(
         n_steps: As in `Mechanism`.
         relation: As in `Mechanism`.
         clipping: As in `Mechanism`.
+        unit: As in `Mechanism`.
         secret: As in `Mechanism`.
 
     Returns:
@@ -137,8 +140,9 @@ def for_epsilon(
         delta=delta,
         relation=relation,
         clipping=clipping,
+        unit=unit,
     )
-    noise = _calibrated(dataclasses.replace(unknown, clip=1.0, clipping="flat"), float(epsilon))
+    noise = _calibrated(dataclasses.replace(unknown, clip=1.0, clipping="flat", unit=None), float(epsilon))
     return dataclasses.replace(unknown, noise_multiplier=noise, secret=secret)
 
 
@@ -184,18 +188,21 @@ def statement(mechanism: Mechanism, *, n_runs: int = 1) -> dict[str, Any]:
         >>> statement(mechanism)["sampling"]
         'Poisson, rate 0.00426667, 420 places for 256 expected examples'
     """
-    places = mechanism.sampling.capacity
-    is_whole = mechanism.rate == 1
-    sampled = f"Poisson, rate {mechanism.rate:.6g}, {places} places for {mechanism.batch_size} expected examples"
+    places, unit = mechanism.sampling.capacity, mechanism.unit
+    is_whole, counted = mechanism.rate == 1, "examples" if unit is None else "units"
+    sampled = f"Poisson, rate {mechanism.rate:.6g}, {places} places for {mechanism.batch_size} expected {counted}"
+    of_unit = (
+        unit and f"one of {mechanism.n_examples:,} values of {unit.name}, at most {unit.per_unit} examples of each"
+    )
     return {
         "epsilon": epsilon(mechanism)._asdict(),
         "epsilon_of_all_runs": epsilon(mechanism, n_runs=n_runs)._asdict(),
         "n_runs": n_runs,
         "delta": mechanism.delta,
-        "unit": "one training example",
+        "unit": of_unit or "one training example",
         "relation": mechanism.relation,
         "n_examples": mechanism.n_examples,
-        "sampling": "all examples in every step" if is_whole else sampled,
+        "sampling": f"all {counted} in every step" if is_whole else sampled,
         "n_steps": mechanism.n_steps,
         "noise_multiplier": mechanism.noise_multiplier,
         "clip": mechanism.clip,

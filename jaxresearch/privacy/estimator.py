@@ -1,5 +1,6 @@
 """The private gradient: clipped per example, summed, with noise added once."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxresearch import sampling
+from jaxresearch import devices, sampling
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, ModelState, Params
 from jaxresearch.privacy.mechanism import Clipping, Mechanism
+from jaxresearch.privacy.units import of_unit, require_units
 
 _MARGIN = 1 + 2**-14  # norms are rounded to float32
 
@@ -59,11 +61,14 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
             f"n_micro_batches must be at least 1; got {n_micro_batches}. Pass 1 for the whole batch at once."
         )
 
+    of_entry = loss_fn if mechanism.unit is None else of_unit(loss_fn)
+
     def estimator(params, model_state, batch, key):
         _require_sampled(batch, mechanism)
+        require_units(batch, mechanism.unit)
         example_key, noise_key = jax.random.split(key)
         total = clipped_sum(
-            _loss_of(loss_fn, model_state),
+            _loss_of(of_entry, model_state),
             params,
             batch,
             key=example_key,
@@ -133,7 +138,7 @@ def clipped_sum(
         return units, _scales(units, clipping=clipping)
 
     def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
-        examples, places, counts = part
+        examples, places, counts = devices.spread(part, where_possible=True)
         units, scales = jax.vmap(of_example)(examples, places)
         counts = counts & (scales[:, 0] > 0)
         leaves, structure = jax.tree.flatten(units)
@@ -198,9 +203,11 @@ def _require_sampled(batch: Any, mechanism: Mechanism) -> None:
             "batch must come from the mechanism's Poisson sampling, unchanged, got another (shuffled, or augmented, which "
             "may mix examples). Set Plan.poisson to mechanism.sampling."
         )
-    if drawn != mechanism.sampling or len(batch["weights"]) != drawn.capacity:
+    own = mechanism.sampling  # more places are safe, and what the devices of a mesh may need
+    is_own = dataclasses.replace(drawn, capacity=own.capacity) == own and drawn.capacity >= own.capacity
+    if not is_own or len(batch["weights"]) != drawn.capacity:
         n = len(batch["weights"])
         raise ValueError(
-            f"batch must be drawn with {mechanism.sampling}, which is accounted for, got {n} places of {drawn}. Pass the "
+            f"batch must be drawn with {own}, which is accounted for, got {n} places of {drawn}. Pass the "
             "whole batch of one mechanism."
         )

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxresearch import devices
 from jaxresearch.experiment import Experiment
-from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics
+from jaxresearch.gradients import Batch, GradientEstimator, LossFn, Metrics, Params
 from jaxresearch.privacy.estimator import private
 from jaxresearch.privacy.mechanism import Mechanism
 from jaxresearch.signatures import require_estimator
@@ -26,6 +27,9 @@ def private_experiment(
 
     The algorithm receives zeros in place of each batch. Only ``plan.estimator`` reads the batch, so nothing else of it can reach
     the state or the metrics. A call in a loop or under `jax.vmap` counts as one: such an algorithm is not covered.
+
+    Runs with different settings draw their batches and their noise independently, even with equal seeds
+    (`Experiment.independent`): with the same noise in two models, it could be subtracted.
 
     Args:
         experiment: As declared.
@@ -64,7 +68,9 @@ def private_experiment(
         def estimator(loss_fn: LossFn) -> GradientEstimator:
             return private(loss_fn, mechanism, n_micro_batches=n_micro_batches)
 
-        return planned._replace(poisson=mechanism.sampling, estimator=estimator)
+        n_shards = devices.n_shards()
+        capacity = -(-mechanism.sampling.capacity // n_shards) * n_shards  # each device has as many places
+        return planned._replace(poisson=dataclasses.replace(mechanism.sampling, capacity=capacity), estimator=estimator)
 
     def algorithm(h: Any, card: Any, plan: Plan, fitted: Any) -> Algorithm:
         steps: list[_Step] = []
@@ -72,7 +78,7 @@ def private_experiment(
         made = declared(h, card, own, fitted)
         return made._replace(step=_blind(made, steps, name)) if isinstance(made, Algorithm) else made
 
-    return dataclasses.replace(experiment, algorithm=algorithm, replan=replan)
+    return dataclasses.replace(experiment, algorithm=algorithm, replan=replan, independent=True)
 
 
 class _Step(NamedTuple):
@@ -99,9 +105,27 @@ def _reading(steps: list[_Step], estimator: GradientEstimator, name: str) -> Gra
                 "Augment each example in the loss_fn."
             )
         current.calls.append(None)
-        return estimator(params, model_state, current.batch, key)
+        gradient, metrics, model_state = estimator(params, model_state, current.batch, key)
+        return _underivable(gradient, name), metrics, model_state
 
     return reading
+
+
+def _underivable(gradient: Params, name: str) -> Params:
+    """Returns a gradient whose derivative is an error: noise is constant, so its derivative would reveal examples."""
+
+    @jax.custom_jvp
+    def unchanged(gradient):
+        return gradient
+
+    @unchanged.defjvp
+    def _derivative(primals, tangents):
+        raise ValueError(
+            f"a run must not be differentiated for {name}, got a derivative of its gradient: it has no noise. Compare the "
+            "results of several runs."
+        )
+
+    return unchanged(gradient)
 
 
 def _blind(algorithm: Algorithm, steps: list[_Step], name: str) -> Callable[..., tuple[State, Metrics]]:

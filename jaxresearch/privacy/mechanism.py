@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import scipy.stats
 
@@ -13,6 +13,19 @@ Relation = Literal["zero-out", "add-or-remove"]
 Clipping = Literal["flat", "per-array"]
 
 _OVERFLOW = 1e-12  # of delta: the largest probability that any batch of a run has too few places
+
+
+class Unit(NamedTuple):
+    """Whom a guarantee protects, if not a single example: all examples of a user or a patient.
+
+    Attributes:
+        name: What tells units apart, such as the column ``user``.
+        per_unit: Largest number of examples of a unit in the data, as in `jaxresearch.privacy.by_unit`. It must not be read from
+            the data.
+    """
+
+    name: str
+    per_unit: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +50,8 @@ class Mechanism:
         n_steps: Number of steps, 1 or more.
         delta: The :math:`\delta` of the guarantee, above 0 and below ``1 / n_examples``.
         relation: Which data sets are neighbours.
+        unit: Whom the guarantee protects; None for single examples. With a unit, the gradient of the mean loss over its examples
+            takes the place of an example's gradient, and ``n_examples`` and ``batch_size`` count units.
         clipping: Whether the norm of the whole gradient is clipped, or of each array to ``clip / sqrt(number of arrays)``.
         secret: Two random 32-bit words, the key of the sampling and of the noise together with the run's key. With None, whoever
             knows the run's key can subtract the noise.
@@ -58,6 +73,7 @@ class Mechanism:
     delta: int | float
     relation: Relation = "zero-out"
     clipping: Clipping = "flat"
+    unit: Unit | None = None
     secret: tuple[int, int] | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:

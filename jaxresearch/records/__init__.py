@@ -15,7 +15,7 @@ from jaxresearch.records.initial import (
     read_params,
     vocabulary_of,
 )
-from jaxresearch.records.noise import NOISE_KEY, noise_secret
+from jaxresearch.records.noise import NOISE_ID, NOISE_KEY, noise_secret
 from jaxresearch.records.predictions import ENDINGS, written_predictions
 from jaxresearch.records.reads import digest_of_test_part, readers, recorded_test_part
 from jaxresearch.records.recorded import Recorded, read_run
@@ -49,6 +49,7 @@ __all__ = [
     "FITTED",
     "INITIAL",
     "INITIAL_DIGEST",
+    "NOISE_ID",
     "NOISE_KEY",
     "SOURCE",
     "SWEEP_TABLE",

@@ -1,12 +1,17 @@
-"""``noise.key``: the secret of a private run, from which its sampling and its noise are derived."""
+"""``noise.key``: the secret of a private run, from which its sampling and its noise are derived; ``noise.id`` names it.
+
+The id is random and independent of the secret, so that it may be published.
+"""
 
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-NOISE_KEY = "noise.key"
-_BYTES = 8
+from jaxresearch.records.files import write_file
+
+NOISE_KEY, NOISE_ID = "noise.key", "noise.id"
+_BYTES, _OF_SECRET = 16, 8
 
 
 def noise_secret(directory: Path, *, cipher: Any = None, is_new: bool = False) -> tuple[int, int]:
@@ -18,7 +23,8 @@ def noise_secret(directory: Path, *, cipher: Any = None, is_new: bool = False) -
         is_new: Whether nothing has been trained yet, so that a missing file is created, readable by its owner alone.
 
     Raises:
-        ValueError: If the file is missing or was altered: with another secret, noise would be drawn twice.
+        ValueError: If the file is missing, was altered or belongs to another run: with another secret, the same steps would be
+            taken with two different noises.
 
     Example:
         >>> import tempfile
@@ -38,7 +44,21 @@ def noise_secret(directory: Path, *, cipher: Any = None, is_new: bool = False) -
     content = content if cipher is None else cipher.decrypt(content, name=NOISE_KEY)
     if len(content) != _BYTES:
         raise ValueError(f"{path} must hold {_BYTES} bytes, got {len(content)}. Restore it, or start anew.")
-    return int.from_bytes(content[:4], "little"), int.from_bytes(content[4:], "little")
+    if is_new:
+        write_file(directory / NOISE_ID, content[_OF_SECRET:].hex().encode())
+    _require_own(directory, content)
+    return int.from_bytes(content[:4], "little"), int.from_bytes(content[4:_OF_SECRET], "little")
+
+
+def _require_own(directory: Path, content: bytes) -> None:
+    """Raises unless the secret is the one with which the run was started."""
+    file = directory / NOISE_ID
+    recorded, found = file.read_text() if file.exists() else "none", content[_OF_SECRET:].hex()
+    if recorded != found:
+        raise ValueError(
+            f"{directory / NOISE_KEY} must be the secret with which the run was started, {recorded} in {NOISE_ID}, got {found}. "
+            "Restore it, or start anew."
+        )
 
 
 def _write(path: Path, content: bytes, cipher: Any) -> None:

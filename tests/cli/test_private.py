@@ -83,12 +83,17 @@ def test_a_private_run_is_resumed_bit_for_bit(here, interrupted_here, folder):
 
 
 @pytest.mark.long
-def test_a_lost_secret_is_not_replaced(here, interrupted_here, folder):
+def test_a_lost_or_different_secret_is_refused(here, interrupted_here, folder):
     words = ["run", "line.py", *FEW, *PRIVATE, "--directory", "stopped"]
     assert interrupted_here(2, *words).returncode == 75
-    (folder / "stopped" / records.NOISE_KEY).unlink()
+    file = folder / "stopped" / records.NOISE_KEY
+    file.write_bytes(bytes(16))
+    done = here("resume", "stopped")
+    assert done.returncode == 2 and "must be the secret with which the run was started, " in done.stderr
+    file.unlink()
     done = here("resume", "stopped")
     assert done.returncode == 2 and "must hold the secret of the noise, got no readable file" in done.stderr
+    assert not file.exists()
 
 
 @pytest.mark.long
@@ -121,7 +126,7 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
             "epsilon=3,noise=1,delta=1e-5,clip=1",
             "private must be given delta, clip and either epsilon or noise, got epsilon, noise, delta, clip.",
         ),
-        ("epsilon=3,delta=1e-5,norm=1", "private takes epsilon, noise, delta, clip; got norm."),
+        ("epsilon=3,delta=1e-5,norm=1", "private takes epsilon, noise, delta, clip, per_unit; got norm."),
         ("epsilon=0,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got 0."),
         ("epsilon=inf,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got inf."),
         ("epsilon=nan,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got nan."),
@@ -151,8 +156,6 @@ def test_private_refuses_other_parameters(here, refused, text, message):
         ),
         (["--train-examples", "50"], "private and train_examples are mutually exclusive, got both"),
         (["--resplit"], "private and resplit are mutually exclusive, got both"),
-        (["--stream"], "private and stream are mutually exclusive, got both"),
-        (["--mesh", "data=2"], "private and mesh are mutually exclusive, got both"),
     ],
 )
 def test_private_refuses_options_that_break_the_guarantee(here, refused, words, message):
@@ -175,5 +178,74 @@ def test_private_refuses_augmentations(here, edit, refused):
     refused(here("run", "line.py", *FEW, *PRIVATE), "batch must reach plan.estimator unchanged for --private")
 
 
-def test_study_has_no_option_private(here, refused):
-    refused(here("study", "line.py", *PRIVATE), "study has no option --private, which belongs to run and sweep.")
+@pytest.mark.long
+def test_a_private_study_counts_all_its_runs(here, folder):
+    words = ["--epochs", "2", "--seeds", "2", "--fresh-seeds", "2"]
+    done = here("study", "line.py", *words, *PRIVATE, "--directory", "studied")
+    assert done.returncode == 0, done.stderr
+    at_start = read(folder, "studied", "config.json")["privacy"]
+    assert at_start["all_runs"]["n_runs"] == 2
+    assert any("counted at the end of the study" in line for line in at_start["not_covered"])
+    stated = read(folder, "studied")["privacy"]
+    # Search: three settings, two seeds. Confirmation: the best and the baseline, ten seeds. Result: fresh seeds.
+    is_kept = read(folder, "studied")["hyperparameters"]["learning_rate"] != 0.1
+    n_confirmed = stated["runs"][0]["n_runs"] - 3 * 2
+    assert n_confirmed in (0, 2 * 10) and (n_confirmed or not is_kept)
+    assert [one["n_examples"] for one in stated["runs"]] == [144, 160]
+    assert stated["runs"][1]["n_runs"] == (4 if is_kept else 2)
+    assert stated["all_runs"]["n_runs"] == sum(one["n_runs"] for one in stated["runs"])
+    assert f"for all {stated['all_runs']['n_runs']} runs" in done.stdout
+
+
+@pytest.fixture
+def users(folder):
+    """Thirty users with one to five rows each; the file has a column that separates them."""
+    rows = [(f"u{user}", user / 30 + k / 10) for user in range(30) for k in range(1 + user % 5)]
+    (folder / "line.csv").write_text("user,x,y\n" + "".join(f"{user},{x},{3 * x + 0.5}\n" for user, x in rows))
+
+
+UNITS = ["--private", "noise=1.5,delta=1e-3,clip=0.5,per_unit=3", "--unit", "user", "--batch-size", "8"]
+
+
+@pytest.mark.long
+def test_a_unit_is_stated_and_no_feature(users, here, interrupted_here, folder, replayed):
+    assert interrupted_here(1, "run", "line.py", *FEW, *UNITS, "--directory", "out").returncode == 75
+    done = here("resume", "out")
+    assert done.returncode == 0, done.stderr
+    config = read(folder, "out", "config.json")
+    (stated,) = config["privacy"]["runs"]
+    n_units = stated["n_examples"]
+    assert n_units < 30 and stated["unit"] == f"one of {n_units} values of user, at most 3 examples of each"
+    assert config["data_card"]["feature_names"] == ["x"]
+    assert config["data_card"]["split"]["by"] == "group" and config["data_card"]["split"]["column"] == "user"
+    assert f"for one of {n_units} values of user, at most 3 examples of each, zero-out" in done.stdout
+    replayed("out")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (UNITS[:2], "per_unit needs the column of the units, got per_unit=3 alone. Add --unit COLUMN."),
+        (
+            ["--unit", "user"],
+            "unit needs the most examples of a unit that are used, got user without it. Write: --private",
+        ),
+        ([*PRIVATE, "--unit", "user"], "unit needs the most examples of a unit that are used, got user without it."),
+        (
+            [*UNITS, "--group", "x"],
+            "unit and group must name one column, got user and x: a unit must not be in two parts.",
+        ),
+        ([*UNITS, "--time", "x"], "unit and time are mutually exclusive, got both: a unit must not be in two parts."),
+        ([*UNITS, "--unit", "usr"], "must be a column of line besides the target, got 'usr'. Did you mean 'user'?"),
+        (
+            ["--unit", "user", "--private", "noise=1,delta=1e-3,clip=1,per_unit=2.5"],
+            "per_unit of --private must be a whole number, got 2.5. Write per_unit=8.",
+        ),
+        (
+            ["--unit", "user", "--private", "noise=1,delta=1e-3,clip=1,per_unit=0"],
+            "per_unit of --private must be positive and finite, got 0.",
+        ),
+    ],
+)
+def test_private_refuses_other_units(users, here, refused, words, message):
+    refused(here("run", "line.py", *words), message)

@@ -237,3 +237,44 @@ def test_private_batches_must_fit_the_data_of_the_run():
     many = {name: np.concatenate([leaf, leaf[:1]]) for name, leaf in dataset().train.items()}
     with pytest.raises(ValueError, match="data must hold at most the 96 examples that Poisson sampling was set up for"):
         program.run(jax.random.key(0), Settings(), many)
+
+
+def test_settings_with_equal_seeds_share_no_noise_and_no_batch():
+    """Equal gradients and noise would cancel in the difference of two models."""
+    settings = [dataclasses.replace(Settings(), learning_rate=rate) for rate in (0.3, 0.6, 0.6)]
+    keys = execution.stages.keys_of(private(), settings, dataset(), seeds=[0, 0, 1])
+    assert len({jax.random.key_data(one).tobytes() for one in keys}) == 3
+    smaller = execution.stages.keys_of(private(), settings, dataset(80), seeds=[0, 0, 1])
+    assert not (smaller == keys).any()
+    shared = execution.stages.keys_of(declared(), settings, dataset(), seeds=[0, 0, 1])
+    assert shared[0] == shared[1]
+
+
+def test_execute_all_draws_each_setting_independently():
+    norms = []
+    execution.execute_all(
+        private(secret=(5, 6)),
+        [
+            Settings(),
+            dataclasses.replace(Settings(), learning_rate=1e-9),
+            dataclasses.replace(Settings(), learning_rate=2e-9),
+        ],
+        dataset(),
+        seeds=[0],
+        observe=lambda progress: norms.append(progress.metrics["gradient_norm"]),
+    )
+    frozen = np.concatenate(norms, axis=1)[1:]  # two settings whose parameters hardly move
+    assert (np.abs(frozen[0] - frozen[1]) > 1e-4 * frozen[0]).all()
+
+
+def test_a_private_run_has_no_derivative():
+    program, data = program_of(private()), dataset().train
+
+    def last(rate):
+        settings = dataclasses.replace(Settings(), learning_rate=rate)
+        return program.run(jax.random.key(0), settings, data)[1]["gradient_norm"][-1]
+
+    with pytest.raises(
+        ValueError, match="a run must not be differentiated for private, got a derivative of its gradient"
+    ):
+        jax.jvp(last, (0.3,), (1.0,))
