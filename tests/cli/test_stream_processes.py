@@ -1,10 +1,6 @@
-"""``--stream`` in two processes that split each batch: each reads its half from disk."""
+"""``--stream`` in two processes: each reads the rows that its devices hold."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -64,36 +60,25 @@ experiment = Experiment(
 """
 
 
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 def loss_of(folder):
     return json.loads((folder / "result.json").read_text())["metrics"]["test/log_loss"]["values"]
 
 
 @pytest.mark.long
-def test_each_of_two_processes_reads_its_half_of_a_batch(tmp_path, command):
+@pytest.mark.parametrize(
+    ("options", "n_read"),
+    [
+        (("--seeds", "1", "--mesh", "data=2"), 3 * 80),  # half of each batch
+        (("--seeds", "2"), 3 * 160 * 2),  # the batches of both seeds, of which each process trains one
+    ],
+    ids=["data", "runs"],
+)
+def test_each_of_two_processes_reads_what_its_devices_hold(tmp_path, command, joined, options, n_read):
     (tmp_path / "streamed.py").write_text(STREAMED)
-    words = ["run", "streamed.py", "--seeds", "1"]
-    joined = ["--stream", "--mesh", "data=2", "--directory", "split", "--distributed", "--processes", "2"]
-    joined += ["--coordinator", f"127.0.0.1:{free_port()}"]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "jaxresearch", *words, *joined, "--process", str(process)],
-            cwd=tmp_path,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(2)
-    ]
-    errors = [worker.communicate()[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-    assert [json.loads((tmp_path / f"read-{process}.json").read_text()) for process in range(2)] == [3 * 80] * 2
-    done = command(*words, "--directory", "whole", cwd=tmp_path)
+    words = ["run", "streamed.py", *options]
+    done = joined.carry_out(*words, "--stream", "--directory", "split", cwds=[tmp_path] * 2)
+    assert done == ([0, 0], [])
+    assert [json.loads((tmp_path / f"read-{process}.json").read_text()) for process in range(2)] == [n_read] * 2
+    done = command("run", "streamed.py", *options[:2], "--directory", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(loss_of(tmp_path / "split"), loss_of(tmp_path / "whole"), rtol=1e-6)
