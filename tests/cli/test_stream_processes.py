@@ -38,7 +38,8 @@ def collect(source, *, target=None, stream=False):
     counting = Counting(x)
     train = {"inputs": Rows(counting) if stream else x, "targets": y}
     counting.n_read = 0  # of an example, for its shape
-    atexit.register(written, counting)
+    if stream:
+        atexit.register(written, counting)
     card = DataCard(name="a", source="b", class_names=("no", "yes"), feature_shape=(4,))
     return Dataset(train, {"inputs": x, "targets": y}, None, card)
 
