@@ -142,7 +142,7 @@ def require_same(value: dict[str, Any]) -> None:
     """Raises unless all processes have the same values.
 
     Args:
-        value: Of this process, in JSON's types.
+        value: Of this process, in JSON's types; entries that cause differences in others come first.
 
     Raises:
         ValueError: On all processes; names the first entry that differs.
@@ -152,7 +152,7 @@ def require_same(value: dict[str, Any]) -> None:
     """
     values = each(value)
     for number, other in enumerate(values):
-        for name in sorted(values[0].keys() | other.keys()):
+        for name in {**values[0], **other}:
             first, its = values[0].get(name), other.get(name)
             if first != its:
                 raise ValueError(

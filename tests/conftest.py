@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -76,6 +78,47 @@ def command():
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     return carry_out
+
+
+def free_address():
+    """Returns an address of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(*words, each=((), ()), n_devices=1, cwds=(ROOT, ROOT), environments=({}, {})):
+    """Starts a command in several processes that join, each with further words, and returns the processes."""
+    joined = ["--distributed", "--coordinator", free_address(), "--processes", len(each)]
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "jaxresearch", *map(str, (*words, *joined, "--process", number, *own))],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(n_devices), **environment},
+            cwd=cwd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, (own, cwd, environment) in enumerate(zip(each, cwds, environments, strict=False))
+    ]
+
+
+def ended(started, timeout=200):
+    """Waits for processes, and returns their exit codes and the lines that they print."""
+    try:
+        lines = [process.communicate(timeout=timeout)[1].splitlines() for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [process.returncode for process in started], sum(lines, [])
+
+
+@pytest.fixture(scope="session")
+def joined():
+    """Carries out a command in several processes: `start` and `ended`, or `carry_out` for both."""
+    return SimpleNamespace(
+        start=start, ended=ended, carry_out=lambda *words, **options: ended(start(*words, **options))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,7 @@ def _computed(command: str, words: list[str]) -> int:
         raise CommandError(f"the experiment must come first, got {words[0]!r}. {advice}", code=2)
     from jaxresearch.cli import supervised
 
-    if supervised.is_asked(words):
+    if supervised.is_asked(command, words):
         return supervised.supervise([command, *words])
     import gc
 

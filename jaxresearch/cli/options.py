@@ -15,7 +15,7 @@ from jaxresearch.cli.checks import check_options
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.refusals import Fields, explained
 from jaxresearch.cli.spelling import Mesh, Private, Seeds, Size, Types, Validation, seeds_text
-from jaxresearch.cli.supervised import HANG_AFTER
+from jaxresearch.cli.supervised import DISTRIBUTED, HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag, value_text
@@ -194,21 +194,21 @@ class Options:
     distributed: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False,
         "be one of several processes with the same command, which JAX joins into one program; needs --directory",
-        commands=("run", "sweep"),
+        commands=DISTRIBUTED,
     )
     coordinator: str | None = _option(
-        None, "address of process 0, if JAX cannot detect it", commands=("run", "sweep"), metavar="HOST:PORT"
+        None, "address of process 0, if JAX cannot detect it", commands=DISTRIBUTED, metavar="HOST:PORT"
     )
     processes: int | None = _option(
-        None, "number of processes, if JAX cannot detect it", commands=("run", "sweep"), metavar="N"
+        None, "number of processes, if JAX cannot detect it", commands=DISTRIBUTED, metavar="N"
     )
     process: int | None = _option(
-        None, "number of this process, from 0, if JAX cannot detect it", commands=("run", "sweep"), metavar="I"
+        None, "number of this process, from 0, if JAX cannot detect it", commands=DISTRIBUTED, metavar="I"
     )
     hang_after: float = _option(
         HANG_AFTER,
         "seconds without a sign of life from a process after which the job ends with exit code 75",
-        commands=("run", "sweep"),
+        commands=DISTRIBUTED,
     )
     command: str
     hyperparameters: Any

@@ -21,6 +21,7 @@ from jaxresearch.cli.errors import CommandError
 from jaxresearch.cli.interrupts import handling
 from jaxresearch.interruption import EXIT_CODE
 
+DISTRIBUTED = ("run", "sweep")  # the other commands refuse the option
 PIPE = "JAXRESEARCH_WORKER"  # environment variable: the descriptor on which a worker beats
 HANG_AFTER = 60.0  # seconds
 JOIN_WITHIN = 60  # seconds; JAX waits for 300
@@ -32,9 +33,9 @@ _STEPLESS = 20  # times as long without progress, while the worker beats
 _ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # by JAX, which has lost the others
 
 
-def is_asked(words: list[str]) -> bool:
+def is_asked(command: str, words: list[str]) -> bool:
     """Returns whether a command is to be carried out by several processes, and this is not yet the worker."""
-    return "--distributed" in words and PIPE not in os.environ
+    return command in DISTRIBUTED and "--distributed" in words and PIPE not in os.environ
 
 
 def supervise(words: list[str]) -> int:

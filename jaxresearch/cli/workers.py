@@ -25,6 +25,7 @@ from jaxresearch.interruption import EXIT_CODE
 
 _BEAT = 0.5  # seconds
 _COPIED = ("trials.json",)  # what a resumed sweep reads from its directory
+_OF_A_MACHINE = ("experiment", "folder", "seal")  # where the files are, and a key: another machine may have others
 _HEART: list["Heart"] = []  # of this process, if it is a worker
 
 
@@ -115,10 +116,12 @@ def directory(
 def require_same(config: dict[str, Any], job: Any) -> None:
     """Raises unless all processes run the same program with the same versions."""
     if jax.process_count() > 1:
-        packages = records.environment(seeds=())["packages"]
-        entries = json.loads(json.dumps(config, default=str))
-        settings = entries.pop("hyperparameters")
-        processes.require_same({**packages, **entries, **settings, "program": job.digest})
+        environment, entries = records.environment(seeds=()), json.loads(json.dumps(config, default=str))
+        files, settings = entries.pop(records.SOURCE), entries.pop("hyperparameters")
+        entries = {name: value for name, value in entries.items() if name not in _OF_A_MACHINE}
+        # A difference in an earlier one causes those in later ones.
+        causes = {**environment["packages"], **environment["jax"], **files, **settings, **entries}
+        processes.require_same({**causes, "program": job.digest})
 
 
 def beating(observe: Callable[[Any], None]) -> Callable[[Any], None]:

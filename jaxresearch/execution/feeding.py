@@ -150,8 +150,7 @@ class Evaluation:
         """Returns what the algorithm predicts for the whole part, ``(runs, examples, ...)``."""
         inputs, axis, n_runs = {"inputs": self._part["inputs"]}, self._axis, len(self._runs.keys)
         n_all = next(entry.shape[0 if axis is None else 1] for _, entry in named_arrays(inputs))
-        n_shards = devices.n_shards()
-        size = -(-min(_EXAMPLES, n_all) // n_shards) * n_shards
+        size = devices.padded_size(min(_EXAMPLES, n_all))
 
         def to_device(start: int, threads: ThreadPoolExecutor) -> Any:
             index = np.minimum(start + np.arange(size), n_all - 1)

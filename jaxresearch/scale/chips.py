@@ -24,15 +24,17 @@ class Chip(NamedTuple):
     source: str
 
 
-# Vendors add up both directions of a link and, for GPUs, count zeros of sparse matrices as work: both are halved here.
+# Vendors add up both directions of a link, and NVIDIA counts zeros of sparse matrices as work: both are halved here. A B200 is an
+# eighth of a DGX B200, whose bfloat16 peak is half of that at 8 bits. The page about v4 has the rate of an all-reduce over a pod,
+# 1.1 PB/s for 4096 chips; for v5e, this rate is that of all links in one direction, 51.2 TB/s for 256 chips.
 CHIPS: dict[ChipName, Chip] = {
-    "v4": Chip(
-        *(275e12, 32 * GIB, 1200e9, 300e9),
-        source="Google, TPU v4, https://cloud.google.com/tpu/docs/v4; links: Jouppi et al. (2023), table 4, "
-        "https://arxiv.org/abs/2304.01433",
+    "v4": Chip(*(275e12, 32 * GIB, 1200e9, 270e9), source="Google, TPU v4, https://docs.cloud.google.com/tpu/docs/v4"),
+    "v5e": Chip(
+        *(197e12, 16 * GIB, 819e9, 200e9), source="Google, TPU v5e, https://docs.cloud.google.com/tpu/docs/v5e"
     ),
-    "v5e": Chip(*(197e12, 16 * GIB, 819e9, 200e9), source="Google, TPU v5e, https://cloud.google.com/tpu/docs/v5e"),
-    "v5p": Chip(*(459e12, 95 * GIB, 2765e9, 600e9), source="Google, TPU v5p, https://cloud.google.com/tpu/docs/v5p"),
+    "v5p": Chip(
+        *(459e12, 95 * GIB, 2765e9, 600e9), source="Google, TPU v5p, https://docs.cloud.google.com/tpu/docs/v5p"
+    ),
     "a100": Chip(
         *(312e12, 80e9, 2039e9, 300e9), source="NVIDIA, A100 80GB SXM, https://www.nvidia.com/en-us/data-center/a100/"
     ),

@@ -286,8 +286,8 @@ def _in_batches(
     predict: Callable[[Any], Array], data: Batch, *, metrics: dict[str, Metric], batch_size: int
 ) -> dict[str, Array]:
     """Returns the metrics of predictions for whole data, computed in batches to bound memory."""
-    n_all, n_shards = n_examples(data), devices.n_shards()
-    batch_size = -(-min(batch_size, n_all) // n_shards) * n_shards
+    n_all = n_examples(data)
+    batch_size = devices.padded_size(min(batch_size, n_all))
 
     @jax.checkpoint  # derivatives in the weights recompute the outputs instead of storing all of them
     def summaries(start: Int[Array, ""]) -> dict[str, Any]:

@@ -72,6 +72,12 @@ def test_what_does_not_fit_is_refused(here, refused, words, message):
     refused(here(*WORDS, *words), message)
 
 
+@pytest.mark.parametrize("name", ["study", "plan"])
+def test_other_commands_are_not_distributed(here, refused, name):
+    message = f"{name} has no option --distributed, which belongs to run and sweep. Leave it out."
+    refused(here(name, "line.py", "--distributed"), message)
+
+
 def test_a_rule_that_does_not_fit_is_refused(here, refused, edit, network):
     edit("adjust=adjust.grid", "rules=(('Dense_1/kernel', (None, 'tensor')),), adjust=adjust.grid")
     message = "mesh must divide the dimension 1 of params/Dense_1/kernel, whose shape is (8, 1), got tensor=2. Change"

@@ -1,10 +1,6 @@
-"""``--stream`` in two processes that split each batch: each reads its half from disk."""
+"""``--stream`` in two processes: each reads the rows that its devices hold."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -45,7 +41,8 @@ def collect(source, *, target=None, stream=False):
     counting = Counting(x)
     train = {"inputs": Rows(counting) if stream else x, "targets": y}
     counting.n_read = 0  # of an example, for its shape
-    atexit.register(written, counting, os.getcwd())
+    if stream:
+        atexit.register(written, counting, os.getcwd())
     card = DataCard(name="a", source="b", class_names=("no", "yes"), feature_shape=(4,))
     return Dataset(train, {"inputs": x, "targets": y}, None, card)
 
@@ -67,51 +64,36 @@ experiment = Experiment(
 """
 
 
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 def loss_of(folder):
     return json.loads((folder / "result.json").read_text())["metrics"]["test/log_loss"]["values"]
 
 
-def train_in_two_processes(folder, *words):
-    """Trains with two processes of one device each, in the directory ``split``."""
-    joined = ["--stream", "--mesh", "data=2", "--directory", "split", "--distributed", "--processes", "2"]
-    joined += ["--coordinator", f"127.0.0.1:{free_port()}"]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "jaxresearch", *words, *joined, "--process", str(process)],
-            cwd=folder,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(2)
-    ]
-    errors = [worker.communicate()[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-
-
 @pytest.mark.long
-def test_each_of_two_processes_reads_its_half_of_a_batch(tmp_path, command):
+@pytest.mark.parametrize(
+    ("options", "n_read"),
+    [
+        (("--seeds", "1", "--mesh", "data=2"), 3 * 80),  # half of each batch
+        (("--seeds", "2"), 3 * 160 * 2),  # the batches of both seeds, of which each process trains one
+    ],
+    ids=["data", "runs"],
+)
+def test_each_of_two_processes_reads_what_its_devices_hold(tmp_path, command, joined, options, n_read):
     (tmp_path / "streamed.py").write_text(STREAMED)
-    words = ["run", "streamed.py", "--seeds", "1"]
-    train_in_two_processes(tmp_path, *words)
-    assert [json.loads((tmp_path / f"read-{process}.json").read_text()) for process in range(2)] == [3 * 80] * 2
-    done = command(*words, "--directory", "whole", cwd=tmp_path)
+    words = ["run", "streamed.py", *options]
+    done = joined.carry_out(*words, "--stream", "--directory", "split", cwds=[tmp_path] * 2)
+    assert done == ([0, 0], [])
+    assert [json.loads((tmp_path / f"read-{process}.json").read_text()) for process in range(2)] == [n_read] * 2
+    done = command("run", "streamed.py", *options[:2], "--directory", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(loss_of(tmp_path / "split"), loss_of(tmp_path / "whole"), rtol=1e-6)
 
 
 @pytest.mark.long
-def test_two_processes_share_the_secret_of_a_private_run(tmp_path, command):
+def test_two_processes_share_the_secret_of_a_private_run(tmp_path, command, joined):
     (tmp_path / "streamed.py").write_text(STREAMED)
     words = ["run", "streamed.py", "--seeds", "1", "--private", "noise=1,delta=1e-5,clip=1"]
-    train_in_two_processes(tmp_path, *words)
+    joined_words = (*words, "--stream", "--mesh", "data=2", "--directory", "split")
+    assert joined.carry_out(*joined_words, cwds=[tmp_path] * 2) == ([0, 0], [])
     secret = records.noise_secret(tmp_path / "split")
     with mock.patch.object(records, "noise_secret", return_value=secret):
         done = command(*words, "--directory", "whole", cwd=tmp_path)

@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,40 +11,9 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
-WORDS = "run mnist --seeds 4 --epochs 1 --batch-size 64 --hidden 64 --save-every 0".split()
 HANG_AFTER = 10  # seconds; on a busy machine, a process may be silent for several
+WORDS = f"run mnist --seeds 4 --epochs 1 --batch-size 64 --hidden 64 --save-every 0 --hang-after {HANG_AFTER}".split()
 BOUND = HANG_AFTER + 15  # a few seconds of the supervisors, on a busy machine
-
-
-def start(*words, each=((), ()), n_devices=2):
-    """Starts a command in one process or in two, each with these further words."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(n_devices)}
-    joined = ["--distributed", "--coordinator", address, "--processes", str(len(each)), "--hang-after", str(HANG_AFTER)]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "jaxresearch", *map(str, words), *own, *joined, "--process", str(number)],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number, own in enumerate(each)
-    ]
-
-
-def ended(started, timeout=200):
-    """Returns the exit codes of processes and the lines that they print."""
-    try:
-        lines = [process.communicate(timeout=timeout)[1].splitlines() for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    return [process.returncode for process in started], sum(lines, [])
 
 
 def worker(process):
@@ -68,30 +34,30 @@ def scores(directory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(joined, tmp_path_factory):
     """The metrics of an uninterrupted job, and the seconds that it took."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     begun = time.monotonic()
-    codes, lines = ended(start(*WORDS, "--directory", directory))
+    codes, lines = joined.carry_out(*WORDS, "--directory", directory, n_devices=2)
     assert (codes, lines) == ([0, 0], [])
     return scores(directory), time.monotonic() - begun
 
 
-def survives(whole, directory, number, victim, wait):
+def survives(joined, whole, directory, number, victim, wait):
     """Asserts that a job survives a signal to one worker: `wait` is called with its directory before."""
     expected, _ = whole
-    started = start(*WORDS, "--directory", directory)
+    started = joined.start(*WORDS, "--directory", directory, n_devices=2)
     wait(directory)
     target = worker(started[victim])
     if target is not None:
         os.kill(target, number)
     begun = time.monotonic()
-    codes, lines = ended(started)
+    codes, lines = joined.ended(started)
     if codes != [0, 0]:
         assert time.monotonic() - begun < BOUND
         assert codes == [75, 75] and len(lines) == 1, (codes, lines)
         assert lines[0].startswith("jaxresearch: interrupted: ") and "Repeat the command to resume" in lines[0]
-        codes, lines = ended(start(*WORDS, "--directory", directory))
+        codes, lines = joined.carry_out(*WORDS, "--directory", directory, n_devices=2)
         assert (codes, lines) == ([0, 0], [])
     assert scores(directory) == expected
     assert not [*directory.parent.glob(".*.ended")]
@@ -106,17 +72,17 @@ def until_saved(directory):
 
 
 @pytest.mark.parametrize(("number", "victim"), [(signal.SIGKILL, 0), (signal.SIGSTOP, 1)], ids=["kill", "stop"])
-def test_a_job_survives_the_loss_of_a_process(whole, tmp_path, number, victim):
-    survives(whole, tmp_path / "run", number, victim, until_saved)
+def test_a_job_survives_the_loss_of_a_process(joined, whole, tmp_path, number, victim):
+    survives(joined, whole, tmp_path / "run", number, victim, until_saved)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", range(30))
-def test_a_job_survives_losses_at_random_moments(whole, tmp_path, seed):
+def test_a_job_survives_losses_at_random_moments(joined, whole, tmp_path, seed):
     generator = np.random.default_rng(seed)
     number = signal.SIGKILL if seed < 20 else signal.SIGSTOP
     moment = generator.uniform(5, whole[1])  # the processes join after their imports, which take a few seconds
-    survives(whole, tmp_path / "run", number, int(generator.integers(2)), lambda directory: time.sleep(moment))
+    survives(joined, whole, tmp_path / "run", number, int(generator.integers(2)), lambda directory: time.sleep(moment))
 
 
 @pytest.mark.parametrize(
@@ -129,22 +95,22 @@ def test_a_job_survives_losses_at_random_moments(whole, tmp_path, seed):
         (("--epochs", "none"), "--epochs must be a whole number, got none. Write, for instance: --epochs 5"),
     ],
 )
-def test_processes_that_differ_print_one_line(tmp_path, words, message):
-    codes, lines = ended(start(*WORDS, "--directory", tmp_path / "run", each=((), words)))
+def test_processes_that_differ_print_one_line(joined, tmp_path, words, message):
+    codes, lines = joined.carry_out(*WORDS, "--directory", tmp_path / "run", each=((), words))
     assert codes == [2, 2] and len(lines) == 1 and message in lines[0], (codes, lines)
     assert not (tmp_path / "run").exists()
 
 
-def test_another_number_of_processes_resumes_a_job(whole, tmp_path):
+def test_another_number_of_processes_resumes_a_job(joined, whole, tmp_path):
     directory = tmp_path / "run"
-    started = start(*WORDS, "--directory", directory)
+    started = joined.start(*WORDS, "--directory", directory, n_devices=2)
     until_saved(directory)
     started[1].send_signal(signal.SIGTERM)  # saves in both
-    codes, lines = ended(started)
+    codes, lines = joined.ended(started)
     step = max(int(folder.name) for folder in (directory / "checkpoints").glob("[0-9]*"))
     assert codes == [75, 75]
     assert lines == [f"jaxresearch: interrupted; saved at step {step}; repeat the command to resume"]
-    assert ended(start(*WORDS, "--directory", directory, each=((),), n_devices=4)) == ([0], [])
+    assert joined.carry_out(*WORDS, "--directory", directory, each=((),), n_devices=4) == ([0], [])
     for name, metric in scores(
         directory
     ).items():  # rounding, amplified by the rest of an epoch: some predictions differ

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.experimental.pallas import tpu
 
 from jaxresearch import devices, losses, models, training
 from jaxresearch.data import DataCard, Dataset
@@ -147,6 +148,14 @@ def test_largest_below_equals_a_search(size_of, limit):
 def test_chips_are_those_of_the_command_line_with_a_source():
     assert (*chips.CHIPS,) == typing.get_args(chips.ChipName)
     assert all("https://" in chip.source for chip in chips.CHIPS.values())
+
+
+@pytest.mark.parametrize(("name", "version", "n_cores"), [("v4", "V4", 2), ("v5e", "V5E", 1), ("v5p", "V5P", 2)])
+def test_chips_of_google_are_those_that_jax_knows(name, version, n_cores):
+    core = tpu.get_tpu_info_for_chip(tpu.ChipVersion[f"TPU_{version}"], n_cores)
+    chip = chips.CHIPS[name]
+    assert chip.flops == pytest.approx(n_cores * core.bf16_ops_per_second)
+    assert chip.memory == pytest.approx(n_cores * core.hbm_capacity_bytes, rel=0.011)  # JAX has 96 GiB for v5p
 
 
 def test_step_time_is_the_longest_part():
