@@ -176,4 +176,4 @@ def test_private_refuses_augmentations(here, edit, refused):
 
 
 def test_study_has_no_option_private(here, refused):
-    refused(here("study", "line.py", *PRIVATE), "study has no option --private, which belongs to run and sweep.")
+    refused(here("study", "line.py", *PRIVATE), "study has no option --private, which belongs to run, sweep and audit.")
