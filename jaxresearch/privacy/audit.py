@@ -45,8 +45,8 @@ class OneRun(NamedTuple):
 
 
 def many_runs(
-    with_canary: Float[np.ndarray, "runs columns"],
-    without: Float[np.ndarray, "runs columns"],
+    with_canary: Float[np.ndarray, "n_with columns"],
+    without: Float[np.ndarray, "n_without columns"],
     *,
     delta: int | float,
     is_gaussian: bool = False,
@@ -124,7 +124,7 @@ def _chosen(
     return best[1], best[2]
 
 
-def _epsilon(fpr: float | np.ndarray, fnr: float | np.ndarray, delta: int | float) -> np.ndarray:
+def _epsilon(fpr: Any, fnr: Any, delta: int | float) -> Any:
     """Returns the least epsilon that allows error rates as low as these, at delta."""
     least = np.nextafter(0, 1)
     one = np.log(np.maximum(1 - delta - fnr, least)) - np.log(fpr)
@@ -132,7 +132,7 @@ def _epsilon(fpr: float | np.ndarray, fnr: float | np.ndarray, delta: int | floa
     return np.maximum(np.maximum(one, other), 0)
 
 
-def _mu(fpr: float | np.ndarray, fnr: float | np.ndarray) -> np.ndarray:
+def _mu(fpr: Any, fnr: Any) -> Any:
     """Returns the least mu of a Gaussian mechanism that allows error rates as low as these."""
     return np.maximum(-scipy.special.ndtri(fpr) - scipy.special.ndtri(fnr), 0)
 
