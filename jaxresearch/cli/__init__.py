@@ -20,6 +20,7 @@ commands:
   run EXPERIMENT    train with several seeds, evaluate, decide the claim; everything is recorded in a run directory
   sweep EXPERIMENT  compare many settings on selection data: --learning-rate 1e-4:1e-1:log:8 --batch-size 32,64
   study EXPERIMENT  the research loop: adjust on selection data, then decide the claim with fresh seeds
+  audit EXPERIMENT  attack private runs, and compare the bound of epsilon that they show with the claim: --private epsilon=8,...
   summary EXPERIMENT  list the arrays of its training state and count the FLOPs of a step
   plan EXPERIMENT   what a training step needs on devices that you need not have: --mesh fsdp=64,tensor=4 --chip v5p
   resume DIR        resume an interrupted or killed run, sweep or study, bit for bit; --experiment FILE uses a fixed file
@@ -66,6 +67,16 @@ Then it reads the test part once: the best settings with fresh seeds decide the 
 with the same directory to resume.
 """
 
+_AUDIT_HELP = """\
+usage: jaxresearch audit EXPERIMENT --private epsilon=E,delta=D,clip=C [--runs N] [--canaries N] [--guesses N]
+                                    [--observe states|final] [--audit-seed N] [--directory DIR]
+                                    [--data SOURCE] [--target COLUMN] [--FIELD VALUE ...]
+
+Trains private runs with a canary among the examples and without it, guesses which is which, and prints the lower bound of
+epsilon that the guesses prove, beside the claim; then the same from one run with many canaries. audit.json, audit.npz and
+audit.png record it. The exit code is 1 if a bound exceeds the claim.
+"""
+
 _SUMMARY_HELP = """\
 usage: jaxresearch summary EXPERIMENT [--data SOURCE] [--target COLUMN] [--accumulate N] [--FIELD VALUE ...]
 
@@ -82,7 +93,7 @@ least time at the peaks of a chip. --topology v5e:4x4 compiles with the compiler
 --largest-batch finds the largest batch that fits. The exit code is 1 if the step does not fit into the memory.
 """
 
-_HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP}
+_HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP, "audit": _AUDIT_HELP}
 _HELP_OF_SHAPES = {"summary": _SUMMARY_HELP, "plan": _PLAN_HELP}
 _OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
 _OF_TABLES = ("anonymise",)
@@ -256,6 +267,8 @@ def _computed(command: str, words: list[str]) -> int:
         from jaxresearch.cli.run import run as carry_out
     elif command == "sweep":
         from jaxresearch.cli.sweep import sweep as carry_out
+    elif command == "audit":
+        from jaxresearch.cli.audit import audit as carry_out
     elif command == "summary":
         from jaxresearch.cli.summary import summary as carry_out
     elif command == "plan":

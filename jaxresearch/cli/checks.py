@@ -36,6 +36,8 @@ def check_options(options: Any) -> None:
             raise UsageError(f"{name} must be positive and finite, got {value}. Pass {getattr(Budget(), name)}.")
     if options.command == "plan":
         _check_plan(options)
+    if options.command == "audit":
+        _check_audit(options)
     rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
     if len(rules) > 1:
         raise UsageError(f"{rules[0]} and {rules[1]} are mutually exclusive, got both. Pass one rule of the split.")
@@ -86,6 +88,17 @@ def _check_resplit(options: Any) -> None:
     for name, reason in reasons.items():
         if getattr(options, name):
             raise UsageError(f"resplit and {name} are mutually exclusive, got both. {reason}. Leave one out.")
+
+
+def _check_audit(options: Any) -> None:
+    """Raises for options with which nothing could be audited."""
+    if not options.private:
+        raise UsageError("audit must be given a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1")
+    if not 0 <= options.audit_seed < 2**32:
+        raise UsageError(f"audit_seed must be between 0 and {2**32 - 1}, got {options.audit_seed}. Pass 0.")
+    for name in ("canaries", "guesses"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UsageError(f"{name} must be 1 or more, got {getattr(options, name)}. Leave it out to choose.")
 
 
 def _check_plan(options: Any) -> None:

@@ -25,7 +25,8 @@ from jaxresearch.studies.comparison import other_seeds
 from jaxresearch.studies.plan import confirmation_seeds
 
 COMMANDS = ("run", "sweep", "study")
-_READING = (*COMMANDS, "summary", "plan")  # the commands that read the experiment's data
+_STEPPING = (*COMMANDS, "summary", "plan")  # the commands about one step or many
+_READING = (*_STEPPING, "audit")  # the commands that read the experiment's data
 _MANY_SEEDS = 2**32  # keys are derived from 32 bits
 
 
@@ -68,18 +69,19 @@ class Options:
         None,
         "micro batches per step, computed one after another to save memory; must divide the batch size",
         metavar="N",
-        commands=_READING,
+        commands=_STEPPING,
     )
     at_once: int | None = _option(
         None,
         "runs trained at a time on each device, to save memory; by default as many as fit, on a CPU groups of small ones",
         metavar="N",
+        commands=(*COMMANDS, "audit"),
     )
     private: Private = _option(
         (),
         "train with differential privacy, such as epsilon=3,delta=1e-5,clip=1: the gradient of each example is clipped to the "
         "norm clip, with noise for this epsilon, or of the given noise multiplier (noise=1.1 in place of epsilon)",
-        commands=("run", "sweep", "study"),
+        commands=("run", "sweep", "study", "audit"),
     )
     unit: str | None = _option(
         None,
@@ -88,6 +90,21 @@ class Options:
         metavar="COLUMN",
         commands=("run", "sweep", "study"),
     )
+    runs: int = _option(500, "number of runs with a canary, and of runs without it", commands=("audit",), metavar="N")
+    canaries: int | None = _option(
+        None,
+        "canaries of the one run, each included by a fair coin; by default 1000, at most half of the examples and one for each "
+        "parameter",
+        commands=("audit",),
+        metavar="N",
+    )
+    guesses: int | None = _option(None, "guesses about them; by default half as many", commands=("audit",), metavar="N")
+    observe: Literal["states", "final"] = _option(
+        "states",
+        "what the attack sees: the states of all steps, or the initial and the final model",
+        commands=("audit",),
+    )
+    audit_seed: int = _option(0, "seed from which all runs of the audit are drawn", commands=("audit",))
     train_examples: int | None = _option(
         None, "number of training examples, drawn at random anew for each seed; all by default", metavar="N"
     )
@@ -147,7 +164,9 @@ class Options:
     stream: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False, "read examples from disk as steps need them, for data that does not fit into memory", commands=_READING
     )
-    directory: Path | None = _option(None, "where to record the run; runs/NAME-TIME by default", metavar="DIR")
+    directory: Path | None = _option(
+        None, "where to record the run; runs/NAME-TIME by default", metavar="DIR", commands=(*COMMANDS, "audit")
+    )
     smoke: tyro.conf.FlagCreatePairsOff[bool] = _option(
         False, "train a few steps on a few examples, to check that everything works", commands=("run", "sweep")
     )
@@ -427,7 +446,8 @@ def _refuse_unknown(words: list[str], fields: Fields, command: str) -> None:
             continue
         elsewhere = next((name for name in DECLARED if flag(name) == written), None)
         if elsewhere is not None:
-            owners = " and ".join(DECLARED[elsewhere].metadata["commands"])
+            *others, last = DECLARED[elsewhere].metadata["commands"]
+            owners = f"{', '.join(others)} and {last}" if others else last
             raise UsageError(f"{command} has no option {written}, which belongs to {owners}. Leave it out.")
         near = difflib.get_close_matches(written.lstrip("-"), [option[2:] for option in known], n=1)
         own = ", ".join(flag(name) for name in fields if name not in DECLARED)

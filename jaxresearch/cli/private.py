@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from jaxresearch import data, privacy, studies
@@ -104,6 +105,11 @@ def privately(experiment: Experiment, options: Any, *, secret: tuple[int, int] |
     """
     of = functools.partial(_mechanism, options, secret=secret)
     return privacy.private_experiment(experiment, of, n_micro_batches=options.accumulate or 1, name="--private")
+
+
+def mechanism_of(options: Any) -> Callable[[Plan, int], Mechanism]:
+    """Returns the mechanism that the options ask for, without a secret, of a plan and a number of examples."""
+    return functools.partial(_mechanism, options, secret=None)
 
 
 def statement_of(options: Any, experiment: Experiment, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:

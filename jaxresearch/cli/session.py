@@ -267,13 +267,19 @@ def job_of(experiment: Experiment, options: Options, loaded: Loaded, *, secret: 
 
 def untrained(command: str, name: str, words: list[str]) -> tuple[Options, Job]:
     """Returns the options of a command that trains nothing, and the job it is about, with its data."""
+    experiment, options, loaded = read(command, name, words)
+    return options, job_of(experiment, options, loaded)
+
+
+def read(command: str, name: str, words: list[str]) -> tuple[Experiment, Options, Loaded]:
+    """Returns the experiment as declared, the options of a command that keeps no states, and the data."""
     declared, _ = loading.load_with_sources(name)
     options = parse(declared, words, command=command, prog=f"jaxresearch {command} {name}")
     experiment, options = located(declared, options)
     check(options.hyperparameters)
     loaded = load_data(experiment, options, None)
     _require_plans(loaded.dataset, options, (), declared.hyperparameters)
-    return options, job_of(experiment, options, loaded)
+    return experiment, options, loaded
 
 
 def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experiment, str | None]:

@@ -42,7 +42,9 @@ def _options(text):
 
 def test_messages_name_options_that_exist():
     trained = {
-        f"--{name.replace('_', '-')}" for command in ("run", "sweep", "study", "plan") for name in names_of(command)
+        f"--{name.replace('_', '-')}"
+        for command in ("run", "sweep", "study", "plan", "audit")
+        for name in names_of(command)
     }
     fields = {
         f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(loading.load("mnist").hyperparameters)

@@ -60,7 +60,7 @@ def test_plan_finds_the_largest_batch(command):
         (["--chip", "h1"], "--chip must be v4, v5e, v5p, a100, h100, h200, b200 or None, got h1."),
         (["--mesh", "data=2", "--batch-size", "33"], "mesh must divide a batch of 33 examples, got data=2."),
         (["--batch-size", "70000"], "batch_size must be between 1 and 60000, got 70000."),
-        (["--seeds", "3"], "plan has no option --seeds, which belongs to run and sweep and study. Leave it out."),
+        (["--seeds", "3"], "plan has no option --seeds, which belongs to run, sweep and study. Leave it out."),
     ],
 )
 def test_plan_refuses_what_it_cannot_plan(command, words, message):
