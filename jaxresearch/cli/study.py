@@ -41,7 +41,7 @@ def _work(session: Session) -> None:
             session.name,
             best,
             trained,
-            undecided=undecided(session.options),
+            undecided=undecided(session.options, session.declared),
             unclaimed=session.unclaimed,
             load_seconds=session.loaded.seconds,
             declared=session.declared.hyperparameters,
