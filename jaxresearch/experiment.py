@@ -58,6 +58,8 @@ class Experiment(Generic[H]):
             inferred.
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
+        private: The guarantee that the claim is about, as parameters of ``--private``, such as
+            ``{"epsilon": 3, "delta": 1e-5, "clip": 1}``; the command trains with it by default.
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
         at_once: Number of runs trained at a time on each device, at most; by default as many as fit into its memory.
         replan: ``(plan, n_train) -> plan``, applied to the plan of each run: how `jaxresearch.privacy` changes its sampling and
@@ -87,6 +89,7 @@ class Experiment(Generic[H]):
     preprocess: Preprocessor = data.standard
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
+    private: Mapping[str, int | float] | None = None
     rules: tuple[Rule, ...] = ()
     at_once: int | None = None
     replan: Callable[[Plan, int], Plan] | None = None

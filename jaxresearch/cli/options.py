@@ -80,7 +80,8 @@ class Options:
     private: Private = _option(
         (),
         "train with differential privacy, such as epsilon=3,delta=1e-5,clip=1: the gradient of each example is clipped to the "
-        "norm clip, with noise for this epsilon, or of the given noise multiplier (noise=1.1 in place of epsilon)",
+        "norm clip, with noise for this epsilon, or of the given noise multiplier (noise=1.1 in place of epsilon); none for "
+        "training without privacy; by default as the experiment declares",
         commands=("run", "sweep", "study", "audit"),
     )
     unit: str | None = _option(
@@ -377,8 +378,15 @@ def _default(experiment: Experiment, name: str, command: str) -> Any:
         return experiment.source if name == "data" else experiment.target
     if name == "types":
         return tuple((experiment.types or {}).items())
+    if name == "private" and command in DECLARED[name].metadata["commands"]:
+        return private_default(experiment)
     metadata = DECLARED[name].metadata
     return metadata["defaults"].get(command, metadata["default"])
+
+
+def private_default(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """Returns the parameters of the mechanism that an experiment declares, as ``--private`` reads them."""
+    return tuple((name, str(value)) for name, value in (experiment.private or {}).items())
 
 
 def _refuse_clash(experiment: Experiment) -> None:

@@ -12,7 +12,7 @@ from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import names_of
 from jaxresearch.cli.places import inside
 from jaxresearch.cli.session import one_line
-from jaxresearch.cli.spelling import pairs_text, seeds_text
+from jaxresearch.cli.spelling import pairs_text, private_text, seeds_text
 
 _SWITCHES = (
     "smoke",
@@ -129,9 +129,11 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     for name in ("seeds", "fresh_seeds"):
         if (seeds := given.pop(name, None)) is not None:
             given[name] = seeds_text(seeds)
-    for name in ("types", "mesh", "private"):
+    for name in ("types", "mesh"):
         if pairs := given.get(name):
             given[name] = pairs_text(pairs)
+    if "private" in given:
+        given["private"] = private_text(given["private"] or ())
     if given.get("folds"):
         given["seeds"] = None  # given by the folds
     given |= {name: None for name in _SWITCHES if not given.get(name)}

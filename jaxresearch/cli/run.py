@@ -1,11 +1,11 @@
 """``jaxresearch run``: train, evaluate, decide the claim if there is one."""
 
-from collections.abc import Mapping
-
 from jaxresearch import recording
 from jaxresearch.cli import display
 from jaxresearch.cli.options import Options
 from jaxresearch.cli.session import Session, carry_out
+from jaxresearch.cli.spelling import private_text
+from jaxresearch.experiment import Experiment
 from jaxresearch.recording import runs
 from jaxresearch.records.commands import flag
 
@@ -29,7 +29,7 @@ def _work(session: Session) -> None:
             session.name,
             job,
             trained,
-            undecided=undecided(options, declared_types=session.declared.types),
+            undecided=undecided(options, session.declared),
             unclaimed=session.unclaimed,
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
@@ -45,13 +45,8 @@ def _work(session: Session) -> None:
         raise unwritten
 
 
-def undecided(options: Options, *, declared_types: Mapping[str, str] | None = None) -> str | None:
-    """Returns why a run with these options cannot decide the claim, if it cannot.
-
-    Args:
-        options: As given.
-        declared_types: Kinds of columns in the experiment's file.
-    """
+def undecided(options: Options, declared: Experiment) -> str | None:
+    """Returns why a run with these options cannot decide the claim, if it cannot."""
     if options.smoke:
         return "a smoke run decides nothing"
     if options.resplit:
@@ -60,11 +55,15 @@ def undecided(options: Options, *, declared_types: Mapping[str, str] | None = No
         return f"the claim is about all training examples, this run about {options.train_examples}"
     if options.init_from is not None:
         return "the claim is about training from scratch, this run started from the parameters of another"
-    declared = declared_types or {}
-    if columns := [name for name, kind in options.types if declared.get(name) != kind]:
+    declared_types = declared.types or {}
+    if columns := [name for name, kind in options.types if declared_types.get(name) != kind]:
         return f"the claim is about the columns as its experiment reads them, this run changes {', '.join(columns)} by --types"
     if options.image_size is not None:
         return "the claim is about images as its experiment reads them, this run resizes them by --image-size"
+    asked, promised = dict(options.private), declared.private or {}
+    if any(float(asked.get(name, "nan")) != promised[name] for name in ("epsilon", "delta") if name in promised):
+        about = ", ".join(f"{name} {value:g}" for name, value in promised.items() if name != "clip")
+        return f"the claim is about training with {about}, this run has --private {private_text(options.private)}"
     if changed := [name for name in _OF_TEST_PART if getattr(options, name) not in (None, "", False, 0)]:
         return f"the claim is about the experiment's own test part, this run changes it by {flag(changed[0])}"
     return None

@@ -61,7 +61,9 @@ def _read_mesh(words: list[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _read_private(words: list[str]) -> tuple[tuple[str, str], ...]:
-    """Returns pairs of parameter and value: ``epsilon=3,delta=1e-5,clip=1``."""
+    """Returns pairs of parameter and value: ``epsilon=3,delta=1e-5,clip=1``; no pair for ``none``."""
+    if words[0] == "none":
+        return ()
     pairs = [tuple(word.split("=", 1)) for word in words[0].split(",") if word]
     if wrong := next((pair for pair in pairs if len(pair) != 2), None):
         raise ValueError(f"expected NAME=VALUE,..., got {wrong[0]!r}")
@@ -71,6 +73,11 @@ def _read_private(words: list[str]) -> tuple[tuple[str, str], ...]:
 def pairs_text(pairs: Sequence[Sequence[Any]]) -> str:
     """Returns pairs of a name and a value as written on the command line."""
     return ",".join(f"{name}={value}" for name, value in pairs)
+
+
+def private_text(pairs: Sequence[Sequence[Any]]) -> str:
+    """Returns the parameters of a mechanism as written on the command line; ``none`` without any."""
+    return pairs_text(pairs) or "none"
 
 
 _UNITS = {
@@ -96,7 +103,7 @@ def _read_size(words: list[str]) -> float:
 
 
 Size = Annotated[float | None, _spelled("NGiB|NGB", _read_size)]
-Private = Annotated[tuple[tuple[str, str], ...], _spelled("epsilon=E,delta=D,clip=C", _read_private, pairs_text)]
+Private = Annotated[tuple[tuple[str, str], ...], _spelled("epsilon=E,delta=D,clip=C|none", _read_private, private_text)]
 Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, pairs_text)]
 Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, pairs_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxresearch import data, records, studies
-from jaxresearch.cli.options import DECLARED, OF_PROCESSES, names_of
+from jaxresearch.cli.options import DECLARED, OF_PROCESSES, names_of, private_default
 from jaxresearch.cli.session import Session
-from jaxresearch.cli.spelling import pairs_text, seeds_text
+from jaxresearch.cli.spelling import pairs_text, private_text, seeds_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.reports import wording
 from jaxresearch.studies import Conclusion
@@ -124,12 +124,13 @@ def _training(session: Session) -> str:
 def _asked(session: Session) -> list[str]:
     """Returns the options of the data and of the looks that were asked for, as `run` takes them."""
     options, declared = session.options, session.declared
-    own = {"data": declared.source, "target": declared.target}
+    own = {"data": declared.source, "target": declared.target, "private": private_default(declared)}
+    texts = {"types": pairs_text, "mesh": pairs_text, "private": private_text}
     asked = {}
     for name in names_of("run"):
         default = own.get(name, DECLARED[name].metadata["default"])
         if name not in _NOT_OF_TRAINING and (value := getattr(options, name)) != default:
-            asked[name] = pairs_text(value) if name in ("types", "private", "mesh") else value
+            asked[name] = texts[name](value) if name in texts else value
     return records.words_of(asked)
 
 

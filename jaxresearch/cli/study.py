@@ -43,7 +43,7 @@ def _work(session: Session) -> None:
             session.name,
             best,
             trained,
-            undecided=undecided(session.options, declared_types=session.declared.types),
+            undecided=undecided(session.options, session.declared),
             unclaimed=session.unclaimed,
             load_seconds=session.loaded.seconds,
             declared=session.declared.hyperparameters,

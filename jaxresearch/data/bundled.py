@@ -89,6 +89,38 @@ def _table(
     return Collected(parts, dataclasses.replace(card, name=name, **described))
 
 
+_CREDIT = "german_credit.csv.xz"
+_CREDIT_SHA256 = "5433973ad91811ffded3e0a4787e8745b1816f30789fdadd8b0b07b659fe3b5c"
+
+
+def credit() -> Collected:
+    """Returns 1,000 applicants for credit: 20 columns; the target is whether the credit was bad or good.
+
+    Returns:
+        Inputs as a dict of columns, and classes, not yet split.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> applicants = credit()
+        >>> applicants.card.class_names, len(applicants.parts["train"]["targets"])
+        (('bad', 'good'), 1000)
+
+    References:
+        Hofmann (1994), Statlog (German Credit Data), UCI Machine Learning Repository. https://doi.org/10.24432/C5NC77
+    """
+    return _table(
+        "credit",
+        _CREDIT,
+        _CREDIT_SHA256,
+        target="class",
+        source="bundled; UCI Statlog (German Credit Data)",
+        licence="CC BY 4.0",
+        citation="Hofmann (1994), UCI Machine Learning Repository, doi:10.24432/C5NC77",
+    )
+
+
 _SPLICE = "splice_junctions.csv.xz"
 _SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62bd"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, gene_ontology, mnist, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.idx import load_idx_folder
@@ -34,6 +34,7 @@ def _mnist() -> Collected:
 
 _BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
+    "credit": credit,
     "gene_ontology": gene_ontology,
     "mnist": _mnist,
     "splice": splice,
@@ -59,6 +60,7 @@ def load(
     source                 content
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
+    ``credit``             bundled: applicants for credit, a table
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now

@@ -11,6 +11,7 @@ from jaxresearch.cli.axes import spelled, words_of_axes
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import DECLARED, Options, names_of, parse, seeds_text
 from jaxresearch.cli.resume import words_in
+from jaxresearch.cli.run import undecided
 from jaxresearch.cli.session import _config
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.studies import Budget
@@ -222,6 +223,46 @@ def test_types_of_the_command_line_win_by_column(line, card, declared, words, ty
     assert parse(experiment, words_in(config, Path("out"))) == options
     undeclared = dataclasses.replace(line, types=None)  # the record suffices
     assert parse(undeclared, words_in(config, Path("out"))).types == types
+
+
+PROMISED = {"epsilon": 3, "delta": 1e-5, "clip": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "private"),
+    [
+        ([], "run", (("epsilon", "3"), ("delta", "1e-05"), ("clip", "0.5"))),
+        (["--private", "noise=1,delta=1e-6,clip=2"], "run", (("noise", "1"), ("delta", "1e-6"), ("clip", "2"))),
+        (["--private", "none"], "run", ()),
+        ([], "plan", ()),
+    ],
+)
+def test_an_experiment_declares_its_privacy(line, card, words, command, private):
+    experiment = dataclasses.replace(line, private=PROMISED)
+    options = parse(experiment, words, command=command)
+    assert options.private == private
+    if command == "run":
+        options = parse(experiment, [*words, "--directory", "out"])
+        config = json.loads(json.dumps(_config("line", options, card, None), default=str))
+        for declared in (experiment, line):  # the record suffices
+            assert parse(declared, words_in(config, Path("out"))) == options
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        ([], None),
+        (["--private", "epsilon=3.0,delta=1e-5,clip=2"], None),
+        (["--private", "none"], "training with epsilon 3, delta 1e-05, this run has --private none"),
+        (["--private", "epsilon=8,delta=1e-5,clip=0.5"], "this run has --private epsilon=8,delta=1e-5,clip=0.5"),
+        (["--private", "noise=1,delta=1e-5,clip=0.5"], "this run has --private noise=1,delta=1e-5,clip=0.5"),
+    ],
+)
+def test_a_claim_about_privacy_needs_that_privacy(line, words, because):
+    experiment = dataclasses.replace(line, private=PROMISED)
+    found = undecided(parse(experiment, words), experiment)
+    assert found is None if because is None else because in found
+    assert undecided(parse(line, words), line) is None
 
 
 def test_folds_are_as_many_seeds(line):

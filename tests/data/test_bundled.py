@@ -23,6 +23,17 @@ def test_splice_has_its_card_and_its_classes():
     assert np.stack([dna.bases(str(sequence)) for sequence in sequences]).shape == (2552, 60)
 
 
+def test_credit_has_its_card_and_its_classes():
+    applicants = data.load("credit", split=data.Split(fraction=0.5))
+    assert applicants.card.class_names == ("bad", "good") and applicants.card.licence == "CC BY 4.0"
+    targets, ages = (
+        np.concatenate([read(part) for part in (applicants.train, applicants.test)])
+        for read in (lambda part: part["targets"], lambda part: part["inputs"]["age"])
+    )
+    assert np.bincount(targets).tolist() == [300, 700]
+    assert (ages.min(), ages.max(), ages.mean()) == (19, 75, 35.546)
+
+
 def test_splice_borders_stand_where_they_should():
     junctions = data.load("splice")
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])

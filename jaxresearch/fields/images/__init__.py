@@ -1,0 +1,6 @@
+"""Images: features that are computed from each image alone."""
+
+from jaxresearch.fields.images.preprocess import scattered
+from jaxresearch.fields.images.scattering import scattering
+
+__all__ = ["scattered", "scattering"]
