@@ -163,7 +163,7 @@ class Options:
         None, "height and width to which a folder of images is resized", metavar="N", commands=_READING
     )
     stream: tyro.conf.FlagCreatePairsOff[bool] = _option(
-        False, "read examples from disk as steps need them, for data that does not fit into memory", commands=_READING
+        False, "read examples from disk as steps need them, for data that does not fit into memory", commands=_STEPPING
     )
     directory: Path | None = _option(
         None, "where to record the run; runs/NAME-TIME by default", metavar="DIR", commands=(*COMMANDS, "audit")

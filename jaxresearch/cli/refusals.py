@@ -18,6 +18,8 @@ _EXAMPLES_OF_SPELLINGS = {
     "COLUMN=KIND,...": "age=number",
     "FRACTION|own": "0.1",
     "N|A,B,C": "5",
+    "NGiB|NGB": "80GB",
+    "epsilon=E,delta=D,clip=C|none": "epsilon=3,delta=1e-5,clip=1",
 }
 
 
@@ -94,7 +96,7 @@ def _rule(kind: Any) -> str:
 def _example(kind: Any, default: Any) -> str:
     """Returns a value to write: the default, or one of the type."""
     if (spelling := _spelling(kind)) is not None:
-        example = str(_EXAMPLES_OF_SPELLINGS.get(spelling.metavar, spelling.metavar))
+        example = _EXAMPLES_OF_SPELLINGS[spelling.metavar]
         return example if default in (None, ()) else " ".join(spelling.str_from_instance(default))
     kind, _ = _plain(kind)
     if default not in (None, ()):

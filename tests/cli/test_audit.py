@@ -81,7 +81,7 @@ def test_an_audit_of_a_mechanism_without_noise_refutes_it(here, folder):
             "directory must be new or empty, got line.csv. Name another with --directory.",
         ),
         ([*PRIVATE, "--folds", "5"], "audit has no option --folds, which belongs to run. Leave it out."),
-        ([*PRIVATE, "--stream"], "private and stream are mutually exclusive, got both"),
+        ([*PRIVATE, "--stream"], "audit has no option --stream, which belongs to run, sweep, study, summary and plan."),
     ],
 )
 def test_an_audit_refuses_what_shows_nothing(here, refused, options, message):
