@@ -156,6 +156,7 @@ HOUSE = (
     ("fields",),
     ("adjust",),
     ("experiment",),
+    ("variants",),
     ("loading", "templates"),
     ("execution",),
     ("studies",),

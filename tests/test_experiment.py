@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxresearch import experiment, gradients, losses, metrics, models, training
+from jaxresearch import experiment, gradients, losses, metrics, models, training, variants
 from jaxresearch.algorithms import stopped
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.experiment import Experiment
@@ -253,7 +253,7 @@ def test_for_data_names_the_metric_to_compare_by():
     assert DECLARED.for_data(DATASET) is DECLARED
     lower = dataclasses.replace(either, maximise=None, minimise=lambda card: "log_loss").for_data(DATASET)
     assert lower.objective == experiment.Objective("log_loss", False)
-    assert experiment.without_claim(either, question="?").for_data(values).objective.metric == "r2"
+    assert variants.without_claim(either, question="?").for_data(values).objective.metric == "r2"
 
 
 def test_a_metric_that_depends_on_data_must_be_resolved():
@@ -292,7 +292,7 @@ def test_accumulated_reports_the_loss_of_the_whole_batch(key):
             estimator=args[2].estimator,
         ),
     )
-    parts = experiment.accumulated(plain, n_micro_batches=4)
+    parts = variants.accumulated(plain, n_micro_batches=4)
     (state, history), (other, others) = (
         experiment.program(each, DATASET).run(key, Settings(), DATASET.train) for each in (plain, parts)
     )
@@ -314,21 +314,21 @@ def test_accumulated_takes_estimators_built_inside_a_step(key):
         return Algorithm(lambda key: model.init(key)[0], step, lambda state, data, key: {})
 
     run = experiment.program(
-        experiment.accumulated(dataclasses.replace(DECLARED, algorithm=late), n_micro_batches=2), DATASET
+        variants.accumulated(dataclasses.replace(DECLARED, algorithm=late), n_micro_batches=2), DATASET
     ).run
     assert jax.eval_shape(run, key, Settings(), DATASET.train)[1]["loss"].shape == (8,)
 
 
 def test_accumulated_refuses_what_ignores_the_plans_estimator(key):
-    parts = experiment.accumulated(COUNTING, n_micro_batches=2)
+    parts = variants.accumulated(COUNTING, n_micro_batches=2)
     with pytest.raises(ValueError, match="experiment must use plan.estimator for accumulated; got an algorithm that"):
         jax.eval_shape(experiment.program(parts, DATASET).run, key, Steps(), {})
 
 
 def test_accumulated_refuses_what_does_not_divide_the_batch(key):
     with pytest.raises(ValueError, match="n_micro_batches must be 1 or more; got 0. Pass a divisor"):
-        experiment.accumulated(DECLARED, n_micro_batches=0)
-    parts = experiment.program(experiment.accumulated(DECLARED, n_micro_batches=3), DATASET)
+        variants.accumulated(DECLARED, n_micro_batches=0)
+    parts = experiment.program(variants.accumulated(DECLARED, n_micro_batches=3), DATASET)
     with pytest.raises(ValueError, match="n_micro_batches must divide the batch of 8 examples; got 3."):
         jax.eval_shape(parts.run, key, Settings(), DATASET.train)
 
@@ -349,6 +349,6 @@ def test_with_estimator_composes(key):
 
         return change
 
-    both = experiment.with_estimator(experiment.with_estimator(DECLARED, named("a"), name="a"), named("b"), name="b")
+    both = variants.with_estimator(variants.with_estimator(DECLARED, named("a"), name="a"), named("b"), name="b")
     history = jax.eval_shape(experiment.program(both, DATASET).run, key, Settings(), DATASET.train, DATASET.validation)
     assert {"loss", "a", "b"} <= history[1].keys()

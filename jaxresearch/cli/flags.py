@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxresearch.cli.options import UsageError
+from jaxresearch.cli.errors import UsageError
 
 
 def taken(rest: list[str], option: str, what: str, example: str) -> str | None:

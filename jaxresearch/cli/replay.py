@@ -16,7 +16,8 @@ from jaxresearch.cli import resume, session
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.flags import taken
 from jaxresearch.cli.loaded import cipher_of, load_data, meshed, shortened
-from jaxresearch.cli.options import Options, parse
+from jaxresearch.cli.options import Options
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.private import by_unit
 from jaxresearch.execution import Outcome, Progress
 from jaxresearch.recording import Job, runs

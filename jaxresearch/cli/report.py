@@ -13,7 +13,8 @@ from jaxresearch.cli import display
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.loaded import cipher_of, load_data, shortened
-from jaxresearch.cli.options import Options, parse
+from jaxresearch.cli.options import Options
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.resume import config_in, words_in
 from jaxresearch.cli.session import configure, one_line
 from jaxresearch.data import DataCard

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxresearch import adjust, catalogue, devices, loading, processes, recording, records, studies
+from jaxresearch import adjust, catalogue, devices, loading, processes, recording, records, studies, variants
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import compiled, display, workers
 from jaxresearch.cli.errors import CommandError, UsageError, described
 from jaxresearch.cli.interrupts import NOTHING_RECORDED, saving
 from jaxresearch.cli.loaded import Loaded, cipher_of, load_data, meshed, shortened
-from jaxresearch.cli.options import OF_PROCESSES, Options, names_of, parse
+from jaxresearch.cli.options import OF_PROCESSES, Options, names_of
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.places import from_start, located, shown
 from jaxresearch.cli.private import by_unit, privately, statement_of
 from jaxresearch.data import Dataset
@@ -252,7 +253,7 @@ def job_of(experiment: Experiment, options: Options, loaded: Loaded, *, secret: 
     if options.private:
         experiment = privately(experiment, options, secret=secret)
     elif options.accumulate is not None:
-        experiment = experiments.accumulated(experiment, n_micro_batches=options.accumulate, name="--accumulate")
+        experiment = variants.accumulated(experiment, n_micro_batches=options.accumulate, name="--accumulate")
     if options.at_once is not None:
         experiment = dataclasses.replace(experiment, at_once=options.at_once)
     return Job(
@@ -292,7 +293,7 @@ def _about(experiment: Experiment, options: Options, name: str) -> tuple[Experim
     about, other_data = (shown(one) if one else "the data as its experiment reads them" for one in other)
     claim = experiment.claim
     line = claim and f'The claim "{claim.text}" is about {about}, not {other_data}, so it is not decided here.'
-    return experiments.without_claim(experiment, question=question), line
+    return variants.without_claim(experiment, question=question), line
 
 
 def _sizes(command: str, dataset: Dataset) -> dict[str, int]:

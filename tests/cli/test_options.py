@@ -9,10 +9,12 @@ import pytest
 from jaxresearch import loading
 from jaxresearch.cli.axes import spelled, words_of_axes
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.cli.options import DECLARED, Options, names_of, parse, seeds_text
+from jaxresearch.cli.options import DECLARED, Options, names_of
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.resume import words_in
 from jaxresearch.cli.run import undecided
 from jaxresearch.cli.session import _config
+from jaxresearch.cli.spelling import seeds_text
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.studies import Budget
 

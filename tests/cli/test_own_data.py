@@ -9,7 +9,7 @@ import pytest
 from jaxresearch import loading
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.loaded import load_data
-from jaxresearch.cli.options import parse
+from jaxresearch.cli.parsing import parse
 
 pytestmark = pytest.mark.long
 

@@ -142,7 +142,8 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
         ("epsilon=3,delta=1e-5,clip=1,n_examples=160", "private must be given no relation and no n_examples, got one:"),
         (
             "epsilon",
-            "--private must be epsilon=E,delta=D,clip=C or none, got epsilon. Write, for instance: --private epsilon=3,delta=1e-5,clip=1",
+            "--private must be epsilon=E,delta=D,clip=C or none, got epsilon. Write, for instance: --private epsilon=3,"
+            "delta=1e-5,clip=1",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import execution, experiment, losses, metrics, models, training
+from jaxresearch import execution, experiment, losses, metrics, models, training, variants
 from jaxresearch.algorithms import skipping, stopped
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.execution import Keeping, Start, diagnosis, divergence
@@ -215,6 +215,6 @@ def test_diagnosis_sees_accumulated_gradients():
 
     given = dataset()
     given.train["targets"][BAD] = 0
-    declared = experiment.accumulated(dataclasses.replace(LINE, algorithm=rooted), n_micro_batches=2)
+    declared = variants.accumulated(dataclasses.replace(LINE, algorithm=rooted), n_micro_batches=2)
     found = diagnosed(declared, given, run=1, step=3)
     assert found.step == 2 and found.leaf.startswith("gradient['Dense_0']"), found

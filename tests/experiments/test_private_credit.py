@@ -19,7 +19,7 @@ def dataset():
     return CREDIT.prepare(CREDIT.collect("credit"))
 
 
-def test_half_of_the_applicants_are_held_out_and_nothing_is_fitted(dataset):
+def test_half_of_the_applicants_are_held_out_nothing_is_fitted(dataset):
     assert dataset.n_train == 500 and dataset.fitted == {}
     assert dataset.train["inputs"].shape == (500, 20) and dataset.train["inputs"].dtype == np.float32
     assert np.mean(dataset.test["targets"] == 1) == 0.7
