@@ -10,7 +10,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxresearch import sampling
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, ModelState, Params
+from jaxresearch.privacy import outer_products
 from jaxresearch.privacy.mechanism import Clipping, Mechanism
+from jaxresearch.privacy.outer_products import Outer
 
 _MARGIN = 1 + 2**-14  # norms are rounded to float32
 
@@ -98,6 +100,9 @@ def clipped_sum(
     Adding, removing or zeroing one example changes it by a norm of at most 1; replacing one, by at most 2. With
     ``clipping="per-array"``, each of k arrays is clipped to a norm of :math:`1 / \sqrt k`, which has the same bound.
 
+    Matrices that multiply one vector per example need no gradient of each example (`jaxresearch.privacy.outer_products`); others,
+    of which ``n_micro_batches`` bounds the memory, have one.
+
     Args:
         loss_of: ``(params, batch, key) -> loss``, called with batches of one example.
         params: Floating-point arrays.
@@ -126,19 +131,18 @@ def clipped_sum(
         padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else jnp.asarray(leaf)
         return padded.reshape(n_micro_batches, -1, *leaf.shape[1:])
 
-    def of_example(example: Batch, place: Array) -> tuple[Params, Array]:
+    def of_example(example: Batch, place: Array) -> tuple[list[Array | Outer], Array]:
         alone = jax.tree.map(lambda leaf: leaf[None], example)
-        gradient = jax.grad(loss_of)(params, alone, jax.random.fold_in(key, place))
-        units = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / clip, gradient)
+        gradients = outer_products.gradient(loss_of, params, alone, jax.random.fold_in(key, place))
+        units = [_in_units(gradient, clip) for gradient in gradients]
         return units, _scales(units, clipping=clipping)
 
     def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
         examples, places, counts = part
         units, scales = jax.vmap(of_example)(examples, places)
         counts = counts & (scales[:, 0] > 0)
-        leaves, structure = jax.tree.flatten(units)
-        sums = [_weighted_sum(leaf, jnp.where(counts, scales[:, i], 0)) for i, leaf in enumerate(leaves)]
-        counted = jax.tree.unflatten(structure, sums)
+        sums = [_weighted_sum(unit, jnp.where(counts, scales[:, i], 0)) for i, unit in enumerate(units)]
+        counted = jax.tree.unflatten(jax.tree.structure(total), sums)
         return jax.tree.map(jnp.add, total, counted), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), params)
@@ -148,21 +152,35 @@ def clipped_sum(
     return jax.lax.scan(visit, zeros, parts)[0]
 
 
-def _scales(units: Params, *, clipping: Clipping) -> Float[Array, " arrays"]:
+def _in_units(gradient: Array | Outer, clip: int | float) -> Array | Outer:
+    """Returns the gradient of one array for one example in units of the clipping norm, in float32 or wider."""
+    if isinstance(gradient, Outer):
+        return outer_products.scaled(gradient, 1 / clip)
+    return gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)) / clip
+
+
+def _square(unit: Array | Outer) -> Float[Array, ""]:
+    """Returns the square of the norm of the gradient of one array for one example."""
+    if isinstance(unit, Outer):
+        return outer_products.square_norm(unit).astype(jnp.float32)
+    return jnp.sum(jnp.square(unit), dtype=jnp.float32)
+
+
+def _scales(units: list[Array | Outer], *, clipping: Clipping) -> Float[Array, " arrays"]:
     """Returns the factors that bring the arrays of one gradient to a norm of at most 1; all 0 if the norm is not finite."""
-    leaves = jax.tree.leaves(units)
-    squares = jnp.stack([jnp.sum(jnp.square(leaf), dtype=jnp.float32) for leaf in leaves])
+    squares = jnp.stack([_square(unit) for unit in units])
     is_flat = clipping == "flat"
-    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if is_flat else squares * len(leaves))
+    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if is_flat else squares * len(units))
     return jnp.where(jnp.isfinite(norms).all(), 1 / (jnp.maximum(norms, 1) * _MARGIN), 0)
 
 
-def _weighted_sum(leaf: Float[Array, "examples ..."], scales: Float[Array, " examples"]) -> Float[Array, "..."]:
+def _weighted_sum(unit: Array | Outer, scales: Float[Array, " examples"]) -> Float[Array, "..."]:
     """Returns the sum over examples, each times its scale; those with a scale of 0 may hold anything."""
-    flat = jnp.where(
-        scales[:, None] > 0, leaf.reshape(len(scales), -1), 0
-    )  # one pass over memory, unlike scaling first
-    return jnp.matmul(scales, flat, precision="highest").reshape(leaf.shape[1:])
+    if isinstance(unit, Outer):
+        return outer_products.weighted_sum(unit, scales)
+    # One pass over memory, unlike scaling first.
+    flat = jnp.where(scales[:, None] > 0, unit.reshape(len(scales), -1), 0)
+    return jnp.matmul(scales, flat, precision="highest").reshape(unit.shape[1:])
 
 
 def _loss_of(loss_fn: LossFn, model_state: ModelState) -> Callable[..., Float[Array, ""]]:
