@@ -133,6 +133,20 @@ def test_clipped_sum_of_a_transformer_equals_a_loop(make, key):
             np.testing.assert_allclose(one[i] * (1 + 2**-14), sum(others), atol=1e-6)
 
 
+def test_micro_batches_without_examples_are_skipped(key):
+    visited = []
+
+    def counted(params, batch, key):
+        jax.debug.callback(visited.append, batch["inputs"][0, 0])
+        return params @ batch["inputs"][0]
+
+    given = {"inputs": jnp.arange(8.0)[:, None], "weights": jnp.array([1, 0, 0, 1, 0, 0, 0, 0])}
+    total = privacy.clipped_sum(counted, jnp.ones(1), given, key=key, clip=10.0, n_micro_batches=4)
+    jax.effects_barrier()
+    assert {int(place) for place in visited} == {0, 1, 2, 3}
+    np.testing.assert_allclose(total * (1 + 2**-14), 0.3, rtol=1e-6)  # the margin of norms
+
+
 def temporary_bytes(model, n, n_micro_batches):
     """Returns the memory that a compiled sum takes beside its arguments and its result."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0))[0])
