@@ -148,8 +148,6 @@ def clipped_sum(
         return jax.tree.map(jnp.add, total, jax.tree.unflatten(jax.tree.structure(total), sums))
 
     def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
-        if n_micro_batches == 1:
-            return added(total, part), None
         # Empty places are the last of a batch: about half of them for 64 expected examples.
         return jax.lax.cond(part[2].any(), added, lambda total, part: total, total, part), None
 
@@ -157,6 +155,10 @@ def clipped_sum(
     places = in_parts(jnp.arange(n))
     is_padding = in_parts(jnp.zeros(n, bool)) | (jnp.arange(n + padding).reshape(n_micro_batches, -1) >= n)
     parts = jax.tree.map(in_parts, examples), places, in_parts(counts) & ~is_padding
+    if (
+        n_micro_batches == 1
+    ):  # XLA compiles convolutions in a small loop into slow code for a CPU, even in a loop of one
+        return added(zeros, jax.tree.map(lambda leaf: leaf[0], parts))
     return jax.lax.scan(visit, zeros, parts)[0]
 
 
