@@ -129,7 +129,7 @@ def clipped_sum(
     padding = -n % n_micro_batches
     words, impl = jax.random.key_data(key), jax.random.key_impl(key)  # no key may enter both branches of a condition
 
-    def in_parts(leaf: Array) -> Array:
+    def in_parts(leaf: Any) -> Array:
         padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else jnp.asarray(leaf)
         return padded.reshape(n_micro_batches, -1, *leaf.shape[1:])
 

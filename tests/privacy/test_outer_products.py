@@ -78,7 +78,8 @@ def test_sums_of_outer_products_equal_those_of_gradients(name, clipping, key):
     model = MODELS[name]()
     params, model_state = model.init(key)
     of, batch = loss_of(model, model_state), examples()
-    one = jax.eval_shape(lambda: outer_products.gradient(of, params, jax.tree.map(lambda leaf: leaf[:1], batch), key))
+    alone = {name: jnp.asarray(batch[name][:1]) for name in ("inputs", "targets")}
+    one = jax.eval_shape(lambda: outer_products.gradient(of, params, alone, key))
     assert sum(isinstance(leaf, Outer) for leaf in one) == 2
     sum_of = functools.partial(privacy.clipped_sum, of, key=key, clip=0.2, clipping=clipping, n_micro_batches=3)
     found = jax.jit(sum_of)(params, batch)
@@ -179,10 +180,12 @@ def test_other_uses_keep_the_gradient_of_each_example(loss_of):
 
 
 @pytest.mark.parametrize(
-    "of_inputs, of_outputs", [(1e-30, 1e30), (1e25, 1e-25), (1e-25, 1e26), (1e-40, 1e38), (0, 1e38)]
+    "of_inputs, of_outputs", [(1e-30, 1e30), (1e25, 1e-25), (1e-25, 1e26), (1e-40, 1e38), (0.0, 1e38)]
 )
 def test_the_norm_of_an_outer_product_survives_extreme_factors(of_inputs, of_outputs):
-    outer = outer_products.scaled(Outer(jnp.full(4, of_inputs), jnp.full(9, of_outputs), None), 1)
+    weight, x = jnp.zeros((4, 9)), jnp.full(4, of_inputs)
+    (gradient,) = outer_products.gradient(lambda weight, x: jnp.sum(x @ weight * jnp.full(9, of_outputs)), weight, x)
+    outer = outer_products.scaled(gradient, 1)
     norm = math.sqrt(outer_products.square_norm(outer))
     entries = np.outer(np.asarray(outer.inputs, np.float64), np.asarray(outer.outputs, np.float64))
     np.testing.assert_allclose(norm, np.sqrt(np.sum(entries**2)), rtol=1e-6)
