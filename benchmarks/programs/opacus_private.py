@@ -21,7 +21,7 @@ parser.add_argument("work", choices=tuple(BATCH))
 parser.add_argument("data")
 parser.add_argument("--mode", choices=("hooks", "functorch", "ghost"), default="hooks")
 parser.add_argument("--sampling", choices=("poisson", "shuffled"), default="poisson")
-parser.add_argument("--steps", type=int, default=60)
+parser.add_argument("--steps", type=int, default=100)
 arguments = parser.parse_args()
 
 

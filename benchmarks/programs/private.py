@@ -20,7 +20,7 @@ LAYERS, HEADS, WIDTH, CONTEXT = 4, 4, 128, 64  # nanoGPT's CPU configuration
 parser = argparse.ArgumentParser()
 parser.add_argument("work", choices=tuple(BATCH))
 parser.add_argument("data")
-parser.add_argument("--steps", type=int, default=200)
+parser.add_argument("--steps", type=int, default=100)
 parser.add_argument("--chunk", type=int, default=20)
 parser.add_argument(
     "--plain", action="store_true", help="time training without privacy, and the draw of the noise, as well"
