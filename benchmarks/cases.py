@@ -191,6 +191,26 @@ def processes(pairs: int) -> Iterator[Row]:
             yield Row("processes", what, ratios, bound, note=f"{theirs:.4g} / {mine:.4g} examples per second")
 
 
+def private(pairs: int) -> Iterator[Row]:
+    """Compares private training with the same without privacy, and with each mode of Opacus."""
+    alone = Program("ours", python("private", "mlp", str(mnist_file()), "--plain"))
+    measured = [alone.measure() for _ in range(pairs)]
+    ratios = tuple((one["step_ms"] - one["noise_ms"]) / one["plain_ms"] for one in measured)
+    times = " / ".join(f"{statistics.median(_each(measured, f'{name}_ms')):.3g}" for name in ("step", "noise", "plain"))
+    what = "mlp: (private - noise by threefry2x32) / without privacy"
+    yield Row("private", what, ratios, at_most=2, note=f"{times} ms per step: private / noise / without")
+    for work, modes, least in (
+        ("mlp", ("hooks", "functorch", "ghost"), 10),
+        ("cnn", ("hooks", "functorch", "ghost"), 5),
+        ("decoder", ("hooks", "functorch"), 3),
+    ):
+        data = str(text_file() if work == "decoder" else mnist_file())
+        ours = Program("ours", python("private", work, data))
+        for mode in modes:
+            peer = Program(f"Opacus {mode}", python("opacus_private", work, data, "--mode", mode))
+            yield from _ratios("private", ours, peer, pairs, (("step_ms", f"{work}: Opacus, {mode}", least),))
+
+
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "mnist-one": mnist_one,
     "mnist-ten": mnist_ten,
@@ -202,6 +222,7 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "decoder": decoder,
     "streaming": streaming,
     "processes": processes,
+    "private": private,
 }
 
 

@@ -156,3 +156,14 @@ def test_accelerator_exits_with_1_if_a_guarantee_fails(cases, monkeypatch, tmp_p
     monkeypatch.setattr(sys, "argv", ["accelerator", "--out", str(tmp_path / "seen.json")])
     assert accelerator.main() == 1
     assert json.loads((tmp_path / "seen.json").read_text())["rows"][0]["what"] == "two and two are five"
+
+
+def test_private_reports_the_time_without_the_noise(cases, monkeypatch, tmp_path):
+    ours = 'print(\'{"step_ms": 10, "noise_ms": 4, "plain_ms": 4, "accuracy": 0.5}\')'
+    code = {"private": ours, "opacus_private": ours.replace("10", "200")}
+    for name in ("text_file", "mnist_file"):
+        monkeypatch.setattr(cases, name, lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, *words: (sys.executable, "-c", code[name]))
+    share, *rows = cases.private(1)
+    assert share.values == (1.5,) and share.holds and share.note.startswith("10 / 4 / 4 ms per step")
+    assert [row.at_least for row in rows] == [10] * 3 + [5] * 3 + [3] * 2 and {row.values for row in rows} == {(20.0,)}

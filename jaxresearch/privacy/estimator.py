@@ -11,7 +11,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxresearch import devices, sampling
 from jaxresearch.gradients import Batch, GradientEstimator, LossFn, ModelState, Params
+from jaxresearch.privacy import outer_products
 from jaxresearch.privacy.mechanism import Clipping, Mechanism
+from jaxresearch.privacy.outer_products import Outer
 from jaxresearch.privacy.units import of_unit, require_units
 
 _MARGIN = 1 + 2**-14  # norms are rounded to float32
@@ -32,7 +34,8 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
     Args:
         loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``. It must not change the model state.
         mechanism: The mechanism that is accounted for.
-        n_micro_batches: Parts into which the places of a batch are split, one after another, to save memory.
+        n_micro_batches: Parts into which the places of a batch are split, one after another, to save memory; parts without
+            examples are skipped.
 
     Returns:
         A gradient estimator for batches that were drawn with ``mechanism.sampling``; others raise an error. It reports
@@ -103,6 +106,9 @@ def clipped_sum(
     Adding, removing or zeroing one example changes it by a norm of at most 1; replacing one, by at most 2. With
     ``clipping="per-array"``, each of k arrays is clipped to a norm of :math:`1 / \sqrt k`, which has the same bound.
 
+    Matrices that multiply one vector per example need no gradient of each example (`jaxresearch.privacy.outer_products`); others,
+    of which ``n_micro_batches`` bounds the memory, have one.
+
     Args:
         loss_of: ``(params, batch, key) -> loss``, called with batches of one example.
         params: Floating-point arrays.
@@ -126,48 +132,70 @@ def clipped_sum(
     n = jax.tree.leaves(examples)[0].shape[0]
     counts = jnp.ones(n, bool) if "weights" not in batch else batch["weights"] > 0
     padding = -n % n_micro_batches
+    words, impl = jax.random.key_data(key), jax.random.key_impl(key)  # no key may enter both branches of a condition
 
-    def in_parts(leaf: Array) -> Array:
+    def in_parts(leaf: Any) -> Array:
         padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else jnp.asarray(leaf)
         return padded.reshape(n_micro_batches, -1, *leaf.shape[1:])
 
-    def of_example(example: Batch, place: Array) -> tuple[Params, Array]:
+    def of_example(example: Batch, place: Array) -> tuple[list[Array | Outer], Array]:
         alone = jax.tree.map(lambda leaf: leaf[None], example)
-        gradient = jax.grad(loss_of)(params, alone, jax.random.fold_in(key, place))
-        units = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / clip, gradient)
+        own_key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=impl), place)
+        gradients = outer_products.gradient(loss_of, params, alone, own_key)
+        units = [_in_units(gradient, clip) for gradient in gradients]
         return units, _scales(units, clipping=clipping)
 
-    def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
+    def added(total: Params, part: tuple[Batch, Array, Array]) -> Params:
         examples, places, counts = devices.spread(part, where_possible=True)
         units, scales = jax.vmap(of_example)(examples, places)
         counts = counts & (scales[:, 0] > 0)
-        leaves, structure = jax.tree.flatten(units)
-        sums = [_weighted_sum(leaf, jnp.where(counts, scales[:, i], 0)) for i, leaf in enumerate(leaves)]
-        counted = jax.tree.unflatten(structure, sums)
-        return jax.tree.map(jnp.add, total, counted), None
+        sums = [_weighted_sum(unit, jnp.where(counts, scales[:, i], 0)) for i, unit in enumerate(units)]
+        return jax.tree.map(jnp.add, total, jax.tree.unflatten(jax.tree.structure(total), sums))
+
+    def visit(total: Params, part: tuple[Batch, Array, Array]) -> tuple[Params, None]:
+        # Empty places are the last of a batch: about half of them for 64 expected examples.
+        return jax.lax.cond(part[2].any(), added, lambda total, part: total, total, part), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), params)
     places = in_parts(jnp.arange(n))
     is_padding = in_parts(jnp.zeros(n, bool)) | (jnp.arange(n + padding).reshape(n_micro_batches, -1) >= n)
     parts = jax.tree.map(in_parts, examples), places, in_parts(counts) & ~is_padding
+    if (
+        n_micro_batches == 1
+    ):  # XLA compiles convolutions in a small loop into slow code for a CPU, even in a loop of one
+        return added(zeros, jax.tree.map(lambda leaf: leaf[0], parts))
     return jax.lax.scan(visit, zeros, parts)[0]
 
 
-def _scales(units: Params, *, clipping: Clipping) -> Float[Array, " arrays"]:
+def _in_units(gradient: Array | Outer, clip: int | float) -> Array | Outer:
+    """Returns the gradient of one array for one example in units of the clipping norm, in float32 or wider."""
+    if isinstance(gradient, Outer):
+        return outer_products.scaled(gradient, 1 / clip)
+    return gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)) / clip
+
+
+def _square(unit: Array | Outer) -> Float[Array, ""]:
+    """Returns the square of the norm of the gradient of one array for one example."""
+    if isinstance(unit, Outer):
+        return outer_products.square_norm(unit).astype(jnp.float32)
+    return jnp.sum(jnp.square(unit), dtype=jnp.float32)
+
+
+def _scales(units: list[Array | Outer], *, clipping: Clipping) -> Float[Array, " arrays"]:
     """Returns the factors that bring the arrays of one gradient to a norm of at most 1; all 0 if the norm is not finite."""
-    leaves = jax.tree.leaves(units)
-    squares = jnp.stack([jnp.sum(jnp.square(leaf), dtype=jnp.float32) for leaf in leaves])
+    squares = jnp.stack([_square(unit) for unit in units])
     is_flat = clipping == "flat"
-    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if is_flat else squares * len(leaves))
+    norms = jnp.sqrt(jnp.broadcast_to(squares.sum(), squares.shape) if is_flat else squares * len(units))
     return jnp.where(jnp.isfinite(norms).all(), 1 / (jnp.maximum(norms, 1) * _MARGIN), 0)
 
 
-def _weighted_sum(leaf: Float[Array, "examples ..."], scales: Float[Array, " examples"]) -> Float[Array, "..."]:
+def _weighted_sum(unit: Array | Outer, scales: Float[Array, " examples"]) -> Float[Array, "..."]:
     """Returns the sum over examples, each times its scale; those with a scale of 0 may hold anything."""
-    flat = jnp.where(
-        scales[:, None] > 0, leaf.reshape(len(scales), -1), 0
-    )  # one pass over memory, unlike scaling first
-    return jnp.matmul(scales, flat, precision="highest").reshape(leaf.shape[1:])
+    if isinstance(unit, Outer):
+        return outer_products.weighted_sum(unit, scales)
+    # One pass over memory, unlike scaling first.
+    flat = jnp.where(scales[:, None] > 0, unit.reshape(len(scales), -1), 0)
+    return jnp.matmul(scales, flat, precision="highest").reshape(unit.shape[1:])
 
 
 def _loss_of(loss_fn: LossFn, model_state: ModelState) -> Callable[..., Float[Array, ""]]:

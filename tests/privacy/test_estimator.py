@@ -34,14 +34,17 @@ def norm(tree):
 
 
 @functools.cache
-def compiled_sums(clipping, dtype, n_micro_batches):
+def compiled_sums(clipping, dtype, of_computation, n_micro_batches):
     """Returns the compiled sums of pairs of batches, for a loss whose gradient is the example itself."""
 
     def sums(examples, weights):
         params = {"a": jnp.zeros(4, dtype), "b": jnp.zeros((), dtype)}
 
         def linear(params, batch, key):
-            row = batch["inputs"][0].astype(dtype)
+            row, params = (
+                batch["inputs"][0].astype(of_computation),
+                jax.tree.map(lambda leaf: leaf.astype(of_computation), params),
+            )
             return params["a"] @ row[:4] + params["b"] * row[4]
 
         given = {"inputs": examples, "weights": weights}
@@ -53,8 +56,11 @@ def compiled_sums(clipping, dtype, n_micro_batches):
 
 
 @pytest.mark.parametrize("clipping", ["flat", "per-array"])
-@pytest.mark.parametrize("dtype, n_micro_batches", [("float32", 1), ("float32", 4), ("bfloat16", 1)])
-def test_one_example_never_changes_the_sum_by_more_than_one(clipping, dtype, n_micro_batches):
+@pytest.mark.parametrize(
+    "dtype, of_computation, n_micro_batches",
+    [("float32", "float32", 1), ("float32", "float32", 4), ("float32", "bfloat16", 1), ("bfloat16", "bfloat16", 1)],
+)
+def test_one_example_never_changes_the_sum_by_more_than_one(clipping, dtype, of_computation, n_micro_batches):
     n_pairs, places, random = 1000, 7, np.random.default_rng(0)
     scale = 10.0 ** random.uniform(-6, 20, (n_pairs, places, 1))
     examples = (random.normal(size=(n_pairs, places, 5)) * scale).astype(np.float32)
@@ -67,7 +73,7 @@ def test_one_example_never_changes_the_sum_by_more_than_one(clipping, dtype, n_m
     changed, replaced = weights.copy(), examples.copy()
     changed[np.arange(n_pairs), place] = 1 - changed[np.arange(n_pairs), place]  # added or removed
     replaced[np.arange(n_pairs), place] = random.normal(size=(n_pairs, 5)) * 100
-    sums = compiled_sums(clipping, dtype, n_micro_batches)
+    sums = compiled_sums(clipping, dtype, of_computation, n_micro_batches)
     before, after, other = sums(examples, weights), sums(examples, changed), sums(replaced, weights)
 
     def distances(one, two):
@@ -96,6 +102,73 @@ def test_clipped_sum_equals_a_loop(n_micro_batches, key):
         expected = jax.tree.map(lambda e, g, s=scale: e + s * np.asarray(g, np.float64), expected, gradient)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one * (1 + 2**-14), other, atol=1e-6)  # norms have a margin of 2^-14
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", [models.encoder, models.decoder], ids=["encoder", "decoder"])
+def test_clipped_sum_of_a_transformer_equals_a_loop(make, key):
+    sizes = models.TransformerSizes(context=4, width=8, n_layers=1, n_heads=2)
+    model = make(7, sizes)
+    tokens, keys = np.random.default_rng(0).integers(1, 7, (6, 4)), jax.random.split(key, 2)
+    given = {"inputs": tokens, "targets": np.roll(tokens, -1, axis=1)}
+
+    def params_of(key):
+        return model.init(key)[0]
+
+    def sum_of(key):
+        return privacy.clipped_sum(loss_of(model), params_of(key), given, key=key, clip=0.5, n_micro_batches=2)
+
+    several = jax.jit(jax.vmap(sum_of))(keys)
+    for i, seed in enumerate(keys):
+        params, expected = params_of(seed), []
+        gradient_of = jax.jit(jax.grad(loss_of(model)))
+        for j in range(6):
+            gradient = gradient_of(
+                params, {name: entry[j : j + 1] for name, entry in given.items()}, jax.random.fold_in(seed, j)
+            )
+            expected.append(
+                [np.asarray(leaf, np.float64) / max(0.5, norm(gradient)) for leaf in jax.tree.leaves(gradient)]
+            )
+        for one, others in zip(jax.tree.leaves(several), zip(*expected, strict=True), strict=True):
+            np.testing.assert_allclose(one[i] * (1 + 2**-14), sum(others), atol=1e-6)
+
+
+def test_micro_batches_without_examples_are_skipped(key):
+    visited = []
+
+    def counted(params, batch, key):
+        jax.debug.callback(visited.append, batch["inputs"][0, 0])
+        return params @ batch["inputs"][0]
+
+    given = {"inputs": jnp.arange(8.0)[:, None], "weights": jnp.array([1, 0, 0, 1, 0, 0, 0, 0])}
+    total = privacy.clipped_sum(counted, jnp.ones(1), given, key=key, clip=10.0, n_micro_batches=4)
+    jax.effects_barrier()
+    assert {int(place) for place in visited} == {0, 1, 2, 3}
+    np.testing.assert_allclose(total * (1 + 2**-14), 0.3, rtol=1e-6)  # the margin of norms
+
+
+def temporary_bytes(model, n, n_micro_batches):
+    """Returns the memory that a compiled sum takes beside its arguments and its result."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0))[0])
+    given = {"inputs": jax.ShapeDtypeStruct((n, 64), jnp.float32), "targets": jax.ShapeDtypeStruct((n,), jnp.int32)}
+
+    def sum_of(params, batch):
+        arguments = {"key": jax.random.key(0), "clip": 1.0, "n_micro_batches": n_micro_batches}
+        return privacy.clipped_sum(loss_of(model), params, batch, **arguments)
+
+    return jax.jit(sum_of).lower(shapes, given).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_depends_on_the_micro_batch_alone():
+    model = models.cnn((8, 8, 1), 10, channels=(16, 16), hidden=8)
+    small, large = (temporary_bytes(model, n, n // 16) for n in (64, 512))
+    assert large <= small + 512 * 16  # beside the gradients, a key and a flag for each example
+    assert temporary_bytes(model, 512, 1) > 10 * small
+
+
+def test_dense_layers_have_no_gradient_of_each_example():
+    model = models.mlp(64, (256,), 10)
+    assert temporary_bytes(model, 64, 1) < 64 * 64 * 256 * 4 / 4  # a quarter of 64 gradients of the first layer
 
 
 def test_examples_have_the_same_keys_in_all_micro_batches(key):
@@ -142,10 +215,13 @@ def test_noise_has_the_declared_standard_deviation(clipping, key):
 
     params = {"a": jnp.zeros((500, 1000)), "b": jnp.zeros(500_000)}
     step = jax.jit(privacy.private(silent, mechanism))
+    # Each step and each seed has a key of its own.
     first, second = (step(params, {}, batch(mechanism=mechanism), jax.random.fold_in(key, i))[0] for i in range(2))
     a, b, again = (np.asarray(leaf, np.float64).ravel() for leaf in (first["a"], first["b"], second["a"]))
     expected = 2.0 * 0.3 / 8
-    np.testing.assert_allclose(np.concatenate([a, b]).std(), expected, rtol=0.01)
+    drawn = np.concatenate([a, b])
+    np.testing.assert_allclose(drawn.std(), expected, rtol=0.01)
+    assert abs(drawn.mean()) < 5 * expected / np.sqrt(drawn.size)  # 5 standard errors
     for one, other in ((a, b), (a, again)):  # independent between arrays and steps: 5 standard errors
         assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(500_000)
 
