@@ -58,6 +58,7 @@ CORE = (
     "data",
     "scale",
     "privacy",
+    "explain",
 )
 LIBRARY = {
     name: thing
@@ -159,7 +160,7 @@ HOUSE = (
     ("loading", "templates"),
     ("execution",),
     ("studies",),
-    ("scale", "privacy"),
+    ("scale", "privacy", "explain"),
     ("records",),
     ("recording",),
     ("reports",),
