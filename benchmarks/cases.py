@@ -193,7 +193,7 @@ def processes(pairs: int) -> Iterator[Row]:
 
 EXPLAINED = {  # method: what is compared, bound
     "integrated": ("integrated gradients, 1,000 images, 64 steps", 6),
-    "shapley": ("Shapley sampling, 1,000 images, 16 patches, 24 permutations", 5),
+    "shapley": ("Shapley sampling, 1,000 rows, 20 columns, 100 permutations", 5),
     "occlusion": ("occlusion, 1,000 images, 169 windows", 5),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from jaxresearch.explain.affine import affine_prefix
 from jaxresearch.explain.scores import (
     Inputs,
     Rows,
@@ -22,7 +23,7 @@ from jaxresearch.explain.scores import (
     scored,
     total,
 )
-from jaxresearch.explain.streaming import in_batches, reduced
+from jaxresearch.explain.streaming import in_batches, items_at_once, over, reduced
 
 Attributions = PyTree[Array]
 
@@ -166,7 +167,8 @@ def integrated_gradients(
     .. math:: a_i = (x_i - b_i) \int_0^1 \frac{\partial f(b + t (x - b))}{\partial x_i} \, dt, \quad
         \delta = \sum_i a_i - (f(x) - f(b))
 
-    The integral is a Gauss-Legendre sum over ``n_steps`` nodes, added up node by node: memory does not grow with them.
+    The integral is a Gauss-Legendre sum over ``n_steps`` nodes, added up node by node: memory does not grow with them. A first
+    layer that is affine is evaluated once, not at every node (`jaxresearch.explain.affine`).
 
     Attributions of tokens are those of their embeddings: split the model there, and explain the second half::
 
@@ -202,19 +204,29 @@ def integrated_gradients(
     """
     require_count("n_steps", n_steps)
     score, rows = scored(predict, inputs, target=target, fixed=fixed)
+    require_floating(rows.inputs)
     baseline = baseline_of(rows.inputs, baseline)
+    at_once = items_at_once(n_examples(rows), n_steps, batch_size)
     nodes, weights = (jnp.asarray(array / 2, jnp.float32) for array in np.polynomial.legendre.leggauss(n_steps))
     nodes = nodes + 0.5  # from -1 to 1, to 0 to 1
 
-    def contribution(examples: Any, index: Array) -> Attributions:
+    def attribute(examples: Any) -> Attributions:
         some, base = examples
-        places = jnp.broadcast_to(nodes[index], (n_examples(some),))
-        gradients = gradient(score, some._replace(inputs=_between(base, some.inputs, places)))
-        return jax.tree.map(lambda leaf: weights[index] * leaf, gradients)
+        first, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+        end, pull_back = jax.vjp(first, some.inputs)
+
+        def contribution(line: Any, index: Array) -> list[Array]:
+            start, end = line
+            points = [a + nodes[index].astype(a.dtype) * (b - a) for a, b in zip(start, end, strict=True)]
+            slopes = jax.grad(lambda points: rest(points).sum())(points)
+            return [weights[index] * slope for slope in slopes]
+
+        slopes = over(contribution, (first(base), end), n_items=n_steps, at_once=at_once)
+        (mean,) = pull_back([slope.astype(leaf.dtype) for slope, leaf in zip(slopes, end, strict=True)])
+        return jax.tree.map(lambda x, b, g: (x - b) * g, some.inputs, base, mean)
 
     examples = rows, baseline
-    mean = reduced(contribution, examples, n_items=n_steps, batch_size=batch_size)
-    attributions = jax.tree.map(lambda x, b, g: (x - b) * g, rows.inputs, baseline, mean)
+    attributions = in_batches(attribute, examples, batch_size=batch_size)
     change = in_batches(lambda both: _change(score, *both), examples, batch_size=batch_size)
     return attributions, total(attributions) - change
 

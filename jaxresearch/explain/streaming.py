@@ -46,26 +46,74 @@ def reduced(
         >>> reduced(lambda x, i: x**i, jnp.array([1.0, 2.0]), n_items=4).tolist()
         [4.0, 15.0]
     """
+    n = n_examples(examples)
+    at_once = items_at_once(n, n_items, batch_size)
+
+    def over_items(rows: Any) -> Any:
+        return over(contribution, rows, n_items=n_items, at_once=at_once, by=by)
+
+    return in_batches(over_items, examples, batch_size=batch_size)
+
+
+def over(
+    contribution: Contribution, rows: Any, *, n_items: int, at_once: int = 1, by: Literal["sum", "max"] = "sum"
+) -> PyTree[Array]:
+    """Returns the sum (or maximum) of what each of the items contributes to a batch.
+
+    Args:
+        contribution: ``(rows, index) -> contributions``, of any shapes.
+        rows: What it takes, of any shapes.
+        n_items: Number of items.
+        at_once: Number of items that are evaluated together, under `jax.vmap`.
+        by: Sum or maximum over the items.
+
+    Returns:
+        Arrays in the shapes of the contributions.
+
+    Example:
+        >>> over(lambda x, i: x**i, jnp.float32(2), n_items=4, at_once=3).item()
+        15.0
+    """
     reduce, combine, neutral = _REDUCTIONS[by]
+    group = _groups(contribution, rows, n_items, at_once)
 
-    def over_items(rows: Any, at_once: int) -> Any:
-        group = _groups(contribution, rows, n_items, at_once)
+    def add(step: Any, so_far: Any) -> Any:
+        start = step * at_once
+        kept = start + jnp.arange(at_once) < n_items
 
-        def add(step: Any, so_far: Any) -> Any:
-            start = step * at_once
-            kept = start + jnp.arange(at_once) < n_items
+        def added(total: Array, found: Array) -> Array:
+            found = jnp.where(kept.reshape(at_once, *[1] * (found.ndim - 1)), found, neutral)
+            return combine(total, reduce(found, axis=0))
 
-            def added(total: Array, found: Array) -> Array:
-                found = jnp.where(kept.reshape(at_once, *[1] * (found.ndim - 1)), found, neutral)
-                return combine(total, reduce(found, axis=0))
+        return jax.tree.map(added, so_far, group(start))
 
-            return jax.tree.map(added, so_far, group(start))
+    shapes = jax.eval_shape(lambda start: jax.tree.map(lambda leaf: leaf[0], group(start)), jnp.int32(0))
+    initial = jax.tree.map(lambda leaf: jnp.full(leaf.shape, neutral, leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, -(-n_items // at_once), add, initial)
 
-        shapes = jax.eval_shape(lambda start: jax.tree.map(lambda leaf: leaf[0], group(start)), jnp.int32(0))
-        initial = jax.tree.map(lambda leaf: jnp.full(leaf.shape, neutral, leaf.dtype), shapes)
-        return jax.lax.fori_loop(0, -(-n_items // at_once), add, initial)
 
-    return _in_rows(over_items, examples, n_items, batch_size)
+def items_at_once(n: int, n_items: int, batch_size: int | None) -> int:
+    """Returns how many items are evaluated together, so that a call has at most ``batch_size`` rows.
+
+    Args:
+        n: Number of examples.
+        n_items: Number of items.
+        batch_size: Rows evaluated together. None is the number of examples.
+
+    Returns:
+        The number of items, 1 or more.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive.
+
+    Example:
+        >>> items_at_once(10, 64, None), items_at_once(10, 64, 35), items_at_once(10, 2, 35)
+        (1, 3, 2)
+    """
+    if batch_size is None:
+        return 1
+    require_count("batch_size", batch_size)
+    return max(1, min(batch_size // n, n_items))
 
 
 def stacked(
@@ -89,12 +137,13 @@ def stacked(
         >>> stacked(lambda x, i: x**i, jnp.array([1.0, 2.0]), n_items=4).tolist()
         [[1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 4.0, 8.0]]
     """
+    at_once = items_at_once(n_examples(examples), n_items, batch_size)
 
-    def over_items(rows: Any, at_once: int) -> Any:
+    def over_items(rows: Any) -> Any:
         found = jax.lax.map(_groups(contribution, rows, n_items, at_once), jnp.arange(0, n_items, at_once))
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n_items].swapaxes(0, 1), found)
 
-    return _in_rows(over_items, examples, n_items, batch_size)
+    return in_batches(over_items, examples, batch_size=batch_size)
 
 
 def in_batches(
@@ -126,15 +175,6 @@ def in_batches(
     places = jnp.minimum(jnp.arange(n_batches * batch_size), n - 1).reshape(n_batches, batch_size)
     results = jax.lax.map(lambda index: fun(jax.tree.map(lambda leaf: leaf[index], examples)), places)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], results)
-
-
-def _in_rows(over_items: Callable[[Any, int], Any], examples: Any, n_items: int, batch_size: int | None) -> Any:
-    """Returns what is computed over items, for batches of examples and as many items at once as fit."""
-    n = n_examples(examples)
-    batch_size = n if batch_size is None else batch_size
-    require_count("batch_size", batch_size)
-    at_once = max(1, min(batch_size // n, n_items))
-    return in_batches(lambda rows: over_items(rows, at_once), examples, batch_size=batch_size)
 
 
 def _groups(contribution: Contribution, rows: Any, n_items: int, at_once: int) -> Callable[[Any], Any]:

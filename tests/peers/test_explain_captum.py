@@ -156,8 +156,8 @@ def test_attacks_equal_captums(case):
     loss = torch.nn.CrossEntropyLoss(reduction="none")
     theirs = robust.FGSM(net, loss, lower_bound=-1, upper_bound=1).perturb(x, epsilon=0.1, target=classes)
     np.testing.assert_allclose(moved, channels_last(theirs), atol=1e-4)
-    # Steps so small that the loss rises at each: ours is the iterate of the largest loss, Captum's the last.
-    for norm, name in (("linf", "Linf"), ("l2", "L2")):
-        moved = explain.pgd(None, predict, images, radius=0.03, step_size=0.01, n_steps=3, norm=norm, **TARGET)
-        theirs = robust.PGD(net, loss).perturb(x, radius=0.03, step_size=0.01, step_num=3, target=classes, norm=name)
-        np.testing.assert_allclose(moved, channels_last(theirs), atol=1e-4, err_msg=norm)
+    # Steps so small that the loss rises at each: ours is the iterate of the largest loss, Captum's the last. Its steps for the
+    # Euclidean norm follow the sign of the gradient, ours the gradient.
+    moved = explain.pgd(None, predict, images, radius=0.03, step_size=0.01, n_steps=3, **TARGET)
+    theirs = robust.PGD(net, loss).perturb(x, radius=0.03, step_size=0.01, step_num=3, target=classes, norm="Linf")
+    np.testing.assert_allclose(moved, channels_last(theirs), atol=1e-4)
