@@ -369,7 +369,7 @@ def mean_and_standard_error(
 
 def _between(start: Inputs, end: Inputs, place: Float[Array, "rows"]) -> Inputs:
     """Returns points on the lines from start to end, at 0 to 1 of the way."""
-    return jax.tree.map(lambda a, b: a + expanded(place, a) * (b - a), start, end)
+    return jax.tree.map(lambda a, b: a + expanded(place.astype(a.dtype), a) * (b - a), start, end)
 
 
 def _change(score: Score, rows: Rows, baseline: Inputs) -> Float[Array, "rows"]:

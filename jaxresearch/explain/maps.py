@@ -73,7 +73,7 @@ def grad_cam(
 
 
 def attention_rollout(
-    weights: Float[Array | np.ndarray, "layers examples heads n n"], *, residual: float = 0.5
+    weights: Float[Array | np.ndarray, "layers examples heads n n"], *, residual: int | float = 0.5
 ) -> Float[Array, "examples n n"]:
     r"""Returns how much each position of the last layer depends on each input, if attention alone carried information.
 

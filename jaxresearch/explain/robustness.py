@@ -16,7 +16,7 @@ from jaxresearch.explain.streaming import in_batches
 
 Norm = Literal["linf", "l2"]
 Labels = int | np.integer | Array | np.ndarray
-Bounds = tuple[float, float] | None
+Bounds = tuple[int | float, int | float] | None
 
 
 def fgsm(
@@ -150,7 +150,7 @@ def smallest_perturbation(
     inputs: Float[Array | np.ndarray, "examples *shape"],
     *,
     target: Labels,
-    largest: float,
+    largest: int | float,
     norm: Norm = "linf",
     n_bisections: int = 12,
     n_steps: int = 40,
@@ -214,7 +214,7 @@ def smallest_perturbation(
             **options,
         )
         success = changed(moved)
-        best = jnp.where(expanded(success, moved).astype(bool), moved, best)
+        best = jnp.where(expanded(success, moved), moved, best)
         return jnp.where(success, low, radius), jnp.where(success, radius, high), best
 
     n = n_examples(rows)
@@ -229,7 +229,7 @@ def smallest_perturbation(
 
     low, high, best = jax.lax.fori_loop(0, n_bisections, halve, (jnp.where(found, 0.0, low), high, best))
     wrong = changed(rows.inputs)
-    best = jnp.where(expanded(wrong, best).astype(bool), rows.inputs, best)
+    best = jnp.where(expanded(wrong, best), rows.inputs, best)
     return Smallest(jnp.where(wrong, 0.0, high), best, wrong | (high < jnp.inf))
 
 
@@ -272,7 +272,7 @@ def _ascent(
         now, best, largest = state
         each, gradients = value_and_gradient(now)
         better = each > largest
-        best = jnp.where(expanded(better, now).astype(bool), now, best)
+        best = jnp.where(expanded(better, now), now, best)
         direction = jnp.sign(gradients) if norm == "linf" else gradients / jnp.maximum(_lengths(gradients), 1e-12)
         moved = centre + _projected(now + step_sizes * direction - centre, radii, norm)
         return _clipped(moved, bounds), best, jnp.where(better, each, largest)
@@ -280,7 +280,7 @@ def _ascent(
     start = _clipped(start, bounds)
     lowest = jnp.full(len(centre), -jnp.inf)
     last, best, largest = jax.lax.fori_loop(0, n_steps, step, (start, start, lowest))
-    return jnp.where(expanded(score(rows._replace(inputs=last)) >= largest, last).astype(bool), last, best)
+    return jnp.where(expanded(score(rows._replace(inputs=last)) >= largest, last), last, best)
 
 
 def _start(key: Array, inputs: Array, radii: Array, norm: Norm) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 Inputs = PyTree[Array | np.ndarray]
 Target = int | np.integer | Array | np.ndarray | Callable[[Array], Array] | None
@@ -201,21 +201,21 @@ def require_count(name: str, count: int, *, at_least: int = 1) -> None:
         raise ValueError(f"{name} must be a whole number, {at_least} or more, got {count!r}. Pass 64.")
 
 
-def expanded(numbers: Float[Array, "rows"], array: Array) -> Array:
-    """Returns one number per row with further axes of length 1, so that it multiplies an array of rows.
+def expanded(numbers: Shaped[Array, "rows"], array: Array) -> Array:
+    """Returns one number per row with further axes of length 1, so that it meets an array of rows.
 
     Args:
         numbers: One for each row.
         array: Rows of any shape.
 
     Returns:
-        The numbers, in the type of the array.
+        The numbers, with as many axes as the array.
 
     Example:
         >>> expanded(jnp.ones(4), jnp.ones((4, 8, 8))).shape
         (4, 1, 1)
     """
-    return numbers.reshape(-1, *itertools.repeat(1, array.ndim - 1)).astype(array.dtype)
+    return numbers.reshape(-1, *itertools.repeat(1, array.ndim - 1))
 
 
 def total(tree: PyTree) -> Float[Array, "rows"]:
