@@ -86,6 +86,20 @@ def test_decoder_reports_a_failing_peer(cases, monkeypatch, tmp_path):
     assert row.holds is None and "exit code 3" in row.note
 
 
+def test_explain_compares_three_methods_with_captum(cases, monkeypatch, tmp_path):
+    prints = 'print(\'{"attribute_seconds": %s, "total": 3.5}\')'
+    code = {
+        "explain": prints % 0.5,
+        "captum_explain": "import sys; assert sys.argv[1] != 'shapley', 'none'; " + prints % 2.75,
+    }
+    monkeypatch.setattr(cases, "network_file", lambda: tmp_path)
+    monkeypatch.setattr(cases, "python", lambda name, file, method: (sys.executable, "-c", code[name], method))
+    integrated, shapley, occlusion = cases.explain(2)
+    assert integrated.values == (5.5, 5.5) and integrated.holds is False  # the bound is 6
+    assert occlusion.holds and occlusion.note == "2.75 / 0.5 seconds; total 3.5 / 3.5"
+    assert shapley.values == () and "AssertionError: none" in shapley.note
+
+
 RATE = "import json, sys; print(json.dumps({'examples_per_second': %s}))"
 
 

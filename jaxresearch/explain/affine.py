@@ -1,0 +1,93 @@
+"""The affine part at the start of a model, through which a straight line stays straight and gradients go back once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import eval_jaxpr
+from jax.extend.core import JaxprEqn, Literal
+from jaxtyping import Array, PyTree
+
+# With one operand that depends on the inputs, these are affine in it; those of the second line in any number of operands.
+_ANY_ONE = {"dot_general", "conv_general_dilated", "mul"}
+_ALL = {
+    "add",
+    "add_any",
+    "sub",
+    "neg",
+    "reshape",
+    "transpose",
+    "broadcast_in_dim",
+    "squeeze",
+    "reduce_sum",
+    "slice",
+    "copy",
+}
+_COSTLY = {"dot_general", "conv_general_dilated"}
+
+
+def affine_prefix(
+    fun: Callable[[Any], Array], inputs: PyTree[Array]
+) -> tuple[Callable[[Any], list[Array]], Callable[[list[Array]], Array]]:
+    r"""Returns the affine first part of a function, and the rest.
+
+    .. math:: f(x) = \text{rest}(\text{first}(x)), \quad
+        \text{first}(b + t (x - b)) = \text{first}(b) + t (\text{first}(x) - \text{first}(b))
+
+    So the first layer of a network is evaluated once, not at each point of a line, and its transpose once, not for each
+    gradient. The first part is found in the jaxpr; it is the identity if it has no product of matrices and no convolution.
+
+    Args:
+        fun: A function of the inputs; both parts are for inputs of these shapes.
+        inputs: Arrays.
+
+    Returns:
+        ``inputs -> intermediates``, and ``intermediates -> outputs``.
+
+    Example:
+        >>> weights = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> first, rest = affine_prefix(lambda x: jnp.tanh(x @ weights + 1.0), jnp.ones((1, 2)))
+        >>> first(jnp.ones((1, 2)))[0].tolist()
+        [[5.0, 7.0]]
+    """
+    closed, shape = jax.make_jaxpr(fun, return_shape=True)(inputs)
+    jaxpr = closed.jaxpr
+    depends, early, late = set(jaxpr.invars), [], []
+    affine = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        given = [var for var in equation.invars if not isinstance(var, Literal)]
+        if not depends.intersection(given):
+            early.append(equation)  # a constant: both parts compute it, and XLA removes what is not used
+            continue
+        depends.update(equation.outvars)
+        if affine.issuperset(depends.intersection(given)) and _is_affine(equation, depends):
+            affine.update(equation.outvars)
+            early.append(equation)
+        else:
+            late.append(equation)
+    if not any(equation.primitive.name in _COSTLY and affine.issuperset(equation.outvars) for equation in early):
+        return jax.tree.leaves, lambda leaves: fun(jax.tree.unflatten(jax.tree.structure(inputs), leaves))
+    used = [var for equation in late for var in equation.invars] + list(jaxpr.outvars)
+    boundary = list(dict.fromkeys(var for var in used if not isinstance(var, Literal) and var in affine))
+    constants = [equation for equation in early if not depends.intersection(equation.outvars)]
+
+    before = jaxpr.replace(eqns=early, outvars=boundary)
+    after = jaxpr.replace(eqns=constants + late, invars=boundary)
+
+    def first(inputs: Any) -> list[Array]:
+        return eval_jaxpr(before, closed.consts, *jax.tree.leaves(inputs))
+
+    def rest(intermediates: list[Array]) -> Array:
+        return jax.tree.unflatten(jax.tree.structure(shape), eval_jaxpr(after, closed.consts, *intermediates))
+
+    return first, rest
+
+
+def _is_affine(equation: JaxprEqn, depends: set[Any]) -> bool:
+    """Returns whether an operation is affine in those of its operands that depend on the inputs."""
+    name = equation.primitive.name
+    n_dependent = sum(not isinstance(var, Literal) and var in depends for var in equation.invars)
+    types = [getattr(var.aval, "dtype", bool) for var in equation.outvars]
+    is_float = all(jnp.issubdtype(dtype, jnp.floating) for dtype in types)
+    return is_float and (name in _ALL or name in _ANY_ONE and n_dependent == 1)
