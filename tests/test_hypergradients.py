@@ -351,7 +351,10 @@ def test_modes_refuse_validation_during_training(name, make):
         (lambda u: hypergradients.truncated(u, n_steps=4, last=5), "last must be at most n_steps = 4; got 5"),
         (lambda u: hypergradients.evolution(u, n_steps=4, scale=1.0, n_pairs=1, n_segments=3), "must divide n_steps"),
         (lambda u: hypergradients.evolution(u, n_steps=4, scale=0.0, n_pairs=1), "scale must be positive"),
-        (lambda u: hypergradients.implicit(u, lambda *_: 0.0, n_steps=1, solver="lu"), "solver must be 'cg' or"),
+        (
+            lambda u: hypergradients.implicit(u, lambda *_: 0.0, n_steps=1, solver="lu"),
+            "solver must be 'cg',",
+        ),
     ],
 )
 def test_hypergradients_refuse_what_has_no_meaning(make, message):

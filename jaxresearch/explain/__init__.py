@@ -1,4 +1,4 @@
-"""Explanations of predictions: attributions, maps, robustness, and how good explanations are.
+"""Explanations of predictions: attributions, maps, robustness, how good explanations are, and influence.
 
 All are pure functions of the model as ``predict: inputs -> outputs`` with its parameters in a closure::
 
@@ -25,6 +25,10 @@ method                      explains                                            
 
 `fgsm`, `pgd` and `smallest_perturbation` change predictions by small changes of the inputs. `infidelity`, `sensitivity`,
 `deletion_curve`, `insertion_curve` and `randomised_weights` measure attributions.
+
+`influence` explains predictions by training examples: the derivative of the loss on a test example in the weight of each of them,
+through the whole run. `retrained`, `subsets`, `datamodelling_score` and `linearity` measure their worth; `self_influenced` is
+a transformation of algorithms that finds wrong labels.
 """
 
 from jaxresearch.explain.gradients import (
@@ -35,35 +39,52 @@ from jaxresearch.explain.gradients import (
     smoothgrad,
 )
 from jaxresearch.explain.groups import columns, laid_out, patches
+from jaxresearch.explain.influences import (
+    Influence,
+    datamodelling_score,
+    influence,
+    linearity,
+    retrained,
+    subsets,
+)
 from jaxresearch.explain.maps import attention_rollout, grad_cam
 from jaxresearch.explain.perturbation import ablation, occlusion, permutation_importance
 from jaxresearch.explain.quality import deletion_curve, infidelity, insertion_curve, randomised_weights, sensitivity
 from jaxresearch.explain.robustness import Smallest, fgsm, pgd, smallest_perturbation
+from jaxresearch.explain.self_influence import SelfInfluenced, self_influenced
 from jaxresearch.explain.shapley import sampled_shapley_values, shapley_values
 
 __all__ = [
+    "Influence",
+    "SelfInfluenced",
     "Smallest",
     "ablation",
     "attention_rollout",
     "columns",
+    "datamodelling_score",
     "deletion_curve",
     "expected_gradients",
     "fgsm",
     "grad_cam",
     "infidelity",
+    "influence",
     "input_x_gradient",
     "insertion_curve",
     "integrated_gradients",
     "laid_out",
+    "linearity",
     "occlusion",
     "patches",
     "permutation_importance",
     "pgd",
     "randomised_weights",
+    "retrained",
     "saliency",
     "sampled_shapley_values",
+    "self_influenced",
     "sensitivity",
     "shapley_values",
     "smallest_perturbation",
     "smoothgrad",
+    "subsets",
 ]

@@ -13,11 +13,12 @@ method           differentiates                        memory for T steps       
 `reverse`        the whole run, exactly                root of T                about 4, for any m
 `truncated`      the last K steps                      root of K                1, plus 4 for the K steps
 `implicit`       an optimum                            constant                 1, plus the solver's products
+`tracin`         each step, apart from later ones      constant                 1, plus 3 epochs per checkpoint
 `evolution`      a smoothed run, from values only      constant                 2 per pair of draws
 ===============  ====================================  =======================  ====================================
 """
 
-from jaxresearch.hypergradients.approximate import TrainingLoss, evolution, implicit
+from jaxresearch.hypergradients.approximate import TrainingLoss, evolution, implicit, tracin
 from jaxresearch.hypergradients.exact import forward, reverse, truncated
 from jaxresearch.hypergradients.unroll import Hypergradient, Unroll, unroll_of
 
@@ -29,6 +30,7 @@ __all__ = [
     "forward",
     "implicit",
     "reverse",
+    "tracin",
     "truncated",
     "unroll_of",
 ]

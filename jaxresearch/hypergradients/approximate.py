@@ -22,23 +22,25 @@ def implicit(
     training_loss: TrainingLoss,
     *,
     n_steps: int,
-    solver: Literal["cg", "neumann"] = "cg",
+    solver: Literal["cg", "neumann", "direct"] = "cg",
     n_terms: int = 100,
     scale: int | float = 1.0,
+    damping: int | float = 0.0,
 ) -> Hypergradient:
     r"""Returns the hypergradient at an optimum of the training loss, by the implicit function theorem.
 
     .. math:: \frac{dL}{d\lambda} = \partial_\lambda L - \partial_\theta L \, H^{-1} \, \partial_\theta \partial_\lambda
-              L_\text{train}, \qquad H = \partial^2_\theta L_\text{train}
+              L_\text{train}, \qquad H = \partial^2_\theta L_\text{train} + \mu I
 
     It is independent of the path to the optimum, and accurate only near it. Hyperparameters that do not
     appear in the training loss, such as a learning rate, have zero gradient.
 
     ==========  =================================================================  ====================================
-    solver      computation of :math:`H^{-1} v`, by products with H                requires
+    solver      computation of :math:`H^{-1} v`                                    requires
     ==========  =================================================================  ====================================
     "cg"        conjugate gradient, to a residual of 1e-10 or ``n_terms`` steps    H positive definite
     "neumann"   :math:`\alpha \sum_{k < n} (I - \alpha H)^k v`                     eigenvalues of H in (0, 2/alpha)
+    "direct"    the whole of H, by a Cholesky decomposition                        H positive definite; its memory
     ==========  =================================================================  ====================================
 
     Args:
@@ -48,6 +50,8 @@ def implicit(
         solver: A solver from the table.
         n_terms: Maximum number of conjugate gradient steps, or number of terms of the series; 1 or more.
         scale: The factor alpha of the Neumann series.
+        damping: The number :math:`\mu`, 0 or more, added to the eigenvalues of the second derivative: makes H definite where the
+            training loss has flat directions.
 
     Returns:
         ``(key, hyperparameters, train, validation) -> (loss, gradient)``.
@@ -75,8 +79,14 @@ def implicit(
     """
     _without_looks(unroll, "implicit")
     _require_positive(n_steps=n_steps, n_terms=n_terms, scale=scale)
-    if solver not in ("cg", "neumann"):
-        raise ValueError(f"solver must be 'cg' or 'neumann'; got {solver!r}. Use 'cg' unless H is not definite.")
+    if solver not in ("cg", "neumann", "direct"):
+        raise ValueError(
+            f"solver must be 'cg', 'neumann' or 'direct', got {solver!r}. Use 'cg' unless H is not definite."
+        )
+    if not damping >= 0:
+        raise ValueError(
+            f"damping must be 0 or more, got {damping}. Pass 0 where the training loss is strictly convex."
+        )
 
     def hypergradient(key, hyperparameters, train, validation):
         hyperparameters = _floats(hyperparameters)
@@ -88,7 +98,8 @@ def implicit(
             return of_params(params)
 
         def product(vector):
-            return jax.jvp(lambda flat: stationarity(flat, hyperparameters), (optimum,), (vector,))[1]
+            of_vector = jax.jvp(lambda flat: stationarity(flat, hyperparameters), (optimum,), (vector,))[1]
+            return of_vector + damping * vector
 
         def loss(params, hyperparameters):
             return unroll.loss(key, hyperparameters, state._replace(params=unravel(params)), validation)
@@ -96,11 +107,92 @@ def implicit(
         value, (of_params, direct) = jax.value_and_grad(loss, argnums=(0, 1))(optimum, hyperparameters)
         if solver == "cg":
             solved, _ = jax.scipy.sparse.linalg.cg(product, of_params, tol=1e-10, maxiter=n_terms)
+        elif solver == "direct":
+            factor = jax.scipy.linalg.cho_factor(jax.vmap(product)(jnp.eye(len(optimum))))
+            solved = jax.scipy.linalg.cho_solve(factor, of_params)
         else:
             solved = _neumann(product, of_params, n_terms, scale)
         _, pull = jax.vjp(lambda hyperparameters: stationarity(optimum, hyperparameters), hyperparameters)
         (through,) = pull(solved)
         return value, jax.tree.map(lambda one, other: one - other, direct, through)
+
+    return hypergradient
+
+
+def tracin(
+    unroll: Unroll,
+    training_loss: TrainingLoss,
+    *,
+    n_steps: int,
+    n_checkpoints: int,
+    rate: float | Float[Array, ""] | Callable[[Array], Any],
+) -> Hypergradient:
+    r"""Returns the first-order estimate of the hypergradient: the effect of each step on the loss right after it.
+
+    .. math:: g = -\sum_{k=1}^K s \, \eta_k \, \partial_\theta L(\theta_k) \, \partial_\theta \partial_\lambda
+              L_\text{train}(\theta_k), \qquad s = T / K
+
+    It ignores how a change at one step alters the steps after it, and stands for the :math:`s` steps before a checkpoint by the
+    state at the checkpoint.
+
+    Args:
+        unroll: The run.
+        training_loss: ``(params, hyperparameters, state, train) -> loss``, which the run minimises.
+        n_steps: Steps of the run, 1 or more.
+        n_checkpoints: The number :math:`K` of states, at equal distances; must divide ``n_steps``.
+        rate: The step size :math:`\eta`, or a function of the number of steps taken. For momentum m, divide it by 1 - m.
+
+    Returns:
+        ``(key, hyperparameters, train, validation) -> (loss, gradient)``.
+
+    Raises:
+        ValueError: If a number is not positive, the checkpoints do not divide the steps or (when called) a hyperparameter is
+            not a float.
+
+    Example:
+        >>> from jaxresearch.training import TrainState
+        >>> start = lambda key, h, train: TrainState(jnp.zeros(()), {}, ())
+        >>> steps = lambda key, h, state, train, step, n: state._replace(params=state.params + n * h["goal"])
+        >>> unrolled = Unroll(start, steps, lambda key, h, state, validation: state.params ** 2 / 2)
+        >>> train_loss = lambda params, h, state, train: -h["goal"] * params
+        >>> estimate = tracin(unrolled, train_loss, n_steps=2, n_checkpoints=2, rate=1.0)
+        >>> _, gradient = estimate(jax.random.key(0), {"goal": 3.0}, {}, {})
+        >>> float(gradient["goal"])  # 3 + 6; exactly, it is (3 + 3) * 2
+        9.0
+
+    References:
+        Pruthi, Liu, Kale and Sundararajan (2020), Estimating training data influence by tracing gradient descent, NeurIPS,
+        section 3.2. https://arxiv.org/abs/2002.08484
+    """
+    _without_looks(unroll, "tracin")
+    _require_positive(n_steps=n_steps, n_checkpoints=n_checkpoints)
+    if n_steps % n_checkpoints:
+        raise ValueError(
+            f"n_checkpoints must divide n_steps = {n_steps}, got {n_checkpoints}. Choose one of its divisors."
+        )
+    apart = n_steps // n_checkpoints
+
+    def hypergradient(key, hyperparameters, train, validation):
+        hyperparameters = _floats(hyperparameters)
+
+        def visit(carry, step):
+            state, total = carry
+            state = unroll.advance(key, hyperparameters, state, train, step, apart)
+
+            def loss(params):
+                return unroll.loss(key, hyperparameters, state._replace(params=params), validation)
+
+            def stationarity(hyperparameters):
+                return jax.grad(training_loss)(state.params, hyperparameters, state, train)
+
+            value, of_params = jax.value_and_grad(loss)(state.params)
+            (through,) = jax.vjp(stationarity, hyperparameters)[1](of_params)
+            size = apart * (rate(step + apart) if callable(rate) else rate)
+            return (state, jax.tree.map(lambda one, other: one - size * other, total, through)), value
+
+        start = unroll.init(key, hyperparameters, train), jax.tree.map(jnp.zeros_like, hyperparameters)
+        (_, gradient), values = jax.lax.scan(visit, start, apart * jnp.arange(n_checkpoints))
+        return values[-1], gradient
 
     return hypergradient
 

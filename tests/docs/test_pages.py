@@ -18,6 +18,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +70,10 @@ def test_page_does_what_it_shows(page, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names = {"__name__": page.stem}
-    for kind, code, _, shown in BLOCK.findall(page.read_text()):
-        if kind == "python":
-            run_python(code, shown or None, names)
-        elif kind == "console":
-            run_console(code, command)
+    text = page.read_text()
+    with jax.debug_key_reuse("hypergradients.reverse" not in text):  # recomputed steps use their keys again, on purpose
+        for kind, code, _, shown in BLOCK.findall(text):
+            if kind == "python":
+                run_python(code, shown or None, names)
+            elif kind == "console":
+                run_console(code, command)
