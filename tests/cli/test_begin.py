@@ -7,7 +7,16 @@ import pytest
 
 from jaxresearch import catalogue
 
-NAMES = {"abstract_sorting", "gene_ontology", "genome", "house_prices", "mnist", "schedule"}
+NAMES = {
+    "abstract_sorting",
+    "gene_ontology",
+    "genome",
+    "house_prices",
+    "mnist",
+    "private_credit",
+    "private_mnist",
+    "schedule",
+}
 
 
 def test_list_shows_shipped_experiments_and_local_ones(command, tmp_path):
