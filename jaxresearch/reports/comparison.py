@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
 _NOT_COMPARED = (
     *("save_every", "encrypt_with", "track", "fail_fast", "seeds", "study", "seal", "folder", "claim"),
     *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
-    *("data", "test"),
+    *("data", "test", "privacy"),
 )
 
 

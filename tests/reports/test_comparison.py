@@ -40,6 +40,7 @@ def test_options_that_change_training_are_settings_that_differ():
         ("stream", {"stream": True}, ["", "True"]),
         ("types", {"types": [["ring", "category"]]}, ["", "ring=category"]),
         ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["", "data=2,fsdp=-1"]),
+        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["", "noise=1,clip=2"]),
         ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
     ],
 )
