@@ -26,7 +26,7 @@ YOUNG = 25  # years, the largest age of the young
 
 @hyperparameters
 class PrivateCredit:
-    """Chosen by the cost in 20 splits of the training part; the test part was read once."""
+    """Chosen by the cost in 20 splits of the training part, not by the test part."""
 
     learning_rate: float = swept(0.5, "peak step size, which falls linearly to zero", above=0)
     batch_size: int = static(0, "expected applicants per step; 0: all of them", at_least=0)

@@ -1,11 +1,11 @@
 """How well can handwritten digits be classified while each training image is protected by an epsilon of 3?
 
-    jaxresearch run private_mnist                          epsilon 3 and delta 1e-5 for each run
+    jaxresearch run private_mnist                              epsilon 3 and delta 1e-5 for each run
     jaxresearch run private_mnist --data tfds:fashion_mnist    clothes; a folder of the four IDX files will do as well
 
-A linear classifier of scattering coefficients, which look at no data: Tramèr and Boneh (2021, https://arxiv.org/abs/2011.11660)
-report 98.7 % for it or a small network on the same coefficients, and 98.1 % for a network of pixels. Large batches: noise is
-added once per step. The noise is that of the tight accountant, which allows less of it for the same epsilon than theirs.
+A linear classifier of scattering coefficients, which look at no data. Tramèr and Boneh (2021, https://arxiv.org/abs/2011.11660)
+report 98.7 % with such coefficients and 98.1 % with a network of pixels. The tight accountant used here allows 4 % less noise
+for the same epsilon than theirs. Epsilon does not cover the choice of the settings, on the last 10,000 training images.
 """
 
 import optax
@@ -19,12 +19,12 @@ from jaxresearch.statistics import Claim
 
 @hyperparameters
 class PrivateMnist:
-    """Chosen by the accuracy on the last 10,000 training images; the test part was read once."""
+    """Chosen by the accuracy on the last 10,000 training images; not by the test part."""
 
-    learning_rate: float = swept(0.75, "step size of gradient descent", above=0)
+    learning_rate: float = swept(0.5, "step size of gradient descent", above=0)
     momentum: float = swept(0.9, "weight of past gradients", at_least=0, below=1)
     batch_size: int = static(8192, "expected examples per step", at_least=1)
-    epochs: int = static(36, "passes over the training data", at_least=1)
+    epochs: int = static(40, "passes over the training data", at_least=1)
 
 
 def algorithm(h, card, plan, fitted):
