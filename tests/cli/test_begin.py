@@ -12,6 +12,7 @@ NAMES = {
     "gene_ontology",
     "genome",
     "house_prices",
+    "mislabelled",
     "mnist",
     "private_credit",
     "private_mnist",
