@@ -1,4 +1,6 @@
-"""Trains three small networks on one device, on eight, or on eight of two processes, and writes their losses: a program.
+"""Trains three small networks and sweeps within sweeps on one device, on eight, or on eight of two processes: a program.
+
+It writes their losses to a file:
 
 python tests/scale/eight_devices.py FILE [--devices 8] [--process I --port PORT] [--meshes NAME,NAME]
 """
@@ -10,13 +12,22 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 
-from jaxresearch import devices, execution, loading, processes
+from jaxresearch import devices, execution, gradients, loading, models, partitioning, processes, sweeps, training
+from jaxresearch import losses as losses_of
 from jaxresearch.data import DataCard, Dataset
 from jaxresearch.execution import compilation
 
-ONE = {"data": {"data": 8}, "fsdp": {"fsdp": 8}, "tensor": {"data": 2, "tensor": 4}}
-MESHES = ONE | {"runs and fsdp": {"runs": 2, "fsdp": 4}, "runs and tensor": {"runs": 2, "data": 2, "tensor": 2}}
+MESHES = {
+    "data": {"data": 8},
+    "fsdp": {"fsdp": 8},
+    "tensor": {"data": 2, "tensor": 4},
+    "tensor alone": {"tensor": 8},
+    "runs and data": {"runs": 2, "data": 4},
+    "runs and fsdp": {"runs": 2, "fsdp": 4},
+    "runs and tensor": {"runs": 2, "data": 2, "tensor": 2},
+}
 N_STEPS, BATCH, N_CLASSES, CONTEXT = 50, 16, 10, 32
 
 
@@ -74,6 +85,26 @@ def losses(experiment, settings, data):
     return {"losses": np.concatenate(found, axis=1).tolist(), "metrics": metrics}
 
 
+def nested_losses():
+    """Returns the losses of two learning rates, swept within a sweep over two seeds; the mesh's axis ``data`` splits by hand."""
+    is_split = "data" in devices.free_axes()
+    estimator = (lambda loss_fn: gradients.sharded(gradients.plain(loss_fn))) if is_split else gradients.plain
+    loss = losses_of.softmax_cross_entropy_with_integer_labels
+    batch = part(BATCH, lambda generator, n: generator.normal(size=(n, 8)).astype(np.float32), tokens(2))
+
+    def last_loss(rate, key):
+        model = models.mlp(8, (16,), 2)
+        algorithm = training.supervised(model, loss, optimizer=optax.sgd(rate), metrics={}, estimator=estimator)
+        plan = training.Plan(BATCH, N_STEPS, None)
+        _, metrics = training.run(key, batch, algorithm=partitioning.partitioned(algorithm), plan=plan)
+        return metrics["loss"][-1]
+
+    over_rates = sweeps.sweep(last_loss, (0, None))
+    over_seeds = jax.jit(sweeps.sweep(lambda key, rates: over_rates(rates, key), (0, None)))
+    keys = devices.place(sweeps.keys([0, 1]), n_runs=2)
+    return devices.fetch(over_seeds(keys, np.float32([0.1, 0.3]))).tolist()
+
+
 def main():
     """Trains on the devices of the command line."""
     parser = argparse.ArgumentParser()
@@ -87,7 +118,7 @@ def main():
     compilation.compiler_options = dict  # compiled as the tests compile all else
     if asked.process is not None:
         processes.join(coordinator=f"127.0.0.1:{asked.port}", n_processes=2, process_id=asked.process)
-    found = {}
+    found: dict = {"nested": {}}
     for network, case in cases().items():
         if len(jax.devices()) == 1:
             found[network] = {"none": losses(*case)}
@@ -96,6 +127,9 @@ def main():
         for name in asked.meshes.split(","):
             with jax.set_mesh(devices.mesh(**MESHES[name])):
                 found[network][name] = losses(*case)
+    for name in asked.meshes.split(",") if len(jax.devices()) > 1 else ("none",):
+        with jax.set_mesh(devices.mesh(**MESHES.get(name, {"data": -1}))):
+            found["nested"][name] = {"losses": nested_losses(), "metrics": {}}
     if processes.is_main():
         asked.file.write_text(json.dumps(found))
 

@@ -28,10 +28,13 @@ eight_devices = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(eight_devices)
 
 NETWORKS = ("network", "encoder", "decoder")
+ON_EIGHT = ["data", "fsdp", "tensor", "runs and fsdp", "runs and tensor"]
+ON_TWO = ["data", "fsdp", "tensor alone", "runs and data"]  # the first axis of each crosses the processes
+DATA = {"data=8": (1, 8, 1, 1)}
 MESHES = {"fsdp=8": (1, 1, 8, 1), "tensor=8": (1, 1, 1, 8), "fsdp=2,tensor=4": (1, 1, 2, 4)}
 
 
-def shardings(network):
+def shardings(network, meshes=MESHES):
     """Returns the shape of each array of a state, and its axes under each mesh, by path."""
     experiment, settings, data = eight_devices.cases()[network]
     state = jax.eval_shape(experiments.program(experiment, data).init, jax.random.key(0), settings)
@@ -39,7 +42,7 @@ def shardings(network):
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         found[name] = {"shape": str(leaf.shape)}
-        for mesh, sizes in MESHES.items():
+        for mesh, sizes in meshes.items():
             kinds = (AxisType.Auto,) * len(sizes)
             with jax.sharding.use_abstract_mesh(AbstractMesh(sizes, devices.AXES, axis_types=kinds)):
                 axes = partitioning.spec(name, leaf.shape)
@@ -71,9 +74,13 @@ def in_processes(folder, *words, n=1):
         )
         for own in each
     ]
-    for process in started:
-        _, err = process.communicate()
-        assert process.returncode == 0, err[-2000:]
+    try:
+        for process in started:
+            _, err = process.communicate(timeout=1200)
+            assert process.returncode == 0, err[-2000:]
+    finally:
+        for process in started:
+            process.kill()
     return json.loads(file.read_text())
 
 
@@ -89,12 +96,12 @@ def one(folder):
 
 @pytest.fixture(scope="session")
 def eight(folder):
-    return in_processes(folder, "--devices", "8")
+    return in_processes(folder, "--devices", "8", "--meshes", ",".join(ON_EIGHT))
 
 
 @pytest.fixture(scope="session")
 def two(folder):
-    return in_processes(folder, "--devices", "4", "--meshes", "data,fsdp", n=2)
+    return in_processes(folder, "--devices", "4", "--meshes", ",".join(ON_TWO), n=2)
 
 
 def require_equal(found, expected):
@@ -105,15 +112,15 @@ def require_equal(found, expected):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mesh", eight_devices.MESHES)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("mesh", ON_EIGHT)
+@pytest.mark.parametrize("network", (*NETWORKS, "nested"))
 def test_eight_devices_train_as_one(one, eight, network, mesh):
     require_equal(eight[network][mesh], one[network]["none"])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mesh", ["data", "fsdp"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("mesh", ON_TWO)
+@pytest.mark.parametrize("network", (*NETWORKS, "nested"))
 def test_two_processes_train_as_one(one, two, network, mesh):
     require_equal(two[network][mesh], one[network]["none"])
 
@@ -121,6 +128,11 @@ def test_two_processes_train_as_one(one, two, network, mesh):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_array_is_split_as_on_record(network):
     assert shardings(network) == json.loads(RECORD.read_text())[network]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_data_parallelism_leaves_every_array_whole(network):
+    assert {found["data=8"] for found in shardings(network, DATA).values()} == {"whole"}
 
 
 if __name__ == "__main__":
