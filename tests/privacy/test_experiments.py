@@ -293,6 +293,10 @@ def test_settings_with_equal_seeds_share_no_noise_and_no_batch():
     settings = [dataclasses.replace(Settings(), learning_rate=rate) for rate in (0.3, 0.6, 0.6)]
     keys = execution.stages.keys_of(private(), settings, dataset(), seeds=[0, 0, 1])
     assert len({jax.random.key_data(one).tobytes() for one in keys}) == 3
+    (static,) = execution.stages.keys_of(
+        private(), [dataclasses.replace(settings[0], batch_size=8)], dataset(), seeds=[0]
+    )
+    assert not (static == keys).any()
     smaller = execution.stages.keys_of(private(), settings, dataset(80), seeds=[0, 0, 1])
     assert not (smaller == keys).any()
     shared = execution.stages.keys_of(declared(), settings, dataset(), seeds=[0, 0, 1])
