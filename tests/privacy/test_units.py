@@ -73,7 +73,7 @@ def test_a_unit_counts_with_the_gradient_of_its_mean_loss():
     params, found = gradient_of(units.by_unit(data, per_unit=5), unclipped)
 
     def mean_over_units(params):
-        loss = LOSS(MODEL.apply(params, {}, data["inputs"])[0], data["targets"])
+        loss = LOSS(MODEL.apply(params, {}, data["inputs"])[0], jnp.asarray(data["targets"]))
         return jnp.mean(jnp.stack([jnp.mean(loss[data["groups"] == unit]) for unit in np.unique(data["groups"])]))
 
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(jax.grad(mean_over_units)(params)), strict=True):
