@@ -91,6 +91,7 @@ def _asked(experiment: Experiment, options: Options, loaded: Loaded) -> Audit:
     h, dataset = options.hyperparameters, loaded.dataset
     private = privately(experiment, options, secret=None)
     execution.preflight(private, h, dataset, seeds=(0,), collected=loaded.collected)
+    execution.require_mean(experiment, h, dataset, name="--private")
     mechanism = mechanism_of(options)(experiments.program(private, dataset).plan(h), dataset.n_train)
     least = bounds.fewest_runs(delta=mechanism.delta, confidence=_OF_EACH)
     if options.runs < least:

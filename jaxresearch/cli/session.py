@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxresearch import adjust, catalogue, devices, loading, processes, recording, records, studies, variants
+from jaxresearch import adjust, catalogue, devices, execution, loading, processes, recording, records, studies, variants
 from jaxresearch import experiment as experiments
 from jaxresearch.cli import compiled, display, workers
 from jaxresearch.cli.errors import CommandError, UsageError, described
@@ -188,6 +188,8 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             job = job_of(experiment, options, loaded)
             first = settings[0] if settings else options.hyperparameters
             dataclasses.replace(job, hyperparameters=first).preflight(is_compared=command != "run")
+            if options.private:
+                execution.require_mean(experiment, first, loaded.dataset, name="--private")
             kind = "" if command == "run" else f"-{command}"
             path = options.directory or Path("runs") / f"{Path(name).stem}{kind}-{datetime.now():%Y%m%d-%H%M%S}"
             name = catalogue.located(name)

@@ -3,6 +3,7 @@
 from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.ensembles import Predictions, predictions, scored
 from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
+from jaxresearch.execution.means import require_mean
 from jaxresearch.execution.preflight import preflight
 from jaxresearch.execution.reading import Feed
 from jaxresearch.execution.stages import chunk_ends
@@ -26,5 +27,6 @@ __all__ = [
     "predict",
     "predictions",
     "preflight",
+    "require_mean",
     "scored",
 ]

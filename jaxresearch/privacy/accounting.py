@@ -11,6 +11,7 @@ import scipy.optimize
 from jaxresearch.privacy.mechanism import Clipping, Mechanism, Relation, Unit
 
 _LARGEST_EPSILON = 20.0  # e^20 is 485 million: beyond it nothing is promised
+_LARGEST_BY_LOSSES = 100.0
 _TOLERANCE = 1e-4  # of the logarithm of the noise multiplier
 _FINE = 1e-4  # width of the intervals of privacy loss; wider ones find the noise, these confirm it
 
@@ -25,8 +26,10 @@ class Epsilon(NamedTuple):
 def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: int = 1) -> Epsilon:
     r"""Returns the epsilon of the guarantee: for neighbouring data sets, :math:`P(S) \le e^\epsilon P'(S) + \delta`.
 
-    A batch that overflows its capacity breaks the analysis. All of that is in delta: with the probability :math:`\beta` of any
-    overflow, epsilon is computed for :math:`\delta - (1 + e^\epsilon) \beta`.
+    The analysis is that of batches without a limit. Which other examples a step draws does not depend on the one in which two
+    data sets differ, and unless the others fill all places, the step is the analysed one. Since the divergence
+    :math:`\max_S P(S) - e^\epsilon P'(S)` is convex in :math:`(P, P')` and at most 1, the probability :math:`\beta` that they
+    fill the places of any batch adds at most :math:`\beta` to it: epsilon is computed for :math:`\delta - \beta`.
 
     Args:
         mechanism: The whole mechanism.
@@ -35,7 +38,8 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
             key: runs with the same noise would cancel it.
 
     Returns:
-        Upper bounds of epsilon, infinite without noise. They hold for exact real numbers: see the page on privacy.
+        Upper bounds of epsilon, infinite without noise. Above 100, where nothing is promised, both are that by Rényi divergences.
+        They hold for exact real numbers: see the page on privacy.
 
     Raises:
         ValueError: If ``n_runs`` or ``delta`` is out of range, or dp-accounting is not installed.
@@ -61,13 +65,15 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
 @functools.cache
 def _epsilon(mechanism: Mechanism, n_runs: int) -> Epsilon:
     """Returns both bounds."""
-    return Epsilon(_bound(mechanism, _FINE, n_runs), _bound(mechanism, None, n_runs))
+    rdp = _bound(mechanism, None, n_runs)
+    # Privacy losses of little noise spread over so many intervals that they take minutes.
+    return Epsilon(rdp if rdp > _LARGEST_BY_LOSSES else _bound(mechanism, _FINE, n_runs), rdp)
 
 
 def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
     """Returns epsilon by privacy losses in intervals of a width; by Rényi divergences for None."""
-    accounting = _accounting()
-    if mechanism.noise_multiplier == 0:
+    accounting, delta = _accounting(), mechanism.delta - mechanism.overflow * n_runs
+    if mechanism.noise_multiplier == 0 or delta <= 0:
         return math.inf
     event = accounting.GaussianDpEvent(mechanism.noise_multiplier)
     if mechanism.rate < 1:
@@ -79,13 +85,7 @@ def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
     else:
         spent = accounting.pld.PLDAccountant(relation, value_discretization_interval=width)
     spent.compose(accounting.SelfComposedDpEvent(event, mechanism.n_steps * n_runs))
-    first = spent.get_epsilon(mechanism.delta)
-    if first > 700 or mechanism.rate == 1:  # e^700 is the largest float; all examples always have places
-        return float(first)
-    # Twice what is needed at the first bound covers the second one, unless it is larger by log 2.
-    rest = mechanism.delta - 2 * (1 + math.exp(first)) * mechanism.overflow * n_runs
-    second = spent.get_epsilon(rest) if rest > 0 else math.inf
-    return float(second) if second <= first + math.log(2) else math.inf
+    return float(spent.get_epsilon(delta))
 
 
 def for_epsilon(

@@ -29,7 +29,7 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
     does not depend on the data. An example whose gradient is not finite counts as zero.
 
     ``loss_fn`` must be a mean over examples. Any other is still private, but a loss over pairs becomes that of each example
-    with itself. `jaxresearch.training.mean_loss` refuses such losses.
+    with itself. `jaxresearch.execution.require_mean` refuses such losses.
 
     Args:
         loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``. It must not change the model state.

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
+from jaxtyping import Array, Key
 
 from jaxresearch import devices
 from jaxresearch.experiment import Experiment
@@ -26,7 +28,8 @@ def private_experiment(
     """Returns an experiment whose batches and gradients are those of a mechanism.
 
     The algorithm receives zeros in place of each batch. Only ``plan.estimator`` reads the batch, so nothing else of it can reach
-    the state or the metrics. A call in a loop or under `jax.vmap` counts as one: such an algorithm is not covered.
+    the state or the metrics. It must be called with the batch and the key of the step, once, and in the step itself: a call in
+    a loop, a condition or a transformed function might be carried out several times, with the same noise.
 
     Runs with different settings draw their batches and their noise independently, even with equal seeds
     (`Experiment.independent`): with the same noise in two models, it could be subtracted.
@@ -38,8 +41,8 @@ def private_experiment(
         name: The option that asks for it, for errors.
 
     Returns:
-        The experiment; its algorithm raises a ValueError, in its first step, unless it calls ``plan.estimator`` once: two
-        gradients per step would spend more than is accounted for.
+        The experiment; its algorithm raises a ValueError, in its first step, unless it calls ``plan.estimator`` so: two
+        gradients per step would spend more than is accounted for, and so would steps with one noise.
 
     Raises:
         ValueError: When planned, if there is no data, or the mechanism accounts for fewer steps than the run takes.
@@ -86,6 +89,8 @@ class _Step(NamedTuple):
 
     batch: Batch
     zeros: Batch
+    key: Key[Array, ""]
+    trace: Any  # a function inside the step that is compiled, transformed or in a loop has another
     calls: list[None]
 
 
@@ -103,6 +108,16 @@ def _reading(steps: list[_Step], estimator: GradientEstimator, name: str) -> Gra
             raise ValueError(
                 f"batch must reach plan.estimator unchanged for {name}, got another (augmentations may mix examples). "
                 "Augment each example in the loss_fn."
+            )
+        if key is not current.key:
+            raise ValueError(
+                f"key must reach plan.estimator unchanged for {name}, got another: two steps with one key would have the same "
+                "noise. Pass the key of the step, and derive others with jax.random.fold_in."
+            )
+        if get_opaque_trace_state() != current.trace:
+            raise ValueError(
+                f"plan.estimator must be called in the step itself for {name}, got a call in a loop, a condition or a "
+                "transformed or compiled function, which may repeat it. Call it outside."
             )
         current.calls.append(None)
         gradient, metrics, model_state = estimator(params, model_state, current.batch, key)
@@ -132,7 +147,7 @@ def _blind(algorithm: Algorithm, steps: list[_Step], name: str) -> Callable[...,
     """Returns the step in which only the estimator reads the batch; it raises unless the estimator is called once."""
 
     def step(state, batch, key):
-        current = _Step(batch, jax.tree.map(jnp.zeros_like, batch), [])
+        current = _Step(batch, jax.tree.map(jnp.zeros_like, batch), key, get_opaque_trace_state(), [])
         steps.append(current)
         try:
             stepped = algorithm.step(state, current.zeros, key)

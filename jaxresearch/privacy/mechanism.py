@@ -111,10 +111,9 @@ class Mechanism:
 
     @property
     def overflow(self) -> float:
-        """The probability, or a bound of it, that any batch of a run has more examples than places."""
-        if self.rate == 1:
-            return 0.0
-        return self.n_steps * float(scipy.stats.binom.sf(self.sampling.capacity, self.n_examples, self.rate))
+        """A bound of the probability that all places of any batch of a run are taken by others than a given example."""
+        others = scipy.stats.binom.sf(self.sampling.capacity - 1, self.n_examples - 1, self.rate)
+        return self.n_steps * float(others)
 
 
 @functools.cache

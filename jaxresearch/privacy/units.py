@@ -15,10 +15,13 @@ _WEIGHTS = "unit_weights"
 def by_unit(part: Part, *, per_unit: int, seed: int = 0) -> Part:
     """Returns the examples of each unit side by side, in place of single examples.
 
+    Which examples of a unit are kept depends on that unit alone. Otherwise one unit would change what others contribute, which
+    no clipping norm bounds.
+
     Args:
         part: Arrays with ``groups``, the unit of each example, as from data split by group.
         per_unit: Largest number of examples of a unit that is kept, 1 or more; of larger units, random ones.
-        seed: Of the choice.
+        seed: Of the choice. Units of equal size keep examples at the same positions, counted in the order of the data.
 
     Returns:
         Arrays ``(units, per_unit, ...)``, without ``groups``. A smaller unit repeats its examples; the ``unit_weights`` of
@@ -38,9 +41,11 @@ def by_unit(part: Part, *, per_unit: int, seed: int = 0) -> Part:
             f"per_unit must be 1 or more, got {per_unit}. Pass the most examples of a unit to use, such as 8."
         )
     groups = groups_of(part)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    order = order[np.argsort(groups[order], kind="stable")]
+    order = np.argsort(groups, kind="stable")
     _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    position = np.arange(len(groups)) - np.repeat(starts, sizes)  # of an example in its unit
+    draws = np.random.default_rng(seed).random(sizes.max(initial=0))[position]  # begin alike for all sizes
+    order = order[np.lexsort((draws, np.repeat(starts, sizes)))]
     kept, place = np.minimum(sizes, per_unit)[:, None], np.arange(per_unit)
     index = order[starts[:, None] + place % kept]
     held = {name: entry for name, entry in part.items() if name != "groups"}

@@ -182,6 +182,19 @@ def test_private_refuses_augmentations(here, edit, refused):
     refused(here("run", "line.py", *FEW, *PRIVATE), "batch must reach plan.estimator unchanged for --private")
 
 
+@pytest.mark.parametrize("kind", ["run", "sweep", "audit"])
+def test_private_refuses_a_loss_that_mixes_examples(here, edit, refused, kind):
+    centred = (
+        "lambda outputs, targets: losses.half_squared_error(outputs - outputs.mean(axis=0, keepdims=True), targets)"
+    )
+    edit("losses.half_squared_error", centred)
+    words = ["--learning-rate", "0.1,0.2"] if kind == "sweep" else []
+    refused(
+        here(kind, "line.py", *PRIVATE, *words),
+        "loss must be the mean of the losses of its examples for --private, got ",
+    )
+
+
 @pytest.mark.long
 def test_a_private_study_counts_all_its_runs(here, folder):
     words = ["--epochs", "2", "--seeds", "2", "--fresh-seeds", "2"]

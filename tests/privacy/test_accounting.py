@@ -1,6 +1,7 @@
 """Epsilon is that of dp-accounting, and never less than what overflowing batches cost."""
 
 import dataclasses
+import itertools
 import math
 import re
 import sys
@@ -56,9 +57,41 @@ def test_epsilon_pays_for_overflowing_batches():
             )
         )
         assert paying > found.pld
-        assert spent.get_delta(paying) + (1 + math.exp(paying)) * 1e-7 <= 1e-5
+        assert spent.get_delta(paying) == pytest.approx(1e-5 - 1e-7, rel=1e-6)
     with mock.patch.object(Mechanism, "overflow", 1e-5):
         assert accounting._bound(MNIST, 1e-4) == math.inf
+
+
+def test_overflow_adds_at_most_its_probability_to_delta():
+    """One step on four examples with gradients of -1, 0 or 1, of which at most two are kept; one example is set to zero."""
+    rate, sigma, x = 0.5, 0.5, np.linspace(-6, 6, 1201)
+    coins = np.array(list(itertools.product([False, True], repeat=4)))
+    kept = coins & (coins.cumsum(axis=1) <= 2)  # each outcome of the coins is equally likely
+
+    def density(gradients):
+        return scipy.stats.norm.pdf(x, (kept @ gradients)[:, None], sigma).mean(axis=0)
+
+    def delta(epsilon, one, other):
+        gaps = (one - math.exp(epsilon) * other, other - math.exp(epsilon) * one)
+        return max(float(np.maximum(gap, 0).sum() * (x[1] - x[0])) for gap in gaps)
+
+    overflow, excess = scipy.stats.binom.sf(1, 3, rate), []
+    for epsilon in (2.0, 4.0):
+        zero, one = (scipy.stats.norm.pdf(x, mean, sigma) for mean in (0, 1))
+        unlimited = delta(epsilon, (1 - rate) * zero + rate * one, zero)
+        for gradients in itertools.product([-1.0, 0.0, 1.0], repeat=4):
+            for place in range(4):
+                without = np.where(np.arange(4) == place, 0, gradients)
+                excess.append(delta(epsilon, density(np.array(gradients)), density(without)) - unlimited)
+    assert 1e-4 < max(excess) <= overflow
+
+
+def test_epsilon_with_little_noise_is_finite():
+    few = dataclasses.replace(MNIST, n_examples=160, batch_size=16, n_steps=20)
+    found = [privacy.epsilon(dataclasses.replace(few, noise_multiplier=noise)) for noise in (0.5, 0.1, 0.01)]
+    assert found[0].pld < found[0].rdp < found[1].pld == found[1].rdp < found[2].pld == found[2].rdp < math.inf
+    several = privacy.epsilon(dataclasses.replace(few, noise_multiplier=0.5), n_runs=10)
+    assert 30 < several.pld < several.rdp < 100
 
 
 def test_epsilon_of_several_runs_is_that_of_all_their_steps():

@@ -159,6 +159,42 @@ def test_delta_loosens_the_bound_of_one_run_as_in_the_theorem():
     assert audit._chance(v, r, m, epsilon, delta) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("n_revealed", [1, 4, 10, 20])
+def test_one_run_covers_randomised_response_that_leaks(n_revealed):
+    """With probability p, the mechanism reveals some bits of m outright: its delta is p n / m, and the chances are exact."""
+    m, p, epsilon = 20, 0.2, 1.0
+    for r in (5, 20):
+        v, n_certain = np.arange(1, r + 1), min(n_revealed, r)
+        ordinary, leaking = (
+            scipy.stats.binom.sf(v - n - 1, r - n, scipy.special.expit(epsilon)) for n in (0, n_certain)
+        )
+        exact = (1 - p) * ordinary + p * leaking
+        bounds = np.array([audit._chance(k, r, m, epsilon, p * n_revealed / m) for k in range(1, r + 1)])
+        assert (exact <= bounds + 1e-12).all()
+        assert (exact > ordinary + 1e-3).any()  # more than without delta
+
+
+@pytest.mark.parametrize("n_guesses, epsilon", [(10, 0.0), (100, 0.5), (100, 2.0), (500, 4.0)])
+def test_one_run_covers_every_mechanism(n_guesses, epsilon):
+    """The theorem's delta term exceeds one that is derived here, where the binomial tail is 0.1 to 5 %.
+
+    Guess i is right with probability q + (1 - q) f_i given the others, where q belongs to epsilon, and delta bounds the mean of
+    f_i. Revealing the guesses one by one, in random order, changes the chance of v right ones at guess i by at most
+    (1 - q) f_i P(k remaining of rate q give exactly what is missing). So the chance exceeds that of a binomial variable by at
+    most m delta (1 - q) times the mean over k < r of the largest probability of one value.
+    """
+    q = scipy.special.expit(epsilon)
+    largest = [scipy.stats.binom.pmf([math.floor((k + 1) * q)], k, q)[0] for k in range(n_guesses)]  # at the mode
+    derived = (1 - q) * np.mean(largest)
+    m, delta = n_guesses, 1e-6 / n_guesses
+    tails = scipy.stats.binom.sf(np.arange(n_guesses), n_guesses, q)  # of 1 right guess or more, of 2, ...
+    tested = np.flatnonzero((tails >= 1e-3) & (tails <= 0.05))
+    assert len(tested)
+    for place in tested:
+        of_delta = audit._chance(int(place) + 1, n_guesses, m, epsilon, delta) - tails[place]
+        assert of_delta >= m * delta * derived * (1 - 1e-6)  # the rounding of a difference of 1e-6
+
+
 @pytest.mark.parametrize("n_guesses", [0, 101])
 def test_the_number_of_guesses_must_fit_the_canaries(n_guesses):
     with pytest.raises(

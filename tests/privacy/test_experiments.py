@@ -183,6 +183,42 @@ def outside(h, card, plan, fitted):
     return one._replace(init=lambda key: one.step(one.init(key), {"inputs": jnp.ones((1, 4))}, key)[0])
 
 
+def of_one_key(h, card, plan, fitted):
+    one = algorithm(h, card, plan, fitted)
+    return one._replace(step=lambda state, batch, key: one.step(state, batch, jax.random.key(7)))
+
+
+def in_a_loop(h, card, plan, fitted):
+    one = algorithm(h, card, plan, fitted)
+
+    def step(state, batch, key):
+        states, reported = jax.lax.scan(lambda state, _: one.step(state, batch, key), state, length=3)
+        return states, jax.tree.map(lambda leaf: leaf[-1], reported)
+
+    return one._replace(step=step)
+
+
+def side_by_side(h, card, plan, fitted):
+    one = algorithm(h, card, plan, fitted)
+
+    def step(state, batch, key):
+        states, reported = jax.vmap(lambda _: one.step(state, batch, key))(jnp.arange(2))
+        return jax.tree.map(lambda leaf: leaf[0], (states, reported))
+
+    return one._replace(step=step)
+
+
+def compiled_twice(h, card, plan, fitted):
+    """Returns an algorithm whose second call finds the compiled function of the first one."""
+    one = algorithm(h, card, plan, fitted)
+
+    def step(state, batch, key):
+        moved = jax.jit(lambda state: one.step(state, batch, key))
+        return moved(moved(state)[0])
+
+    return one._replace(step=step)
+
+
 def peeking(h, card, plan, fitted):
     """Returns an algorithm whose metrics and state depend on its batch directly."""
     one = algorithm(h, card, plan, fitted)
@@ -213,6 +249,19 @@ def test_an_algorithm_sees_nothing_of_a_private_batch_itself():
         (augmenting, "batch must reach plan.estimator unchanged for --private, got another"),
         (mixing, "batch must reach plan.estimator unchanged for --private, got another"),
         (outside, "plan.estimator must be called in a step for --private, got a call outside. Call it in step."),
+        (
+            of_one_key,
+            "key must reach plan.estimator unchanged for --private, got another: two steps with one key would",
+        ),
+        (
+            in_a_loop,
+            "plan.estimator must be called in the step itself for --private, got a call in a loop, a condition",
+        ),
+        (
+            side_by_side,
+            "plan.estimator must be called in the step itself for --private, got a call in a loop, a condition",
+        ),
+        (compiled_twice, "plan.estimator must be called in the step itself for --private, got a call in a loop"),
     ],
 )
 def test_private_experiment_refuses_other_algorithms(algorithm, message):
@@ -244,6 +293,10 @@ def test_settings_with_equal_seeds_share_no_noise_and_no_batch():
     settings = [dataclasses.replace(Settings(), learning_rate=rate) for rate in (0.3, 0.6, 0.6)]
     keys = execution.stages.keys_of(private(), settings, dataset(), seeds=[0, 0, 1])
     assert len({jax.random.key_data(one).tobytes() for one in keys}) == 3
+    (static,) = execution.stages.keys_of(
+        private(), [dataclasses.replace(settings[0], batch_size=8)], dataset(), seeds=[0]
+    )
+    assert not (static == keys).any()
     smaller = execution.stages.keys_of(private(), settings, dataset(80), seeds=[0, 0, 1])
     assert not (smaller == keys).any()
     shared = execution.stages.keys_of(declared(), settings, dataset(), seeds=[0, 0, 1])

@@ -47,12 +47,33 @@ def test_by_unit_keeps_examples_of_one_unit_together(per_unit):
     assert "groups" not in held
 
 
+def rows_by_unit(part, **options):
+    """Returns the kept rows by unit."""
+    held = units.by_unit(part, **options)
+    return dict(zip(np.unique(part["groups"]).tolist(), held["inputs"].tolist(), strict=True))
+
+
+def test_a_unit_changes_nothing_of_other_units():
+    given = part(sizes=(9, 5, 8, 7))
+    kept = rows_by_unit(given, per_unit=3)
+    for unit in (0, 10, 20, 30):
+        without = rows_by_unit({name: entry[given["groups"] != unit] for name, entry in given.items()}, per_unit=3)
+        assert without == {other: rows for other, rows in kept.items() if other != unit}
+
+
+def test_by_unit_draws_all_examples_of_a_unit_alike():
+    given = {"inputs": np.arange(6), "groups": np.zeros(6, int)}
+    kept = np.concatenate([units.by_unit(given, per_unit=2, seed=seed)["inputs"][0] for seed in range(3000)])
+    # 1,000 are expected of each, with a standard deviation of 26.
+    np.testing.assert_allclose(np.bincount(kept), 1000, atol=130)
+
+
 def test_a_unit_counts_with_the_gradient_of_its_mean_loss():
     data, unclipped = part(), mechanism(per_unit=5, clip=1e3)
     params, found = gradient_of(units.by_unit(data, per_unit=5), unclipped)
 
     def mean_over_units(params):
-        loss = LOSS(MODEL.apply(params, {}, data["inputs"])[0], data["targets"])
+        loss = LOSS(MODEL.apply(params, {}, data["inputs"])[0], jnp.asarray(data["targets"]))
         return jnp.mean(jnp.stack([jnp.mean(loss[data["groups"] == unit]) for unit in np.unique(data["groups"])]))
 
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(jax.grad(mean_over_units)(params)), strict=True):
