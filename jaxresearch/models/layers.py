@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float
 
 from jaxresearch.models.attention import Attention, attention_weights_of
@@ -104,14 +105,15 @@ def split_at(
         return outputs
 
     def before(inputs: Inputs) -> Array:
-        seen = []
+        seen, outer = [], get_opaque_trace_state(convention="flax")
 
         def keep(outputs: Array) -> Array:
+            _require_readable(outer)
             seen.append(outputs)
             return outputs
 
         run(inputs, keep)
-        return _readable(seen[-1])
+        return seen[-1]
 
     def after(activations: Array, inputs: Inputs) -> Array:
         return run(inputs, lambda outputs: activations.astype(outputs.dtype))
@@ -145,10 +147,11 @@ def attention_weights(
         >>> weights.shape, weights[0, 0, 0, 0].tolist()  # the first token reads itself alone
         ((1, 1, 2, 2, 2), [1.0, 0.0])
     """
-    found = []
+    found, outer = [], get_opaque_trace_state(convention="flax")
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if isinstance(context.module, Attention) and context.method_name == "__call__":
+            _require_readable(outer)
             queries, keys, _, seen = args
             found.append(attention_weights_of(queries, keys, seen, causal=context.module.causal))
         return call(*args, **kwargs)
@@ -159,7 +162,7 @@ def attention_weights(
         raise ValueError(
             "model must be a transformer of this package, got one without attention. Pass models.classifier(...)."
         )
-    return jnp.stack([_readable(weights) for weights in found])
+    return jnp.stack(found)
 
 
 def _is_layer(context: Any) -> bool:
@@ -172,12 +175,10 @@ def _name(context: Any) -> str:
     return "/".join(context.module.path)
 
 
-def _readable(activations: Array) -> Array:
-    """Returns activations; raises if they exist only inside a rematerialised part of the model."""
-    try:
-        return activations + jnp.zeros((), activations.dtype)
-    except (TypeError, jax.errors.UnexpectedTracerError) as error:  # the first one outside of jit
+def _require_readable(outer: Any) -> None:
+    """Raises inside a rematerialised part of the model, whose activations do not exist outside of it."""
+    if get_opaque_trace_state(convention="flax") != outer:
         raise ValueError(
             "layers that are rematerialised cannot be read, got one of them. Make the model with remat='none': "
             "its parameters are the same."
-        ) from error
+        )

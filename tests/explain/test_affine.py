@@ -53,6 +53,7 @@ def test_the_rest_has_no_affine_layer(name, remaining):
     assert str(jax.make_jaxpr(rest)(first(X))).count("dot_general") == remaining
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [None, 2, 11])
 def test_integrated_gradients_equal_those_at_the_inputs(batch_size):
     """A sum over nodes of gradients at the inputs, for a convolutional network and embeddings of a transformer."""

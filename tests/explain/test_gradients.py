@@ -97,6 +97,7 @@ def test_attributions_depend_on_the_function_alone(method, key):
     np.testing.assert_allclose(one, two, atol=1e-5)  # float32
 
 
+@pytest.mark.long
 def test_all_methods_are_exact_on_a_linear_model(key):
     weights, inputs = jnp.array([[2.0, -1.0], [-3.0, 0.5], [0.0, 4.0]]), jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
     predict, baseline = (lambda x: x @ weights), jnp.array([0.5, 1.0, 0.0])
@@ -135,6 +136,7 @@ def test_integrated_gradients_take_trees_and_fixed_arrays():
     np.testing.assert_allclose(attributions["b"][:, :, 0], jnp.outer(mask, 4 * jnp.ones(3)), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [4, 15])
 def test_batches_change_nothing(batch_size, key):
     predict, inputs = network(8)
@@ -156,6 +158,7 @@ def test_batches_change_nothing(batch_size, key):
         np.testing.assert_allclose(cut, whole, atol=1e-6, err_msg=name)  # float32
 
 
+@pytest.mark.long
 def test_integrated_gradients_compose_with_jit_vmap_and_grad():
     scales = jnp.array([0.5, 1.0, 2.0])
     predict, inputs = network(9)
@@ -171,6 +174,7 @@ def test_integrated_gradients_compose_with_jit_vmap_and_grad():
     np.testing.assert_allclose(slope, difference, rtol=1e-2)  # of a difference
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_memory_does_not_grow_with_the_steps(batch_size):
     model = models.mlp(64, (32,), CLASSES)

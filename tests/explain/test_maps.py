@@ -11,13 +11,14 @@ SIZES = models.TransformerSizes(context=5, width=8, n_layers=2, n_heads=2, paddi
 TOKENS = jnp.array([[3, 1, 4, 0, 0], [1, 5, 2, 6, 3]])
 
 
+@pytest.mark.long
 def test_grad_cam_equals_its_definition_on_a_network():
     model = models.cnn((8, 8, 1), 3, channels=(2, 4), hidden=8)
-    params, model_state = model.init(jax.random.key(0))
+    params, model_state = jax.jit(model.init)(jax.random.key(0))
     images, classes = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([2, 0, 1])
     before, after = models.split_at(model, params, model_state, layer="Conv_1")
-    activations = before(images)
-    maps = explain.grad_cam(after, activations, fixed=images, target=classes, batch_size=2)
+    activations = jax.jit(before)(images)
+    maps = jax.jit(lambda a: explain.grad_cam(after, a, fixed=images, target=classes, batch_size=2))(activations)
     for i in range(3):
         slope = jax.grad(lambda a, i=i: after(a[None], images[i][None])[0, classes[i]])(activations[i])
         alpha = np.asarray(slope).mean(axis=(0, 1))
@@ -42,15 +43,17 @@ def test_attention_rollout_equals_a_product_of_matrices():
 
 def test_attention_rollout_leaves_padding_out():
     model = models.classifier(7, 3, SIZES)
-    weights = models.attention_weights(model, *model.init(jax.random.key(0)), TOKENS)
+    params, model_state = jax.jit(model.init)(jax.random.key(0))
+    weights = jax.jit(lambda: models.attention_weights(model, params, model_state, TOKENS))()
     rollout = explain.attention_rollout(weights)
     assert rollout[0, :3, 3:].max() == 0 and rollout[0, :3, :3].min() > 0
 
 
+@pytest.mark.long
 def test_integrated_gradients_of_embeddings_are_complete():
     """The layer variant: from the embeddings of padding to those of the tokens, in batches with fixed tokens."""
     model = models.classifier(7, 3, SIZES)
-    params, model_state = model.init(jax.random.key(0))
+    params, model_state = jax.jit(model.init)(jax.random.key(0))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)  # farther from linear
     before, after = models.split_at(model, params, model_state, layer="embedded")
     start = before(jnp.full_like(TOKENS, 6))

@@ -90,6 +90,7 @@ def test_rank_correlation_equals_scipy_with_ties():
     assert _rank_correlation(jnp.zeros((1, 3)), a[:1, :3]).tolist() == [0]
 
 
+@pytest.mark.long
 def test_maps_change_when_the_weights_are_randomised(key):
     """A trained network: attributions of all layers drawn anew hardly correlate with those learnt."""
     model = models.mlp(16, (32,), 3)

@@ -13,15 +13,15 @@ TOKENS = jnp.array([[3, 1, 4, 0, 0, 0], [1, 5, 2, 6, 5, 3]])
 
 def _cnn():
     model = models.cnn((8, 8, 1), 3, channels=(2, 4), hidden=8)
-    return model, *model.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+    return model, *jax.jit(model.init)(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
 
 
 def _transformer(sizes=SIZES):
     model = models.classifier(7, 3, sizes)
-    return model, *model.init(jax.random.key(0)), TOKENS
+    return model, *jax.jit(model.init)(jax.random.key(0)), TOKENS
 
 
-@pytest.mark.parametrize("make", [_cnn, _transformer])
+@pytest.mark.parametrize("make", [_cnn, pytest.param(_transformer, marks=pytest.mark.long)])
 def test_split_at_cuts_every_layer_in_two_halves(make):
     model, params, model_state, inputs = make()
     outputs, _ = jax.jit(model.apply)(params, model_state, inputs)
@@ -50,6 +50,7 @@ def test_split_at_computes_only_the_second_half_under_jit():
     assert " convolution(" not in text and " convolution(" in jax.jit(before).lower(inputs).compile().as_text()
 
 
+@pytest.mark.long
 def test_attention_weights_mix_the_values():
     """The weights of each layer reproduce what its attention outputs, and padding is not read."""
     model, params, model_state, tokens = _transformer()
@@ -67,7 +68,7 @@ def test_attention_weights_mix_the_values():
 def test_attention_weights_of_a_decoder_are_causal():
     model = models.decoder(7, SIZES)
     weights = jax.jit(lambda params: models.attention_weights(model, params, {}, TOKENS))(
-        model.init(jax.random.key(0))[0]
+        jax.jit(model.init)(jax.random.key(0))[0]
     )
     assert jnp.triu(weights[:, 1], 1).max() == 0
 
@@ -104,7 +105,7 @@ def test_rematerialised_layers_are_refused():
     before, _ = models.split_at(model, params, model_state, layer="block_0/mix")
     for read in (before, lambda tokens: models.attention_weights(model, params, model_state, tokens)):
         with pytest.raises(ValueError, match="rematerialised cannot be read.*remat='none'"):
-            read(tokens)
+            jax.eval_shape(read, tokens)
 
 
 def test_attention_weights_refuses_other_models():
