@@ -1,4 +1,4 @@
-"""The ten cases: what is compared, and the bound that each ratio should meet."""
+"""The cases: what is compared, and the bound that each ratio should meet."""
 
 import lzma
 import os
@@ -211,6 +211,30 @@ def private(pairs: int) -> Iterator[Row]:
             yield from _ratios("private", ours, peer, pairs, (("step_ms", f"{work}: Opacus, {mode}", least),))
 
 
+EXPLAINED = {  # method: what is compared, bound
+    "integrated": ("integrated gradients, 1,000 images, 64 steps", 6),
+    "shapley": ("Shapley sampling, 1,000 images, 16 patches, 24 permutations", 5),
+    "occlusion": ("occlusion, 1,000 images, 169 windows", 5),
+}
+
+
+def explain(pairs: int) -> Iterator[Row]:
+    """Compares attributions with Captum's, of the same network and images; the totals beside it are equal if both are right."""
+    file = str(network_file())
+    for method, (what, least) in EXPLAINED.items():
+        ours, peer = (Program(name, python(name, file, method)) for name in ("explain", "captum_explain"))
+        try:
+            measured = in_turn(ours, peer, pairs=pairs)
+        except (ProgramFailed, OSError) as error:
+            yield Row("explain", what, note=f"failed: {error}"[:160])
+            continue
+        mine, theirs = ([pair[side] for pair in measured] for side in (0, 1))
+        ratios = tuple(b["attribute_seconds"] / a["attribute_seconds"] for a, b in measured)
+        seconds = " / ".join(f"{statistics.median(_each(side, 'attribute_seconds')):.3g}" for side in (theirs, mine))
+        totals = " / ".join(f"{side[0]['total']:.5g}" for side in (theirs, mine))
+        yield Row("explain", what, ratios, least, note=f"{seconds} seconds; total {totals}")
+
+
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "mnist-one": mnist_one,
     "mnist-ten": mnist_ten,
@@ -223,6 +247,7 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "streaming": streaming,
     "processes": processes,
     "private": private,
+    "explain": explain,
 }
 
 
@@ -267,6 +292,31 @@ def text_file() -> Path:
         return {"train": train, "validation": validation, "n_tokens": len(alphabet)}
 
     return _written_once("jaxresearch-bench-definitions.npz", arrays)
+
+
+def network_file() -> Path:
+    """Returns the images of `mnist_file` with the weights of a network that was trained on them for two epochs."""
+
+    def arrays():
+        import jax
+        import optax
+
+        from jaxresearch import losses, models, training
+
+        with np.load(mnist_file()) as file:
+            arrays = {name: file[name] for name in file.files}
+        data = {"inputs": arrays["x_train"][..., None], "targets": arrays["y_train"].astype(np.int32)}
+        loss = losses.softmax_cross_entropy_with_integer_labels
+        algorithm = training.supervised(models.mlp(784, (128,), 10), loss, optimizer=optax.adam(1e-3), metrics={})
+        run = jax.jit(
+            lambda data: training.run(jax.random.key(0), data, algorithm=algorithm, plan=training.Plan(100, 1200))
+        )
+        params = run(jax.tree.map(jax.numpy.asarray, data))[0].params
+        layers = [params[f"Dense_{i}"] for i in range(2)]
+        weights = {f"kernel_{i}": np.asarray(layer["kernel"]) for i, layer in enumerate(layers)}
+        return {**arrays, **weights, **{f"bias_{i}": np.asarray(layer["bias"]) for i, layer in enumerate(layers)}}
+
+    return _written_once("jaxresearch-bench-network.npz", arrays)
 
 
 def mnist_file() -> Path:

@@ -58,6 +58,7 @@ CORE = (
     "data",
     "scale",
     "privacy",
+    "explain",
 )
 LIBRARY = {
     name: thing
@@ -160,7 +161,7 @@ HOUSE = (
     ("loading", "templates"),
     ("execution",),
     ("studies",),
-    ("scale", "privacy"),
+    ("scale", "privacy", "explain"),
     ("records",),
     ("recording",),
     ("reports",),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.adapters.nnx import nnx
     from jaxresearch.models.blocks import TransformerSizes
     from jaxresearch.models.convolutional import cnn
+    from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "TransformerSizes",
+    "attention_weights",
     "cached_decoder",
     "classifier",
     "cnn",
@@ -31,17 +33,20 @@ __all__ = [
     "ensemble",
     "equinox",
     "function",
+    "layer_shapes",
     "linear",
     "linen",
     "mlp",
     "nnx",
     "rematerialised",
+    "split_at",
     "warm_started",
     "word_dropout",
 ]
 
 _FILES = {
     "TransformerSizes": "blocks",
+    "attention_weights": "layers",
     "cached_decoder": "transformer",
     "classifier": "transformer",
     "cnn": "convolutional",
@@ -50,11 +55,13 @@ _FILES = {
     "encoder": "transformer",
     "ensemble": "wrappers",
     "equinox": "adapters.equinox",
+    "layer_shapes": "layers",
     "linear": "perceptron",
     "linen": "adapters.linen",
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
+    "split_at": "layers",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -50,18 +51,75 @@ def attention(
     if seen is None and _is_fused_here(queries):
         return jax.nn.dot_product_attention(queries, keys, values, is_causal=causal, implementation="cudnn")
     batch, n, heads, width = queries.shape
+    scores = _scores(queries, keys, seen, causal)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
+    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
+
+
+def attention_weights_of(
+    queries: Float[Array, "batch n heads width"],
+    keys: Float[Array, "batch m kv_heads width"],
+    seen: Bool[Array, "batch_or_1 n_or_1 m"] | None = None,
+    *,
+    causal: bool = False,
+) -> Float[Array, "batch heads n m"]:
+    """Returns the weights with which `attention` mixes the values.
+
+    Args:
+        queries: As in `attention`, like all arguments.
+        keys: One vector for each position and head of keys.
+        seen: Which keys a query may attend to.
+        causal: Whether query i attends only to keys up to i.
+
+    Returns:
+        Weights from 0 to 1, which add up to 1 over the keys.
+
+    Example:
+        >>> attention_weights_of(jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 4, 1, 2))).ravel().tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
+    batch, n, heads, _ = queries.shape
+    return jax.nn.softmax(_scores(queries, keys, seen, causal)).reshape(batch, heads, n, keys.shape[1])
+
+
+class Attention(nn.Module):
+    """`attention` as a layer without parameters, whose queries and keys can be read by `jaxresearch.models.attention_weights`."""
+
+    causal: bool
+
+    @nn.compact
+    def __call__(self, queries, keys, values, seen):
+        """Returns the mixed values."""
+        return attention(queries, keys, values, seen, causal=self.causal)
+
+
+class Named(nn.Module):
+    """The identity, which names activations so that `jaxresearch.models.split_at` finds them."""
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns ``x``."""
+        return x
+
+
+def _scores(
+    queries: Float[Array, "batch n heads width"],
+    keys: Float[Array, "batch m kv_heads width"],
+    seen: Bool[Array, "batch_or_1 n_or_1 m"] | None,
+    causal: bool,
+) -> Float[Array, "batch kv_heads group n m"]:
+    """Returns the logarithms of the weights, up to a constant for each query."""
+    batch, n, heads, width = queries.shape
     kv_heads = keys.shape[2]
     groups = queries.reshape(batch, n, kv_heads, heads // kv_heads, width)
     scores = jnp.einsum("bnkgd,bmkd->bkgnm", groups, keys, preferred_element_type=jnp.float32) * width**-0.5
     if causal:
         past = jnp.tril(jnp.ones((n, keys.shape[1]), bool))[None]
         seen = past if seen is None else seen & past
-    if seen is not None:
-        scores = jnp.where(seen[:, None, None], scores, -1e30)  # minus infinity would give nan if no key is seen
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = jnp.moveaxis(weights.sum(axis=-1), -1, 1)[..., None]
-    mixed = jnp.einsum("bkgnm,bmkd->bnkgd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-    return (mixed / total).astype(values.dtype).reshape(batch, n, heads, width)
+    # Minus infinity would give nan if no key is seen.
+    return scores if seen is None else jnp.where(seen[:, None, None], scores, -1e30)
 
 
 def _is_fused_here(queries: Float[Array, "batch n heads width"]) -> bool:

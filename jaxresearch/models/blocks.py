@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxresearch import devices
-from jaxresearch.models.attention import attention, rotation
+from jaxresearch.models.attention import Attention, Named, rotation
 from jaxresearch.models.model import Precision, require_choice, require_sizes
 from jaxresearch.models.rematerialisation import POLICIES, Remat
 
@@ -160,7 +160,7 @@ class Transformer(nn.Module):
             turn = lambda vectors: vectors  # noqa: E731
         else:
             turn = rotation(places, sizes.head_width, dtype)
-        x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(x)
+        x = nn.Dropout(sizes.dropout_rate, deterministic=not train)(Named(name="embedded")(x))
         kind = Block if sizes.remat == "none" else nn.remat(Block, policy=POLICIES[sizes.remat])
         for layer in range(sizes.n_layers):
             x = kind(sizes, not train, turn, causal, name=f"block_{layer}")(_split(x), seen, start)
@@ -226,7 +226,7 @@ class Block(nn.Module):
         queries, keys = self.turn(queries), self.turn(keys)
         if start is not None:
             keys, values = self._cached("keys", keys, start), self._cached("values", values, start)
-        mixed = attention(queries, keys, values, seen, causal=self.causal)
+        mixed = Attention(self.causal, name="attention")(queries, keys, values, seen)
         x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
         normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_network")(x).astype(dtype)
         inner = nn.gelu(dense(normed, hidden, small, "network_in"))
