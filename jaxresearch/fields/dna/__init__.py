@@ -14,16 +14,19 @@ from jaxresearch.fields.dna.bases import (
 )
 from jaxresearch.fields.dna.clusters import class_recovery
 from jaxresearch.fields.dna.fasta import CHROMOSOME_3, chromosome_3, fasta_card, load_genome, read_fasta
+from jaxresearch.fields.dna.motifs import JASPAR, jaspar, load_motifs, parse_motifs, read_motifs
 from jaxresearch.fields.dna.preprocess import kmer_tokens
 
 __all__ = [
     "CHROMOSOME_3",
+    "JASPAR",
     "bases",
     "chromosome_3",
     "class_recovery",
     "duplicates",
     "encode",
     "fasta_card",
+    "jaspar",
     "kmer_bases",
     "kmer_counts",
     "kmer_names",
@@ -31,7 +34,10 @@ __all__ = [
     "kmers",
     "letters",
     "load_genome",
+    "load_motifs",
+    "parse_motifs",
     "read_fasta",
+    "read_motifs",
     "reverse_complement",
     "windows",
 ]
