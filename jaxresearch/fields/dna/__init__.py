@@ -15,6 +15,15 @@ from jaxresearch.fields.dna.bases import (
 from jaxresearch.fields.dna.clusters import class_recovery
 from jaxresearch.fields.dna.fasta import CHROMOSOME_3, chromosome_3, fasta_card, load_genome, read_fasta
 from jaxresearch.fields.dna.motifs import JASPAR, jaspar, load_motifs, parse_motifs, read_motifs
+from jaxresearch.fields.dna.planting import (
+    dinucleotide_shuffle,
+    one_hot,
+    planted,
+    random_sequences,
+    recovered,
+    recovered_bases,
+    transitions,
+)
 from jaxresearch.fields.dna.preprocess import kmer_tokens
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "bases",
     "chromosome_3",
     "class_recovery",
+    "dinucleotide_shuffle",
     "duplicates",
     "encode",
     "fasta_card",
@@ -35,9 +45,15 @@ __all__ = [
     "letters",
     "load_genome",
     "load_motifs",
+    "one_hot",
     "parse_motifs",
+    "planted",
+    "random_sequences",
     "read_fasta",
     "read_motifs",
+    "recovered",
+    "recovered_bases",
     "reverse_complement",
+    "transitions",
     "windows",
 ]
