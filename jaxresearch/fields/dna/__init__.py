@@ -1,4 +1,4 @@
-"""DNA: genomes from FASTA, as arrays of bases, k-mers and windows; NumPy on the host."""
+"""DNA: genomes, k-mers and windows in NumPy on the host; random sequences with planted motifs in JAX."""
 
 from jaxresearch.fields.dna.bases import (
     bases,
