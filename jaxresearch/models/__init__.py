@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.adapters.linen import linen
     from jaxresearch.models.adapters.nnx import nnx
     from jaxresearch.models.blocks import TransformerSizes
-    from jaxresearch.models.convolutional import cnn
+    from jaxresearch.models.convolutional import cnn, sequence_cnn
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.rematerialisation import rematerialised
@@ -39,6 +39,7 @@ __all__ = [
     "mlp",
     "nnx",
     "rematerialised",
+    "sequence_cnn",
     "split_at",
     "warm_started",
     "word_dropout",
@@ -61,6 +62,7 @@ _FILES = {
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
+    "sequence_cnn": "convolutional",
     "split_at": "layers",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",

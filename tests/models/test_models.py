@@ -205,6 +205,7 @@ def test_sizes_are_positive_whole_numbers(bad):
         (lambda: models.mlp(1, (4, bad), 1), r"hidden\[1\]"),
         (lambda: models.cnn((28, 28, 1), bad), "n_outputs"),
         (lambda: models.cnn((28, bad, 1), 10), r"image_shape\[1\]"),
+        (lambda: models.sequence_cnn((20, bad), 2), r"feature_shape\[1\]"),
     ):
         with pytest.raises(ValueError, match=f"{name} must be a whole number, 1 or more; got {bad}"):
             make()
@@ -228,3 +229,23 @@ def test_models_name_the_features_that_do_not_fit(key):
         ValueError, match=r"^images must have 16 pixels, \(4, 4, 1\), got 32\. Use card\.feature_shape\."
     ):
         model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 32)), key)
+
+
+def test_sequence_cnn_is_the_best_match_of_each_filter(key):
+    model, inputs = models.sequence_cnn((9, 4), 2, filters=3, width=4, hidden=5), jax.random.normal(key, (2, 9, 4))
+    params, model_state = model.init(jax.random.key(1))
+    filters, hidden, head = (params[f"Dense_{i}"] for i in range(3))
+    for sequence, outputs in zip(np.asarray(inputs), model.apply(params, model_state, inputs)[0], strict=True):
+        matches = [sequence[i : i + 4].reshape(-1) @ filters["kernel"] + filters["bias"] for i in range(6)]
+        vector = np.maximum(np.max(matches, axis=0), 0) @ hidden["kernel"] + hidden["bias"]
+        # float32 sums in another order
+        np.testing.assert_allclose(outputs, np.maximum(vector, 0) @ head["kernel"] + head["bias"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.raises
+def test_sequence_cnn_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="width must be at most the length of the sequences, 9, got 15"):
+        models.sequence_cnn((9, 4), 2)
+    model = models.sequence_cnn((20, 4), 2)
+    with pytest.raises(ValueError, match=r"sequences must have shape \(20, 4\), got \(20, 5\). Use card.feature_shape"):
+        model.apply(*model.init(jax.random.key(0)), jnp.zeros((1, 20, 5)))
