@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxresearch import sampling
 from jaxresearch.experiment import Experiment, Program
 from jaxresearch.gradients import GradientEstimator, LossFn
 from jaxresearch.privacy.estimator import clipped_sum, private
@@ -230,7 +231,8 @@ def _observed(
     """Returns the estimator that also reports the evidence of each canary."""
 
     def observed(params, model_state, batch, key):
-        example_key = jax.random.split(jax.random.clone(key))[0]  # as in the estimator, on purpose
+        own_key = sampling.keyed(jax.random.clone(key), secret=mechanism.secret)  # as in the estimator, on purpose
+        example_key = jax.random.split(own_key)[0]
         gradient, metrics, updated = estimator(params, model_state, batch, key)
         others = {name: entry for name, entry in batch.items() if name != _MARK}
         others["weights"] = jnp.where(batch[_MARK] == 0, batch["weights"], 0)

@@ -69,7 +69,8 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
     def estimator(params, model_state, batch, key):
         _require_sampled(batch, mechanism)
         require_units(batch, mechanism.unit)
-        example_key, noise_key = jax.random.split(key)
+        # Keys of the examples are secret too: they depend on the places in the batch, so on which examples were drawn.
+        example_key, noise_key = jax.random.split(sampling.keyed(key, secret=mechanism.secret))
         total = clipped_sum(
             _loss_of(of_entry, model_state),
             params,
@@ -79,7 +80,7 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 1) 
             clipping=mechanism.clipping,
             n_micro_batches=n_micro_batches,
         )
-        noise = _noise(sampling.keyed(noise_key, secret=mechanism.secret), total)
+        noise = _noise(noise_key, total)
         # The sum is in units of the clipping norm: it changes by at most 1 with one example.
         unit = mechanism.clip / mechanism.batch_size
         noisy = jax.tree.map(lambda s, z: (s + mechanism.noise_multiplier * z) * unit, total, noise)

@@ -226,6 +226,19 @@ def test_noise_has_the_declared_standard_deviation(clipping, key):
         assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(500_000)
 
 
+def test_a_secret_changes_what_a_loss_draws():
+    def noisy(params, model_state, batch, key):  # no noise of the mechanism: all that differs is drawn by the loss
+        return params @ jax.random.normal(key, (3,)) * batch["inputs"].mean(), ({}, model_state)
+
+    gradients = []
+    for secret in (None, (1, 2), (1, 3), (1, 2)):
+        mechanism = dataclasses.replace(WHOLE, secret=secret)
+        estimator = privacy.private(noisy, mechanism)
+        gradients.append(estimator(jnp.ones(3), {}, batch(mechanism=mechanism), jax.random.key(5))[0])
+    np.testing.assert_array_equal(gradients[1], gradients[3])
+    assert not np.allclose(gradients[0], gradients[1]) and not np.allclose(gradients[1], gradients[2])
+
+
 def test_a_secret_changes_the_noise_and_the_sampling():
     mechanisms = [
         dataclasses.replace(WHOLE, batch_size=8, noise_multiplier=1.0, secret=s) for s in (None, (1, 2), (1, 3))
