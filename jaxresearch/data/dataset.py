@@ -412,7 +412,7 @@ def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
         start, n_bad = start + len(piece), n_bad + int(bad.sum())
     if found:
         raise ValueError(
-            f"{name} must be finite, got {found} ({n_bad} such values in all). Correct them or drop the examples."
+            f"{name} must be finite, got {found} ({n_bad:,} in all). Correct them or drop the examples."
         )
 
 
