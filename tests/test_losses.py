@@ -357,7 +357,9 @@ def test_integer_cross_entropy_refuses_one_hot_labels():
 
 @pytest.mark.raises
 def test_softmax_refuses_a_single_class():
-    message = r"logits must have two or more classes on the last axis; got \(8, 1\). Give the model one output per class"
+    message = (
+        r"logits must have two or more classes on the last axis; got \(8, 1\). Give the model one output per class"
+    )
     for loss, targets in (
         (losses.softmax_cross_entropy_with_integer_labels, jnp.zeros(8, jnp.int32)),
         (losses.softmax_cross_entropy, jnp.ones((8, 1))),
