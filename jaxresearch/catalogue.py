@@ -161,6 +161,10 @@ def missing(name: str, *, directory: Path = LOCAL) -> str:
         near = nearest_path(name)
     else:
         near = f"{name}.py" if Path(f"{name}.py").is_file() else None
+    if near is None and Path(name).is_file():
+        return f"{rule}; got the file {name!r}. Pass data with --data: jaxresearch run EXPERIMENT --data {name}"
+    if near is None and name.endswith(".py"):
+        return f"experiment must be a file that exists, got {name!r}. Correct the path."
     advice = nearest(name, [*files(directory=directory)]) if near is None else f"Did you mean {near!r}?"
     return f"{rule}; got {name!r}. {advice}"
 

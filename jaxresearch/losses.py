@@ -159,7 +159,8 @@ def softmax_cross_entropy_with_integer_labels(
         One loss per example, not reduced.
 
     Raises:
-        ValueError: If the shapes do not match, the labels are not integers, or the smoothing is outside 0 to 1.
+        ValueError: If the shapes do not match, there are fewer than two classes, the labels are not integers, or the
+            smoothing is outside 0 to 1.
 
     Example:
         >>> losses = softmax_cross_entropy_with_integer_labels(jnp.zeros((3, 10)), jnp.array([0, 9, 10]))
@@ -179,6 +180,7 @@ def softmax_cross_entropy_with_integer_labels(
         raise ValueError(
             f"labels must have shape {logits.shape[:-1]}; got {labels.shape}. Pass integer classes, not one-hot."
         )
+    _require_classes(logits)
     _require_fraction("label_smoothing", label_smoothing)
     # A comparison with all classes, since the derivative of a gather is a scatter. Classes are counted in int32, not in
     # the dtype of the labels: a byte wraps around at 256.
@@ -216,13 +218,14 @@ def softmax_cross_entropy(
         One loss per example, not reduced.
 
     Raises:
-        ValueError: If the shapes differ, or the smoothing is outside 0 to 1.
+        ValueError: If the shapes differ, there are fewer than two classes, or the smoothing is outside 0 to 1.
 
     Example:
         >>> round(float(softmax_cross_entropy(jnp.zeros(2), jnp.array([0.5, 0.5]))), 4)
         0.6931
     """
     _require_same_shape(logits, probabilities, "logits", "probabilities")
+    _require_classes(logits)
     _require_fraction("label_smoothing", label_smoothing)
     mean = jnp.mean(probabilities, axis=-1, keepdims=True)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing * mean
@@ -302,6 +305,14 @@ def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b:
         if jnp.ndim(a) == jnp.ndim(b) == 2 and len(a) == len(b) and name_a == "predictions":
             remedy = f"The model has {a.shape[1]} outputs, the target has {b.shape[1]}: make them equal."
         raise ValueError(f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. {remedy}")
+
+
+def _require_classes(logits: Array) -> None:
+    """Raises for a single class, whose softmax is 1."""
+    if logits.shape[-1] < 2:
+        raise ValueError(
+            f"logits must have two or more classes on the last axis; got {logits.shape}. Give the model one output per class."
+        )
 
 
 def _require_fraction(name: str, value: float | Array) -> None:

@@ -98,6 +98,20 @@ def test_load_suggests_the_nearest_file(tmp_path, monkeypatch, name, near):
         loading.load(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zzz.py", "^experiment must be a file that exists, got 'zzz.py'. Correct the path.$"),
+        ("sales.csv", "got the file 'sales.csv'. Pass data with --data: jaxresearch run EXPERIMENT --data sales.csv$"),
+    ],
+)
+def test_load_refuses_a_path_that_is_no_experiment(tmp_path, monkeypatch, name, message):
+    (tmp_path / "sales.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=message):
+        loading.load(name)
+
+
 def test_load_keeps_files_of_one_name_apart(tmp_path):
     for folder, bound in (("a", 0.9), ("b", 0.5)):
         (tmp_path / folder).mkdir()

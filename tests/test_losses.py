@@ -350,10 +350,22 @@ def test_losses_refuse_to_broadcast(loss):
 
 @pytest.mark.raises
 def test_integer_cross_entropy_refuses_one_hot_labels():
-    with pytest.raises(
-        ValueError, match=r"labels must have shape \(50,\); got \(50, 7\). Pass integer classes, not one-hot"
-    ):
+    message = r"labels must have shape \(50,\); got \(50, 7\). Pass integer classes, not one-hot"
+    with pytest.raises(ValueError, match=message):
         losses.softmax_cross_entropy_with_integer_labels(_logits(), jax.nn.one_hot(LABELS, 7))
+
+
+@pytest.mark.raises
+def test_softmax_refuses_a_single_class():
+    message = (
+        r"logits must have two or more classes on the last axis; got \(8, 1\). Give the model one output per class"
+    )
+    for loss, targets in (
+        (losses.softmax_cross_entropy_with_integer_labels, jnp.zeros(8, jnp.int32)),
+        (losses.softmax_cross_entropy, jnp.ones((8, 1))),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(jnp.zeros((8, 1)), targets)
 
 
 @pytest.mark.raises

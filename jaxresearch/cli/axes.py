@@ -54,6 +54,7 @@ def spelled(
         while pending and not pending[0].startswith(("--", "-h")):
             values.append(pending.pop(0))
         _refuse_brackets(name, " ".join(values), kinds[name])
+        _refuse_gaps(name, values, kinds[name])
         if is_sweep and _is_of_numbers(kinds[name]) and _MISSPELLED_RANGE.fullmatch(joint := " ".join(values)):
             _range(name, joint, kinds[name])  # raises
         if is_sweep and len(values) == 1 and ":" in values[0]:
@@ -72,6 +73,16 @@ def _refuse_brackets(name: str, text: str, kind: Any) -> None:
         plain = "x".join(re.findall(r"[^\s\[\](),x]+", text))
         what = f"{flag(name)} {plain}" if plain else f"{flag(name)} with nothing after it"
         raise UsageError(f"{name} must be written without brackets, got {flag(name)} {text}. Write: {what}")
+
+
+def _refuse_gaps(name: str, values: list[str], kind: Any) -> None:
+    """Raises if an entry is missing between the separators of a tuple of numbers, as in ``32,x``; a comma may come last."""
+    is_of_numbers = typing.get_origin(kind) is tuple and typing.get_args(kind)[0] in _NUMBERS
+    if is_of_numbers and any(re.search("^[x,]|[x,][x,]|x$", value) for value in values):
+        written = f"{flag(name)} {' '.join(values)}"
+        raise UsageError(
+            f"{name} must have a number on each side of x or a comma, got {written}. Write, for instance: {flag(name)} 64x32"
+        )
 
 
 def words_of_axes(axes: dict[str, list[Any]]) -> list[str]:

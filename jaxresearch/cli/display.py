@@ -23,11 +23,12 @@ from jaxresearch.reports import wording
 from jaxresearch.reports.schema import lines_of_config
 
 _BAR = 16  # characters of the bar; the metrics need the rest
+_SILENCE = 60  # seconds of training after which a line is printed within an epoch
 _BORDERS = 3  # characters of a column besides its cells
 
 
 class Display:
-    """A bar on a terminal, one line per epoch elsewhere; a context manager.
+    """A bar on a terminal, elsewhere one line per epoch and one per minute of a longer epoch; a context manager.
 
     Args:
         console: Where to print.
@@ -37,6 +38,7 @@ class Display:
     def __init__(self, console: Console, *, runs: str = "runs"):
         self._console, self._runs = console, runs
         self._place, self._step = 0, 0
+        self._printed = 0.0  # seconds of the latest line
         self._first: Chunk | None = None  # the speed is measured from its end, after everything is compiled
         self._speed = ""
         self._seen: dict[str, np.ndarray] = {}  # the latest validation metrics
@@ -62,7 +64,7 @@ class Display:
     def show(self, chunk: Chunk) -> None:
         """Shows the latest chunk of steps, with the latest validation metrics."""
         if chunk.step <= self._step:  # another run has started
-            self._seen, self._first, self._place, self._speed = {}, None, 0, ""
+            self._seen, self._first, self._place, self._speed, self._printed = {}, None, 0, "", 0.0
         self._seen, self._speed = chunk.validation or self._seen, self._measured(chunk)
         trained, seen = {name: values.mean(axis=-1) for name, values in chunk.metrics.items()}, _scalars(self._seen)
         counted = _counted(chunk)
@@ -73,11 +75,13 @@ class Display:
             texts.append(self._speed)
         whole = chunk.steps_per_epoch > 0 and chunk.n_steps % chunk.steps_per_epoch == 0
         name, length = ("epoch", chunk.steps_per_epoch) if whole else ("step", 1)
-        place = chunk.step // length
-        at = f"{chunk.what}{' · ' if chunk.what else ''}{name} {place}/{chunk.n_steps // length}"
+        place, what = chunk.step // length, f"{chunk.what} · " if chunk.what else ""
+        at = f"{what}{name} {place}/{chunk.n_steps // length}"
         self._bar.update(self._task, completed=chunk.step, total=chunk.n_steps, place=at, metrics=" · ".join(texts))
-        if not self._console.is_terminal and place > self._place:
-            self._console.print(" · ".join([at, *texts]), soft_wrap=True, highlight=False)
+        if not self._console.is_terminal and (place > self._place or chunk.seconds - self._printed >= _SILENCE):
+            reached = at if place > self._place else f"{what}step {chunk.step}/{chunk.n_steps}"
+            self._console.print(" · ".join([reached, *texts]), soft_wrap=True, highlight=False)
+            self._printed = chunk.seconds
         self._place, self._step = place, chunk.step
 
     def _measured(self, chunk: Chunk) -> str:

@@ -411,9 +411,7 @@ def _require_finite(name: str, values: Any, *, missing_allowed: bool) -> None:
             found = f"{piece[first]} at example {start + first[0]}"
         start, n_bad = start + len(piece), n_bad + int(bad.sum())
     if found:
-        raise ValueError(
-            f"{name} must be finite, got {found} ({n_bad} such values in all). Correct them or drop the examples."
-        )
+        raise ValueError(f"{name} must be finite, got {found} ({n_bad:,} in all). Correct them or drop the examples.")
 
 
 def _require_classes(name: str, labels: np.ndarray, n_classes: int) -> None:

@@ -73,7 +73,8 @@ def load(
     Args:
         source: A source from the table.
         target: The column to predict, if the source is a table.
-        types: Kinds of columns of a table: number, category, date, text, id, or drop to leave one out.
+        types: Kinds of columns of a table: number, category, date, text, id, or drop to leave one out. A column of groups or
+            times is read all the same, for the split.
         task: Whether integer targets are classes (classification) or values (regression). By default it depends on how many
             differ, and is noted on the card.
         split: The rule for holding out a test part, if the source has none. The default fraction is that of the source: a
@@ -97,11 +98,10 @@ def load(
         >>> dataset.card.n_classes, dataset.train["inputs"].shape, dataset.test["targets"].shape
         (10, (60000, 28, 28, 1), (10000,))
     """
-    if target is not None and not is_table(source) and not source.startswith("tfds:"):
-        raise ValueError(_misplaced("target", target, source))
     kind = _kind(source)
     options = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
     _require_applicable(source, kind, {name: value for name, value in options.items() if value})
+    types = _without_dropped(types, split)
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream}
     collected = _read(source, kind, reading)
@@ -136,6 +136,13 @@ def _require_applicable(source: str, kind: str, options: Mapping[str, Any]) -> N
     for name, value in options.items():
         if name not in allowed:
             raise ValueError(_misplaced(name, value, source))
+
+
+def _without_dropped(types: Mapping[str, str] | None, split: Split | None) -> Mapping[str, str] | None:
+    """Returns the kinds of columns without that of a dropped column of groups or times, which is read for the split alone."""
+    if types is None or split is None:
+        return types
+    return {name: kind for name, kind in types.items() if (name, kind) != (split.column, "drop")}
 
 
 def _misplaced(name: str, value: Any, source: str) -> str:
@@ -279,7 +286,7 @@ def _require_known(values: np.ndarray, name: str, part: str) -> None:
     if missing.any():
         raise ValueError(
             f"column {name} must have a value in every row to split by it, got none in row {int(np.argmax(missing)) + 1} of the "
-            f"{part} part ({int(missing.sum()):,} such rows). Fill it in or drop the row."
+            f"{part} part ({int(missing.sum()):,} in all). Fill it in or drop the row."
         )
 
 

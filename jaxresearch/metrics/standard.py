@@ -1,5 +1,6 @@
 """The usual metrics of an experiment."""
 
+import dataclasses
 from typing import Any
 
 from jaxresearch.metrics.classes import accuracy, f1, log_loss, recall
@@ -16,7 +17,7 @@ def classification(card: Any) -> dict[str, Metric]:
         ``{"accuracy", "macro_f1", "macro_recall", "log_loss"}``, scalar metrics of logits and integer targets.
 
     Raises:
-        ValueError: If the data has no classes.
+        ValueError: If the data has no classes; when computed, if there is not one logit per class.
 
     Example:
         >>> from jaxresearch.data import DataCard
@@ -27,9 +28,24 @@ def classification(card: Any) -> dict[str, Metric]:
         raise ValueError(
             f"card must have class_names; that of {card.name} has none. Use metrics of values, such as metrics.r2()."
         )
-    return {
+    usual = {
         "accuracy": accuracy(),
         "macro_f1": f1(average="macro"),
         "macro_recall": recall(average="macro"),
         "log_loss": log_loss(),
     }
+    return {name: _of_classes(metric, len(card.class_names)) for name, metric in usual.items()}
+
+
+def _of_classes(metric: Metric, n_classes: int) -> Metric:
+    """Returns the metric, which then refuses predictions without one logit per class."""
+
+    def summarise(logits, targets, weights=None):
+        if logits.ndim == 2 and logits.shape[1] != n_classes:
+            raise ValueError(
+                f"predictions must have one logit for each of {n_classes} classes, ({len(logits)}, {n_classes}); got "
+                f"{logits.shape}. Give the model card.n_classes outputs."
+            )
+        return metric.summarise(logits, targets, weights)
+
+    return dataclasses.replace(metric, summarise=summarise)

@@ -226,6 +226,7 @@ def read_ensemble(
         )
     result = read_json(path / "result.json") if ended else {}
     experiment = experiment or _experiment(config, path)
+    experiment = dataclasses.replace(experiment, question=result.get("question", experiment.question))  # on other data
     settings = result.get("hyperparameters") or config["hyperparameters"]
     settings = settings_from_record(settings, experiment.hyperparameters)
     dataset = _dataset(config, result, _fitted(path, cipher))

@@ -74,6 +74,15 @@ def test_no_speed_is_shown_before_a_second_of_steps_is_measured():
     ]
 
 
+def test_a_long_epoch_is_shown_once_per_minute():
+    times = ((10, 30.0), (20, 59.0), (30, 61.0), (40, 120.0), (50, 121.0), (60, 122.0))
+    chunks = [chunk(step, seconds=seconds, steps_per_epoch=50, n_examples=0) for step, seconds in times]
+    places = ["step 30/100", "epoch 1/2"]
+    assert [line.split(" · ")[0] for line in shown(*chunks)] == places
+    again = shown(*chunks[:3], *(one._replace(what="round 2") for one in chunks[:3]))
+    assert again == ["step 30/100 · train loss 0.5000", "round 2 · step 30/100 · train loss 0.5000"]
+
+
 def test_each_run_is_measured_by_itself():
     lines = shown(chunk(10), chunk(20, seconds=3.0), chunk(10, seconds=9.0), chunk(20, seconds=9.5))
     assert [line.split(" · ")[0] for line in lines] == ["epoch 1/10", "epoch 2/10"] * 2  # each from the first

@@ -46,3 +46,12 @@ def test_both_formats_are_written_beside_their_description(here, trained, refuse
         content = (trained / "run" / f"model.{to}").read_bytes()
         assert schema["sha256"] == hashlib.sha256(content).hexdigest() and schema["format"] == to
         assert schema["seeds"] == ([1] if words else [0, 1])
+
+
+def test_an_export_has_the_question_of_its_run(here, folder):
+    (folder / "other.csv").write_text((folder / "line.csv").read_text())
+    done = here("run", "line.py", "--data", "other.csv", "--seeds", "2", "--epochs", "1", "--directory", "run")
+    assert done.returncode == 0, done.stderr
+    done = here("export", "run", "--to", "safetensors")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "run" / "model.safetensors.json").read_text())["question"] == "line on other.csv"

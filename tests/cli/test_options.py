@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -416,3 +417,11 @@ def test_brackets_around_a_tuple_are_refused(command, words, written, advice):
     with pytest.raises(UsageError) as raised:
         spelled(kinds, ["--widths", *words], prog=prog, read=lambda name, given: given)
     assert str(raised.value) == f"widths must be written without brackets, got --widths {written}. Write: {advice}"
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("written", ["32,x", "32x", "x32", "32,,64", "32 ,64"])
+def test_a_missing_entry_of_a_tuple_is_refused(line, command, written):
+    message = f"widths must have a number on each side of x or a comma, got --widths {written}. Write, for instance: "
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse(line, ["--widths", *written.split()], command=command)

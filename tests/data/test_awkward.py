@@ -220,7 +220,7 @@ def test_an_awkward_target_becomes_classes_or_values(tmp_path, cells, task, expe
         ([str(i) for i in range(5000)], "classification", "must be classes, got 5,000 different values in 5,000 rows. Pass --task"),
         ([f"{i}.5" for i in range(50)], "classification", "must be classes, got values with decimals such as 0.5"),
         ([f"name{i}" for i in range(50)], None, "must be classes, got 50 different values in 50 rows"),
-        (["3", ""] * 20, None, "must have a value in every row, got none in row 2 .20 such rows in all."),
+        (["3", ""] * 20, None, "must have a value in every row, got none in row 2 .20 in all."),
         (["none", "mild"] * 20, None, "got none in row 1 .*'none'.; --types t=category keeps that word"),
         (["2024-01-01", "2024-01-02"] * 20, None, "target t must be numbers or words, got dates"),
         (["3", "4", "5", "6", "x"] * 8, "regression", "column t must be numbers or words, got 32 of 40 cells as numbers and 'x' in row 5"),

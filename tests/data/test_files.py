@@ -163,7 +163,7 @@ def test_npz_with_values_is_for_regression(tmp_path):
             {"train_labels": np.zeros((39, 1), np.uint8)},
             "as many targets as inputs, got 39 in train_labels and 40 in train_images",
         ),
-        ({"train_images": np.full((40, 28, 28), np.nan)}, "must be finite, got nan at example 0 .31360 such values"),
+        ({"train_images": np.full((40, 28, 28), np.nan)}, "must be finite, got nan at example 0 .31,360 in all."),
         ({"val_images": np.full((8, 28, 28), np.inf)}, "inputs of the validation part must be finite, got inf"),
         ({"train_images": np.array([object()] * 40)}, "got Python objects, which are never loaded"),
         (
@@ -368,8 +368,9 @@ def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="data must be a bundled name, tfds:NAME or a path that exists, got"):
         data.load(str(tmp_path / "nothing.npz"))
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(ValueError, match="data must be .npz, a table .*, or a folder of images or IDX files, got"):
-        data.load(str(tmp_path / "mine.txt"))
+    for target in (None, "kind"):
+        with pytest.raises(ValueError, match="data must be .npz, a table .*, or a folder of images or IDX files, got"):
+            data.load(str(tmp_path / "mine.txt"), target=target)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ def test_groups_stay_together_and_are_no_input(visits):
     assert not {*carved.train["groups"].tolist()} & {*carved.validation["groups"].tolist()}
 
 
+@pytest.mark.parametrize(("by", "column"), [("group", "patient"), ("time", "day")])
+def test_a_dropped_column_still_divides(visits, by, column):
+    rule = data.Split(by=by, column=column)
+    kept, dropped = (data.load(visits, target="k", split=rule, types=types) for types in (None, {column: "drop"}))
+    assert dropped.card == kept.card and column not in dropped.train["inputs"]
+    np.testing.assert_array_equal(dropped.train["groups"], kept.train["groups"])
+
+
 def test_times_are_in_order_and_the_latest_are_held_out(visits):
     dataset = data.load(visits, target="k", split=data.Split(by="time", column="day", fraction=None))
     assert dataset.card.split == data.Split(by="time", column="day", fraction=0.2)

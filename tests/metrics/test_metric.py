@@ -137,3 +137,14 @@ def test_classification_reports_four_scalars():
 def test_classification_refuses_values():
     with pytest.raises(ValueError, match=r"card must have class_names; that of coins has none. Use metrics of values"):
         metrics.classification(dataclasses.replace(CARD, class_names=()))
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize("n_outputs", [1, 7])
+def test_classification_refuses_logits_that_are_not_one_per_class(n_outputs):
+    message = (
+        rf"one logit for each of 2 classes, \(24, 2\); got \(24, {n_outputs}\). Give the model card.n_classes outputs"
+    )
+    for metric in metrics.classification(CARD).values():
+        with pytest.raises(ValueError, match=message):
+            metric(jnp.zeros((N, n_outputs)), jnp.zeros(N, jnp.int32))

@@ -180,7 +180,7 @@ def _require_there(missing: np.ndarray, cells: Any, name: str, rows: Rows) -> No
         word = cells.words[cells.codes[row]] if isinstance(cells, Cells) else ""
         read_as = f" ({word!r}); --types {name}=category keeps that word" if word else ""
         raise ValueError(
-            f"target {name} must have a value in every row, got none in {rows.name(row)} ({int(missing.sum()):,} such rows in "
+            f"target {name} must have a value in every row, got none in {rows.name(row)} ({int(missing.sum()):,} in "
             f"all). Fill it in or drop the row{read_as}."
         )
 
