@@ -3,9 +3,11 @@
     jaxresearch run motifs                       the four bundled motifs
     jaxresearch run motifs --data my.jaspar      your own motifs, in JASPAR format
 
-Half of the sequences hold an instance of a transcription factor's motif, drawn from its counts in JASPAR; the other half hold a
-decoy, an instance with permuted bases, so that composition does not tell them apart. The place of the motif is known, so
-explanations can be checked: it is found if its mean score exceeds that of all but 1 % of the windows of the background.
+Two to three minutes on two CPU cores. Half of the sequences hold an instance of a motif, the others a decoy: an instance with
+permuted bases, of the same composition. A motif is found if its window scores higher than all but 1 % of the background's, a
+base if higher than all but 5 %. Expect, in per cent of the motifs and of their bases: SmoothGrad 94 and 88, occlusion 94 and
+80, saliency 88 and 79, expected gradients 94 and 76, integrated gradients 92 and 76 (from zero 92 and 70), input x gradient 92
+and 69, random scores 3 and 5. Initial parameters matter: README.md has the intervals, and another run of five seeds.
 """
 
 import jax
