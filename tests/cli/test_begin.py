@@ -14,6 +14,7 @@ NAMES = {
     "house_prices",
     "mislabelled",
     "mnist",
+    "motifs",
     "private_credit",
     "private_mnist",
     "schedule",
