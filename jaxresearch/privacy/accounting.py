@@ -25,8 +25,9 @@ class Epsilon(NamedTuple):
 def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: int = 1) -> Epsilon:
     r"""Returns the epsilon of the guarantee: for neighbouring data sets, :math:`P(S) \le e^\epsilon P'(S) + \delta`.
 
-    A batch that overflows its capacity breaks the analysis. All of that is in delta: with the probability :math:`\beta` of any
-    overflow, epsilon is computed for :math:`\delta - (1 + e^\epsilon) \beta`.
+    If the other examples fill a batch, whether an example takes part affects more than its own gradient, and the analysis does
+    not hold. This happens with a probability :math:`\beta` that does not depend on the example, so it costs :math:`\beta` of
+    delta: epsilon is computed for :math:`\delta - \beta`.
 
     Args:
         mechanism: The whole mechanism.
@@ -79,13 +80,8 @@ def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
     else:
         spent = accounting.pld.PLDAccountant(relation, value_discretization_interval=width)
     spent.compose(accounting.SelfComposedDpEvent(event, mechanism.n_steps * n_runs))
-    first = spent.get_epsilon(mechanism.delta)
-    if first > 700 or mechanism.rate == 1:  # e^700 is the largest float; all examples always have places
-        return float(first)
-    # Twice what is needed at the first bound covers the second one, unless it is larger by log 2.
-    rest = mechanism.delta - 2 * (1 + math.exp(first)) * mechanism.overflow * n_runs
-    second = spent.get_epsilon(rest) if rest > 0 else math.inf
-    return float(second) if second <= first + math.log(2) else math.inf
+    rest = mechanism.delta - mechanism.overflow * n_runs
+    return float(spent.get_epsilon(rest)) if rest > 0 else math.inf
 
 
 def for_epsilon(
@@ -186,7 +182,7 @@ def statement(mechanism: Mechanism, *, n_runs: int = 1) -> dict[str, Any]:
     Example:
         >>> mechanism = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=3_515, delta=1e-5)
         >>> statement(mechanism)["sampling"]
-        'Poisson, rate 0.00426667, 420 places for 256 expected examples'
+        'Poisson, rate 0.00426667, 391 places for 256 expected examples'
     """
     places, unit = mechanism.sampling.capacity, mechanism.unit
     is_whole, counted = mechanism.rate == 1, "examples" if unit is None else "units"
