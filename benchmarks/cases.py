@@ -199,15 +199,15 @@ def private(pairs: int) -> Iterator[Row]:
     times = " / ".join(f"{statistics.median(_each(measured, f'{name}_ms')):.3g}" for name in ("step", "noise", "plain"))
     what = "mlp: (private - noise by threefry2x32) / without privacy"
     yield Row("private", what, ratios, at_most=2, note=f"{times} ms per step: private / noise / without")
-    for work, modes, least in (
-        ("mlp", ("hooks", "functorch", "ghost"), 10),
-        ("cnn", ("hooks", "functorch", "ghost"), 5),
-        ("decoder", ("hooks", "functorch"), 3),
+    for work, n_steps, modes, least in (
+        ("mlp", "100", ("hooks", "functorch", "ghost"), 10),
+        ("cnn", "20", ("hooks", "functorch", "ghost"), 5),
+        ("decoder", "10", ("hooks", "functorch"), 3),
     ):
         data = str(text_file() if work == "decoder" else mnist_file())
-        ours = Program("ours", python("private", work, data))
+        ours = Program("ours", python("private", work, data, "--steps", n_steps, "--chunk", "5"))
         for mode in modes:
-            peer = Program(f"Opacus {mode}", python("opacus_private", work, data, "--mode", mode))
+            peer = Program(f"Opacus {mode}", python("opacus_private", work, data, "--steps", n_steps, "--mode", mode))
             yield from _ratios("private", ours, peer, pairs, (("step_ms", f"{work}: Opacus, {mode}", least),))
 
 

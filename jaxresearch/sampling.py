@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Int, Key, UInt32
 from jaxresearch.data.parts import Streams, n_examples
 
 _ROUNDS = 8  # four already decorrelate neighbours (tests/test_sampling.py); eight leave a margin and cost nothing
+_WIDTH = 32  # of the rows in which included examples are found; 64 and 16 take longer
 
 
 jax.tree_util.register_pytree_with_keys(
@@ -292,10 +293,24 @@ def _poisson_batch(key: Key[Array, ""], data: Any, step: Int[Array, ""], samplin
             "number of examples as n_examples."
         )
     mask = poisson_mask(key, step, n_examples=n, rate=sampling.rate, secret=sampling.secret)
-    (indices,) = jnp.nonzero(mask, size=sampling.capacity, fill_value=n)
+    indices = _first_included(mask, sampling.capacity)
     # Empty places hold the last example, with a weight of 0.
     examples = jax.tree.map(lambda leaf: jnp.asarray(leaf).at[indices].get(mode="clip"), data)
     return PoissonBatch({**examples, "weights": (indices < n).astype(jnp.float32)}, sampling)
+
+
+def _first_included(mask: Bool[Array, " examples"], n_places: int) -> Int[Array, " places"]:
+    """Returns the indices of the first examples that a mask includes, then the length of the mask in the places left.
+
+    It is `jnp.nonzero` with a size, in a tenth of its time on a CPU: row by row, then within the rows that are needed.
+    """
+    rows = jnp.pad(mask, (0, -len(mask) % _WIDTH)).reshape(-1, _WIDTH)
+    ends, place = jnp.cumsum(rows.sum(axis=1)), jnp.arange(n_places)
+    row = jnp.searchsorted(ends, place, side="right")
+    rank = place - jnp.where(row > 0, ends[row - 1], 0)  # among the included examples of the row
+    counts = jnp.cumsum(rows.at[row].get(mode="clip"), axis=1)
+    column = jnp.sum(counts <= rank[:, None], axis=1)
+    return jnp.where(row < len(rows), row * _WIDTH + column, len(mask))
 
 
 def _hash(number: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:

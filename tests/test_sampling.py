@@ -188,6 +188,15 @@ def test_an_example_takes_part_whatever_the_others(key):
     assert few.tolist() == many[:64].tolist()
 
 
+@pytest.mark.parametrize("n, n_places", [(1, 3), (31, 40), (32, 1), (33, 33), (1000, 40)])
+def test_included_examples_are_found_in_order(n, n_places):
+    masks = np.random.default_rng(0).random((5, n)) < np.array([[0.0], [0.02], [0.5], [0.9], [1.0]])
+    found = jax.jit(jax.vmap(lambda mask: sampling._first_included(mask, n_places)))(masks)
+    for mask, indices in zip(masks, found, strict=True):
+        expected = np.flatnonzero(mask)[:n_places]
+        np.testing.assert_array_equal(indices, np.append(expected, np.full(n_places - len(expected), n)))
+
+
 def test_an_overflowing_poisson_batch_leaves_examples_out(key):
     batch = sampling.batch_of(key, {"inputs": jnp.arange(64)}, jnp.int32(0), batch_size=poisson(rate=1.0))
     assert batch["inputs"].tolist() == list(range(40)) and batch["weights"].tolist() == [1.0] * 40

@@ -14,7 +14,7 @@ from jaxresearch import gradients, losses, models, privacy, training
 from jaxresearch.execution.compilation import compiler_options
 
 BATCH = {"mlp": 256, "cnn": 256, "decoder": 64}
-N_PARTS = {"mlp": 1, "cnn": 16, "decoder": 32}  # gradients of examples that fit the cache
+N_PARTS = {"mlp": 4, "cnn": 16, "decoder": 32}  # gradients of examples that fit the cache
 LAYERS, HEADS, WIDTH, CONTEXT = 4, 4, 128, 64  # nanoGPT's CPU configuration
 
 parser = argparse.ArgumentParser()

@@ -104,7 +104,7 @@ def privately(experiment: Experiment, options: Any, *, secret: tuple[int, int] |
         secret: The key of sampling and noise; None to check shapes only.
     """
     of = functools.partial(_mechanism, options, secret=secret)
-    return privacy.private_experiment(experiment, of, n_micro_batches=options.accumulate or 1, name="--private")
+    return privacy.private_experiment(experiment, of, n_micro_batches=options.accumulate or 4, name="--private")
 
 
 def mechanism_of(options: Any) -> Callable[[Plan, int], Mechanism]:

@@ -186,7 +186,7 @@ def statement(mechanism: Mechanism, *, n_runs: int = 1) -> dict[str, Any]:
     Example:
         >>> mechanism = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=3_515, delta=1e-5)
         >>> statement(mechanism)["sampling"]
-        'Poisson, rate 0.00426667, 420 places for 256 expected examples'
+        'Poisson, rate 0.00426667, 391 places for 256 expected examples'
     """
     places, unit = mechanism.sampling.capacity, mechanism.unit
     is_whole, counted = mechanism.rate == 1, "examples" if unit is None else "units"

@@ -22,7 +22,7 @@ def private_experiment(
     experiment: Experiment,
     mechanism_of: Callable[[Plan, int], Mechanism],
     *,
-    n_micro_batches: int = 1,
+    n_micro_batches: int = 4,
     name: str = "private",
 ) -> Experiment:
     """Returns an experiment whose batches and gradients are those of a mechanism.

@@ -12,7 +12,7 @@ from jaxresearch.sampling import Poisson
 Relation = Literal["zero-out", "add-or-remove"]
 Clipping = Literal["flat", "per-array"]
 
-_OVERFLOW = 1e-12  # of delta: the largest probability that any batch of a run has too few places
+_OVERFLOW = 1e-6  # of delta: the largest probability that any batch of a run has too few places
 
 
 class Unit(NamedTuple):
@@ -59,7 +59,7 @@ class Mechanism:
     Example:
         >>> mechanism = Mechanism(noise_multiplier=1.1, clip=1.0, n_examples=60_000, batch_size=256, n_steps=14_062, delta=1e-5)
         >>> mechanism.rate == 256 / 60_000, mechanism.sampling.capacity
-        (True, 423)
+        (True, 394)
 
     References:
         Abadi et al. (2016), Deep learning with differential privacy, CCS, algorithm 1. https://arxiv.org/abs/1607.00133
@@ -105,22 +105,26 @@ class Mechanism:
 
     @property
     def sampling(self) -> Poisson:
-        """The sampling of the batches; its capacity is exceeded in a run with a probability below ``1e-12 * delta``."""
+        """The sampling of the batches; `overflow` is at most a millionth of delta."""
         capacity = _capacity(self.n_examples, self.rate, _OVERFLOW * self.delta / self.n_steps)
         return Poisson(rate=self.rate, capacity=capacity, n_examples=self.n_examples, secret=self.secret)
 
     @property
     def overflow(self) -> float:
         """A bound of the probability that all places of any batch of a run are taken by others than a given example."""
-        others = scipy.stats.binom.sf(self.sampling.capacity - 1, self.n_examples - 1, self.rate)
-        return self.n_steps * float(others)
+        return self.n_steps * _full(self.sampling.capacity, self.n_examples, self.rate)
 
 
 @functools.cache
 def _capacity(n: int, rate: float, largest: float) -> int:
-    """Returns the smallest capacity that a binomial number of examples exceeds with at most the given probability."""
+    """Returns the smallest capacity that all examples but one fill with at most the given probability."""
     low, high = 1, n  # a bisection, as the inverse of the tail is not accurate so far out
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if scipy.stats.binom.sf(middle, n, rate) <= largest else (middle + 1, high)
+        low, high = (low, middle) if _full(middle, n, rate) <= largest else (middle + 1, high)
     return low
+
+
+def _full(capacity: int, n: int, rate: float) -> float:
+    """Returns the probability that all examples but one fill the places of a batch."""
+    return float(scipy.stats.binom.sf(capacity - 1, n - 1, rate))
