@@ -118,7 +118,7 @@ def for_epsilon(
         secret: As in `Mechanism`.
 
     Returns:
-        The mechanism; its noise multiplier exceeds the least one by at most 0.2 %.
+        The mechanism; its noise multiplier exceeds the least one by less than 1 %.
 
     Raises:
         ValueError: If an argument is out of range, or dp-accounting is not installed.
@@ -156,7 +156,7 @@ def _calibrated(mechanism: Mechanism, target: float) -> float:
         found = _bound(dataclasses.replace(mechanism, noise_multiplier=math.exp(log_noise)), width)
         return math.log(max(found, 1e-12) / target) if found < math.inf else 1e3
 
-    coarse = max(1e-3 * min(target, 1.0), _FINE)
+    coarse = 1e-3 if target >= 1 else _FINE
     fast = None if target >= _SMALL else coarse
     low = high = 0.0
     while excess(high, fast) > 0:
