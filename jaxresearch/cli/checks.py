@@ -44,8 +44,8 @@ def check_options(options: Any) -> None:
     for name in ("unit", "group", "time"):
         if (column := getattr(options, name)) is not None and dict(options.types).get(column) == "drop":
             raise UsageError(
-                f"{name} must name a column that is read, got {column} with the type drop. Leave {column}=drop out: the column is "
-                "no feature."
+                f"{name} must name a column that is read, got {column} with the type drop. Leave {column}=drop out: the column "
+                "is no feature."
             )
     if options.split_seed and (options.time is not None or options.contiguous):
         raise UsageError(
