@@ -31,19 +31,25 @@ def join(
         within: Seconds to wait for the others; then JAX ends this process, with SIGABRT.
 
     Raises:
-        ValueError: If an argument is missing and cannot be detected, or the coordinator cannot be used.
+        ValueError: If an argument is out of range, or missing and cannot be detected.
+        ConnectionError: If the coordinator cannot be used.
 
     Example:
         On each of two machines:
 
         >>> join(coordinator="10.0.0.1:9000", n_processes=2, process_id=0)  # doctest: +SKIP
     """
+    if n_processes is not None and process_id is not None and not 0 <= process_id < n_processes:
+        raise ValueError(
+            f"process must be between 0 and {n_processes - 1} for {n_processes} processes, got {process_id}. Number them from 0."
+        )
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, at which a run is saved
     try:
         jax.distributed.initialize(coordinator, n_processes, process_id, initialization_timeout=within)
     except (ValueError, RuntimeError) as error:  # what is missing, or the status of a connection
         reason = str(error).split("\n")[0].rstrip(".")
-        raise ValueError(
+        kind = ValueError if isinstance(error, ValueError) else ConnectionError
+        raise kind(
             f"processes could not be joined: {reason}. Start them by Slurm, MPI, Kubernetes or on a TPU pod, or pass "
             "--coordinator HOST:PORT --processes N --process I."
         ) from error

@@ -100,7 +100,7 @@ _OF_TABLES = ("anonymise",)
 _OPTIONS_OF = {
     "anonymise": (
         " --quasi COLUMN,.. --k K --output FILE.csv\n"
-        "                                   [--sensitive COLUMN [--l L] [--diversity distinct|entropy]]\n"
+        "                                   [--unit COLUMN] [--sensitive COLUMN [--l L] [--diversity distinct|entropy]]\n"
         "                                   [--numbers range|mean] [--hierarchy COLUMN=FILE,..] [--types COLUMN=KIND,..]\n"
         "                                   [--pseudonym COLUMN,.. --key-file FILE | --key-env NAME] [--drop COLUMN,..]\n"
         "                                   [--report FILE.json]"
@@ -114,10 +114,11 @@ _OPTIONS_OF = {
 }
 _MEANING_OF = {
     "anonymise": """\
-Generalises the quasi-identifiers, what others may know of a person, until each combination occurs at least K times, and keeps all
-rows, sorted. --sensitive COLUMN --l L also asks for L distinct values of that column in each class of equal rows; --diversity
-entropy counts rare values less. --numbers mean writes the mean of a class in place of its range. --hierarchy replaces the values
-of a column by their ancestors: a table of the values and, to the right, their ancestors, the nearest first.
+Generalises the quasi-identifiers, what others may know about a person, until each combination occurs at least K times, and keeps
+all rows, sorted. If a person has several rows, --unit COLUMN counts the values of that column, not rows. --sensitive COLUMN --l L
+also asks for L distinct values of that column in each class of equal rows; --diversity entropy counts rare values less.
+--numbers mean writes the mean of a class in place of its range. --hierarchy replaces the values of a column by their ancestors:
+a table of the values and, to the right, their ancestors, the nearest first.
 --pseudonym replaces the cells of columns by HMAC-SHA256 under a secret key of at least 32 bytes; --drop leaves columns out.
 Prints what could still single a row out; --report also writes it to a file. No file is overwritten.
 """,

@@ -22,6 +22,7 @@ from jaxresearch.privacy.anonymity.digests import require_key
 _OPTIONS = {  # what follows each, and an example
     "--quasi": ("columns", "age,zip"),
     "--k": ("a number", "5"),
+    "--unit": ("a column", "patient_id"),
     "--output": ("a file", "anonymous.csv"),
     "--sensitive": ("a column", "diagnosis"),
     "--l": ("a number", "2"),
@@ -37,8 +38,8 @@ _OPTIONS = {  # what follows each, and an example
 }
 _SHOWN_PAIRS = 3
 _CAVEAT = (
-    "k-anonymity is not differential privacy: it does not protect against who knows more of a person than the quasi-identifiers, "
-    "or compares several tables of the same people."
+    "k-anonymity is not differential privacy: it does not protect against anyone who knows more about a person than the "
+    "quasi-identifiers, or who compares several tables of the same people."
 )
 
 
@@ -47,6 +48,7 @@ class Asked(NamedTuple):
 
     quasi: tuple[str, ...]
     k: int
+    unit: str | None
     sensitive: str | None
     l_diversity: int | float
     diversity: Any
@@ -99,6 +101,7 @@ def _asked(given: Mapping[str, str | None]) -> Asked:
     return Asked(
         quasi=quasi,
         k=int(k),
+        unit=given["--unit"],
         sensitive=given["--sensitive"],
         l_diversity=_number(given["--l"] or "1"),
         diversity=_choice(given, "--diversity", ("distinct", "entropy")),
@@ -153,7 +156,7 @@ def _key(pseudonyms: Sequence[str], key_file: str | None, key_env: str | None) -
     if key_env is not None:
         if key_env not in os.environ:  # the message does not repeat the word, which may be the key itself
             raise UsageError(
-                "--key-env must name an environment variable that is set, got another. Pass --key-file KEYFILE."
+                "--key-env must name an environment variable that is set, got a name that is not set. Pass --key-file KEYFILE."
             )
         require_key(key := os.environ[key_env].encode(), source=f"environment variable {key_env}")
         return key
@@ -203,6 +206,7 @@ def _anonymised(table: Table, asked: Asked) -> anonymity.Anonymised:
     for option, names in (*roles.items(), ("--drop", asked.dropped)):
         require_columns(option, [name for name in names if name is not None], table.columns)
     _require_one_role({**roles, "--drop": asked.dropped})
+    require_columns("--unit", [] if asked.unit is None else [asked.unit], table.columns)
     columns = {name: words_of(cells) for name, cells in table.columns.items() if name not in asked.dropped}
     if asked.key is not None:
         columns |= {name: anonymity.pseudonyms(columns[name], asked.key) for name in asked.pseudonyms}
@@ -210,6 +214,7 @@ def _anonymised(table: Table, asked: Asked) -> anonymity.Anonymised:
         columns,
         quasi=asked.quasi,
         k=asked.k,
+        units=None if asked.unit is None else words_of(table.columns[asked.unit]),
         sensitive=asked.sensitive,
         l_diversity=asked.l_diversity,
         diversity=asked.diversity,
@@ -252,6 +257,7 @@ def _report(
             "table": asked.output.name,
             "sha256": hashlib.sha256(content).hexdigest(),
             "k": asked.k,
+            "unit": asked.unit,
             "l": asked.l_diversity,
             "diversity": asked.diversity,
             "numbers": asked.numbers,
@@ -263,7 +269,11 @@ def _report(
             "losses": made.losses,
             "discernibility": made.discernibility,
             "largest_class": max(made.class_sizes),
-            "risks": {**risks._asdict(), "pairs": [pair._asdict() for pair in risks.pairs]},
+            "risks": {
+                **risks._asdict(),
+                "pairs": [pair._asdict() for pair in risks.pairs],
+                "linked": {name: linked._asdict() for name, linked in risks.linked.items()},
+            },
             "caveat": _CAVEAT,
         }
     )
@@ -287,13 +297,20 @@ def _lines(asked: Asked, made: anonymity.Anonymised, risks: anonymity.Identifiab
     sizes = f"{risks.smallest_class:,} to {max(made.class_sizes):,} rows"
     yield f"classes: {risks.n_classes:,} of {sizes}; {risks.n_rows:,} rows, sorted"
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in made.losses.items())
-    yield f"loss: {made.loss:.3f} ({losses}), from 0 as it was to 1 all hidden; discernibility {made.discernibility:,}"
+    yield f"loss: {made.loss:.3f} ({losses}), from 0 (unchanged) to 1 (all hidden); discernibility {made.discernibility:,}"
     if asked.sensitive is not None:
         yield (
             f"sensitive column {asked.sensitive}: at least {risks.least_distinct} distinct values in a class, "
             f"{risks.n_homogeneous_classes:,} classes ({risks.n_homogeneous_rows:,} rows) with one; "
             f"t-closeness {risks.t_closeness:.3f}"
         )
+    for name, linked in risks.linked.items():
+        if linked.fewest_in_class < asked.k:
+            few = f"only {linked.fewest_in_class:,} of its {linked.n_values:,} values"
+            yield f"column {name} has {few} in some class: k counts rows. Pass --unit {name} to count values of {name}"
+        if linked.n_across_classes:
+            across = f"{linked.n_across_classes:,} of its {linked.n_values:,} values"
+            yield f"column {name} links rows of several classes, for {across}"
     yield f"unique rows over all columns but pseudonyms: {risks.n_unique_rows:,} of {risks.n_rows:,}"
     for name, fraction in risks.identifying.items():
         yield f"column {name} singles out {100 * fraction:.1f} % of the rows alone: drop or generalise it if others may know it"

@@ -41,6 +41,12 @@ def check_options(options: Any) -> None:
     rules = [name for name in ("group", "time", "contiguous") if getattr(options, name)]
     if len(rules) > 1:
         raise UsageError(f"{rules[0]} and {rules[1]} are mutually exclusive, got both. Pass one rule of the split.")
+    for name in ("unit", "group", "time"):
+        if (column := getattr(options, name)) is not None and dict(options.types).get(column) == "drop":
+            raise UsageError(
+                f"{name} must name a column that is read, got {column} with the type drop. Leave {column}=drop out: the column "
+                "is no feature."
+            )
     if options.split_seed and (options.time is not None or options.contiguous):
         raise UsageError(
             f"split_seed and {rules[0]} are mutually exclusive, got both. The last examples are held out, not drawn."
@@ -93,7 +99,7 @@ def _check_resplit(options: Any) -> None:
 def _check_audit(options: Any) -> None:
     """Raises for options with which nothing could be audited."""
     if not options.private:
-        raise UsageError("audit must be given a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1")
+        raise UsageError("audit needs a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1")
     if not 0 <= options.audit_seed < 2**32:
         raise UsageError(f"audit_seed must be between 0 and {2**32 - 1}, got {options.audit_seed}. Pass 0.")
     for name in ("canaries", "guesses"):

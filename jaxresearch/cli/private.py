@@ -34,14 +34,14 @@ def check_private(options: Any) -> None:
     given = dict(options.private)
     if "relation" in given or "n_examples" in given:
         raise UsageError(
-            "private must be given no relation and no n_examples, got one: the number of examples sets batches and steps, so it "
+            "--private must not set relation or n_examples, got one: the number of examples sets batches and steps, so it "
             "is public and the relation is zero-out. For add-or-remove, use jaxresearch.privacy from Python."
         )
     if unknown := [name for name in given if name not in _NAMES]:
-        raise UsageError(f"private takes {', '.join(_NAMES)}; got {unknown[0]}. {_EXAMPLE}")
+        raise UsageError(f"--private takes {', '.join(_NAMES)}; got {unknown[0]}. {_EXAMPLE}")
     if {*given} - {"per_unit"} not in ({"epsilon", "delta", "clip"}, {"noise", "delta", "clip"}):
         raise UsageError(
-            f"private must be given delta, clip and either epsilon or noise, got {', '.join(given) or 'none'}. {_EXAMPLE}"
+            f"--private must have delta, clip and either epsilon or noise, got {', '.join(given) or 'nothing'}. {_EXAMPLE}"
         )
     for name, text in given.items():
         number = _number(text)
@@ -62,8 +62,8 @@ def _check_unit(options: Any) -> None:
     """Raises if the unit of privacy does not go with other options."""
     if "per_unit" not in dict(options.private):
         raise UsageError(
-            f"unit needs the most examples of a unit that are used, got {options.unit} without it. Write: --private "
-            "epsilon=3,delta=1e-5,clip=1,per_unit=8"
+            f"--unit needs per_unit, the largest number of examples used of a unit, got {options.unit} without it. Write: "
+            "--private epsilon=3,delta=1e-5,clip=1,per_unit=8"
         )
     if options.group not in (None, options.unit):
         raise UsageError(

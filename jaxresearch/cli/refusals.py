@@ -1,5 +1,6 @@
 """Why the parser refused a command line: one line with the option, what it takes, what came, and what to write instead."""
 
+import difflib
 import re
 import types
 import typing
@@ -46,8 +47,10 @@ def explained(box: str, words: list[str], fields: Fields) -> str:
     if option is None:
         return f"{sentence}. See --help."
     kind, default, _ = fields[option[2:].replace("-", "_")]
-    given = _joint(kind).join(_given(option, words)) or "none"
-    return f"{option} must be {_rule(kind)}, got {given}. Write, for instance: {option} {_example(kind, default)}"
+    given = _joint(kind).join(_given(option, words)) or "nothing"
+    near = difflib.get_close_matches(given, _choices(kind), n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else f"Write, for instance: {option} {_example(kind, default)}"
+    return f"{option} must be {_rule(kind)}, got {given}. {advice}"
 
 
 def _stray(word: str, words: list[str]) -> str:
@@ -117,6 +120,13 @@ def _plain(kind: Any) -> tuple[Any, bool]:
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return kind, False
     return next(one for one in typing.get_args(kind) if one is not type(None)), True
+
+
+def _choices(kind: Any) -> list[str]:
+    """Returns what a type of choices allows; for any other type, nothing."""
+    kind, _ = _plain(kind)
+    entries = typing.get_args(kind) if typing.get_origin(kind) is tuple else (kind,)
+    return [str(one) for entry in entries if typing.get_origin(entry) is Literal for one in typing.get_args(entry)]
 
 
 def _joint(kind: Any) -> str:

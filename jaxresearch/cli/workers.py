@@ -70,7 +70,10 @@ def join(words: Sequence[str]) -> None:
     except ValueError:
         n_processes, process = None, None  # the parser reports it
     address = value_of(words, "--coordinator")
-    processes.join(coordinator=address, n_processes=n_processes, process_id=process, within=JOIN_WITHIN)
+    try:
+        processes.join(coordinator=address, n_processes=n_processes, process_id=process, within=JOIN_WITHIN)
+    except ValueError as error:
+        raise CommandError(str(error), code=2) from error
     name = processes.each(secrets.token_hex(4))[0]
     heart.joined(name, jax.process_index())
     if not processes.is_main():

@@ -84,9 +84,10 @@ def mesh_over(devices: Sequence[Any], **sizes: int) -> Mesh:
         raise ValueError(f"mesh must have at most one size of -1, got {given}. Write the others.")
     n_fixed = int(np.prod([size for size in sizes.values() if size != -1], dtype=int))
     if n_all % n_fixed or (not open_axes and n_fixed != n_all):
+        virtual = f" Set JAX_NUM_CPU_DEVICES={n_fixed} for {n_fixed} virtual devices." if _is_cpu(devices) else ""
         raise ValueError(
             f"mesh must use all {n_all} devices, got {given}. Write -1 for an axis that takes those left, and sizes "
-            f"that divide {n_all}."
+            f"that divide {n_all}.{virtual}"
         )
     whole = {name: n_all // n_fixed if size == -1 else size for name, size in sizes.items()}
     if all(whole.get(name, 1) > 1 for name in (AXIS, "fsdp", "tensor")):  # a failed check in XLA would end the process
@@ -95,6 +96,11 @@ def mesh_over(devices: Sequence[Any], **sizes: int) -> Mesh:
             "one of them out."
         )
     return _mesh(tuple(whole.get(name, 1) for name in AXES), AXES, devices)
+
+
+def _is_cpu(devices: Sequence[Any]) -> bool:
+    """Returns whether the number of devices is a setting of JAX."""
+    return devices[0].platform == "cpu"
 
 
 def mesh_of(n_devices: int) -> Mesh:

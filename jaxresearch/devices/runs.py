@@ -32,8 +32,8 @@ def mesh_for(n_runs: int) -> Mesh | AbstractMesh:
         return current
     if jax.process_count() > 1 and n_runs < n_all:
         raise ValueError(
-            f"runs must be at least as many as the {n_all} devices of all processes, got {n_runs}. Train more seeds, or pass "
-            "--mesh data=-1 to split each batch over the devices."
+            f"runs must be at least as many as the {n_all} devices of all processes, got {n_runs}. Train more seeds (a smoke run "
+            "trains two at most), or pass --mesh data=-1 to split each batch over the devices."
         )
     return mesh_of(min(n_all, n_runs))
 

@@ -14,6 +14,7 @@ _LARGEST_EPSILON = 20.0  # e^20 is 485 million: beyond it nothing is promised
 _LARGEST_BY_LOSSES = 100.0
 _TOLERANCE = 1e-4  # of the logarithm of the noise multiplier
 _FINE = 1e-4  # width of the intervals of privacy loss; wider ones find the noise, these confirm it
+_SMALL = 0.1  # an epsilon that Rényi divergences of the orders in use may not reach with any noise
 
 
 class Epsilon(NamedTuple):
@@ -116,7 +117,7 @@ def for_epsilon(
         secret: As in `Mechanism`.
 
     Returns:
-        The mechanism; its noise multiplier exceeds the least one by at most 0.2 %.
+        The mechanism; its noise multiplier exceeds the least one by less than 1 %.
 
     Raises:
         ValueError: If an argument is out of range, or dp-accounting is not installed.
@@ -148,19 +149,22 @@ def for_epsilon(
 
 @functools.cache
 def _calibrated(mechanism: Mechanism, target: float) -> float:
-    """Returns the least noise multiplier for a target; the fast accountant brackets the root for the tight one."""
+    """Returns the least noise multiplier for a target; a fast accountant brackets the root for the tight one."""
 
     def excess(log_noise: float, width: float | None) -> float:
         found = _bound(dataclasses.replace(mechanism, noise_multiplier=math.exp(log_noise)), width)
         return math.log(max(found, 1e-12) / target) if found < math.inf else 1e3
 
-    coarse = 1e-3 * min(target, 1.0)
+    coarse = 1e-3 if target >= 1 else _FINE
+    fast = None if target >= _SMALL else coarse
     low = high = 0.0
-    while excess(high, None) > 0:
+    while excess(high, fast) > 0:
         high += math.log(2)
-    while excess(low, None) <= 0:
+    while excess(low, fast) <= 0:
         low -= math.log(2)
-    high = float(scipy.optimize.root_scalar(excess, (None,), bracket=(low, high), xtol=1e-2).root) + 2e-2
+    high = float(scipy.optimize.root_scalar(excess, (fast,), bracket=(low, high), xtol=1e-2).root) + 2e-2
+    while excess(high, coarse) > 0:  # many steps add up the width of the intervals
+        high += 0.2
     low = high - 0.2
     while excess(low, coarse) <= 0:
         high, low = low, low - 0.2

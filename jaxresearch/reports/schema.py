@@ -62,8 +62,10 @@ def privacy_lines(stated: dict[str, Any]) -> list[tuple[str, str]]:
     return [*lines, ("not private", "; ".join(stated["not_covered"]))]
 
 
-def _above(epsilon: float) -> str:
-    """Returns an epsilon with three decimals, rounded up."""
+def _above(epsilon: float | None) -> str:
+    """Returns an epsilon with three decimals, rounded up; JSON writes an infinite one as null."""
+    if epsilon is None or math.isinf(epsilon):
+        return "infinite"
     return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
 
 

@@ -69,6 +69,39 @@ def test_the_same_table_gives_the_same_bytes(anonymise, folder):
     assert (folder / "one.csv").read_bytes() == (folder / "two.csv").read_bytes()
 
 
+VISITS = "name,age,illness\n" + "".join(
+    f"Person {n},{20 + n // 3},{('flu', 'cold')[visit % 2]}\n" for n in range(40) for visit in range(3)
+)
+
+
+def test_a_unit_counts_people_in_place_of_rows(anonymise, folder):
+    """Each age is that of three people with three visits each: nine rows."""
+    (folder / "visits.csv").write_text(VISITS)
+    words = ("visits.csv", "--quasi", "age", "--k", "5", "--pseudonym", "name", "--key-file", "key")
+    done = anonymise(*words, "--output", "rows.csv")
+    line = (
+        "column name has only 3 of its 40 values in some class: k counts rows. Pass --unit name to count values of name"
+    )
+    assert line in done.stdout.splitlines()
+    done = anonymise(*words, "--output", "people.csv", "--unit", "name", "--report", "report.json")
+    assert done.returncode == 0 and "k counts rows" not in done.stdout, done.stderr
+    people = collections.defaultdict(set)
+    for row in rows_of(folder / "people.csv"):
+        people[row["age"]].add(row["name"])
+    report = json.loads((folder / "report.json").read_text())
+    assert report["unit"] == "name"
+    assert report["risks"]["linked"] == {"name": {"n_values": 40, "fewest_in_class": 6, "n_across_classes": 0}}
+    assert min(map(len, people.values())) == 6
+
+
+def test_a_unit_may_be_dropped(anonymise, folder):
+    (folder / "visits.csv").write_text(VISITS)
+    words = ("visits.csv", "--quasi", "age", "--k", "5", "--unit", "name", "--drop", "name", "--output", "out.csv")
+    assert anonymise(*words).returncode == 0
+    sizes = collections.Counter(row["age"] for row in rows_of(folder / "out.csv"))
+    assert min(sizes.values()) == 18 and "name" not in rows_of(folder / "out.csv")[0]
+
+
 def test_what_still_singles_rows_out_is_printed(anonymise):
     done = anonymise(*WORDS)
     assert "column name singles out 100.0 % of the rows alone: drop or generalise it" in done.stdout
@@ -95,7 +128,7 @@ MISTAKES = {
     "two tables": (("key", *WORDS), "anonymise needs one table, got key patients.csv."),
     "column": ((*WORDS, "--drop", "nam"), "--drop must name columns of the table, got 'nam'. Did you mean 'name'?"),
     "roles": ((*WORDS, "--drop", "age"), "a column must have one role, got age in --quasi and --drop. Leave one out."),
-    "option": ((*WORDS, "--secret", "x"), "anonymise has no option --secret, only --quasi, --k, --output,"),
+    "option": ((*WORDS, "--secret", "x"), "anonymise has no option --secret, only --quasi, --k, --unit,"),
     "no key": (
         (*WORDS, "--pseudonym", "name"),
         "--pseudonym needs a key, and a key needs --pseudonym, got one without",
@@ -112,9 +145,10 @@ MISTAKES = {
         (*WORDS, "--pseudonym", "name", "--key-file", "nowhere"),
         "--key-file must name a readable file, got nowhere (No such file or directory). Create one: head -c 32",
     ),
+    "unit": ((*WORDS, "--unit", "nome"), "--unit must name columns of the table, got 'nome'. Did you mean 'name'?"),
     "unset": (
         (*WORDS, "--pseudonym", "name", "--key-env", "NO_KEY"),
-        "--key-env must name an environment variable that is set, got another. Pass --key-file KEYFILE.",
+        "--key-env must name an environment variable that is set, got a name that is not set. Pass --key-file KEYFILE.",
     ),
     "l alone": ((*WORDS, "--l", "2"), "--l needs a sensitive column, got none. Write: --sensitive COLUMN --l 2"),
     "l": ((*WORDS, "--sensitive", "illness", "--l", "two"), "--l must be a number from 1, got two. Write: --l 2"),

@@ -66,7 +66,7 @@ def test_an_audit_of_a_mechanism_without_noise_refutes_it(here, folder):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ([], "audit must be given a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1"),
+        ([], "audit needs a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1"),
         ([*PRIVATE, "--runs", "13"], "runs must be at least 14 for any bound, got 13. Pass --runs 500."),
         ([*PRIVATE, "--canaries", "0"], "canaries must be 1 or more, got 0. Leave it out to choose."),
         ([*PRIVATE, "--canaries", "3"], "canaries must be at most 2, the number of parameters, got 3. Leave it out."),

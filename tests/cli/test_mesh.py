@@ -41,7 +41,8 @@ def test_a_checkpoint_opens_on_any_mesh(here, interrupted_here, network, folder)
     [
         (
             ["--mesh", "data=3"],
-            "mesh must use all 2 devices, got data=3. Write -1 for an axis that takes those left",
+            "mesh must use all 2 devices, got data=3. Write -1 for an axis that takes those left, and sizes that divide 2. "
+            "Set JAX_NUM_CPU_DEVICES=3 for 3 virtual devices.",
         ),
         (
             ["--mesh", "model=2"],

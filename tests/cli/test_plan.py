@@ -25,7 +25,9 @@ def test_plan_splits_the_step_over_devices(command):
     assert "step: 32 examples on 2 devices (data=2), compiled by XLA for CPUs\n" in done.stdout
     # Gradients of 101,770 parameters of 4 bytes, and a few scalars: a ring of two sends each once.
     assert "  sent to others: 397." in done.stdout and "all-reduce: " in done.stdout
-    assert "least time of a step on v5e: " in done.stdout and "https://cloud.google.com/tpu/docs/v5e" in done.stdout
+    assert (
+        "least time of a step on v5e: " in done.stdout and "https://docs.cloud.google.com/tpu/docs/v5e" in done.stdout
+    )
 
 
 @pytest.mark.long

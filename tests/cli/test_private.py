@@ -121,12 +121,12 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("epsilon=3", "private must be given delta, clip and either epsilon or noise, got epsilon."),
+        ("epsilon=3", "--private must have delta, clip and either epsilon or noise, got epsilon."),
         (
             "epsilon=3,noise=1,delta=1e-5,clip=1",
-            "private must be given delta, clip and either epsilon or noise, got epsilon, noise, delta, clip.",
+            "--private must have delta, clip and either epsilon or noise, got epsilon, noise, delta, clip.",
         ),
-        ("epsilon=3,delta=1e-5,norm=1", "private takes epsilon, noise, delta, clip, per_unit; got norm."),
+        ("epsilon=3,delta=1e-5,norm=1", "--private takes epsilon, noise, delta, clip, per_unit; got norm."),
         ("epsilon=0,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got 0."),
         ("epsilon=inf,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got inf."),
         ("epsilon=nan,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got nan."),
@@ -137,9 +137,9 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
         ("epsilon=30,delta=1e-5,clip=1", "epsilon must be above 0 and at most 20, got 30.0."),
         (
             "epsilon=3,delta=1e-5,clip=1,relation=add-or-remove",
-            "private must be given no relation and no n_examples, got one:",
+            "--private must not set relation or n_examples, got one:",
         ),
-        ("epsilon=3,delta=1e-5,clip=1,n_examples=160", "private must be given no relation and no n_examples, got one:"),
+        ("epsilon=3,delta=1e-5,clip=1,n_examples=160", "--private must not set relation or n_examples, got one:"),
         (
             "epsilon",
             "--private must be epsilon=E,delta=D,clip=C or none, got epsilon. Write, for instance: --private epsilon=3,"
@@ -245,9 +245,13 @@ def test_a_unit_is_stated_and_no_feature(users, here, interrupted_here, folder, 
         (UNITS[:2], "per_unit needs the column of the units, got per_unit=3 alone. Add --unit COLUMN."),
         (
             ["--unit", "user"],
-            "unit needs the most examples of a unit that are used, got user without it. Write: --private",
+            "--unit needs per_unit, the largest number of examples used of a unit, got user without it. Write: --private",
         ),
-        ([*PRIVATE, "--unit", "user"], "unit needs the most examples of a unit that are used, got user without it."),
+        (
+            [*PRIVATE, "--unit", "user"],
+            "--unit needs per_unit, the largest number of examples used of a unit, got user without it.",
+        ),
+        ([*UNITS, "--types", "user=drop"], "unit must name a column that is read, got user with the type drop. Leave"),
         (
             [*UNITS, "--group", "x"],
             "unit and group must name one column, got user and x: a unit must not be in two parts.",

@@ -90,6 +90,13 @@ def test_a_coordinator_that_does_not_answer_ends_the_job(joined, preceded_by, fo
     assert not (folder / "run").exists()
 
 
+def test_a_process_out_of_range_is_a_mistake(joined, folder):
+    words = (*WORDS, "--directory", folder / "run", "--processes", "2", "--process", "2")
+    codes, lines = joined.carry_out(*words, each=((),), cwds=(folder,))
+    message = "process must be between 0 and 1 for 2 processes, got 2. Number them from 0."
+    assert (codes, lines) == ([2], [f"jaxresearch: {message}"])
+
+
 def test_a_sweep_over_processes_is_that_of_one(joined, here, folder, tmp_path_factory):
     words = ("sweep", "line.py", "--learning-rate", "0.05,0.2", "--seeds", "3", "--epochs", "3")
     another_user = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}  # as on a machine with its own files

@@ -111,7 +111,15 @@ def test_epsilon_takes_another_delta():
         privacy.epsilon(MNIST, n_runs=0)
 
 
-@pytest.mark.parametrize("epsilon, n, batch_size, n_steps", [(3.0, 300, 32, 300), (0.1, 1000, 50, 200)])
+@pytest.mark.parametrize(
+    "epsilon, n, batch_size, n_steps",
+    [
+        (3.0, 300, 32, 300),
+        (0.1, 1000, 50, 200),
+        (1e-3, 300, 32, 100),  # below what Rényi divergences reach
+        pytest.param(0.12, 2000, 64, 10**6, marks=pytest.mark.long),  # where intervals cost more than Rényi divergences
+    ],
+)
 def test_for_epsilon_finds_the_least_noise(epsilon, n, batch_size, n_steps):
     sizes = {"n_examples": n, "batch_size": batch_size, "n_steps": n_steps, "delta": 1e-5}
     mechanism = privacy.for_epsilon(epsilon=epsilon, clip=0.5, **sizes, secret=(1, 2))

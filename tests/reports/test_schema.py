@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import pytest
+
+from jaxresearch import privacy, records
 from jaxresearch.data import Column, DataCard, Split
-from jaxresearch.reports.schema import data_lines
+from jaxresearch.reports.schema import data_lines, privacy_lines
 
 
 def test_data_lines_count_the_missing_cells_of_each_column():
@@ -25,3 +28,16 @@ def test_data_lines_give_the_fraction_that_was_asked_for():
     card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
     lines = dict(data_lines(dataclasses.asdict(card), {"train": 10, "test": 8}))
     assert lines["test part"] == "20 % of the examples, the last in the order of the data"
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_privacy_lines_state_an_infinite_epsilon(recorded):
+    """Many runs of epsilon 8 have no bound together; JSON has no infinity, so that the record says null."""
+    sizes = {"n_examples": 424, "batch_size": 64, "n_steps": 12, "delta": 1e-4, "clip": 1.0}
+    one = privacy.statement(privacy.Mechanism(noise_multiplier=0.650264, **sizes), n_runs=26)
+    other = privacy.statement(privacy.Mechanism(noise_multiplier=0.650264, **sizes | {"clip": 2.0}))
+    total = {"epsilon": one["epsilon_of_all_runs"]["pld"] + other["epsilon"]["pld"], "delta": 2e-4, "n_runs": 27}
+    stated = {"runs": [one, other], "all_runs": total, "not_covered": ["noise.key"]}
+    lines = privacy_lines(records.json_types(stated) if recorded else stated)
+    assert lines[0][1].startswith("epsilon 7.999 per run, infinite for all 26 runs together, at delta 0.0001 ")
+    assert ("privacy", "epsilon infinite at delta 0.0002 for all 27 runs") in lines

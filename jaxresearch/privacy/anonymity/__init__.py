@@ -8,11 +8,12 @@
 
 from jaxresearch.privacy.anonymity.anonymised import Anonymised, anonymise
 from jaxresearch.privacy.anonymity.digests import pseudonym, pseudonyms
-from jaxresearch.privacy.anonymity.risks import Identifiability, Pair, identifiability
+from jaxresearch.privacy.anonymity.risks import Identifiability, Linked, Pair, identifiability
 
 __all__ = [
     "Anonymised",
     "Identifiability",
+    "Linked",
     "Pair",
     "anonymise",
     "identifiability",

@@ -38,6 +38,7 @@ def anonymise(
     *,
     quasi: Sequence[str],
     k: int,
+    units: Sequence[Any] | None = None,
     sensitive: str | None = None,
     l_diversity: int | float = 1,
     diversity: Diversity = "distinct",
@@ -60,7 +61,8 @@ def anonymise(
     Args:
         table: Cells by column: sequences of text as in a CSV file, of numbers or of dates.
         quasi: Columns that others may know of a person.
-        k: The least number of rows in a class, from 2.
+        k: The least number of rows in a class, from 2; with ``units``, of different units.
+        units: Whom each row belongs to, such as the cells of a column of patients, if some have several rows.
         sensitive: The column that must not be learnt from a class; it is left as it is.
         l_diversity: The least number of sensitive values in a class; an empty cell is a value.
         diversity: Whether ``distinct`` values are counted, or the exponential of their ``entropy``.
@@ -91,7 +93,9 @@ def anonymise(
     words = {name: words_of(values) for name, values in table.items()}
     _require_columns(words, quasi, sensitive, hierarchies or {}, types or {})
     codes = None if sensitive is None else np.unique(words[sensitive], return_inverse=True)[1]
-    _require_conditions(len(words[quasi[0]]), k, codes, l_diversity, diversity)
+    owners = _owners(units, len(words[quasi[0]]))
+    _require_k(k, len(np.unique(owners)), "rows" if units is None else "units")
+    _require_diversity(codes, l_diversity, diversity)
     attributes = attributes_of(
         {name: words[name] for name in quasi},
         types=types,
@@ -99,7 +103,9 @@ def anonymise(
         numbers=numbers,
         separator=separator,
     )
-    parts = partition([*attributes.values()], k=k, sensitive=codes, l_diversity=l_diversity, diversity=diversity)
+    parts = partition(
+        [*attributes.values()], k=k, units=owners, sensitive=codes, l_diversity=l_diversity, diversity=diversity
+    )
     generalised = words | {name: _generalised(one, parts) for name, one in attributes.items()}
     order = _sorted_rows(generalised, quasi)
     made = {name: [column[row] for row in order] for name, column in generalised.items()}
@@ -158,14 +164,25 @@ def require_columns(option: str, names: Sequence[str], columns: Mapping[str, Any
         )
 
 
-def _require_conditions(
-    n_rows: int, k: int, codes: np.ndarray | None, l_diversity: int | float, diversity: Diversity
-) -> None:
-    """Raises if k or l is out of range, or more than the whole table has."""
+def _owners(units: Sequence[Any] | None, n_rows: int) -> np.ndarray:
+    """Returns a code per row, of the unit that it belongs to."""
+    if units is None:
+        return np.arange(n_rows)
+    if len(units) != n_rows:
+        raise ValueError(f"units must name the unit of each of {n_rows:,} rows, got {len(units):,}. Complete them.")
+    return np.unique(words_of(units), return_inverse=True)[1]
+
+
+def _require_k(k: int, n: int, counted: str) -> None:
+    """Raises if k is out of range, or more than the whole table has."""
     if k < 2:
         raise ValueError(f"k must be at least 2, got {k}. With k = 1, every row may be unique.")
-    if n_rows < k:
-        raise ValueError(f"k must be at most the number of rows, {n_rows:,}, got {k:,}. Lower k.")
+    if n < k:
+        raise ValueError(f"k must be at most the number of {counted}, {n:,}, got {k:,}. Lower k.")
+
+
+def _require_diversity(codes: np.ndarray | None, l_diversity: int | float, diversity: Diversity) -> None:
+    """Raises if l is out of range, or more than the whole table has."""
     if not l_diversity >= 1:  # nan as well
         raise ValueError(f"l must be at least 1, got {l_diversity}. With l = 1, a class may have one sensitive value.")
     if codes is None:

@@ -15,19 +15,21 @@ def partition(
     attributes: Sequence[Attribute],
     *,
     k: int,
+    units: np.ndarray | None = None,
     sensitive: np.ndarray | None = None,
     l_diversity: int | float = 1,
     diversity: Diversity = "distinct",
 ) -> list[np.ndarray]:
     """Returns classes of rows: strict multidimensional Mondrian.
 
-    A class is cut along the attribute of which it hides most, at the cut nearest to the median that leaves both parts with k rows
-    and l values; if there is none, along the next one. Equal values stay together, so that the classes do not depend on the
+    A class is cut along the attribute of which it hides most, at the cut nearest to the median that leaves both parts with k
+    units and l values; if there is none, along the next one. Equal values stay together, so that the classes do not depend on the
     order of the rows.
 
     Args:
         attributes: Quasi-identifiers.
-        k: The least number of rows in a class.
+        k: The least number of units in a class.
+        units: A code per row, of whom it belongs to; by default, each row is a unit.
         sensitive: A code per row.
         l_diversity: The least `prefix_diversity` of a class.
         diversity: What is counted as such.
@@ -40,6 +42,8 @@ def partition(
         >>> age = attributes_of({"age": ["30", "70", "31", "60", "61"]})["age"]
         >>> [rows.tolist() for rows in partition([age], k=2)]
         [[0, 2], [1, 3, 4]]
+        >>> [rows.tolist() for rows in partition([age], k=2, units=np.array([7, 8, 7, 8, 8]))]
+        [[0, 1, 2, 3, 4]]
 
     References:
         LeFevre, DeWitt and Ramakrishnan (2006), Mondrian multidimensional k-anonymity, ICDE, algorithm 1.
@@ -48,13 +52,16 @@ def partition(
         definitions 4.1 and 5. https://doi.org/10.1145/1217299.1217302
     """
     n_rows = len(attributes[0].codes)
+    units = np.arange(n_rows) if units is None else units
     sensitive = np.zeros(n_rows, np.int64) if sensitive is None else sensitive
     open_, classes = [np.arange(n_rows)], []
     while open_:
         rows = open_.pop()
         losses = [one.loss(one.codes[rows]) for one in attributes]
         for place in sorted(range(len(attributes)), key=lambda place: -losses[place]):
-            parts = _cut(attributes[place], rows, sensitive, k, l_diversity, diversity) if losses[place] else None
+            parts = (
+                _cut(attributes[place], rows, units, k, sensitive, l_diversity, diversity) if losses[place] else None
+            )
             if parts is not None:
                 open_ += parts[::-1]
                 break
@@ -66,19 +73,18 @@ def partition(
 def _cut(
     attribute: Attribute,
     rows: np.ndarray,
-    sensitive: np.ndarray,
+    units: np.ndarray,
     k: int,
+    sensitive: np.ndarray,
     l_diversity: int | float,
     diversity: Diversity,
 ) -> list[np.ndarray] | None:
     """Returns the two parts of a class, or None if it cannot be cut along an attribute."""
     codes, n = attribute.codes[rows], len(rows)
     order = np.argsort(codes, kind="stable")
-    values = sensitive[rows[order]]
-    below = prefix_diversity(values, diversity=diversity)[:-1]
-    above = prefix_diversity(values[::-1], diversity=diversity)[::-1][1:]
     sizes = np.arange(1, n)
-    allowed = (np.minimum(sizes, n - sizes) >= k) & (np.minimum(below, above) >= l_diversity)
+    allowed = _least(units[rows[order]], "distinct") >= k
+    allowed &= _least(sensitive[rows[order]], diversity) >= l_diversity
     for labels in attribute.groupings(codes):
         sorted_labels = labels[order]
         places = np.flatnonzero(allowed & (sorted_labels[1:] != sorted_labels[:-1]))
@@ -86,6 +92,13 @@ def _cut(
             best = int(places[np.argmin(np.abs(2 * sizes[places] - n))]) + 1
             return [rows[order[:best]], rows[order[best:]]]
     return None
+
+
+def _least(values: np.ndarray, diversity: Diversity) -> np.ndarray:
+    """Returns, for each place of a cut, the smaller diversity of the two parts."""
+    below = prefix_diversity(values, diversity=diversity)[:-1]
+    above = prefix_diversity(values[::-1], diversity=diversity)[::-1][1:]
+    return np.minimum(below, above)
 
 
 def prefix_diversity(values: np.ndarray, *, diversity: Diversity = "distinct") -> np.ndarray:

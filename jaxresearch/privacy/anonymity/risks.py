@@ -22,6 +22,14 @@ class Pair(NamedTuple):
     n_unique_rows: int
 
 
+class Linked(NamedTuple):
+    """Rows that a column of pseudonyms links: the number of its values, the fewest in a class, and those in several classes."""
+
+    n_values: int
+    fewest_in_class: int
+    n_across_classes: int
+
+
 class Identifiability(NamedTuple):
     """What could still single rows out. Pseudonyms do not count as values, since only the holder of the key can recompute them.
 
@@ -34,6 +42,7 @@ class Identifiability(NamedTuple):
             quasi-identifiers.
         n_pairs: Pairs of other columns, not both quasi-identifiers, that single out at least one row.
         pairs: The worst five.
+        linked: Columns of pseudonyms in which a value occurs in several rows.
         n_homogeneous_classes: Classes with one sensitive value, which is thereby known of all their rows; None without a
             sensitive column.
         n_homogeneous_rows: Their rows.
@@ -48,6 +57,7 @@ class Identifiability(NamedTuple):
     identifying: dict[str, float]
     n_pairs: int
     pairs: tuple[Pair, ...]
+    linked: dict[str, Linked]
     n_homogeneous_classes: int | None = None
     n_homogeneous_rows: int | None = None
     least_distinct: int | None = None
@@ -110,6 +120,7 @@ def identifiability(
         identifying=identifying,
         n_pairs=len(pairs),
         pairs=tuple(pairs[:_N_PAIRS]),
+        linked={name: _linked(codes[name], classes) for name in pseudonyms if len(np.unique(codes[name])) < n_rows},
     )
     return found if sensitive is None else found._replace(**_of_sensitive(words[sensitive], classes))
 
@@ -120,6 +131,13 @@ def _combined(columns: Sequence[np.ndarray], n_rows: int) -> np.ndarray:
     for column in columns:
         codes = np.unique(codes * (column.max() + 1) + column, return_inverse=True)[1]
     return codes
+
+
+def _linked(codes: np.ndarray, classes: np.ndarray) -> Linked:
+    """Returns how a column of pseudonyms links the rows of classes."""
+    together = np.unique(np.stack([classes, codes]), axis=1)
+    n_classes_of = np.bincount(together[1])
+    return Linked(len(n_classes_of), int(np.bincount(together[0]).min()), int((n_classes_of > 1).sum()))
 
 
 def _n_unique(codes: np.ndarray) -> int:

@@ -223,3 +223,22 @@ def test_anonymise_refuses_mistakes(mistake):
 def test_anonymise_refuses_columns_of_two_lengths():
     with pytest.raises(ValueError, match=re.escape("columns must be of one length, got [2, 3] cells. Complete them.")):
         anonymity.anonymise({**TABLE, "sex": ["f", "m"]}, quasi=["age"], k=2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_are_counted_in_place_of_rows(seed):
+    table, draw = random_table(seed), np.random.default_rng(seed)
+    units = draw.integers(0, 40, len(table["illness"])).tolist()
+    made = anonymity.anonymise(table, quasi=["age", "zip"], k=6, units=units)
+    people = collections.defaultdict(set)
+    for place, row in enumerate(made.rows):
+        people[made.table["age"][place], made.table["zip"][place]].add(units[row])
+    assert len(people) > 1 and min(map(len, people.values())) >= 6
+
+
+def test_units_are_checked():
+    table = {"age": ["30", "31", "32", "33"]}
+    with pytest.raises(ValueError, match=r"k must be at most the number of units, 2, got 3\. Lower k\."):
+        anonymity.anonymise(table, quasi=["age"], k=3, units=["a", "b", "a", "b"])
+    with pytest.raises(ValueError, match=r"units must name the unit of each of 4 rows, got 3\. Complete them\."):
+        anonymity.anonymise(table, quasi=["age"], k=2, units=["a", "b", "a"])

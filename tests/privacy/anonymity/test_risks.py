@@ -76,3 +76,10 @@ def test_identifiability_refuses_mistakes():
             anonymity.identifiability(TABLE, **options)
     with pytest.raises(ValueError, match="table must have rows, got none. Give it data."):
         anonymity.identifiability({"age": []})
+
+
+def test_pseudonyms_that_link_rows_are_counted():
+    """Class 30 holds a and b, class 40 holds b alone, in two rows."""
+    table = {"age": ["30", "30", "40", "40"], "id": ["a", "b", "b", "b"], "visit": ["1", "2", "3", "4"]}
+    found = anonymity.identifiability(table, quasi=["age"], pseudonyms=["id", "visit"])
+    assert found.linked == {"id": anonymity.Linked(n_values=2, fewest_in_class=1, n_across_classes=1)}
