@@ -8,7 +8,7 @@ import pytest
 
 from jaxresearch import loading, records
 from jaxresearch.cli.loaded import load_data
-from jaxresearch.cli.options import parse
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.report import _predicted
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import loading
-from jaxresearch.cli.options import parse
+from jaxresearch.cli.parsing import parse
 from jaxresearch.cli.run import undecided
 
 ROOT = Path(__file__).parents[2]
@@ -237,16 +237,16 @@ def test_vectors_and_matrices_are_recorded_and_printed(here, edit, folder):
 def test_a_run_about_something_else_does_not_decide_the_claim(changed, because):
     mnist = loading.load("mnist", directory=ROOT / "experiments")
     options = dataclasses.replace(parse(mnist, ["--seeds", "10"]), **changed)
-    assert undecided(options) == because
+    assert undecided(options, mnist) == because
 
 
 def test_types_of_the_experiment_itself_leave_the_claim_decided():
     mnist = loading.load("mnist", directory=ROOT / "experiments")
-    declared = {"zip": "drop"}
+    declared = dataclasses.replace(mnist, types={"zip": "drop"})
     options = dataclasses.replace(parse(mnist, []), types=(("zip", "drop"),))
-    assert undecided(options, declared_types=declared) is None
+    assert undecided(options, declared) is None
     options = dataclasses.replace(options, types=(("zip", "category"),))
-    assert "this run changes zip by --types" in undecided(options, declared_types=declared)
+    assert "this run changes zip by --types" in undecided(options, declared)
 
 
 def _idx_folder(folder, n_train=64, n_test=20):
@@ -442,7 +442,7 @@ def test_the_help_of_a_command_on_directories_explains_it(command, name):
         ),
         (
             ["rum", "line.py"],
-            "command must be one of run, sweep, study, summary, plan, resume, report, verify, compare",
+            "command must be one of run, sweep, study, audit, summary, plan, resume, report, verify, compare",
         ),
         *(
             ([command, "nowhere", *rest], "nowhere does not exist. Correct the path.")

@@ -7,7 +7,7 @@ import pytest
 
 from jaxresearch import adjust, data, losses, metrics, models, studies, training
 from jaxresearch.cli.loaded import load_data
-from jaxresearch.cli.options import parse
+from jaxresearch.cli.parsing import parse
 from jaxresearch.data import Preprocessor
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import text

@@ -141,7 +141,7 @@ def test_classification_refuses_values():
 
 @pytest.mark.raises
 @pytest.mark.parametrize("n_outputs", [1, 7])
-def test_classification_refuses_logits_that_are_not_one_per_class(n_outputs):
+def test_classification_takes_one_logit_per_class(n_outputs):
     message = (
         rf"one logit for each of 2 classes, \(24, 2\); got \(24, {n_outputs}\). Give the model card.n_classes outputs"
     )
