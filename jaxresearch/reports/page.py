@@ -195,7 +195,8 @@ def _of_card(run: Recorded) -> list[tuple[str, Any]]:
     named = [(name, card[name]) for name in ("name", "source", "licence", "citation")]
     names = card["class_names"]
     kind = "tokens" if names and names == card.get("vocabulary") else "classes"
-    read = lines_of_config(run.config) if "parts" in run.config else []
+    stated = {"privacy": run.result["privacy"]} if "privacy" in run.result else {}  # of a study: known at its end
+    read = lines_of_config({**run.config, **stated}) if "parts" in run.config else []
     lines = [*named, *read, (kind, len(names)), ("SHA-256", digests)]
     return [(name, value) for name, value in lines if value]
 

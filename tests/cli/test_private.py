@@ -212,6 +212,9 @@ def test_a_private_study_counts_all_its_runs(here, folder):
     assert stated["runs"][1]["n_runs"] == (4 if is_kept else 2)
     assert stated["all_runs"]["n_runs"] == sum(one["n_runs"] for one in stated["runs"])
     assert f"for all {stated['all_runs']['n_runs']} runs" in done.stdout
+    assert here("report", "studied").returncode == 0
+    page = (folder / "studied" / "report.html").read_text()
+    assert f"for all {stated['all_runs']['n_runs']} runs" in page and "for all 2 runs" not in page
 
 
 @pytest.fixture
