@@ -44,10 +44,11 @@ def roc(
         curve = most_true_positives(rates, mu=audit.gaussian_mu(epsilon, delta=delta))
         panel.plot(rates, curve, color="#c9403a", linestyle="--", label="claim: Gaussian mechanism; excluded above")
     panel.plot(rates, rates, color="0.5", linewidth=0.8, linestyle=":", label="a blind guess")
+    estimate = f"attack on held-out runs, {len(with_canary)} with and {len(without)} without: an estimate"
     thresholds = np.unique(np.concatenate([with_canary, without]))
     x = [np.mean(without >= threshold) for threshold in thresholds]
     y = [np.mean(with_canary >= threshold) for threshold in thresholds]
-    panel.step([*x[::-1], 1], [*y[::-1], 1], where="post", color="#2f7fd6", label="attack on held-out runs")
+    panel.step([*x[::-1], 1], [*y[::-1], 1], where="post", color="#2f7fd6", label=estimate)
     low, high = found.false_positive_rate, 1 - found.false_negative_rate
     panel.plot(low, high, "o", color="black", label=f"proven: epsilon of at least {found.epsilon:.3g}")
     panel.set_xscale("log")

@@ -1,10 +1,11 @@
 """The description of how data were read."""
 
 import dataclasses
+import math
 
 import pytest
 
-from jaxresearch import privacy, records
+from jaxresearch import records
 from jaxresearch.data import Column, DataCard, Split
 from jaxresearch.reports.schema import data_lines, privacy_lines
 
@@ -33,10 +34,22 @@ def test_data_lines_give_the_fraction_that_was_asked_for():
 @pytest.mark.parametrize("recorded", [False, True])
 def test_privacy_lines_state_an_infinite_epsilon(recorded):
     """Many runs of epsilon 8 have no bound together; JSON has no infinity, so that the record says null."""
-    sizes = {"n_examples": 424, "batch_size": 64, "n_steps": 12, "delta": 1e-4, "clip": 1.0}
-    one = privacy.statement(privacy.Mechanism(noise_multiplier=0.650264, **sizes), n_runs=26)
-    other = privacy.statement(privacy.Mechanism(noise_multiplier=0.650264, **sizes | {"clip": 2.0}))
-    total = {"epsilon": one["epsilon_of_all_runs"]["pld"] + other["epsilon"]["pld"], "delta": 2e-4, "n_runs": 27}
+    bounds = {"pld": 7.9983, "rdp": 9.572}
+    one = {
+        "epsilon": bounds,
+        "epsilon_of_all_runs": {"pld": math.inf, "rdp": math.inf},
+        "n_runs": 26,
+        "delta": 1e-4,
+        "unit": "one training example",
+        "relation": "zero-out",
+        "sampling": "all examples in every step",
+        "n_steps": 12,
+        "noise_multiplier": 0.65,
+        "clip": 1.0,
+        "generator": "the run's key",
+    }
+    other = {**one, "epsilon_of_all_runs": bounds, "n_runs": 1, "clip": 2.0}
+    total = {"epsilon": math.inf, "delta": 2e-4, "n_runs": 27}
     stated = {"runs": [one, other], "all_runs": total, "not_covered": ["noise.key"]}
     lines = privacy_lines(records.json_types(stated) if recorded else stated)
     assert lines[0][1].startswith("epsilon 7.999 per run, infinite for all 26 runs together, at delta 0.0001 ")
