@@ -105,8 +105,8 @@ def test_a_mesh_of_eight_devices_agrees_with_one():
 
 def test_a_mesh_divides_the_places_of_a_private_batch():
     with jax.set_mesh(devices.mesh(data=2)):
-        planned = experiment.program(private("network"), dataset("network", 87)).plan(Settings())
-    alone = experiment.program(private("network"), dataset("network", 87)).plan(Settings())
+        planned = experiment.program(private("network"), dataset("network", 100)).plan(Settings())
+    alone = experiment.program(private("network"), dataset("network", 100)).plan(Settings())
     assert alone.poisson is not None and planned.poisson is not None
     assert alone.poisson.capacity % 2 == 1 and planned.poisson.capacity == alone.poisson.capacity + 1
 
