@@ -55,8 +55,8 @@ def test_the_notice_names_the_last_saved_step(tmp_path):
 
 
 def test_the_last_line_names_the_last_saved_step(tmp_path):
-    assert session._interruption(tmp_path / "none") == "interrupted before anything was recorded"
+    assert session._interruption(tmp_path / "none", tmp_path) == "interrupted before anything was recorded"
     resume = f"resume with: jaxresearch resume {tmp_path}"
-    assert session._interruption(tmp_path) == f"interrupted; {resume}"
+    assert session._interruption(tmp_path, tmp_path) == f"interrupted; {resume}"
     records.Checkpoints(tmp_path).write(1200, {"w": np.ones(2)})
-    assert session._interruption(tmp_path) == f"interrupted; saved at step 1,200; {resume}"
+    assert session._interruption(tmp_path, tmp_path) == f"interrupted; saved at step 1,200; {resume}"

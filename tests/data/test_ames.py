@@ -28,5 +28,5 @@ def test_a_packed_table_that_is_cut_is_refused(tmp_path, cut):
     path.write_bytes(packed)
     assert len(tables.load_table(path, target="price").parts["train"]["targets"]) == 200
     path.write_bytes(packed[:cut])
-    with pytest.raises(ValueError, match=r"mine.csv.xz must be a whole .xz file"):
+    with pytest.raises(ValueError, match=r"mine.csv.xz must be an intact .xz file"):
         tables.load_table(path, target="price")

@@ -164,7 +164,7 @@ def test_check_reads_rows(name):
     data.check(given)
     given.train["inputs"].source.values[12, 3] = float(name)
     with pytest.raises(
-        ValueError, match=rf"inputs of the train part must be finite. got {name} at example 12 \(1 such"
+        ValueError, match=rf"inputs of the train part must be finite. got {name} at example 12 \(1 in all\)"
     ):
         data.check(given)
 

@@ -11,7 +11,7 @@ from jaxresearch import loading
 MISLABELLED = loading.load("mislabelled", directory=Path(__file__).parents[2] / "experiments")
 
 
-def test_a_tenth_of_the_labels_is_wrong_and_training_does_not_know():
+def test_a_tenth_of_the_labels_is_wrong_unseen_by_training():
     collected = MISLABELLED.collect("mnist")
     is_wrong = collected.train["is_wrong"]
     original = loading.load("mnist").collect("mnist").train["targets"][:5_000]
@@ -22,7 +22,7 @@ def test_a_tenth_of_the_labels_is_wrong_and_training_does_not_know():
     np.testing.assert_array_equal(prepared.fitted["is_wrong"], is_wrong)
 
 
-def test_found_is_the_share_of_wrong_labels_among_the_first_fifth():
+def test_found_is_the_share_among_the_first_fifth():
     dataset = MISLABELLED.prepare(MISLABELLED.collect("mnist"))
     program, h, key = experiments.program(MISLABELLED, dataset), MISLABELLED.hyperparameters, jax.random.key(0)
     state = program.init(key, h)

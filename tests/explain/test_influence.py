@@ -135,7 +135,7 @@ def test_damping_makes_a_flat_direction_definite():
     assert np.abs(damped).max() < np.abs(plain).max() / 10
 
 
-def test_tracin_is_exact_for_losses_that_are_linear_in_the_parameters():
+def test_tracin_is_exact_for_losses_linear_in_parameters():
     data = tuple({"inputs": part["inputs"]} for part in parts())
 
     def training_loss(params, weights, state, train):

@@ -75,7 +75,7 @@ def test_read_fasta_refuses_in_one_line(tmp_path, content, message):
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: raw[:9], lambda raw: b"no" + raw[2:]])
 def test_read_fasta_refuses_a_damaged_file(tmp_path, suffix, pack, damage):
     path = _written(tmp_path / f"mine.fa{suffix}", damage(pack(b">x\n" + b"ACGT" * 99)))
-    with pytest.raises(ValueError, match=rf"mine.fa{suffix} must be a whole {suffix} file, got a damaged one"):
+    with pytest.raises(ValueError, match=rf"mine.fa{suffix} must be an intact {suffix} file, got a damaged one"):
         dna.read_fasta(path)
 
 
