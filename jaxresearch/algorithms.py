@@ -76,23 +76,7 @@ def averaged(algorithm: Algorithm, *, decay: float | Float[Array, ""]) -> Algori
         new = optax.incremental_update(new, state.average, 1 - decay)
         return Averaged(inner, jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state.average)), metrics
 
-    def evaluated(state):
-        return _with_averages(state.inner, state.average)
-
-    def predict(state, inputs):
-        assert algorithm.predict is not None
-        return algorithm.predict(evaluated(state), inputs)
-
-    return Algorithm(
-        lambda key: wrap(algorithm.init(key)),
-        step,
-        lambda state, data, key: algorithm.evaluate(evaluated(state), data, key),
-        predict if algorithm.predict is not None else None,
-        _unless_plain(algorithm, "observe", lambda s, metrics: s._replace(inner=algorithm.observe(s.inner, metrics))),
-        _unless_plain(algorithm, "done", lambda state: algorithm.done(state.inner)),
-        lambda state: state._replace(inner=algorithm.outcome(evaluated(state))),
-        _start_of(algorithm, wrap),
-    )
+    return wrapped(algorithm, wrap, step, seen=lambda state: _with_averages(state.inner, state.average))
 
 
 def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = False) -> Algorithm:
@@ -162,19 +146,47 @@ def stopped(algorithm: Algorithm, *, metric: str, patience: int, higher: bool = 
         best = algorithm.outcome(best)
         return state._replace(inner=best, best=jax.tree.map(jnp.copy, best))
 
-    def predict(state, inputs):
-        assert algorithm.predict is not None
-        return algorithm.predict(state.inner, inputs)
+    return wrapped(algorithm, wrap, step)._replace(observe=observe, done=done, outcome=outcome)
+
+
+def wrapped(
+    algorithm: Algorithm,
+    wrap: Callable[[State], Any],
+    step: Callable[..., Any],
+    *,
+    seen: Callable[[Any], State] = lambda state: state.inner,
+) -> Algorithm:
+    """Returns the algorithm whose state is the ``inner`` one of another, for transformations that keep something beside it.
+
+    Args:
+        algorithm: Of the inner state.
+        wrap: ``inner -> state``, a named tuple.
+        step: ``(state, batch, key) -> (state, metrics)``.
+        seen: ``state -> inner``, the inner state that is evaluated and predicts.
+
+    Returns:
+        The algorithm, without what ``algorithm`` lacks.
+
+    Example:
+        >>> step = lambda state, batch, key: (state, {})
+        >>> idle = Algorithm(lambda key: 0.0, step, lambda *_: {})
+        >>> wrapped(idle, lambda inner: Averaged(inner, []), step).init(None)
+        Averaged(inner=0.0, average=[])
+    """
+    predict, start, defaults = algorithm.predict, algorithm.start, Algorithm._field_defaults
+
+    def unless_default(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
+        return defaults[name] if getattr(algorithm, name) is defaults[name] else fun
 
     return Algorithm(
         lambda key: wrap(algorithm.init(key)),
         step,
-        lambda state, data, key: algorithm.evaluate(state.inner, data, key),
-        predict if algorithm.predict is not None else None,
-        observe,
-        done,
-        outcome,
-        _start_of(algorithm, wrap),
+        lambda state, data, key: algorithm.evaluate(seen(state), data, key),
+        None if predict is None else lambda state, inputs: predict(seen(state), inputs),
+        unless_default("observe", lambda s, metrics: s._replace(inner=algorithm.observe(s.inner, metrics))),
+        unless_default("done", lambda state: algorithm.done(state.inner)),
+        lambda state: state._replace(inner=algorithm.outcome(seen(state))),
+        None if start is None else lambda params, model_state: wrap(start(params, model_state)),
     )
 
 
@@ -333,12 +345,6 @@ def best_look(state: State) -> Int[Array, "..."] | None:
     return next((node.best_look for node in nodes if isinstance(node, Stopped)), None)
 
 
-def _start_of(algorithm: Algorithm, wrap: Callable[[State], State]) -> Callable[..., State] | None:
-    """Returns the ``start`` of the algorithm that wraps another's state; None if the other has no ``start``."""
-    start = algorithm.start
-    return None if start is None else lambda params, model_state: wrap(start(params, model_state))
-
-
 def _with_part(state: State, params: PyTree[Array], model_state: PyTree[Array]) -> State:
     """Returns a state with new params and model state in its first part with ``params`` and in every copy of that part."""
     if isinstance(state, Stopped):
@@ -382,12 +388,6 @@ def _averageable(state: State) -> list[Any]:
             "averaged must wrap an algorithm whose state has params, got one without. Keep them in a TrainState."
         )
     return [_Part(_floats(part.params), _floats(getattr(part, "model_state", {}))) for part in parts]
-
-
-def _unless_plain(algorithm: Algorithm, name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the wrapped function; the default where the algorithm has the default, by which runners recognise it."""
-    plain = Algorithm._field_defaults[name]
-    return plain if getattr(algorithm, name) is plain else fun
 
 
 class _Part(NamedTuple):

@@ -1,13 +1,13 @@
 """Self-influence: how much each training example had to pull for its own label, summed while a run trains."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxresearch.algorithms import wrapped
 from jaxresearch.gradients import LossFn
 from jaxresearch.training import Algorithm, State
 
@@ -73,25 +73,9 @@ def self_influenced(algorithm: Algorithm, loss_fn: LossFn, *, n_examples: int) -
         inner, values = algorithm.step(state.inner, batch, key)
         return SelfInfluenced(inner, state.self_influence.at[batch["index"]].add(counted)), values
 
-    return _inside(algorithm, step, lambda inner: SelfInfluenced(inner, jnp.zeros(n_examples)))
+    return wrapped(algorithm, lambda inner: SelfInfluenced(inner, jnp.zeros(n_examples)), step)
 
 
 def _alone(leaf: Array) -> Array:
     """Returns an example as a batch of one."""
     return leaf[None]
-
-
-def _inside(algorithm: Algorithm, step: Callable[..., Any], wrap: Callable[[State], Any]) -> Algorithm:
-    """Returns the algorithm whose state is kept inside another; all but ``step`` reads the inner one."""
-    own: Any = algorithm  # of which predict and start may be None, and are then not wrapped
-    wrapped = {
-        "evaluate": lambda state, data, key: algorithm.evaluate(state.inner, data, key),
-        "predict": lambda state, inputs: own.predict(state.inner, inputs),
-        "observe": lambda state, metrics: state._replace(inner=algorithm.observe(state.inner, metrics)),
-        "done": lambda state: algorithm.done(state.inner),
-        "outcome": lambda state: state._replace(inner=algorithm.outcome(state.inner)),
-        "start": lambda params, model_state: wrap(own.start(params, model_state)),
-    }
-    defaults = Algorithm._field_defaults  # kept where they are, since runners recognise them
-    changed = {name: fun for name, fun in wrapped.items() if getattr(algorithm, name) is not defaults.get(name)}
-    return algorithm._replace(init=lambda key: wrap(algorithm.init(key)), step=step, **changed)
