@@ -144,7 +144,7 @@ def smoothgrad(
 
     def contribution(examples: Any, index: Array) -> Attributions:
         some, places = examples
-        keys = _keys(key, index, places)
+        keys = sample_keys(key, index, places)
         noisy = jax.vmap(with_noise, (0, 0, None))(keys, some.inputs, noise_scale)
         return jax.tree.map(lambda leaf: leaf / n_samples, gradient(score, some._replace(inputs=noisy)))
 
@@ -286,7 +286,7 @@ def expected_gradients(
 
     def contribution(examples: Any, index: Array) -> Any:
         some, places = examples
-        node, place = jax.vmap(draw)(_keys(key, index, places))
+        node, place = jax.vmap(draw)(sample_keys(key, index, places))
         base = jax.tree.map(lambda leaf: leaf[place], references)
         gradients = gradient(score, some._replace(inputs=_between(base, some.inputs, node)))
         draws = jax.tree.map(lambda x, b, g: (x - b) * g, some.inputs, base, gradients)
@@ -339,6 +339,26 @@ def with_noise(key: Array, inputs: Inputs, scale: ArrayLike) -> Inputs:
     )
 
 
+def sample_keys(key: Array, index: ArrayLike, places: Array) -> Array:
+    """Returns the keys of one sample for examples, which do not depend on the batch that they are in.
+
+    Args:
+        key: Random key.
+        index: Number of the sample.
+        places: Places of the examples among all.
+
+    Returns:
+        One key for each example.
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> bool(sample_keys(key, 3, jnp.arange(5))[4] == sample_keys(key, 3, jnp.array([4]))[0])
+        True
+    """
+    sample_key = jax.random.fold_in(key, index)
+    return jax.vmap(lambda place: jax.random.fold_in(sample_key, place))(places)
+
+
 def mean_and_standard_error(
     sums: PyTree[Array], sums_of_squares: PyTree[Array], *, n: int
 ) -> tuple[PyTree[Array], PyTree[Array]]:
@@ -375,12 +395,6 @@ def _between(start: Inputs, end: Inputs, place: Float[Array, "rows"]) -> Inputs:
 def _change(score: Score, rows: Rows, baseline: Inputs) -> Float[Array, "rows"]:
     """Returns the score of each row minus that of its baseline."""
     return score(rows) - score(rows._replace(inputs=baseline))
-
-
-def _keys(key: Array, index: Array, places: Array) -> Array:
-    """Returns the key of one sample for the examples at these places."""
-    sample_key = jax.random.fold_in(key, index)
-    return jax.vmap(lambda place: jax.random.fold_in(sample_key, place))(places)
 
 
 def _require_references(inputs: Inputs, references: Inputs) -> None:

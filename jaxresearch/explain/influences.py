@@ -74,12 +74,11 @@ def influence(unroll: Unroll, method: Method, *, n_at_once: int = 32) -> Influen
     def influences(key, hyperparameters, train, test):
         hypergradient = method(_in_weights(unroll, hyperparameters))
         weights = jnp.ones(n_examples(_unweighted(train)))
-        alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], test)
 
         def of_example(example):
             return hypergradient(key, weights, train, example)[1]
 
-        return jax.lax.map(of_example, alone, batch_size=min(n_at_once, n_examples(test)))
+        return jax.lax.map(of_example, _alone(test), batch_size=min(n_at_once, n_examples(test)))
 
     return influences
 
@@ -113,8 +112,7 @@ def retrained(unroll: Unroll, *, n_steps: int) -> Callable[[Key[Array, ""], Any,
         _unweighted(train)
         run = _in_weights(unroll, hyperparameters)
         state = run.advance(key, weights, run.init(key, weights, train), train, 0, n_steps)
-        alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], test)
-        return jax.vmap(functools.partial(run.loss, key, weights, state))(alone)
+        return jax.vmap(functools.partial(run.loss, key, weights, state))(_alone(test))
 
     return losses
 
@@ -238,6 +236,11 @@ def _in_weights(unroll: Unroll, hyperparameters: Any) -> Unroll:
         None if unroll.look is None else look,
         unroll.look_every,
     )
+
+
+def _alone(test: Batch) -> Batch:
+    """Returns each example as a batch of one."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], test)
 
 
 def _unweighted(train: Batch) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from jaxresearch.explain.gradients import Attributions, with_noise
+from jaxresearch.explain.gradients import Attributions, sample_keys, with_noise
 from jaxresearch.explain.scores import Inputs, Target, baseline_of, n_examples, require_count, scored, total
 from jaxresearch.explain.streaming import in_batches, reduced, stacked
 
@@ -73,9 +73,7 @@ def infidelity(
 
     def contribution(examples: Any, index: Array) -> Array:
         some, attributed, full, places = examples
-        sample_key = jax.random.fold_in(key, index)
-        keys = jax.vmap(lambda place: jax.random.fold_in(sample_key, place))(places)
-        changes = jax.vmap(draw)(keys, some.inputs)
+        changes = jax.vmap(draw)(sample_keys(key, index, places), some.inputs)
         fall = full - score(some._replace(inputs=jax.tree.map(jnp.subtract, some.inputs, changes)))
         return (total(jax.tree.map(jnp.multiply, changes, attributed)) - fall) ** 2 / n_samples
 
@@ -272,13 +270,17 @@ def randomised_weights(
     unknown = [layer for layer in layers or () if layer not in params]
     if unknown:
         raise ValueError(f"layers must be among {', '.join(params)}, got {unknown[0]!r}. Pass names of parameters.")
-    plain, fresh = _flat(attribute(params, inputs)), init(key)
+
+    def sizes(params: PyTree[Array]) -> Array:
+        return abs(_flat(attribute(params, inputs)))
+
+    plain, fresh = sizes(params), init(key)
     if layers is None:
-        return {"all": _rank_correlation(plain, _flat(attribute(fresh, inputs)))}
+        return {"all": _rank_correlation(plain, sizes(fresh))}
     found, mixed = {}, dict(params)
     for layer in layers:
         mixed = {**mixed, layer: fresh[layer]}
-        found[layer] = _rank_correlation(plain, _flat(attribute(mixed, inputs)))
+        found[layer] = _rank_correlation(plain, sizes(mixed))
     return found
 
 
@@ -306,7 +308,7 @@ def _curve(
 def _ranks_of_entries(values: Attributions) -> tuple[Attributions, int]:
     """Returns how many of an example's entries are lower than each, over all arrays together, and the number of entries."""
     leaves, structure = jax.tree.flatten(values)
-    flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    flat = _flat(values)
     ranks = jnp.argsort(jnp.argsort(flat, axis=1), axis=1)
     ends = np.cumsum([leaf[0].size for leaf in leaves])[:-1]
     parts = jnp.split(ranks, ends, axis=1)
@@ -328,8 +330,8 @@ def _rank_correlation(a: Float[Array, "examples entries"], b: Float[Array, "exam
 
 
 def _flat(attributions: Attributions) -> Float[Array, "examples entries"]:
-    """Returns the absolute values of all arrays side by side."""
-    return jnp.concatenate([abs(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(attributions)], axis=1)
+    """Returns the entries of all arrays side by side."""
+    return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(attributions)], axis=1)
 
 
 def _fitting(attributions: Attributions, inputs: Inputs, *, may_broadcast: bool = False) -> Attributions:

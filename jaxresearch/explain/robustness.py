@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxresearch import losses
 from jaxresearch.explain.gradients import gradient
-from jaxresearch.explain.scores import Rows, Score, expanded, n_examples, require_count, scored
+from jaxresearch.explain.scores import Rows, Score, expanded, n_examples, outputs_of, require_count, scored
 from jaxresearch.explain.streaming import in_batches
 
 Norm = Literal["linf", "l2"]
@@ -200,7 +200,7 @@ def smallest_perturbation(
 
     def changed(inputs: Array) -> Bool[Array, "examples"]:
         some = rows._replace(inputs=inputs)
-        outputs = in_batches(lambda some: _outputs(predict, some), some, batch_size=batch_size)
+        outputs = in_batches(lambda some: outputs_of(predict, some), some, batch_size=batch_size)
         return outputs.argmax(axis=1) != rows.classes
 
     def attempt(low: Array, high: Array, best: Array, radius: Array) -> Any:
@@ -238,12 +238,7 @@ def _loss_of(predict: Any, inputs: Any, target: Any, loss: Any, fixed: Any) -> t
     if target is None or callable(target):
         raise ValueError("target must be the true class of each example, got none. Pass the labels.")
     _, rows = scored(predict, inputs, target=target, fixed=fixed)
-    return (lambda some: loss(_outputs(predict, some), some.classes)), rows
-
-
-def _outputs(predict: Any, rows: Rows) -> Array:
-    """Returns the outputs of rows."""
-    return predict(rows.inputs) if rows.fixed is None else predict(rows.inputs, rows.fixed)
+    return (lambda some: loss(outputs_of(predict, some), some.classes)), rows
 
 
 def _ascent(

@@ -1,5 +1,6 @@
 """The score that is explained, one number per example, and the checks of the arguments that all methods share."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,21 +68,18 @@ def scored(
     inputs, fixed = jax.tree.map(jnp.asarray, (inputs, fixed))
     n = n_examples((inputs, fixed))
 
-    def outputs_of(rows: Rows) -> Array:
-        return predict(rows.inputs) if rows.fixed is None else predict(rows.inputs, rows.fixed)
-
     def column(rows: Rows) -> Array:
-        return outputs_of(rows).reshape(-1)
+        return outputs_of(predict, rows).reshape(-1)
 
     def output_of_class(rows: Rows) -> Array:
-        outputs = outputs_of(rows)
+        outputs = outputs_of(predict, rows)
         exists = (rows.classes >= 0) & (rows.classes < outputs.shape[1])
         chosen = jnp.take_along_axis(outputs, rows.classes[:, None], axis=1, mode="clip")[:, 0]
         return chosen * jnp.where(exists, 1.0, jnp.nan).astype(chosen.dtype)  # a factor, so that gradients are nan too
 
-    outputs = jax.eval_shape(outputs_of, Rows(inputs, fixed=fixed))
+    outputs = jax.eval_shape(functools.partial(outputs_of, predict), Rows(inputs, fixed=fixed))
     if callable(target):
-        score, classes = (lambda rows: target(outputs_of(rows))), None
+        score, classes = (lambda rows: target(outputs_of(predict, rows))), None
         _require_one_per_example("target must return one score per example", jax.eval_shape(target, outputs), (n,))
     elif target is None:
         score, classes = column, None
@@ -89,6 +87,23 @@ def scored(
     else:
         score, classes = output_of_class, _classes(target, outputs.shape, n)
     return score, Rows(inputs, classes, fixed)
+
+
+def outputs_of(predict: Callable[..., Array], rows: Rows) -> Array:
+    """Returns the outputs of rows.
+
+    Args:
+        predict: As in `scored`.
+        rows: With what it takes.
+
+    Returns:
+        Outputs with the axis of rows first.
+
+    Example:
+        >>> outputs_of(lambda x, mask: x * mask, Rows(jnp.ones(2), fixed=jnp.array([1.0, 0.0]))).tolist()
+        [1.0, 0.0]
+    """
+    return predict(rows.inputs) if rows.fixed is None else predict(rows.inputs, rows.fixed)
 
 
 def n_examples(examples: PyTree) -> int:
