@@ -192,9 +192,7 @@ def _report_file(report: str, output: str | None) -> Path:
 def _read(path: Path) -> Table:
     """Returns a table, after checking its path."""
     if not path.is_file():
-        near = catalogue.nearest_path(path)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
-        raise UsageError(f"table must be a file that exists, got {path}. {advice}")
+        raise UsageError(f"table must be a file that exists, got {path}. {catalogue.path_advice(path)}")
     if not is_table(str(path)):
         raise UsageError(f"table must end in {TABLES}, got {path}. Save it in one of these formats.")
     return read_table(path)
@@ -204,9 +202,9 @@ def _anonymised(table: Table, asked: Asked) -> anonymity.Anonymised:
     """Returns the table without dropped columns, with pseudonyms, generalised."""
     roles = {"--quasi": asked.quasi, "--sensitive": (asked.sensitive,), "--pseudonym": asked.pseudonyms}
     for option, names in (*roles.items(), ("--drop", asked.dropped)):
-        require_columns(option, [name for name in names if name is not None], table.columns)
+        require_columns(option, names, table.columns)
     _require_one_role({**roles, "--drop": asked.dropped})
-    require_columns("--unit", [] if asked.unit is None else [asked.unit], table.columns)
+    require_columns("--unit", [asked.unit], table.columns)
     columns = {name: words_of(cells) for name, cells in table.columns.items() if name not in asked.dropped}
     if asked.key is not None:
         columns |= {name: anonymity.pseudonyms(columns[name], asked.key) for name in asked.pseudonyms}

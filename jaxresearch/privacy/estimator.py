@@ -157,8 +157,8 @@ def clipped_sum(
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), params)
     places = in_parts(jnp.arange(n))
-    is_padding = in_parts(jnp.zeros(n, bool)) | (jnp.arange(n + padding).reshape(n_micro_batches, -1) >= n)
-    parts = jax.tree.map(in_parts, examples), places, in_parts(counts) & ~is_padding
+    is_example = jnp.arange(n + padding).reshape(n_micro_batches, -1) < n
+    parts = jax.tree.map(in_parts, examples), places, in_parts(counts) & is_example
     # Empty places are the last of a batch: a third of them for 256 expected examples, half for 64.
     n_used = jnp.max(jnp.where(parts[2].any(axis=1), jnp.arange(n_micro_batches) + 1, 0))
     return jax.lax.fori_loop(0, n_used, added, zeros)

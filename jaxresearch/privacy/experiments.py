@@ -71,8 +71,7 @@ def private_experiment(
         def estimator(loss_fn: LossFn) -> GradientEstimator:
             return private(loss_fn, mechanism, n_micro_batches=n_micro_batches)
 
-        n_shards = devices.n_shards()
-        capacity = -(-mechanism.sampling.capacity // n_shards) * n_shards  # each device has as many places
+        capacity = devices.padded_size(mechanism.sampling.capacity)  # each device has as many places
         return planned._replace(poisson=dataclasses.replace(mechanism.sampling, capacity=capacity), estimator=estimator)
 
     def algorithm(h: Any, card: Any, plan: Plan, fitted: Any) -> Algorithm:

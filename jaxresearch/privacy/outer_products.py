@@ -207,10 +207,15 @@ def _product_of(equation: JaxprEqn, at: int) -> _Product | _Convolution | None:
         cast(Any, atom.aval) for atom in (equation.invars[at], equation.invars[1 - at], equation.outvars[0])
     )
     n_vectors = math.prod(size for i, size in enumerate(vector.shape) if i not in axes[1 - at])
-    is_wide = weight.dtype in (jnp.float32, jnp.float64) and weight.dtype == vector.dtype == output.dtype
-    if any(batch_axes) or n_vectors != 1 or not is_wide:
+    if any(batch_axes) or n_vectors != 1 or not _are_wide(weight, vector, output):
         return None
     return _Product(tuple(axes[1 - at]), tuple(axes[at]), weight.shape, output.shape)
+
+
+def _are_wide(*arrays: Any) -> bool:
+    """Returns whether arrays are of one type, float32 or wider."""
+    types = {array.dtype for array in arrays}
+    return len(types) == 1 and types <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)}
 
 
 def _convolution_of(equation: JaxprEqn, at: int) -> _Convolution | None:
@@ -218,9 +223,8 @@ def _convolution_of(equation: JaxprEqn, at: int) -> _Convolution | None:
     options = equation.params
     numbers = options["dimension_numbers"]
     image, kernel, output = (cast(Any, atom.aval) for atom in (*equation.invars, equation.outvars[0]))
-    is_wide = kernel.dtype in (jnp.float32, jnp.float64) and kernel.dtype == image.dtype == output.dtype
     is_plain = options["feature_group_count"] == options["batch_group_count"] == math.prod(options["lhs_dilation"]) == 1
-    if at != 1 or not is_wide or not is_plain or image.shape[numbers.lhs_spec[0]] != 1:
+    if at != 1 or not _are_wide(kernel, image, output) or not is_plain or image.shape[numbers.lhs_spec[0]] != 1:
         return None
     strides, dilations, padding = options["window_strides"], options["rhs_dilation"], options["padding"]
     return _Convolution(numbers, strides, dilations, padding, kernel.shape, output.shape)

@@ -1,5 +1,6 @@
 """Tables in which every combination of quasi-identifiers is shared by at least k rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ def _require_columns(
     if not quasi:
         raise ValueError(f"quasi must name at least one column, got none. {catalogue.nearest('', [*words])}")
     require_columns("quasi", quasi, words)
-    require_columns("sensitive", [] if sensitive is None else [sensitive], words)
+    require_columns("sensitive", [sensitive], words)
     if len({*quasi}) < len(quasi) or sensitive in quasi:
         name = sensitive if sensitive in quasi else next(name for name in quasi if list(quasi).count(name) > 1)
         role = "quasi and sensitive" if name == sensitive else "quasi twice"
@@ -143,12 +144,12 @@ def _require_columns(
         raise ValueError(f"quasi must name columns to keep, got {dropped} with the type drop. Leave it out of quasi.")
 
 
-def require_columns(option: str, names: Sequence[str], columns: Mapping[str, Any]) -> None:
+def require_columns(option: str, names: Sequence[str | None], columns: Mapping[str, Any]) -> None:
     """Raises for a column that is not in a table, with the nearest name.
 
     Args:
         option: That names the columns.
-        names: The columns.
+        names: The columns; None for one that is not asked for.
         columns: Of the table.
 
     Raises:
@@ -157,7 +158,7 @@ def require_columns(option: str, names: Sequence[str], columns: Mapping[str, Any
     Example:
         >>> require_columns("quasi", ["age"], {"age": ["30"]})
     """
-    missing = next((name for name in names if name not in columns), None)
+    missing = next((name for name in names if name is not None and name not in columns), None)
     if missing is not None:
         raise ValueError(
             f"{option} must name columns of the table, got {missing!r}. {catalogue.nearest(missing, [*columns])}"
@@ -221,7 +222,4 @@ def _sorted_rows(table: Mapping[str, Sequence[str]], quasi: Sequence[str]) -> np
 
 def _class_sizes(table: Mapping[str, Sequence[str]], quasi: Sequence[str]) -> tuple[int, ...]:
     """Returns how often each combination of the quasi-identifiers occurs, in the order of the rows."""
-    counts: dict[tuple[str, ...], int] = {}
-    for combination in zip(*(table[name] for name in quasi), strict=True):
-        counts[combination] = counts.get(combination, 0) + 1
-    return tuple(counts.values())
+    return tuple(Counter(zip(*(table[name] for name in quasi), strict=True)).values())

@@ -95,11 +95,7 @@ def identifiability(
         Li, Li and Venkatasubramanian (2007), t-closeness: privacy beyond k-anonymity and l-diversity, ICDE, sections 3 and 4.
         https://doi.org/10.1109/ICDE.2007.367856
     """
-    for option, names in (
-        ("quasi", quasi),
-        ("sensitive", [] if sensitive is None else [sensitive]),
-        ("pseudonyms", pseudonyms),
-    ):
+    for option, names in (("quasi", quasi), ("sensitive", [sensitive]), ("pseudonyms", pseudonyms)):
         require_columns(option, names, table)
     words = {name: words_of(values) for name, values in table.items()}
     n_rows = len(next(iter(words.values()), ()))
