@@ -208,6 +208,23 @@ def nearest_path(path: str | Path) -> str | None:
     return str(path.with_name(near[0] + path.suffix)) if near else None
 
 
+def path_advice(path: str | Path) -> str:
+    """Returns advice for a path that does not exist.
+
+    Args:
+        path: As given.
+
+    Returns:
+        The nearest path, or to correct it.
+
+    Example:
+        >>> path_advice("nowhere/mine.csv")
+        'Correct the path.'
+    """
+    near = nearest_path(path)
+    return f"Did you mean {near!r}?" if near else "Correct the path."
+
+
 def template(kind: str) -> str:
     """Returns the text of a new experiment.
 

@@ -237,13 +237,18 @@ def _of_files(command: str, words: list[str]) -> int:
     return begin(command, words)
 
 
+def _explained(command: str, what: str, *, wants_help: bool) -> int:
+    """Prints the help of a command on something, or its usage alone as an error; returns the exit code."""
+    usage = f"usage: jaxresearch {command} {what}{_OPTIONS_OF.get(command, '')}"
+    print(f"{usage}\n\n{_MEANING_OF[command]}", end="") if wants_help else print(usage, file=sys.stderr)
+    return 0 if wants_help else 2
+
+
 def _of_tables(command: str, words: list[str]) -> int:
     """Carries out a command on a table."""
     wants_help = bool({"-h", "--help"} & {*words})
     if wants_help or not words:
-        usage = f"usage: jaxresearch {command} TABLE{_OPTIONS_OF[command]}"
-        print(f"{usage}\n\n{_MEANING_OF[command]}", end="") if wants_help else print(usage, file=sys.stderr)
-        return 0 if wants_help else 2
+        return _explained(command, "TABLE", wants_help=wants_help)
     from jaxresearch.cli.anonymise import anonymise
 
     return anonymise(words)
@@ -289,9 +294,7 @@ def _of_directories(command: str, words: list[str]) -> int:
     experiment = words[2] if takes_file else None
     is_one = experiment is None and command not in ("compare", "export", "predict", "verify")
     if wants_help or not words or (is_one and len(words) != 1):
-        usage = f"usage: jaxresearch {command} DIR{_OPTIONS_OF.get(command, '')}"
-        print(f"{usage}\n\n{_MEANING_OF[command]}", end="") if wants_help else print(usage, file=sys.stderr)
-        return 0 if wants_help else 2
+        return _explained(command, "DIR", wants_help=wants_help)
     if command == "compare":
         from jaxresearch.cli.compare import compare
 

@@ -9,6 +9,8 @@ from jaxresearch.cli.spelling import pairs_text
 from jaxresearch.cli.supervised import HANG_AFTER
 from jaxresearch.studies import Budget
 
+MANY_SEEDS = 2**32  # keys are derived from 32 bits
+
 
 def check_options(options: Any) -> None:
     """Raises for values that are out of range or cannot be combined."""
@@ -100,8 +102,8 @@ def _check_audit(options: Any) -> None:
     """Raises for options with which nothing could be audited."""
     if not options.private:
         raise UsageError("audit needs a claim, got no --private. Write: --private epsilon=8,delta=1e-5,clip=1")
-    if not 0 <= options.audit_seed < 2**32:
-        raise UsageError(f"audit_seed must be between 0 and {2**32 - 1}, got {options.audit_seed}. Pass 0.")
+    if not 0 <= options.audit_seed < MANY_SEEDS:
+        raise UsageError(f"audit_seed must be between 0 and {MANY_SEEDS - 1}, got {options.audit_seed}. Pass 0.")
     for name in ("canaries", "guesses"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"{name} must be 1 or more, got {getattr(options, name)}. Leave it out to choose.")

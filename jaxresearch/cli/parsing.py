@@ -10,15 +10,13 @@ from typing import Annotated, Any
 import tyro
 
 from jaxresearch.cli.axes import spelled
-from jaxresearch.cli.checks import check_options
+from jaxresearch.cli.checks import MANY_SEEDS, check_options
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import DECLARED, Options, names_of, private_default
 from jaxresearch.cli.refusals import Fields, explained
 from jaxresearch.cli.spelling import seeds_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag, value_text
-
-_MANY_SEEDS = 2**32  # keys are derived from 32 bits
 
 
 def parse(experiment: Experiment, words: list[str], *, command: str = "run", prog: str | None = None) -> Options:
@@ -88,10 +86,10 @@ def _seeds(name: str, given: int | tuple[int, ...], *, first: int = 0) -> tuple[
     seeds = tuple(range(first, first + given)) if isinstance(given, int) else given
     if not seeds:
         raise UsageError(f"{name} must be 1 or more, got {given}. Pass {flag(name)} 10 for a narrow interval.")
-    wrong = next((seed for seed in seeds if not 0 <= seed < _MANY_SEEDS), None)
+    wrong = next((seed for seed in seeds if not 0 <= seed < MANY_SEEDS), None)
     if wrong is not None:
         raise UsageError(
-            f"{name} must be between 0 and {_MANY_SEEDS - 1}, got {wrong}. Pass {flag(name)} 10 for 0 to 9."
+            f"{name} must be between 0 and {MANY_SEEDS - 1}, got {wrong}. Pass {flag(name)} 10 for 0 to 9."
         )
     if len({*seeds}) < len(seeds):
         raise UsageError(f"{name} must be distinct, got {seeds_text(seeds)}. Write each once.")

@@ -204,8 +204,7 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
         return load_idx_folder(path)
     test = reading["test"] and Path(reading["test"])
     if test is not None and not test.is_file():
-        near = catalogue.nearest_path(test)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
+        advice = catalogue.path_advice(test)
         raise FileNotFoundError(f"test must be the path of a table, got {test}, which does not exist. {advice}")
     if test is not None and not is_table(str(test)):
         raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")

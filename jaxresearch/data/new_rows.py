@@ -84,9 +84,7 @@ def new_rows(rows: Any, card: DataCard) -> NewRows:
 def _of_file(path: Path, card: DataCard) -> NewRows:
     """Returns the rows of a file, with a note if the run was trained on it."""
     if not path.is_file():
-        near = catalogue.nearest_path(path)
-        advice = f"Did you mean {near!r}?" if near else "Correct the path."
-        raise FileNotFoundError(f"data must be a file that exists, got {path}. {advice}")
+        raise FileNotFoundError(f"data must be a file that exists, got {path}. {catalogue.path_advice(path)}")
     if is_table(str(path)):
         table = read_table(path)
         read = _of_columns(table.columns, card, of=str(path), separator=table.separator)

@@ -60,8 +60,7 @@ def append_text(path: Path, text: str) -> None:
 def require_exists(path: Path) -> None:
     """Raises for the directory of a run that does not exist, with the nearest name."""
     if not path.exists():
-        near = catalogue.nearest_path(path)
-        raise ValueError(f"{path} does not exist. {f'Did you mean {near!r}?' if near else 'Correct the path.'}")
+        raise ValueError(f"{path} does not exist. {catalogue.path_advice(path)}")
 
 
 def make_folder(path: Path) -> None:
