@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from opacus import PrivacyEngine
 from torch import nn
-from torch.nn import functional
+from torch_block import Block
 
 warnings.filterwarnings("ignore")
 BATCH = {"mlp": 256, "cnn": 256, "decoder": 64}
@@ -25,34 +25,16 @@ parser.add_argument("--steps", type=int, default=100)
 arguments = parser.parse_args()
 
 
-class Block(nn.Module):
-    """Causal attention and a two-layer network."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm_attention, self.norm_network = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.mix = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.network_in, self.gelu = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(approximate="tanh")
-        self.network_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x):
-        """Returns the vectors after this block."""
-        rows, length, _ = x.shape
-        projected = self.queries_keys_values(self.norm_attention(x)).split(WIDTH, dim=2)
-        heads = [part.view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2) for part in projected]
-        mixed = functional.scaled_dot_product_attention(*heads, is_causal=True)
-        x = x + self.mix(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
-        return x + self.network_out(self.gelu(self.network_in(self.norm_network(x))))
-
-
 class Decoder(nn.Module):
     """The decoder of ``torch_decoder.py``, with an untied output layer and norms with biases, as Opacus requires."""
 
     def __init__(self, n_tokens):
         super().__init__()
         self.embedding, self.positions = nn.Embedding(n_tokens, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks, self.norm = nn.Sequential(*(Block() for _ in range(LAYERS))), nn.LayerNorm(WIDTH)
+        self.blocks, self.norm = (
+            nn.Sequential(*(Block(WIDTH, HEADS, lambda: nn.LayerNorm(WIDTH)) for _ in range(LAYERS))),
+            nn.LayerNorm(WIDTH),
+        )
         self.logits = nn.Linear(WIDTH, n_tokens, bias=False)
 
     def forward(self, tokens):

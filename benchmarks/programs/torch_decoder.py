@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch_block import Block
 
 WARM_UP = 100
 SIZES = {  # layers, heads, width, context, batch, vocabulary size (0: the characters of the text), rate
@@ -50,34 +51,13 @@ class Normalised(nn.Module):
         return functional.layer_norm(x, (WIDTH,), self.weight, eps=1e-6)
 
 
-class Block(nn.Module):
-    """Causal attention and a two-layer network."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm_attention, self.norm_network = Normalised(), Normalised()
-        self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.mix = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.network_in, self.gelu = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(approximate="tanh")
-        self.network_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x):
-        """Returns the vectors after this block."""
-        rows, length, _ = x.shape
-        projected = self.queries_keys_values(self.norm_attention(x)).split(WIDTH, dim=2)
-        heads = [part.view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2) for part in projected]
-        mixed = functional.scaled_dot_product_attention(*heads, is_causal=True)
-        x = x + self.mix(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
-        return x + self.network_out(self.gelu(self.network_in(self.norm_network(x))))
-
-
 class Decoder(nn.Module):
     """Embeddings, blocks, and logits from the tied embedding."""
 
     def __init__(self):
         super().__init__()
         self.embedding, self.positions = nn.Embedding(n_tokens, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks, self.norm = nn.ModuleList(Block() for _ in range(LAYERS)), Normalised()
+        self.blocks, self.norm = nn.ModuleList(Block(WIDTH, HEADS, Normalised) for _ in range(LAYERS)), Normalised()
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 last = name.endswith(("mix.weight", "network_out.weight"))
