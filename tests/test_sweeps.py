@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -284,6 +285,17 @@ def test_split_cpu_makes_one_device_a_core():
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "True", out.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the number of threads is read from /proc")
+def test_collectives_of_virtual_devices_have_threads_to_wait_on():
+    script = (
+        "import os; from jaxresearch import devices; n = devices.split_cpu(4); "
+        "made = devices.mesh(runs=2, fsdp=-1); print(len(os.listdir('/proc/self/task')))"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=inherited)
+    assert int(out.stdout) >= 32, out.stdout
 
 
 @pytest.mark.long

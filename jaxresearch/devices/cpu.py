@@ -5,6 +5,8 @@ import re
 
 import jax
 
+N_WAITING = 8  # collectives of a device at a time; a decoder over runs and fsdp has more than one
+
 
 def split_cpu(n_devices: int | None = None) -> int:
     """Make each CPU core a device, so that a sweep uses all of them; call it before creating any array.
@@ -30,12 +32,31 @@ def split_cpu(n_devices: int | None = None) -> int:
         8
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n_set = jax.config.values["jax_num_cpu_devices"]
-    n_forced = _forced_cpu_devices()
-    n = n_devices or (n_set if n_set > 0 else n_forced or n_cores)
-    if n_set != n and (n_set > 0 or n_forced != n):
+    n = n_devices or _chosen() or n_cores
+    if _chosen() != n:
         jax.config.update("jax_num_cpu_devices", n)
     return n
+
+
+def let_wait() -> None:
+    """Give XLA enough threads for the collectives of virtual devices; call it before creating any array.
+
+    Several collectives of a device wait for the other devices at a time, each on a thread of XLA's pool. With XLA's one thread
+    per device, some never start. More threads than devices slow down programs without collectives, so a sweep without a mesh has
+    none. A number in the environment variable ``PJRT_NPROC`` is kept.
+
+    Example:
+        >>> let_wait()
+    """
+    n_devices = _chosen() or 1
+    if n_devices > 1:
+        os.environ.setdefault("PJRT_NPROC", str(N_WAITING * n_devices))
+
+
+def _chosen() -> int | None:
+    """Returns the number of CPU devices that the user or `split_cpu` has set, if any."""
+    n_set = jax.config.values["jax_num_cpu_devices"]
+    return n_set if n_set > 0 else _forced_cpu_devices()
 
 
 def _forced_cpu_devices() -> int | None:

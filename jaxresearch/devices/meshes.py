@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, get_abstract_mesh
 
+from jaxresearch.devices.cpu import let_wait
+
 AXIS = "runs"
 OF_BATCH = ("data", "fsdp")
 AXES = (AXIS, *OF_BATCH, "tensor")
@@ -52,6 +54,7 @@ def mesh(**sizes: int) -> Mesh:
         >>> dict(mesh(data=-1).shape)
         {'runs': 1, 'data': 2, 'fsdp': 1, 'tensor': 1}
     """
+    let_wait()
     return mesh_over(jax.devices(), **sizes)
 
 

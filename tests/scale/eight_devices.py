@@ -120,14 +120,14 @@ def main():
         processes.join(coordinator=f"127.0.0.1:{asked.port}", n_processes=2, process_id=asked.process)
     found: dict = {"nested": {}}
     for network, case in cases().items():
-        if len(jax.devices()) == 1:
+        if asked.devices == 1:
             found[network] = {"none": losses(*case)}
             continue
         found[network] = {}
         for name in asked.meshes.split(","):
             with jax.set_mesh(devices.mesh(**MESHES[name])):
                 found[network][name] = losses(*case)
-    for name in asked.meshes.split(",") if len(jax.devices()) > 1 else ("none",):
+    for name in asked.meshes.split(",") if asked.devices > 1 else ("none",):
         with jax.set_mesh(devices.mesh(**MESHES.get(name, {"data": -1}))):
             found["nested"][name] = {"losses": nested_losses(), "metrics": {}}
     if processes.is_main():

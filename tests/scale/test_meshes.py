@@ -29,7 +29,7 @@ _SPEC.loader.exec_module(eight_devices)
 
 NETWORKS = ("network", "encoder", "decoder")
 ON_EIGHT = ["data", "fsdp", "tensor", "runs and fsdp", "runs and tensor"]
-ON_TWO = ["data", "fsdp", "tensor alone", "runs and data"]  # the first axis of each crosses the processes
+ON_TWO = ["data", "fsdp", "tensor alone", "runs and fsdp"]  # the first axis of each crosses the processes
 DATA = {"data=8": (1, 8, 1, 1)}
 MESHES = {"fsdp=8": (1, 1, 8, 1), "tensor=8": (1, 1, 1, 8), "fsdp=2,tensor=4": (1, 1, 2, 4)}
 
