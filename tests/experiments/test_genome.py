@@ -150,7 +150,7 @@ def test_smoke_runs_have_all_classes_and_may_be_one_step(run, tmp_path):
         (["--data", "my.csv"], "my.csv. Name the column to predict: --target COLUMN (experiment file"),
         (["--data", "my.csv", "--target", "y"], "target y must be classes, got values"),
         (["--data", "unknown.fa"], "must hold bases A, C, G or T; it holds ambiguous letters alone"),
-        (["--data", "chr3", "--target", "x"], "got 'x' for chr3"),
+        (["--data", "chr3", "--target", "x"], "target must be left out with a genome, got chr3"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(run, words, message, tmp_path):

@@ -177,7 +177,7 @@ REFUSED = {
         "mass,island,seen\n$5,dream,2020-01-01\n",
         "column mass must be without a unit, as in training, got numbers in",
     ),
-    "a number": ("mass,island,seen\nlight,dream,2020-01-01\n", "column mass must be numbers.*, got 'light' in row 1"),
+    "a number": ("mass,island,seen\nlight,dream,2020-01-01\n", "column mass must hold numbers.*, got 'light' in row 1"),
     "a date": (
         "mass,island,seen\n5,dream,1 May 2020\n",
         "column seen must be dates written as YYYY-MM-DD, got '1 May 2020'",
