@@ -122,6 +122,7 @@ class Options:
     task: Literal["classification", "regression"] | None = _option(
         None,
         "whether whole numbers in the target are classes or values; by default as declared, else inferred and printed",
+        metavar="classification|regression",
         commands=_READING,
     )
     test: str | None = _option(None, "a second table, whose rows are the test part", metavar="FILE", commands=_READING)

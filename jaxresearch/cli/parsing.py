@@ -141,11 +141,13 @@ def _values(experiment: Experiment, words: list[str], command: str, prog: str) -
 def _field(kind: Any, experiment: Experiment, name: str, command: str) -> tuple[Any, Any, str]:
     """Returns type, default and help of an option."""
     metadata, default = DECLARED[name].metadata, _default(experiment, name, command)
-    if metadata["metavar"] is not None:
-        kind = Annotated[
-            kind, tyro.conf.arg(metavar=metadata["metavar"], help_behavior_hint="" if default is None else None)
-        ]
-    return kind, default, metadata["help"]
+    # "(default: None)" and the like say nothing that the help does not.
+    hint = "" if default is None or default is False or default == () else None
+    return (
+        Annotated[kind, tyro.conf.arg(metavar=metadata["metavar"], help_behavior_hint=hint)],
+        default,
+        metadata["help"],
+    )
 
 
 def _hyperparameter_fields(experiment: Experiment) -> Fields:
