@@ -1,6 +1,8 @@
 """Tests use stricter JAX settings than users: no implicit rank promotion, no key reuse."""
 
 import contextlib
+import ctypes
+import gc
 import io
 import json
 import os
@@ -27,6 +29,17 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that authenticates the copies in run directories
 
 ROOT = Path(__file__).parents[1]
+LIBC = ctypes.CDLL(None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_dropped():
+    """Drops the programs of a file after its last test, and returns their memory: those of all files take gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(LIBC, "malloc_trim"):  # glibc keeps what is freed
+        LIBC.malloc_trim(0)
 
 
 @pytest.fixture
