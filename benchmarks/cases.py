@@ -108,6 +108,7 @@ def shell(pairs: int) -> Iterator[Row]:
     yield Row("shell", "overhead / bare run", _each(measured, "overhead"), at_most=0.03)
 
 
+INFLUENCE_SIZES = ((250, 64), (1000, 64), (4000, 64), (1000, 256), (1000, 1024))  # steps and width
 SIZES = {
     "examples": (3_200, 6_400, 12_800, 25_600, 51_200),
     "seeds": (1, 2, 4, 8, 16, 32, 64),
@@ -235,6 +236,16 @@ def explain(pairs: int) -> Iterator[Row]:
         yield Row("explain", what, ratios, least, note=f"{seconds} seconds; total {totals}")
 
 
+def influence(pairs: int) -> Iterator[Row]:
+    """Measures exact influence of two test examples against the steps of the run and the width of its network."""
+    for steps, width in INFLUENCE_SIZES:
+        words = ("--steps", str(steps), "--width", str(width))
+        measured = [Program("influence", python("influence", *words)).measure() for _ in range(pairs)]
+        size = f"{steps:,} steps, {measured[0]['parameters']:,} parameters"
+        yield Row("influence", f"peak MiB, {size}", _each(measured, "peak_megabytes"))
+        yield Row("influence", f"CPU seconds, {size}", _each(measured, "cpu_seconds"))
+
+
 CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "mnist-one": mnist_one,
     "mnist-ten": mnist_ten,
@@ -248,6 +259,7 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "processes": processes,
     "private": private,
     "explain": explain,
+    "influence": influence,
 }
 
 

@@ -73,7 +73,7 @@ def jaxresearch(tmp_path_factory):
 @pytest.fixture(scope="session")
 def command():
     """Runs a command in this process, whose JAX is already configured."""
-    from jaxresearch.cli import export, main, plan, predict, report, session, summary
+    from jaxresearch.cli import explain, export, main, plan, predict, report, session, summary
 
     def carry_out(*words, cwd=ROOT, **environment):
         words, out, err = [str(word) for word in words], io.StringIO(), io.StringIO()
@@ -82,7 +82,7 @@ def command():
                 stack.enter_context(context)
             stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": "200", **environment}))
             stack.enter_context(mock.patch.object(sys, "argv", ["jaxresearch", *words]))  # recorded in environment.json
-            for module in (session, report, predict, export, plan, summary):
+            for module in (session, report, predict, export, explain, plan, summary):
                 stack.enter_context(mock.patch.object(module, "configure"))
             try:
                 code = main(words)

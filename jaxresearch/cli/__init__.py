@@ -27,6 +27,7 @@ commands:
   predict DIR DATA  predict new rows with the models of a run, from its directory alone; --output FILE.csv, .npz or .npy
   export DIR --to F write the models of a run to a file for other programs: stablehlo or safetensors
   report DIR        write a self-contained page of a finished run or study: report.html
+  explain DIR       add to the report what predictions rest on: maps, columns, training examples, attacks; explain.json
   compare DIR DIR.. show runs side by side, with differences paired by seed or fold; --page FILE writes a page
   verify DIR        check every checkpoint file of a run against its digest; --replay 100 repeats the first 100 steps
   anonymise TABLE   generalise a table so that every row is one of k alike: --quasi age,zip --k 5 --output FILE.csv
@@ -95,7 +96,7 @@ least time at the peaks of a chip. --topology v5e:4x4 compiles with the compiler
 
 _HELP_OF = {"run": _RUN_HELP, "sweep": _SWEEP_HELP, "study": _STUDY_HELP, "audit": _AUDIT_HELP}
 _HELP_OF_SHAPES = {"summary": _SUMMARY_HELP, "plan": _PLAN_HELP}
-_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export")
+_OF_DIRECTORIES = ("resume", "report", "verify", "compare", "predict", "export", "explain")
 _OF_TABLES = ("anonymise",)
 _OPTIONS_OF = {
     "anonymise": (
@@ -106,6 +107,10 @@ _OPTIONS_OF = {
         "                                   [--report FILE.json]"
     ),
     "compare": " DIR ... [--margin X] [--page FILE]",
+    "explain": (
+        " [--method NAME] [--examples N] [--influence exact|tracin|none]\n"
+        "                               [--target CLASS] [--layer NAME] [--baseline X] [--seed N] [--experiment FILE]"
+    ),
     "export": " --to stablehlo|safetensors [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE]",
     "predict": " DATA [--output FILE] [--seeds A,B] [--encrypt-with FILE] [--experiment FILE] [--unfinished]",
     "report": " [--experiment FILE]",
@@ -125,6 +130,16 @@ Prints what could still single a row out; --report also writes it to a file. No 
     "compare": """\
 Shows runs side by side: settings that differ, metrics, and differences from the first run, paired by seed or fold.
 --margin X marks differences within X as equivalent; --page FILE writes an HTML page.
+""",
+    "explain": """\
+Explains the models of a finished run on its test part: explain.json, and a section of report.html.
+Images, tokens and DNA are coloured by what each pixel or position contributes, for N test examples, half of them mistakes;
+--method: integrated_gradients, saliency, input_x_gradient, smoothgrad, occlusion or grad_cam. For tables, the importance of each
+column with an interval over seeds; --method: permutation_importance or shapley_values.
+--influence traces the gravest mistakes to training examples: exact through every step of the run, or tracin by the gradients at
+its checkpoints; by default exact where that is fast. A curve shows the accuracy under attacks (PGD) of growing size.
+--target explains this class instead of the predicted one; --layer names the embeddings of tokens, or the convolution that
+grad_cam reads; --baseline is an input without information: a number, a token or a .npy file. --seed draws examples and attacks.
 """,
     "export": """\
 Writes the models of a run for other programs: a function of arrays for any XLA device (stablehlo), or the weights
@@ -149,7 +164,7 @@ compares their metrics with the record, bit for bit. The exit code is 1 if anyth
 """,
 }
 _OF_FILES = ("list", "copy", "new")
-_RECORDING = (*_HELP_OF, "resume", "report")  # their output is on disk as well
+_RECORDING = (*_HELP_OF, "resume", "report", "explain")  # their output is on disk as well
 _COMMANDS = (*_HELP_OF, *_HELP_OF_SHAPES, *_OF_DIRECTORIES, *_OF_TABLES, *_OF_FILES)
 
 
@@ -292,7 +307,7 @@ def _of_directories(command: str, words: list[str]) -> int:
     wants_help = words[:1] in (["-h"], ["--help"])
     takes_file = command in ("resume", "report") and len(words) == 3 and words[1] == "--experiment"
     experiment = words[2] if takes_file else None
-    is_one = experiment is None and command not in ("compare", "export", "predict", "verify")
+    is_one = experiment is None and command in ("resume", "report")
     if wants_help or not words or (is_one and len(words) != 1):
         return _explained(command, "DIR", wants_help=wants_help)
     if command == "compare":
@@ -303,6 +318,10 @@ def _of_directories(command: str, words: list[str]) -> int:
         from jaxresearch.cli.predict import predict
 
         return predict(words)
+    if command == "explain":
+        from jaxresearch.cli.explain import explain
+
+        return explain(words)
     if command == "export":
         from jaxresearch.cli.export import export
 

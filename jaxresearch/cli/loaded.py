@@ -180,7 +180,16 @@ def _with_validation(options: Options, collected: Dataset) -> Dataset:
 
 def _prepared(experiment: Experiment, options: Options, collected: Dataset) -> Dataset:
     """Returns the prepared data of one run; for a smoke run, a few examples."""
-    dataset = experiment.prepare(collected)
+    return _cut(options, experiment.prepare(collected))
+
+
+def as_trained_on(options: Options, collected: Dataset) -> Dataset:
+    """Returns collected data with the examples of the prepared data: without the validation part, and few for a smoke run."""
+    return _cut(options, _with_validation(options, collected))
+
+
+def _cut(options: Options, dataset: Dataset) -> Dataset:
+    """Returns a few examples of each part for a smoke run, else all."""
     if not options.smoke or not dataset.train:
         return dataset
     n_train = _SMOKE_STEPS * (getattr(options.hyperparameters, "batch_size", 0) or dataset.n_train)

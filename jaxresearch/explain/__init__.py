@@ -23,14 +23,16 @@ method                      explains                                            
 `attention_rollout`         which inputs attention carries to each position                 none: it takes the weights
 ==========================  ==============================================================  =====================================
 
-`fgsm`, `pgd` and `smallest_perturbation` change predictions by small changes of the inputs. `infidelity`, `sensitivity`,
-`deletion_curve`, `insertion_curve` and `randomised_weights` measure attributions.
+`attributions` carries out a method by its name. `fgsm`, `pgd`, `smallest_perturbation` and `adversarial_accuracy` change
+predictions by small changes of the inputs. `infidelity`, `sensitivity`, `deletion_curve`, `insertion_curve` and
+`randomised_weights` measure attributions.
 
 `influence` explains predictions by training examples: the derivative of the loss on a test example in the weight of each of them,
-through the whole run. `retrained`, `subsets`, `datamodelling_score` and `linearity` measure their worth; `self_influenced` is
-a transformation of algorithms that finds wrong labels.
+through the whole run; `traced_influence` estimates it from checkpoints. `retrained`, `subsets`, `datamodelling_score` and
+`linearity` measure their worth; `self_influenced` is a transformation of algorithms that finds wrong labels.
 """
 
+from jaxresearch.explain.features import column_features
 from jaxresearch.explain.gradients import (
     expected_gradients,
     input_x_gradient,
@@ -48,24 +50,31 @@ from jaxresearch.explain.influences import (
     subsets,
 )
 from jaxresearch.explain.maps import attention_rollout, grad_cam
+from jaxresearch.explain.named import METHODS, attributions
 from jaxresearch.explain.perturbation import ablation, occlusion, permutation_importance
 from jaxresearch.explain.quality import deletion_curve, infidelity, insertion_curve, randomised_weights, sensitivity
-from jaxresearch.explain.robustness import Smallest, fgsm, pgd, smallest_perturbation
+from jaxresearch.explain.robustness import Smallest, adversarial_accuracy, fgsm, pgd, smallest_perturbation
 from jaxresearch.explain.self_influence import SelfInfluenced, self_influenced
 from jaxresearch.explain.shapley import sampled_shapley_values, shapley_values
+from jaxresearch.explain.similarity import gradient_similarity, parameters_of, traced_influence, unroll_with
 
 __all__ = [
+    "METHODS",
     "Influence",
     "SelfInfluenced",
     "Smallest",
     "ablation",
+    "adversarial_accuracy",
     "attention_rollout",
+    "attributions",
+    "column_features",
     "columns",
     "datamodelling_score",
     "deletion_curve",
     "expected_gradients",
     "fgsm",
     "grad_cam",
+    "gradient_similarity",
     "infidelity",
     "influence",
     "input_x_gradient",
@@ -74,6 +83,7 @@ __all__ = [
     "laid_out",
     "linearity",
     "occlusion",
+    "parameters_of",
     "patches",
     "permutation_importance",
     "pgd",
@@ -87,4 +97,6 @@ __all__ = [
     "smallest_perturbation",
     "smoothgrad",
     "subsets",
+    "traced_influence",
+    "unroll_with",
 ]

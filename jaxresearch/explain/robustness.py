@@ -131,6 +131,64 @@ def pgd(
     return in_batches(attack, examples, batch_size=batch_size)
 
 
+def adversarial_accuracy(
+    key: Array,
+    predict: Callable[..., Array],
+    inputs: Float[Array | np.ndarray, "examples *shape"],
+    *,
+    target: Labels,
+    radii: ArrayLike,
+    norm: Norm = "linf",
+    n_steps: int = 20,
+    bounds: Bounds = None,
+    batch_size: int | None = None,
+) -> Float[Array, "radii"]:
+    """Returns the fraction of examples that are still classified correctly after `pgd`, for each radius.
+
+    An example counts as wrong if it was wrong before the attack. It is an upper bound of the accuracy against the best attack.
+
+    Args:
+        key: Random key of the starts, the same for all radii.
+        predict: As in `fgsm`, like all arguments of the same name.
+        inputs: Floating-point.
+        target: The true class of each example.
+        radii: Sizes of the perturbation, in units of the inputs.
+        norm: ``"linf"`` or ``"l2"``.
+        n_steps: Number of steps of each attack.
+        bounds: Smallest and largest valid input.
+        batch_size: Examples per call of ``predict``.
+
+    Returns:
+        Accuracies; that of radius 0 is the accuracy of the model.
+
+    Raises:
+        ValueError: As in `pgd`.
+
+    Example:
+        >>> logits = lambda x: jnp.stack([x[:, 0], x[:, 1]], axis=1)
+        >>> inputs = jnp.array([[1.0, 0.5], [1.0, 0.0]])
+        >>> adversarial_accuracy(jax.random.key(0), logits, inputs, target=0, radii=jnp.array([0.0, 0.3, 0.6])).tolist()
+        [1.0, 0.5, 0.0]
+
+    References:
+        Madry, Makelov, Schmidt, Tsipras and Vladu (2018), as in `pgd`, figure 6.
+    """
+    _, rows = _loss_of(predict, inputs, target, losses.softmax_cross_entropy_with_integer_labels, None)
+
+    def is_right(moved: Array) -> Array:
+        outputs = in_batches(lambda some: outputs_of(predict, some), rows._replace(inputs=moved), batch_size=batch_size)
+        return outputs.argmax(axis=1) == rows.classes
+
+    right = is_right(rows.inputs)
+
+    def accuracy(radius: Array) -> Array:
+        options = {"norm": norm, "n_steps": n_steps, "bounds": bounds, "batch_size": batch_size}
+        moved = pgd(key, predict, rows.inputs, target=rows.classes, radius=radius, **options)
+        return (right & is_right(moved)).mean()
+
+    return jax.lax.map(accuracy, jnp.asarray(radii, rows.inputs.dtype))
+
+
 class Smallest(NamedTuple):
     """The smallest perturbation found for each example.
 

@@ -18,7 +18,7 @@ from jaxresearch.records.initial import (
 from jaxresearch.records.noise import NOISE_ID, NOISE_KEY, noise_secret
 from jaxresearch.records.predictions import ENDINGS, written_predictions
 from jaxresearch.records.reads import digest_of_test_part, readers, recorded_test_part
-from jaxresearch.records.recorded import Recorded, read_run
+from jaxresearch.records.recorded import EXPLANATIONS, Recorded, read_run
 from jaxresearch.records.run_directory import (
     FITTED,
     SWEEP_TABLE,
@@ -40,11 +40,12 @@ from jaxresearch.records.sources import (
     sealed,
 )
 from jaxresearch.records.trackers import Tracking, tracking
-from jaxresearch.records.trained import Ensemble, card_of, fitted_arrays, read_ensemble
+from jaxresearch.records.trained import Ensemble, card_of, fitted_arrays, read_checkpoints, read_ensemble
 from jaxresearch.records.trials import StudyFile, TrialsFile, round_as_record, settings_from_record
 
 __all__ = [
     "ENDINGS",
+    "EXPLANATIONS",
     "FORMATS",
     "FITTED",
     "INITIAL",
@@ -83,6 +84,7 @@ __all__ = [
     "kept_state",
     "noise_secret",
     "open_directory",
+    "read_checkpoints",
     "read_checksummed",
     "read_ensemble",
     "read_json",

@@ -181,6 +181,11 @@ class Checkpoints:
             )
         return found
 
+    def read_each(self, like: PyTree) -> list[Restored]:
+        """Returns every state that verifies, the newest first, and moves nothing."""
+        found = (self._first([step], like, lambda step, message: None)[0] for step in reversed(self.steps()))
+        return [one for one in found if one is not None]
+
     def _first(
         self, steps: Iterable[int], like: PyTree, failed: Callable[[int, str], None]
     ) -> tuple[Restored | None, list[str]]:

@@ -26,6 +26,9 @@ _HELD = {
 }
 
 
+EXPLANATIONS = "explain.json"
+
+
 class Curve(NamedTuple):
     """The mean over seeds of a metric at several steps of training, with the 95 % interval of Student's t.
 
@@ -141,6 +144,11 @@ class Recorded:
         if data.digest(held) != digest:
             raise ValueError(f"{path} was altered: its SHA-256 does not match. Restore it, or delete it.")
         return held
+
+    def explanations(self) -> dict[str, Any] | None:
+        """Returns the content of ``explain.json``, which ``jaxresearch explain`` writes; None without it."""
+        file = self.path / EXPLANATIONS
+        return read_json(file) if file.is_file() else None
 
     def curves(self) -> dict[str, Curve]:
         """Returns the learning curve of each scalar metric by name, such as ``train/loss`` or ``validation/loss``.

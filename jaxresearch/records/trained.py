@@ -242,6 +242,21 @@ def read_ensemble(
     return made if found.about.get("ended") else made._replace(state=_outcome(made))
 
 
+def read_checkpoints(path: str | Path, ensemble: Ensemble, *, cipher: Any = None) -> list[tuple[int, State]]:
+    """Returns the outcomes at the checkpoints that a directory keeps, which are at most two: step and state, the newest first.
+
+    Args:
+        path: The directory.
+        ensemble: Its models.
+        cipher: Decrypts an encrypted run.
+    """
+    found = Checkpoints(path, cipher=cipher).read_each(ensemble.state)
+    return [
+        (one.step, one.state if one.about.get("ended") else _outcome(ensemble._replace(state=one.state)))
+        for one in found
+    ]
+
+
 def fitted_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
     """Returns the numbers estimated on the training part (of each fold), as the named arrays of ``fitted.npz``.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxresearch.data import DataCard
 from jaxresearch.records.commands import value_text
 from jaxresearch.records.recorded import Curve, Recorded
-from jaxresearch.reports import plots, wording
+from jaxresearch.reports import explanations, plots, wording
 from jaxresearch.reports.comparison import Comparison
 from jaxresearch.reports.reads import reads_lines
 from jaxresearch.reports.schema import lines_of_config
@@ -37,6 +37,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
     gain, metric = run.result.get("gain"), _compared_by(run.result)
     baseline, chosen = run.config["hyperparameters"], run.hyperparameters
     settings = [(name, value_text(value)) for name, value in chosen.items()]
+    explained = run.explanations()
     return _rendered(
         "report.html",
         result=run.result,
@@ -55,6 +56,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         confused=predicted.get("confused", []),
         wrong=predicted.get("wrong", []),
         missing=predicted["missing"],
+        explained=None if explained is None else explanations.section(explained),
     )
 
 

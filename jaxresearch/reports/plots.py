@@ -90,6 +90,7 @@ def plot_sweep(
 _INK = "#010203"  # replaced by the text colour of the page, dark on light or light on dark
 # Each has a contrast of at least 3 to 1 with white and with black, as graphics need (WCAG 2.2, 1.4.11).
 _COLOURS = ("#2f7fd6", "#d9660f", "#2e9e4f", "#b45fd0", "#c9403a", "#8a7a1f", "#168f9c", "#d0508f")
+COLOUR_OF_SIGN = {False: _COLOURS[0], True: _COLOURS[1]}  # of contributions to a score
 _STYLES = {"train": ("-", "o"), "validation": ("--", "s")}
 _LONGEST = 50  # characters of a label
 _MARK: dict[str, Any] = {"linewidth": 0.8, "linestyle": ":"}
@@ -232,6 +233,87 @@ def _matrix(
         return figure
 
     return _svg(draw, name=name, description=description)
+
+
+def bars(name: str, labels: Sequence[str], summary: dict[str, Any]) -> str:
+    """Returns an SVG element with a horizontal bar for each label, and its interval as a line.
+
+    Args:
+        name: What the bars measure.
+        labels: One for each bar, from the top.
+        summary: ``mean`` and ``ci95``, with an entry for each bar.
+    """
+    means, (low, high) = np.array(summary["mean"], np.float64), np.array(summary["ci95"], np.float64)
+    places = np.arange(len(labels))
+
+    def draw(plt: Any) -> Any:
+        figure, panel = plt.subplots(figsize=(6, 0.28 * len(labels) + 0.8), layout="constrained")
+        panel.barh(places, means, color=_COLOURS[0], alpha=0.6, height=0.7)
+        panel.hlines(places, low, high, color=_INK, linewidth=1)
+        panel.axvline(0, color=_INK, linewidth=0.6)
+        panel.set_yticks(places, [*map(_short, labels)])
+        panel.invert_yaxis()
+        panel.set_xlabel(name)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+        return figure
+
+    first = f"; the largest is {labels[0]}: {number_text(float(means[0]))}" if len(labels) else ""
+    return _svg(draw, name=name, description=f"Bar chart of {name} for {len(labels)} columns{first}.")
+
+
+def line(name: str, along: str, values: Sequence[float], summary: dict[str, Any]) -> str:
+    """Returns an SVG element with the mean of a number against another as a line, and its interval as a band.
+
+    Args:
+        name: What is drawn.
+        along: What it is drawn against.
+        values: Of ``along``.
+        summary: ``mean`` and ``ci95``, with an entry for each value.
+    """
+    means, (low, high) = np.array(summary["mean"], np.float64), np.array(summary["ci95"], np.float64)
+
+    def draw(plt: Any) -> Any:
+        figure, panel = plt.subplots(figsize=(4.6, 3), layout="constrained")
+        panel.plot(values, means, color=_COLOURS[0], marker="o", markersize=3)
+        panel.fill_between(values, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
+        panel.set_title(name, loc="left", fontsize=10)
+        panel.set_xlabel(along)
+        panel.set_ylim(bottom=0)
+        panel.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    ends = f"from {number_text(float(means[0]))} to {number_text(float(means[-1]))}"
+    return _svg(draw, name=name, description=f"Line chart of {name} against {along}, {ends}, with interval.")
+
+
+def map_uri(values: np.ndarray, pixels: np.ndarray) -> str:
+    """Returns a pale image coloured by a map as the data URI of a PNG: orange where values are positive, blue where negative.
+
+    Args:
+        values: ``(height, width)``.
+        pixels: The image, with these axes first, from 0 to 255.
+    """
+    grey = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels
+    pale = np.repeat((255 - 0.35 * (255 - grey))[..., None], 3, axis=-1)
+    colours = {sign: [int(colour[i : i + 2], 16) for i in (1, 3, 5)] for sign, colour in COLOUR_OF_SIGN.items()}
+    colour = np.where(values[..., None] > 0, np.array(colours[True]), np.array(colours[False]))
+    strength = strengths(values)[..., None]
+    return image_uri(np.round((1 - strength) * pale + strength * colour).astype(np.uint8))
+
+
+def strengths(values: np.ndarray) -> np.ndarray:
+    """Returns the sizes of values as a fraction of the largest ones, 0 to 1.
+
+    Args:
+        values: Of any shape.
+
+    Example:
+        >>> strengths(np.array([-2.0, 1.0])).round(2).tolist()
+        [1.0, 0.5]
+    """
+    sizes = np.abs(np.nan_to_num(np.asarray(values, np.float64)))
+    return np.clip(sizes / (np.quantile(sizes, 0.99, method="higher") or 1), 0, 1)
 
 
 def image_uri(pixels: np.ndarray) -> str:

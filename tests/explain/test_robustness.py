@@ -99,3 +99,16 @@ def test_pgd_refuses_bad_arguments(options, message, key):
 def test_smallest_perturbation_refuses_a_radius_of_zero():
     with pytest.raises(ValueError, match="largest must be positive, got 0"):
         explain.smallest_perturbation(linear, INPUTS, target=LABELS, largest=0)
+
+
+def test_adversarial_accuracy_of_a_linear_model_is_exact():
+    """A change of every entry by the radius shifts the margin by the radius times the sum of the weights' sizes."""
+    weights = jnp.array([[1.0, -1.0], [-2.0, 2.0]])
+    inputs = jax.random.normal(jax.random.key(0), (50, 2))
+    labels = jnp.argmax(inputs @ weights, axis=1).at[:5].set(0)
+    radii = jnp.array([0.0, 0.1, 0.3, 1.0])
+    found = explain.adversarial_accuracy(jax.random.key(1), lambda x: x @ weights, inputs, target=labels, radii=radii)
+    difference = weights[:, 0] - weights[:, 1]
+    margins = (inputs @ difference) * jnp.where(labels == 0, 1, -1)
+    expected = [(margins > radius * abs(difference).sum()).mean() for radius in radii]
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # counts of 50

@@ -1,0 +1,208 @@
+"""``jaxresearch explain``: sections of the report and their numbers, on data whose truth is known."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxresearch import records
+
+pytestmark = pytest.mark.long
+
+EXPERIMENT = """
+from jaxresearch import data, losses, metrics, models, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+
+@hyperparameters
+class Small:
+    learning_rate: float = swept(0.3, "step size", above=0)
+    batch_size: int = static(20, "examples per step", at_least=1)
+    epochs: int = static(12, "passes over the data", at_least=1)
+
+def algorithm(h, card, plan, fitted):
+    values = not card.class_names
+    return training.supervised(
+        models.mlp(card.n_features, (8,), 1 if values else card.n_classes, activation="tanh"),
+        losses.squared_error if values else losses.softmax_cross_entropy_with_integer_labels,
+        optimizer=training.gradient_descent(h.learning_rate), estimator=plan.estimator,
+        metrics={"r2": metrics.r2()} if values else metrics.classification(card),
+        invert=lambda outputs: data.standard.invert(fitted, outputs),
+    )
+
+experiment = Experiment(question="Which?", hyperparameters=Small(), source="table.csv", target="label", algorithm=algorithm)
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def recomputed_steps():
+    """Reverse mode recomputes segments from the same keys, the one place where key reuse is correct."""
+    with jax.debug_key_reuse(False):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with an experiment, a table of which one column decides, and images of which one half does."""
+    folder, random = tmp_path_factory.mktemp("explain"), np.random.default_rng(0)
+    (folder / "small.py").write_text(EXPERIMENT)
+    size, colour, noise = random.normal(size=300), random.choice(["red", "blue"], 300), random.normal(size=300)
+    label = np.where(size + (colour == "red") + random.normal(0, 0.3, 300) > 0.5, "yes", "no")
+    rows = zip(size, colour, noise, label, strict=True)
+    (folder / "table.csv").write_text(
+        "size,colour,noise,label\n" + "".join(f"{a:.3f},{b},{c:.3f},{d}\n" for a, b, c, d in rows)
+    )
+    images = random.integers(0, 100, (300, 6, 6)).astype(np.uint8)
+    targets = random.integers(0, 2, 300)
+    images[targets == 1, :, :3] += 60
+    targets[::25] = 1 - targets[::25]  # mistakes
+    np.savez(folder / "images.npz", inputs=images, targets=targets)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(command, folder):
+    """Trains on the table, and on the images, and explains both."""
+    for name, words in {
+        "t": [],
+        "i": ["--data", "images.npz", "--target", "targets", "--task", "classification"],
+    }.items():
+        for command_words in (("run", "small.py", "--seeds", "3", "--directory", name, *words), ("explain", name)):
+            done = command(*command_words, cwd=folder)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout == f"explanations: {name}/explain.json\nreport: {name}/report.html\n"
+    return folder
+
+
+def content_of(directory):
+    return json.loads((directory / "explain.json").read_text())
+
+
+def test_the_columns_that_decide_are_important(trained):
+    content = content_of(trained / "t")
+    importance = content["importance"]
+    of_column = dict(zip(importance["columns"], importance["mean"], strict=True))
+    assert content["kind"] == "columns" and content["seeds"] == [0, 1, 2] and importance["unit"] == "log loss"
+    assert of_column["size"] > of_column["colour"] > 5 * abs(of_column["noise"])
+    low, high = importance["ci95"][0][0], importance["ci95"][1][0]
+    assert low < of_column["size"] < high and importance["over"] == "seeds" and np.shape(importance["values"]) == (3, 3)
+    page = (trained / "t" / "report.html").read_text()
+    assert "Columns that matter" in page and "rise of the log loss when permuted" in page
+    assert "The rows of a table have no map" in page
+
+
+def test_attributions_lie_where_the_classes_differ(trained):
+    content = content_of(trained / "i")
+    section = content["attributions"]
+    assert content["kind"] == "images" and section["method"] == "integrated_gradients" and len(section["examples"]) == 8
+    sizes = abs(np.array([one["values"] for one in section["examples"]]))
+    assert sizes.shape == (8, 6, 6) and sizes[..., :3].mean() > 2 * sizes[..., 3:].mean()
+    mistakes = [one for one in section["examples"] if one["is_mistake"]]
+    assert mistakes and all(one["predicted"] != one["true"] for one in mistakes)
+    assert all(one["predicted"] == one["true"] for one in section["examples"] if not one["is_mistake"])
+
+
+def test_attacks_start_at_the_accuracy_of_the_run(trained):
+    for name in ("t", "i"):
+        result, robustness = (
+            json.loads((trained / name / "result.json").read_text()),
+            content_of(trained / name)["robustness"],
+        )
+        values = np.array(robustness["values"])
+        np.testing.assert_allclose(values[:, 0], result["metrics"]["test/accuracy"]["values"], atol=1e-6)  # 60 examples
+        assert (np.diff(values, axis=1) <= 1e-6).all() and values[:, -1].mean() < values[:, 0].mean()
+
+
+def test_influence_is_exact_and_of_the_right_sign(trained):
+    """Training examples with the label of the mistake lower its loss; those with the predicted one raise it."""
+    influence = content_of(trained / "i")["influence"]
+    assert influence["method"] == "exact"
+    for mistake in influence["mistakes"]:
+        assert mistake["raised"] and all(one["influence"] > 0 for one in mistake["raised"])
+        assert all(one["influence"] < 0 for one in mistake["lowered"])
+        targets = [one["target"] for one in mistake["raised"]]
+        assert targets.count(mistake["predicted"]) >= 3
+
+
+def test_the_options_choose_what_is_explained(command, trained):
+    words = ("--method", "occlusion", "--examples", "3", "--influence", "tracin", "--target", "1", "--seed", "5")
+    shutil.copytree(trained / "i", trained / "other")
+    done = command("explain", "other", *words, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    content = content_of(trained / "other")
+    assert content["attributions"]["method"] == "occlusion" and len(content["attributions"]["examples"]) == 3
+    assert content["attributions"]["target"] == "1" and content["influence"]["method"] == "tracin"
+    assert "Similarity of gradients at step" in content["influence"]["note"]
+    assert content["asked"]["seed"] == 5
+
+
+def test_the_report_shows_explanations_again(command, trained):
+    done = command("report", "t", cwd=trained)
+    assert done.returncode == 0 and "Columns that matter" in (trained / "t" / "report.html").read_text()
+    assert records.read_run(trained / "t").explanations() == content_of(trained / "t")
+
+
+def test_values_have_no_attacks(command, folder):
+    words = ("--target", "noise", "--seeds", "2", "--epochs", "2", "--directory", "values")
+    for command_words in (("run", "small.py", *words), ("explain", "values", "--method", "shapley_values")):
+        done = command(*command_words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    content = content_of(folder / "values")
+    assert content["robustness"] == {"why": "Attacks change the predicted class; this run predicts values."}
+    assert content["importance"]["unit"] == "predicted value"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("i", "--method", "salience"), "got 'salience'. Did you mean 'saliency'?"),
+        (("i", "--method", "shapley_values"), "method must be one of integrated_gradients, saliency"),
+        (
+            ("t", "--method", "saliency"),
+            "method must be one of permutation_importance, shapley_values for columns, got",
+        ),
+        (("i", "--target", "2"), "--target must be a class of the data (0, 1), got '2'"),
+        (
+            ("i", "--method", "grad_cam", "--layer", "Dense_7"),
+            "layer must be one of the model's (Dense_0, Dense_1), got",
+        ),
+        (("i", "--layer", "Dense_0"), "layer must be left out for integrated_gradients"),
+        (("i", "--baseline", "zeros.npy"), "baseline must have the shape of one example, (6, 6, 1)"),
+        (("i", "--baseline", "nowhere.npy"), "got nowhere.npy, which does not exist"),
+        (("i", "--baseline", "black"), "--baseline must be a number or a .npy file, got 'black'"),
+        (("i", "--examples", "none"), "--examples must be a whole number, 1 or more, got none"),
+        (("i", "--influence", "all"), "--influence must be exact, tracin or none, got all"),
+        (("i", "--wide"), "explain has no option --wide"),
+        (("nowhere",), "nowhere does not exist"),
+        (("small.py",), "config.json"),
+    ],
+)
+def test_mistakes_are_one_line(command, trained, words, message):
+    np.save(trained / "zeros.npy", np.zeros(5))
+    before = content_of(trained / "i"), (trained / "i" / "report.html").read_bytes()
+    done = command("explain", *words, cwd=trained)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert before == (content_of(trained / "i"), (trained / "i" / "report.html").read_bytes())
+
+
+def test_missing_parts_of_a_run_are_one_line(command, trained):
+    for name in ("gone", "unfinished"):
+        shutil.copytree(trained / "t", trained / name)
+    shutil.rmtree(trained / "gone" / "checkpoints")
+    (trained / "unfinished" / "result.json").unlink()
+    table = (trained / "table.csv").read_text()
+    cases = {"gone": "directory must hold the state of a run", "unfinished": "without result.json. Resume it"}
+    for name, message in cases.items():
+        done = command("explain", name, cwd=trained)
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    try:
+        (trained / "table.csv").write_text(table + "0,red,0,yes\n")
+        done = command("explain", "t", cwd=trained)
+        assert done.returncode == 2 and "must be those of the run, got changed ones" in done.stderr, done.stderr
+        (trained / "table.csv").unlink()
+        done = command("explain", "t", cwd=trained)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "table.csv" in done.stderr, done.stderr
+    finally:
+        (trained / "table.csv").write_text(table)
