@@ -55,8 +55,11 @@ test: $(VENV)/.installed-test ## run the short tests and the doctests
 test-long: $(VENV)/.installed-test ## run the tests of more than five seconds each
 	$(PYTEST) -m 'long and not slow and not faults and not tfds' tests
 
+# Those of messages, pages and sources call few functions of arrays.
+TYPED := $(addprefix --ignore=tests/,cli docs faults test_conventions.py)
+
 test-typed: $(VENV)/.installed-test ## run the short tests with every array annotation checked at run time
-	$(PYTEST) -m 'not long and not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype tests
+	$(PYTEST) -m 'not long and not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype $(TYPED) tests
 
 test-slow: $(VENV)/.installed-test ## run the tests of whole runs: minutes each
 	$(PYTEST) -m slow

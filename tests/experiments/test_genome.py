@@ -1,10 +1,8 @@
 """The genome experiment on the command line: pre-trained on FASTA, fine-tuned, cross-validated."""
 
 import json
-import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,84 +44,6 @@ def test_folds_start_from_the_parameters_of_another_run(run, pretrained, tmp_pat
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["n_folds"] == 2 and len(result["metrics"]["test/error_EI"]["values"]) == 2
     assert "adjusted Rand index" in result["report"]
-
-
-def test_a_run_that_started_from_another_resumes_without_it(
-    run, command, jaxresearch, pretrained, tmp_path, flip_a_bit
-):
-    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
-    shutil.copytree(pretrained, theirs)
-    done = run("--folds", 2, "--init-from", theirs, *SMALL, "--directory", ours)
-    assert done.returncode == 0, done.stderr
-    expected = records.read_params(ours)
-    shutil.rmtree(theirs)
-
-    def undo_all_saves():
-        (ours / "result.json").unlink()
-        shutil.rmtree(ours / "checkpoints")
-
-    undo_all_saves()
-    done = command("resume", ours)
-    assert done.returncode == 0, done.stderr
-    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
-    done = command("verify", ours)
-    assert done.returncode == 0 and "initial parameters: " in done.stdout, done.stdout
-
-    undo_all_saves()
-    flip_a_bit(ours / "initial")
-    done = command("verify", ours)
-    assert done.returncode == 1 and "is altered" in done.stdout, done.stdout
-    done = jaxresearch("resume", ours)  # in a process of its own, since pytest captures warnings
-    warning, error = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and f"of {ours / 'initial'}" in warning and "is altered; moved to" in warning
-    assert f"the initial parameters are neither in {ours / 'initial'} nor in {theirs}" in error
-    done = command("verify", ours)
-    assert done.returncode == 1 and "initial parameters: " in done.stdout, done.stdout
-
-    done = run(
-        "--data", pretrained.parent / "my.fa", "--seeds", 1, *SMALL, "--learning-rate", 1e-4, "--directory", theirs
-    )
-    assert done.returncode == 0, done.stderr
-    done = command("resume", ours)
-    assert done.returncode == 2 and f"the parameters of {theirs} have changed since the run" in done.stderr
-
-    shutil.rmtree(theirs)
-    shutil.copytree(pretrained, theirs)
-    done = command("resume", ours)
-    assert done.returncode == 0, done.stderr
-    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), expected)
-    assert command("verify", ours).returncode == 0
-
-
-def test_a_run_that_started_from_another_resumes_from_its_state(run, command, pretrained, tmp_path):
-    theirs, ours, whole = (tmp_path / name for name in ("theirs", "ours", "whole"))
-    shutil.copytree(pretrained, theirs)
-    words = ("--folds", 2, "--init-from", theirs, "--save-every", 0, *SMALL)
-    done = run(*words, "--directory", whole)
-    assert done.returncode == 0, done.stderr
-    done = run(*words, "--directory", ours)
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(theirs)
-    (ours / "result.json").unlink()
-    first, *later = records.Checkpoints(ours).steps()
-    assert later, "a state was saved before the last step"
-    for step in later:
-        shutil.rmtree(ours / "checkpoints" / str(step))
-    done = command("resume", ours)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((ours / "result.json").read_text())["resumed_from"] == first
-    jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), records.read_params(whole))
-
-
-def test_an_encrypted_run_encrypts_its_copy_of_open_parameters(run, pretrained, tmp_path):
-    (tmp_path / "key").write_bytes(bytes(range(32)))
-    words = ("--folds", 2, "--init-from", pretrained, "--encrypt-with", tmp_path / "key", *SMALL)
-    done = run(*words, "--directory", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    content = np.asarray(records.read_params(pretrained)["embedding"][0]).tobytes()
-    assert not any(content in file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file())
-    with pytest.raises(records.CheckpointError, match="is encrypted. Pass its key"):
-        records.kept_params(tmp_path / "run" / "initial")
 
 
 def test_smoke_runs_have_all_classes_and_may_be_one_step(run, tmp_path):
@@ -183,15 +103,6 @@ def test_a_model_of_another_size_is_refused_by_its_settings(run, pretrained, tmp
     assert done.returncode == 2 and "pre-trained parameters must fit the model" in done.stderr, done.stderr
     assert f"{pretrained} was run with {theirs}. Pass the same." in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
-
-
-def test_only_settings_that_change_shapes_are_named(run, tmp_path):
-    words = ("--seeds", 1, "--hidden", 16)
-    done = run(*words, "--directory", tmp_path / "first", experiment="mnist")
-    assert done.returncode == 0, done.stderr
-    words = ("--seeds", 1, "--hidden", 8, "--dropout-rate", 0.5, "--init-from", tmp_path / "first")
-    done = run(*words, "--directory", tmp_path / "second", experiment="mnist")
-    assert done.returncode == 2 and "was run with --hidden 16. Pass the same." in done.stderr, done.stderr
 
 
 def test_a_whole_run_does_not_start_from_a_smoke_run(command, pretrained, tmp_path):
