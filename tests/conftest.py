@@ -32,14 +32,23 @@ ROOT = Path(__file__).parents[1]
 LIBC = ctypes.CDLL(None)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_programs_are_dropped():
-    """Drops the programs of a file after its last test, and returns their memory: those of all files take gigabytes."""
-    yield
-    jax.clear_caches()
-    gc.collect()
-    if hasattr(LIBC, "malloc_trim"):  # glibc keeps what is freed
-        LIBC.malloc_trim(0)
+def resident():
+    """Returns the bytes of memory of this process, or 0 where they are not known."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Returns the memory of the programs that a test compiled; those of all tests are gigabytes, and more maps than allowed."""
+    before = resident()
+    result = yield
+    if resident() > before + 8e6:
+        jax.clear_caches()
+        gc.collect()
+        if hasattr(LIBC, "malloc_trim"):  # glibc keeps what is freed
+            LIBC.malloc_trim(0)
+    return result
 
 
 @pytest.fixture
