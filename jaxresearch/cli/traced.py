@@ -107,7 +107,9 @@ def _exactly(subject: Subject, mistakes: np.ndarray) -> np.ndarray:
     influence = explain.influence(explain.unroll_with(program, losses_of(subject.card)), method)
     (key,) = keys_of(experiment, [settings], opened.loaded.dataset, seeds=[subject.models.seeds[place]])
     test = {name: np.asarray(dataset.test[name])[mistakes] for name in ("inputs", "targets")}
-    return np.asarray(jax.jit(influence)(key, settings, dataset.train, test))
+    # Differentiation moves the key of an epoch out of the loop over its steps, which all draw from it: no reuse.
+    with jax.debug_key_reuse(False):
+        return np.asarray(jax.jit(influence)(key, settings, dataset.train, test))
 
 
 def _by_checkpoints(subject: Subject, mistakes: np.ndarray, why: str) -> tuple[np.ndarray, dict[str, Any]]:

@@ -183,7 +183,8 @@ def adversarial_accuracy(
 
     def accuracy(radius: Array) -> Array:
         options = {"norm": norm, "n_steps": n_steps, "bounds": bounds, "batch_size": batch_size}
-        moved = pgd(key, predict, rows.inputs, target=rows.classes, radius=radius, **options)
+        again = jax.random.clone(key)  # the same directions at all radii
+        moved = pgd(again, predict, rows.inputs, target=rows.classes, radius=radius, **options)
         return (right & is_right(moved)).mean()
 
     return jax.lax.map(accuracy, jnp.asarray(radii, rows.inputs.dtype))
