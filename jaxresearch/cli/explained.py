@@ -1,6 +1,5 @@
 """The explanations of a run, as its record ``explain.json`` holds them."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -185,7 +184,7 @@ def _method(subject: Subject, inputs: np.ndarray) -> str:
         return subject.asked.method
     if subject.kind != "tokens" or subject.asked.layer is not None:
         return "integrated_gradients"
-    predict = functools.partial(subject.models.algorithm(subject.places[0]).predict, subject.state(subject.places[0]))
+    predict = subject.predict(subject.places[0])
     try:
         before, _ = named.halves(predict, inputs[:1], layer="embedded", needed_by="tokens")
         return "integrated_gradients" if jax.eval_shape(before, inputs[:1]).ndim == 3 else "occlusion"

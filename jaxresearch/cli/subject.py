@@ -83,6 +83,12 @@ class Subject(NamedTuple):
         """Returns the state of one model."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), self.models.state)
 
+    def predict(self, place: int) -> Callable[[Any], Any]:
+        """Returns the function from prepared inputs to the outputs of one model."""
+        predict = self.models.algorithm(place).predict
+        assert predict is not None  # required at the start
+        return functools.partial(predict, self.state(place))
+
     def rows(self, place: int, name: str, most: int) -> np.ndarray:
         """Returns inputs or targets of test examples of one model, drawn if there are more than ``most``."""
         entry = np.asarray(self.of_run(place).test[name])
@@ -163,7 +169,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
     Raises:
         UsageError: If they are nothing that a page can show.
     """
-    shape = getattr(inputs, "shape", ())
+    shape = [*getattr(inputs, "shape", ())]
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.kind in "iu" and inputs.ndim == 2 and card.vocabulary:
             return "tokens"
@@ -173,7 +179,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
             return "images"
         if inputs.dtype.kind == "f" and inputs.ndim == 2:
             return "columns"
-    what = f"{inputs.dtype} {shape}" if shape else type(inputs).__name__
+    what = f"{inputs.dtype} {inputs.shape}" if shape else type(inputs).__name__
     raise UsageError(
         f"explain shows images, tokens with a vocabulary, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
     )
@@ -187,8 +193,7 @@ def _is_one_hot(inputs: np.ndarray) -> bool:
 def _require_outputs(subject: Subject, dataset: Dataset) -> None:
     """Raises unless a model predicts one class or one value for each example."""
     n = subject.card.n_classes if subject.card.class_names else 1
-    state, inputs = subject.state(subject.places[0]), dataset.test["inputs"][:2]
-    shape = jax.eval_shape(subject.models.algorithm(subject.places[0]).predict, state, inputs).shape
+    shape = jax.eval_shape(subject.predict(subject.places[0]), dataset.test["inputs"][:2]).shape
     if shape[1:] != (n,) or np.ndim(dataset.test["targets"]) > 1 + (not subject.card.class_names):
         raise UsageError(
             f"explain needs a model that predicts one class or value for each example, got outputs {('n', *shape[1:])}. Use "
@@ -218,8 +223,7 @@ def class_of(name: str, card: DataCard) -> int:
 
 def _scale(subject: Subject, dataset: Dataset) -> float:
     """Returns the factor of pixels with which the model predicts the same as from 8-bit pixels."""
-    inputs, state = dataset.test["inputs"][:8], subject.state(subject.places[0])
-    predict = jax.jit(functools.partial(subject.models.algorithm(subject.places[0]).predict, state))
+    inputs, predict = dataset.test["inputs"][:8], jax.jit(subject.predict(subject.places[0]))
     for scale in (1 / 255, 1.0):
         if np.allclose(predict(inputs), predict(inputs.astype(np.float32) * np.float32(scale)), rtol=1e-3, atol=1e-3):
             return scale

@@ -150,7 +150,7 @@ def _of_mistake(
     one = described(subject, outputs, place) | {"cells": cells_of(subject, "test", place, columns)}
     sides = {"raised": raised, "lowered": lowered}
     return one | {
-        name: [_trained_on(subject, row, found[row], columns) for row in rows] for name, rows in sides.items()
+        name: [_trained_on(subject, row, float(found[row]), columns) for row in rows] for name, rows in sides.items()
     }
 
 

@@ -32,7 +32,9 @@ def algorithm(h, card, plan, fitted):
         invert=lambda outputs: data.standard.invert(fitted, outputs),
     )
 
-experiment = Experiment(question="Which?", hyperparameters=Small(), source="images.npz", task="classification", algorithm=algorithm)
+experiment = Experiment(
+    question="Which?", hyperparameters=Small(), source="images.npz", task="classification", algorithm=algorithm
+)
 """
 
 
