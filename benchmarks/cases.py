@@ -242,6 +242,7 @@ def influence(pairs: int) -> Iterator[Row]:
         words = ("--steps", str(steps), "--width", str(width))
         measured = [Program("influence", python("influence", *words)).measure() for _ in range(pairs)]
         size = f"{steps:,} steps, {measured[0]['parameters']:,} parameters"
+        yield Row("influence", f"MiB that it adds, {size}", _each(measured, "added_megabytes"))
         yield Row("influence", f"peak MiB, {size}", _each(measured, "peak_megabytes"))
         yield Row("influence", f"CPU seconds, {size}", _each(measured, "cpu_seconds"))
 

@@ -64,7 +64,7 @@ def _parsed(words: list[str]) -> tuple[Path, Asked, str | None]:
             f"explain needs one directory, got {' '.join(rest) or 'none'}. Write: jaxresearch explain DIR --examples 8"
         )
     if method is not None:
-        require_method(method, METHODS)
+        require_method(method, methods=METHODS)
     if influence not in (None, *INFLUENCES):
         raise UsageError(
             f"--influence must be {', '.join(INFLUENCES[:-1])} or {INFLUENCES[-1]}, got {influence}. Leave it out."

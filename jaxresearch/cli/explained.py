@@ -144,6 +144,8 @@ def attributed(subject: Subject, outputs: np.ndarray, chosen: Chosen) -> dict[st
         described(subject, outputs, place) | {"values": short(values), "is_mistake": number < chosen.n_mistakes}
         for number, (place, values) in enumerate(zip(chosen.places, found, strict=True))
     ]
+    if subject.kind == "tokens" and not np.ndim(baseline):
+        baseline = subject.card.vocabulary[baseline]
     baseline = f"an array {baseline.shape}" if np.ndim(baseline) else baseline
     explained_class = asked.target or ("the predicted class" if subject.card.class_names else "the predicted value")
     return {"method": method, "layer": layer, "baseline": baseline, "target": explained_class, "examples": examples}

@@ -84,9 +84,9 @@ class Subject(NamedTuple):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), self.models.state)
 
     def predict(self, place: int) -> Callable[[Any], Any]:
-        """Returns the function of one model that predicts inputs."""
+        """Returns the function from prepared inputs to the outputs of one model."""
         predict = self.models.algorithm(place).predict
-        assert predict is not None  # subject_of requires it
+        assert predict is not None  # required at the start
         return functools.partial(predict, self.state(place))
 
     def rows(self, place: int, name: str, most: int) -> np.ndarray:
@@ -169,7 +169,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
     Raises:
         UsageError: If they are nothing that a page can show.
     """
-    shape: Any = getattr(inputs, "shape", ())
+    shape = [*getattr(inputs, "shape", ())]
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.kind in "iu" and inputs.ndim == 2 and card.vocabulary:
             return "tokens"
@@ -179,7 +179,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
             return "images"
         if inputs.dtype.kind == "f" and inputs.ndim == 2:
             return "columns"
-    what = f"{inputs.dtype} {shape}" if shape else type(inputs).__name__
+    what = f"{inputs.dtype} {inputs.shape}" if shape else type(inputs).__name__
     raise UsageError(
         f"explain shows images, tokens with a vocabulary, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
     )

@@ -91,7 +91,7 @@ def attributions(
     return _gradients(key, method, after, vectors, baseline=start, options=options).sum(axis=-1)
 
 
-def require_method(method: str, methods: tuple[str, ...] = METHODS) -> None:
+def require_method(method: str, *, methods: tuple[str, ...] = METHODS) -> None:
     """Raises for an unknown method, with the nearest name.
 
     Args:

@@ -39,7 +39,8 @@ def _attributions(part: dict[str, Any]) -> dict[str, Any]:
         return part
     examples = [_shown(one, np.array(one["values"])) | {"is_mistake": one["is_mistake"]} for one in part["examples"]]
     layer = f" at layer {part['layer']}" if part["layer"] else ""
-    from_baseline = f", baseline {part['baseline']}" if part["method"] in ("integrated_gradients", "occlusion") else ""
+    baseline = f"{part['baseline']:g}" if isinstance(part["baseline"], float) else part["baseline"]
+    from_baseline = f", baseline {baseline}" if part["method"] in ("integrated_gradients", "occlusion") else ""
     note = f"{_title(part['method'])}{layer} of {part['target']}{from_baseline}."
     return {"note": note[0].upper() + note[1:], "examples": examples}
 

@@ -37,6 +37,32 @@ experiment = Experiment(
 )
 """
 
+TEXTS = """
+from jaxresearch import losses, metrics, models, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import text
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+
+@hyperparameters
+class Words:
+    learning_rate: float = swept(0.5, "step size", above=0)
+    batch_size: int = static(20, "examples per step", at_least=1)
+    epochs: int = static(20, "passes over the data", at_least=1)
+
+def algorithm(h, card, plan, fitted):
+    sizes = models.TransformerSizes(context=6, width=8, n_layers=1, n_heads=1, padding=len(card.vocabulary) - 1)
+    return training.supervised(
+        models.classifier(len(card.vocabulary), card.n_classes, sizes),
+        losses.softmax_cross_entropy_with_integer_labels,
+        optimizer=training.gradient_descent(h.learning_rate), estimator=plan.estimator, metrics=metrics.classification(card),
+    )
+
+experiment = Experiment(
+    question="Which word?", hyperparameters=Words(), source="texts.csv", target="label", types={"words": "text"},
+    task="classification", preprocess=text.word_ids("words", n_most=8, length=6), algorithm=algorithm,
+)
+"""
+
 
 @pytest.fixture(autouse=True, scope="module")
 def recomputed_steps():
@@ -164,6 +190,32 @@ def test_values_have_no_attacks(command, folder):
     content = content_of(folder / "values")
     assert content["robustness"] == {"why": "Attacks change the predicted class; this run predicts values."}
     assert content["importance"]["unit"] == "predicted value"
+
+
+def test_the_word_that_decides_is_coloured(command, folder):
+    random = np.random.default_rng(0)
+    fillers = [" ".join(random.choice(["one", "two", "three", "four"], 4)) for _ in range(200)]
+    labels = random.choice(["good", "bad"], 200)
+    rows = [
+        f"{'sun' if label == 'good' else 'rain'} {filler},{label}"
+        for filler, label in zip(fillers, labels, strict=True)
+    ]
+    (folder / "texts.py").write_text(TEXTS)
+    (folder / "texts.csv").write_text("\n".join(["words,label", *rows]) + "\n")
+    explained = ("explain", "x", "--influence", "none", "--target", "good")
+    for words in (("run", "texts.py", "--seeds", "2", "--directory", "x"), explained):
+        done = command(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    content = content_of(folder / "x")
+    section = content["attributions"]
+    assert content["kind"] == "tokens" and section["layer"] == "embedded" and section["baseline"] == "<pad>"
+    for one in section["examples"]:
+        values = dict(zip(one["shown"], one["values"], strict=True))
+        assert max(values, key=lambda word: abs(values[word])) in ("sun", "rain")
+        assert values.get("sun", 1) > 0 > values.get("rain", -1) and values["<pad>"] == 0
+    assert content["influence"] == {"why": "Influence was left out (--influence none)."}
+    assert content["robustness"] == {"why": "Attacks change inputs a little, which tokens do not allow."}
+    assert ">sun</span> " in (folder / "x" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
