@@ -264,6 +264,7 @@ def test_a_metric_that_depends_on_data_must_be_resolved():
         dataclasses.replace(either, maximise=lambda: "r2")
 
 
+@pytest.mark.raises
 def test_types_must_be_a_dict():
     wrong: Any = "id=drop"
     with pytest.raises(

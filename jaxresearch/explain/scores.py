@@ -158,7 +158,7 @@ def baseline_of(inputs: Inputs, baseline: Any) -> Inputs:
             f"got {_structure(baseline)}. Pass one array for each."
         )
 
-    def fitted(x: Array, b: Array) -> Array:
+    def fitted(x: Array, b: Any) -> Array:
         if jnp.shape(b) not in (x.shape, x.shape[1:]):
             raise ValueError(
                 f"baseline must have the shape of one example, {x.shape[1:]}, or of all, {x.shape}, got {jnp.shape(b)}. "

@@ -204,6 +204,7 @@ def weighted():
     return {**train, "weights": jnp.ones(N_TRAIN)}, test
 
 
+@pytest.mark.raises
 @pytest.mark.parametrize(
     ("call", "message"),
     [

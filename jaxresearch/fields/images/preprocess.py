@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxresearch.data import Fitted, Preprocessor
 from jaxresearch.data.parts import Part
@@ -50,7 +50,7 @@ def scattered(*, n_scales: int = 2, n_angles: int = 8) -> Preprocessor:
         (scattering for private training). https://arxiv.org/abs/2011.11660
     """
 
-    def features(image: Float[Array, "height width"]) -> Float[Array, "channels rows columns"]:
+    def features(image: Num[Array, "height width"]) -> Float[Array, "channels rows columns"]:
         pixels = jnp.asarray(from_pixels(image), jnp.float32)
         coefficients = scattering(pixels, n_scales=n_scales, n_angles=n_angles)
         of_places = _normalised(_normalised(coefficients, axis=(1, 2), least=_LEAST), axis=0, least=_LEAST_PLACE)
