@@ -84,10 +84,11 @@ def attacked(subject: Subject) -> dict[str, Any]:
     first = subject.floats(subject.of_run(subject.places[0]).test["inputs"])
     bounds = (float(first.min()), float(first.max())) if subject.kind == "images" else None
     radii = np.array(_RADII, np.float32) * np.float32(first.std())
+    options: dict[str, Any] = {"norm": "linf", "n_steps": 20, "bounds": bounds}
 
     def work(predict: Any, inputs: Any, targets: Any) -> Any:
         return explain.adversarial_accuracy(
-            subject.key, predict, inputs, target=targets, radii=radii, bounds=bounds, batch_size=BATCH
+            subject.key, predict, inputs, target=targets, radii=radii, batch_size=BATCH, **options
         )
 
     found = subject.over_models(
@@ -96,11 +97,4 @@ def attacked(subject: Subject) -> dict[str, Any]:
         lambda place: subject.rows(place, "targets", _MOST_ATTACKED),
     )
     n = len(subject.rows(subject.places[0], "targets", _MOST_ATTACKED))
-    return {
-        "norm": "linf",
-        "n_steps": 20,
-        "bounds": bounds,
-        "radii": short(radii),
-        "n_examples": n,
-        **subject.summary(np.stack(found)),
-    }
+    return {**options, "radii": short(radii), "n_examples": n, **subject.summary(np.stack(found))}

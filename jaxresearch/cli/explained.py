@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from jaxresearch import explain, records
 from jaxresearch.cli.dependence import attacked, importances
@@ -16,7 +17,6 @@ from jaxresearch.cli.subject import (
     Subject,
     class_of,
     described,
-    probabilities,
     short,
     smaller,
     subject_of,
@@ -101,7 +101,7 @@ def chosen_examples(outputs: np.ndarray, targets: np.ndarray, subject: Subject) 
     n, random = min(subject.asked.examples, len(targets)), np.random.default_rng(subject.asked.seed)
     if subject.card.class_names:
         wrong = np.flatnonzero(outputs.argmax(axis=1) != targets)
-        gravest = wrong[np.argsort(-probabilities(outputs[wrong]).max(axis=1), kind="stable")]
+        gravest = wrong[np.argsort(-softmax(outputs[wrong].astype(np.float64), axis=1).max(axis=1), kind="stable")]
     else:
         gravest = np.argsort(-_squared_errors(outputs, targets), kind="stable")
     mistakes = gravest[: (n + 1) // 2]

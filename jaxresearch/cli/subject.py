@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from jaxresearch import explain, losses, records, statistics
 from jaxresearch.cli.errors import UsageError
@@ -83,11 +84,11 @@ class Subject(NamedTuple):
         """Returns the state of one model."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), self.models.state)
 
-    def predict(self, place: int) -> Callable[[Any], Any]:
-        """Returns the function from prepared inputs to the outputs of one model."""
+    def predict(self, place: int, state: Any = None) -> Callable[[Any], Any]:
+        """Returns the function from prepared inputs to the outputs of one model, or of another state of it."""
         predict = self.models.algorithm(place).predict
         assert predict is not None  # required at the start
-        return functools.partial(predict, self.state(place))
+        return functools.partial(predict, self.state(place) if state is None else state)
 
     def rows(self, place: int, name: str, most: int) -> np.ndarray:
         """Returns inputs or targets of test examples of one model, drawn if there are more than ``most``."""
@@ -105,7 +106,7 @@ class Subject(NamedTuple):
         results, compiled = [], None
         for place in self.places:
             if compiled is None or self.models.dataset.n_runs:
-                compiled = jax.jit(functools.partial(_applied, work, self.models.algorithm(place)))
+                compiled = jax.jit(lambda state, *arrays, place=place: work(self.predict(place, state), *arrays))
             results.append(jax.device_get(compiled(self.state(place), *(of(place) for of in arguments))))
         return results
 
@@ -118,11 +119,6 @@ class Subject(NamedTuple):
             ratio = sum(dataset.sizes("test")) / sum(dataset.sizes("train"))
             return statistics.summary(values, runs="splits", ratio=ratio)
         return statistics.summary(values)
-
-
-def _applied(work: Callable[..., Any], algorithm: Any, state: Any, *arrays: Any) -> Any:
-    """Returns the work with the predictions of a state."""
-    return work(functools.partial(algorithm.predict, state), *arrays)
 
 
 def subject_of(opened: Reopened, models: records.Ensemble, asked: Asked) -> Subject:
@@ -232,16 +228,6 @@ def _scale(subject: Subject, dataset: Dataset) -> float:
     )
 
 
-def probabilities(outputs: np.ndarray) -> np.ndarray:
-    """Returns class probabilities.
-
-    Args:
-        outputs: Logits ``(n, classes)``.
-    """
-    shifted = np.exp(np.asarray(outputs, np.float64) - outputs.max(axis=1, keepdims=True, initial=-np.inf))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
 def losses_of(card: DataCard) -> Callable[[Any, Any], Any]:
     """Returns the loss of each example: the log loss of classes, the squared error of values."""
     if card.class_names:
@@ -261,7 +247,7 @@ def described(subject: Subject, outputs: np.ndarray, place: int) -> dict[str, An
     one = {"example": int(place), "shown": shown(subject, dataset.test["inputs"][place])}
     target = dataset.test["targets"][place]
     if card.class_names:
-        of_classes = probabilities(outputs[place][None])[0]
+        of_classes = softmax(outputs[place].astype(np.float64))
         predicted = int(of_classes.argmax())
         return one | {
             "predicted": card.class_names[predicted],
@@ -331,22 +317,27 @@ def column_groups(subject: Subject) -> tuple[np.ndarray, tuple[str, ...]]:
     return groups, names
 
 
-def cells_of(subject: Subject, part: str, place: int, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns cells of a row of a table by their columns, as text.
+def cells_of(subject: Subject, columns: Sequence[str]) -> Callable[[str, int], list[tuple[str, str]]]:
+    """Returns the function from a part (``"train"`` or ``"test"``) and an index to the cells of a row, by their columns, as text.
 
     Args:
         subject: What is explained.
-        part: ``"train"`` or ``"test"``.
-        place: Index of the row.
-        columns: The columns to show.
+        columns: The columns to show; none, unless the inputs are those of a table.
     """
-    collected, prepared = subject.opened.collected.parts()[part], subject.of_run(subject.places[0]).parts()[part]
-    if not isinstance(collected["inputs"], dict) or len(collected["targets"]) != len(prepared["targets"]):
-        names = column_groups(subject)[1]
-        features = prepared["inputs"][place]
-        return [(name, f"{features[names.index(name)]:.4g}") for name in columns] if len(names) == len(features) else []
+    if not columns:
+        return lambda part, place: []
+    collected, prepared = subject.opened.collected.parts(), subject.of_run(subject.places[0]).parts()
     known = {column.name: column for column in subject.opened.collected.card.columns}
-    return [(name, _cell(known[name], collected["inputs"][name][place])) for name in columns]
+    named = functools.cache(lambda: column_groups(subject)[1])  # only rows that are not those collected need it
+
+    def cells(part: str, place: int) -> list[tuple[str, str]]:
+        rows, features = collected[part], prepared[part]["inputs"][place]
+        if isinstance(rows["inputs"], dict) and len(rows["targets"]) == len(prepared[part]["targets"]):
+            return [(name, _cell(known[name], rows["inputs"][name][place])) for name in columns]
+        names = named()
+        return [(name, f"{features[names.index(name)]:.4g}") for name in columns] if len(names) == len(features) else []
+
+    return cells
 
 
 def _cell(column: Column, cell: Any) -> str:

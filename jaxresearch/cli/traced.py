@@ -1,6 +1,7 @@
 """The training examples that mattered most for the mistakes of a run: exactly, or by TracIn over its checkpoints."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,10 +41,9 @@ def influenced(subject: Subject, outputs: np.ndarray, mistakes: np.ndarray, *, c
             raise UsageError(f"--influence must be none for this run, got {asked}: {why} Leave it out.")
         return {"why": f"Training examples are not traced: {why}"}
     found, how = _influence(subject, mistakes)
-    return {
-        **how,
-        "mistakes": [_of_mistake(subject, outputs, *pair, columns) for pair in zip(mistakes, found, strict=True)],
-    }
+    cells = cells_of(subject, columns)
+    pairs = zip(mistakes, found, strict=True)
+    return {**how, "mistakes": [_of_mistake(subject, outputs, *pair, cells) for pair in pairs]}
 
 
 def _untraceable(subject: Subject) -> str | None:
@@ -107,8 +107,7 @@ def _exactly(subject: Subject, mistakes: np.ndarray) -> np.ndarray:
     influence = explain.influence(explain.unroll_with(program, losses_of(subject.card)), method)
     (key,) = keys_of(experiment, [settings], opened.loaded.dataset, seeds=[subject.models.seeds[place]])
     test = {name: np.asarray(dataset.test[name])[mistakes] for name in ("inputs", "targets")}
-    # Differentiation moves the key of an epoch out of the loop over its steps, which all draw from it: no reuse.
-    with jax.debug_key_reuse(False):
+    with jax.debug_key_reuse(False):  # recomputed segments reuse their keys on purpose
         return np.asarray(jax.jit(influence)(key, settings, dataset.train, test))
 
 
@@ -117,14 +116,13 @@ def _by_checkpoints(subject: Subject, mistakes: np.ndarray, why: str) -> tuple[n
     place, dataset, opened = subject.places[0], subject.of_run(subject.places[0]), subject.opened
     checkpoints = records.read_checkpoints(opened.run.path, subject.models, cipher=opened.cipher)
     states = [jax.tree.map(lambda leaf: leaf[place], state) for _, state in checkpoints]
-    predict, loss = subject.models.algorithm(place).predict, losses_of(subject.card)
-    assert predict is not None  # required at the start
+    loss = losses_of(subject.card)
 
     def influence(states: list[Any], train: Any, test: Any) -> Any:
         pairs = [explain.parameters_of(state) for state in states]
 
         def losses(params: Any, batch: Any) -> Any:
-            return loss(predict(pairs[0][1](params), batch["inputs"]), batch["targets"])
+            return loss(subject.predict(place, pairs[0][1](params))(batch["inputs"]), batch["targets"])
 
         return explain.traced_influence(losses, [params for params, _ in pairs], train, test, batch_size=BATCH)
 
@@ -143,20 +141,20 @@ def _by_checkpoints(subject: Subject, mistakes: np.ndarray, why: str) -> tuple[n
 
 
 def _of_mistake(
-    subject: Subject, outputs: np.ndarray, place: int, found: np.ndarray, columns: list[str]
+    subject: Subject, outputs: np.ndarray, place: int, found: np.ndarray, cells: Callable[[str, int], Any]
 ) -> dict[str, Any]:
     """Returns a mistake with the training examples that raised and lowered its loss most."""
     order = np.argsort(found, kind="stable")
     raised = [row for row in order[::-1][:_MOST_EXAMPLES] if found[row] > 0]
     lowered = [row for row in order[:_MOST_EXAMPLES] if found[row] < 0]
-    one = described(subject, outputs, place) | {"cells": cells_of(subject, "test", place, columns)}
+    one = described(subject, outputs, place) | {"cells": cells("test", place)}
     sides = {"raised": raised, "lowered": lowered}
     return one | {
-        name: [_trained_on(subject, row, float(found[row]), columns) for row in rows] for name, rows in sides.items()
+        name: [_trained_on(subject, row, float(found[row]), cells) for row in rows] for name, rows in sides.items()
     }
 
 
-def _trained_on(subject: Subject, row: int, influence: float, columns: list[str]) -> dict[str, Any]:
+def _trained_on(subject: Subject, row: int, influence: float, cells: Callable[[str, int], Any]) -> dict[str, Any]:
     """Returns a training example as a page shows it."""
     dataset = subject.of_run(subject.places[0])
     target = dataset.train["targets"][row]
@@ -165,6 +163,6 @@ def _trained_on(subject: Subject, row: int, influence: float, columns: list[str]
     else:
         invert = subject.opened.experiment.preprocess.invert
         label = float(np.ravel(invert(dataset.fitted, np.asarray(target, np.float64).reshape(1, -1)))[0])
-    cells = cells_of(subject, "train", row, columns)
-    one = {"example": int(row), "shown": shown(subject, dataset.train["inputs"][row]), "cells": cells, "target": label}
+    image = shown(subject, dataset.train["inputs"][row])
+    one = {"example": int(row), "shown": image, "cells": cells("train", row), "target": label}
     return one | {"influence": float(f"{influence:.4g}")}

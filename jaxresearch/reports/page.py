@@ -104,9 +104,10 @@ def of_predictions(
         card: The data card, with the names of the classes.
         images: The examples as collected, if they are images and the same for all seeds.
     """
+    from scipy.special import softmax
+
     chosen = logits.argmax(axis=-1)
-    shifted = np.exp(logits[0] - logits[0].max(axis=-1, keepdims=True), dtype=np.float64)
-    certain = (shifted / shifted.sum(axis=-1, keepdims=True)).max(axis=-1)
+    certain = softmax(logits[0].astype(np.float64), axis=-1).max(axis=-1)
     of_wrong = np.flatnonzero((chosen[0] != targets[0]) & asked[0])
     places = of_wrong[np.argsort(-certain[of_wrong], kind="stable")][:_MOST_WRONG]
     wrong = []

@@ -113,7 +113,7 @@ def curves(name: str, of_runs: dict[str, dict[str, Curve]], *, best: dict[str, f
         for i, (label, of_run) in enumerate(of_runs.items()):
             for part, curve in of_run.items():
                 colour = _COLOURS[(list(_STYLES).index(part) if is_single else i) % len(_COLOURS)]
-                _draw_curve(panel, curve, colour=colour, style=_STYLES[part])
+                _draw_curve(panel, *curve, colour=colour, style=_STYLES[part])
             if label in marks:
                 panel.axvline(marks[label], color=_INK if is_single else _COLOURS[i % len(_COLOURS)], **_MARK)
         panel.set_ylim(*_seen([curve for of_run in of_runs.values() for curve in of_run.values()]))
@@ -156,11 +156,13 @@ def _short(label: str) -> str:
     return label if len(label) <= _LONGEST else f"\N{HORIZONTAL ELLIPSIS}{label[1 - _LONGEST :]}"
 
 
-def _draw_curve(panel: Any, curve: Curve, *, colour: str, style: tuple[str, str]) -> None:
+def _draw_curve(
+    panel: Any, places: Any, mean: Any, low: Any, high: Any, *, colour: str, style: tuple[str, str]
+) -> None:
     """Draws the mean as a line and the interval as a band."""
     line, marker = style
-    panel.plot(curve.steps, curve.mean, color=colour, linestyle=line, marker=marker, markersize=3)
-    panel.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    panel.plot(places, mean, color=colour, linestyle=line, marker=marker, markersize=3)
+    panel.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _seen(drawn: list[Curve]) -> tuple[float | None, float | None]:
@@ -275,8 +277,7 @@ def line(name: str, along: str, values: Sequence[float], summary: dict[str, Any]
 
     def draw(plt: Any) -> Any:
         figure, panel = plt.subplots(figsize=(4.6, 3), layout="constrained")
-        panel.plot(values, means, color=_COLOURS[0], marker="o", markersize=3)
-        panel.fill_between(values, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
+        _draw_curve(panel, values, means, low, high, colour=_COLOURS[0], style=_STYLES["train"])
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel(along)
         panel.set_ylim(bottom=0)

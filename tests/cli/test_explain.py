@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -62,13 +61,6 @@ experiment = Experiment(
     task="classification", preprocess=text.word_ids("words", n_most=8, length=6), algorithm=algorithm,
 )
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def recomputed_steps():
-    """Reverse mode recomputes segments from the same keys, the one place where key reuse is correct."""
-    with jax.debug_key_reuse(False):
-        yield
 
 
 @pytest.fixture(scope="module")
