@@ -29,7 +29,6 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that authenticates the copies in run directories
 
 ROOT = Path(__file__).parents[1]
-LIBC = ctypes.CDLL(None)
 
 
 def resident():
@@ -46,8 +45,9 @@ def pytest_runtest_protocol():
     if resident() > before + 8e6:
         jax.clear_caches()
         gc.collect()
-        if hasattr(LIBC, "malloc_trim"):  # glibc keeps what is freed
-            LIBC.malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):  # glibc keeps what is freed
+            libc.malloc_trim(0)
     return result
 
 

@@ -5,7 +5,7 @@ import re
 
 import jax
 
-N_WAITING = 8  # collectives of a device at a time; a decoder over runs and fsdp has more than one
+_N_WAITING = 8  # collectives of a device at a time; a decoder over runs and fsdp has more than one
 
 
 def split_cpu(n_devices: int | None = None) -> int:
@@ -50,7 +50,7 @@ def let_wait() -> None:
     """
     n_devices = _chosen() or 1
     if n_devices > 1:
-        os.environ.setdefault("PJRT_NPROC", str(N_WAITING * n_devices))
+        os.environ.setdefault("PJRT_NPROC", str(_N_WAITING * n_devices))
 
 
 def _chosen() -> int | None:

@@ -81,13 +81,13 @@ def test_a_run_that_started_from_another_resumes_from_its_state(run, command, fi
     assert done.returncode == 0, done.stderr
     shutil.rmtree(theirs)
     (ours / "result.json").unlink()
-    first, *later = records.Checkpoints(ours).steps()
+    earliest, *later = records.Checkpoints(ours).steps()
     assert later, "a state was saved before the last step"
     for step in later:
         shutil.rmtree(ours / "checkpoints" / str(step))
     done = command("resume", ours)
     assert done.returncode == 0, done.stderr
-    assert json.loads((ours / "result.json").read_text())["resumed_from"] == first
+    assert json.loads((ours / "result.json").read_text())["resumed_from"] == earliest
     jax.tree.map(np.testing.assert_array_equal, records.read_params(ours), records.read_params(whole))
 
 
