@@ -314,7 +314,9 @@ def test_transformations_change_no_bit_of_training(name):
 
     def trained(algorithm):
         whole = functools.partial(training.run, algorithm=algorithm, plan=PLAN)
-        state, history = jax.jit(whole, compiler_options=compiler_options())(jax.random.key(0), TRAIN, VALIDATION)
+        args = jax.random.key(0), TRAIN, VALIDATION
+        lowered = jax.jit(whole).lower(*args)
+        state, history = lowered.compile(compiler_options(lowered))(*args)
         while not isinstance(state, TrainState):
             state = state.inner
         return bits(state), bits(history["loss"])

@@ -90,7 +90,8 @@ key = jax.random.key(0)
 state = training.init(key, algorithm=algorithm)
 state, train = devices.place((state, train), n_runs=n_devices)
 began = time.perf_counter()
-advance = jax.jit(chunk, compiler_options=compiler_options()).lower(key, state, train, np.int32(0)).compile()
+lowered = jax.jit(chunk).lower(key, state, train, np.int32(0))
+advance = lowered.compile(compiler_options(lowered))
 compile_seconds = time.perf_counter() - began
 
 seen, taken = [], []

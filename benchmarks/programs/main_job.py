@@ -30,4 +30,5 @@ def main_job(*, n_examples: int = 60_000, **settings: Any) -> MainJob:
 
 def compiled(fun: Any, *args: Any) -> Any:
     """Returns the program of a function for these arguments, compiled as by the command line."""
-    return jax.jit(fun, compiler_options=compiler_options()).lower(*args).compile()
+    lowered = jax.jit(fun).lower(*args)
+    return lowered.compile(compiler_options(lowered))

@@ -92,7 +92,13 @@ def chunk_of(algorithm, sampling):
         n_steps = arguments.chunk
         return training.advance(key, state, data, step, algorithm=algorithm, batch_size=sampling, n_steps=n_steps)[0]
 
-    return jax.jit(chunk, compiler_options=compiler_options()).lower(initial, data, np.int32(0)).compile()
+    return compiled(chunk)
+
+
+def compiled(fun):
+    """Returns the program of a function of a state, as by the command line."""
+    lowered = jax.jit(fun).lower(initial, data, np.int32(0))
+    return lowered.compile(compiler_options(lowered))
 
 
 def noise(state, data, step):
@@ -114,7 +120,7 @@ initial = training.init(key, algorithm=algorithm_of(private))
 chunks = {"step": chunk_of(algorithm_of(private), mechanism.sampling)}
 if arguments.plain:
     chunks["plain"] = chunk_of(algorithm_of(gradients.plain), batch_size)
-    chunks["noise"] = jax.jit(noise, compiler_options=compiler_options()).lower(initial, data, np.int32(0)).compile()
+    chunks["noise"] = compiled(noise)
 states, taken = dict.fromkeys(chunks, initial), {name: [] for name in chunks}
 for step in range(0, arguments.steps, arguments.chunk):
     for name, chunk in chunks.items():  # alternately, so that a change in the machine's speed affects all

@@ -65,7 +65,8 @@ def decoder():
     with jax.set_mesh(devices.mesh(data=-1)):
         train = devices.place(train, n_runs=1)
         state = jax.jit(lambda: training.init(jax.random.key(0), algorithm=algorithm))()
-        advance = jax.jit(chunk, donate_argnums=0, compiler_options=compiler_options())
+        lowered = jax.jit(chunk, donate_argnums=0).lower(state, train, np.int32(0))
+        advance = lowered.compile(compiler_options(lowered))
         state, _ = jax.block_until_ready(advance(state, train, np.int32(0)))
         n_chunks, began = max(1, int(CHUNKS * arguments.size)), time.perf_counter()
         for number in range(1, n_chunks + 1):

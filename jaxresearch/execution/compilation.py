@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -112,32 +113,49 @@ class CompiledFunction:
 
     def _program(self, fun: Callable[..., Any], args: tuple) -> Any:
         """Returns a function compiled for these arguments."""
-        program = jax.jit(fun, donate_argnums=self._donated).lower(*args).compile(compiler_options())
+        lowered = jax.jit(fun, donate_argnums=self._donated).lower(*args)
+        program = lowered.compile(compiler_options(lowered))
         self.n_compilations += 1
         return program
 
 
-def compiler_options() -> dict[str, Any]:
-    """Returns the XLA options that the toolkit compiles with; pass them to your own `jax.jit`.
+def compiler_options(program: jax.stages.Lowered | None = None) -> dict[str, Any]:
+    """Returns the XLA options that the toolkit compiles with; pass them to your own programs.
 
     On a CPU: the widest vectors of the machine (XLA prefers 256 bits because old processors slowed down with wider ones;
     with 512, Adam's update takes two thirds of the time), and LLVM's optimization level 2 (level 3 compiles for half as
     long again and speeds up nothing here: benchmarks/README.md).
+
+    With vectors of 512 bits, releases of JAX before 0.12 compute wrong values of ``jnp.arctan``, off by up to two radians.
+    There, only a program that is known to be without it gets them.
+
+    Args:
+        program: A lowered program to compile. Without one, the options are safe for any program.
 
     Returns:
         Options by name; none for accelerators.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> jax.jit(jnp.sqrt, compiler_options=compiler_options())(4.0).item()
+        >>> lowered = jax.jit(jnp.sqrt).lower(4.0)
+        >>> lowered.compile(compiler_options(lowered))(4.0).item()
         2.0
     """
     if jax.default_backend() != "cpu":
         return {}
-    options = {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
-    if jax.__version_info__ < (0, 12):  # the default, and no option of later ones; programs of the tests are without it
-        options["xla_cpu_use_fusion_emitters"] = True
+    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
+    if jax.__version_info__ < (0, 12):
+        options["xla_cpu_use_fusion_emitters"] = True  # the default, and no option of later ones; tests are without it
+        if program is None or _has_arctan(program):
+            options["xla_cpu_prefer_vector_width"] = 256
     return options
+
+
+def _has_arctan(program: jax.stages.Lowered) -> bool:
+    """Returns whether a program computes ``jnp.arctan`` anywhere (jax-ml/jax#39352)."""
+    module: Any = program.compiler_ir("stablehlo")
+    text = module.operation.get_asm(large_elements_limit=16)
+    return re.search(r"chlo\.atan\b", text) is not None
 
 
 def _signature(names: tuple[str, ...], args: tuple) -> dict[str, str]:

@@ -73,8 +73,9 @@ def test_jitted_step_equals_the_eager_one(example):
 def test_whole_run_is_a_function(example):
     experiment, dataset = example
     program, h = experiments.program(experiment, dataset), short(experiment)
-    run = jax.jit(program.run, compiler_options=compilation.compiler_options())
-    state, history = run(jax.random.key(0), h, dataset.train)
+    args = jax.random.key(0), h, dataset.train
+    lowered = jax.jit(program.run).lower(*args)
+    state, history = lowered.compile(compilation.compiler_options(lowered))(*args)
     chunked = execution.execute(experiment, h, dataset, seeds=[0])
     # The same run: its chunks agree bit for bit, and a sweep of one run is not batched.
     assert bits(program.algorithm(h).outcome(state)) == bits(jax.tree.map(lambda leaf: leaf[0], chunked.state))

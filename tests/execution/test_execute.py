@@ -67,9 +67,9 @@ def whole(task, *, seed=0, evaluate_every=None):
     """Returns last state and history of a run as one function, compiled with the options that execution uses."""
     program = experiment.program(task.experiment, task.dataset, evaluate_every=evaluate_every)
     data = [task.dataset.train, *([task.dataset.validation] if evaluate_every else [])]
-    return jax.jit(program.run, compiler_options=compilation.compiler_options())(
-        jax.random.key(seed), task.settings, *data
-    )
+    args = jax.random.key(seed), task.settings, *data
+    lowered = jax.jit(program.run).lower(*args)
+    return lowered.compile(compilation.compiler_options(lowered))(*args)
 
 
 def joined(seen, name="loss"):

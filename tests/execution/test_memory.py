@@ -33,7 +33,7 @@ def compiled(asked=(0,)):
 
 def bytes_of(at_once):
     program = jax.jit(sweeps.sweep(wide, layout="vmap", at_once=at_once)).lower(jnp.arange(12.0))
-    return memory.bytes_of(program.compile(compilation.compiler_options()))[0]
+    return memory.bytes_of(program.compile(compilation.compiler_options(program)))[0]
 
 
 @pytest.mark.parametrize(("fraction", "chosen"), [(None, [None]), (1, [None]), (0.6, [None, 6]), (0.2, [None, 2])])
