@@ -195,12 +195,12 @@ class Smallest(NamedTuple):
 
     Attributes:
         radius: The radius at which the class changes: 0 if the prediction is wrong already, infinite if none was found.
-        inputs: The perturbed inputs of another class; unchanged where there are none.
+        inputs: The perturbed inputs of another class, ``(examples, ...)``; unchanged where there are none.
         found: Whether another class was found.
     """
 
     radius: Float[Array, "examples"]
-    inputs: Float[Array, "examples *shape"]
+    inputs: Array
     found: Bool[Array, "examples"]
 
 

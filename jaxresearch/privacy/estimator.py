@@ -107,7 +107,7 @@ def clipped_sum(
     Adding, removing or zeroing one example changes it by a norm of at most 1; replacing one, by at most 2. With
     ``clipping="per-array"``, each of k arrays is clipped to a norm of :math:`1 / \sqrt k`, which has the same bound.
 
-    Matrices that multiply one vector per example need no gradient of each example (`jaxresearch.privacy.outer_products`); others,
+    Matrices that multiply one vector per example need no gradient of each example (``privacy.outer_products``); others,
     of which ``n_micro_batches`` bounds the memory, have one.
 
     Args:
