@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 KEPT := PYTHONDONTWRITEBYTECODE= JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
 
-.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator bench check clean help
+.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator gallery bench check clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -73,6 +73,9 @@ test-tfds: $(VENV)/.installed-test ## run the tests that prepare a TFDS set: ins
 
 docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
+gallery: $(VENV)/.installed ## carry out the published runs that have no record in runs/gallery: an hour
+	$(BIN)/python docs/gallery.py $(GALLERY)
 
 .venv-bench/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench

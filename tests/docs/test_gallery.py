@@ -1,0 +1,74 @@
+"""The gallery and the table of results are what docs/gallery.py writes from the records."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """The program, as a module."""
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gallery"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_records(gallery):
+    assert (ROOT / "docs" / "gallery" / "index.md").read_text() == gallery.page(gallery.published())
+
+
+def test_the_table_of_results_shows_the_records(gallery):
+    text = gallery.RESULTS.read_text()
+    written = text.split(gallery.START)[1].split(gallery.END)[0]
+    assert written.strip() == gallery.table(gallery.published()).strip()
+
+
+def test_every_record_is_of_a_published_run(gallery):
+    """None is of a smoke run, and each verdict follows from its interval, unless the claim is about private training."""
+    runs = {run.name: run for run in gallery.published()}
+    assert {path.parent.name for path in gallery.HERE.glob("*/result.json")} == set(runs)
+    for name, run in runs.items():
+        claim = run.record["claim"]
+        low, high = run.record["metrics"][claim["metric"]]["ci95"]
+        least, most = (-float("inf") if claim["at_least"] is None else claim["at_least"]), claim["at_most"]
+        most = float("inf") if most is None else most
+        held = low >= least and high <= most
+        failed = high < least or low > most
+        is_about_others = claim["because"].startswith("the claim is about training with epsilon")
+        expected = "undecided" if is_about_others else "supported" if held else "refuted" if failed else "undecided"
+        assert (name, run.record["smoke"], claim["verdict"]) == (name, False, expected)
+
+
+def test_an_unknown_run_is_one_line(gallery, capsys):
+    assert gallery.main(["nowhere"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "gallery.py takes --write or names of docs/gallery/runs.toml, got nowhere. Correct it."
+    ]
+
+
+@pytest.mark.long
+def test_a_run_is_carried_out_once_and_kept(gallery, monkeypatch, tmp_path):
+    """With its record and a chart; the second time, from the finished run."""
+    for name in ("HERE", "RUNS"):
+        monkeypatch.setattr(gallery, name, tmp_path / name)
+    results = tmp_path / "README.md"
+    results.write_text(f"above\n{gallery.START}\n{gallery.END}\nbelow\n")
+    monkeypatch.setattr(gallery, "RESULTS", results)
+    gallery.HERE.mkdir()
+    (gallery.HERE / "runs.toml").write_text('[small]\nfield = "biology"\ncommand = "run house_prices --smoke"\n')
+    assert gallery.main([]) == 0
+    record = json.loads((gallery.HERE / "small" / "result.json").read_text())
+    times = [(gallery.RUNS / "small" / "result.json").stat().st_mtime_ns]
+    assert gallery.main(["small"]) == 0 and record["smoke"]
+    assert [(gallery.RUNS / "small" / "result.json").stat().st_mtime_ns] == times
+    assert (gallery.HERE / "small" / "chart.svg").read_text().startswith("<svg xmlns=")
+    text, page = results.read_text(), (gallery.HERE / "index.md").read_text()
+    assert text.startswith("above\n") and text.endswith("below\n") and "`run house_prices --smoke`" in text
+    assert "## Biology" in page and "small/chart.svg" in page and record["question"] in page
