@@ -108,15 +108,22 @@ class _Supervisor:
         is_lost = self._said[-1:] == [LOST] or code in _ABORTED
         if is_lost:
             self._wait()  # the end of another process is the cause, which its supervisor knows
-        shared = code if is_own and not is_lost else EXIT_CODE
+        knows = is_own and not is_lost
+        shared = code if knows else EXIT_CODE
         if self._is_marked() or not self._claim(int(shared)):
-            return EXIT_CODE if self._code == _OPEN else self._code
-        line = self._said[-1] if is_own and not is_lost else self._reason(code)
-        print(f"jaxresearch: {line}", file=sys.stderr, flush=True)
+            return 0 if self._is_complete() else EXIT_CODE if self._code == _OPEN else self._code
         if self._mark is not None:
-            time.sleep(_GRACE)
+            time.sleep(_GRACE)  # the others see the file and end; the first process may just have written the result
             self._mark.unlink(missing_ok=True)
+        if not knows and self._is_complete():
+            return 0
+        line = self._said[-1] if knows else self._reason(code)
+        print(f"jaxresearch: {line}", file=sys.stderr, flush=True)
         return int(shared)
+
+    def _is_complete(self) -> bool:
+        """Returns whether the job has written its result, so that nothing is lost with the process."""
+        return "last" in self._job and Path(self._job["last"]).is_file()
 
     def _reason(self, code: int | str) -> str:
         """Returns why a worker that reported nothing ended."""
@@ -191,8 +198,7 @@ class _Supervisor:
             for line in beats:
                 self._beat = time.monotonic()
                 content = json.loads(line)
-                if "name" in content:
-                    self._job = content
+                self._job |= {name: value for name, value in content.items() if name != "steps"}
                 if content.get("steps", steps) != steps:
                     steps, self._moved = content["steps"], self._beat
 

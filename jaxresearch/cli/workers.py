@@ -42,6 +42,10 @@ class Heart:
         """Reports the name of the job, the same in all processes."""
         self._send({"name": name, "process": process})
 
+    def opened(self, last: Path) -> None:
+        """Reports the file that a command writes last; it does not exist yet."""
+        self._send({"last": str(last.absolute())})
+
     def _beat(self) -> None:
         while True:
             self._send({"steps": self.steps})
@@ -113,6 +117,8 @@ def directory(
         for name, text in processes.each(texts)[0].items():
             if not processes.is_main():
                 opened.write_text_file(name, text)
+        if _HEART:
+            _HEART[-1].opened(path / records.last_file(config))
         yield opened
 
 

@@ -318,6 +318,15 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
     require_unfinished(path, recorded)
 
 
+def last_file(config: dict[str, Any]) -> str:
+    """Returns the name of the file that a run, sweep or study writes last.
+
+    Args:
+        config: Its configuration.
+    """
+    return _LAST[command_of(config)]
+
+
 def require_unfinished(path: Path, config: dict[str, Any]) -> None:
     """Raises if the run, sweep or study in a directory has ended.
 
@@ -328,9 +337,9 @@ def require_unfinished(path: Path, config: dict[str, Any]) -> None:
     Raises:
         EndedError: If it has; the message names what can be done with it.
     """
-    if not (path / _LAST[command := command_of(config)]).is_file():
+    if not (path / last_file(config)).is_file():
         return
-    name = shlex.quote(str(path))
+    command, name = command_of(config), shlex.quote(str(path))
     use = f"Read it with jaxresearch report {name}, use it with jaxresearch predict {name} DATA"
     if command == "sweep":
         use = f"Read {path / SWEEP_TABLE}"

@@ -85,6 +85,20 @@ def test_a_job_survives_losses_at_random_moments(joined, whole, tmp_path, seed):
     survives(joined, whole, tmp_path / "run", number, int(generator.integers(2)), lambda directory: time.sleep(moment))
 
 
+def test_a_process_lost_after_the_result_ends_no_job(joined, whole, tmp_path):
+    directory = tmp_path / "run"
+    started = joined.start(*WORDS, "--directory", directory, n_devices=2)
+    end = time.monotonic() + 120
+    while not (directory / "result.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    target = worker(started[1])
+    if target is not None:
+        os.kill(target, signal.SIGKILL)
+    assert joined.ended(started) == ([0, 0], [])
+    assert scores(directory) == whole[0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
