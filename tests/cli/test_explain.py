@@ -262,3 +262,42 @@ def test_missing_parts_of_a_run_are_one_line(command, trained):
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "table.csv" in done.stderr, done.stderr
     finally:
         (trained / "table.csv").write_text(table)
+
+
+def test_streamed_runs_are_refused_in_one_line(command, trained):
+    done = command("run", "small.py", "--stream", "--epochs", "1", "--directory", "s", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    done = command("explain", "s", cwd=trained)
+    message = "explain needs data in memory, got rows on disk. Run it without --stream."
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (trained / "s" / "explain.json").exists()
+
+
+def test_private_runs_show_no_training_example(command, trained):
+    words = ("--private", "epsilon=3,delta=1e-5,clip=1", "--epochs", "2", "--directory", "p")
+    done = command("run", "small.py", *words, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    done = command("explain", "p", "--influence", "exact", cwd=trained)
+    message = "--influence must be none for this run, got exact: the run keeps its training examples private."
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert command("explain", "p", cwd=trained).returncode == 0
+    content = content_of(trained / "p")
+    why = "Training examples are not traced: the run keeps its training examples private."
+    assert content["influence"] == {"why": why} and content["attributions"]["examples"]
+    assert "training example " not in (trained / "p" / "report.html").read_text()
+
+
+def test_encrypted_runs_are_explained_with_their_key(command, trained):
+    key = trained / "key"
+    key.write_bytes(bytes(range(32)))
+    done = command("run", "small.py", "--epochs", "1", "--encrypt-with", "key", "--directory", "e", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert command("explain", "e", cwd=trained).returncode == 0
+    before = (trained / "e" / "explain.json").read_bytes()
+    key.write_bytes(bytes(32))
+    done = command("explain", "e", cwd=trained)
+    assert done.returncode == 2 and "key" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    key.unlink()
+    done = command("explain", "e", cwd=trained)
+    assert done.returncode == 2 and "key" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert (trained / "e" / "explain.json").read_bytes() == before
