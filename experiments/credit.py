@@ -23,10 +23,8 @@ from jaxresearch.statistics import Claim
 
 COSTS = [[0, 5], [1, 0]]  # of refusing and of granting, where the credit is bad, and where it is good
 GOOD, YOUNG = 1, 25  # a class, and the largest age of the young in years
-N_INNER, DECAYS = (
-    5,
-    (0.001, 0.003, 0.01, 0.03, 0.1),
-)  # folds of each training part, and the weight decays that they choose from
+N_INNER = 5  # folds of each training part, which choose one of these weight decays
+DECAYS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
 @hyperparameters

@@ -29,9 +29,10 @@ MEASURED = ("gain", "network", "garch", "direction", "direction_gain")
 class Market:
     """Chosen by the likelihood of the last fifth of the training part."""
 
-    learning_rate: float = swept(0.01, "peak step size of Adam, which falls linearly to zero", above=0)
+    learning_rate: float = swept(0.05, "peak step size of Adam, which falls linearly to zero", above=0)
+    network_rate: float = swept(0.2, "step size of the network, relative to that of GARCH", at_least=0)
     batch_size: int = static(0, "blocks of ten days per step; 0: all of them, as maximum likelihood asks", at_least=0)
-    epochs: int = static(400, "passes over the training data", at_least=1)
+    epochs: int = static(200, "passes over the training data", at_least=1)
     width: int = static(16, "recurrent units", at_least=1)
 
 
@@ -58,10 +59,11 @@ def algorithm(h, card, plan, fitted):
         forecasts = (garch.apply(params["garch"], {}, inputs)[0], network.apply(params["network"], {}, inputs)[0])
         return jnp.stack(forecasts, axis=2)[:, -DAYS:], model_state  # (blocks, days, models, mean and log variance)
 
+    adam = optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps))
     return training.supervised(
         models.Model(init, apply),
         lambda outputs, targets: -of_day("network", outputs, targets) - of_day("garch", outputs, targets),
-        optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
+        optimizer=optax.chain(adam, schedules.scale_body(h.network_rate, head="garch")),
         metrics={name: metrics.mean_of(functools.partial(of_day, name)) for name in MEASURED},
         estimator=plan.estimator,
     )
@@ -103,7 +105,7 @@ def report(h, state, collected, dataset):
     forecasts, _ = garch.apply(params, {}, one.train["inputs"])
     nats = losses.normal_negative_log_likelihood(forecasts[:, -DAYS:], one.train["targets"])
     named = ", ".join(f"{name} {float(value):.4f}" for name, value in parameters._asdict().items())
-    return f"GARCH(1,1) of {nats.size:,} days: log-likelihood {-np.sum(nats, dtype=np.float64):.2f}, {named}"
+    return f"GARCH(1,1) of {nats.size:,} days: log-likelihood {-np.asarray(nats, np.float64).sum():.2f}, {named}"
 
 
 experiment = Experiment(
