@@ -1,12 +1,12 @@
 """Does a recurrent network forecast the volatility of the S&P 500 better than GARCH(1,1)? Does it know the direction?
 
-    jaxresearch run market                                         trained on 1999 to 2012, tested on 2013 to 2018
-    jaxresearch run market --data us_indices:all                   GARCH(1,1) of all 5,030 days, to compare with published fits
-    jaxresearch run market --data my.csv --target close            daily prices of your own, with a column date
+    jaxresearch run market                                      trained on 1999 to January 2013, tested on the days up to 2018
+    jaxresearch run market --data us_indices:all --seeds 1      GARCH(1,1) of all 5,030 days, to compare with published fits
+    jaxresearch run market --data my.csv --target close         daily prices of your own, with a column date
 
-GARCH(1,1) and gated recurrent units forecast the mean and the variance of the next day's return; both maximise the likelihood of
-the training part. `gain` is the difference of their log-likelihoods per day. Days depend on their neighbours, so intervals are
-over seeds and stretches of 60 days. `direction` is how often the sign of the network's mean is right.
+Two minutes on two CPU cores. GARCH(1,1) and gated recurrent units forecast the mean and the variance of the next day's return;
+both maximise the likelihood of the training part. `gain` is the difference of their log-likelihoods per day. Days depend on their
+neighbours, so examples count by stretches of 60 days. `direction` is how often the sign of the network's mean is right.
 """
 
 import functools
@@ -30,7 +30,7 @@ class Market:
     """Chosen by the likelihood of the last fifth of the training part."""
 
     learning_rate: float = swept(0.05, "peak step size of Adam, which falls linearly to zero", above=0)
-    network_rate: float = swept(0.2, "step size of the network, relative to that of GARCH", at_least=0)
+    network_rate: float = swept(0.06, "step size of the network, relative to that of GARCH", at_least=0)
     batch_size: int = static(0, "blocks of ten days per step; 0: all of them, as maximum likelihood asks", at_least=0)
     epochs: int = static(200, "passes over the training data", at_least=1)
     width: int = static(16, "recurrent units", at_least=1)
@@ -76,8 +76,8 @@ def recurrent(width, scale):
     def apply(params, inputs):
         size = jnp.log1p(jnp.abs(inputs) / scale)
         read = jnp.stack([jnp.sign(inputs) * size, size], axis=-1)
-        outputs, _ = units.apply(params, {}, jnp.where(inputs[..., None] == finance.PADDING, finance.PADDING, read))
-        return outputs + jnp.stack([0.0, 2 * jnp.log(scale)])[None, None]
+        read = jnp.where(inputs[..., None] == finance.PADDING, finance.PADDING, read)
+        return units.apply(params, {}, read)[0] + jnp.stack([0.0, 2 * jnp.log(scale)])[None, None]
 
     return models.function(lambda key: units.init(key)[0], apply)
 
@@ -97,22 +97,17 @@ def of_day(name, outputs, targets):
 
 def report(h, state, collected, dataset):
     """Returns GARCH(1,1) as fitted by the first seed, and its log-likelihood of the training part."""
-    one, params = dataset.of_run(0), {name: value[0] for name, value in state.params["garch"].items()}
-    garch, parameters = (
-        finance.garch(start=one.fitted["start"], padding=finance.PADDING),
-        finance.garch_parameters(params),
-    )
+    one, params = dataset.of_run(0), {name: values[0] for name, values in state.params["garch"].items()}
+    garch = finance.garch(start=one.fitted["start"], padding=finance.PADDING)
     forecasts, _ = garch.apply(params, {}, one.train["inputs"])
     nats = losses.normal_negative_log_likelihood(forecasts[:, -DAYS:], one.train["targets"])
-    named = ", ".join(f"{name} {float(value):.4f}" for name, value in parameters._asdict().items())
-    return f"GARCH(1,1) of {nats.size:,} days: log-likelihood {-np.asarray(nats, np.float64).sum():.2f}, {named}"
+    fitted = ", ".join(f"{name} {value:.4f}" for name, value in finance.garch_parameters(params)._asdict().items())
+    return f"GARCH(1,1) of {nats.size:,} days: log-likelihood {-np.asarray(nats, np.float64).sum():.2f}, {fitted}"
 
 
 experiment = Experiment(
     question="Does a recurrent network forecast the volatility of the S&P 500 better than GARCH(1,1)?",
-    claim=Claim(
-        text="a higher log-likelihood per day than GARCH(1,1)", metric="test/gain", about="new examples", at_least=0.0
-    ),
+    claim=Claim(text="it gains log-likelihood on GARCH(1,1)", metric="test/gain", about="new examples", at_least=0.0),
     hyperparameters=Market(),
     source="us_indices",
     collect=collect,
