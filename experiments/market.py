@@ -6,7 +6,8 @@
 
 Two minutes on two CPU cores. GARCH(1,1) and gated recurrent units forecast the mean and the variance of the next day's return;
 both maximise the likelihood of the training part. `gain` is the difference of their log-likelihoods per day. Days depend on their
-neighbours, so examples count by stretches of 60 days. `direction` is how often the sign of the network's mean is right.
+neighbours, so examples count by stretches of 60 days. `direction` is how often the sign of the network's mean is right. Expect a
+gain of 0.0287 nats (0.0138 to 0.0436), and no direction: 0.508 (0.489 to 0.526).
 """
 
 import functools
@@ -27,7 +28,7 @@ MEASURED = ("gain", "network", "garch", "direction", "direction_gain")
 
 @hyperparameters
 class Market:
-    """Chosen by the likelihood of the last fifth of the training part."""
+    """Chosen by the likelihood of the last fifth of the training part, with three seeds."""
 
     learning_rate: float = swept(0.05, "peak step size of Adam, which falls linearly to zero", above=0)
     network_rate: float = swept(0.06, "step size of the network, relative to that of GARCH", at_least=0)
