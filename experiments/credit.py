@@ -5,8 +5,8 @@
     jaxresearch compare runs/credit runs/fair                                the price of the penalty, paired by fold
 
 A minute each on two CPU cores. Logistic regression on the German credit data. The cost is Statlog's (Michie, Spiegelhalter and
-Taylor, 1994): 5 for a bad credit that is granted, 1 for a good one that is refused; discriminant analysis costs 0.535 in ten folds,
-granting none 0.700. The weight decay is chosen in each training part, by the cost in five inner folds; the held-out fold is read
+Taylor, 1994): 5 for a bad credit that is granted, 1 for a good one that is refused; discriminant analysis costs 0.535, granting
+none 0.700. The weight decay is chosen in each training part, by the cost in five inner folds; the held-out fold is read
 once. `refused` is the fraction of the good applicants who are refused, and `refused_gap` how much larger it is among those of 25
 years at most: equal opportunity (Hardt, Price and Srebro, 2016) asks for 0. Expect a cost of 0.532 (0.446 to 0.618 over folds).
 """
