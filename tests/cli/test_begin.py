@@ -9,9 +9,11 @@ from jaxresearch import catalogue
 
 NAMES = {
     "abstract_sorting",
+    "credit",
     "gene_ontology",
     "genome",
     "house_prices",
+    "market",
     "mislabelled",
     "mnist",
     "motifs",
