@@ -88,13 +88,13 @@ def n_runs(record: dict[str, Any]) -> str:
 
 
 def table(runs: list[Published]) -> str:
-    """Returns the table of all records."""
+    """Returns the table of the records that decide a claim."""
     lines = [
         "| question | command | result | over seeds | over seeds and examples | seeds |",
         "|---|---|---|---|---|---|",
     ]
     for run in runs:
-        if run.record:
+        if run.record and run.record["claim"]:
             cells = (run.record["question"], f"`{run.command}`", *outcome(run.record), n_runs(run.record))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -119,6 +119,7 @@ def _card(run: Published) -> list[str]:
     """Returns the lines of a card."""
     record: Any = run.record
     claim, minutes = record["claim"], sum(record["seconds"].values()) / 60
+    decided = claim and f'Claim "{claim["text"]}": **{claim["verdict"]}** ({claim["because"]}).'
     took = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
     chart = HERE / run.name / "chart.svg"
     return [
@@ -132,7 +133,7 @@ def _card(run: Published) -> list[str]:
         ),
         f"**{record['question']}**",
         "",
-        f'Claim "{claim["text"]}": **{claim["verdict"]}** ({claim["because"]}).',
+        decided or f"No claim: {record['unclaimed'] or 'a description'}.",
         "",
         f"`jaxresearch {run.command}`, {took}.",
     ]
