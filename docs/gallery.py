@@ -133,7 +133,7 @@ def _card(run: Published) -> list[str]:
         ),
         f"**{record['question']}**",
         "",
-        decided or f"No claim: {record['unclaimed'] or 'a description'}.",
+        decided or record["unclaimed"] or "No claim.",
         "",
         f"`jaxresearch {run.command}`, {took}.",
     ]
