@@ -28,6 +28,7 @@ from jaxresearch.records.run_directory import (
     differences,
     open_directory,
     read_metrics,
+    require_same_files,
     require_unfinished,
 )
 from jaxresearch.records.sources import (
@@ -89,6 +90,7 @@ __all__ = [
     "read_ensemble",
     "read_json",
     "read_metrics",
+    "require_same_files",
     "require_unfinished",
     "read_params",
     "read_run",

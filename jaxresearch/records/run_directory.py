@@ -301,13 +301,8 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
         may_change.discard("encrypt_with")  # the key file may have moved, but encryption stays on or off
     differ = differences(recorded, config).items()
     changes = {key: values for key, values in differ if key not in may_change and key.split(".")[0] not in _OF_SOURCE}
-    if not {"data", "test"} & {*changes} and (files := _changed_files(recorded, config)):
-        shown = ", ".join(files[:_MOST_DIFFERENCES])
-        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
-        raise ValueError(
-            f"the data of the {command} in {path} must stay as they were at its start, got {shown}{more}. Restore them, or rerun "
-            "with another --directory."
-        )
+    if not {"data", "test", "query", "parameters"} & {*changes}:
+        require_same_files(path, recorded, config)
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
@@ -316,6 +311,26 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
             "Name another with --directory."
         )
     require_unfinished(path, recorded)
+
+
+def require_same_files(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises if the data of a run, sweep or study have changed since its start, by their digests.
+
+    Args:
+        path: The directory.
+        recorded: Its configuration.
+        config: A configuration with the card of the data as they are now.
+
+    Raises:
+        ValueError: If they have; the message names the files, or the rows of a query.
+    """
+    if files := _changed_files(recorded, config):
+        shown = ", ".join(files[:_MOST_DIFFERENCES])
+        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
+        raise ValueError(
+            f"the data of the {command_of(recorded)} in {path} must stay as they were at its start, got {shown}{more}. Restore "
+            "them, or rerun with another --directory."
+        )
 
 
 def require_unfinished(path: Path, config: dict[str, Any]) -> None:
