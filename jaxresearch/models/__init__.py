@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn, sequence_cnn
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
+    from jaxresearch.models.recurrent import rnn
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
@@ -39,6 +40,7 @@ __all__ = [
     "mlp",
     "nnx",
     "rematerialised",
+    "rnn",
     "sequence_cnn",
     "split_at",
     "warm_started",
@@ -62,6 +64,7 @@ _FILES = {
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
+    "rnn": "recurrent",
     "sequence_cnn": "convolutional",
     "split_at": "layers",
     "warm_started": "wrappers",

@@ -8,8 +8,6 @@ The last tenth of the series is the test part. Change the lines marked CHANGE.
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -52,33 +50,13 @@ def collect(source, *, target=None):
 def algorithm(h, card, plan, fitted):
     """Returns a recurrent network, trained by Adam to forecast the next value."""
     return training.supervised(
-        recurrent(h.width),
+        models.rnn(1, (h.width,), 1, per_step=False),
         losses.squared_error,
         optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
         metrics={"r2": metrics.r2(), "mean_absolute_error": metrics.mean_absolute_error()},
         estimator=plan.estimator,
         invert=functools.partial(data.standard.invert, fitted),  # metrics are in the units of the series
     )
-
-
-def recurrent(width):
-    """Returns a gated recurrent unit that reads a window and returns one value: Cho et al. (2014), without resets."""
-
-    def init(key):
-        drawn = jax.random.normal(key, (2, width + 2, width)) / jnp.sqrt(width)
-        return {"gate": drawn[0], "new": drawn[1], "out": jnp.zeros((width, 1)), "bias": jnp.zeros(1)}
-
-    def apply(params, inputs):
-        def read(memory, number):
-            joined = jnp.concatenate([memory, number[:, None], jnp.ones_like(number)[:, None]], axis=1)
-            gate = jax.nn.sigmoid(joined @ params["gate"])
-            return gate * memory + (1 - gate) * jnp.tanh(joined @ params["new"]), None
-
-        start = jnp.zeros((inputs.shape[0], width))
-        memory, _ = jax.lax.scan(read, start, inputs.astype(jnp.float32).T)
-        return memory @ params["out"] + params["bias"][None]
-
-    return models.function(init, apply)
 
 
 experiment = Experiment(

@@ -57,6 +57,8 @@ MODELS = {
     "mlp": models.mlp(2, (16,), 3),
     "mlp with state": models.mlp(2, (16, 8), 3, dropout_rate=0.2, batch_norm=True),
     "cnn": models.cnn((2, 1, 1), 3, channels=(4,), hidden=16),
+    "gru": models.rnn(1, (16,), 3, per_step=False),  # two steps of one feature
+    "lstm": models.rnn(1, (16,), 3, cell="lstm", per_step=False),
     "linen": models.linen(LinenNet(), jax.ShapeDtypeStruct((1, 2), jnp.float32)),
     "nnx": models.nnx(NnxNet),
     "equinox": models.equinox(eqx.nn.make_with_state(EqxNet)),
