@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxresearch import data, losses, metrics, models, schedules, training
+from jaxresearch import data, losses, metrics, models, schedules, subgroups, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
-from jaxresearch.metrics.metric import Metric, summed
 from jaxresearch.statistics import Claim
 
 LARGEST = {"duration_months": 72, "credit_amount": 20_000, "age": 75}  # the other numbers are 1 to 4
-BAD, GOOD, COST = 0, 1, 5  # classes, and the cost of a bad credit in units of a good one
+COSTS = [[0, 5], [1, 0]]  # of refusing and of granting, where the credit is bad, and where it is good
 YOUNG = 25  # years, the largest age of the young
 
 
@@ -62,40 +61,24 @@ def algorithm(h, card, plan, fitted):
         models.Model(linear.init, predict),
         losses.softmax_cross_entropy_with_integer_labels,
         optimizer=optax.sgd(schedules.named("linear", h.learning_rate, plan.n_steps)),
-        metrics={"cost": cost(), "accuracy": metrics.accuracy(), "auc": metrics.roc_auc()},
+        metrics={"cost": metrics.cost(COSTS), "accuracy": metrics.accuracy(), "auc": metrics.roc_auc()},
         estimator=plan.estimator,
     )
-    return by_group(everyone, card)
+    return subgroups.by_subgroup(everyone, groups_of(card))
 
 
-def cost():
-    """Returns the mean cost of granting a credit wherever that costs less than refusing it, by the model's probabilities."""
-
-    def summarise(logits, targets, weights=None):
-        weights = jnp.ones(len(targets)) if weights is None else weights
-        is_granted = logits[:, GOOD] - logits[:, BAD] > jnp.log(COST)
-        costs = jnp.where(is_granted, COST * (targets == BAD), targets == GOOD)
-        return jnp.sum(weights * costs), jnp.sum(weights)
-
-    return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
-
-
-def by_group(algorithm, card):
-    """Returns the algorithm that evaluates everyone and each group, whose examples alone have weights."""
+def groups_of(card):
+    """Returns the function that finds the members of each group."""
     place = {column.name: i for i, column in enumerate(card.columns)}
     sexes = card.columns[place["personal_status_sex"]].levels
     is_woman = jnp.array([level.startswith("female") for level in sexes])
 
-    def evaluate(state, data, key):
+    def members(data):
         young = data["inputs"][:, place["age"]] <= YOUNG
         women = is_woman[data["inputs"][:, place["personal_status_sex"]].astype(int)]
-        names = ("", "_young", "_older", "_women", "_men")
-        members = jnp.stack([jnp.ones_like(young), young, ~young, women, ~women])
-        weights = members * data.get("weights", jnp.ones(len(young)))[None]
-        found = jax.vmap(lambda weights: algorithm.evaluate(state, {**data, "weights": weights}, key))(weights)
-        return {f"{metric}{name}": values[i] for metric, values in found.items() for i, name in enumerate(names)}
+        return {"young": young, "older": ~young, "women": women, "men": ~women}
 
-    return algorithm._replace(evaluate=evaluate)
+    return members
 
 
 experiment = Experiment(

@@ -256,6 +256,42 @@ def sigmoid_cross_entropy(logits: Float[Array, "*shape"], targets: Float[Array, 
     return _times(targets, jax.nn.softplus(-logits)) + _times(1 - targets, jax.nn.softplus(logits))
 
 
+def normal_negative_log_likelihood(
+    predictions: Float[Array, "*batch two"], targets: Float[Array, "*batch one"]
+) -> Float[Array, "*batch one"]:
+    r"""Returns the negative log density of each target under a normal distribution, in nats.
+
+    .. math:: L = \tfrac{1}{2} \left(\log 2 \pi + v + (y - m)^2 e^{-v}\right)
+
+    Args:
+        predictions: On the last axis, the means :math:`m` and then the log variances :math:`v` of the targets.
+        targets: Any real values :math:`y`, with half as many entries on the last axis.
+
+    Returns:
+        One loss per target, not reduced; negative where the density is above 1.
+
+    Raises:
+        ValueError: If the shapes do not match.
+
+    Example:
+        >>> predictions = jnp.array([[1.0, 0.0], [1.0, 2.0]])
+        >>> [round(float(loss), 4) for loss in normal_negative_log_likelihood(predictions, jnp.array([[1.0], [3.0]]))[:, 0]]
+        [0.9189, 2.1896]
+
+    References:
+        Nix and Weigend (1994), Estimating the mean and variance of the target probability distribution, IEEE International
+        Conference on Neural Networks. https://doi.org/10.1109/ICNN.1994.374138
+    """
+    width = jnp.shape(targets)[-1:]
+    if not width or jnp.shape(predictions) != (*jnp.shape(targets)[:-1], 2 * width[0]):
+        raise ValueError(
+            f"predictions must hold a mean and a log variance for each target, (..., 2 k) for targets (..., k); got "
+            f"{jnp.shape(predictions)} and {jnp.shape(targets)}. Give the model twice as many outputs as there are targets."
+        )
+    means, log_variances = jnp.split(predictions, 2, axis=-1)
+    return (math.log(2 * math.pi) + log_variances + jnp.square(targets - means) * jnp.exp(-log_variances)) / 2
+
+
 def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None) -> Float[Array, ""]:
     r"""Returns the weighted mean of the losses.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from jax.test_util import check_grads
 
 from jaxresearch import losses
@@ -414,6 +415,26 @@ def test_weighted_mean_refuses_weights_of_another_shape():
         losses.weighted_mean(jnp.ones(3), jnp.ones(2))
 
 
+def test_normal_likelihood_equals_scipy():
+    generator = np.random.default_rng(0)
+    predictions, targets = generator.normal(size=(50, 7, 6)), generator.normal(size=(50, 7, 3)) * 3
+    means, deviations = predictions[..., :3], np.exp(predictions[..., 3:] / 2)
+    expected = -scipy.stats.norm.logpdf(targets, means, deviations)
+    found = losses.normal_negative_log_likelihood(
+        jnp.asarray(predictions, jnp.float32), jnp.asarray(targets, jnp.float32)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)  # float32 squares of up to ten deviations
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("of_predictions", "of_targets"), [((8, 1), (8, 1)), ((8, 2), (8,)), ((8, 2), (4, 1)), ((2,), ())]
+)
+def test_normal_likelihood_counts_means_and_variances(of_predictions, of_targets):
+    with pytest.raises(ValueError, match="^predictions must hold a mean and a log variance for each target"):
+        losses.normal_negative_log_likelihood(jnp.zeros(of_predictions), jnp.zeros(of_targets))
+
+
 HARD, SOFT = np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]] * 0.9 + 0.1 / 3
 EDGES = {
     "squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
@@ -425,6 +446,10 @@ EDGES = {
     "softmax_cross_entropy_with_integer_labels": (
         np.array([[0, 0, 0], [9, 0, 15], [0, 300, 0], [1e4, 1e4 + 1, 0]], float),
         HARD,
+    ),
+    "normal_negative_log_likelihood": (
+        np.array([[0.0, 0.0], [1.0, -3.0], [2.0, 3.0], [1e3, 12.0]]),
+        np.array([[0.0], [1.5], [2.0], [0.0]]),
     ),
 }
 

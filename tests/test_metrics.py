@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from jaxresearch import metrics
 from jaxresearch.metrics.classes import _log_odds
 
+COSTS = [[0, 1, 5, 2], [1, 0, 2, 2], [7, 1, 0, -1], [3, 3, 2, 0]]
 CLASSIFICATION = {
     "accuracy": metrics.accuracy(),
     "top_2": metrics.top_k_accuracy(k=2),
@@ -21,6 +22,8 @@ CLASSIFICATION = {
     "log_loss": metrics.log_loss(),
     "brier": metrics.brier_score(),
     "calibration": metrics.expected_calibration_error(),
+    "cost": metrics.cost(COSTS),
+    "decided": metrics.decided(metrics.recall(average=None), COSTS),
 }
 REGRESSION = {
     "mse": metrics.mean_squared_error(),

@@ -31,8 +31,9 @@ from jaxresearch.metrics.classes import (
     roc_auc,
     top_k_accuracy,
 )
+from jaxresearch.metrics.decisions import cost, decided
 from jaxresearch.metrics.language import bits_per_byte, per_token
-from jaxresearch.metrics.metric import Metric, error
+from jaxresearch.metrics.metric import Metric, error, mean_of
 from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
 from jaxresearch.metrics.segmentation import dice, intersection_over_union
 from jaxresearch.metrics.standard import classification
@@ -44,6 +45,8 @@ __all__ = [
     "brier_score",
     "classification",
     "confusion_matrix",
+    "cost",
+    "decided",
     "dice",
     "error",
     "expected_calibration_error",
@@ -51,6 +54,7 @@ __all__ = [
     "intersection_over_union",
     "log_loss",
     "mean_absolute_error",
+    "mean_of",
     "mean_squared_error",
     "per_token",
     "precision",

@@ -77,6 +77,40 @@ def error(metric: Metric, *, class_index: int | None = None) -> Metric:
     return dataclasses.replace(metric, compute=compute)
 
 
+def mean_of(fun: Callable[[Array, Array], Array]) -> Metric:
+    r"""Returns the mean of a function of each example's prediction and target, such as a log-likelihood.
+
+    .. math:: \sum_i w_i f(\hat y_i, y_i) / \sum_i w_i
+
+    Args:
+        fun: ``(predictions, targets) -> values`` ``(batch, ...)``; trailing axes are averaged.
+
+    Returns:
+        A metric of the predictions and targets that ``fun`` takes; its value is a scalar.
+
+    Raises:
+        ValueError: When called, if there is not one value, or array of values, for each target.
+
+    Example:
+        >>> is_above = mean_of(lambda predictions, targets: predictions > targets)
+        >>> float(is_above(jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])))
+        0.5
+    """
+
+    def summarise(predictions, targets, weights=None):
+        values, n = fun(predictions, targets), len(targets)
+        if jnp.shape(values)[:1] != (n,):
+            raise ValueError(
+                f"fun must return one value, or array of values, for each of {n} targets; got {jnp.shape(values)}. Leave the "
+                "mean to the metric."
+            )
+        values = values.astype(jnp.promote_types(values.dtype, jnp.float32)).reshape(n, -1)
+        weights = checked_weights(values, targets, weights, expected=targets.shape)
+        return jnp.sum(masked(weights[:, None], values)), jnp.sum(weights) * values.shape[1]
+
+    return Metric(summarise, summed, lambda summary: summary[0] / summary[1])
+
+
 def summed(summaries: PyTree[Array]) -> PyTree[Array]:
     """Merges summaries that add up.
 

@@ -13,8 +13,9 @@ from jaxresearch import losses, metrics, models, training
 pytestmark = pytest.mark.long
 
 N = 20
-NOT_METRICS = {"Metric", "classification", "error", "per_token"}  # these are built from metrics
+NOT_METRICS = {"Metric", "classification", "decided", "error", "mean_of", "per_token"}  # these are built from metrics
 OPTIONS = {
+    "cost": {"costs": ((0, 5, 1), (1, 0, 2), (3, 1, 0))},
     "top_k_accuracy": {"k": 2},
     "bits_per_byte": {"n_bytes": np.array([1, 2, 3])},
     "expected_calibration_error": {"n_bins": 3},

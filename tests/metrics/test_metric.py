@@ -39,6 +39,8 @@ CASES = {
     "log_loss": (metrics.log_loss(), _logits(N)),
     "brier": (metrics.brier_score(), _logits(N)),
     "calibration": (metrics.expected_calibration_error(n_bins=3), _logits(N)),
+    "cost": (metrics.cost([[0, 5, 1], [1, 0, 2], [3, 1, 0]]), _logits(N)),
+    "mean_of": (metrics.mean_of(lambda predictions, targets: jnp.sin(predictions * targets)), _values()),
     "mse": (metrics.mean_squared_error(), _values()),
     "rmse": (metrics.root_mean_squared_error(), _values()),
     "mae": (metrics.mean_absolute_error(), _values()),
@@ -114,6 +116,22 @@ def test_error_is_one_minus_the_metric_or_one_of_its_classes():
     for k in range(3):
         value = metrics.error(recall, class_index=k)(logits, targets)
         np.testing.assert_allclose(value, 1 - recall(logits, targets)[k])
+
+
+def test_mean_of_equals_the_mean_absolute_error():
+    predictions, targets = _values()
+    weights = jnp.linspace(0.5, 2.0, N)
+    found = metrics.mean_of(lambda predictions, targets: jnp.abs(predictions - targets))
+    expected = metrics.mean_absolute_error()(predictions, targets, weights)
+    np.testing.assert_allclose(found(predictions, targets, weights), expected, rtol=1e-6)
+
+
+@pytest.mark.raises
+def test_mean_of_refuses_a_mean():
+    with pytest.raises(
+        ValueError, match=r"^fun must return one value, or array of values, for each of 3 targets; got \(\)"
+    ):
+        metrics.mean_of(lambda predictions, targets: jnp.mean(predictions))(jnp.ones(3), jnp.ones(3))
 
 
 @pytest.mark.raises
