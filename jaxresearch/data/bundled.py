@@ -121,6 +121,40 @@ def credit() -> Collected:
     )
 
 
+_PUPILS = "egsingle_growth.csv.xz"
+_PUPILS_SHA256 = "8dace3272a58621a4208fb5d7871f5813043029915de23e5d47eb9a857786cd8"
+
+
+def pupils() -> Collected:
+    """Returns 7,230 yearly scores in mathematics of 1,721 pupils in 60 schools, a row per score, which is the target, in logits.
+
+    Returns:
+        Inputs as a dict of columns, with the pupil (``childid``), the school (``schoolid``) and the ``year``, -2.5 to 2.5;
+        targets ``(n, 1)`` float64. Not yet split: split it by group, so that no pupil is in two parts.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> scores = pupils().parts["train"]
+        >>> len(scores["targets"]), len({*scores["inputs"]["childid"]}), np.unique(scores["inputs"]["year"]).tolist()
+        (7230, 1721, [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+
+    References:
+        Raudenbush and Bryk (2002), Hierarchical Linear Models: Applications and Data Analysis Methods, 2nd edition, Sage.
+    """
+    return _table(
+        "pupils",
+        _PUPILS,
+        _PUPILS_SHA256,
+        target="math",
+        types={"schoolid": "category", "childid": "id"},
+        source="bundled; the data set egsingle of the R package mlmRev",
+        licence="GPL-2.0-or-later",
+        citation="Raudenbush and Bryk (2002), Hierarchical Linear Models, 2nd edition, Sage; R package mlmRev",
+    )
+
+
 _SPLICE = "splice_junctions.csv.xz"
 _SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62bd"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, pupils, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.databases import is_database, load_database, require_no_password
@@ -39,6 +39,7 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "credit": credit,
     "gene_ontology": gene_ontology,
     "mnist": _mnist,
+    "pupils": pupils,
     "splice": splice,
 }
 BUNDLED = tuple(_BUNDLED)
@@ -65,6 +66,7 @@ def load(
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
     ``credit``             bundled: applicants for credit, a table
+    ``pupils``             bundled: yearly scores of pupils, a table
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
