@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, pupils, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, math_exam, mnist, pupils, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.databases import is_database, load_database, require_no_password
@@ -38,6 +38,7 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
     "credit": credit,
     "gene_ontology": gene_ontology,
+    "math_exam": math_exam,
     "mnist": _mnist,
     "pupils": pupils,
     "splice": splice,
@@ -66,6 +67,7 @@ def load(
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
     ``credit``             bundled: applicants for credit, a table
+    ``math_exam``          bundled: answers of students in an exam, a table
     ``pupils``             bundled: yearly scores of pupils, a table
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``

@@ -12,11 +12,13 @@ NAMES = {
     "gene_ontology",
     "genome",
     "house_prices",
+    "knowledge_tracing",
     "mislabelled",
     "mnist",
     "motifs",
     "private_credit",
     "private_mnist",
+    "pupil_growth",
     "schedule",
 }
 

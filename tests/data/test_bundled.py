@@ -52,6 +52,20 @@ def test_pupils_are_whole_in_the_parts_of_a_split():
     assert 0.7 < np.polyfit(year, math, 1)[0] < 0.8
 
 
+def test_the_exam_has_the_answers_of_its_source():
+    answers = data.load("math_exam", split=data.Split(by="group", column="student"))
+    assert answers.card.class_names == ("no", "yes") and answers.card.licence == "GPL-2.0-only OR GPL-3.0-only"
+    items = next(column for column in answers.card.columns if column.name == "item").levels
+    solved, item = (
+        np.concatenate([read(part) for part in (answers.train, answers.test)])
+        for read in (lambda part: part["targets"], lambda part: part["inputs"]["item"])
+    )
+    assert len(solved) == 9477 and len(items) == 13
+    of_item = dict(zip(items, np.bincount(item, solved) / 729, strict=True))
+    assert max(of_item, key=of_item.get) == "hesse" and min(of_item, key=of_item.get) == "payflow"
+    np.testing.assert_allclose((of_item["hesse"], of_item["payflow"]), (572 / 729, 127 / 729))
+
+
 def test_splice_borders_stand_where_they_should():
     junctions = data.load("splice")
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])
