@@ -136,7 +136,7 @@ def test_a_query_that_writes_is_refused(database, changed):
     [
         ("select agee, kind from patients", {}, "got from sqlite:.*trial.db: no such column: agee. Correct it."),
         ("select from patients", {}, 'got from sqlite:.*: near "from": syntax error. Correct it.'),
-        ("select * from nothing", {}, "got from sqlite:.*: no such table: nothing. Correct it."),
+        ("select * from nowhere", {}, "got from sqlite:.*: no such table: nowhere. Correct it."),
         (None, {}, "^query must be given for a database, got none. Pass --query "),
         ("select age, kind, age from patients", {}, "^query must name each column once, got 'age' twice. Rename one"),
         ("select age, kind from patients where id < 0", {}, "^query must return rows, got none. Check"),

@@ -18,7 +18,7 @@ from jaxresearch.data.files.queries import parsed, require_ordered, require_valu
         ("select 'it''s :one' as \"a:b\" from t", "select 'it''s \\:one' as \"a\\:b\" from t", (), False),
         (r"select e'it\'s; x' from t", None, (), False),
         ("select $tag$ ; :a $tag$ from t", r"select $tag$ ; \:a $tag$ from t", (), False),
-        ("select a::int from t where b = :b::date", None, ("b",), False),
+        ("select a::int from t where b = :b::date", r"select a\:\:int from t where b = :b\:\:date", ("b",), False),
         ("select /* :a; */ b from t -- order by :c", "select   b from t", (), False),
         ("(select 1) union (select 2)", None, (), False),
         ("values (1), (2)", None, (), False),

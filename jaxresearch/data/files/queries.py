@@ -10,7 +10,7 @@ _TOKEN = re.compile(
     r"""
     (?P<comment> --[^\n]* | /\*.*?\*/ )
     | (?P<literal> [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-    | (?P<parameter> (?<![:\w\\]):\w+(?![:\w]) )
+    | (?P<parameter> (?<![:\w\\]):\w+ )
     | (?P<word> \w+ )
     | (?P<space> \s+ )
     | (?P<mark> . )
@@ -68,7 +68,7 @@ def parsed(query: str) -> Query:
             names.append(part[1:])
         elif kind == "word":
             words.append((part.upper(), depth))
-        text += "" if has_ended else part.replace(":", r"\:") if kind == "literal" else part
+        text += "" if has_ended else part if kind == "parameter" else part.replace(":", r"\:")
     first = words[0][0] if words else ""
     if first not in _READING:
         raise ValueError(
