@@ -11,6 +11,7 @@ smaller the network's log loss is, paired by student.
 """
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 import optax
@@ -56,16 +57,19 @@ def algorithm(h, card, plan, fitted):
     }
 
     def loss(odds, answers):
-        return sum(education.answer_losses(odds[..., place], answers) for place in range(len(named)))
+        return jnp.stack([education.answer_losses(odds[..., place], answers) for place in range(len(named))]).sum(
+            axis=0
+        )
 
     rates = {"network": h.learning_rate, "classical": CLASSICAL_RATE}
-    optimizers = {name: optax.adam(schedules.named("linear", rate, plan.n_steps)) for name, rate in rates.items()}
     which = {name: "network" if name == "network" else "classical" for name in named}
-    optimizer, scores = optax.multi_transform(optimizers, which), compared(list(named))
-    together = training.supervised(
-        education.side_by_side(named), loss, optimizer=optimizer, metrics=scores, estimator=plan.estimator
+    schedule = functools.partial(schedules.named, "linear", n_steps=plan.n_steps)
+    optimizer = optax.multi_transform({name: optax.adam(schedule(peak=rate)) for name, rate in rates.items()}, which)
+    model, scores = education.side_by_side(named), compared(list(named))
+    together = training.supervised(model, loss, optimizer=optimizer, metrics=scores, estimator=plan.estimator)
+    return together._replace(
+        predict=lambda state, inputs: logits(model.apply(state.params, state.model_state, inputs)[0], NETWORK)
     )
-    return together._replace(predict=lambda state, inputs: logits(together.predict(state, inputs), NETWORK))
 
 
 def logits(odds, place):
@@ -84,9 +88,8 @@ def compared(names):
 
     def gain(place):
         def values(odds, answers):
-            return education.answer_losses(odds[..., place], answers) - education.answer_losses(
-                odds[..., NETWORK], answers
-            )
+            own = education.answer_losses(odds[..., NETWORK], answers)
+            return education.answer_losses(odds[..., place], answers) - own
 
         return metrics.mean_of(values)
 

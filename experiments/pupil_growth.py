@@ -67,7 +67,7 @@ def algorithm(h, card, plan, fitted):
         metrics=compared(),
         estimator=plan.estimator,
     )
-    return fitting._replace(predict=lambda state, inputs: fitting.predict(state, inputs)[:, :1])
+    return fitting._replace(predict=lambda state, inputs: forecast(state.params, state.model_state, inputs)[0][:, :1])
 
 
 def compared():

@@ -151,7 +151,18 @@ def test_a_run_records_no_password(server, command, tmp_path):
         "kind",
     ]
     (tmp_path / "my.py").write_text(catalogue.template("table"))
-    done = command("run", "my.py", "--data", f"{server.url}/trials", *words, "--batch-size", "8", "--directory", "out", cwd=tmp_path)
+    done = command(
+        "run",
+        "my.py",
+        "--data",
+        f"{server.url}/trials",
+        *words,
+        "--batch-size",
+        "8",
+        "--directory",
+        "out",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     held = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in held if server.password.encode() in path.read_bytes()]

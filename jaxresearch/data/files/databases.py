@@ -174,7 +174,7 @@ def _name(source: str) -> str:
 def _read(source: str, query: str, parameters: Mapping[str, str]) -> tuple[list[str], list[tuple]]:
     """Returns the names of the columns and the rows of a query."""
     try:
-        import sqlalchemy
+        import sqlalchemy.exc
     except ImportError as error:
         raise ValueError(_missing(error)) from error
     engine = _engine(source, sqlalchemy)
