@@ -76,13 +76,13 @@ def test_mistakes_with_databases_take_one_line(here, change, refused, words, mes
 
 @pytest.mark.long
 def test_a_run_on_a_query_is_that_on_its_rows(here, change, folder, replayed):
-    done = here("run", "line.py", *WORDS, "--seeds", "2", "--directory", "out")
+    done = here("run", "line.py", *WORDS, "--seeds", "2", "--epochs", "10", "--directory", "out")
     assert done.returncode == 0, done.stderr
     rows = (folder / "line.csv").read_text().splitlines()
     (folder / "some.csv").write_text(
         "\n".join([rows[0], *(row for row in rows[1:] if float(row.split(",")[0]) > -0.9)])
     )
-    done = here("run", "line.py", "--data", "some.csv", "--seeds", "2", "--directory", "table")
+    done = here("run", "line.py", "--data", "some.csv", "--seeds", "2", "--epochs", "10", "--directory", "table")
     assert done.returncode == 0, done.stderr
     config, result = (json.loads((folder / "out" / f"{name}.json").read_text()) for name in ("config", "result"))
     assert result["metrics"] == json.loads((folder / "table" / "result.json").read_text())["metrics"]

@@ -142,31 +142,14 @@ def test_a_server_that_does_not_answer_is_named(server, database):
 
 
 def test_a_run_records_no_password(server, command, tmp_path):
-    words = [
-        "--query",
-        "select age, code, kind from patients where id < :n",
-        "--parameters",
-        "n=38",
-        "--target",
-        "kind",
-    ]
+    query = "select age, code, kind from patients where id < :n"
+    words = ["--query", query, "--parameters", "n=38", "--target", "kind", "--batch-size", "8", "--directory", "out"]
     (tmp_path / "my.py").write_text(catalogue.template("table"))
-    done = command(
-        "run",
-        "my.py",
-        "--data",
-        f"{server.url}/trials",
-        *words,
-        "--batch-size",
-        "8",
-        "--directory",
-        "out",
-        cwd=tmp_path,
-    )
+    done = command("run", "my.py", "--data", f"{server.url}/trials", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     held = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in held if server.password.encode() in path.read_bytes()]
     assert server.password not in done.stdout + done.stderr
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["data"] == f"{server.url}/trials" and config["parameters"] == [["n", "38"]]
-    assert config["query"] == words[1] and config["data_card"]["sha256"][0][0] == "the rows of the query"
+    assert config["query"] == query and config["data_card"]["sha256"][0][0] == "the rows of the query"
