@@ -174,7 +174,7 @@ def test_stopped_needs_validation_data(here, edit, refused, name):
         (["--directory", "line.py"], "directory must be new or empty, got line.py. Name another with --directory."),
         (["--directory", "line.py/below"], "directory must be writable, got line.py/below"),
         (["--encrypt-with", "nothing"], "encrypt_with must name a readable key file, got nothing"),
-        (["--data", "lines.csv"], "data must be a bundled name, tfds:NAME or a path that exists"),
+        (["--data", "lines.csv"], "data must be a bundled name, tfds:NAME, a database or a path that exists"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line(here, refused, words, message):
