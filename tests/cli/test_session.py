@@ -241,7 +241,8 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
         (
             "report = None",
             "data.load('nowhere.csv')",
-            "The bundled names are ames, credit, gene_ontology, math_exam, mnist, pupils, splice. (experiment file line.py, line 24)",
+            "The bundled names are ames, credit, gene_ontology, math_exam, mnist, pupils, splice. "
+            "(experiment file line.py, line 24)",
         ),
         ("import optax", "import optaks", "failed at line 3: 'import optaks': ModuleNotFoundError"),
     ],

@@ -41,11 +41,12 @@ def last_scores(rows: Dataset) -> Dataset:
         )
     years = np.unique(np.concatenate([part["inputs"]["year"] for part in parts.values()]))
     school = next(column for column in rows.card.columns if column.name == "schoolid")
-    numbers = (Column(name=name, kind="number") for name in ("year", *(f"{_PREFIX}{year:g}" for year in years)))
-    columns = (school, *numbers)
-    names = tuple(column.name for column in columns)
-    card = dataclasses.replace(rows.card, columns=columns, feature_names=names, feature_shape=(len(names),))
-    return rows._replace(card=card, **{name: _by_pupil(part, years) for name, part in parts.items()})
+    pupils = {name: _by_pupil(part, years) for name, part in parts.items()}
+    names = ("schoolid", "year", *(f"{_PREFIX}{year:g}" for year in years))
+    n_missing = {name: sum(int(np.isnan(part["inputs"][name]).sum()) for part in pupils.values()) for name in names[1:]}
+    numbers = (Column(name=name, kind="number", n_missing=n) for name, n in n_missing.items())
+    card = dataclasses.replace(rows.card, columns=(school, *numbers), feature_names=names, feature_shape=(len(names),))
+    return rows._replace(card=card, **pupils)
 
 
 def _by_pupil(part: Part, years: np.ndarray) -> Part:
