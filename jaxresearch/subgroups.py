@@ -42,10 +42,6 @@ def by_subgroup(
         >>> data = {"inputs": jnp.array([[20.0], [70.0]]), "targets": jnp.array([[1.0], [2.0]])}
         >>> sorted(young.evaluate(young.init(jax.random.key(0)), data, jax.random.key(1)))
         ['error', 'error_old', 'error_young']
-
-    References:
-        Barocas, Hardt and Narayanan (2023), Fairness and machine learning, chapter 3 (criteria as differences between groups).
-        https://fairmlbook.org
     """
 
     def evaluate(state, data, key):

@@ -313,26 +313,6 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
     require_unfinished(path, recorded)
 
 
-def require_same_files(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raises if the data of a run, sweep or study have changed since its start, by their digests.
-
-    Args:
-        path: The directory.
-        recorded: Its configuration.
-        config: A configuration with the card of the data as they are now.
-
-    Raises:
-        ValueError: If they have; the message names the files, or the rows of a query.
-    """
-    if files := _changed_files(recorded, config):
-        shown = ", ".join(files[:_MOST_DIFFERENCES])
-        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
-        raise ValueError(
-            f"the data of the {command_of(recorded)} in {path} must stay as they were at its start, got {shown}{more}. Restore "
-            "them, or rerun with another --directory."
-        )
-
-
 def require_unfinished(path: Path, config: dict[str, Any]) -> None:
     """Raises if the run, sweep or study in a directory has ended.
 
@@ -353,6 +333,22 @@ def require_unfinished(path: Path, config: dict[str, Any]) -> None:
         f"the {command} in {path} has ended: there is nothing left to resume. {use}, or start another {command}, for instance "
         "with more epochs, in a new directory."
     )
+
+
+def require_same_files(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises if the data of a run, sweep or study have changed since its start; the message names the files, or the query.
+
+    Args:
+        path: The directory.
+        recorded: Its configuration.
+        config: A configuration with the card of the data as they are now.
+    """
+    if files := _changed_files(recorded, config):
+        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
+        raise ValueError(
+            f"the data of the {command_of(recorded)} in {path} must stay as they were at its start, got "
+            f"{', '.join(files[:_MOST_DIFFERENCES])}{more}. Restore them, or rerun with another --directory."
+        )
 
 
 def _changed_files(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
