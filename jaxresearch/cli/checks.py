@@ -25,6 +25,9 @@ def check_options(options: Any) -> None:
     if len(dict(options.mesh)) < len(options.mesh):
         given = pairs_text(options.mesh)
         raise UsageError(f"mesh must name each axis once, got {given}. Write: data=2,fsdp=4")
+    if len(dict(options.parameters)) < len(options.parameters):
+        given = pairs_text(options.parameters)
+        raise UsageError(f"parameters must name each parameter once, got {given}. Write: year=2020,clinic=north")
     if not 0 <= options.save_every < math.inf:
         raise UsageError(f"save_every must be 0 or more seconds and finite, got {options.save_every}. Pass 60.")
     if options.accumulate is not None and options.accumulate < 1:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import tyro
 
-from jaxresearch.cli.spelling import Mesh, Private, Seeds, Size, Types, Validation
+from jaxresearch.cli.spelling import Mesh, Parameters, Private, Seeds, Size, Types, Validation
 from jaxresearch.cli.supervised import DISTRIBUTED, HANG_AFTER
 from jaxresearch.data import RunsOf, Split
 from jaxresearch.experiment import Experiment
@@ -107,12 +107,24 @@ class Options:
     )
     data: str | None = _option(
         None,
-        "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, or another "
-        "source that the experiment can read",
+        "bundled name, tfds:NAME, .npz, a table (.csv, .tsv, .xlsx, .parquet), a folder of images or IDX files, a database "
+        "(sqlite:PATH, postgresql://USER@HOST/DATABASE) with --query, or another source that the experiment can read",
         metavar="SOURCE",
         commands=_READING,
     )
-    target: str | None = _option(None, "column to predict, if the data is a table", metavar="COLUMN", commands=_READING)
+    target: str | None = _option(
+        None, "column to predict, if the data is a table or a query", metavar="COLUMN", commands=_READING
+    )
+    query: str | None = _option(
+        None,
+        "a single SELECT, if the data is a database, which is only read; its password comes from the environment variable "
+        "JAXRESEARCH_DATABASE_PASSWORD, or PGPASSWORD for PostgreSQL",
+        metavar="SELECT",
+        commands=_READING,
+    )
+    parameters: Parameters = _option(
+        (), "values of the parameters of the query, which it names :NAME; the database binds them", commands=_READING
+    )
     types: Types = _option(
         (),
         "kinds of columns: number, category, date, text, id, or drop to leave a column out; added to those that the experiment "
@@ -256,6 +268,7 @@ class Options:
         """The options for reading data, as `jaxresearch.data.load` takes them."""
         asked = {"types": dict(self.types), "task": self.task, "test": self.test, "split": self.split}
         asked |= {"image_size": self.image_size, "stream": self.stream}
+        asked |= {"query": self.query, "parameters": dict(self.parameters)}
         return {name: value for name, value in asked.items() if value}
 
     @property

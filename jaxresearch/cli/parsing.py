@@ -15,6 +15,7 @@ from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.options import DECLARED, Options, names_of, private_default
 from jaxresearch.cli.refusals import Fields, explained
 from jaxresearch.cli.spelling import seeds_text
+from jaxresearch.data.files.databases import require_no_password
 from jaxresearch.experiment import Experiment
 from jaxresearch.records.commands import flag, value_text
 
@@ -42,8 +43,9 @@ def parse(experiment: Experiment, words: list[str], *, command: str = "run", pro
         See ``jaxresearch run mnist --help``.
     """
     _refuse_clash(experiment)
-    if sum(word.split("=", 1)[0] == "--types" for word in words) > 1:
-        raise UsageError("types must be given once, got it twice. Write all kinds together: --types age=number,id=drop")
+    for name, example in (("types", "age=number,id=drop"), ("parameters", "year=2020,clinic=north")):
+        if sum(word.split("=", 1)[0] == flag(name) for word in words) > 1:
+            raise UsageError(f"{name} must be given once, got it twice. Write all together: {flag(name)} {example}")
     prog = prog or f"jaxresearch {command}"
     kinds = typing.get_type_hints(type(experiment.hyperparameters))
     words, axes = spelled(
@@ -74,6 +76,8 @@ def _resolved(
     given["fresh_seeds"] = _seeds("fresh_seeds", given["fresh_seeds"], first=max(given["seeds"]) + 1)
     if common := sorted({*given["seeds"]} & {*given["fresh_seeds"]}) if command == "study" else []:
         raise UsageError(f"fresh_seeds must not be among seeds, got {common[0]} in both. Pass others.")
+    if given["data"] is not None:
+        require_no_password(given["data"])
     if experiment.source is None and given["data"] is not None:
         raise UsageError(f"data must be left out, got {given['data']}: the experiment needs none.")
     options = Options(**given, command=command, hyperparameters=chosen, axes=axes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxresearch import data
 from jaxresearch.cli.options import Options
+from jaxresearch.data.files.databases import sqlite_path
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import dna
 
@@ -18,7 +19,10 @@ _started_in: contextvars.ContextVar[Path | None] = contextvars.ContextVar("start
 
 
 def located_source(source: str | None) -> str | None:
-    """Returns the absolute path of a file or folder that exists, else the name of the data as it is."""
+    """Returns the absolute path of a file or folder that exists, also of ``sqlite:PATH``, else the name of the data as it is."""
+    file = None if source is None else sqlite_path(source)
+    if file is not None and file.exists():
+        return f"sqlite:{os.path.abspath(file)}"
     if source is None or source in _NAMES or not Path(source).exists():
         return source
     return os.path.abspath(source)
@@ -54,5 +58,8 @@ def from_start(path: Path) -> Path:
 
 def shown(source: str) -> str:
     """Returns a source for display: a path below the current folder is relative to it."""
+    file = sqlite_path(source)
+    if file is not None:
+        return f"sqlite:{shown(str(file))}"
     path = Path(source)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else source

@@ -101,6 +101,7 @@ def _job(file: str, config: dict[str, Any], path: Path) -> tuple[Job, Options]:
     options = shortened(options) if options.smoke else options
     experiment = dataclasses.replace(by_unit(experiment, options), hyperparameters=options.hyperparameters)
     loaded = load_data(experiment, options, cipher_of(options))
+    records.require_same_files(path, config, {"data_card": dataclasses.asdict(loaded.dataset.card)})
     of_run = runs.skipping(experiment) if options.on_nonfinite == "skip" else experiment
     secret = records.noise_secret(path, cipher=cipher_of(options)) if options.private else None
     return session.job_of(of_run, options, loaded, secret=secret), options

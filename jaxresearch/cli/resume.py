@@ -20,6 +20,7 @@ _SWITCHES = (
     "contiguous",
     "stream",
     "types",
+    "parameters",
     "resplit",
     "fail_fast",
     "mesh",
@@ -129,7 +130,7 @@ def words_in(config: dict[str, Any], path: Path) -> list[str]:
     for name in ("seeds", "fresh_seeds"):
         if (seeds := given.pop(name, None)) is not None:
             given[name] = seeds_text(seeds)
-    for name in ("types", "mesh"):
+    for name in ("types", "parameters", "mesh"):
         if pairs := given.get(name):
             given[name] = pairs_text(pairs)
     if "private" in given:

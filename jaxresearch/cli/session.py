@@ -30,6 +30,7 @@ from jaxresearch.interruption import EXIT_CODE, Interrupted
 from jaxresearch.recording import Job
 from jaxresearch.statistics import Claim
 
+_ADDED = ("at_once", "query", "parameters")  # configurations of earlier versions lack them
 _OF_STUDY = ("rounds", "seconds", "fresh_seeds")  # config.json has them in the budget
 
 
@@ -347,7 +348,7 @@ def _require_default_batch(hyperparameters: Any, default: Any, n_train: int) -> 
 def _config(name: str, options: Options, dataset: Dataset, claim: Claim | None) -> dict[str, Any]:
     """Returns ``config.json``."""
     left_out = ("directory", *_OF_STUDY, *OF_PROCESSES)
-    left_out = (*left_out, "at_once") if options.at_once is None else left_out
+    left_out = (*left_out, *(name for name in _ADDED if not getattr(options, name)))
     names = [option for option in names_of(options.command) if option not in left_out]
     asked = {"study": {"study": options.budget._asdict()}, "sweep": {"axes": options.axes}}.get(options.command, {})
     return {

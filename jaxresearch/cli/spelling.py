@@ -52,6 +52,14 @@ def _read_types(words: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _read_parameters(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of parameter and value: ``year=2020,clinic=north``; a value may contain commas and equals signs."""
+    pairs = [tuple(word.split("=", 1)) for word in re.split(r",(?=\w+=)", words[0]) if word]
+    if wrong := next((pair for pair in pairs if len(pair) != 2 or not re.fullmatch(r"\w+", pair[0])), None):
+        raise ValueError(f"expected NAME=VALUE,..., got {wrong[0]!r}")
+    return tuple((name, value) for name, value in pairs)
+
+
 def _read_mesh(words: list[str]) -> tuple[tuple[str, int], ...]:
     """Returns pairs of axis and size: ``data=2,fsdp=-1``."""
     pairs = [tuple(word.split("=", 1)) for word in words[0].split(",") if word]
@@ -106,5 +114,6 @@ Size = Annotated[float | None, _spelled("NGiB|NGB", _read_size)]
 Private = Annotated[tuple[tuple[str, str], ...], _spelled("epsilon=E,delta=D,clip=C|none", _read_private, private_text)]
 Mesh = Annotated[tuple[tuple[str, int], ...], _spelled("AXIS=N,...", _read_mesh, pairs_text)]
 Types = Annotated[tuple[tuple[str, str], ...], _spelled("COLUMN=KIND,...", _read_types, pairs_text)]
+Parameters = Annotated[tuple[tuple[str, str], ...], _spelled("NAME=VALUE,...", _read_parameters, pairs_text)]
 Seeds = Annotated[tuple[int, ...], _spelled("N|A,B,C", _read_seeds, seeds_text)]
 Validation = Annotated[float | Literal["own"] | None, _spelled("FRACTION|own", _read_validation)]

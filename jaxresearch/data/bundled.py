@@ -121,6 +121,75 @@ def credit() -> Collected:
     )
 
 
+_PUPILS = "egsingle_growth.csv.xz"
+_PUPILS_SHA256 = "8dace3272a58621a4208fb5d7871f5813043029915de23e5d47eb9a857786cd8"
+
+
+def pupils() -> Collected:
+    """Returns 7,230 yearly scores in mathematics of 1,721 pupils in 60 schools, a row per score, which is the target, in logits.
+
+    Returns:
+        Inputs as a dict of columns, with the pupil (``childid``), the school (``schoolid``) and the ``year``, -2.5 to 2.5;
+        targets ``(n, 1)`` float64. Not yet split: split it by group, so that no pupil is in two parts.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> scores = pupils().parts["train"]
+        >>> len(scores["targets"]), len({*scores["inputs"]["childid"]}), np.unique(scores["inputs"]["year"]).tolist()
+        (7230, 1721, [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+
+    References:
+        Raudenbush and Bryk (2002), Hierarchical Linear Models: Applications and Data Analysis Methods, 2nd edition, Sage.
+    """
+    return _table(
+        "pupils",
+        _PUPILS,
+        _PUPILS_SHA256,
+        target="math",
+        types={"schoolid": "category", "childid": "id"},
+        source="bundled; the data set egsingle of the R package mlmRev",
+        licence="GPL-2.0-or-later",
+        citation="Raudenbush and Bryk (2002), Hierarchical Linear Models, 2nd edition, Sage; R package mlmRev",
+    )
+
+
+_MATH_EXAM = "math_exam.csv.xz"
+_MATH_EXAM_SHA256 = "52465320fbcdf6d65c941708f4dc67e4319585b75a89b8aafd00aec042a275e1"
+
+
+def math_exam() -> Collected:
+    """Returns 9,477 answers of 729 students to the 13 exercises of an exam, a row per answer; the target is whether it was right.
+
+    Returns:
+        Inputs as a dict of columns, with the ``student``, the ``item`` and its ``place`` in the exam; classes no and yes. Not yet
+        split: split it by group, so that no student is in two parts.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> answers = math_exam()
+        >>> answers.card.class_names, len(answers.parts["train"]["targets"]), len({*answers.parts["train"]["inputs"]["student"]})
+        (('no', 'yes'), 9477, 729)
+
+    References:
+        Zeileis, Umlauf and Leisch (2014), Flexible generation of e-learning exams in R: Moodle quizzes, OLAT assessments, and
+        beyond, J. Stat. Softw. 58(1). https://doi.org/10.18637/jss.v058.i01
+    """
+    return _table(
+        "math_exam",
+        _MATH_EXAM,
+        _MATH_EXAM_SHA256,
+        target="solved",
+        types={"student": "id", "group": "category", "study": "category"},
+        source="bundled; the data set MathExam14W of the R package psychotools",
+        licence="GPL-2.0-only OR GPL-3.0-only",
+        citation="Zeileis, Umlauf and Leisch (2014), J. Stat. Softw. 58(1), doi:10.18637/jss.v058.i01; R package psychotools",
+    )
+
+
 _SPLICE = "splice_junctions.csv.xz"
 _SPLICE_SHA256 = "d7597c2c4e811b17807ad16c920e5a54c8ba94eddee894662c24e216cb9c62bd"
 

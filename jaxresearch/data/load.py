@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, math_exam, mnist, pupils, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
+from jaxresearch.data.files.databases import is_database, load_database, require_no_password
 from jaxresearch.data.files.idx import load_idx_folder
 from jaxresearch.data.files.images import is_image_folder, load_images
 from jaxresearch.data.files.npz import load_npz
+from jaxresearch.data.files.queries import require_ordered
 from jaxresearch.data.files.streamed import load_streamed_tfds
 from jaxresearch.data.files.tables import TABLES, is_table, load_table
 from jaxresearch.data.files.targets import Task
@@ -36,7 +38,9 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
     "credit": credit,
     "gene_ontology": gene_ontology,
+    "math_exam": math_exam,
     "mnist": _mnist,
+    "pupils": pupils,
     "splice": splice,
 }
 BUNDLED = tuple(_BUNDLED)
@@ -53,6 +57,8 @@ def load(
     image_size: int | None = None,
     cipher: Any = None,
     stream: bool = False,
+    query: str | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Returns the data of a source, split and checked. The card records how it was read.
 
@@ -61,20 +67,24 @@ def load(
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
     ``credit``             bundled: applicants for credit, a table
+    ``math_exam``          bundled: answers of students in an exam, a table
+    ``pupils``             bundled: yearly scores of pupils, a table
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
     a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;
                            compressed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
+    ``sqlite:PATH``        the rows of a ``query`` to an SQLite file; with the extra ``sql``
+    the URL of a database  the rows of a ``query``, such as ``postgresql://USER@HOST/DATABASE``; with the extra ``sql``
     a folder               the four IDX files of MNIST's layout, gzipped or not; or folders of images by class
     =====================  =============================================================================
 
     Args:
         source: A source from the table.
-        target: The column to predict, if the source is a table.
-        types: Kinds of columns of a table: number, category, date, text, id, or drop to leave one out. A column of groups or
-            times is read all the same, for the split.
+        target: The column to predict, if the source is a table or a database.
+        types: Kinds of columns of a table or a query: number, category, date, text, id, or drop to leave one out. A column of
+            groups or times is read all the same, for the split.
         task: Whether integer targets are classes (classification) or values (regression). By default it depends on how many
             differ, and is noted on the card.
         split: The rule for holding out a test part, if the source has none. The default fraction is that of the source: a
@@ -84,6 +94,8 @@ def load(
         cipher: Encrypts the cache of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; None for no
             encryption.
         stream: Whether examples stay on disk until a step needs them.
+        query: A single SELECT, if the source is a database (`jaxresearch.data.files.databases.load_database`).
+        parameters: The values of its parameters, by name.
 
     Returns:
         The parts and the card.
@@ -98,12 +110,16 @@ def load(
         >>> dataset.card.n_classes, dataset.train["inputs"].shape, dataset.test["targets"].shape
         (10, (60000, 28, 28, 1), (10000,))
     """
+    require_no_password(source)
     kind = _kind(source)
     options = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
+    options |= {"query": query, "parameters": parameters}
     _require_applicable(source, kind, {name: value for name, value in options.items() if value})
     types = _without_dropped(types, split)
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
-    reading |= {"cipher": cipher, "stream": stream}
+    reading |= {"cipher": cipher, "stream": stream, "query": query, "parameters": parameters}
+    if query and split is not None and split.by == "stretch":
+        require_ordered(query)
     collected = _read(source, kind, reading)
     _require_task(collected.card, task)
     dataset = divide(collected, split)
@@ -118,15 +134,17 @@ _OPTIONS = {
     "tfds": ("target", "types", "stream"),
     "npz": ("stream",),
     "table": ("target", "types", "test"),
+    "database": ("target", "types", "query", "parameters"),
     "images": ("image_size",),
     "idx": (),
 }
 _NEEDS = {
-    "target": f"a table ({TABLES}; or tfds:NAME)",
-    "types": f"a table ({TABLES}; or tfds:NAME)",
+    "target": f"a table ({TABLES}; or tfds:NAME) or a database",
+    "types": f"a table ({TABLES}; or tfds:NAME) or a database",
     "test": f"a table ({TABLES})",
     "image_size": "a folder of images",
     "stream": "an .npz file or tfds:NAME",
+    **dict.fromkeys(("query", "parameters"), "a database (sqlite:PATH or a URL)"),
 }
 
 
@@ -165,6 +183,8 @@ def _kind(source: str) -> str:
         return "bundled"
     if source.startswith("tfds:"):
         return "tfds"
+    if is_database(source):
+        return "database"
     path = Path(source)
     if path.is_dir():
         return "images" if is_image_folder(path) else "idx"
@@ -173,7 +193,7 @@ def _kind(source: str) -> str:
         meant = near[0] if near else catalogue.nearest_path(path)
         advice = f"Did you mean {meant!r}?" if meant else f"The bundled names are {', '.join(_BUNDLED)}."
         raise FileNotFoundError(
-            f"data must be a bundled name, tfds:NAME or a path that exists, got {source!r}. {advice}"
+            f"data must be a bundled name, tfds:NAME, a database or a path that exists, got {source!r}. {advice}"
         )
     if path.suffix.lower() == ".npz":
         return "npz"
@@ -196,6 +216,9 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
     if kind == "tfds":
         chosen = {name: reading[name] for name in ("target", "types", "task", "cipher")}
         return load_tfds(source.removeprefix("tfds:"), **chosen)
+    if kind == "database":
+        chosen = {name: reading[name] for name in ("query", "parameters", "target", "types", "task")}
+        return load_database(source, **chosen)
     if kind == "npz":
         return load_npz(path, task=reading["task"], stream=reading["stream"])
     if kind == "images":

@@ -29,6 +29,7 @@ from jaxresearch.records.run_directory import (
     last_file,
     open_directory,
     read_metrics,
+    require_same_files,
     require_unfinished,
 )
 from jaxresearch.records.sources import (
@@ -97,6 +98,7 @@ __all__ = [
     "readers",
     "recorded_test_part",
     "require_exists",
+    "require_same_files",
     "require_outside",
     "resume_command",
     "round_as_record",

@@ -301,13 +301,8 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
         may_change.discard("encrypt_with")  # the key file may have moved, but encryption stays on or off
     differ = differences(recorded, config).items()
     changes = {key: values for key, values in differ if key not in may_change and key.split(".")[0] not in _OF_SOURCE}
-    if not {"data", "test"} & {*changes} and (files := _changed_files(recorded, config)):
-        shown = ", ".join(files[:_MOST_DIFFERENCES])
-        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
-        raise ValueError(
-            f"the data of the {command} in {path} must stay as they were at its start, got {shown}{more}. Restore them, or rerun "
-            "with another --directory."
-        )
+    if not {"data", "test", "query", "parameters"} & {*changes}:
+        require_same_files(path, recorded, config)
     if changes:
         shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
@@ -347,6 +342,22 @@ def require_unfinished(path: Path, config: dict[str, Any]) -> None:
         f"the {command} in {path} has ended: there is nothing left to resume. {use}, or start another {command}, for instance "
         "with more epochs, in a new directory."
     )
+
+
+def require_same_files(path: Path, recorded: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises if the data of a run, sweep or study have changed since its start; the message names the files, or the query.
+
+    Args:
+        path: The directory.
+        recorded: Its configuration.
+        config: A configuration with the card of the data as they are now.
+    """
+    if files := _changed_files(recorded, config):
+        more = f" and {len(files) - _MOST_DIFFERENCES} more" if len(files) > _MOST_DIFFERENCES else ""
+        raise ValueError(
+            f"the data of the {command_of(recorded)} in {path} must stay as they were at its start, got "
+            f"{', '.join(files[:_MOST_DIFFERENCES])}{more}. Restore them, or rerun with another --directory."
+        )
 
 
 def _changed_files(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:

@@ -14,11 +14,13 @@ NAMES = {
     "genome",
     "house_prices",
     "market",
+    "knowledge_tracing",
     "mislabelled",
     "mnist",
     "motifs",
     "private_credit",
     "private_mnist",
+    "pupil_growth",
     "schedule",
 }
 

@@ -174,7 +174,7 @@ def test_stopped_needs_validation_data(here, edit, refused, name):
         (["--directory", "line.py"], "directory must be new or empty, got line.py. Name another with --directory."),
         (["--directory", "line.py/below"], "directory must be writable, got line.py/below"),
         (["--encrypt-with", "nothing"], "encrypt_with must name a readable key file, got nothing"),
-        (["--data", "lines.csv"], "data must be a bundled name, tfds:NAME or a path that exists"),
+        (["--data", "lines.csv"], "data must be a bundled name, tfds:NAME, a database or a path that exists"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line(here, refused, words, message):
@@ -241,7 +241,8 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
         (
             "report = None",
             "data.load('nowhere.csv')",
-            "The bundled names are ames, credit, gene_ontology, mnist, splice. (experiment file line.py, line 24)",
+            "The bundled names are ames, credit, gene_ontology, math_exam, mnist, pupils, splice. "
+            "(experiment file line.py, line 24)",
         ),
         ("import optax", "import optaks", "failed at line 3: 'import optaks': ModuleNotFoundError"),
     ],

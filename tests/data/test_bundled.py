@@ -34,6 +34,38 @@ def test_credit_has_its_card_and_its_classes():
     assert (ages.min(), ages.max(), ages.mean()) == (19, 75, 35.546)
 
 
+def test_pupils_are_whole_in_the_parts_of_a_split():
+    scores = data.load("pupils", split=data.Split(by="group", column="childid"))
+    assert scores.card.licence == "GPL-2.0-or-later" and not scores.card.class_names
+    rows = [(part["groups"], part["inputs"], part["targets"][:, 0]) for part in (scores.train, scores.test)]
+    assert not {*rows[0][0]} & {*rows[1][0]} and len({*rows[0][0]} | {*rows[1][0]}) == 1721
+    year, math, school = (
+        np.concatenate(columns)
+        for columns in (
+            [inputs["year"] for _, inputs, _ in rows],
+            [targets for _, _, targets in rows],
+            [inputs["schoolid"] for _, inputs, _ in rows],
+        )
+    )
+    assert len(math) == 7230 and len({*school}) == 60
+    # Least squares of all scores on the year, by NumPy: about three quarters of a logit a year.
+    assert 0.7 < np.polyfit(year, math, 1)[0] < 0.8
+
+
+def test_the_exam_has_the_answers_of_its_source():
+    answers = data.load("math_exam", split=data.Split(by="group", column="student"))
+    assert answers.card.class_names == ("no", "yes") and answers.card.licence == "GPL-2.0-only OR GPL-3.0-only"
+    items = next(column for column in answers.card.columns if column.name == "item").levels
+    solved, item = (
+        np.concatenate([read(part) for part in (answers.train, answers.test)])
+        for read in (lambda part: part["targets"], lambda part: part["inputs"]["item"])
+    )
+    assert len(solved) == 9477 and len(items) == 13
+    of_item = dict(zip(items, np.bincount(item, solved) / 729, strict=True))
+    assert max(of_item, key=of_item.get) == "hesse" and min(of_item, key=of_item.get) == "payflow"
+    np.testing.assert_allclose((of_item["hesse"], of_item["payflow"]), (572 / 729, 127 / 729))
+
+
 def test_splice_borders_stand_where_they_should():
     junctions = data.load("splice")
     made = np.stack([dna.bases(str(sequence)) for sequence in junctions.train["inputs"]["sequence"]])

@@ -365,7 +365,9 @@ def test_a_target_is_for_tables_alone():
 def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="got 'minst'. Did you mean 'mnist'"):
         data.load("minst")
-    with pytest.raises(FileNotFoundError, match="data must be a bundled name, tfds:NAME or a path that exists, got"):
+    with pytest.raises(
+        FileNotFoundError, match="data must be a bundled name, tfds:NAME, a database or a path that exists, got"
+    ):
         data.load(str(tmp_path / "nothing.npz"))
     (tmp_path / "mine.txt").write_text("x")
     for target in (None, "kind"):

@@ -92,12 +92,48 @@ def load_table(
         (('a', 'b'), ['number', 'category'], 10)
     """
     table = read_table(path) if test is None else _joined(read_table(path), read_table(test), path, test)
+    named = {"name": table_name(path), "source": str(path), "test": str(test or "")}
+    return collected_table(table, target=target, types=types, task=task, **named)
+
+
+def collected_table(
+    table: Table,
+    *,
+    name: str,
+    source: str,
+    target: str | None,
+    types: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    test: str = "",
+) -> Collected:
+    """Returns the data of a table that was read: the kinds of its columns, and the targets.
+
+    Args:
+        table: Its columns.
+        name: A short name for the card.
+        source: Where it came from.
+        target: The column to predict.
+        types: Kinds of columns, as for `jaxresearch.data.files.columns.read_columns`.
+        task: What whole numbers as targets are.
+        test: The name of a second table, whose rows are the test part.
+
+    Returns:
+        Inputs as a dict of columns, not yet preprocessed.
+
+    Raises:
+        ValueError: If a column is missing or ambiguous, or a target is missing.
+
+    Example:
+        >>> table = Table({"age": np.array([3.0, 4.0]), "kind": cells_of(["a", "b"])}, (2,))
+        >>> collected_table(table, name="mine", source="memory", target="kind").card.class_names
+        ('a', 'b')
+    """
     if target is None or target not in table.columns:
         near = difflib.get_close_matches(target or "", table.columns, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(table.columns)}."
-        raise ValueError(f"target must be a column of {path}, got {target!r}. {advice} Name it with --target.")
-    card = DataCard(name=table_name(path), source=str(path), sha256=table.sha256, notes=table.notes)
-    rows = Rows(table.lengths[0], str(test or ""))
+        raise ValueError(f"target must be a column of {source}, got {target!r}. {advice} Name it with --target.")
+    card = DataCard(name=name, source=source, sha256=table.sha256, notes=table.notes)
+    rows = Rows(table.lengths[0], test)
     read = read_columns(table.columns, types, rows, separator=table.separator)
     is_asked = (types or {}).get(target) == "number"
     targets = read_target(read[target], table.columns[target], name=target, task=task, rows=rows, is_asked=is_asked)

@@ -1,0 +1,66 @@
+"""Answers as sequences, in NumPy on the host: from a row per answer to a row per person."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxresearch.data import Dataset, require_columns
+from jaxresearch.data.parts import Part
+
+NONE = -1  # the item and the answer of a step after the last
+
+
+def answer_sequences(rows: Dataset) -> Dataset:
+    """Returns a row for each person: the items in the order in which they were answered, and the answers.
+
+    Args:
+        rows: A row for each answer, which is the target, of the classes wrong and right; an input ``item``, a category; split by
+            person. A person's rows are in order.
+
+    Returns:
+        Inputs ``(persons, length, 2)``, int32: the item and its answer, -1 after the last. Targets are the answers
+        ``(persons, length)``. ``groups`` are the persons. The vocabulary of the card has the items.
+
+    Raises:
+        ValueError: If there is no column ``item`` of words, the answers are not of two classes, or the rows are not split by
+            person.
+
+    Example:
+        >>> from jaxresearch.data import Column, DataCard
+        >>> part = {"inputs": {"item": np.array([0, 1, 1])}, "targets": np.array([1, 0, 1]), "groups": np.array([5, 5, 8])}
+        >>> columns = (Column(name="item", kind="category", levels=("add", "divide")),)
+        >>> card = DataCard(name="mine", source="memory", columns=columns, class_names=("no", "yes"))
+        >>> persons = answer_sequences(Dataset(part, part, None, card)).train
+        >>> persons["inputs"].tolist(), persons["targets"].tolist()
+        ([[[0, 1], [1, 0]], [[1, 1], [-1, -1]]], [[1, 0], [1, -1]])
+    """
+    require_columns(rows.train, rows.card, "item")
+    parts, card = rows.parts(), rows.card
+    items = next(column for column in card.columns if column.name == "item")
+    if items.kind != "category":
+        raise ValueError(f"item must be a category, got a column of kind {items.kind}. Pass --types item=category.")
+    if len(card.class_names) != 2:
+        raise ValueError(
+            f"answers must be of two classes, wrong and right, got {len(card.class_names) or 'values'}. Choose another target."
+        )
+    if any("groups" not in part for part in parts.values()):
+        raise ValueError(
+            "answers must be split by person, got rows without groups. Pass --group with the column of persons."
+        )
+    longest = max(int(np.unique(part["groups"], return_counts=True)[1].max()) for part in parts.values())
+    card = dataclasses.replace(
+        card, columns=(), feature_names=(), feature_shape=(longest, 2), vocabulary=tuple(items.levels)
+    )
+    return rows._replace(card=card, **{name: _by_person(part, longest) for name, part in parts.items()})
+
+
+def _by_person(part: Part, length: int) -> Part:
+    """Returns a row for each person of a part."""
+    order = np.argsort(part["groups"], kind="stable")
+    ids, starts, counts = np.unique(part["groups"][order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(starts, counts)
+    inputs = np.full((len(ids), length, 2), NONE, np.int32)
+    row = np.repeat(np.arange(len(ids)), counts)
+    inputs[row, place, 0] = part["inputs"]["item"][order]
+    inputs[row, place, 1] = part["targets"][order]
+    return {"inputs": inputs, "targets": inputs[..., 1].copy(), "groups": ids}
