@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, rotterdam, splice, wdbc
+from jaxresearch.data.censored import censored
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.idx import load_idx_folder
@@ -37,7 +38,9 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "credit": credit,
     "gene_ontology": gene_ontology,
     "mnist": _mnist,
+    "rotterdam": rotterdam,
     "splice": splice,
+    "wdbc": wdbc,
 }
 BUNDLED = tuple(_BUNDLED)
 
@@ -50,6 +53,7 @@ def load(
     task: Task | None = None,
     split: Split | None = None,
     test: str | None = None,
+    event: str | None = None,
     image_size: int | None = None,
     cipher: Any = None,
     stream: bool = False,
@@ -61,6 +65,8 @@ def load(
     =====================  =============================================================================
     ``mnist``, ``ames``    bundled with the package, verified by SHA-256
     ``credit``             bundled: applicants for credit, a table
+    ``wdbc``               bundled: cell nuclei of breast masses, a table
+    ``rotterdam``          bundled: patients with breast cancer, their times to recurrence or death
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
@@ -80,6 +86,8 @@ def load(
         split: The rule for holding out a test part, if the source has none. The default fraction is that of the source: a
             fifth, or a tenth for ``gene_ontology``. A column of groups or times is not an input.
         test: A second table with the same columns, used as the test part.
+        event: The column of a table that says whether the time in ``target`` ended in an event (1), or in a last visit
+            without one (0). Targets are then both, ``(n, 2)``.
         image_size: Height and width to which a folder of images is resized.
         cipher: Encrypts the cache of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; None for no
             encryption.
@@ -100,11 +108,14 @@ def load(
     """
     kind = _kind(source)
     options = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
+    options["event"] = event
     _require_applicable(source, kind, {name: value for name, value in options.items() if value})
     types = _without_dropped(types, split)
+    task = "regression" if event else task
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream}
     collected = _read(source, kind, reading)
+    collected = censored(collected, event) if event else collected
     _require_task(collected.card, task)
     dataset = divide(collected, split)
     check(dataset)
@@ -117,7 +128,7 @@ _OPTIONS = {
     "bundled": (),
     "tfds": ("target", "types", "stream"),
     "npz": ("stream",),
-    "table": ("target", "types", "test"),
+    "table": ("target", "types", "test", "event"),
     "images": ("image_size",),
     "idx": (),
 }
@@ -125,6 +136,7 @@ _NEEDS = {
     "target": f"a table ({TABLES}; or tfds:NAME)",
     "types": f"a table ({TABLES}; or tfds:NAME)",
     "test": f"a table ({TABLES})",
+    "event": f"a table ({TABLES})",
     "image_size": "a folder of images",
     "stream": "an .npz file or tfds:NAME",
 }

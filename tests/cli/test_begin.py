@@ -9,6 +9,8 @@ from jaxresearch import catalogue
 
 NAMES = {
     "abstract_sorting",
+    "chest_xray",
+    "diagnosis",
     "gene_ontology",
     "genome",
     "house_prices",
@@ -18,6 +20,7 @@ NAMES = {
     "private_credit",
     "private_mnist",
     "schedule",
+    "survival",
 }
 
 
