@@ -166,8 +166,8 @@ def wdbc() -> Collected:
 
 
 _ROTTERDAM_SHA256 = {
-    "rotterdam.csv.xz": "ROTTERDAM_DIGEST",
-    "gbsg.csv.xz": "GBSG_DIGEST",
+    "rotterdam.csv.xz": "273d208008c5190cc6b84e7e535481a6c32cdad9a0184e313a2847c38c69f258",
+    "gbsg.csv.xz": "4d7b3858ca5af06c69a92a04a5ba026d562eeddfb74b7bb626ee6844ad9acc5f",
 }
 
 

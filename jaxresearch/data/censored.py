@@ -54,8 +54,10 @@ def censored(collected: Collected, event: str) -> Collected:
     if not columns:
         raise ValueError(f"{card.name} must hold a column besides {time} and {event}, got none. Add features.")
     names = tuple(one.name for one in columns)
-    notes = (*card.notes, f"column {event} marks the times in column {time} that ended in an event")
-    card = dataclasses.replace(card, columns=columns, feature_names=names, feature_shape=(len(names),), notes=notes)
+    note = f"of the times in column {time}, column {event} marks those that ended in an event"
+    # Models predict this, not a time; so new rows are not scored as if they did.
+    target = Column(name=f"log hazard of {event}", kind="number", note=note)
+    card = dataclasses.replace(card, columns=columns, feature_names=names, feature_shape=(len(names),), target=target)
     return Collected(made, card)
 
 

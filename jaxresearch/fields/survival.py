@@ -38,7 +38,10 @@ def load(source: str, *, target: str | None = None, **reading: Any) -> data.Data
         (('age', 'meno', 'size', 'grade', 'nodes', 'pgr', 'er', 'hormon'), [1799.0, 0.0])
     """
     if source in data.BUNDLED and target is None:
-        return data.load(source, **reading)
+        dataset = data.load(source, **reading)
+        if dataset.train["targets"].shape[1:] != (2,):
+            raise ValueError(f"data must hold times and events, got {source}. Use rotterdam, or a table.")
+        return dataset
     columns = (target or "time,event").split(",")
     if len(columns) != 2 or not all(columns):
         raise ValueError(

@@ -132,7 +132,8 @@ def test_load_reads_times_and_events_of_a_table(tmp_path):
     patients = survival.load(_table(tmp_path, *ROWS), target="days,died", split=data.Split(by="stretch"))
     assert patients.card.feature_names == ("age",) and not patients.card.class_names
     np.testing.assert_array_equal(patients.train["targets"], [[30 * i + 1, i % 2] for i in range(16)])
-    assert any("column died marks the times in column days" in note for note in patients.card.notes)
+    assert patients.card.target.name == "log hazard of died"
+    assert patients.card.target.note == "of the times in column days, column died marks those that ended in an event"
 
 
 @pytest.mark.parametrize(
