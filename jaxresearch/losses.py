@@ -300,6 +300,7 @@ def cox_loss(
         )
     if ties not in ("efron", "breslow"):
         raise ValueError(f"ties must be efron or breslow; got {ties!r}. Pass 'efron'.")
+    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
     order = jnp.argsort(targets[:, 0])
     risks, times, is_event = predictions[order, 0], targets[order, 0], targets[order, 1] > 0
     first = jnp.searchsorted(times, times)  # of the patients with the same time
