@@ -25,9 +25,9 @@ class ChestXray:
     learning_rate: float = swept(2e-3, "peak step size of AdamW", above=0)
     weight_decay: float = swept(0.05, "fraction of the weights that a step of size 1 removes", at_least=0)
     max_shift: int = static(2, "pixels by which training images are shifted, at most", at_least=0)
-    channels: tuple[int, ...] = static((16, 32, 64), "channels of each stage of the network", at_least=1)
+    channels: tuple[int, ...] = static((8, 16, 32), "channels of each stage of the network", at_least=1)
     batch_size: int = static(64, "images per step", at_least=1)
-    epochs: int = static(15, "passes over the training images", at_least=1)
+    epochs: int = static(8, "passes over the training images", at_least=1)
 
 
 def fit(train, card):

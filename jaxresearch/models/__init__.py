@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.rematerialisation import rematerialised
-    from jaxresearch.models.residual import residual
+    from jaxresearch.models.residual_network import residual
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
@@ -64,7 +64,7 @@ _FILES = {
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
-    "residual": "residual",
+    "residual": "residual_network",
     "sequence_cnn": "convolutional",
     "split_at": "layers",
     "warm_started": "wrappers",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import models
-from jaxresearch.models.residual import Convolution
+from jaxresearch.models.residual_network import Convolution
 
 
 @pytest.mark.parametrize("stride", [1, 2])
