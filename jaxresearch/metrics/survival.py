@@ -19,6 +19,9 @@ def concordance() -> Metric:
         A metric of risks ``(batch, 1)`` and targets ``(batch, 2)``, time and event (1, or 0 for the last visit without one);
         its value is a scalar, nan without a pair to compare.
 
+    Raises:
+        ValueError: When called, if a shape does not match.
+
     Example:
         >>> risks, targets = jnp.array([[3.0], [1.0], [2.0]]), jnp.array([[5.0, 1.0], [9.0, 0.0], [7.0, 1.0]])
         >>> float(concordance()(risks, targets)), float(concordance()(-risks, targets))

@@ -66,7 +66,7 @@ def test_a_table_that_cannot_be_used_is_refused_in_a_line(command, table, tmp_pa
 
 
 @pytest.mark.long
-def test_missing_values_and_a_single_patient_of_a_class_are_shown(command, table, tmp_path):
+def test_missing_values_and_a_class_of_one_patient_are_shown(command, table, tmp_path):
     rows = {place: f"{'' if place == 6 else 11},{place % 5},{'M' if place == 9 else 'B'}" for place in range(40)}
     words = ("--target", "diagnosis", "--folds", 4, "--epochs", 20)
     done = command("run", "diagnosis", "--data", table(rows), *words, "--directory", tmp_path / "run")
