@@ -55,7 +55,11 @@ def table(tmp_path):
         ),
         ({6: "10.5,2,"}, (), "target diagnosis must have a value in every row, got none in row 7"),
         ({6: "10.5,2"}, (), "row 7"),
-        ({6: "10.5,2,C"}, (), "average='binary' must come with two classes; got 3"),
+        (
+            {6: "10.5,2,C"},
+            (),
+            r"predictions must be of two classes, \(batch, 2\), for a specificity; got shape \(8, 3\)",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_line(command, table, tmp_path, changes, words, message):
