@@ -3,7 +3,7 @@
     jaxresearch run survival                                               trained in Rotterdam, tested on a German trial
     jaxresearch run survival --data my.csv --target days,died              your own table: a time, and 1 for an event or 0
 
-A minute on two CPU cores. Both models read the same eight columns of 2,982 breast-cancer patients (Royston and Altman, 2013,
+Two minutes on two CPU cores. Both models read the same eight columns of 2,982 breast-cancer patients (Royston and Altman, 2013,
 https://doi.org/10.1186/1471-2288-13-33) and maximise Cox's partial likelihood: one is linear and fitted by Newton's method, the
 other a network. The test part is 686 patients of a trial with positive lymph nodes. The report compares predicted probabilities
 of no recurrence after five years with what Kaplan and Meier's estimate says, by fifths of the prediction.

@@ -1,5 +1,6 @@
 """The diagnosis of breast masses: penalised logistic regression as in scikit-learn, and tables that cannot be used."""
 
+import json
 import re
 from pathlib import Path
 
@@ -75,5 +76,7 @@ def test_missing_values_and_a_class_of_one_patient_are_shown(command, table, tmp
     words = ("--target", "diagnosis", "--folds", 4, "--epochs", 20)
     done = command("run", "diagnosis", "--data", table(rows), *words, "--directory", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "radius" in done.stdout and "1 missing" in done.stdout, done.stdout
+    assert "columns: 2 numbers (radius, texture)" in done.stdout.replace(" with 1 missing cell", ""), done.stdout
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert '"n_missing": 1' in json.dumps(config), config
     assert "no training example is of class 'M'" in done.stdout, done.stdout
