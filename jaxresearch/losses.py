@@ -6,6 +6,7 @@ Shapes that differ raise an error: broadcasting ``(8, 1)`` against ``(8,)`` woul
 """
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -290,6 +291,71 @@ def normal_negative_log_likelihood(
         )
     means, log_variances = jnp.split(predictions, 2, axis=-1)
     return (math.log(2 * math.pi) + log_variances + jnp.square(targets - means) * jnp.exp(-log_variances)) / 2
+
+
+def cox_loss(
+    predictions: Float[Array, "batch 1"],
+    targets: Float[Array, "batch 2"],
+    *,
+    ties: Literal["efron", "breslow"] = "efron",
+) -> Float[Array, " batch"]:
+    r"""Returns the term of each patient in Cox's negative log partial likelihood, 0 for those without an event.
+
+    .. math:: L_i = \log \sum_{j: t_j \ge t_i} e^{r_j} - r_i
+
+    The patients at risk are those of the batch, so train on all examples at once (a batch size of 0) for the likelihood itself;
+    a weight in `weighted_mean` leaves out a patient's own term alone. Of :math:`d` events at the same time, Efron's
+    :math:`l`-th has :math:`l / d` of the risk of all of them taken off its sum, for :math:`l = 0, \dots, d - 1`.
+
+    Args:
+        predictions: Risks: logarithms of the hazard relative to the baseline.
+        targets: Time, and 1 for an event or 0 for the last visit without one.
+        ties: ``"efron"``, or ``"breslow"`` for the formula above whether or not events share their time.
+
+    Returns:
+        One loss per patient, in nats, not reduced.
+
+    Raises:
+        ValueError: If a shape does not match, or ``ties`` is neither of the two.
+
+    Example:
+        >>> loss = cox_loss(jnp.zeros((3, 1)), jnp.array([[5.0, 1.0], [9.0, 0.0], [7.0, 1.0]]))
+        >>> [round(float(term), 4) for term in loss]  # logarithms of the 3 and 2 patients at risk
+        [1.0986, 0.0, 0.6931]
+
+    References:
+        Cox (1972), Regression models and life-tables, J. R. Stat. Soc. B 34(2), equation 12.
+        https://doi.org/10.1111/j.2517-6161.1972.tb00899.x
+        Efron (1977), The efficiency of Cox's likelihood function for censored data, J. Am. Stat. Assoc. 72(359), section 6.
+        https://doi.org/10.1080/01621459.1977.10480613
+    """
+    if predictions.shape[1:] != (1,) or targets.shape != (len(predictions), 2):
+        raise ValueError(
+            "cox_loss must have risks (batch, 1) and targets (batch, 2), time and event; got shapes "
+            f"{predictions.shape} and {targets.shape}. Give the model one output."
+        )
+    if ties not in ("efron", "breslow"):
+        raise ValueError(f"ties must be efron or breslow; got {ties!r}. Pass 'efron'.")
+    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
+    order = jnp.argsort(targets[:, 0])
+    risks, times, is_event = predictions[order, 0], targets[order, 0], targets[order, 1] > 0
+    first = jnp.searchsorted(times, times)  # of the patients with the same time
+    log_total = jax.lax.cumlogsumexp(risks, reverse=True)[first]
+    if ties == "efron":
+        log_total += jnp.log1p(-_tied_fraction(risks, is_event, first, log_total))
+    terms = jnp.where(is_event, log_total - risks, 0)
+    return jnp.zeros_like(terms).at[order].set(terms)
+
+
+def _tied_fraction(risks: Array, is_event: Array, first: Array, log_total: Array) -> Array:
+    """Returns the fraction of the total risk that Efron takes off at each event, for those that share its time."""
+    n = len(risks)
+    place = jnp.cumsum(is_event) - is_event
+    before = place - place[first]
+    count = jax.ops.segment_sum(is_event.astype(risks.dtype), first, n)[first]
+    # Relative to the total, which is at least as large, nothing overflows.
+    shares = jax.ops.segment_sum(jnp.where(is_event, jnp.exp(jnp.where(is_event, risks - log_total, 0)), 0), first, n)
+    return jnp.where(is_event, before / jnp.maximum(count, 1) * shares[first], 0)
 
 
 def weighted_mean(losses: Float[Array, "*batch"], weights: Float[Array, "*leading"] | None = None) -> Float[Array, ""]:

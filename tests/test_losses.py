@@ -437,6 +437,10 @@ def test_normal_likelihood_counts_means_and_variances(of_predictions, of_targets
 
 HARD, SOFT = np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]] * 0.9 + 0.1 / 3
 EDGES = {
+    "cox_loss": (
+        np.array([[0.0], [1.0], [-2.0], [0.5], [30.0], [0.0]]),
+        np.array([[3, 1], [1, 1], [3, 1], [3, 0], [2, 1], [5, 1]], float),
+    ),
     "squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
     "half_squared_error": (np.array([0.0, 1e-6, -1.0, 1e4]), np.zeros(4)),
     "huber_loss": (np.array([0.0, 1e-4, 0.999, -1.001, 1e4]), np.zeros(5)),
@@ -481,3 +485,30 @@ def test_every_loss_has_the_signature_of_a_loss():
             continue
         positional = [p.name for p in inspect.signature(loss).parameters.values() if p.kind != p.KEYWORD_ONLY]
         assert len(positional) == 2 and positional[0] in ("predictions", "logits"), name
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_cox_loss_equals_a_loop_over_the_patients(ties):
+    generator = np.random.default_rng(0)
+    times, events, risks = generator.integers(0, 8, 30), generator.random(30) < 0.6, generator.normal(size=30) * 3
+    expected, before = np.zeros(30), {}
+    for i in np.flatnonzero(events):
+        tied = events & (times == times[i])
+        place = before.setdefault(times[i], 0)
+        before[times[i]] += 1
+        taken = place / tied.sum() * np.exp(risks[tied]).sum() if ties == "efron" else 0
+        expected[i] = np.log(np.exp(risks[times >= times[i]]).sum() - taken) - risks[i]
+    predictions, targets = jnp.asarray(risks[:, None]), jnp.asarray(np.stack([times, events], axis=1), jnp.float32)
+    found = losses.cox_loss(predictions, targets, ties=ties)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # differences of float32 logarithms
+    shifted = losses.cox_loss(predictions + 500, targets, ties=ties)  # whose exponentials overflow
+    np.testing.assert_allclose(shifted, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.raises
+def test_cox_loss_refuses_other_shapes_and_ties():
+    for predictions, targets in (((3,), (3, 2)), ((3, 2), (3, 2)), ((3, 1), (3, 1)), ((3, 1), (4, 2))):
+        with pytest.raises(ValueError, match=r"cox_loss must have risks \(batch, 1\) and targets \(batch, 2\)"):
+            losses.cox_loss(jnp.zeros(predictions), jnp.zeros(targets))
+    with pytest.raises(ValueError, match="ties must be efron or breslow; got 'exact'"):
+        losses.cox_loss(jnp.zeros((3, 1)), jnp.zeros((3, 2)), ties="exact")

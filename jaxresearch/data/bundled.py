@@ -1,13 +1,16 @@
 """The bundled data sets, verified by SHA-256."""
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxresearch.data.censored import censored
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Split, require_digests
 from jaxresearch.data.files import tables
@@ -83,9 +86,17 @@ def _table(
     name: str, file: str, sha256: str, *, target: str, types: Mapping[str, str] | None = None, **described: str
 ) -> Collected:
     """Returns a bundled table, after verifying it."""
-    with resources.as_file(resources.files("jaxresearch.data") / "archives" / name / file) as path:
-        parts, card = tables.load_table(path, target=target, types=types)
-    require_digests(card, {file: sha256})
+    return _tables(name, {file: sha256}, target=target, types=types, **described)
+
+
+def _tables(name: str, files: Mapping[str, str], *, target: str, types: Any = None, **described: str) -> Collected:
+    """Returns a bundled table and its test part, if there is a second file, after verifying them."""
+    folder = resources.files("jaxresearch.data") / "archives" / name
+    with contextlib.ExitStack() as held:
+        path, *others = [held.enter_context(resources.as_file(folder / file)) for file in files]
+        test = others[0] if others else None
+        parts, card = tables.load_table(path, target=target, types=types, test=test)
+    require_digests(card, dict(files))
     return Collected(parts, dataclasses.replace(card, name=name, **described))
 
 
@@ -188,6 +199,74 @@ def math_exam() -> Collected:
         licence="GPL-2.0-only OR GPL-3.0-only",
         citation="Zeileis, Umlauf and Leisch (2014), J. Stat. Softw. 58(1), doi:10.18637/jss.v058.i01; R package psychotools",
     )
+
+
+_WDBC = "breast_cancer_wdbc.csv.xz"
+_WDBC_SHA256 = "aa313f6376c15699eb2e090509ace03ca8e51e1acee02a7fc71ecd5496f6be5f"
+
+
+def wdbc() -> Collected:
+    """Returns 569 samples of breast masses: 30 measures of cell nuclei; the target is benign (B) or malignant (M).
+
+    Returns:
+        Inputs as a dict of columns, and classes, not yet split.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> samples = wdbc()
+        >>> samples.card.class_names, len(samples.parts["train"]["targets"])
+        (('B', 'M'), 569)
+
+    References:
+        Wolberg, Mangasarian, Street and Street (1993), Breast Cancer Wisconsin (Diagnostic), UCI Machine Learning
+        Repository. https://doi.org/10.24432/C5DW2B
+    """
+    return _table(
+        "wdbc",
+        _WDBC,
+        _WDBC_SHA256,
+        target="diagnosis",
+        source="bundled; UCI Breast Cancer Wisconsin (Diagnostic)",
+        licence="CC BY 4.0",
+        citation="Wolberg et al. (1993), UCI Machine Learning Repository, doi:10.24432/C5DW2B",
+    )
+
+
+_ROTTERDAM_SHA256 = {
+    "rotterdam.csv.xz": "273d208008c5190cc6b84e7e535481a6c32cdad9a0184e313a2847c38c69f258",
+    "gbsg.csv.xz": "4d7b3858ca5af06c69a92a04a5ba026d562eeddfb74b7bb626ee6844ad9acc5f",
+}
+
+
+def rotterdam() -> Collected:
+    """Returns breast-cancer patients and their time to recurrence or death: 2,982 of Rotterdam, 686 of a German trial to test.
+
+    Returns:
+        Inputs as a dict of columns; targets ``(n, 2)``: days, and 1 for an event or 0 for the last visit without one.
+
+    Raises:
+        ValueError: If the SHA-256 of a file differs.
+
+    Example:
+        >>> patients = rotterdam()
+        >>> {name: (len(part["targets"]), int(part["targets"][:, 1].sum())) for name, part in patients.parts.items()}
+        {'train': (2982, 1713), 'test': (686, 299)}
+
+    References:
+        Royston and Altman (2013), External validation of a Cox prognostic model: principles and methods, BMC Med. Res.
+        Methodol. 13:33. https://doi.org/10.1186/1471-2288-13-33
+    """
+    collected = _tables(
+        "rotterdam",
+        _ROTTERDAM_SHA256,
+        target="time",
+        source="bundled; the data sets rotterdam and gbsg of the R package survival 3.5-3",
+        licence="LGPL-2.0-or-later",
+        citation="Royston and Altman (2013), BMC Med. Res. Methodol. 13:33, doi:10.1186/1471-2288-13-33",
+    )
+    return censored(collected, "event")
 
 
 _SPLICE = "splice_junctions.csv.xz"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, math_exam, mnist, pupils, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, math_exam, mnist, pupils, rotterdam, splice, wdbc
+from jaxresearch.data.censored import censored
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.databases import is_database, load_database, require_no_password
@@ -41,7 +42,9 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "math_exam": math_exam,
     "mnist": _mnist,
     "pupils": pupils,
+    "rotterdam": rotterdam,
     "splice": splice,
+    "wdbc": wdbc,
 }
 BUNDLED = tuple(_BUNDLED)
 
@@ -54,6 +57,7 @@ def load(
     task: Task | None = None,
     split: Split | None = None,
     test: str | None = None,
+    event: str | None = None,
     image_size: int | None = None,
     cipher: Any = None,
     stream: bool = False,
@@ -69,6 +73,8 @@ def load(
     ``credit``             bundled: applicants for credit, a table
     ``math_exam``          bundled: answers of students in an exam, a table
     ``pupils``             bundled: yearly scores of pupils, a table
+    ``wdbc``               bundled: cell nuclei of breast masses, a table
+    ``rotterdam``          bundled: patients with breast cancer, their times to recurrence or death
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
@@ -90,6 +96,8 @@ def load(
         split: The rule for holding out a test part, if the source has none. The default fraction is that of the source: a
             fifth, or a tenth for ``gene_ontology``. A column of groups or times is not an input.
         test: A second table with the same columns, used as the test part.
+        event: The column of a table that says whether the time in ``target`` ended in an event (1), or in a last visit
+            without one (0). Targets are then both, ``(n, 2)``.
         image_size: Height and width to which a folder of images is resized.
         cipher: Encrypts the cache of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; None for no
             encryption.
@@ -114,13 +122,16 @@ def load(
     kind = _kind(source)
     options = {"target": target, "types": types, "test": test, "image_size": image_size, "stream": stream}
     options |= {"query": query, "parameters": parameters}
+    options["event"] = event
     _require_applicable(source, kind, {name: value for name, value in options.items() if value})
     types = _without_dropped(types, split)
+    task = "regression" if event else task
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream, "query": query, "parameters": parameters}
     if query and split is not None and split.by == "stretch":
         require_ordered(query)
     collected = _read(source, kind, reading)
+    collected = censored(collected, event) if event else collected
     _require_task(collected.card, task)
     dataset = divide(collected, split)
     check(dataset)
@@ -133,7 +144,7 @@ _OPTIONS = {
     "bundled": (),
     "tfds": ("target", "types", "stream"),
     "npz": ("stream",),
-    "table": ("target", "types", "test"),
+    "table": ("target", "types", "test", "event"),
     "database": ("target", "types", "query", "parameters"),
     "images": ("image_size",),
     "idx": (),
@@ -142,6 +153,7 @@ _NEEDS = {
     "target": f"a table ({TABLES}; or tfds:NAME) or a database",
     "types": f"a table ({TABLES}; or tfds:NAME) or a database",
     "test": f"a table ({TABLES})",
+    "event": f"a table ({TABLES})",
     "image_size": "a folder of images",
     "stream": "an .npz file or tfds:NAME",
     **dict.fromkeys(("query", "parameters"), "a database (sqlite:PATH or a URL)"),

@@ -34,9 +34,11 @@ from jaxresearch.metrics.classes import (
 from jaxresearch.metrics.decisions import cost, decided
 from jaxresearch.metrics.language import bits_per_byte, per_token
 from jaxresearch.metrics.metric import Metric, error, mean_of
+from jaxresearch.metrics.operating_points import sensitivity_at_specificity
 from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
 from jaxresearch.metrics.segmentation import dice, intersection_over_union
 from jaxresearch.metrics.standard import classification
+from jaxresearch.metrics.survival import concordance
 
 __all__ = [
     "Metric",
@@ -44,6 +46,7 @@ __all__ = [
     "bits_per_byte",
     "brier_score",
     "classification",
+    "concordance",
     "confusion_matrix",
     "cost",
     "decided",
@@ -62,5 +65,6 @@ __all__ = [
     "recall",
     "roc_auc",
     "root_mean_squared_error",
+    "sensitivity_at_specificity",
     "top_k_accuracy",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.recurrent import rnn
     from jaxresearch.models.rematerialisation import rematerialised
+    from jaxresearch.models.residual_network import residual
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
@@ -41,6 +42,7 @@ __all__ = [
     "nnx",
     "rematerialised",
     "rnn",
+    "residual",
     "sequence_cnn",
     "split_at",
     "warm_started",
@@ -65,6 +67,7 @@ _FILES = {
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
     "rnn": "recurrent",
+    "residual": "residual_network",
     "sequence_cnn": "convolutional",
     "split_at": "layers",
     "warm_started": "wrappers",

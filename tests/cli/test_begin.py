@@ -10,6 +10,8 @@ from jaxresearch import catalogue
 NAMES = {
     "abstract_sorting",
     "credit",
+    "chest_xray",
+    "diagnosis",
     "gene_ontology",
     "genome",
     "house_prices",
@@ -22,6 +24,7 @@ NAMES = {
     "private_mnist",
     "pupil_growth",
     "schedule",
+    "survival",
 }
 
 

@@ -125,3 +125,20 @@ def test_an_altered_file_is_refused(monkeypatch):
 def test_read_bundled_checks_the_digest_before_unpacking():
     with pytest.raises(ValueError, match=r"stopwords_en.txt must have SHA-256 12, got b73dc8b9.*reinstall it"):
         read_bundled("stop_words", "stopwords_en.txt", sha256="12")
+
+
+def test_wdbc_has_its_card_and_its_classes():
+    samples = data.load("wdbc")
+    assert samples.card.class_names == ("B", "M") and samples.card.licence == "CC BY 4.0"
+    assert {column.kind for column in samples.card.columns} == {"number"} and samples.card.n_features == 30
+    assert sum(np.bincount(part["targets"]) for part in (samples.train, samples.test)).tolist() == [357, 212]
+
+
+def test_rotterdam_has_its_card_and_a_trial_to_test():
+    patients = data.load("rotterdam")
+    assert patients.card.licence == "LGPL-2.0-or-later" and not patients.card.class_names
+    kinds = {column.name: column.kind for column in patients.card.columns}
+    assert kinds.pop("size") == "category" and set(kinds.values()) == {"number"} and "event" not in kinds
+    for part, events, longest in ((patients.train, 1713, 7043), (patients.test, 299, 2659)):
+        assert part["targets"][:, 1].sum() == events and part["targets"][:, 0].max() == longest
+    assert np.median(patients.test["inputs"]["age"]) == 53 and patients.test["inputs"]["nodes"].min() == 1
