@@ -34,7 +34,16 @@ def test_the_wheel_alone_runs_in_an_empty_folder(tmp_path, is_lent):
     names = zipfile.ZipFile(wheel).namelist()
     for name in ("train-images-idx3-ubyte.gz", "LICENSE", "README.md"):
         assert f"jaxresearch/data/archives/mnist/{name}" in names
-    for folder in ("ames", "chromosome_3", "credit", "gene_ontology", "mnist", "splice", "stop_words"):
+    for folder in (
+        "ames",
+        "chromosome_3",
+        "credit",
+        "gene_ontology",
+        "image_segmentation",
+        "mnist",
+        "splice",
+        "stop_words",
+    ):
         held = {name.rsplit("/", 1)[1] for name in names if f"/archives/{folder}/" in name and "dist-info" not in name}
         assert {"LICENSE", "README.md"} < held, f"{folder} has no data file, or lacks its licence"
         assert any(name.endswith(f"licenses/jaxresearch/data/archives/{folder}/LICENSE") for name in names)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, mnist, splice
+from jaxresearch.data.bundled import ames, credit, gene_ontology, image_segmentation, mnist, splice
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
 from jaxresearch.data.files.idx import load_idx_folder
@@ -36,6 +36,7 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
     "credit": credit,
     "gene_ontology": gene_ontology,
+    "image_segmentation": image_segmentation,
     "mnist": _mnist,
     "splice": splice,
 }
@@ -63,6 +64,7 @@ def load(
     ``credit``             bundled: applicants for credit, a table
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
+    ``image_segmentation`` bundled: features of patches of outdoor images, a table
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
     a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;

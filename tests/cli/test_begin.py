@@ -17,6 +17,7 @@ NAMES = {
     "motifs",
     "private_credit",
     "private_mnist",
+    "road_scene",
     "schedule",
 }
 
