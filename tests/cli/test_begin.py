@@ -12,6 +12,7 @@ NAMES = {
     "gene_ontology",
     "genome",
     "house_prices",
+    "lane_change",
     "mislabelled",
     "mnist",
     "motifs",
