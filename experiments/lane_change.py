@@ -30,13 +30,13 @@ MODEL = models.mlp(12, (64, 64), 1, activation="tanh")
 class LaneChange:
     """Chosen on selection data, a tenth of the training scenarios."""
 
-    learning_rate: float = swept(3e-3, "peak step size of AdamW", above=0)
-    barrier: float = swept(30.0, "cost of coming too near, relative to that of leaving the path", at_least=0)
+    learning_rate: float = swept(1e-3, "peak step size of AdamW", above=0)
+    barrier: float = swept(300.0, "cost of coming too near, relative to that of leaving the path", at_least=0)
     margin: float = swept(0.3, "distance in metres below which a parked car or an edge is too near", at_least=0)
-    correction: float = swept(0.1, "largest correction of the steering angle, in radians", at_least=0)
+    correction: float = swept(0.08, "largest correction of the steering angle, in radians", at_least=0)
     horizon: int = static(80, "time steps of a tenth of a second", at_least=1)
     batch_size: int = static(100, "scenarios per step", at_least=1)
-    epochs: int = static(60, "passes over the training scenarios", at_least=1)
+    epochs: int = static(30, "passes over the training scenarios", at_least=1)
 
 
 def fit(train, card):
@@ -88,9 +88,9 @@ def report(h, state, collected, dataset):
 
     def motions(scenario):
         cost = functools.partial(driving.cost, scenario=scenario, barrier=h.barrier, margin=h.margin)
-        _, planned, _ = driving.plan(driving.start_of(scenario), cost, n_steps=h.horizon, dt=DT)
         angles = {"o": driving.pursuit(scenario, lookahead), "x": policy(params, scenario, h, lookahead)}
-        paths = {mark: drive(scenario, angle_of) for mark, angle_of in angles.items()} | {"*": planned}
+        paths = {mark: drive(scenario, angle_of) for mark, angle_of in angles.items()}
+        _, paths["*"], _ = driving.plan(driving.start_of(scenario), cost, guess=paths["o"], dt=DT)
         return {mark: (states, driving.outcomes(states, scenario)) for mark, states in paths.items()}
 
     scenarios = driving.Scenario(*first.test["inputs"][:N_PLANNED].T)

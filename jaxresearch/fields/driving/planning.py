@@ -11,28 +11,30 @@ from jaxtyping import Array, Float
 from jaxresearch import schedules
 from jaxresearch.fields.driving.vehicle import BMW_320I, CarState, Controls, Vehicle, rollout
 
+_MOST = 0.99  # of the limits, in a guess: the inverse of tanh is infinite at 1
+
 
 def plan(
     state: CarState,
     cost_of: Callable[[CarState], Array],
     *,
-    n_steps: int,
+    guess: CarState,
     dt: float,
     n_iterations: int = 200,
-    learning_rate: float = 0.1,
+    learning_rate: float = 0.002,
     vehicle: Vehicle = BMW_320I,
 ) -> tuple[Controls, CarState, Float[Array, " iterations"]]:
     r"""Returns controls that minimise a cost of the motion, by Adam with gradients through the rollout.
 
     .. math:: \min_\theta\; c(\text{rollout}(u_\text{max} \tanh\theta))
 
-    Descent starts with straight wheels and constant speed, and finds a local minimum: the cost has to say on which side to
-    pass, as a path to follow does.
+    Descent starts from the controls of a guess, such as the motion of a controller, and finds a local minimum near it: the guess
+    has to say on which side to pass.
 
     Args:
         state: At the start; one, map over several with `jax.vmap`.
         cost_of: ``states -> cost``, a scalar; states have a leading axis of time.
-        n_steps: Time steps of the horizon, 1 or more.
+        guess: The states after each time step of some motion from the same start.
         dt: Time of a step.
         n_iterations: Steps of Adam, 1 or more.
         learning_rate: Of Adam at the start, in units of :math:`\theta`; it falls linearly to zero.
@@ -47,18 +49,21 @@ def plan(
     Example:
         >>> from jaxresearch.fields import driving
         >>> stop = lambda states: jnp.mean((states.speed - 5.0) ** 2)
-        >>> controls, states, costs = plan(driving.start(speed=6.0), stop, n_steps=5, dt=0.2, n_iterations=50)
+        >>> start = driving.start(speed=6.0)
+        >>> straight = driving.rollout(start, lambda state, step: driving.Controls(0.0, 0.0), n_steps=5, dt=0.2)
+        >>> controls, states, costs = plan(start, stop, guess=straight, dt=0.2, learning_rate=0.02)
         >>> bool(costs[-1] < 0.5 * costs[0]), controls.acceleration.shape
         (True, (5,))
     """
     if n_iterations < 1:
         raise ValueError(f"n_iterations must be 1 or more, got {n_iterations}. Pass 200.")
+    if not (n_steps := jnp.shape(guess.x)[0]):
+        raise ValueError("guess must have 1 time step or more, got none. A horizon has at least one step.")
+    limits = Controls(vehicle.steering_rate, vehicle.acceleration)
     adam = optax.adam(schedules.named("linear", learning_rate, n_iterations))
 
     def bounded(free: Controls) -> Controls:
-        return Controls(
-            vehicle.steering_rate * jnp.tanh(free.steering_rate), vehicle.acceleration * jnp.tanh(free.acceleration)
-        )
+        return jax.tree.map(lambda limit, values: limit * jnp.tanh(values), limits, free)
 
     def motion(free: Controls) -> CarState:
         controls = bounded(free)
@@ -74,6 +79,12 @@ def plan(
         updates, opt_state = adam.update(gradient, opt_state)
         return (optax.apply_updates(free, updates), opt_state), value
 
-    free = Controls(jnp.zeros(max(n_steps, 0)), jnp.zeros(max(n_steps, 0)))
+    changes = (
+        jnp.diff(later, prepend=first[None]) / dt
+        for later, first in ((guess.steering, state.steering), (guess.speed, state.speed))
+    )
+    free = jax.tree.map(
+        lambda limit, rate: jnp.arctanh(jnp.clip(rate / limit, -_MOST, _MOST)), limits, Controls(*changes)
+    )
     (free, _), costs = jax.lax.scan(descend, (free, adam.init(free)), length=n_iterations)
     return bounded(free), motion(free), costs

@@ -130,8 +130,8 @@ def test_plan_passes_where_the_path_collides():
         return driving.cost(states, scenario, barrier=30.0, margin=0.3)
 
     start = driving.start_of(scenario)
-    _, states, costs = jax.jit(lambda start: driving.plan(start, cost, n_steps=60, dt=0.1, n_iterations=150))(start)
     followed = driving.drive(scenario, driving.pursuit(scenario, (5.0, 0.0)), n_steps=60, dt=0.1)
+    _, states, costs = jax.jit(lambda: driving.plan(start, cost, guess=followed, dt=0.1))()
     assert (
         driving.outcomes(followed, scenario)["collision"] == 1 and driving.outcomes(states, scenario)["collision"] == 0
     )
@@ -185,7 +185,7 @@ def test_read_scenarios_names_the_row_that_is_wrong(change, message, tmp_path):
         (lambda: driving.pure_pursuit(driving.start(speed=1.0), abs, lookahead=0.0), "lookahead must be above 0, got"),
         (lambda: driving.tuned_lookahead(ONE, jnp.zeros((0, 2)), n_steps=1, dt=0.1), "lookaheads must hold one or"),
         (
-            lambda: driving.plan(driving.start(speed=1.0), sum, n_steps=1, dt=0.1, n_iterations=0),
+            lambda: driving.plan(ONE, sum, guess=ONE, dt=0.1, n_iterations=0),
             "n_iterations must be",
         ),
         (lambda: driving.drawing({}, ONE), "paths must have names of one character, got"),
