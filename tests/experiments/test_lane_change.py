@@ -65,7 +65,7 @@ def test_a_run_reports_both_controllers_and_a_picture(command, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert {"test/accident", "test/pursuit_accident", "test/gain_accident"} < result["metrics"].keys()
-    assert "of 3 test scenarios end in an accident" in result["report"] and "=" * 90 in result["report"]
+    assert " accidents in 3 test scenarios, tracking error " in result["report"] and "=" * 90 in result["report"]
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def reference(scenario: Scenario, x: ArrayLike) -> Array:
     return LANE_WIDTH * (jax.nn.sigmoid(out) - jax.nn.sigmoid(back))
 
 
-def clearance(state: CarState, scenario: Scenario, vehicle: Vehicle = BMW_320I) -> Array:
+def clearance(state: CarState, scenario: Scenario, *, vehicle: Vehicle = BMW_320I) -> Array:
     """Returns the distance from the car to the nearest parked car in metres; below 0, they collide.
 
     The car is covered by three discs, which reach 0.3 m further to the sides than the car does and up to the corners: no
@@ -257,7 +257,7 @@ def clearance(state: CarState, scenario: Scenario, vehicle: Vehicle = BMW_320I) 
     return nearest.min(axis=-1) - radius
 
 
-def road_margin(state: CarState, vehicle: Vehicle = BMW_320I) -> Float[Array, "..."]:
+def road_margin(state: CarState, *, vehicle: Vehicle = BMW_320I) -> Float[Array, "..."]:
     """Returns the distance from the car's nearest corner to the edge of the road in metres; below 0, it has left the road.
 
     Args:

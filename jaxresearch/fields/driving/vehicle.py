@@ -101,7 +101,7 @@ def start(*, speed: ArrayLike, x: ArrayLike = 0.0, y: ArrayLike = 0.0, heading: 
     return CarState(x, y, jnp.zeros_like(speed), speed, heading)
 
 
-def derivatives(state: CarState, controls: Controls, vehicle: Vehicle = BMW_320I) -> CarState:
+def derivatives(state: CarState, controls: Controls, *, vehicle: Vehicle = BMW_320I) -> CarState:
     r"""Returns the derivatives of the kinematic single-track model in time.
 
     .. math:: \dot x = v \cos(\psi + \beta), \quad \dot y = v \sin(\psi + \beta), \quad \dot\delta = u_1, \quad \dot v = u_2,
@@ -170,10 +170,10 @@ def step(state: CarState, controls: Controls, *, dt: float, vehicle: Vehicle = B
     def moved(by: CarState, time: float) -> CarState:
         return jax.tree.map(lambda value, rate: value + time * rate, state, by)
 
-    first = derivatives(state, limited, vehicle)
-    second = derivatives(moved(first, dt / 2), limited, vehicle)
-    third = derivatives(moved(second, dt / 2), limited, vehicle)
-    fourth = derivatives(moved(third, dt), limited, vehicle)
+    first = derivatives(state, limited, vehicle=vehicle)
+    second = derivatives(moved(first, dt / 2), limited, vehicle=vehicle)
+    third = derivatives(moved(second, dt / 2), limited, vehicle=vehicle)
+    fourth = derivatives(moved(third, dt), limited, vehicle=vehicle)
     mean = jax.tree.map(lambda k1, k2, k3, k4: (k1 + 2 * k2 + 2 * k3 + k4) / 6, first, second, third, fourth)
     later = moved(mean, dt)
     speed = jnp.clip(later.speed, 0.0, vehicle.speed)  # the limits hold but for rounding
@@ -228,7 +228,7 @@ def rollout(
     return jax.lax.scan(move, jax.tree.map(lambda value: jnp.asarray(value, float), state), jnp.arange(n_steps))[1]
 
 
-def lateral_acceleration(state: CarState, vehicle: Vehicle = BMW_320I) -> Array:
+def lateral_acceleration(state: CarState, *, vehicle: Vehicle = BMW_320I) -> Array:
     r"""Returns the acceleration across the direction of motion in m/s2, positive to the left.
 
     .. math:: a = v \dot\psi = \frac{v^2}{a + b} \cos\beta \tan\delta
@@ -246,4 +246,4 @@ def lateral_acceleration(state: CarState, vehicle: Vehicle = BMW_320I) -> Array:
         >>> float(lateral_acceleration(start(speed=30.0)))
         0.0
     """
-    return state.speed * derivatives(state, Controls(0.0, 0.0), vehicle).heading
+    return state.speed * derivatives(state, Controls(0.0, 0.0), vehicle=vehicle).heading
