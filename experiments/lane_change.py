@@ -3,7 +3,7 @@
     jaxresearch run lane_change                            1,000 training and 1,000 test scenarios, five seeds
     jaxresearch run lane_change --barrier 0                the same policy, trained to follow the path alone
 
-TIME on two CPU cores. A BMW 320i passes two parked cars, one in each lane, at constant speed, on a path that was planned
+Three minutes on two CPU cores. A BMW 320i passes two parked cars, one in each lane, at constant speed, on a path that was planned
 without their exact places. Pure pursuit follows the path, with the look-ahead of the fewest accidents in training scenarios.
 The policy corrects its angle by a network that also sees the parked cars. Trajectories planned by gradient, which may brake,
 show what is possible. `--data` may be a CSV file of scenarios; its last fifth is the test part.
@@ -28,7 +28,7 @@ MODEL = models.mlp(12, (64, 64), 1, activation="tanh")
 
 @hyperparameters
 class LaneChange:
-    """Chosen on selection data, a tenth of the training scenarios."""
+    """Chosen by the training loss, and by the accidents in a tenth of the training scenarios; README.md has the details."""
 
     learning_rate: float = swept(5e-4, "peak step size of AdamW", above=0)
     barrier: float = swept(100.0, "cost of coming too near, relative to that of leaving the path", at_least=0)
@@ -83,7 +83,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def report(h, state, collected, dataset):
-    """Returns how planned trajectories fare, and a picture of a test scenario in which pure pursuit has an accident."""
+    """Returns how planned trajectories fare, and a picture of a test scenario, if there is one in which pursuit has an accident."""
     params, first = jax.tree.map(lambda leaf: leaf[0], state.params), dataset.of_run(0)
     drive, lookahead = functools.partial(driving.drive, n_steps=h.horizon, dt=DT), first.fitted["lookahead"]
 
@@ -99,7 +99,7 @@ def report(h, state, collected, dataset):
     shown, planned = int(found["o"][1]["accident"].argmax()), found["*"][1]
     paths = {mark: (states.x[shown], states.y[shown]) for mark, (states, _) in found.items()}
     return (
-        f"look-ahead of pursuit: {lookahead[0]:.1f} m and {lookahead[1]:.1f} s; planned by gradient: {planned['accident'].sum():.0f} "
+        f"look-ahead of pursuit: {lookahead[0]:.1f} m, {lookahead[1]:.1f} s; plans by gradient: {planned['accident'].sum():.0f} "
         f"accidents in {len(scenarios.x_1)} test scenarios, tracking error {planned['tracking_error'].mean():.3f} m\n"
         f"test scenario {shown} from above (o pursuit, x policy, * planned):\n"
         + driving.drawing(paths, jax.tree.map(lambda of: of[shown], scenarios))
