@@ -6,7 +6,7 @@
 Three minutes on two CPU cores. A BMW 320i passes two parked cars, one in each lane, at constant speed, on a path that was planned
 without their exact places. Pure pursuit follows the path, with the look-ahead of the fewest accidents in training scenarios.
 The policy corrects its angle by a network that also sees the parked cars. Trajectories planned by gradient, which may brake,
-show what is possible. `--data` may be a CSV file of scenarios; its last fifth is the test part.
+show what is possible. Expect accidents in 0.7 % of the scenarios in place of 3.1 %, at twice the tracking error: README.md.
 """
 
 import functools
@@ -83,7 +83,7 @@ def algorithm(h, card, plan, fitted):
 
 
 def report(h, state, collected, dataset):
-    """Returns how planned trajectories fare, and a picture of a test scenario, if there is one in which pursuit has an accident."""
+    """Returns how planned trajectories fare, and a picture of one test scenario: the first accident of pursuit, if any."""
     params, first = jax.tree.map(lambda leaf: leaf[0], state.params), dataset.of_run(0)
     drive, lookahead = functools.partial(driving.drive, n_steps=h.horizon, dt=DT), first.fitted["lookahead"]
 

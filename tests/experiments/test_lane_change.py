@@ -71,7 +71,7 @@ def test_a_run_reports_both_controllers_and_a_picture(command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--horizon", 0), "horizon must be at least 1, got 0"),
+        (("--horizon", 0), "horizon (time steps of a tenth of a second) must be at least 1, got 0"),
         (("--target", "y"), "target must be left out with scenarios, got scenarios. They have no targets."),
         (("--data", "bad.csv"), "speed in row 2 of"),
         (("--data", "nowhere.csv"), "data must be scenarios or a CSV file of scenarios; "),
