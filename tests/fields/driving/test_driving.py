@@ -109,6 +109,7 @@ def test_pure_pursuit_is_the_arc_through_the_point():
     np.testing.assert_allclose(steering(state), expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_tuned_lookahead_avoids_accidents_first():
     drawn = driving.scenarios(jax.random.key(2), n=20)
     choices = jnp.array([[3.0, 0.0], [5.0, 0.0], [40.0, 0.0]])
@@ -123,6 +124,7 @@ def test_tuned_lookahead_avoids_accidents_first():
     assert accidents(best) == min(map(accidents, choices)) < 0.5 < accidents(choices[2])
 
 
+@pytest.mark.long
 def test_plan_passes_where_the_path_collides():
     scenario = ONE._replace(out=np.float32(27.0))  # too late for exact tracking
 
