@@ -38,16 +38,16 @@ class Scenario(NamedTuple):
         y_2: The same, across the road.
     """
 
-    speed: ArrayLike
-    y: ArrayLike
-    heading: ArrayLike
-    out: ArrayLike
-    back: ArrayLike
-    scale: ArrayLike
-    x_1: ArrayLike
-    y_1: ArrayLike
-    x_2: ArrayLike
-    y_2: ArrayLike
+    speed: Any
+    y: Any
+    heading: Any
+    out: Any
+    back: Any
+    scale: Any
+    x_1: Any
+    y_1: Any
+    x_2: Any
+    y_2: Any
 
 
 def scenarios(key: Key[Array, ""], *, n: int, speeds: tuple[float, float] = (9.0, 14.0)) -> Scenario:

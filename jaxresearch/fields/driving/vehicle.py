@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -62,18 +63,18 @@ IEEE Intelligent Vehicles Symposium, and of their package commonroad-vehicle-mod
 class CarState(NamedTuple):
     """Where a car is and how it moves; each entry an array with the same axes."""
 
-    x: ArrayLike
-    y: ArrayLike
-    steering: ArrayLike
-    speed: ArrayLike
-    heading: ArrayLike
+    x: Any
+    y: Any
+    steering: Any
+    speed: Any
+    heading: Any
 
 
 class Controls(NamedTuple):
     """What a driver does: the rate of the steering angle, in rad/s, and the acceleration, in m/s2."""
 
-    steering_rate: ArrayLike
-    acceleration: ArrayLike
+    steering_rate: Any
+    acceleration: Any
 
 
 def start(*, speed: ArrayLike, x: ArrayLike = 0.0, y: ArrayLike = 0.0, heading: ArrayLike = 0.0) -> CarState:
