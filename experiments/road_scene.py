@@ -79,7 +79,10 @@ def report(h, state, collected, dataset):
         errors.append((np.asarray(classify(params, test["inputs"])) != test["targets"])[is_new].mean())
     over = "folds" if dataset.n_folds else "seeds"
     low, high = statistics.interval(np.array(errors), over=over)
-    params, batch = jax.tree.map(lambda leaf: jax.device_put(leaf[0]), state.params), jax.device_put(test["inputs"])
+    params, batch = (
+        jax.tree.map(lambda leaf: jax.device_put(leaf[0]), state.params),
+        jax.device_put(dataset.of_run(0).test["inputs"]),
+    )
     times = []
     for inputs in (batch[:1], batch):
         median, slow = np.quantile(execution.latencies(classify, params, inputs, n=N_TIMED), (0.5, 0.99))

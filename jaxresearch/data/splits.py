@@ -322,7 +322,7 @@ def require_examples_of_classes(dataset: Dataset, *, at_least: int = 2) -> None:
     names = dataset.card.class_names
     if not names:
         raise ValueError(f"targets must be classes, got values in {dataset.card.name}. Pass --task classification.")
-    counts = sum(np.bincount(part["targets"], minlength=len(names)) for part in dataset.parts().values())
+    counts = np.sum([np.bincount(part["targets"], minlength=len(names)) for part in dataset.parts().values()], axis=0)
     few = np.flatnonzero(counts < at_least)
     if len(few):
         raise ValueError(

@@ -73,7 +73,7 @@ def plan(
 
         return rollout(state, control_of, n_steps=n_steps, dt=dt, vehicle=vehicle)
 
-    def descend(carry: tuple[Controls, Any], _: None) -> tuple[tuple[Controls, Any], Array]:
+    def descend(carry: tuple[Controls, Any], _: None) -> tuple[Any, Array]:
         free, opt_state = carry
         value, gradient = jax.value_and_grad(lambda free: cost_of(motion(free)))(free)
         updates, opt_state = adam.update(gradient, opt_state)

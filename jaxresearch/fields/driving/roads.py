@@ -4,6 +4,7 @@ The road runs along x. The centre of the right lane is y = 0, that of the left l
 """
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,11 +178,11 @@ def load_scenarios(key: Key[Array, ""], source: str, *, target: str | None = Non
     if n_train < 1:
         raise ValueError(f"{source} must have 2 scenarios or more, one to train on and one to test, got 1. Add some.")
     rows = np.stack([np.asarray(values) for values in found], axis=1)
-    parts = ({"inputs": part} for part in np.split(rows, [n_train]))
-    drawn = {"name": "scenarios", "source": "drawn: two lanes with two parked cars"}
-    read = {"name": Path(source).stem, "source": str(source)}
-    names = drawn if source == "scenarios" else {**read, "sha256": ((Path(source).name, file_digest(Path(source))),)}
-    return Dataset(*parts, None, DataCard(**names, feature_names=Scenario._fields))
+    card = DataCard(name="scenarios", source="drawn: two lanes with two parked cars", feature_names=Scenario._fields)
+    if source != "scenarios":
+        digests = ((Path(source).name, file_digest(Path(source))),)
+        card = dataclasses.replace(card, name=Path(source).stem, source=source, sha256=digests)
+    return Dataset({"inputs": rows[:n_train]}, {"inputs": rows[n_train:]}, None, card)
 
 
 def start_of(scenario: Scenario) -> CarState:
