@@ -22,8 +22,9 @@ from jaxresearch.data.load import BUNDLED, load
 from jaxresearch.data.new_rows import NewRows, new_rows, require_asked_column
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
+from jaxresearch.data.ranks import with_ranks
 from jaxresearch.data.rows import Rows
-from jaxresearch.data.splits import development, sample, split, take, with_validation
+from jaxresearch.data.splits import development, require_examples_of_classes, sample, split, take, with_validation
 
 __all__ = [
     "BUNDLED",
@@ -57,11 +58,13 @@ __all__ = [
     "without_padding",
     "require_asked_column",
     "require_columns",
+    "require_examples_of_classes",
     "sample",
     "split",
     "stacked",
     "standard",
     "take",
     "widened",
+    "with_ranks",
     "with_validation",
 ]

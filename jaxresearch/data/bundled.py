@@ -132,6 +132,40 @@ def credit() -> Collected:
     )
 
 
+_IMAGE_SEGMENTATION = "image_segmentation.csv.xz"
+_IMAGE_SEGMENTATION_SHA256 = "3224ee0f2b4f5394c43ec720c1309357921db87239c95ba9b68d171280839c22"
+
+
+def image_segmentation() -> Collected:
+    """Returns 2,310 patches of 3 by 3 pixels from seven outdoor images: 19 measured features; the target is what they show.
+
+    224 rows repeat another row.
+
+    Returns:
+        Inputs as a dict of columns, and seven classes of 330 patches each, not yet split.
+
+    Raises:
+        ValueError: If the SHA-256 of the file differs.
+
+    Example:
+        >>> image_segmentation().card.class_names
+        ('brickface', 'cement', 'foliage', 'grass', 'path', 'sky', 'window')
+
+    References:
+        Vision Group, University of Massachusetts (1990), Image Segmentation, UCI Machine Learning Repository.
+        https://archive.ics.uci.edu
+    """
+    return _table(
+        "image_segmentation",
+        _IMAGE_SEGMENTATION,
+        _IMAGE_SEGMENTATION_SHA256,
+        target="class",
+        source="bundled; UCI Image Segmentation",
+        licence="CC BY 4.0",
+        citation="Vision Group, University of Massachusetts (1990), Image Segmentation, UCI Machine Learning Repository",
+    )
+
+
 _PUPILS = "egsingle_growth.csv.xz"
 _PUPILS_SHA256 = "8dace3272a58621a4208fb5d7871f5813043029915de23e5d47eb9a857786cd8"
 

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.bundled import ames, credit, gene_ontology, math_exam, mnist, pupils, rotterdam, splice, wdbc
+from jaxresearch.data.bundled import (
+    ames,
+    credit,
+    gene_ontology,
+    image_segmentation,
+    math_exam,
+    mnist,
+    pupils,
+    rotterdam,
+    splice,
+    wdbc,
+)
 from jaxresearch.data.censored import censored
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Dataset, Split, check
@@ -40,6 +51,7 @@ _BUNDLED: dict[str, Callable[..., Collected]] = {
     "credit": credit,
     "gene_ontology": gene_ontology,
     "math_exam": math_exam,
+    "image_segmentation": image_segmentation,
     "mnist": _mnist,
     "pupils": pupils,
     "rotterdam": rotterdam,
@@ -77,6 +89,7 @@ def load(
     ``rotterdam``          bundled: patients with breast cancer, their times to recurrence or death
     ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
+    ``image_segmentation`` bundled: features of patches of outdoor images, a table
     ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
     a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;

@@ -299,3 +299,33 @@ def sample(part: Part, n: int, *, seed: int = 0) -> Part:
     is_drawn = np.zeros(n_all, bool)
     is_drawn[np.concatenate([group[:size] for group, size in zip(groups, sizes, strict=True)])] = True
     return take(part, is_drawn)
+
+
+def require_examples_of_classes(dataset: Dataset, *, at_least: int = 2) -> None:
+    """Raises an error that names the first class with too few examples to be both trained on and tested.
+
+    Args:
+        dataset: As collected, with classes.
+        at_least: Examples that each class must have, in all parts together.
+
+    Raises:
+        ValueError: If the targets are no classes, or a class has fewer examples.
+
+    Example:
+        >>> from jaxresearch.data import DataCard
+        >>> train, test = ({"inputs": np.zeros(len(classes)), "targets": np.array(classes)} for classes in ([0, 0, 1], [0]))
+        >>> require_examples_of_classes(Dataset(train, test, None, DataCard(name="mine", source="", class_names=("a", "b"))))
+        Traceback (most recent call last):
+        ...
+        ValueError: each class must have 2 examples or more, got 1 of 'b'. Add examples of it, or leave it out.
+    """
+    names = dataset.card.class_names
+    if not names:
+        raise ValueError(f"targets must be classes, got values in {dataset.card.name}. Pass --task classification.")
+    counts = np.sum([np.bincount(part["targets"], minlength=len(names)) for part in dataset.parts().values()], axis=0)
+    few = np.flatnonzero(counts < at_least)
+    if len(few):
+        raise ValueError(
+            f"each class must have {at_least} examples or more, got {counts[few[0]]} of {names[few[0]]!r}. "
+            "Add examples of it, or leave it out."
+        )

@@ -3,6 +3,7 @@
 from jaxresearch.execution.divergence import Divergence
 from jaxresearch.execution.ensembles import Predictions, predictions, scored
 from jaxresearch.execution.execute import Keeping, Outcome, Progress, Start, execute, execute_all
+from jaxresearch.execution.latency import latencies
 from jaxresearch.execution.means import require_mean
 from jaxresearch.execution.preflight import preflight
 from jaxresearch.execution.reading import Feed
@@ -23,6 +24,7 @@ __all__ = [
     "differentiate",
     "execute",
     "execute_all",
+    "latencies",
     "outputs_fn_of",
     "predict",
     "predictions",
