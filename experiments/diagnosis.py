@@ -3,7 +3,7 @@
     jaxresearch run diagnosis --folds 10                               logistic regression with an L2 penalty
     jaxresearch run diagnosis --data my.csv --target COLUMN            your own table of two classes; the second one is positive
 
-Half a minute on two CPU cores. Published accuracies in ten folds are 97.5 % and, for logistic regression, 97.7 %. The penalty is nearly
+Half a minute on two CPU cores. Published accuracies are 97.5 % and, for logistic regression, 97.7 %. The penalty is nearly
 that of a standard normal prior on the coefficients, the default of most packages, and was not tuned. The calibration error of the
 57 patients of a fold is above 0 by chance alone, so the Brier score is the better measure of the probabilities.
 """
