@@ -120,5 +120,5 @@ def residual(
     require_sizes(**sizes, **widths, n_outputs=n_outputs, n_blocks=n_blocks)
     if not channels:
         raise ValueError("channels must hold a width for each stage, got none. Pass (16, 32, 64).")
-    module = Residual(tuple(image_shape), tuple(channels), n_blocks, n_outputs)
+    module = Residual(image_shape, tuple(channels), n_blocks, n_outputs)
     return linen(module, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))

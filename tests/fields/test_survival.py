@@ -77,7 +77,7 @@ def test_newtons_method_allows_for_redundant_columns(patients):
 
 
 @pytest.mark.long
-def test_gradient_descent_of_a_linear_model_equals_newtons_method(patients):
+def test_gradient_descent_of_a_linear_model_equals_newton(patients):
     inputs, targets = patients
     algorithm = training.supervised(
         models.linear(3, 1), losses.cox_loss, optimizer=training.gradient_descent(1.0), metrics={}
