@@ -27,7 +27,7 @@ def dataset():
 
 @pytest.mark.long
 def test_a_policy_without_corrections_is_pure_pursuit(dataset):
-    h = LANE.hyperparameters.__class__(correction=0.0)
+    h = LANE.hyperparameters.__class__(correction=0.0, batch_size=30)
     program = experiment.program(LANE, dataset)
     state = jax.jit(program.init)(jax.random.key(0), h)
     part = dataset.test | {"weights": jnp.arange(30.0) % 3}
