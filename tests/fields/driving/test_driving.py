@@ -94,6 +94,7 @@ def test_clearance_has_a_derivative_inside_and_outside():
     assert jax.grad(distance)(1.2) == pytest.approx(1.0, abs=1e-5) and np.isfinite(jax.grad(distance)(0.0))
 
 
+@pytest.mark.long
 def test_clearance_has_derivatives_along_a_drive():
     def mean_distance(lookahead, scenario):
         states = driving.drive(scenario, driving.pursuit(scenario, lookahead), n_steps=40, dt=0.1)
