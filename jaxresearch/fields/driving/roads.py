@@ -20,7 +20,6 @@ from jaxresearch.fields.driving.vehicle import BMW_320I, CarState, Vehicle, star
 LANE_WIDTH = 3.5
 _EDGES = (-LANE_WIDTH / 2, 1.5 * LANE_WIDTH)
 _N_DRAWN = 1000  # scenarios, of each part
-_TINY = 1e-6  # keeps the derivative of a distance of 0 finite
 
 
 class Scenario(NamedTuple):
@@ -251,8 +250,12 @@ def clearance(state: CarState, scenario: Scenario, *, vehicle: Vehicle = BMW_320
 
     def distance(parked_x: ArrayLike, parked_y: ArrayLike) -> Array:
         beyond = jnp.stack([abs(x - parked_x) - vehicle.length / 2, abs(y - parked_y) - vehicle.width / 2])
-        outside = jnp.sqrt(jnp.sum(jnp.maximum(beyond, 0) ** 2, axis=0) + _TINY**2)
-        return outside + jnp.minimum(beyond.max(axis=0), 0)
+        nearest = beyond.max(axis=0)
+        is_outside = nearest > 0
+        squares = jnp.where(
+            is_outside, jnp.sum(jnp.maximum(beyond, 0) ** 2, axis=0), 1
+        )  # the root of 0 has no derivative
+        return jnp.where(is_outside, jnp.sqrt(squares), nearest)
 
     nearest = jnp.minimum(distance(scenario.x_1, scenario.y_1), distance(scenario.x_2, scenario.y_2))
     return nearest.min(axis=-1) - radius

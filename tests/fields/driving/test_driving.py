@@ -94,6 +94,17 @@ def test_clearance_has_a_derivative_inside_and_outside():
     assert jax.grad(distance)(1.2) == pytest.approx(1.0, abs=1e-5) and np.isfinite(jax.grad(distance)(0.0))
 
 
+@pytest.mark.long
+def test_clearance_has_derivatives_along_a_drive():
+    def mean_distance(lookahead, scenario):
+        states = driving.drive(scenario, driving.pursuit(scenario, lookahead), n_steps=40, dt=0.1)
+        return driving.clearance(states, scenario).mean()
+
+    drawn = driving.scenarios(jax.random.key(0), n=30)
+    slopes = jax.jit(jax.vmap(jax.grad(mean_distance), (None, 0)))(jnp.array([3.0, 0.1]), drawn)
+    assert np.isfinite(slopes).all()
+
+
 def test_pure_pursuit_is_the_arc_through_the_point():
     angles = np.linspace(-1.5, 1.5, 64).astype(np.float32)
     state = jax.vmap(lambda heading: driving.start(speed=5.0, heading=heading))(angles / 5)
