@@ -126,8 +126,8 @@ def compiler_options(program: jax.stages.Lowered | None = None) -> dict[str, Any
     with 512, Adam's update takes two thirds of the time), and LLVM's optimization level 2 (level 3 compiles for half as
     long again and speeds up nothing here: benchmarks/README.md).
 
-    With vectors of 512 bits, releases of JAX before 0.12 compute wrong values of ``jnp.arctan``, off by up to two radians.
-    There, only a program that is known to be without it gets them.
+    With vectors of 512 bits, releases of JAX before 0.12 compute wrong values of ``jnp.arctan`` and of ``jnp.arctan2(x, 1)``,
+    off by up to two radians. There, only a program that is known to be without it gets them.
 
     Args:
         program: A lowered program to compile. Without one, the options are safe for any program.
@@ -152,10 +152,10 @@ def compiler_options(program: jax.stages.Lowered | None = None) -> dict[str, Any
 
 
 def _has_arctan(program: jax.stages.Lowered) -> bool:
-    """Returns whether a program computes ``jnp.arctan`` anywhere (jax-ml/jax#39352)."""
+    """Returns whether a program computes ``jnp.arctan`` or ``jnp.arctan2`` anywhere (jax-ml/jax#39352)."""
     module: Any = program.compiler_ir("stablehlo")
     text = module.operation.get_asm(large_elements_limit=16)
-    return re.search(r"chlo\.atan\b", text) is not None
+    return re.search(r"chlo\.atan\b|stablehlo\.atan2\b", text) is not None
 
 
 def _signature(names: tuple[str, ...], args: tuple) -> dict[str, str]:
