@@ -406,6 +406,11 @@ def _require_same_shape(a: Array, b: Array, name_a: str = "predictions", name_b:
         remedy = "Reshape one of them: a loss never broadcasts."
         if jnp.ndim(a) == jnp.ndim(b) == 2 and len(a) == len(b) and name_a == "predictions":
             remedy = f"The model has {a.shape[1]} outputs, the target has {b.shape[1]}: make them equal."
+        elif jnp.ndim(b) == 1 and jnp.issubdtype(jnp.result_type(b), jnp.integer):
+            remedy = (
+                "Integers are classes: use a loss of classes, such as softmax_cross_entropy_with_integer_labels, or read them as "
+                "values (--task regression)."
+            )
         raise ValueError(f"{name_b} must have the shape of {name_a}, {jnp.shape(a)}; got {jnp.shape(b)}. {remedy}")
 
 

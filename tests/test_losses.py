@@ -512,3 +512,13 @@ def test_cox_loss_refuses_other_shapes_and_ties():
             losses.cox_loss(jnp.zeros(predictions), jnp.zeros(targets))
     with pytest.raises(ValueError, match="ties must be efron or breslow; got 'exact'"):
         losses.cox_loss(jnp.zeros((3, 1)), jnp.zeros((3, 2)), ties="exact")
+
+
+@pytest.mark.raises
+def test_classes_in_a_loss_of_values_name_the_remedy():
+    with pytest.raises(
+        ValueError, match=r"Integers are classes: use a loss of classes, such as .* \(--task regression\)"
+    ):
+        losses.squared_error(jnp.zeros((3, 1)), jnp.array([0, 2, 1]))
+    with pytest.raises(ValueError, match="Reshape one of them: a loss never broadcasts"):
+        losses.squared_error(jnp.zeros((3, 1)), jnp.zeros(3))

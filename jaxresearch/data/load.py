@@ -115,7 +115,7 @@ def load(
         cipher: Encrypts the cache of a set of TensorFlow Datasets, as `jaxresearch.records.encryption.Cipher`; None for no
             encryption.
         stream: Whether examples stay on disk until a step needs them.
-        query: A single SELECT, if the source is a database (`jaxresearch.data.files.databases.load_database`).
+        query: A single SELECT, if the source is a database; it can only read.
         parameters: The values of its parameters, by name.
 
     Returns:

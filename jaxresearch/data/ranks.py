@@ -21,7 +21,7 @@ def with_ranks(preprocessor: Preprocessor, *, n_quantiles: int = 101) -> Preproc
     networks with skewed features.
 
     Args:
-        preprocessor: Makes a matrix of numbers ``(n, features)``, as `jaxresearch.data.standard` does of a table.
+        preprocessor: Makes a matrix of numbers ``(n, features)``, as ``data.standard`` does of a table.
         n_quantiles: Number of quantiles n, 2 or more.
 
     Returns:

@@ -174,7 +174,8 @@ def _figure(
         mean, ends, n = wording.summary_row(summary, over)
         shown = ends if is_one or not ends else f"{ends} (over {_over(over, run)})"
         found, n_pairs = differences[place - 1] if place else (None, 0)
-        rows.append((str(run.path), mean, shown, n, *(_texts(found, n_pairs, n, p_values) if place else ("",) * 3)))
+        of_difference = _texts(found, n_pairs, (n, rows[0][3]), p_values) if place else ("",) * 3
+        rows.append((str(run.path), mean, shown, n, *of_difference))
     if margin is None:
         return Figure(headings, rows)
     within = ["", *(_within(found, n_pairs, margin) for found, n_pairs in differences)]
@@ -190,9 +191,9 @@ def _over(over: str, run: Recorded) -> str:
 
 
 def _texts(
-    found: statistics.Difference | None, n_pairs: int, n: str, adjusted: Iterator[float]
+    found: statistics.Difference | None, n_pairs: int, of: tuple[str, str], adjusted: Iterator[float]
 ) -> tuple[str, str, str]:
-    """Returns a difference, its interval and adjusted p-value, and the number of pairs if the run has more seeds."""
+    """Returns a difference, its interval and adjusted p-value, and the number of pairs if one of the runs has more seeds."""
     if found is None:
         return "no seed in common", "", ""
     p = next(adjusted)
@@ -200,7 +201,8 @@ def _texts(
         return "undefined", "undefined", ""
     mean, *_ = statistics.estimate_texts(*found[:3], is_signed=True)
     ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
-    few = "" if str(n_pairs) == n else f" ({n_pairs} of {n} seeds)"
+    more = [n for n in of if n != str(n_pairs)]
+    few = f" ({n_pairs} of {more[0]} seeds)" if more else ""
     return f"{mean}{few}", ends, statistics.p_text(p)
 
 

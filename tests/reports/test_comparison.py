@@ -140,6 +140,14 @@ def test_runs_that_differ_in_their_seeds_alone_are_pooled():
     assert alone[6] == statistics.p_text(found.p)
 
 
+def test_a_difference_over_some_of_the_seeds_says_so():
+    """Whichever run has more."""
+    many, few = _of_seeds("a", [0, 1, 2], [0.1, 0.2, 0.6]), _of_seeds("b", [0, 1], [0.2, 0.2], rate=0.5)
+    for runs in ((many, few), (few, many)):
+        rows = compare(runs).figures["test/error"].rows
+        assert rows[1][4].endswith("0.0500 (2 of 3 seeds)"), rows
+
+
 def test_runs_without_a_claim_are_pooled():
     runs = _of_seeds("a", [0, 1], [0.1, 0.2]), _of_seeds("b", [2, 3], [0.3, 0.4])
     for run in runs:
