@@ -7,6 +7,7 @@ place, and the program that follows is the same.
 import contextlib
 import functools
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -87,7 +88,9 @@ def _fed(runs: Runs, stages: Stages, step: int, ends: Sequence[int], feed: Feed)
         batches = piece.batches if is_placed else devices.place(piece.batches, n_runs=len(places))
         return piece._replace(batches=jax.block_until_ready(batches))
 
+    began = time.perf_counter()
     reads = reading.batches(keys, train, lengths, step, axis=axis, batch_size=batch_size) if lengths else ()
+    stages.compiled_elsewhere(time.perf_counter() - began)
     jobs = (functools.partial(to_device, read) for read in reads)
     with contextlib.closing(reading.ahead(jobs, n_workers=feed.n_workers)) as pieces:
 

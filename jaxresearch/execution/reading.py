@@ -190,7 +190,7 @@ def batches(
     axis: int | None,
     batch_size: int | Poisson,
 ) -> Iterator[Callable[[ThreadPoolExecutor], Piece]]:
-    """Yields functions that read the batches of the next steps, one piece each.
+    """Returns functions that read the batches of the next steps, one piece each, once what chooses them is compiled.
 
     `jaxresearch.training.step_inputs`, computed on the host, chooses the examples of a step.
 
@@ -214,11 +214,17 @@ def batches(
         >>> [(piece.step, piece.batches["inputs"].shape) for piece in pieces]
         [(0, (2, 2, 3, 2)), (2, (2, 1, 3, 2))]
     """
-    longest = max(lengths)
-    indices_of = _indices(_lengths(part, 0 if axis is None else 1), longest, batch_size)
-    for n_steps in lengths:
-        yield functools.partial(_read_batches, indices_of, keys, part, axis, step, n_steps)
-        step += n_steps
+    indices_of = _indices(_lengths(part, 0 if axis is None else 1), max(lengths), batch_size)
+    with _host():
+        jax.block_until_ready(indices_of(keys, np.int32(step)))  # compiles
+
+    def reads() -> Iterator[Callable[[ThreadPoolExecutor], Piece]]:
+        start = step
+        for n_steps in lengths:
+            yield functools.partial(_read_batches, indices_of, keys, part, axis, start, n_steps)
+            start += n_steps
+
+    return reads()
 
 
 def ahead(jobs: Iterable[Callable[[ThreadPoolExecutor], T]], *, n_workers: int) -> Generator[T, None, None]:

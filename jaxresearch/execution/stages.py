@@ -226,6 +226,7 @@ class Stages:
         self._runs, self._of_test, self._of_validation = runs, of_test, of_validation
         self.advances = functools.cache(self._advance_by)
         self._compiled: list[CompiledFunction] = []
+        self._elsewhere = 0.0
         self.init = self._swept(self._init, (0, axis, of_data))
         self.look = self._swept(self._look, (0, axis, of_data, 0, of_validation, None), donate_argnums=(3,))
         self.outcome = self._swept(self._outcome, (axis, of_data, 0), donate_argnums=(2,))
@@ -348,7 +349,11 @@ class Stages:
     @property
     def seconds(self) -> float:
         """Seconds spent compiling."""
-        return sum(stage.seconds for stage in self._compiled)
+        return sum(stage.seconds for stage in self._compiled) + self._elsewhere
+
+    def compiled_elsewhere(self, seconds: float) -> None:
+        """Counts seconds in which a function that is none of these was compiled."""
+        self._elsewhere += seconds
 
     @property
     def n_compilations(self) -> int:
