@@ -196,7 +196,7 @@ def calibration(
     Example:
         >>> targets = jnp.array([[1.0, 1.0], [2.0, 1.0], [9.0, 0.0], [9.0, 1.0]])
         >>> found = calibration(jnp.array([0.2, 0.4, 0.8, 0.9]), targets, at=5, n_groups=2)
-        >>> found.predicted.round(2).tolist(), [float(observed.value) for observed in found.observed]
+        >>> [round(float(mean), 2) for mean in found.predicted], [float(observed.value) for observed in found.observed]
         ([0.3, 0.85], [0.0, 1.0])
     """
     if not 1 <= n_groups <= len(predicted):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from jaxresearch import data
+
 WORDS = {"run": [], "sweep": ["--learning-rate", "0.1,0.2"], "study": []}
 STEP = """
 plain = algorithm
@@ -241,8 +243,7 @@ def test_a_hyperparameter_must_not_have_the_name_of_an_option(here, edit, refuse
         (
             "report = None",
             "data.load('nowhere.csv')",
-            "The bundled names are ames, credit, gene_ontology, math_exam, mnist, pupils, splice. "
-            "(experiment file line.py, line 24)",
+            f"The bundled names are {', '.join(data.BUNDLED)}. (experiment file line.py, line 24)",
         ),
         ("import optax", "import optaks", "failed at line 3: 'import optaks': ModuleNotFoundError"),
     ],
