@@ -78,26 +78,26 @@ def load(
 ) -> Dataset:
     """Returns the data of a source, split and checked. The card records how it was read.
 
-    =====================  =============================================================================
-    source                 content
-    =====================  =============================================================================
-    ``mnist``, ``ames``    bundled with the package, verified by SHA-256
-    ``credit``             bundled: applicants for credit, a table
-    ``math_exam``          bundled: answers of students in an exam, a table
-    ``pupils``             bundled: yearly scores of pupils, a table
-    ``wdbc``               bundled: cell nuclei of breast masses, a table
-    ``rotterdam``          bundled: patients with breast cancer, their times to recurrence or death
-    ``splice``             bundled: windows of DNA, ``{"sequence": ...}``
-    ``gene_ontology``      bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
-    ``image_segmentation`` bundled: features of patches of outdoor images, a table
-    ``tfds:NAME``          a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
-    a path to ``.npz``     arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
-    a path to a table      ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;
-                           compressed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
-    ``sqlite:PATH``        the rows of a ``query`` to an SQLite file; with the extra ``sql``
-    the URL of a database  the rows of a ``query``, such as ``postgresql://USER@HOST/DATABASE``; with the extra ``sql``
-    a folder               the four IDX files of MNIST's layout, gzipped or not; or folders of images by class
-    =====================  =============================================================================
+    ======================  =============================================================================
+    source                  content
+    ======================  =============================================================================
+    ``mnist``, ``ames``     bundled with the package, verified by SHA-256
+    ``credit``              bundled: applicants for credit, a table
+    ``math_exam``           bundled: answers of students in an exam, a table
+    ``pupils``              bundled: yearly scores of pupils, a table
+    ``wdbc``                bundled: cell nuclei of breast masses, a table
+    ``rotterdam``           bundled: patients with breast cancer, their times to recurrence or death
+    ``splice``              bundled: windows of DNA, ``{"sequence": ...}``
+    ``gene_ontology``       bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
+    ``image_segmentation``  bundled: features of patches of outdoor images, a table
+    ``tfds:NAME``           a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
+    a path to ``.npz``      arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
+    a path to a table       ``.csv`` or ``.tsv``; with the extra ``tables``, ``.xlsx`` or ``.parquet``;
+                            compressed (``.gz``, ``.xz``) or not; ``target`` names the column to predict
+    ``sqlite:PATH``         the rows of a ``query`` to an SQLite file; with the extra ``sql``
+    the URL of a database   the rows of a ``query``, such as ``postgresql://USER@HOST/DATABASE``; with the extra ``sql``
+    a folder                the four IDX files of MNIST's layout, gzipped or not; or folders of images by class
+    ======================  =============================================================================
 
     Args:
         source: A source from the table.
