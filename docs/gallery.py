@@ -103,7 +103,7 @@ def table(runs: list[Published]) -> str:
 def page(runs: list[Published]) -> str:
     """Returns the gallery: a card for each record, by field; what was refuted is shown like what was supported."""
     lines = [
-        "# Gallery",
+        "# Published results",
         "",
         "The published runs, from their records; `make gallery` carries them out again. Times are those of two CPU cores.",
     ]
@@ -133,7 +133,7 @@ def _card(run: Published) -> list[str]:
         ),
         f"**{record['question']}**",
         "",
-        decided or record["unclaimed"] or "No claim.",
+        (decided or record["unclaimed"] or "No claim.").replace("--", r"\-\-"),
         "",
         f"`jaxresearch {run.command}`, {took}.",
     ]
