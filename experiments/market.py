@@ -101,7 +101,7 @@ def report(h, state, collected, dataset):
     one, params = dataset.of_run(0), {name: values[0] for name, values in state.params["garch"].items()}
     garch = finance.garch(start=one.fitted["start"], padding=finance.PADDING)
     forecasts, _ = garch.apply(params, {}, one.train["inputs"])
-    nats = losses.normal_negative_log_likelihood(forecasts[:, -DAYS:], one.train["targets"])
+    nats = losses.normal_negative_log_likelihood(forecasts[:, -DAYS:], jnp.asarray(one.train["targets"]))
     fitted = ", ".join(f"{name} {value:.4f}" for name, value in finance.garch_parameters(params)._asdict().items())
     return f"GARCH(1,1) of {nats.size:,} days: log-likelihood {-np.asarray(nats, np.float64).sum():.2f}, {fitted}"
 

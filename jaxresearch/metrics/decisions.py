@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxresearch.metrics.classes import confusion_matrix
 from jaxresearch.metrics.metric import Metric
 
+Costs = Sequence[Sequence[int | float]] | np.ndarray
 
-def cost(costs: ArrayLike | Sequence[Sequence[float]]) -> Metric:
+
+def cost(costs: Costs) -> Metric:
     r"""Returns the mean cost of deciding for the class of least expected cost, by the model's probabilities.
 
     .. math:: \sum_i w_i C_{y_i d_i} / \sum_i w_i, \quad d_i = \arg\min_k \sum_j p_{ij} C_{jk}
@@ -51,7 +52,7 @@ def cost(costs: ArrayLike | Sequence[Sequence[float]]) -> Metric:
     return dataclasses.replace(counts, compute=compute)
 
 
-def decided(metric: Metric, costs: ArrayLike | Sequence[Sequence[float]]) -> Metric:
+def decided(metric: Metric, costs: Costs) -> Metric:
     """Returns a metric of classes with the class of least expected cost in place of the likeliest, such as the recall.
 
     Args:
@@ -88,7 +89,7 @@ def decided(metric: Metric, costs: ArrayLike | Sequence[Sequence[float]]) -> Met
     return dataclasses.replace(metric, summarise=summarise)
 
 
-def _checked_costs(costs: ArrayLike | Sequence[Sequence[float]]) -> np.ndarray:
+def _checked_costs(costs: Costs) -> np.ndarray:
     """Returns the costs as float32; raises unless they are a square matrix of finite numbers."""
     matrix = np.asarray(costs, np.float32)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:

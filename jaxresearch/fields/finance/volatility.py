@@ -163,7 +163,7 @@ def garch(*, start: Float[ArrayLike, ""], padding: float | None = None) -> Model
     def apply(params, model_state, inputs, key=None):
         del key  # nothing is drawn
         parameters = garch_parameters(params)
-        variances = garch_variances(inputs, parameters, start=start, padding=padding)
+        variances = garch_variances(jnp.asarray(inputs), parameters, start=start, padding=padding)
         means = jnp.broadcast_to(parameters.mean, variances.shape)
         return jnp.stack([means, jnp.log(variances)], axis=-1), model_state
 
