@@ -10,6 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer
 
 
@@ -294,8 +295,8 @@ def normal_negative_log_likelihood(
 
 
 def cox_loss(
-    predictions: Float[Array, "batch 1"],
-    targets: Float[Array, "batch 2"],
+    predictions: Float[Array | np.ndarray, "batch 1"],
+    targets: Float[Array | np.ndarray, "batch 2"],
     *,
     ties: Literal["efron", "breslow"] = "efron",
 ) -> Float[Array, " batch"]:

@@ -429,7 +429,7 @@ def _array(fitted: Fitted, values: Any) -> Any:
         return values
     mean, scale = fitted["inputs"]["mean"], fitted["inputs"]["scale"]
 
-    def standardised(rows: np.ndarray) -> np.ndarray:
+    def standardised(rows: Any) -> Any:
         return _standardised(rows.astype(float), mean, scale).astype(np.float32)  # float64, or JAX's default float
 
     return values.mapped(standardised) if isinstance(values, Rows) else standardised(values)

@@ -44,7 +44,7 @@ def drive(scenario: Scenario, angle_of: AngleOf, *, n_steps: int, dt: float) -> 
     return rollout(start_of(scenario), control_of, n_steps=n_steps, dt=dt)
 
 
-def pursuit(scenario: Scenario, lookahead: Float[ArrayLike, "2"]) -> AngleOf:
+def pursuit(scenario: Scenario, lookahead: Float[ArrayLike, "2"] | tuple[float, float]) -> AngleOf:
     """Returns pure pursuit of the path of a scenario, with a look-ahead that grows with the speed.
 
     Args:
