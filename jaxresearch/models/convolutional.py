@@ -1,13 +1,11 @@
 """Small convolutional networks of images and of sequences."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxresearch.models.adapters.linen import linen
-from jaxresearch.models.model import Model, require_sizes
+from jaxresearch.models.model import Model, images_of, require_sizes
 
 
 class Cnn(nn.Module):
@@ -21,12 +19,7 @@ class Cnn(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns outputs ``(batch, n_outputs)``."""
-        size, n_given = math.prod(self.image_shape), math.prod(inputs.shape[1:])
-        if n_given != size:
-            raise ValueError(
-                f"images must have {size} pixels, {self.image_shape}, got {n_given}. Use card.feature_shape."
-            )
-        x = inputs.reshape(-1, *self.image_shape)
+        x = images_of(inputs, self.image_shape)
         for width in self.channels:
             x = nn.relu(nn.Conv(width, (3, 3))(x))
             x = nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME")

@@ -1,5 +1,6 @@
 """The interface between training and model libraries: two pure functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -51,6 +52,29 @@ def from_pixels(inputs: Array | np.ndarray) -> Array | np.ndarray:
         [0.0, 1.0]
     """
     return inputs.astype(jnp.float32) * jnp.float32(1 / 255) if inputs.dtype == jnp.uint8 else inputs
+
+
+def images_of(inputs: Array | np.ndarray, image_shape: tuple[int, ...]) -> Array | np.ndarray:
+    """Returns inputs in the shape of images, which may be flattened.
+
+    Args:
+        inputs: A batch.
+        image_shape: Height, width and channels.
+
+    Returns:
+        Images ``(batch, height, width, channels)``.
+
+    Raises:
+        ValueError: If they have another number of pixels.
+
+    Example:
+        >>> images_of(jnp.ones((3, 8)), (4, 2, 1)).shape
+        (3, 4, 2, 1)
+    """
+    size, n_given = math.prod(image_shape), math.prod(inputs.shape[1:])
+    if n_given != size:
+        raise ValueError(f"images must have {size} pixels, {image_shape}, got {n_given}. Use card.feature_shape.")
+    return inputs.reshape(-1, *image_shape)
 
 
 def require_sizes(**sizes: int) -> None:

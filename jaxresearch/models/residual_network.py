@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxresearch.models.adapters.linen import linen
-from jaxresearch.models.model import Model, require_sizes
+from jaxresearch.models.model import Model, images_of, require_sizes
 
 _GROUPS = 8  # of channels, normalised together
 
@@ -62,12 +62,7 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns outputs ``(batch, n_outputs)``."""
-        size, n_given = math.prod(self.image_shape), math.prod(inputs.shape[1:])
-        if n_given != size:
-            raise ValueError(
-                f"images must have {size} pixels, {self.image_shape}, got {n_given}. Use card.feature_shape."
-            )
-        x = Convolution(self.channels[0], name="stem")(inputs.reshape(-1, *self.image_shape))
+        x = Convolution(self.channels[0], name="stem")(images_of(inputs, self.image_shape))
         for stage, width in enumerate(self.channels):
             for place in range(self.n_blocks):
                 stride = 2 if stage and not place else 1
