@@ -1,12 +1,12 @@
 """Times to an event that some examples have not had yet: the last visit without one censors the time."""
 
 import dataclasses
-import difflib
 
 import numpy as np
 
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import Column
+from jaxresearch.data.files.tables import column_advice
 
 
 def censored(collected: Collected, event: str) -> Collected:
@@ -65,9 +65,7 @@ def _column(columns: tuple[Column, ...], event: str, name: str) -> Column:
     """Returns the column of events."""
     found = next((one for one in columns if one.name == event), None)
     if found is None:
-        names = [one.name for one in columns]
-        near = difflib.get_close_matches(event, names, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(names)}."
+        advice = column_advice(event, [one.name for one in columns])
         raise ValueError(f"event must be a column of {name} besides the time, got {event!r}. {advice}")
     return found
 

@@ -7,7 +7,7 @@ import hashlib
 import lzma
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +96,24 @@ def load_table(
     return collected_table(table, target=target, types=types, task=task, **named)
 
 
+def column_advice(name: str | None, columns: Collection[str]) -> str:
+    """Returns which column may be meant by a name that is none: the nearest one, or all.
+
+    Args:
+        name: As given, or None.
+        columns: The columns of the table.
+
+    Returns:
+        A sentence.
+
+    Example:
+        >>> column_advice("agee", ["age", "kind"]), column_advice(None, ["age", "kind"])
+        ("Did you mean 'age'?", 'Its columns are: age, kind.')
+    """
+    near = difflib.get_close_matches(name or "", columns, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(columns)}."
+
+
 def collected_table(
     table: Table,
     *,
@@ -129,8 +147,7 @@ def collected_table(
         ('a', 'b')
     """
     if target is None or target not in table.columns:
-        near = difflib.get_close_matches(target or "", table.columns, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(table.columns)}."
+        advice = column_advice(target, table.columns)
         raise ValueError(f"target must be a column of {source}, got {target!r}. {advice} Name it with --target.")
     card = DataCard(name=name, source=source, sha256=table.sha256, notes=table.notes)
     rows = Rows(table.lengths[0], test)

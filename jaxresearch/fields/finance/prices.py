@@ -1,7 +1,6 @@
 """Daily prices from tables, and their returns."""
 
 import dataclasses
-import difflib
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from jaxtyping import Float
 
 from jaxresearch.data.dataset import DataCard, require_digests
 from jaxresearch.data.files.columns import read_columns
-from jaxresearch.data.files.tables import TABLES, is_table, read_table, table_name
+from jaxresearch.data.files.tables import TABLES, column_advice, is_table, read_table, table_name
 from jaxresearch.data.files.words import Rows
 
 _FILE = "us_indices.csv.xz"
@@ -79,8 +78,7 @@ def _read(path: Path, column: str | None) -> Prices:
     """Returns the prices of a table."""
     table = read_table(path)
     if column is None or column not in table.columns:
-        near = difflib.get_close_matches(column or "", table.columns, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Its columns are: {', '.join(table.columns)}."
+        advice = column_advice(column, table.columns)
         raise ValueError(f"prices must be a column of {path}, got {column!r}. {advice} Name it with --target.")
     if "date" not in table.columns:
         raise ValueError(
