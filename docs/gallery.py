@@ -150,7 +150,8 @@ def write() -> None:
 
 def main(words: list[str]) -> int:
     """Carries out runs and writes; returns the exit code."""
-    runs, unknown = published(), [word for word in words if word != "--write" and record_or_entry(word) is None]
+    runs = published()
+    unknown = [word for word in words if word not in ("--write", *(run.name for run in runs))]
     if unknown:
         print(
             f"gallery.py takes --write or names of docs/gallery/runs.toml, got {unknown[0]}. Correct it.",
@@ -163,11 +164,6 @@ def main(words: list[str]) -> int:
                 carry_out(run)
     write()
     return 0
-
-
-def record_or_entry(name: str) -> Published | None:
-    """Returns the run of a name."""
-    return next((run for run in published() if run.name == name), None)
 
 
 if __name__ == "__main__":
