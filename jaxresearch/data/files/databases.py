@@ -89,8 +89,8 @@ def load_database(
     ==========================  =====================================================================================
 
     The query runs in a transaction that only reads, which is rolled back: SQLite opens the file in that mode; PostgreSQL, MySQL,
-    MariaDB and Oracle are told so. Rows of a query without ORDER BY are sorted, since a database may return them in any order.
-    Their SHA-256 is recorded, so that a run is resumed on the same rows only.
+    MariaDB and Oracle get ``SET TRANSACTION READ ONLY``. Rows of a query without ORDER BY are sorted, since a database may
+    return them in any order. Their SHA-256 is recorded, so that a run is resumed on the same rows only.
 
     Args:
         source: ``sqlite:PATH``, or the URL of a database without a password. That is read from the environment:

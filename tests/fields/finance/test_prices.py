@@ -1,4 +1,4 @@
-"""Prices and their returns: the bundled indices, tables of one's own, and what is refused."""
+"""Prices and their returns: the bundled indices, your own tables, and the refusals."""
 
 import numpy as np
 import pytest
