@@ -188,7 +188,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             _require_runs(options, settings)
             job = job_of(experiment, options, loaded)
             first = settings[0] if settings else options.hyperparameters
-            dataclasses.replace(job, hyperparameters=first).preflight(is_compared=command != "run")
+            dataclasses.replace(job, hyperparameters=first).preflight()
             if options.private:
                 execution.require_mean(experiment, first, loaded.dataset, name="--private")
             kind = "" if command == "run" else f"-{command}"

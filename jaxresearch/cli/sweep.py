@@ -196,8 +196,8 @@ def _table(
     best, rows = _gaining(swept, metric, objective), _with_baseline(swept, axes)
     marks = ["best" if place == best else "baseline" if row["baseline"] else "" for place, row in enumerate(rows)]
     lines = [_cells(row, axes, metric, mark) for row, mark in zip(rows, marks, strict=True)]
-    headings = (*axes, f"selection {metric}", "95 % interval", "over baseline", "p (Holm)", "")
-    least = ("95 % interval", "p (Holm)")
+    headings = (*axes, f"selection {metric}", "95 % over seeds", "over baseline", "p (Holm)", "")
+    least = ("95 % over seeds", "p (Holm)")
     choices = ((*least, "over baseline"),) if is_smoke else ((), least[:1], least)
     tables = [_without(left_out, headings, lines) for left_out in choices]
     return next((table for table in tables if display.fits(console, *table)), tables[0])

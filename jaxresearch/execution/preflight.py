@@ -29,7 +29,6 @@ def preflight(
     seeds: Sequence[int],
     evaluate_every: int | None = None,
     collected: Dataset | None = None,
-    is_compared: bool = False,
 ) -> None:
     """Raises before training what a run would raise at its end; it only traces the run.
 
@@ -43,11 +42,10 @@ def preflight(
         seeds: As for `execute`.
         evaluate_every: As for `execute`.
         collected: The data as collected, for the report, which is not called without it.
-        is_compared: Whether settings are compared, which needs the metric of the objective.
 
     Raises:
         ValueError: If a hyperparameter is out of bounds, a step's metric is not a scalar, a state changes its shape, or the
-            claim's metric is missing or not a scalar.
+            metric of the claim, or by which settings are compared, is missing or not a scalar.
         Exception: Whatever the experiment's own functions raise.
 
     Example:
@@ -97,8 +95,8 @@ def preflight(
     scalars = [f"test/{name}" for name, value in metrics.items() if not value.shape]
     if experiment.claim is not None:
         _require_claimed(experiment.claim, metrics, scalars)
-    elif is_compared and experiment.objective is not None:
-        _require_compared(experiment.objective, scalars)
+    elif (objective := experiment.for_data(dataset).objective) is not None:
+        _require_compared(objective, scalars)
     if experiment.preprocess.has_units and "targets" in fitted:
         _require_units(traced.jaxpr, (hyperparameters, fitted, parts))
     if experiment.report is not None and collected is not None:

@@ -73,7 +73,7 @@ class Job:
             self.experiment, self.hyperparameters, self.dataset, n_runs=n_runs, evaluate_every=self.evaluate_every
         )
 
-    def preflight(self, *, is_compared: bool = False) -> None:
+    def preflight(self) -> None:
         """Raises the errors of this job before training: `jaxresearch.execution.preflight`."""
         execution.preflight(
             self.experiment,
@@ -82,7 +82,6 @@ class Job:
             seeds=self.seeds,
             evaluate_every=self.evaluate_every,
             collected=self.collected,
-            is_compared=is_compared,
         )
 
 

@@ -244,7 +244,7 @@ def compared_line(result: dict[str, Any]) -> str:
     return (
         SMOKE
         if result.get("smoke")
-        else "p: p-value of no difference, adjusted for all differences of its table (Holm)"
+        else "p: p-value of no difference, adjusted by Holm's method for all differences of its table; blank where no seed varies"
     )
 
 

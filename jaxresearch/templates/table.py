@@ -57,6 +57,7 @@ experiment = Experiment(
     question="How well does a small network predict sale prices of houses?",  # CHANGE
     source="ames",  # CHANGE: "my.csv" (or .tsv, .xlsx, .parquet); a fifth of the rows is held out as the test part
     target=None,  # CHANGE: "price", the column to predict; the bundled table of houses knows its own
+    # types={"id": "drop", "zip": "category"},  # what columns are, where they would be read as something else
     # task="classification",  # if whole numbers in the target are classes, not values
     hyperparameters=Table(),
     algorithm=algorithm,
