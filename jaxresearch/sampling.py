@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, UInt32
 
+from jaxresearch import devices
 from jaxresearch.data.parts import Streams, n_examples
 
 _ROUNDS = 8  # four already decorrelate neighbours (tests/test_sampling.py); eight leave a margin and cost nothing
@@ -219,8 +220,9 @@ def permuted_index(key: Key[Array, ""], index: Int[Array, "*shape"], *, n_exampl
     def walk(number: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
         return jnp.where(number >= n_examples, encrypt(number), number)
 
-    start = encrypt(index.astype(jnp.uint32))
-    return jax.lax.while_loop(lambda number: jnp.any(number >= n_examples), walk, start).astype(jnp.int32)
+    start = devices.whole(encrypt(index.astype(jnp.uint32)))
+    end = jax.lax.while_loop(lambda number: jnp.any(number >= n_examples), walk, start)
+    return devices.whole(end).astype(jnp.int32)
 
 
 def batch_indices(

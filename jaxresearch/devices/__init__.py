@@ -4,7 +4,7 @@ Without a mesh of your own, runs are split over all devices. A mesh from `mesh`,
 each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``tensor`` (`jaxresearch.partitioning`).
 """
 
-from jaxresearch.devices.batches import batch_sharding, n_shards, padded_size, spread
+from jaxresearch.devices.batches import batch_sharding, n_shards, padded_size, spread, whole
 from jaxresearch.devices.cpu import split_cpu
 from jaxresearch.devices.meshes import AXES, AXIS, OF_BATCH, available, free_axes, mesh, mesh_of, mesh_over, no_mesh
 from jaxresearch.devices.placement import fetch, place, put
@@ -31,4 +31,5 @@ __all__ = [
     "runs_per_device",
     "split_cpu",
     "spread",
+    "whole",
 ]

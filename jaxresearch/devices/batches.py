@@ -70,6 +70,26 @@ def spread(batch: PyTree, *, where_possible: bool = False) -> PyTree:
     return jax.tree.map(of_leaf, batch)
 
 
+def whole(values: PyTree) -> PyTree:
+    """Returns arrays that every device of the current mesh computes as a whole, inside a jitted function.
+
+    For what costs less to compute than to exchange, such as the condition of a loop, which would be exchanged in each iteration.
+
+    Args:
+        values: Arrays.
+
+    Returns:
+        The same values; without a current mesh, the same arrays.
+
+    Example:
+        >>> whole(np.arange(3)).tolist()
+        [0, 1, 2]
+    """
+    if not free_axes():
+        return values
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec()), values)
+
+
 def batch_sharding(n_examples: int, *leading: str | None) -> NamedSharding | None:
     """Returns how the current mesh splits arrays with an axis of examples, outside a jitted function.
 

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxresearch import devices
+from jaxresearch import devices, losses, models, partitioning, training
 from jaxresearch.scale.collectives import Collective, communication, n_loops
 
 
@@ -89,3 +90,21 @@ def test_communication_of_a_compiled_loop():
         (Collective("all-reduce", 3, 3 * 4),),  # one scalar in each pass
         (Collective("all-reduce", 1, 3 * 4),),  # all three after the loop
     )
+
+
+def test_the_order_of_the_examples_is_not_exchanged():
+    """Each device walks the permutation of all examples itself: a step of a data-parallel run is one sum of the gradient."""
+    network = models.linear(4, 2)
+    plain = training.supervised(
+        network, losses.softmax_cross_entropy_with_integer_labels, optimizer=optax.sgd(0.1), metrics={}
+    )
+    algorithm, part = partitioning.partitioned(plain), {"inputs": jnp.ones((90, 4)), "targets": jnp.zeros(90, int)}
+
+    def steps(state, part):
+        key = jax.random.key(0)
+        return training.advance(key, state, part, 0, algorithm=algorithm, batch_size=8, n_steps=5)
+
+    with jax.set_mesh(devices.mesh(data=2)):
+        state, part = jax.jit(algorithm.init)(jax.random.key(0)), devices.place(part, n_runs=1)
+        text = jax.jit(steps).lower(state, part).compile().as_text()
+    assert [(one.kind, one.number) for one in communication(text, n_devices=2).collectives] == [("all-reduce", 5)]
