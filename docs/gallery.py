@@ -31,13 +31,16 @@ class Published(NamedTuple):
     name: str
     field: str
     command: str
+    note: str
     record: dict[str, Any] | None
 
 
 def published() -> list[Published]:
     """Returns the runs in the order of runs.toml."""
     runs = tomllib.loads((HERE / "runs.toml").read_text())
-    return [Published(name, one["field"], one["command"], record_of(name)) for name, one in runs.items()]
+    return [
+        Published(name, one["field"], one["command"], one.get("note", ""), record_of(name)) for name, one in runs.items()
+    ]
 
 
 def record_of(name: str) -> dict[str, Any] | None:
@@ -60,7 +63,8 @@ def carry_out(run: Published) -> None:
     shutil.copyfile(directory / "result.json", kept / "result.json")
     chart = CHART.search((directory / "report.html").read_text())
     if chart:
-        (kept / "chart.svg").write_text(chart[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n")
+        named = chart[0] if "xmlns=" in chart[0] else chart[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        (kept / "chart.svg").write_text(named + "\n")
 
 
 def _jaxresearch(*words: str) -> list[str]:
@@ -95,7 +99,9 @@ def table(runs: list[Published]) -> str:
     ]
     for run in runs:
         if run.record and run.record["claim"]:
-            cells = (run.record["question"], f"`{run.command}`", *outcome(run.record), n_runs(run.record))
+            found, *intervals = outcome(run.record)
+            noted = f"{found}; {run.note}" if run.note else found
+            cells = (run.record["question"], f"`{run.command}`", noted, *intervals, n_runs(run.record))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -134,6 +140,7 @@ def _card(run: Published) -> list[str]:
         f"**{record['question']}**",
         "",
         (decided or record["unclaimed"] or "No claim.").replace("--", r"\-\-"),
+        *([f"Note: {run.note}."] if run.note else []),
         "",
         f"`jaxresearch {run.command}`, {took}.",
     ]

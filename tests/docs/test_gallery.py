@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -28,6 +29,11 @@ def test_the_table_of_results_shows_the_records(gallery):
     text = gallery.RESULTS.read_text()
     written = text.split(gallery.START)[1].split(gallery.END)[0]
     assert written.strip() == gallery.table(gallery.published()).strip()
+
+
+def test_every_chart_is_a_picture_of_its_own(gallery):
+    charts = [*gallery.HERE.glob("*/chart.svg")]
+    assert {ElementTree.parse(path).getroot().tag for path in charts} == {"{http://www.w3.org/2000/svg}svg"}
 
 
 def test_every_record_is_of_a_published_run(gallery):
@@ -71,7 +77,7 @@ def test_a_run_is_carried_out_once_and_kept(gallery, monkeypatch, tmp_path):
     times = [(gallery.RUNS / "small" / "result.json").stat().st_mtime_ns]
     assert gallery.main(["small"]) == 0 and record["smoke"]
     assert [(gallery.RUNS / "small" / "result.json").stat().st_mtime_ns] == times
-    assert (gallery.HERE / "small" / "chart.svg").read_text().startswith("<svg xmlns=")
+    assert ElementTree.parse(gallery.HERE / "small" / "chart.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     text, page = results.read_text(), (gallery.HERE / "index.md").read_text()
     assert text.startswith("above\n") and text.endswith("below\n") and "`run house_prices --smoke`" in text
     assert "## Biology" in page and "small/chart.svg" in page and record["question"] in page
