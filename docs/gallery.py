@@ -39,7 +39,8 @@ def published() -> list[Published]:
     """Returns the runs in the order of runs.toml."""
     runs = tomllib.loads((HERE / "runs.toml").read_text())
     return [
-        Published(name, one["field"], one["command"], one.get("note", ""), record_of(name)) for name, one in runs.items()
+        Published(name, one["field"], one["command"], one.get("note", ""), record_of(name))
+        for name, one in runs.items()
     ]
 
 
@@ -63,8 +64,7 @@ def carry_out(run: Published) -> None:
     shutil.copyfile(directory / "result.json", kept / "result.json")
     chart = CHART.search((directory / "report.html").read_text())
     if chart:
-        named = chart[0] if "xmlns=" in chart[0] else chart[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-        (kept / "chart.svg").write_text(named + "\n")
+        (kept / "chart.svg").write_text(chart[0] + "\n")
 
 
 def _jaxresearch(*words: str) -> list[str]:

@@ -76,10 +76,12 @@ def test_a_study_needs_something_to_compare_by(here, explored, refused):
     )
 
 
-@pytest.mark.parametrize("name", ["run", "sweep", "study"])
-def test_a_misspelt_metric_to_compare_by_is_one_line(here, explored, refused, name):
+@pytest.mark.parametrize("words", [["run"], ["sweep", "--learning-rate", "0.1,0.2"], ["study"]])
+def test_a_misspelt_metric_to_compare_by_is_one_line(here, explored, refused, words):
     explored("maximise='accuracy',")
-    refused(here(name, "line.py"), "maximise must name a scalar metric (mse, r2), got 'accuracy'. Write in")
+    refused(
+        here(words[0], "line.py", *words[1:]), "maximise must name a scalar metric (mse, r2), got 'accuracy'. Write in"
+    )
 
 
 def test_a_claim_and_a_metric_to_maximise_exclude_each_other(here, explored, refused):
