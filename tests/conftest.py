@@ -30,6 +30,8 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the key that authenticates 
 
 ROOT = Path(__file__).parents[1]
 
+least = 0  # bytes of memory of this process after the imports, or since programs were last dropped
+
 
 def resident():
     """Returns the bytes of memory of this process, or 0 where they are not known."""
@@ -37,17 +39,29 @@ def resident():
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
+def pytest_collection_finish():
+    """Leaves what imports made out of later garbage collections, which would take a quarter of a second each."""
+    global least
+    gc.collect()
+    gc.freeze()
+    least = resident()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol():
-    """Returns the memory of the programs that a test compiled; those of all tests are gigabytes, and more maps than allowed."""
-    before = resident()
+    """Returns the memory of compiled programs once it is a gigabyte; those of all tests are several, and too many maps.
+
+    Until then, tests share the programs: without them, each operation is traced, lowered and read from the disk again.
+    """
+    global least
     result = yield
-    if resident() > before + 8e6:
+    if resident() > least + 1e9:
         jax.clear_caches()
         gc.collect()
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):  # glibc keeps what is freed
             libc.malloc_trim(0)
+        least = resident()
     return result
 
 

@@ -1,6 +1,7 @@
 """Every public function follows the conventions: one order of arguments, a complete docstring."""
 
 import ast
+import functools
 import graphlib
 import importlib
 import inspect
@@ -72,48 +73,50 @@ def test_there_is_something_to_hold_to_the_conventions():
     assert len(LIBRARY) > 50
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_a_public_function_has_a_whole_docstring(name):
-    function = LIBRARY[name]
-    doc = inspect.getdoc(function) or ""
-    first = doc.splitlines()[0]
-    assert first.endswith("."), first
-    assert "Example:" in doc and ">>> " in doc, "there is no runnable example"
-    if inspect.signature(function).parameters:
-        assert "Args:" in doc
-        for parameter in inspect.signature(function).parameters:
-            assert re.search(rf"^ +\*{{0,2}}{parameter}: \S", doc, re.M), f"{parameter} is not described"
-    if first.startswith("Returns"):
-        assert "Returns:" in doc.split("\n", 1)[1]
-    if any(isinstance(node, ast.Raise) for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))):
-        assert "Raises:" in doc
+def test_public_functions_have_a_whole_docstring():
+    for name, function in LIBRARY.items():
+        doc = inspect.getdoc(function) or ""
+        first = doc.splitlines()[0]
+        assert first.endswith("."), (name, first)
+        assert "Example:" in doc and ">>> " in doc, f"{name} has no runnable example"
+        if inspect.signature(function).parameters:
+            assert "Args:" in doc, name
+            for parameter in inspect.signature(function).parameters:
+                assert re.search(rf"^ +\*{{0,2}}{parameter}: \S", doc, re.M), f"{name} does not describe {parameter}"
+        if first.startswith("Returns"):
+            assert "Returns:" in doc.split("\n", 1)[1], name
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        if any(isinstance(node, ast.Raise) for node in ast.walk(tree)):
+            assert "Raises:" in doc, name
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_a_public_function_is_annotated(name):
-    signature = inspect.signature(LIBRARY[name])
-    assert signature.return_annotation is not inspect.Signature.empty
-    for parameter in signature.parameters.values():
-        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+def test_public_functions_are_annotated():
+    for name, function in LIBRARY.items():
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not inspect.Signature.empty, name
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not inspect.Parameter.empty, (name, parameter.name)
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_a_public_function_takes_its_arguments_in_order(name):
-    parameters = inspect.signature(LIBRARY[name]).parameters.values()
-    positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
-    assert len(positional) <= 5
-    known = [ORDER.index(p) for p in positional if p in ORDER]
-    assert known == sorted(known), positional
-    options = [p for p in parameters if p.default is not p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
-    # Optional data (weights, a path, axes as in jax.vmap) may be positional; settings with a value may not.
-    assert all(p.default in (None, 0) or p.name == "delta" for p in options), [p.name for p in options]
+def test_public_functions_take_their_arguments_in_order():
+    for name, function in LIBRARY.items():
+        parameters = inspect.signature(function).parameters.values()
+        positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+        assert len(positional) <= 5, name
+        known = [ORDER.index(p) for p in positional if p in ORDER]
+        assert known == sorted(known), (name, positional)
+        options = [p for p in parameters if p.default is not p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
+        # Optional data (weights, a path, axes as in jax.vmap) may be positional; settings with a value may not.
+        assert all(p.default in (None, 0) or p.name == "delta" for p in options), (name, [p.name for p in options])
 
 
-@pytest.mark.parametrize("name", sorted(n for n, t in PUBLIC.items() if inspect.isclass(t)))
-def test_a_public_class_has_a_docstring(name):
-    assert (inspect.getdoc(PUBLIC[name]) or "").splitlines()[0].endswith((".", ":"))
+def test_public_classes_have_a_docstring():
+    for name, thing in PUBLIC.items():
+        if inspect.isclass(thing):
+            assert (inspect.getdoc(thing) or "").splitlines()[0].endswith((".", ":")), name
 
 
+@functools.cache
 def _sources():
     return {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 
@@ -189,7 +192,10 @@ def _imported_files(path, tree):
         yield from (file for file in files if file not in (None, path, PACKAGE / "__init__.py"))
 
 
-IMPORTS = {path: {*_imported_files(path, tree)} for path, tree in _sources().items()}
+@functools.cache
+def _all_imports():
+    """Returns the files of the package that each file imports."""
+    return {path: {*_imported_files(path, tree)} for path, tree in _sources().items()}
 
 
 def _room(path):
@@ -198,24 +204,23 @@ def _room(path):
 
 def test_no_file_imports_in_a_circle():
     try:
-        graphlib.TopologicalSorter(IMPORTS).prepare()
+        graphlib.TopologicalSorter(_all_imports()).prepare()
     except graphlib.CycleError as error:
         pytest.fail(" -> ".join(str(path.relative_to(PACKAGE)) for path in error.args[1]))
 
 
-@pytest.mark.parametrize("path", sorted(IMPORTS), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    if _room(path) in ("__init__", "__main__"):
-        return
-    for file in IMPORTS[path]:
-        assert RANK[_room(file)] <= RANK[_room(path)], f"imports {file.relative_to(PACKAGE)}"
+def test_imports_go_one_way():
+    for path, files in _all_imports().items():
+        if _room(path) not in ("__init__", "__main__"):
+            for file in files:
+                assert RANK[_room(file)] <= RANK[_room(path)], f"{path} imports {file.relative_to(PACKAGE)}"
 
 
 def _files_between(start, end):
     """Returns the number of files on the shortest import path, both ends included."""
     reached, n_files = {start}, 1
     while end not in reached:
-        reached, n_files = reached | {file for path in reached for file in IMPORTS[path]}, n_files + 1
+        reached, n_files = reached | {file for path in reached for file in _all_imports()[path]}, n_files + 1
         assert n_files < 10
     return n_files
 

@@ -253,9 +253,9 @@ def test_cross_entropies_leave_out_masked_classes(smoothing):
         (losses.softmax_cross_entropy_with_integer_labels, label),
     ):
         others = soft[kept] if targets is soft else jnp.int32(1)
-        expected = jax.value_and_grad(loss)(MASKED[kept], others)
+        expected = jax.jit(jax.value_and_grad(loss))(MASKED[kept], others)
         for mode in (jax.grad, jax.jacfwd):
-            gradient = mode(lambda z, loss=loss, targets=targets: loss(z, targets, **options))(MASKED)
+            gradient = jax.jit(mode(lambda z, loss=loss, targets=targets: loss(z, targets, **options)))(MASKED)
             np.testing.assert_allclose(gradient[kept], expected[1], rtol=1e-5, atol=1e-7)  # float32
             assert gradient[1] == 0
         np.testing.assert_allclose(loss(MASKED, targets, **options), expected[0], rtol=1e-6)
@@ -468,12 +468,13 @@ def test_derivatives_of_losses_equal_differences_at_the_edges(name):
     step, loss = 1e-5, getattr(losses, name)
     with jax.enable_x64(True):
         predictions, targets = EDGES[name]
-        gradient = np.asarray(jax.grad(lambda x: jnp.sum(loss(x, targets)))(jnp.asarray(predictions)))
+        value = jax.jit(loss)
+        gradient = np.asarray(jax.jit(jax.grad(lambda x: jnp.sum(loss(x, targets))))(jnp.asarray(predictions)))
         expected = np.zeros_like(predictions)
         for place in np.ndindex(predictions.shape):
             moved = np.zeros_like(predictions)
             moved[place] = step
-            ends = [np.asarray(loss(jnp.asarray(predictions + end), targets)) for end in (moved, -moved)]
+            ends = [np.asarray(value(jnp.asarray(predictions + end), targets)) for end in (moved, -moved)]
             expected[place] = np.sum(ends[0] - ends[1]) / (2 * step)
     # Values of up to 1e8 in float64, over 2e-5; curvature adds some step**2.
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6)
