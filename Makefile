@@ -9,9 +9,11 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compiled programs and bytecode are kept for the other test workers, the second pass and later runs.
 KEPT := PYTHONDONTWRITEBYTECODE= JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
-PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto
+# Each worker starts with one half of the tests in a row, since neighbours share what is compiled.
+PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto --dist worksteal
+BY_HAND := slow or faults or tfds
 
-.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-tfds faults accelerator gallery bench check clean help
+.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-rest test-tfds faults accelerator gallery bench check clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -50,16 +52,20 @@ types: $(VENV)/.installed-test ## check static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: $(VENV)/.installed-test ## run the short tests and the doctests
-	$(PYTEST) -m 'not long and not slow and not faults and not tfds'
+	$(PYTEST) -m 'not (long or $(BY_HAND))'
 
 test-long: $(VENV)/.installed-test ## run the tests of more than five seconds each
-	$(PYTEST) -m 'long and not slow and not faults and not tfds' tests
+	$(PYTEST) -m 'long and not ($(BY_HAND))' tests
 
-# Those of messages, pages and sources call few functions of arrays.
+# Those of messages, pages and sources call few functions of arrays; some tests pass wrong shapes on purpose (tests/conftest.py).
 TYPED := $(addprefix --ignore=tests/,cli docs faults test_conventions.py)
 
 test-typed: $(VENV)/.installed-test ## run the short tests with every array annotation checked at run time
-	$(PYTEST) -m 'not long and not slow and not faults and not tfds and not raises and not wheel' --jaxtyping-packages=jaxresearch,beartype.beartype $(TYPED) tests
+	$(PYTEST) -m typed --jaxtyping-packages=jaxresearch,beartype.beartype $(TYPED) tests
+
+# The checks of annotations only add failures, so `make check` runs each test once: with them, or here with the long ones.
+test-rest: $(VENV)/.installed-test ## run the long tests, and the short ones and doctests that test-typed leaves out
+	$(PYTEST) -m 'not (typed or $(BY_HAND))'
 
 test-slow: $(VENV)/.installed-test ## run the tests of whole runs: minutes each
 	$(PYTEST) -m slow
@@ -88,7 +94,7 @@ accelerator: $(VENV)/.installed ## check guarantees and speed on this GPU or TPU
 bench: .venv-bench/.installed ## compare the speed with Keras and PyTorch; BENCH='--case NAME --pairs N'
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-check: lint types test test-long test-typed ## run all checks that must pass before a change lands
+check: lint types test-typed test-rest ## run all checks that must pass before a change lands
 
 clean: ## remove the environments and build outputs
 	rm -rf .venv .venv-* build dist docs/_build docs/reference/api .ruff_cache .pytest_cache

@@ -33,6 +33,21 @@ ROOT = Path(__file__).parents[1]
 least = 0  # bytes of memory of this process after the imports, or since programs were last dropped
 
 
+# Not run by `make test-typed`: they call few functions of arrays, pass a wrong shape on purpose, or run by themselves.
+UNTYPED_PLACES = ("cli", "docs", "faults", "test_conventions.py")
+UNTYPED_MARKS = {"long", "slow", "faults", "tfds", "raises", "wheel"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the tests that run with annotations checked; the doctests in the package are not among them."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests"):
+            place = item.path.relative_to(ROOT / "tests").parts[0]
+            if place not in UNTYPED_PLACES and not UNTYPED_MARKS & {mark.name for mark in item.iter_markers()}:
+                item.add_marker("typed")
+
+
 def resident():
     """Returns the bytes of memory of this process, or 0 where they are not known."""
     statm = Path("/proc/self/statm")
