@@ -44,16 +44,27 @@ experiment = Experiment(
 END = "report = None\n"
 
 
+def _written(folder):
+    """Writes the experiment ``line.py`` and its data into a folder, and returns it."""
+    (folder / "line.py").write_text(LINE)
+    x = np.linspace(-1, 1, 200)
+    noise = np.random.default_rng(0).normal(0, 0.3, 200)
+    (folder / "line.csv").write_text(
+        "x,y\n" + "".join(f"{a},{3 * a + 0.5 + b}\n" for a, b in zip(x, noise, strict=True))
+    )
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the experiment ``line.py`` and its data."""
-    (tmp_path / "line.py").write_text(LINE)
-    x = np.linspace(-1, 1, 200)
-    noise = np.random.default_rng(0).normal(0, 0.3, 200)
-    (tmp_path / "line.csv").write_text(
-        "x,y\n" + "".join(f"{a},{3 * a + 0.5 + b}\n" for a, b in zip(x, noise, strict=True))
-    )
-    return tmp_path
+    return _written(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    """The same, for all tests of a file."""
+    return _written(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
@@ -129,13 +140,19 @@ class _Signals(list):
         return self.n_left < 0
 
 
-@pytest.fixture
-def interrupted_here(here):
+@pytest.fixture(scope="session")
+def interrupted_command(command):
     """Runs a command that receives a signal after n chunks of steps."""
 
-    def carry_out(n_chunks, *words):
+    def carry_out(n_chunks, *words, cwd):
         signals = contextlib.nullcontext(_Signals(1 + n_chunks))  # the first report comes before all chunks
         with mock.patch.object(session, "saving", lambda *lines: signals):
-            return here(*words)
+            return command(*words, cwd=cwd)
 
     return carry_out
+
+
+@pytest.fixture
+def interrupted_here(interrupted_command, folder):
+    """The same in the folder."""
+    return functools.partial(interrupted_command, cwd=folder)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import pytest
 
@@ -16,12 +17,19 @@ def read(folder, name, file="result.json"):
     return json.loads((folder / name / file).read_text())
 
 
-@pytest.fixture
-def private(here):
-    """A private run, recorded in ``out``."""
-    done = here("run", "line.py", *FEW, *PRIVATE, "--directory", "out")
+@pytest.fixture(scope="module")
+def whole(command, shared_folder):
+    """A private run, recorded in ``out`` of the shared folder."""
+    done = command("run", "line.py", *FEW, *PRIVATE, "--directory", "out", cwd=shared_folder)
     assert done.returncode == 0, done.stderr
     return done
+
+
+@pytest.fixture
+def private(whole, shared_folder, folder):
+    """The same, recorded in ``out``."""
+    shutil.copytree(shared_folder / "out", folder / "out")
+    return whole
 
 
 @pytest.mark.long

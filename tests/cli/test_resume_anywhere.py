@@ -24,15 +24,27 @@ def read(path):
     return json.loads(path.read_text())
 
 
-@pytest.fixture
-def interrupted(here, edit, interrupted_here, folder):
-    """The directory of an interrupted run, and the result of the uninterrupted run."""
-    edit(SCALED)
-    (folder / "scale.py").write_text("def factor():\n    return 0.5\n")
+@pytest.fixture(scope="module")
+def original(command, interrupted_command, shared_folder, tmp_path_factory):
+    """A folder with a whole and an interrupted run, and a copy of it."""
+    path = shared_folder / "line.py"
+    text = path.read_text()
+    assert "\nreport = None\n" in text
+    path.write_text(text.replace("\nreport = None\n", f"\nreport = None\n{SCALED}\n"))
+    (shared_folder / "scale.py").write_text("def factor():\n    return 0.5\n")
     words = ["run", "line.py", "--seeds", "2", "--data", "line.csv", "--directory"]
-    assert here(*words, "whole").returncode == 0
-    done = interrupted_here(3, *words, "out")
+    assert command(*words, "whole", cwd=shared_folder).returncode == 0
+    done = interrupted_command(3, *words, "out", cwd=shared_folder)
     assert done.returncode == 75, done.stderr
+    return shared_folder, shutil.copytree(shared_folder, tmp_path_factory.mktemp("copy") / "of")
+
+
+@pytest.fixture
+def interrupted(original):
+    """The directory of an interrupted run, as it was left, and the result of the uninterrupted run."""
+    folder, copy = original
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)  # to the recorded path
     return folder / "out", read(folder / "whole" / "result.json")["metrics"]
 
 
@@ -151,12 +163,12 @@ def test_a_directory_does_not_run_code_beside_it(command, interrupted, tmp_path_
         assert not (archive / "fired").exists()
 
 
-def test_another_claim_is_another_run(here, interrupted, folder):
+def test_another_claim_is_another_run(command, interrupted):
     path, _ = interrupted
-    text = (folder / "line.py").read_text()
+    text = (path.parent / "line.py").read_text()
     assert "at_least=" in text
-    (folder / "easier.py").write_text(text.replace("at_least=", "at_least=-1 + "))
-    done = here("resume", "out", "--experiment", "easier.py")
+    (path.parent / "easier.py").write_text(text.replace("at_least=", "at_least=-1 + "))
+    done = command("resume", "out", "--experiment", "easier.py", cwd=path.parent)
     assert done.returncode == 2 and "these settings differ: at_least (" in done.stderr, done.stderr
 
 
@@ -197,8 +209,8 @@ def test_a_fixed_file_finishes_a_run_whose_report_failed(here, edit, folder):
     assert "return 'fine'" in (folder / "out" / "source" / "line.py").read_text()
 
 
-def test_a_changed_program_is_refused_however_it_is_named(here, interrupted, folder):
+def test_a_changed_program_is_refused_however_it_is_named(command, interrupted):
     path, _ = interrupted
-    (folder / "scale.py").write_text("def factor():\n    return 0.25\n")
-    done = here("resume", "out", "--experiment", "line.py")
+    (path.parent / "scale.py").write_text("def factor():\n    return 0.25\n")
+    done = command("resume", "out", "--experiment", "line.py", cwd=path.parent)
     assert done.returncode == 2 and "the program of the experiment has changed since step" in done.stderr
