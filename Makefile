@@ -13,7 +13,7 @@ KEPT := PYTHONDONTWRITEBYTECODE= JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/xla
 PYTEST := $(KEPT) $(BIN)/python -m pytest -p no:cacheprovider -n auto --dist worksteal
 BY_HAND := slow or faults or tfds
 
-.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-rest test-tfds faults accelerator gallery bench check clean help
+.PHONY: docs install mnist format lint types test test-long test-slow test-typed test-plain test-tfds faults accelerator gallery bench check clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -51,21 +51,20 @@ lint: $(VENV)/.installed-test ## check style and docstrings
 types: $(VENV)/.installed-test ## check static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: $(VENV)/.installed-test ## run the short tests and the doctests
-	$(PYTEST) -m 'not (long or $(BY_HAND))'
+test: test-typed test-plain ## run the short tests and the doctests, each once
+
+# Those of messages, pages and sources call few functions of arrays; some tests pass wrong shapes on purpose (tests/conftest.py).
+UNTYPED := $(addprefix --ignore=tests/,cli docs faults test_conventions.py)
+
+# The checks of annotations only add failures, so that no test has to run without them as well.
+test-typed: $(VENV)/.installed-test ## run the short tests of functions of arrays, with every array annotation checked at run time
+	$(PYTEST) -m typed --jaxtyping-packages=jaxresearch,beartype.beartype $(UNTYPED) tests
+
+test-plain: $(VENV)/.installed-test ## run the other short tests, and the doctests
+	$(PYTEST) -m 'not (typed or long or $(BY_HAND))'
 
 test-long: $(VENV)/.installed-test ## run the tests of more than five seconds each
 	$(PYTEST) -m 'long and not ($(BY_HAND))' tests
-
-# Those of messages, pages and sources call few functions of arrays; some tests pass wrong shapes on purpose (tests/conftest.py).
-TYPED := $(addprefix --ignore=tests/,cli docs faults test_conventions.py)
-
-test-typed: $(VENV)/.installed-test ## run the short tests with every array annotation checked at run time
-	$(PYTEST) -m typed --jaxtyping-packages=jaxresearch,beartype.beartype $(TYPED) tests
-
-# The checks of annotations only add failures, so `make check` runs each test once: with them, or here with the long ones.
-test-rest: $(VENV)/.installed-test ## run the long tests, and the short ones and doctests that test-typed leaves out
-	$(PYTEST) -m 'not (typed or $(BY_HAND))'
 
 test-slow: $(VENV)/.installed-test ## run the tests of whole runs: minutes each
 	$(PYTEST) -m slow
@@ -94,7 +93,7 @@ accelerator: $(VENV)/.installed ## check guarantees and speed on this GPU or TPU
 bench: .venv-bench/.installed ## compare the speed with Keras and PyTorch; BENCH='--case NAME --pairs N'
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-check: lint types test-typed test-rest ## run all checks that must pass before a change lands
+check: lint types test test-long ## run all checks that must pass before a change lands
 
 clean: ## remove the environments and build outputs
 	rm -rf .venv .venv-* build dist docs/_build docs/reference/api .ruff_cache .pytest_cache
