@@ -107,7 +107,8 @@ def test_the_bundled_chains_are_in_their_declared_parts(monkeypatch):
     held = {name: {row.tobytes() for row in part["inputs"]} for name, part in chains.parts().items()}
     assert not held["train"] & held["test"] and not held["train"] & held["validation"]
     three = proteins.three_states(chains.test["targets"])
-    assert np.bincount(three[three >= 0]).max() / (three >= 0).sum() == pytest.approx(0.373, abs=5e-4)
+    shares = np.bincount(three[three >= 0]) / (three >= 0).sum()
+    np.testing.assert_allclose(shares, [0.3972, 0.2294, 0.3734], atol=5e-5)  # counts of letters in the file
     assert chains.card.licence == "Apache-2.0" and chains.card.name == "protein_structure"
     altered = data.DataCard(name="protein_structure", source="", sha256=(("protein_dssp8.tsv.xz", "0" * 64),))
     monkeypatch.setitem(inspect.unwrap(proteins.load_chains).__globals__, "PROTEIN_STRUCTURE", altered)
