@@ -81,7 +81,9 @@ def test_the_gain_is_paired_and_depends_on_weights(dataset):
     evaluate = jax.jit(program.evaluate)
     found = evaluate(key, h, state, dataset.test)
     assert found["gain"] == found["q3"] - found["q3_windows"]
-    logits = program.algorithm(h).predict(state, dataset.test["inputs"])
+    predict = program.algorithm(h).predict
+    assert predict is not None
+    logits = predict(state, dataset.test["inputs"])
     assert logits.shape == (*dataset.test["inputs"].shape, 2, 8)
     expected = proteins.q3()(logits[:, :, 0], jnp.asarray(dataset.test["targets"]))
     np.testing.assert_allclose(found["q3"], expected, rtol=1e-6)  # batches add up in another order

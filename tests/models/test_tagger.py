@@ -29,7 +29,7 @@ def outputs_of(model, params, inputs):
     return np.asarray(jax.jit(model.apply)(params, {}, inputs)[0])
 
 
-def test_a_tagger_shares_all_parameters_but_the_head_with_the_encoder():
+def test_a_tagger_shares_all_but_the_head_with_the_encoder():
     sizes = sized(kernel=3)
     params, pretrained = stirred(models.tagger(N_TOKENS, 4, sizes)), stirred(models.encoder(N_TOKENS, sizes), seed=5)
     assert params.keys() - {"head"} == pretrained.keys()

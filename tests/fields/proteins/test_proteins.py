@@ -124,7 +124,7 @@ def test_read_chains_takes_tables_with_and_without_validation(tmp_path):
     path.write_text("\n".join(ROWS))
     chains = proteins.read_chains(path)
     assert chains.train["inputs"].tolist() == [[0, 1, 2, 3]] and chains.card.feature_shape == (4,)
-    assert chains.validation["targets"].tolist() == [[0, 0, 3, -1]]
+    assert chains.parts()["validation"]["targets"].tolist() == [[0, 0, 3, -1]]
     path.write_text("\n".join([*ROWS[:2], ROWS[3]]))
     assert proteins.load_chains(path).validation is None
 
