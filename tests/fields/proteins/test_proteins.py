@@ -69,7 +69,7 @@ def test_windows_own_each_residue_once_and_far_from_cuts(n_residues, length, con
         assert start + length - end >= context or end == n_residues
 
 
-def test_windowed_parts_hold_each_residue_once_beside_its_neighbours():
+def test_windowed_parts_hold_each_residue_once_in_context():
     chains = proteins.load_chains("protein_structure")
     part = {name: values[:40] for name, values in chains.train.items()}
     cut = proteins.windowed(length=128, context=16).apply({}, part, training=True)
