@@ -100,7 +100,7 @@ def networks(h):
 
 def report(h, state, collected, dataset):
     """Returns how accurate the first seed's network is by class and by chain, and a picture of one chain."""
-    params = jax.tree.map(lambda leaf: leaf[0], state.params["network"])
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state.params["network"])
 
     def states_of(tokens):
         return networks(h)[NETWORK].apply(params, {}, tokens[None])[0][0, :, :N_STATES]
