@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.recurrent import rnn
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.residual_network import residual
-    from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
+    from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder, tagger
     from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "residual",
     "sequence_cnn",
     "split_at",
+    "tagger",
     "warm_started",
     "word_dropout",
 ]
@@ -70,6 +71,7 @@ _FILES = {
     "residual": "residual_network",
     "sequence_cnn": "convolutional",
     "split_at": "layers",
+    "tagger": "transformer",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",
 }

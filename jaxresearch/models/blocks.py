@@ -32,6 +32,8 @@ class TransformerSizes:
         n_kv_heads: Number of key and value heads, each shared by the same number of query heads (grouped-query attention);
             ``n_heads`` by default.
         hidden: Hidden width of the two-layer network in a block; four times the width by default.
+        kernel: Adjacent tokens that the two-layer network reads for each token, an odd number: the token alone by default, or
+            also its neighbours, zeros beyond the ends of the sequence. For encoders only.
         positions: ``"rotary"`` rotates queries and keys by angles proportional to the position, ``"learnt"`` adds a learnt
             vector for each position.
         tied: Whether the output layer shares the weights of the embedding.
@@ -45,7 +47,8 @@ class TransformerSizes:
             activations and weights (``"dots"``), or all.
 
     Raises:
-        ValueError: If a size is not positive, heads do not divide the width, or key heads do not divide the heads.
+        ValueError: If a size is not positive, heads do not divide the width, key heads do not divide the heads, or the kernel is
+            even.
 
     References:
         Vaswani et al. (2017), Attention is all you need, NeurIPS. https://arxiv.org/abs/1706.03762
@@ -57,6 +60,8 @@ class TransformerSizes:
         https://arxiv.org/abs/1608.05859
         Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost (recomputation).
         https://arxiv.org/abs/1604.06174
+        Ren et al. (2019), FastSpeech, NeurIPS, section 3.1 (blocks whose network reads neighbours).
+        https://arxiv.org/abs/1905.09263
         Micikevicius et al. (2018), Mixed precision training, ICLR. https://arxiv.org/abs/1710.03740
     """
 
@@ -66,6 +71,7 @@ class TransformerSizes:
     n_heads: int
     n_kv_heads: int | None = None
     hidden: int | None = None
+    kernel: int = 1
     positions: Positions = "rotary"
     tied: bool = True
     biases: bool = True
@@ -76,7 +82,7 @@ class TransformerSizes:
 
     def __post_init__(self) -> None:
         given = {name: size for name in ("n_kv_heads", "hidden") if (size := getattr(self, name)) is not None}
-        plain = {name: getattr(self, name) for name in ("context", "width", "n_layers", "n_heads")}
+        plain = {name: getattr(self, name) for name in ("context", "width", "n_layers", "n_heads", "kernel")}
         require_sizes(**plain, **given)
         if self.width % self.n_heads:
             raise ValueError(
@@ -84,6 +90,8 @@ class TransformerSizes:
             )
         if self.n_heads % (self.n_kv_heads or self.n_heads):
             raise ValueError(f"n_kv_heads must divide n_heads, {self.n_heads}; got {self.n_kv_heads}. Pass a divisor.")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be an odd number of tokens; got {self.kernel}. Pass {self.kernel + 1}.")
         require_choice("positions", self.positions, Positions)
         require_choice("precision", self.precision, Precision)
         require_choice("remat", self.remat, Remat)
@@ -129,11 +137,11 @@ class TransformerSizes:
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, normalisation and an output: logits of tokens, pooled vectors, or class logits from these."""
+    """Embedding, blocks, normalisation and an output: logits of tokens, vectors of each or pooled, or class logits from these."""
 
     n_tokens: int
     sizes: TransformerSizes
-    end: Literal["tokens"] | Pooling
+    end: Literal["tokens", "each"] | Pooling
     causal: bool
     n_classes: int = 0
     n_rows: int | None = None  # of a cache
@@ -170,11 +178,14 @@ class Transformer(nn.Module):
             head = embedding if sizes.tied else self.param("head", init, (self.n_tokens, sizes.width))
             logits = jnp.dot(_rows(x.astype(dtype)), head.astype(dtype).T, preferred_element_type=jnp.float32)
             return logits.reshape(*tokens.shape, self.n_tokens)
-        pooled = _mean(x, real) if self.end == "mean" else _by_place(x, real, places, sizes.context)
+        vectors = x
+        if self.end != "each":
+            vectors = _mean(x, real) if self.end == "mean" else _by_place(x, real, places, sizes.context)
         if not self.n_classes:
-            return pooled
-        init = nn.initializers.normal(0.2 / pooled.shape[1] ** 0.5)
-        return nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(pooled)
+            return vectors
+        init = nn.initializers.normal(0.2 / vectors.shape[-1] ** 0.5)
+        logits = nn.Dense(self.n_classes, sizes.biases, kernel_init=init, name="head")(_rows(vectors))
+        return logits.reshape(*vectors.shape[:-1], self.n_classes)
 
     def _cached(self, tokens, real):
         """Returns the positions of the next tokens, the slots of the cache that each sees, and the first free slot."""
@@ -229,6 +240,10 @@ class Block(nn.Module):
         mixed = Attention(self.causal, name="attention")(queries, keys, values, seen)
         x = x + dropped(dense(mixed.reshape(x.shape), sizes.width, last, "mix"))
         normed = nn.LayerNorm(use_bias=sizes.biases, name="norm_network")(x).astype(dtype)
+        if sizes.kernel > 1:
+            normed = _with_neighbours(
+                normed if seen is None else jnp.where(seen[:, 0, :, None], normed, 0), sizes.kernel
+            )
         inner = nn.gelu(dense(normed, hidden, small, "network_in"))
         return x + dropped(dense(inner, sizes.width, last, "network_out"))
 
@@ -272,6 +287,15 @@ def _split(x: Float[Array, "batch length width"]) -> Float[Array, "batch length 
 def _rows(x: Float[Array, "*leading width"]) -> Float[Array, "rows width"]:
     """Returns vectors as the rows of a matrix: with more axes, XLA on CPUs copies in the gradient of a product."""
     return x.reshape(-1, x.shape[-1])
+
+
+def _with_neighbours(
+    x: Float[Array, "batch length width"], kernel: int
+) -> Float[Array, "batch length kernel_times_width"]:
+    """Returns each vector beside those of its neighbours: a convolution is then a product, which is faster on CPUs."""
+    half, length = kernel // 2, x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (half, half), (0, 0)))
+    return jnp.concatenate([padded[:, place : place + length] for place in range(kernel)], axis=-1)
 
 
 def _mean(

@@ -22,7 +22,8 @@ def decoder(n_tokens: int, sizes: TransformerSizes) -> Model:
         with a token outside the vocabulary, other than padding.
 
     Raises:
-        ValueError: If ``n_tokens`` is not positive, or (when called) the inputs are not integers, are empty or too long.
+        ValueError: If ``n_tokens`` is not positive, the kernel is above 1, or (when called) the inputs are not integers, are
+            empty or too long.
 
     Example:
         >>> model = decoder(65, TransformerSizes(context=8, width=16, n_layers=1, n_heads=2))
@@ -49,7 +50,7 @@ def encoder(n_tokens: int, sizes: TransformerSizes) -> Model:
         The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32.
 
     Raises:
-        ValueError: As in `decoder`.
+        ValueError: As in `decoder`, for any kernel.
 
     Example:
         >>> model = encoder(5, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2, positions="learnt"))
@@ -100,6 +101,37 @@ def classifier(n_tokens: int, n_classes: int, sizes: TransformerSizes, *, poolin
     require_sizes(n_classes=n_classes)
     require_choice("pooling", pooling, Pooling)
     return _model(_module(n_tokens, sizes, pooling, causal=False, n_classes=n_classes))
+
+
+def tagger(n_tokens: int, n_classes: int, sizes: TransformerSizes) -> Model:
+    r"""Returns the encoder with a linear head for classes on the vector of each token: for labels of tokens.
+
+    .. math:: z_t = W x_t + b
+
+    All parameters except ``head`` have the names and shapes of `encoder`, as for `classifier`.
+
+    Args:
+        n_tokens: Size of the vocabulary, including the mask token.
+        n_classes: Number of classes of a token.
+        sizes: Sizes of the transformer.
+
+    Returns:
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_classes)`` float32, meaningless for padding.
+
+    Raises:
+        ValueError: As in `decoder`.
+
+    Example:
+        >>> model = tagger(5, 3, TransformerSizes(context=60, width=16, n_layers=1, n_heads=2, kernel=3))
+        >>> logits, _ = jax.jit(model.apply)(*jax.jit(model.init)(jax.random.key(0)), jnp.zeros((2, 60), jnp.int32))
+        >>> logits.shape
+        (2, 60, 3)
+
+    References:
+        Devlin, Chang, Lee and Toutanova (2019), BERT, NAACL, section 5.3 (labels of tokens). https://arxiv.org/abs/1810.04805
+    """
+    require_sizes(n_classes=n_classes)
+    return _model(_module(n_tokens, sizes, "each", causal=False, n_classes=n_classes))
 
 
 def embedder(n_tokens: int, sizes: TransformerSizes, *, pooling: Pooling = "mean") -> Model:
@@ -180,10 +212,14 @@ def cached_decoder(n_tokens: int, sizes: TransformerSizes, *, n_rows: int) -> Mo
     return Model(init, apply)
 
 
-def _module(n_tokens: int, sizes: TransformerSizes, end: Any, **choices: Any) -> Transformer:
+def _module(n_tokens: int, sizes: TransformerSizes, end: Any, *, causal: bool, **choices: Any) -> Transformer:
     """Returns the module behind a model."""
     require_sizes(n_tokens=n_tokens)
-    return Transformer(n_tokens, sizes, end, **choices)
+    if causal and sizes.kernel > 1:
+        raise ValueError(
+            f"kernel must be 1 for a decoder, which reads no later tokens; got {sizes.kernel}. Leave it out."
+        )
+    return Transformer(n_tokens, sizes, end, causal, **choices)
 
 
 def _model(module: Transformer) -> Model:

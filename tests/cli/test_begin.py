@@ -23,6 +23,7 @@ NAMES = {
     "motifs",
     "private_credit",
     "private_mnist",
+    "protein_structure",
     "pupil_growth",
     "road_scene",
     "schedule",

@@ -1,7 +1,7 @@
 """Text: cleaning, words, tokens, masking, generation and scores."""
 
 from jaxresearch.fields.text.cleaning import byte_length, normalise, stop_words, without_stop_words, words
-from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining
+from jaxresearch.fields.text.language_model import masked_language_model, masked_pretraining, mean_token_loss
 from jaxresearch.fields.text.masking import masked_examples, masked_tokens
 from jaxresearch.fields.text.preprocess import fitted_tokeniser, record_windows, word_ids
 from jaxresearch.fields.text.rouge import Rouge, fit_lead, lead, rouge_l, rouge_l_comparison, rouge_l_scores, rouge_n
@@ -34,6 +34,7 @@ __all__ = [
     "masked_language_model",
     "masked_pretraining",
     "masked_tokens",
+    "mean_token_loss",
     "n_bytes",
     "next_token_windows",
     "normalise",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxresearch import gradients, metrics, training
 from jaxresearch.fields.text import masking
@@ -14,6 +14,35 @@ from jaxresearch.gradients import LossFn
 from jaxresearch.losses import softmax_cross_entropy_with_integer_labels
 from jaxresearch.models import Model
 from jaxresearch.training import Algorithm, EstimatorOf
+
+
+def mean_token_loss(
+    logits: Float[Array, "batch length classes"],
+    targets: Integer[Array, "batch length"],
+    weights: Float[Array, " batch"] | None = None,
+) -> Float[Array, ""]:
+    r"""Returns the mean cross entropy of the tokens of a batch that have a target, in nats.
+
+    .. math:: \sum_{it} w_i \ell_{it} / \sum_{it} w_i \quad \text{over } y_{it} \ge 0
+
+    Args:
+        logits: Of the classes of each token.
+        targets: Classes, below 0 where a token has none.
+        weights: One per sequence, at least 0; 1 by default.
+
+    Returns:
+        A scalar: each token counts the same, however many its sequence has. 0 if no token has a target.
+
+    Example:
+        >>> logits, targets = jnp.zeros((2, 2, 4)), jnp.array([[3, -1], [-1, -1]])
+        >>> round(float(mean_token_loss(logits, targets)), 4)
+        1.3863
+    """
+    entropies = softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(targets, 0))
+    chosen = (targets >= 0).astype(entropies.dtype)
+    if weights is not None:
+        chosen *= weights[..., None]
+    return jnp.where(chosen > 0, chosen * entropies, 0).sum() / jnp.where(chosen.any(), chosen.sum(), 1)
 
 
 def masked_language_model(
@@ -69,12 +98,7 @@ def masked_language_model(
         may_hide = None if maskable is None else maskable(tokens)
         hidden, asked = masking.masked_tokens(of_mask, tokens, maskable=may_hide, **corruption)
         logits, model_state = model.apply(params, model_state, hidden, of_model)
-        entropies = softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(asked, 0))
-        chosen = (asked >= 0).astype(entropies.dtype)
-        if "weights" in batch:
-            chosen *= batch["weights"][..., None]
-        total = jnp.where(chosen > 0, chosen * entropies, 0).sum()
-        return total / jnp.where(chosen.any(), chosen.sum(), 1), ({}, model_state)
+        return mean_token_loss(logits, asked, batch.get("weights")), ({}, model_state)
 
     return loss_fn
 
