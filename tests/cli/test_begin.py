@@ -24,9 +24,11 @@ NAMES = {
     "private_credit",
     "private_mnist",
     "pupil_growth",
+    "random_labels",
     "road_scene",
     "schedule",
     "survival",
+    "variational_dropout",
 }
 
 
