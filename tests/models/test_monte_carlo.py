@@ -13,12 +13,11 @@ MODEL = models.mlp(4, (8,), 3, dropout_rate=0.5)
 def test_monte_carlo_is_the_mean_of_the_draws_probabilities(key):
     params, _ = MODEL.init(jax.random.key(0))
     inputs = jax.random.normal(jax.random.key(1), (5, 4))
-    draws = [jax.nn.softmax(MODEL.apply(params, {}, inputs, one)[0]) for one in jax.random.split(key, 7)]
-    outputs, _ = jax.jit(models.monte_carlo(MODEL, n_samples=7).apply)(params, {}, inputs, key)
-    np.testing.assert_allclose(jnp.exp(outputs), np.mean(draws, axis=0), rtol=1e-5)  # sums of seven
-    one, _ = models.monte_carlo(MODEL, n_samples=1).apply(params, {}, inputs, key)
-    alone = MODEL.apply(params, {}, inputs, jax.random.split(key, 1)[0])[0]
-    np.testing.assert_allclose(one, jax.nn.log_softmax(alone), rtol=1e-5)  # the same, added up
+    for n in (1, 7):
+        outputs, _ = models.monte_carlo(MODEL, n_samples=n).apply(params, {}, inputs, jax.random.clone(key))
+        keys = jax.random.split(jax.random.clone(key), n)
+        draws = [jax.nn.softmax(MODEL.apply(params, {}, inputs, one)[0]) for one in keys]
+        np.testing.assert_allclose(jnp.exp(outputs), np.mean(draws, axis=0), rtol=1e-5)  # sums of seven
 
 
 def test_monte_carlo_without_a_key_is_the_model():

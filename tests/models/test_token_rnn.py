@@ -26,21 +26,28 @@ def _dropped(model, params, inputs, key):
         return np.asarray(model.apply(params, {}, inputs, key)[0]), factors
 
 
+def _is_mask(factors):
+    return np.isclose(factors, 0).any() and (np.isclose(factors, 0) | np.isclose(factors, 1 / (1 - RATE))).all()
+
+
 def _variational(hidden=(5, 4), **options):
     model = models.token_rnn(N_TOKENS, hidden, dropout_rate=RATE, variational=True, **options)
-    return model, model.init(jax.random.key(0))[0]
+    params, random = model.init(jax.random.key(0))[0], np.random.default_rng(0)
+    # Random biases, so that no memory is exactly zero.
+    return model, jax.tree.map(lambda leaf: leaf + 0.1 * random.normal(size=leaf.shape).astype(np.float32), params)
 
 
 def test_variational_masks_are_equal_at_every_time_step(key):
     kinds, embedded, memory_0, outputs_0, memory_1, outputs_1 = _dropped(*_variational(), TOKENS, key)[1]
+    is_seen = np.take_along_axis(kinds, np.asarray(TOKENS), axis=1) > 0  # other embeddings are zero, masked or not
     for mask in (embedded, outputs_0, outputs_1):
-        is_kept = mask.round(3) > 0
+        is_kept, shown = mask > 0, is_seen if mask is embedded else np.ones_like(is_seen)
         assert mask.shape[:2] == TOKENS.shape
-        np.testing.assert_array_equal(is_kept, np.repeat(is_kept[:, :1], LENGTH, axis=1))
-        assert 0.2 < 1 - is_kept[:, 0].mean() < 0.6  # 24 to 30 draws
-        assert not (is_kept[0, 0] == is_kept[1:, 0]).all()  # sequences differ
+        assert (is_kept == is_kept.any(axis=1, keepdims=True))[shown].all()
+        assert 0.2 < 1 - is_kept.any(axis=1).mean() < 0.6  # 24 to 30 draws
+        assert (is_kept.any(axis=1)[0] != is_kept.any(axis=1)[1:]).any()  # sequences differ
     for mask, width in ((memory_0, 5), (memory_1, 4)):  # one for all steps of a sequence
-        assert mask.shape == (6, 1, width) and {*mask.round(3).ravel().tolist()} == {0.0, round(1 / (1 - RATE), 3)}
+        assert mask.shape == (6, 1, width) and _is_mask(mask)
     assert kinds.shape == (6, N_TOKENS)
 
 
@@ -49,7 +56,7 @@ def test_naive_masks_differ_between_time_steps(key):
     _, factors = _dropped(model, model.init(jax.random.key(0))[0], TOKENS, key)
     assert [mask.shape for mask in factors] == [(6, LENGTH, 5), (6, LENGTH, 5), (6, LENGTH, 4)]  # none of memories
     for mask in factors:
-        is_kept = mask.round(3) > 0
+        is_kept = mask > 0
         assert 0.3 < 1 - is_kept.mean() < 0.5 and not (is_kept == is_kept[:, :1]).all(axis=(1, 2)).any()
 
 
@@ -72,7 +79,7 @@ def test_variational_lstm_equals_a_loop_over_its_masks(key):
 def test_a_dropped_kind_of_token_is_dropped_wherever_it_occurs(key):
     model, params = _variational(hidden=(5,))
     _, (kinds, embedded, *_) = _dropped(model, params, TOKENS, key)
-    assert {*kinds.round(3).ravel().tolist()} == {0.0, round(1 / (1 - RATE), 3)}
+    assert _is_mask(kinds)
     is_gone = np.take_along_axis(kinds, np.asarray(TOKENS), axis=1) == 0
     assert is_gone.any() and (embedded[is_gone] == 0).all()  # what is dropped was zero
 
@@ -102,7 +109,7 @@ def test_variational_rnn_keeps_its_masks(key):
     _, (read, memory, written) = _dropped(model, model.init(jax.random.key(0))[0], inputs, key)
     assert memory.shape == (6, 1, 5)
     for mask in (read, written):
-        is_kept = mask.round(3) > 0
+        is_kept = mask > 0
         np.testing.assert_array_equal(is_kept, np.repeat(is_kept[:, :1], LENGTH, axis=1))
 
 
