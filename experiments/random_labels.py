@@ -1,6 +1,6 @@
 """Does a network fit labels that are drawn at random, and how much longer does that take than fitting the true ones?
 
-    jaxresearch run random_labels                       five levels of corruption, three networks each, 5,000 images of MNIST
+    jaxresearch run random_labels                       five levels of corruption, three networks each, 2,000 images of MNIST
     jaxresearch run random_labels --corruption 0,1      true and random labels alone
 
 Zhang, Bengio, Hardt, Recht and Vinyals (2017, https://arxiv.org/abs/1611.03530): networks that generalise fit random labels, too,
@@ -19,7 +19,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
-N_EXAMPLES = 5_000  # training images
+N_EXAMPLES = 2_000  # training images
 
 
 @hyperparameters
@@ -30,9 +30,9 @@ class RandomLabels:
     learning_rate: float = swept(1e-3, "step size of Adam", above=0)
     weight_decay: float = swept(0.1, "fraction of the weights that a step of size 1 removes, if any", at_least=0)
     dropout_rate: float = static(0.5, "fraction of hidden units dropped in training, if any", at_least=0, below=1)
-    batch_size: int = static(100, "images per step", at_least=1)
-    epochs: int = static(60, "passes over the training images", at_least=1)
-    hidden: tuple[int, ...] = static((512,), "width of each hidden layer", at_least=1)
+    batch_size: int = static(50, "images per step", at_least=1)
+    epochs: int = static(100, "passes over the training images", at_least=1)
+    hidden: tuple[int, ...] = static((256,), "width of each hidden layer", at_least=1)
 
 
 def collect(source, *, target=None, **reading):
