@@ -78,9 +78,10 @@ def report(h, state, collected, dataset):
     comparison = text.rouge_l_comparison(named, terms, baseline=leading)
     pairs = [f"{ours} (correct: {true})" for ours, true in zip(named[:10], terms[:10], strict=True)]
     lines = [[f"{d}\n{t}\n" for d, t in zip(part["definition"], part["term"], strict=True)] for part in (known, asked)]
+    grams = ngrams.bits_by_order(*lines, most=ORDER)
     return "\n".join(
         [
-            f"{ORDER}-grams, the best n-grams, need {ngrams.bits_per_byte(*lines, order=ORDER):.3f} bits per byte of the test part.",
+            f"The best n-grams, of order {ORDER}, need {grams[-1]:.3f} bits per byte of the test part; 5-grams {grams[4]:.3f}.",
             f"Terms for {len(terms)} definitions of the test part, against their leading words: {comparison}. Ten of them:",
             *(f"- {pair}" for pair in pairs),
             "Ten texts, sampled at temperature 0.8 from the top 95 % of probability:",
