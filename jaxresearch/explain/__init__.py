@@ -29,7 +29,8 @@ predictions by small changes of the inputs. `infidelity`, `sensitivity`, `deleti
 
 `influence` explains predictions by training examples: the derivative of the loss on a test example in the weight of each of them,
 through the whole run; `traced_influence` estimates it from checkpoints. `retrained`, `subsets`, `datamodelling_score` and
-`linearity` measure their worth; `self_influenced` is a transformation of algorithms that finds wrong labels.
+`linearity` measure their worth; `self_influenced` is a transformation of algorithms that finds wrong labels, and `memorised` one
+that trains on random labels.
 """
 
 from jaxresearch.explain.features import column_features
@@ -50,6 +51,7 @@ from jaxresearch.explain.influences import (
     subsets,
 )
 from jaxresearch.explain.maps import attention_rollout, grad_cam
+from jaxresearch.explain.memorisation import Memorised, memorised
 from jaxresearch.explain.named import METHODS, attributions
 from jaxresearch.explain.perturbation import ablation, occlusion, permutation_importance
 from jaxresearch.explain.quality import deletion_curve, infidelity, insertion_curve, randomised_weights, sensitivity
@@ -61,6 +63,7 @@ from jaxresearch.explain.similarity import gradient_similarity, parameters_of, t
 __all__ = [
     "METHODS",
     "Influence",
+    "Memorised",
     "SelfInfluenced",
     "Smallest",
     "ablation",
@@ -82,6 +85,7 @@ __all__ = [
     "integrated_gradients",
     "laid_out",
     "linearity",
+    "memorised",
     "occlusion",
     "parameters_of",
     "patches",

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn, sequence_cnn
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
-    from jaxresearch.models.recurrent import rnn
+    from jaxresearch.models.recurrent import rnn, token_rnn
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.residual_network import residual
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder, tagger
-    from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
+    from jaxresearch.models.wrappers import ensemble, monte_carlo, warm_started, word_dropout
 
 __all__ = [
     "Model",
@@ -39,6 +39,7 @@ __all__ = [
     "linear",
     "linen",
     "mlp",
+    "monte_carlo",
     "nnx",
     "rematerialised",
     "rnn",
@@ -46,6 +47,7 @@ __all__ = [
     "sequence_cnn",
     "split_at",
     "tagger",
+    "token_rnn",
     "warm_started",
     "word_dropout",
 ]
@@ -65,6 +67,7 @@ _FILES = {
     "linear": "perceptron",
     "linen": "adapters.linen",
     "mlp": "perceptron",
+    "monte_carlo": "wrappers",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
     "rnn": "recurrent",
@@ -72,6 +75,7 @@ _FILES = {
     "sequence_cnn": "convolutional",
     "split_at": "layers",
     "tagger": "transformer",
+    "token_rnn": "recurrent",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",
 }

@@ -162,9 +162,9 @@ class Transformer(nn.Module):
             places, seen = _places_and_seen(tokens, real)
         causal = self.causal and start is None  # with a cache, `seen` is causal
         tokens = tokens if real is None else jnp.where(real, tokens, 0)  # padding may be outside the vocabulary
-        x = _look_up(embedding, tokens, dtype)
+        x = look_up(embedding, tokens, dtype)
         if sizes.positions == "learnt":
-            x = x + _look_up(self.param("positions", init, (sizes.context, sizes.width)), places, dtype)
+            x = x + look_up(self.param("positions", init, (sizes.context, sizes.width)), places, dtype)
             turn = lambda vectors: vectors  # noqa: E731
         else:
             turn = rotation(places, sizes.head_width, dtype)
@@ -255,7 +255,7 @@ class Block(nn.Module):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _look_up(
+def look_up(
     embedding: Float[Array, "n_rows width"], numbers: Int[Array, "*places"], dtype: DTypeLike
 ) -> Float[Array, "*places width"]:
     """Returns the rows of a table by number; nan for a number out of range."""
@@ -263,7 +263,7 @@ def _look_up(
     return rows.astype(dtype)  # rounded last, so that gradients of a frequent row add up in float32
 
 
-@_look_up.defjvp
+@look_up.defjvp
 def _look_up_jvp(dtype, primals, tangents):
     """Returns the rows and their tangent, whose transpose is the gradient of the table.
 
@@ -271,9 +271,9 @@ def _look_up_jvp(dtype, primals, tangents):
     product with one-hot numbers.
     """
     (embedding, numbers), (tangent, _) = primals, tangents
-    rows = _look_up(embedding, numbers, dtype)
+    rows = look_up(embedding, numbers, dtype)
     if jax.default_backend() != "gpu":
-        return rows, _look_up(tangent, numbers, dtype)
+        return rows, look_up(tangent, numbers, dtype)
     ones = jax.nn.one_hot(numbers, len(embedding), dtype=dtype)
     product = jnp.dot(ones, tangent.astype(dtype), precision="highest", preferred_element_type=jnp.float32)
     return rows, product.astype(dtype)

@@ -1,4 +1,4 @@
-"""Recurrent networks: gated layers, scanned over time."""
+"""Recurrent networks of numbers and of tokens: gated layers, scanned over time."""
 
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxresearch.models.adapters.linen import linen
+from jaxresearch.models.blocks import look_up
 from jaxresearch.models.model import Model, require_choice, require_sizes
 
 Cell = Literal["gru", "lstm"]
@@ -23,6 +24,7 @@ def rnn(
     per_step: bool = True,
     padding: float | None = None,
     dropout_rate: float = 0.0,
+    variational: bool = False,
 ) -> Model:
     r"""Returns a recurrent network: gated layers that read a sequence step by step, and a linear layer on their memory.
 
@@ -50,6 +52,9 @@ def rnn(
         padding: A step whose inputs all equal this number is padding, at the start or at the end: memories and outputs stay
             as they were. Choose a number that no input has. None if there is no padding.
         dropout_rate: Fraction of each layer's outputs dropped in training, 0 to less than 1.
+        variational: Whether the entries to drop are drawn once for a sequence and stay dropped in all of its steps. The inputs
+            of the first layer and the memories that each layer reads, :math:`h` in the products with :math:`U`, are then
+            dropped as well. By default they are drawn anew in each step, and neither is dropped.
 
     Returns:
         The model; inputs ``(batch, length, n_features)``, or ``(batch, length)`` with one feature; outputs
@@ -75,17 +80,12 @@ def rnn(
         https://doi.org/10.1162/089976600300015015
         Jozefowicz, Zaremba and Sutskever (2015), An empirical exploration of recurrent network architectures, ICML (their
         bias of one). https://proceedings.mlr.press/v37/jozefowicz15.html
+        Gal and Ghahramani (2016), A theoretically grounded application of dropout in recurrent neural networks, NeurIPS,
+        equation 7 (``variational``). https://arxiv.org/abs/1512.05287
     """
-    widths = {f"hidden[{i}]": width for i, width in enumerate(hidden)}
-    require_sizes(n_features=n_features, n_outputs=n_outputs, **widths)
-    require_choice("cell", cell, Cell)
-    if not hidden:
-        raise ValueError("hidden must hold one width or more; got (). Pass (16,) for one layer of 16.")
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(
-            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the outputs."
-        )
-    module = Rnn(tuple(hidden), n_outputs, cell, per_step, padding, dropout_rate)
+    require_sizes(n_features=n_features, n_outputs=n_outputs)
+    _require_layers(hidden, cell, dropout_rate)
+    module = Rnn(tuple(hidden), n_outputs, cell, per_step, padding, dropout_rate, variational)
     network = linen(module, jax.ShapeDtypeStruct((1, 1, n_features), jnp.float32))
 
     def apply(params, model_state, inputs, key=None):
@@ -100,6 +100,86 @@ def rnn(
     return Model(network.init, apply)
 
 
+def token_rnn(
+    n_tokens: int, hidden: tuple[int, ...], *, cell: Cell = "lstm", dropout_rate: float = 0.0, variational: bool = False
+) -> Model:
+    r"""Returns a recurrent language model: logits of the next token at each position, from the tokens up to it.
+
+    Tokens are embedded as vectors of the width of the first layer, which `rnn` reads.
+
+    =================  ==========================================  ===================================================
+    dropout of         in each step (Zaremba et al.)               ``variational`` (Gal and Ghahramani)
+    =================  ==========================================  ===================================================
+    embeddings         entries, drawn anew in each step            entries, the same in each step; also whole kinds of
+                                                                   tokens, wherever they occur in a sequence
+    outputs of layers  entries, drawn anew in each step            entries, the same in each step
+    memories           none                                        entries, the same in each step
+    =================  ==========================================  ===================================================
+
+    Applied with a key, as in training, it draws one network from the distribution that dropout stands for; the mean of the
+    probabilities of several draws is Monte Carlo dropout.
+
+    Args:
+        n_tokens: Size of the vocabulary.
+        hidden: Width of each recurrent layer, from the embeddings on; at least one.
+        cell: ``"gru"`` or ``"lstm"``.
+        dropout_rate: Fraction dropped, 0 to less than 1.
+        variational: Whether what is dropped is drawn once for a sequence.
+
+    Returns:
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32: nan from a token on that
+        is outside the vocabulary.
+
+    Raises:
+        ValueError: As in `rnn`; when called, if the inputs are not integers or are empty.
+
+    Example:
+        >>> model = token_rnn(65, (16,), dropout_rate=0.5, variational=True)
+        >>> logits, _ = model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 8), jnp.int32), jax.random.key(1))
+        >>> logits.shape
+        (2, 8, 65)
+
+    References:
+        Zaremba, Sutskever and Vinyals (2014), Recurrent neural network regularization, section 3.1.
+        https://arxiv.org/abs/1409.2329
+        Gal and Ghahramani (2016), A theoretically grounded application of dropout in recurrent neural networks, NeurIPS,
+        sections 4.1 and 4.2. https://arxiv.org/abs/1512.05287
+    """
+    require_sizes(n_tokens=n_tokens)
+    _require_layers(hidden, cell, dropout_rate)
+    layers = Rnn(tuple(hidden), n_tokens, cell, True, None, dropout_rate, variational)
+    network = linen(TokenRnn(layers), jax.ShapeDtypeStruct((1, 1), jnp.int32))
+
+    def apply(params, model_state, inputs, key=None):
+        if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer) or not inputs.shape[1]:
+            raise ValueError(
+                f"inputs must be tokens (batch, length), integers, at least one; got {inputs.dtype} {inputs.shape}. "
+                "Encode the text first."
+            )
+        return network.apply(params, model_state, inputs.astype(jnp.int32), key)  # a byte is a token, not a pixel
+
+    return Model(network.init, apply)
+
+
+class TokenRnn(nn.Module):
+    """An embedding of tokens, and the recurrent layers that read it."""
+
+    layers: "Rnn"
+
+    @nn.compact
+    def __call__(self, tokens, *, train: bool):
+        """Returns logits ``(batch, length, n_tokens)``."""
+        n_tokens, width, rate = self.layers.n_outputs, self.layers.hidden[0], self.layers.dropout_rate
+        embedding = self.param("embedding", nn.initializers.normal(1 / width**0.5), (n_tokens, width))
+        x = look_up(embedding, tokens, embedding.dtype)
+        if rate and self.layers.variational:
+            kinds = nn.Dropout(rate, deterministic=not train)(jnp.ones((len(tokens), n_tokens)))
+            x = x * jnp.take_along_axis(kinds, tokens, axis=1)[..., None]
+        elif rate:
+            x = nn.Dropout(rate, deterministic=not train)(x)
+        return self.layers(x, train=train)
+
+
 class Rnn(nn.Module):
     """Recurrent layers and a linear layer on the memory of the last."""
 
@@ -109,6 +189,7 @@ class Rnn(nn.Module):
     per_step: bool
     padding: float | None
     dropout_rate: float
+    variational: bool
 
     @nn.compact
     def __call__(self, inputs, *, train: bool):
@@ -117,10 +198,16 @@ class Rnn(nn.Module):
         if self.padding is not None:
             is_padding = jnp.all(inputs == self.padding, axis=-1)
             x = jnp.where(is_padding[..., None], 0, inputs)
+        is_masked = self.variational and train and self.dropout_rate > 0
+        shared = (1,) if self.variational else ()  # the axes along which a mask is the same: time
+
+        def dropped(x: Array) -> Array:
+            return nn.Dropout(self.dropout_rate, shared, deterministic=not train)(x) if self.dropout_rate else x
+
+        x = dropped(x) if is_masked else x
         for place, width in enumerate(self.hidden):
-            x = Layer(width, self.cell, name=f"layer_{place}")(x, is_padding)
-            if self.dropout_rate:
-                x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+            kept = dropped(jnp.ones((len(x), 1, width), x.dtype))[:, 0] if is_masked else None
+            x = dropped(Layer(width, self.cell, name=f"layer_{place}")(x, is_padding, kept))
         return nn.Dense(self.n_outputs, name="head")(x if self.per_step else x[:, -1])
 
 
@@ -131,8 +218,8 @@ class Layer(nn.Module):
     cell: Cell
 
     @nn.compact
-    def __call__(self, inputs, is_padding):
-        """Returns the memory after each step, ``(batch, length, width)``."""
+    def __call__(self, inputs, is_padding, kept):
+        """Returns the memory after each step, ``(batch, length, width)``; ``kept`` scales what is read of it in every step."""
         n_gates, width = _GATES[self.cell], self.width
         driven = nn.Dense(n_gates * width, bias_init=_biases(self.cell), name="input")(inputs)
         kernel = self.param("recurrent", _orthogonal, (width, n_gates * width)).astype(driven.dtype)
@@ -141,7 +228,7 @@ class Layer(nn.Module):
 
         def step(memory: Any, now: tuple[Array, Array | None]) -> tuple[Any, Array]:
             driven, is_padding = now
-            products = memory[0] @ kernel
+            products = (memory[0] if kept is None else memory[0] * kept) @ kernel
             new = _gru(memory, driven, products, of_new) if of_new is not None else _lstm(memory, driven, products)
             if is_padding is not None:
                 new = tuple(jnp.where(is_padding[:, None], old, one) for old, one in zip(memory, new, strict=True))
@@ -150,6 +237,18 @@ class Layer(nn.Module):
         over_time = (driven.swapaxes(0, 1), None if is_padding is None else is_padding.T)
         _, memories = jax.lax.scan(step, (start,) if self.cell == "gru" else (start, start), over_time)
         return memories.swapaxes(0, 1)
+
+
+def _require_layers(hidden: tuple[int, ...], cell: str, dropout_rate: float) -> None:
+    """Raises unless there are layers of positive width, of a known cell, with a rate of dropout below 1."""
+    require_sizes(**{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+    require_choice("cell", cell, Cell)
+    if not hidden:
+        raise ValueError("hidden must hold one width or more; got (). Pass (16,) for one layer of 16.")
+    if not 0 <= dropout_rate < 1:
+        raise ValueError(
+            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the outputs."
+        )
 
 
 def _gru(memory: tuple[Array, ...], driven: Array, products: Array, bias: Array) -> tuple[Array, ...]:

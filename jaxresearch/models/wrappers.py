@@ -185,3 +185,51 @@ def ensemble(model: Model, *, n_members: int) -> Model:
         return logits.swapaxes(0, 1).reshape(len(inputs), *logits.shape[2:]), model_state
 
     return Model(init, apply)
+
+
+def monte_carlo(model: Model, *, n_samples: int) -> Model:
+    r"""Returns a classifier that, applied with a key, averages the probabilities of several draws of its dropout.
+
+    .. math:: \log \frac{1}{n} \sum_s \text{softmax}(z_s(x))
+
+    It is for evaluation: a network with dropout in each layer stands for a distribution over networks, whose mean prediction this
+    estimates. Without a key it is the model itself, with the mean weights. Draws are added up one after another, so memory does
+    not grow with their number.
+
+    Args:
+        model: Outputs logits, and drops out when it is applied with a key.
+        n_samples: Number of draws, 1 or more.
+
+    Returns:
+        The model; with a key it outputs log probabilities, and leaves its state unchanged.
+
+    Raises:
+        ValueError: If ``n_samples`` is not positive.
+
+    Example:
+        >>> from jaxresearch import models
+        >>> model = models.mlp(4, (8,), 3, dropout_rate=0.5)
+        >>> params, _ = model.init(jax.random.key(0))
+        >>> averaged = monte_carlo(model, n_samples=20)
+        >>> outputs, _ = averaged.apply(params, {}, jnp.ones((2, 4)), jax.random.key(1))
+        >>> bool(jnp.allclose(jnp.exp(outputs).sum(axis=-1), 1, atol=1e-5))
+        True
+
+    References:
+        Gal and Ghahramani (2016), Dropout as a Bayesian approximation: representing model uncertainty in deep learning, ICML,
+        equation 6. https://arxiv.org/abs/1506.02142
+    """
+    require_sizes(n_samples=n_samples)
+
+    def apply(params, model_state, inputs, key=None):
+        if key is None:
+            return model.apply(params, model_state, inputs)
+
+        def drawn(key: Array) -> Array:
+            return jax.nn.log_softmax(model.apply(params, model_state, inputs, key)[0])
+
+        keys = jax.random.split(key, n_samples)
+        total, _ = jax.lax.scan(lambda sum, key: (jnp.logaddexp(sum, drawn(key)), None), drawn(keys[0]), keys[1:])
+        return total - jnp.log(n_samples).astype(total.dtype), model_state
+
+    return Model(model.init, apply)

@@ -25,9 +25,11 @@ NAMES = {
     "private_mnist",
     "protein_structure",
     "pupil_growth",
+    "random_labels",
     "road_scene",
     "schedule",
     "survival",
+    "variational_dropout",
 }
 
 

@@ -60,7 +60,9 @@ def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str
     return Preprocessor(fit, apply, describe=describe)
 
 
-def record_windows(columns: Sequence[str], *, n_tokens: int, length: int, specials: Sequence[str]) -> Preprocessor:
+def record_windows(
+    columns: Sequence[str], *, n_tokens: int, length: int, specials: Sequence[str], overlap: int = 0
+) -> Preprocessor:
     """Returns the preprocessor that joins all records into one text and cuts it into windows: examples for a decoder.
 
     The byte-pair encoding is learned from the training part. A record is the sequence of its columns, each followed by its own
@@ -71,12 +73,15 @@ def record_windows(columns: Sequence[str], *, n_tokens: int, length: int, specia
         n_tokens: Number of ids, with the specials.
         length: Tokens per window.
         specials: One for the end of each column, then the padding.
+        overlap: Tokens that a window repeats from the one before as context, in parts to evaluate on; training windows are
+            adjacent.
 
     Returns:
         A preprocessor; inputs and targets become int32 ``(windows, length)``, with targets shifted by one token.
 
     Raises:
-        ValueError: When fitted, if the data lack a column, or as for `fit_bpe_tokeniser`.
+        ValueError: When fitted, if the data lack a column, or as for `fit_bpe_tokeniser`; when applied, as for
+            `next_token_windows`.
 
     Example:
         >>> part = {"inputs": {"term": ["zinc", "ion"], "text": ["a metal", "a charge"]}}
@@ -97,7 +102,8 @@ def record_windows(columns: Sequence[str], *, n_tokens: int, length: int, specia
         tokeniser = fitted_tokeniser(fitted)
         *ends, padding = range(len(tokeniser.names))[-len(specials) :]
         stream = record_stream(tokeniser, [part["inputs"][column] for column in columns], ends=ends)
-        return next_token_windows(stream, length=length, padding=padding, drop_last=training)
+        shared = 0 if training else overlap
+        return next_token_windows(stream, length=length, padding=padding, drop_last=training, overlap=shared)
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         names = fitted_tokeniser(fitted).names

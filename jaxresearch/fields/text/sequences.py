@@ -94,40 +94,49 @@ def record_stream(
 
 
 def next_token_windows(
-    stream: Int[np.ndarray, " tokens"], *, length: int, padding: int, drop_last: bool = False
+    stream: Int[np.ndarray, " tokens"], *, length: int, padding: int, drop_last: bool = False, overlap: int = 0
 ) -> dict[str, Int[np.ndarray, "windows length"]]:
-    """Returns a text cut into adjacent windows, each with its text shifted by one token as targets: examples for a decoder.
+    """Returns a text cut into windows, each with its text shifted by one token as targets: examples for a decoder.
 
-    Every token except the first is a target exactly once.
+    Every token except the first is a target exactly once. Windows that overlap evaluate a decoder better: in adjacent ones, the
+    first tokens of each are predicted from almost nothing.
 
     Args:
         stream: Ids of the tokens of one long text, 2 or more.
         length: Tokens per window, 1 or more.
         padding: The id that pads the inputs of the last window; the targets there are -1, which are not scored.
         drop_last: Whether to leave out an incomplete last window, as is usual in training.
+        overlap: Tokens that a window repeats from the end of the one before, as context that is not scored; 0 to below
+            ``length``.
 
     Returns:
         ``inputs`` and ``targets``, both int32.
 
     Raises:
-        ValueError: If the length is below 1, or the text is too short for one window.
+        ValueError: If the length is below 1, the overlap out of range, or the text too short for one window.
 
     Example:
         >>> windows = next_token_windows(np.arange(6), length=3, padding=9)
         >>> windows["inputs"].tolist(), windows["targets"].tolist()
         ([[0, 1, 2], [3, 4, 9]], [[1, 2, 3], [4, 5, -1]])
+        >>> windows = next_token_windows(np.arange(6), length=3, padding=9, overlap=1)
+        >>> windows["inputs"].tolist(), windows["targets"].tolist()
+        ([[0, 1, 2], [2, 3, 4]], [[1, 2, 3], [-1, 4, 5]])
     """
     if length < 1:
         raise ValueError(f"length must be 1 or more, got {length}. Pass the number of tokens per window.")
+    if not 0 <= overlap < length:
+        raise ValueError(f"overlap must be from 0 to {length - 1}, below the length, got {overlap}. Pass length // 2.")
     n_targets = len(stream) - 1
     needed = length if drop_last else 1
     if n_targets < needed:
         raise ValueError(
             f"stream must hold {needed + 1} tokens or more, got {len(stream)}. Pass a longer text, or shorter windows."
         )
-    n_windows = n_targets // length if drop_last else -(-n_targets // length)
-    whole = np.full(n_windows * length + 1, _NOTHING, np.int32)
-    whole[: len(stream)] = stream[: len(whole)]
-    is_filler = np.arange(len(whole) - 1).reshape(n_windows, length) >= n_targets
-    inputs, targets = (part.reshape(n_windows, length) for part in (whole[:-1], whole[1:]))
-    return {"inputs": np.where(is_filler, np.int32(padding), inputs), "targets": targets}
+    more, stride = max(n_targets - length, 0), length - overlap
+    n_windows = 1 + (more // stride if drop_last else -(-more // stride))
+    place = stride * np.arange(n_windows)[:, None] + np.arange(length)[None]
+    is_filler, place = place >= n_targets, np.minimum(place, n_targets - 1)
+    targets = np.where(is_filler, _NOTHING, stream[place + 1]).astype(np.int32)
+    targets[1:, :overlap] = _NOTHING
+    return {"inputs": np.where(is_filler, padding, stream[place]).astype(np.int32), "targets": targets}

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from jaxresearch.fields.text.ngrams import bits_per_byte, fit_ngrams, log_probabilities
+from jaxresearch.fields.text.ngrams import bits_by_order, bits_per_byte, fit_ngrams, log_probabilities
 
 
 def _corpus(seed=0, *, n_tokens=6, n_sequences=12):
@@ -174,3 +174,20 @@ def test_bits_per_byte_of_no_text_are_refused():
         bits_per_byte(["a"], [""], order=2)
     with pytest.raises(ValueError, match=r"train and test must be lists of texts; got a single text. Pass \[text\]"):
         bits_per_byte("a", ["a"], order=2)
+
+
+def test_bits_by_order_are_those_of_each_order_alone():
+    generator = np.random.default_rng(0)
+    texts = ["".join(generator.choice(list("abcé"), generator.integers(0, 30))) for _ in range(40)]
+    train, test = [*texts[:30], ""], ["", *texts[30:], "unseen"]
+    expected = [bits_per_byte(train, test, order=order) for order in range(1, 9)]
+    np.testing.assert_allclose(bits_by_order(train, test, most=8), expected, rtol=1e-12)  # float64
+
+
+def test_bits_by_order_of_no_text_are_refused():
+    with pytest.raises(ValueError, match="most must be 1 or more; got 0"):
+        bits_by_order(["a"], ["a"], most=0)
+    with pytest.raises(ValueError, match="train must hold a byte; got none"):
+        bits_by_order([""], ["a"], most=2)
+    with pytest.raises(ValueError, match="test must hold a byte; got none"):
+        bits_by_order(["a"], [""], most=2)

@@ -56,11 +56,25 @@ def test_windows_leave_out_a_last_one_that_is_not_full(n_tokens):
     np.testing.assert_array_equal(windows["targets"], stream[1 : 4 * n + 1].reshape(n, 4))
 
 
+@pytest.mark.parametrize("n_tokens", [2, 4, 5, 6, 12, 13, 14])
+@pytest.mark.parametrize("overlap", [1, 3])
+def test_overlapping_windows_score_each_token_once(n_tokens, overlap):
+    stream = np.arange(n_tokens)
+    windows = text.next_token_windows(stream, length=4, padding=99, overlap=overlap)
+    inputs, targets = windows["inputs"], windows["targets"]
+    np.testing.assert_array_equal(targets[targets >= 0], stream[1:])
+    np.testing.assert_array_equal(inputs[targets >= 0], stream[:-1])
+    assert (targets[1:, :overlap] < 0).all() and (targets[0, : min(4, n_tokens - 1)] >= 0).all()
+    np.testing.assert_array_equal(inputs[1:, :overlap], inputs[:-1, -overlap:])  # the context
+
+
 @pytest.mark.raises
 @pytest.mark.parametrize(
     ("n_tokens", "options", "message"),
     [
         (9, {"length": 0}, "length must be 1 or more, got 0"),
+        (9, {"length": 4, "overlap": 4}, "overlap must be from 0 to 3, below the length, got 4"),
+        (9, {"length": 4, "overlap": -1}, "overlap must be from 0 to 3, below the length, got -1"),
         (1, {"length": 4}, "stream must hold 2 tokens or more, got 1"),
         (4, {"length": 4, "drop_last": True}, "stream must hold 5 tokens or more, got 4"),
     ],
