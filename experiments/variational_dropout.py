@@ -27,12 +27,12 @@ N_TOKENS, LENGTH, N_AT_ONCE = 512, 64, 50  # of the byte-pair encoding; of a win
 class VariationalDropout:
     """A network that overfits without dropout."""
 
-    learning_rate: float = swept(4e-3, "peak step size of Adam", above=0)
-    naive_rate: float = static(0.3, "fraction dropped by naive dropout", at_least=0, below=1)
-    variational_rate: float = static(0.2, "fraction dropped by variational dropout", at_least=0, below=1)
+    learning_rate: float = swept(8e-3, "peak step size of Adam", above=0)
+    naive_rate: float = static(0.2, "fraction dropped by naive dropout", at_least=0, below=1)
+    variational_rate: float = static(0.1, "fraction dropped by variational dropout", at_least=0, below=1)
     batch_size: int = static(16, "windows of 64 tokens per step", at_least=1)
     epochs: int = static(40, "passes over the training data", at_least=1)
-    plain_epochs: int = static(30, "passes after which the network without dropout stops", at_least=1)
+    plain_epochs: int = static(24, "passes after which the network without dropout stops", at_least=1)
     hidden: tuple[int, ...] = static((128,), "width of each recurrent layer", at_least=1)
 
 
