@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from jaxresearch.models.adapters.nnx import nnx
     from jaxresearch.models.blocks import TransformerSizes
     from jaxresearch.models.convolutional import cnn, sequence_cnn
+    from jaxresearch.models.graph import message_passing
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.recurrent import rnn
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.residual_network import residual
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder
-    from jaxresearch.models.wrappers import ensemble, warm_started, word_dropout
+    from jaxresearch.models.wrappers import ensemble, side_by_side, warm_started, word_dropout
 
 __all__ = [
     "Model",
@@ -38,12 +39,14 @@ __all__ = [
     "layer_shapes",
     "linear",
     "linen",
+    "message_passing",
     "mlp",
     "nnx",
     "rematerialised",
     "rnn",
     "residual",
     "sequence_cnn",
+    "side_by_side",
     "split_at",
     "warm_started",
     "word_dropout",
@@ -63,12 +66,14 @@ _FILES = {
     "layer_shapes": "layers",
     "linear": "perceptron",
     "linen": "adapters.linen",
+    "message_passing": "graph",
     "mlp": "perceptron",
     "nnx": "adapters.nnx",
     "rematerialised": "rematerialisation",
     "rnn": "recurrent",
     "residual": "residual_network",
     "sequence_cnn": "convolutional",
+    "side_by_side": "wrappers",
     "split_at": "layers",
     "warm_started": "wrappers",
     "word_dropout": "wrappers",

@@ -1,0 +1,95 @@
+"""Which molecules cross the blood-brain barrier: does a message-passing network beat a random forest on descriptors?
+
+    jaxresearch run drug_discovery                                  a fifth of 7,807 molecules held out at random
+    jaxresearch run drug_discovery --group scaffold                 whole scaffolds held out: new kinds of molecules
+    jaxresearch run drug_discovery --data my.csv --target active    your own table, with a column smiles
+
+TIMES on two CPU cores. Small ensembles of two networks train side by side: one exchanges messages between the atoms of a molecule
+along its bonds, the other reads the tokens of its SMILES; both also get the same descriptors and fingerprint of the whole molecule.
+A random forest on descriptors reaches an AUC of 0.960 (random split), the polar surface alone 0.813.
+"""
+
+import jax.numpy as jnp
+
+from jaxresearch import losses, metrics, models, schedules, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import molecules
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+from jaxresearch.statistics import Claim
+
+N_ATOMS, LENGTH, N_TOKENS, N_BITS = 64, 96, 60, 1024  # of a graph, of a text, of the vocabulary, of a fingerprint
+POLAR_SURFACE = 2  # the place of this baseline, after the two readers
+
+
+@hyperparameters
+class DrugDiscovery:
+    """Chosen by the AUC of a tenth of the training part."""
+
+    learning_rate: float = swept(2e-3, "peak step size of AdamW", above=0)
+    weight_decay: float = swept(0.05, "fraction of the weights that a step of size 1 removes", at_least=0)
+    dropout_rate: float = static(0.2, "fraction of entries dropped in training", at_least=0, at_most=0.9)
+    n_members: int = static(3, "networks in each ensemble; each trains on its part of a batch", at_least=1)
+    batch_size: int = static(192, "molecules per step", at_least=1)
+    epochs: int = static(60, "passes over the training data, shared by the members of an ensemble", at_least=1)
+    width: int = static(64, "entries of an atom's vector, and units that read tokens", at_least=2)
+    n_layers: int = static(3, "rounds of messages between atoms", at_least=1)
+
+
+def algorithm(h, card, plan, fitted):
+    """Returns both ensembles and the polar surface, side by side: no parameter is in two of them."""
+    n_whole, sizes = len(molecules.DESCRIPTORS) + N_BITS, {"width": h.width, "n_layers": h.n_layers}
+    readers = molecules.both_readers(
+        len(card.vocabulary),
+        n_whole,
+        card.n_classes,
+        **sizes,
+        dropout_rate=h.dropout_rate,
+        n_members=h.n_members,
+        average="probabilities",
+    )
+    auc = metrics.roc_auc()
+    named = {"graph": molecules.GRAPH, "sequence": molecules.SEQUENCE, "polar_surface": POLAR_SURFACE}
+    made = training.supervised(
+        with_polar_surface(readers, card.n_classes),
+        molecules.loss_of_all(losses.softmax_cross_entropy_with_integer_labels),
+        optimizer=schedules.adamw(
+            h.learning_rate, plan.n_steps, warmup=plan.n_steps // 20, weight_decay=h.weight_decay, max_norm=1.0
+        ),
+        metrics={
+            "auc": molecules.of_model(auc, molecules.GRAPH),
+            **{f"auc_{name}": molecules.of_model(auc, place) for name, place in named.items() if place},
+            **{
+                f"gain_over_{name}": molecules.gain(auc, molecules.GRAPH, place)
+                for name, place in named.items()
+                if place
+            },
+            "accuracy": molecules.of_model(metrics.accuracy(), molecules.GRAPH),
+            "log_loss": molecules.of_model(metrics.log_loss(), molecules.GRAPH),
+        },
+        estimator=plan.estimator,
+    )
+    return made._replace(predict=lambda state, inputs: readers.apply(state.params, {}, inputs)[0][..., molecules.GRAPH])
+
+
+def with_polar_surface(readers, n_classes):
+    """Returns the readers with a third model beside them, without parameters: the smaller the polar surface, the likelier."""
+
+    def apply(params, model_state, inputs, key=None):
+        outputs, model_state = readers.apply(params, model_state, inputs, key)
+        surface = inputs["whole"][:, :1, None]
+        odds = jnp.concatenate([surface, *[-surface] * (n_classes - 1)], axis=1)
+        return jnp.concatenate([outputs, odds], axis=-1), model_state
+
+    return models.Model(readers.init, apply)
+
+
+experiment = Experiment(
+    question="Does a message-passing network find the molecules that cross the blood-brain barrier better than a random forest?",
+    claim=Claim(text="an AUC above a random forest's 0.960", metric="test/auc", about="new examples", at_least=0.96),
+    hyperparameters=DrugDiscovery(),
+    source="b3db",
+    task="classification",
+    collect=molecules.load_molecules,
+    preprocess=molecules.molecule_graphs(n_atoms=N_ATOMS, length=LENGTH, n_most=N_TOKENS, n_bits=N_BITS),
+    algorithm=algorithm,
+)

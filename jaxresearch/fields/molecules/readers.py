@@ -1,0 +1,195 @@
+"""Networks that read molecules, and what is measured of two of them side by side."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxresearch import models
+from jaxresearch.fields.molecules.preprocess import ATOM_LEVELS, N_BOND_KINDS
+from jaxresearch.metrics import Metric
+from jaxresearch.models import Model
+
+GRAPH, SEQUENCE = 0, 1  # the places of the readers side by side
+
+
+def graph_reader(n_whole: int, n_outputs: int, *, width: int, n_layers: int, dropout_rate: float = 0.0) -> Model:
+    """Returns a network that reads the atoms and bonds of a molecule, and the numbers of the whole.
+
+    Args:
+        n_whole: Numbers of the whole molecule.
+        n_outputs: Number of outputs.
+        width: Entries of an atom's vector.
+        n_layers: Rounds of messages between atoms.
+        dropout_rate: Fraction of entries dropped in training.
+
+    Returns:
+        The model: `jaxresearch.models.message_passing`, and a hidden layer on its vector beside ``whole``. Inputs are those of
+        `molecule_graphs`.
+
+    Example:
+        >>> model = graph_reader(30, 2, width=8, n_layers=2)
+        >>> sorted(model.init(jax.random.key(0))[0])
+        ['body', 'head']
+    """
+    body = models.message_passing(ATOM_LEVELS, N_BOND_KINDS, width=width, n_layers=n_layers, dropout_rate=dropout_rate)
+    return _with_head(body, lambda inputs: inputs, 2 * width, n_whole, n_outputs, dropout_rate)
+
+
+def sequence_reader(n_tokens: int, n_whole: int, n_outputs: int, *, width: int, dropout_rate: float = 0.0) -> Model:
+    """Returns a network that reads the tokens of a SMILES string, and the numbers of the whole molecule.
+
+    Args:
+        n_tokens: Size of the vocabulary; the last token is padding.
+        n_whole: Numbers of the whole molecule.
+        n_outputs: Number of outputs.
+        width: Recurrent units, half of them for each direction.
+        dropout_rate: Fraction of entries dropped in training.
+
+    Returns:
+        The model: gated units that read the tokens forwards and backwards, and a hidden layer on their vectors beside ``whole``.
+        Inputs are those of `molecule_graphs`.
+
+    Example:
+        >>> model = sequence_reader(40, 30, 2, width=8)
+        >>> sorted(model.init(jax.random.key(0))[0])
+        ['body', 'head']
+    """
+    units = models.rnn(n_tokens, (width // 2,), width // 2, per_step=False, padding=-1.0, dropout_rate=dropout_rate)
+
+    def init(key):
+        forwards, backwards = jax.random.split(key)
+        return {"forwards": units.init(forwards)[0], "backwards": units.init(backwards)[0]}, {}
+
+    def apply(params, model_state, tokens, key=None):
+        steps = jax.nn.one_hot(tokens, n_tokens)
+        steps = jnp.where((tokens == n_tokens - 1)[..., None], -1.0, steps)
+        keys = (None, None) if key is None else jax.random.split(key)
+        ways = {"forwards": steps, "backwards": steps[:, ::-1]}
+        read = [units.apply(params[way], {}, ways[way], own)[0] for way, own in zip(ways, keys, strict=True)]
+        return jnp.concatenate(read, axis=-1), model_state
+
+    return _with_head(
+        Model(init, apply), lambda inputs: inputs["tokens"], 2 * (width // 2), n_whole, n_outputs, dropout_rate
+    )
+
+
+def _with_head(body: Model, of: Callable[[Any], Any], *sizes: Any) -> Model:
+    """Returns a model with a hidden layer on the body's vector and the numbers of the whole molecule."""
+    n_body, n_whole, n_outputs, dropout_rate = sizes
+    head = models.mlp(n_body + n_whole, (2 * n_body,), n_outputs, dropout_rate=dropout_rate)
+
+    def init(key):
+        of_body, of_head = jax.random.split(key)
+        return {"body": body.init(of_body)[0], "head": head.init(of_head)[0]}, {}
+
+    def apply(params, model_state, inputs, key=None):
+        keys = (None, None) if key is None else jax.random.split(key)
+        vector, _ = body.apply(params["body"], {}, of(inputs), keys[0])
+        outputs, _ = head.apply(params["head"], {}, jnp.concatenate([vector, inputs["whole"]], axis=-1), keys[1])
+        return outputs, model_state
+
+    return Model(init, apply)
+
+
+def both_readers(n_tokens: int, n_whole: int, n_outputs: int, **sizes: Any) -> Model:
+    """Returns ensembles of `graph_reader` and of `sequence_reader` side by side.
+
+    Args:
+        n_tokens: Size of the vocabulary.
+        n_whole: Numbers of the whole molecule.
+        n_outputs: Number of outputs: classes, or values.
+        **sizes: ``width``, ``n_layers`` (of the graph reader), ``dropout_rate``, ``n_members`` of each ensemble, and what they
+            ``average``, as for `jaxresearch.models.ensemble`.
+
+    Returns:
+        The model; the last axis of its outputs has `GRAPH` and `SEQUENCE`.
+
+    Example:
+        >>> model = both_readers(40, 30, 2, width=8, n_layers=1, dropout_rate=0.1, n_members=2, average="outputs")
+        >>> sorted(model.init(jax.random.key(0))[0])
+        ['graph', 'sequence']
+    """
+    of_ensemble = {name: sizes.pop(name) for name in ("n_members", "average")}
+    n_layers = sizes.pop("n_layers")
+    named = {
+        "graph": graph_reader(n_whole, n_outputs, n_layers=n_layers, **sizes),
+        "sequence": sequence_reader(n_tokens, n_whole, n_outputs, **sizes),
+    }
+    return models.side_by_side({name: models.ensemble(model, **of_ensemble) for name, model in named.items()})
+
+
+def loss_of_all(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Returns the sum of the losses of several models side by side, which share no parameter.
+
+    Args:
+        loss: ``(outputs, targets) -> losses`` of one model.
+
+    Returns:
+        The same for the outputs of `jaxresearch.models.side_by_side`.
+
+    Example:
+        >>> from jaxresearch import losses
+        >>> loss_of_all(losses.squared_error)(jnp.array([[[5.0, 1.0]]]), jnp.array([[3.0]])).tolist()
+        [[8.0]]
+    """
+    return lambda outputs, targets: sum(loss(outputs[..., place], targets) for place in range(outputs.shape[-1]))
+
+
+def of_model(metric: Metric, place: int) -> Metric:
+    """Returns the metric of one of several models side by side.
+
+    Args:
+        metric: Of the outputs of one model.
+        place: Index on the last axis of outputs.
+
+    Returns:
+        A metric of the outputs of `jaxresearch.models.side_by_side`.
+
+    Example:
+        >>> from jaxresearch import metrics
+        >>> error = of_model(metrics.mean_absolute_error(), 1)
+        >>> float(error(jnp.array([[[5.0, 1.0]]]), jnp.array([[3.0]])))
+        2.0
+    """
+
+    def summarise(outputs, targets, weights=None):
+        return metric.summarise(outputs[..., place], targets, weights)
+
+    return dataclasses.replace(metric, summarise=summarise)
+
+
+def gain(metric: Metric, ours: int, other: int, *, higher: bool = True) -> Metric:
+    """Returns by how much one of several models side by side is better than another, paired by example.
+
+    Args:
+        metric: Of the outputs of one model; its value is a scalar.
+        ours: Index of the model that is to be better.
+        other: Index of the model that it is compared with.
+        higher: Whether higher values are better.
+
+    Returns:
+        A metric of the outputs of `jaxresearch.models.side_by_side`: above 0 if ours is better.
+
+    Example:
+        >>> from jaxresearch import metrics
+        >>> smaller_error = gain(metrics.mean_absolute_error(), 0, 1, higher=False)
+        >>> float(smaller_error(jnp.array([[[5.0, 1.0]]]), jnp.array([[4.0]])))
+        2.0
+    """
+    one, two = of_model(metric, ours), of_model(metric, other)
+
+    def summarise(outputs, targets, weights=None):
+        return one.summarise(outputs, targets, weights), two.summarise(outputs, targets, weights)
+
+    def merge(summaries):
+        return tuple(metric.merge(each) for each in summaries)
+
+    def compute(summary: tuple[Any, Any]) -> Array:
+        better, worse = (metric.compute(each) for each in summary)
+        return better - worse if higher else worse - better
+
+    return Metric(summarise, merge, compute)
