@@ -3,8 +3,8 @@
     jaxresearch run new_molecules
     jaxresearch run new_molecules --data my.csv --target active    your own table, with a column smiles
 
-TIMES on two CPU cores. A decoder learns the molecules of B3DB token by token; a fifth is held out. The claim is about its bits per
-character there. The report has what the molecules that it writes are worth: how many are valid, different and new.
+TIMES on two CPU cores. A decoder learns the molecules of B3DB token by token; a fifth is held out. The claim is about its bits
+per character there. The report has what the molecules that it writes are worth: how many are valid, different and new.
 """
 
 import jax

@@ -4,8 +4,8 @@
     jaxresearch run solubility --group scaffold                    whole scaffolds held out: new kinds of molecules
     jaxresearch run solubility --data my.csv --target logP         your own table, with a column smiles
 
-TIMES on two CPU cores. The networks are those of drug_discovery: one reads the graph of a molecule, the other its SMILES. A random
-forest on descriptors reaches a mean absolute error of 0.657 in the logarithm of mol per litre (random split).
+TIMES on two CPU cores. The networks are those of drug_discovery: one reads the graph of a molecule, the other its SMILES. A
+random forest on descriptors reaches a mean absolute error of 0.657 in the logarithm of mol per litre (random split).
 """
 
 import functools

@@ -12,6 +12,7 @@ NAMES = {
     "credit",
     "chest_xray",
     "diagnosis",
+    "drug_discovery",
     "gene_ontology",
     "genome",
     "house_prices",
@@ -21,11 +22,13 @@ NAMES = {
     "mislabelled",
     "mnist",
     "motifs",
+    "new_molecules",
     "private_credit",
     "private_mnist",
     "pupil_growth",
     "road_scene",
     "schedule",
+    "solubility",
     "survival",
 }
 

@@ -20,8 +20,8 @@ def load_molecules(
 ) -> Dataset:
     """Returns the molecules of a source, as `jaxresearch.data.load` does, with only their column of SMILES as an input.
 
-    If the data are split by the group ``scaffold``, the Bemis-Murcko scaffolds of the molecules are the groups: a scaffold is in one
-    part. All molecules without rings are one group.
+    If the data are split by the group ``scaffold``, the Bemis-Murcko scaffolds of the molecules are the groups: a scaffold is in
+    one part. All molecules without rings are one group.
 
     Args:
         source: ``b3db``, ``aqsoldb``, or any table.
@@ -103,6 +103,6 @@ def _require_scaffolds(parts: dict[str, Any]) -> None:
     if len(found) < 2:
         n = sum(len(part["targets"]) for part in parts.values())
         raise ValueError(
-            f"molecules must have two scaffolds or more to be split by scaffold, got one in all {n:,} rows, so that the test part "
-            "would be empty. Leave --group scaffold out."
+            f"molecules must have two scaffolds or more to be split by scaffold, got one in all {n:,} rows, so that the test "
+            "part would be empty. Leave --group scaffold out."
         )

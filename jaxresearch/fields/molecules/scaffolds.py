@@ -68,8 +68,8 @@ def scaffold(molecule: Molecule) -> Molecule:
 def environments(molecule: Molecule, *, radius: int) -> list[list[int]]:
     """Returns a number for the surroundings of each atom, up to each radius; equal surroundings have equal numbers.
 
-    At radius 0 it stands for the atom itself: its element, charge, isotope, aromaticity, hydrogens, and its bonds with the smallest
-    ring of each. A larger radius adds the numbers of the neighbours at the radius before. Chirality is left out.
+    At radius 0 it stands for the atom itself: its element, charge, isotope, aromaticity, hydrogens, and its bonds with the
+    smallest ring of each. A larger radius adds the numbers of the neighbours at the radius before. Chirality is left out.
 
     Args:
         molecule: Any molecule.
