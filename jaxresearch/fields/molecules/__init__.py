@@ -1,6 +1,6 @@
 """Molecules: the grammar of SMILES, graphs of atoms, scaffolds, descriptors, and networks that read them."""
 
-from jaxresearch.fields.molecules.collect import SCAFFOLD, load_molecules, scaffolds
+from jaxresearch.fields.molecules.collect import SCAFFOLD, load_molecules, scaffold_names
 from jaxresearch.fields.molecules.descriptors import DESCRIPTORS, descriptors, polar_surface
 from jaxresearch.fields.molecules.generation import Quality, checker, quality
 from jaxresearch.fields.molecules.grammar import tokens
@@ -58,7 +58,7 @@ __all__ = [
     "require_valences",
     "scaffold",
     "scaffold_atoms",
-    "scaffolds",
+    "scaffold_names",
     "sequence_reader",
     "smiles_texts",
     "submolecule",

@@ -52,7 +52,7 @@ def load_molecules(
         for name, part in parts.items():
             _require_molecules(part["inputs"][column], column, name)
             if by_scaffold:
-                part["inputs"][SCAFFOLD] = scaffolds(part["inputs"][column])
+                part["inputs"][SCAFFOLD] = scaffold_names(part["inputs"][column])
         columns = (*collected.card.columns, *([Column(name=SCAFFOLD, kind="id")] if by_scaffold else []))
         columns = tuple(one for one in columns if one.name in kept)
         names = tuple(one.name for one in columns)
@@ -68,7 +68,7 @@ def load_molecules(
     return data.load(source, target=target, split=split, derive=derive, **reading)
 
 
-def scaffolds(smiles: np.ndarray) -> np.ndarray:
+def scaffold_names(smiles: np.ndarray) -> np.ndarray:
     """Returns the Bemis-Murcko scaffold of each molecule, by its `identity`.
 
     Args:
@@ -78,7 +78,7 @@ def scaffolds(smiles: np.ndarray) -> np.ndarray:
         Strings, equal for equal scaffolds; ``"no ring"`` for molecules without rings.
 
     Example:
-        >>> first, second, third = scaffolds(np.array(["Cc1ccccc1", "Oc1ccccc1", "CCO"]))
+        >>> first, second, third = scaffold_names(np.array(["Cc1ccccc1", "Oc1ccccc1", "CCO"]))
         >>> bool(first == second), str(third)
         (True, 'no ring')
     """

@@ -51,7 +51,7 @@ def test_molecules_of_a_scaffold_stay_together(tmp_path):
     smiles = ["Cc1ccccc1", "Oc1ccccc1", "CCO", "CC", "Cc1ccncc1", "Oc1ccncc1", "C1CCCCC1", "OC1CCCCC1"]
     found = load(tmp_path, smiles, split=data.Split(by="group", column=molecules.SCAFFOLD, fraction=0.25))
     assert list(found.train["inputs"]) == ["smiles"] and len(found.test["targets"]) == 2
-    names = [{*molecules.scaffolds(part["inputs"]["smiles"]).tolist()} for part in (found.train, found.test)]
+    names = [{*molecules.scaffold_names(part["inputs"]["smiles"]).tolist()} for part in (found.train, found.test)]
     assert not names[0] & names[1] and len(names[1]) == 1
 
 

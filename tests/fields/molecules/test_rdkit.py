@@ -71,7 +71,7 @@ def test_scaffolds_hold_the_atoms_that_rdkit_keeps(pairs):
 
 def test_groups_of_scaffolds_are_those_of_rdkit(pairs):
     both = [(ours, theirs) for _, ours, theirs in pairs if theirs is not None and agrees(ours, theirs)]
-    names = molecules.scaffolds(
+    names = molecules.scaffold_names(
         np.array([smiles for smiles, ours, theirs in pairs if theirs is not None and agrees(ours, theirs)])
     )
     texts = [Murcko.MurckoScaffoldSmiles(mol=theirs) for _, theirs in both]
