@@ -17,7 +17,7 @@ from jaxresearch.fields import molecules
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
-N_ATOMS, LENGTH, N_TOKENS, N_BITS = 64, 96, 60, 1024  # of a graph, of a text, of the vocabulary, of a fingerprint
+N_ATOMS, LENGTH, N_TOKENS, N_BITS = 48, 72, 60, 1024  # of a graph, of a text, of the vocabulary, of a fingerprint
 POLAR_SURFACE = 2  # the place of this baseline, after the two readers
 
 
@@ -30,8 +30,8 @@ class DrugDiscovery:
     dropout_rate: float = static(0.2, "fraction of entries dropped in training", at_least=0, at_most=0.9)
     n_members: int = static(3, "networks in each ensemble; each trains on its part of a batch", at_least=1)
     batch_size: int = static(192, "molecules per step", at_least=1)
-    epochs: int = static(60, "passes over the training data, shared by the members of an ensemble", at_least=1)
-    width: int = static(64, "entries of an atom's vector, and units that read tokens", at_least=2)
+    epochs: int = static(36, "passes over the training data, shared by the members of an ensemble", at_least=1)
+    width: int = static(48, "entries of an atom's vector, and units that read tokens", at_least=2)
     n_layers: int = static(3, "rounds of messages between atoms", at_least=1)
 
 

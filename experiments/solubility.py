@@ -30,9 +30,9 @@ class Solubility:
     learning_rate: float = swept(2e-3, "peak step size of AdamW", above=0)
     weight_decay: float = swept(0.05, "fraction of the weights that a step of size 1 removes", at_least=0)
     batch_size: int = static(192, "molecules per step", at_least=1)
-    epochs: int = static(60, "passes over the training data, shared by the members of an ensemble", at_least=1)
+    epochs: int = static(36, "passes over the training data, shared by the members of an ensemble", at_least=1)
     n_members: int = static(3, "networks in each ensemble; each trains on its part of a batch", at_least=1)
-    width: int = static(64, "entries of an atom's vector, and units that read tokens", at_least=2)
+    width: int = static(48, "entries of an atom's vector, and units that read tokens", at_least=2)
     n_layers: int = static(3, "rounds of messages between atoms", at_least=1)
     dropout_rate: float = static(0.1, "fraction of entries dropped in training", at_least=0, at_most=0.9)
 
@@ -68,6 +68,6 @@ experiment = Experiment(
     source="aqsoldb",
     task="regression",
     collect=molecules.load_molecules,
-    preprocess=molecules.molecule_graphs(n_atoms=64, length=96, n_most=80, n_bits=N_BITS),
+    preprocess=molecules.molecule_graphs(n_atoms=48, length=72, n_most=80, n_bits=N_BITS),
     algorithm=algorithm,
 )

@@ -19,7 +19,7 @@ def message_passing(
     graph, through which distant nodes exchange messages as well, a layer is
 
     .. math:: h_v \leftarrow h_v + \text{ReLU}\Big(\text{norm}\Big(
-        U h_v + \sum_k \sum_{w \in N_k(v)} M_k h_w + G \bar h + b\Big)\Big)
+        U h_v + \sum_k \sum_{w \in N_k(v)} (M h_w + e_k) + G \bar h + b\Big)\Big)
 
     and the graph's vector is the mean of the nodes' vectors beside their sum divided by 8. It depends neither on the order of the
     nodes nor on the padding.
@@ -48,8 +48,8 @@ def message_passing(
         (1, 8)
 
     References:
-        Gilmer, Schoenholz, Riley, Vinyals and Dahl (2017), Neural message passing for quantum chemistry, ICML, section 2 (a
-        matrix for each kind of edge) and 5.2 (a node for the whole graph). https://arxiv.org/abs/1704.01212
+        Gilmer, Schoenholz, Riley, Vinyals and Dahl (2017), Neural message passing for quantum chemistry, ICML, equations 1 to
+        3, and section 5.2 (a node for the whole graph). https://arxiv.org/abs/1704.01212
     """
     require_sizes(n_kinds=n_kinds, width=width, n_layers=n_layers, **{f"levels[{i}]": n for i, n in enumerate(levels)})
     if not levels:
@@ -93,10 +93,10 @@ class MessagePassing(nn.Module):
         is_node = (nodes[..., :1] >= 0).astype(jnp.float32)
         columns = [jax.nn.one_hot(nodes[..., column], n) for column, n in enumerate(self.levels)]
         x = nn.relu(nn.Dense(self.width, name="embedding")(jnp.concatenate(columns, axis=-1))) * is_node
-        by_kind = [edges == kind for kind in range(1, self.n_kinds + 1)]
-        adjacency = jnp.concatenate(by_kind, axis=-1).astype(jnp.float32)  # (batch, nodes, kinds * nodes)
+        counts = jnp.stack([(edges == kind).sum(axis=-1) for kind in range(1, self.n_kinds + 1)], axis=-1)
+        adjacency, counts = ((edges > 0).astype(jnp.float32), counts.astype(jnp.float32))
         for place in range(self.n_layers):
-            new = Layer(self.n_kinds, self.width, name=f"layer_{place}")(x, adjacency, _mean(x, is_node))
+            new = Layer(self.width, name=f"layer_{place}")(x, adjacency, counts, _mean(x, is_node))
             x = x + is_node * nn.Dropout(self.dropout_rate, deterministic=not train)(new)
         return jnp.concatenate([_mean(x, is_node), x.sum(axis=1) / _ROOT], axis=-1)
 
@@ -104,14 +104,13 @@ class MessagePassing(nn.Module):
 class Layer(nn.Module):
     """One round of messages, before the residual connection."""
 
-    n_kinds: int
     width: int
 
     @nn.compact
-    def __call__(self, x, adjacency, mean):
-        """Returns what is added to each node's vector, ``(batch, nodes, width)``."""
-        sent = [nn.Dense(self.width, use_bias=False, name=f"message_{kind}")(x) for kind in range(self.n_kinds)]
-        received = adjacency @ jnp.concatenate(sent, axis=1)
+    def __call__(self, x, adjacency, counts, mean):
+        """Returns what is added to each node's vector, ``(batch, nodes, width)``; counts are of its edges of each kind."""
+        received = adjacency @ nn.Dense(self.width, use_bias=False, name="message")(x)
+        received += nn.Dense(self.width, use_bias=False, name="edge")(counts)
         about = nn.Dense(self.width, use_bias=False, name="graph")(mean)[:, None]
         return nn.relu(nn.LayerNorm(name="norm")(nn.Dense(self.width, name="own")(x) + received + about))
 

@@ -47,7 +47,7 @@ def by_loops(params, nodes, edges):
             total = own @ layer["own"]["kernel"] + layer["own"]["bias"] + mean @ layer["graph"]["kernel"]
             for w, other in enumerate(x):
                 if edges[v, w]:
-                    total = total + other @ layer[f"message_{edges[v, w] - 1}"]["kernel"]
+                    total = total + other @ layer["message"]["kernel"] + layer["edge"]["kernel"][edges[v, w] - 1]
             total = (total - total.mean()) / np.sqrt(total.var() + 1e-6)
             new.append(own + np.maximum(total * layer["norm"]["scale"] + layer["norm"]["bias"], 0))
         x = new

@@ -141,7 +141,7 @@ class _Reading:
     def add(self, token: str) -> None:
         """Reads an atom."""
         one = grammar.atom(token)
-        self.require(one is not None, f"known atoms, not {token},")
+        self.require(one is not None, f"known atoms (not {token})")
         if one is None:
             return
         if self.before is not None:

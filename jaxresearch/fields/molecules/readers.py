@@ -46,34 +46,25 @@ def sequence_reader(n_tokens: int, n_whole: int, n_outputs: int, *, width: int, 
         n_tokens: Size of the vocabulary; the last token is padding.
         n_whole: Numbers of the whole molecule.
         n_outputs: Number of outputs.
-        width: Recurrent units, half of them for each direction.
+        width: Recurrent units.
         dropout_rate: Fraction of entries dropped in training.
 
     Returns:
-        The model: gated units that read the tokens forwards and backwards, and a hidden layer on their vectors beside ``whole``.
-        Inputs are those of `molecule_graphs`.
+        The model: gated units, and a hidden layer on their last memory beside ``whole``. Inputs are those of `molecule_graphs`.
 
     Example:
         >>> model = sequence_reader(40, 30, 2, width=8)
         >>> sorted(model.init(jax.random.key(0))[0])
         ['body', 'head']
     """
-    units = models.rnn(n_tokens, (width // 2,), width // 2, per_step=False, padding=-1.0, dropout_rate=dropout_rate)
-
-    def init(key):
-        forwards, backwards = jax.random.split(key)
-        return {"forwards": units.init(forwards)[0], "backwards": units.init(backwards)[0]}, {}
+    units = models.rnn(n_tokens, (width,), width, per_step=False, padding=-1.0, dropout_rate=dropout_rate)
 
     def apply(params, model_state, tokens, key=None):
-        steps = jax.nn.one_hot(tokens, n_tokens)
-        steps = jnp.where((tokens == n_tokens - 1)[..., None], -1.0, steps)
-        keys = (None, None) if key is None else jax.random.split(key)
-        ways = {"forwards": steps, "backwards": steps[:, ::-1]}
-        read = [units.apply(params[way], {}, ways[way], own)[0] for way, own in zip(ways, keys, strict=True)]
-        return jnp.concatenate(read, axis=-1), model_state
+        is_padding = (tokens == n_tokens - 1)[..., None]
+        return units.apply(params, model_state, jnp.where(is_padding, -1.0, jax.nn.one_hot(tokens, n_tokens)), key)
 
     return _with_head(
-        Model(init, apply), lambda inputs: inputs["tokens"], 2 * (width // 2), n_whole, n_outputs, dropout_rate
+        Model(units.init, apply), lambda inputs: inputs["tokens"], width, n_whole, n_outputs, dropout_rate
     )
 
 

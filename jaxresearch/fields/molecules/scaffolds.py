@@ -39,8 +39,8 @@ def scaffold_atoms(molecule: Molecule) -> Bool[np.ndarray, " atoms"]:
         if not is_end.any():
             break
         kept &= ~is_end
-    is_multiple = np.isin(molecule.orders, (2, 3)) & (kept[ends].sum(axis=1) == 1)
-    kept[ends[is_multiple].ravel()] = True
+    is_double = (molecule.orders == 2) & (kept[ends].sum(axis=1) == 1)
+    kept[ends[is_double].ravel()] = True
     return kept
 
 

@@ -24,7 +24,7 @@ def load(tmp_path, smiles, **options):
 
 def test_a_row_that_does_not_parse_is_named(tmp_path):
     with pytest.raises(
-        ValueError, match=r"^row 3, column smiles: SMILES must have known atoms, not \[Zz\], got '\[' at position 2"
+        ValueError, match=r"^row 3, column smiles: SMILES must have known atoms \(not \[Zz\]\), got '\[' at position 2"
     ):
         load(tmp_path, ["CC", "CCO", "C[Zz]C", *SMILES])
     with pytest.raises(ValueError, match="^data must have the columns smiles; those of splice are sequence"):
