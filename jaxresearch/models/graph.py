@@ -1,5 +1,7 @@
 """Message-passing networks: graphs of nodes and edges of several kinds, padded to arrays."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -73,7 +75,8 @@ def message_passing(
                 f"{edges.shape}. Pad both to the same number of nodes."
             )
         rngs = None if key is None else {"dropout": key}
-        return module.apply({"params": params}, nodes, edges, train=key is not None, rngs=rngs), model_state
+        outputs: Any = module.apply({"params": params}, nodes, edges, train=key is not None, rngs=rngs)
+        return outputs, model_state
 
     return Model(init, apply)
 

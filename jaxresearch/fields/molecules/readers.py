@@ -127,7 +127,7 @@ def loss_of_all(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Array
         >>> loss_of_all(losses.squared_error)(jnp.array([[[5.0, 1.0]]]), jnp.array([[3.0]])).tolist()
         [[8.0]]
     """
-    return lambda outputs, targets: sum(loss(outputs[..., place], targets) for place in range(outputs.shape[-1]))
+    return lambda outputs, targets: jax.vmap(loss, in_axes=(-1, None))(outputs, targets).sum(axis=0)
 
 
 def of_model(metric: Metric, place: int) -> Metric:
