@@ -215,7 +215,11 @@ def side_by_side(named: dict[str, Model]) -> Model:
         return {name: params for name, (params, _) in made.items()}, {name: state for name, (_, state) in made.items()}
 
     def apply(params, model_state, inputs, key=None):
-        made = {name: model.apply(params[name], model_state[name], inputs, key) for name, model in named.items()}
+        keys = [None] * len(named) if key is None else [*jax.random.split(key, len(named))]
+        made = {
+            name: model.apply(params[name], model_state[name], inputs, own)
+            for (name, model), own in zip(named.items(), keys, strict=True)
+        }
         outputs = jnp.stack([outputs for outputs, _ in made.values()], axis=-1)
         return outputs, {name: state for name, (_, state) in made.items()}
 
