@@ -62,7 +62,7 @@ def aqsoldb() -> Collected:
     Example:
         >>> targets = aqsoldb().parts["train"]["targets"]
         >>> targets.shape, round(float(targets.mean()), 2)
-        ((9290, 1), -3.05)
+        ((9290, 1), -2.95)
 
     References:
         Sorkun, Khetan and Er (2019), AqSolDB, a curated reference set of aqueous solubility and 2D descriptors for a diverse set
