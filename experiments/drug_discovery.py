@@ -1,12 +1,13 @@
-"""Which molecules cross the blood-brain barrier: does a message-passing network beat a random forest on descriptors?
+"""Which molecules cross the blood-brain barrier: do networks that read them beat a random forest on descriptors?
 
     jaxresearch run drug_discovery                                  a fifth of 7,807 molecules held out at random
     jaxresearch run drug_discovery --group scaffold                 whole scaffolds held out: new kinds of molecules
     jaxresearch run drug_discovery --data my.csv --target active    your own table, with a column smiles
 
 Small ensembles of two networks train side by side: one exchanges messages between the atoms of a molecule along its bonds, the
-other reads the tokens of its SMILES. Both also get descriptors and a fingerprint of the whole molecule. A random
-forest on descriptors reaches an AUC of 0.960 (random split), the polar surface alone 0.813.
+other reads the tokens of its SMILES. Both also get descriptors and a fingerprint of the whole molecule. The claim is about the
+mean of their probabilities; each alone, and the gain of one over the other, are reported. A random forest on descriptors
+reaches an AUC of 0.960 (random split), the polar surface alone 0.813.
 """
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
 N_ATOMS, LENGTH, N_TOKENS, N_BITS = 48, 72, 60, 1024  # of a graph, of a text, of the vocabulary, of a fingerprint
-POLAR_SURFACE = 2  # the place of this baseline, after the two readers
+POLAR_SURFACE = 3  # the place of this baseline, after both readers and their mean
 
 
 @hyperparameters
@@ -36,7 +37,7 @@ class DrugDiscovery:
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns both ensembles and the polar surface, side by side: no parameter is in two of them."""
+    """Returns both ensembles, their mean and the polar surface, side by side: no parameter is in two of them."""
     n_whole, sizes = len(molecules.DESCRIPTORS) + N_BITS, {"width": h.width, "n_layers": h.n_layers}
     readers = molecules.both_readers(
         len(card.vocabulary),
@@ -47,32 +48,30 @@ def algorithm(h, card, plan, fitted):
         n_members=h.n_members,
         average="probabilities",
     )
-    auc = metrics.roc_auc()
-    named = {"graph": molecules.GRAPH, "sequence": molecules.SEQUENCE, "polar_surface": POLAR_SURFACE}
+    auc, (graph, sequence, both) = metrics.roc_auc(), (molecules.GRAPH, molecules.SEQUENCE, molecules.BOTH)
+    alone = {"auc_graph": graph, "auc_sequence": sequence, "auc_polar_surface": POLAR_SURFACE}
     made = training.supervised(
         with_polar_surface(readers, card.n_classes),
-        molecules.loss_of_all(losses.softmax_cross_entropy_with_integer_labels),
+        molecules.loss_of_both(losses.softmax_cross_entropy_with_integer_labels),
         optimizer=schedules.adamw(
             h.learning_rate, plan.n_steps, warmup=plan.n_steps // 20, weight_decay=h.weight_decay, max_norm=1.0
         ),
         metrics={
-            "auc": molecules.of_model(auc, molecules.GRAPH),
-            **{f"auc_{name}": molecules.of_model(auc, place) for name, place in named.items() if place},
-            **{
-                f"gain_over_{name}": molecules.gain(auc, molecules.GRAPH, place)
-                for name, place in named.items()
-                if place
-            },
-            "accuracy": molecules.of_model(metrics.accuracy(), molecules.GRAPH),
-            "log_loss": molecules.of_model(metrics.log_loss(), molecules.GRAPH),
+            "auc": molecules.of_model(auc, both),
+            **{name: molecules.of_model(auc, place) for name, place in alone.items()},
+            "graph_over_sequence": molecules.gain(auc, graph, sequence),
+            "gain_over_graph": molecules.gain(auc, both, graph),
+            "gain_over_polar_surface": molecules.gain(auc, both, POLAR_SURFACE),
+            "accuracy": molecules.of_model(metrics.accuracy(), both),
+            "log_loss": molecules.of_model(metrics.log_loss(), both),
         },
         estimator=plan.estimator,
     )
-    return made._replace(predict=lambda state, inputs: readers.apply(state.params, {}, inputs)[0][..., molecules.GRAPH])
+    return made._replace(predict=lambda state, inputs: readers.apply(state.params, {}, inputs)[0][..., both])
 
 
 def with_polar_surface(readers, n_classes):
-    """Returns the readers with a third model beside them, without parameters: the smaller the polar surface, the likelier."""
+    """Returns the readers with a model beside them that has no parameters: the smaller the polar surface, the likelier."""
 
     def apply(params, model_state, inputs, key=None):
         outputs, model_state = readers.apply(params, model_state, inputs, key)
@@ -84,7 +83,7 @@ def with_polar_surface(readers, n_classes):
 
 
 experiment = Experiment(
-    question="Does a message-passing network find the molecules that cross the blood-brain barrier better than a random forest?",
+    question="Do networks that read graphs and SMILES find what crosses the blood-brain barrier better than a random forest?",
     claim=Claim(text="an AUC above a random forest's 0.960", metric="test/auc", about="new examples", at_least=0.96),
     hyperparameters=DrugDiscovery(),
     source="b3db",

@@ -1,11 +1,11 @@
-"""How soluble is a molecule in water: does a message-passing network predict it better than a random forest on descriptors?
+"""How soluble is a molecule in water: do networks that read it predict that better than a random forest on descriptors?
 
     jaxresearch run solubility                                     a fifth of 9,290 molecules held out at random
     jaxresearch run solubility --group scaffold                    whole scaffolds held out: new kinds of molecules
     jaxresearch run solubility --data my.csv --target logP         your own table, with a column smiles
 
-The networks are those of drug_discovery: one reads the graph of a molecule, the other its SMILES. A
-random forest on descriptors reaches a mean absolute error of 0.657 in the logarithm of mol per litre (random split).
+The networks are those of drug_discovery: one reads the graph of a molecule, the other its SMILES, and the claim is about the mean
+of both. A random forest on descriptors reaches a mean absolute error of 0.657 in the logarithm of mol per litre (random split).
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxresearch import data, metrics, schedules, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import molecules
-from jaxresearch.fields.molecules import GRAPH, SEQUENCE
+from jaxresearch.fields.molecules import BOTH, GRAPH, SEQUENCE
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
 
@@ -46,23 +46,25 @@ def algorithm(h, card, plan, fitted):
     error, scale = metrics.mean_absolute_error(), {"targets": jax.tree.map(jnp.squeeze, fitted["targets"])}
     made = training.supervised(
         model,
-        molecules.loss_of_all(lambda outputs, targets: jnp.abs(outputs - targets)),
+        molecules.loss_of_both(lambda outputs, targets: jnp.abs(outputs - targets)),
         optimizer=schedules.adamw(h.learning_rate, plan.n_steps, **adamw),
         metrics={
-            "mae": molecules.of_model(error, GRAPH),
+            "mae": molecules.of_model(error, BOTH),
+            "mae_graph": molecules.of_model(error, GRAPH),
             "mae_sequence": molecules.of_model(error, SEQUENCE),
-            "gain_over_sequence": molecules.gain(error, GRAPH, SEQUENCE, higher=False),
-            "rmse": molecules.of_model(metrics.root_mean_squared_error(), GRAPH),
-            "r2": molecules.of_model(metrics.r2(), GRAPH),
+            "graph_over_sequence": molecules.gain(error, GRAPH, SEQUENCE, higher=False),
+            "gain_over_graph": molecules.gain(error, BOTH, GRAPH, higher=False),
+            "rmse": molecules.of_model(metrics.root_mean_squared_error(), BOTH),
+            "r2": molecules.of_model(metrics.r2(), BOTH),
         },
         invert=functools.partial(data.standard.invert, scale),
         estimator=plan.estimator,
     )
-    return made._replace(predict=lambda state, inputs: model.apply(state.params, {}, inputs)[0][..., GRAPH])
+    return made._replace(predict=lambda state, inputs: model.apply(state.params, {}, inputs)[0][..., BOTH])
 
 
 experiment = Experiment(
-    question="Does a message-passing network predict the solubility of molecules better than a random forest on descriptors?",
+    question="Do networks that read graphs and SMILES predict the solubility of molecules better than a random forest?",
     claim=Claim(text="an error below a random forest's 0.657", metric="test/mae", about="new examples", at_most=0.657),
     hyperparameters=Solubility(),
     source="aqsoldb",

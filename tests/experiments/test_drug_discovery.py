@@ -36,14 +36,14 @@ def test_areas_are_those_of_the_predictions():
     logits = jax.jit(algorithm.predict)(state, dataset.test["inputs"])
     area, targets = metrics.roc_auc(), dataset.test["targets"]
     np.testing.assert_allclose(found["auc"], area(logits, targets), rtol=1e-5)
-    np.testing.assert_allclose(found["gain_over_sequence"], found["auc"] - found["auc_sequence"], atol=1e-6)
+    np.testing.assert_allclose(found["graph_over_sequence"], found["auc_graph"] - found["auc_sequence"], atol=1e-6)
     surface = dataset.test["inputs"]["whole"][:, 0]
     expected = area(np.stack([surface, -surface], axis=1), targets)
     np.testing.assert_allclose(found["auc_polar_surface"], expected, rtol=1e-5)
     weights = np.ones(len(targets), np.float32)
     weights[0] = 0
     weighed = jax.jit(algorithm.evaluate)(state, {**dataset.test, "weights": weights}, jax.random.key(1))
-    assert weighed["gain_over_sequence"] != found["gain_over_sequence"]
+    assert weighed["graph_over_sequence"] != found["graph_over_sequence"]
 
 
 @pytest.mark.long
@@ -55,7 +55,7 @@ def test_errors_are_in_the_units_of_the_target():
     ours, true = (SOLUBILITY.preprocess.invert(dataset.fitted, values) for values in (outputs, dataset.test["targets"]))
     assert outputs.shape == true.shape == (96, 1)
     np.testing.assert_allclose(found["mae"], np.abs(ours - true).mean(), rtol=1e-4)
-    np.testing.assert_allclose(found["gain_over_sequence"], found["mae_sequence"] - found["mae"], atol=1e-5)
+    np.testing.assert_allclose(found["gain_over_graph"], found["mae_graph"] - found["mae"], atol=1e-5)
 
 
 @pytest.mark.long

@@ -15,12 +15,13 @@ from jaxresearch.fields.molecules.preprocess import (
     smiles_texts,
 )
 from jaxresearch.fields.molecules.readers import (
+    BOTH,
     GRAPH,
     SEQUENCE,
     both_readers,
     gain,
     graph_reader,
-    loss_of_all,
+    loss_of_both,
     of_model,
     sequence_reader,
 )
@@ -29,6 +30,7 @@ from jaxresearch.fields.molecules.valence import is_valid, require_valences
 
 __all__ = [
     "ATOM_LEVELS",
+    "BOTH",
     "DESCRIPTORS",
     "GRAPH",
     "Molecule",
@@ -48,7 +50,7 @@ __all__ = [
     "identity",
     "is_valid",
     "load_molecules",
-    "loss_of_all",
+    "loss_of_both",
     "molecule_graphs",
     "of_model",
     "padded_graphs",

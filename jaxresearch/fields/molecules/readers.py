@@ -13,7 +13,7 @@ from jaxresearch.fields.molecules.preprocess import ATOM_LEVELS, N_BOND_KINDS
 from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
 
-GRAPH, SEQUENCE = 0, 1  # the places of the readers side by side
+GRAPH, SEQUENCE, BOTH = 0, 1, 2  # the places of the readers side by side, and of their mean
 
 
 def graph_reader(n_whole: int, n_outputs: int, *, width: int, n_layers: int, dropout_rate: float = 0.0) -> Model:
@@ -87,7 +87,7 @@ def _with_head(body: Model, of: Callable[[Any], Any], *sizes: Any) -> Model:
 
 
 def both_readers(n_tokens: int, n_whole: int, n_outputs: int, **sizes: Any) -> Model:
-    """Returns ensembles of `graph_reader` and of `sequence_reader` side by side.
+    """Returns ensembles of `graph_reader` and of `sequence_reader` side by side, and what both predict on average.
 
     Args:
         n_tokens: Size of the vocabulary.
@@ -97,37 +97,53 @@ def both_readers(n_tokens: int, n_whole: int, n_outputs: int, **sizes: Any) -> M
             ``average``, as for `jaxresearch.models.ensemble`.
 
     Returns:
-        The model; the last axis of its outputs has `GRAPH` and `SEQUENCE`.
+        The model; the last axis of its outputs has `GRAPH`, `SEQUENCE` and `BOTH`, the mean of their probabilities (as
+        logarithms) or outputs.
 
     Example:
         >>> model = both_readers(40, 30, 2, width=8, n_layers=1, dropout_rate=0.1, n_members=2, average="outputs")
         >>> sorted(model.init(jax.random.key(0))[0])
         ['graph', 'sequence']
     """
-    of_ensemble = {name: sizes.pop(name) for name in ("n_members", "average")}
+    average = sizes.pop("average")
+    of_ensemble = {"n_members": sizes.pop("n_members"), "average": average}
     n_layers = sizes.pop("n_layers")
     named = {
         "graph": graph_reader(n_whole, n_outputs, n_layers=n_layers, **sizes),
         "sequence": sequence_reader(n_tokens, n_whole, n_outputs, **sizes),
     }
-    return models.side_by_side({name: models.ensemble(model, **of_ensemble) for name, model in named.items()})
+    readers = models.side_by_side({name: models.ensemble(model, **of_ensemble) for name, model in named.items()})
+
+    def apply(params, model_state, inputs, key=None):
+        outputs, model_state = readers.apply(params, model_state, inputs, key)
+        if average == "outputs":
+            mean = outputs.mean(axis=-1)
+        else:
+            mean = jax.nn.logsumexp(jax.nn.log_softmax(outputs, axis=-2), axis=-1) - jnp.log(2.0)
+        return jnp.concatenate([outputs, mean[..., None]], axis=-1), model_state
+
+    return Model(readers.init, apply)
 
 
-def loss_of_all(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Returns the sum of the losses of several models side by side, which share no parameter.
+def loss_of_both(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Returns the sum of the losses of both readers, which share no parameter; their mean is not trained.
 
     Args:
         loss: ``(outputs, targets) -> losses`` of one model.
 
     Returns:
-        The same for the outputs of `jaxresearch.models.side_by_side`.
+        The same for the outputs of `both_readers`.
 
     Example:
         >>> from jaxresearch import losses
-        >>> loss_of_all(losses.squared_error)(jnp.array([[[5.0, 1.0]]]), jnp.array([[3.0]])).tolist()
+        >>> loss_of_both(losses.squared_error)(jnp.array([[[5.0, 1.0, 3.0]]]), jnp.array([[3.0]])).tolist()
         [[8.0]]
     """
-    return lambda outputs, targets: jax.vmap(loss, in_axes=(-1, None))(outputs, targets).sum(axis=0)
+
+    def of_both(outputs, targets):
+        return loss(outputs[..., GRAPH], targets) + loss(outputs[..., SEQUENCE], targets)
+
+    return of_both
 
 
 def of_model(metric: Metric, place: int) -> Metric:

@@ -133,8 +133,11 @@ def test_readers_train_side_by_side_without_changing_each_other(prepared):
     model = molecules.both_readers(len(prepared.card.vocabulary), 62, 2, **sizes)
     params, state = model.init(jax.random.key(0))
     outputs, _ = model.apply(params, state, inputs)
-    assert outputs.shape == (6, 2, 2)
-    np.testing.assert_allclose(jnp.exp(outputs).sum(axis=1), 1, rtol=1e-5)
+    assert outputs.shape == (6, 2, 3)
+    chances = jnp.exp(outputs)
+    np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-5)
+    mean = chances[..., : molecules.BOTH].mean(axis=-1)
+    np.testing.assert_allclose(chances[..., molecules.BOTH], mean, rtol=1e-5)
     other = {**params, "graph": jax.tree.map(lambda leaf: leaf + 0.1, params["graph"])}
     changed, _ = model.apply(other, state, inputs)
     np.testing.assert_array_equal(outputs[..., molecules.SEQUENCE], changed[..., molecules.SEQUENCE])
