@@ -129,7 +129,7 @@ def test_quality_counts_valid_unique_and_novel():
 
 def test_readers_train_side_by_side_without_changing_each_other(prepared):
     inputs = jax.tree.map(jnp.asarray, prepared.train["inputs"])
-    sizes = {"width": 8, "n_layers": 2, "dropout_rate": 0.1, "n_members": 2, "average": "probabilities"}
+    sizes = {"width": 8, "n_layers": 2, "n_hidden": 16, "dropout_rate": 0.1, "n_members": 2, "average": "probabilities"}
     model = molecules.both_readers(len(prepared.card.vocabulary), 62, 2, **sizes)
     params, state = model.init(jax.random.key(0))
     outputs, _ = model.apply(params, state, inputs)
@@ -149,7 +149,7 @@ def test_readers_train_side_by_side_without_changing_each_other(prepared):
 def test_padding_of_tokens_changes_nothing(prepared):
     inputs = jax.tree.map(jnp.asarray, prepared.train["inputs"])
     n_tokens = len(prepared.card.vocabulary)
-    model = molecules.sequence_reader(n_tokens, 62, 2, width=8)
+    model = molecules.sequence_reader(n_tokens, 62, 2, width=8, n_hidden=16)
     params, state = model.init(jax.random.key(0))
     longer = {**inputs, "tokens": jnp.pad(inputs["tokens"], ((0, 0), (0, 9)), constant_values=n_tokens - 1)}
     short, long = (model.apply(params, state, one)[0] for one in (inputs, longer))
