@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxresearch import models
+from jaxresearch.fields.molecules.descriptors import DESCRIPTORS
 from jaxresearch.fields.molecules.preprocess import ATOM_LEVELS, N_BOND_KINDS
 from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
@@ -78,7 +79,7 @@ def sequence_reader(
 
 
 def _with_head(body: Model, of: Callable[[Any], Any], *sizes: Any) -> Model:
-    """Returns a model with a hidden layer on the body's vector and the numbers of the whole molecule."""
+    """Returns a model with a hidden layer on the body's vector and the numbers of the whole molecule, whose counts drop out."""
     n_body, n_whole, n_outputs, n_hidden, dropout_rate = sizes
     head = models.mlp(n_body + n_whole, (n_hidden,), n_outputs, dropout_rate=_HEAD_DROPOUT * dropout_rate)
 
@@ -90,8 +91,9 @@ def _with_head(body: Model, of: Callable[[Any], Any], *sizes: Any) -> Model:
         whole, keys = inputs["whole"], (None, None)
         if key is not None:
             *keys, of_whole = jax.random.split(key, 3)
-            kept = jax.random.bernoulli(of_whole, 1 - dropout_rate, whole.shape)
-            whole = jnp.where(kept, whole / (1 - dropout_rate), 0.0)
+            described, counts = jnp.split(whole, [len(DESCRIPTORS)], axis=-1)
+            kept = jax.random.bernoulli(of_whole, 1 - dropout_rate, counts.shape)
+            whole = jnp.concatenate([described, jnp.where(kept, counts / (1 - dropout_rate), 0.0)], axis=-1)
         vector, _ = body.apply(params["body"], {}, of(inputs), keys[0])
         outputs, _ = head.apply(params["head"], {}, jnp.concatenate([vector, whole], axis=-1), keys[1])
         return outputs, model_state
