@@ -65,7 +65,7 @@ def algorithm(h, card, plan, fitted):
     which = {name: "network" if name == "network" else "classical" for name in named}
     schedule = functools.partial(schedules.named, "linear", n_steps=plan.n_steps)
     optimizer = optax.multi_transform({name: optax.adam(schedule(peak=rate)) for name, rate in rates.items()}, which)
-    model, scores = education.side_by_side(named), compared(list(named))
+    model, scores = models.side_by_side(named), compared(list(named))
     together = training.supervised(model, loss, optimizer=optimizer, metrics=scores, estimator=plan.estimator)
     return together._replace(
         predict=lambda state, inputs: logits(model.apply(state.params, state.model_state, inputs)[0], NETWORK)

@@ -34,6 +34,7 @@ from jaxresearch.data.files.streamed import load_streamed_tfds
 from jaxresearch.data.files.tables import TABLES, is_table, load_table
 from jaxresearch.data.files.targets import Task
 from jaxresearch.data.files.tfds import load_tfds
+from jaxresearch.data.molecules import aqsoldb, b3db
 from jaxresearch.data.overlap import require_disjoint
 from jaxresearch.data.parts import Part
 from jaxresearch.data.splits import split as split_part
@@ -48,6 +49,8 @@ def _mnist() -> Collected:
 
 _BUNDLED: dict[str, Callable[..., Collected]] = {
     "ames": ames,
+    "aqsoldb": aqsoldb,
+    "b3db": b3db,
     "credit": credit,
     "gene_ontology": gene_ontology,
     "image_segmentation": image_segmentation,
@@ -75,6 +78,7 @@ def load(
     stream: bool = False,
     query: str | None = None,
     parameters: Mapping[str, str] | None = None,
+    derive: Callable[[Collected], Collected] | None = None,
 ) -> Dataset:
     """Returns the data of a source, split and checked. The card records how it was read.
 
@@ -89,6 +93,7 @@ def load(
     ``rotterdam``           bundled: patients with breast cancer, their times to recurrence or death
     ``splice``              bundled: windows of DNA, ``{"sequence": ...}``
     ``gene_ontology``       bundled: biomedical English, ``{"id": ..., "term": ..., "definition": ...}``
+    ``b3db``, ``aqsoldb``   bundled: molecules as SMILES, their permeability or solubility
     ``image_segmentation``  bundled: features of patches of outdoor images, a table
     ``tfds:NAME``           a set of TensorFlow Datasets, prepared before or (with the extra ``tfds``) now
     a path to ``.npz``      arrays in MedMNIST's layout, or x_train, y_train, x_test, y_test, or x and y
@@ -117,6 +122,7 @@ def load(
         stream: Whether examples stay on disk until a step needs them.
         query: A single SELECT, if the source is a database; it can only read.
         parameters: The values of its parameters, by name.
+        derive: ``(collected) -> collected``, applied before the data are split: it may check rows, and add columns to split by.
 
     Returns:
         The parts and the card.
@@ -146,6 +152,7 @@ def load(
     collected = _read(source, kind, reading)
     collected = censored(collected, event) if event else collected
     _require_task(collected.card, task)
+    collected = derive(collected) if derive else collected
     dataset = divide(collected, split)
     check(dataset)
     if kind == "bundled":

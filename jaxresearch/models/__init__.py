@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from jaxresearch.models.adapters.nnx import nnx
     from jaxresearch.models.blocks import TransformerSizes
     from jaxresearch.models.convolutional import cnn, sequence_cnn
+    from jaxresearch.models.graph import message_passing
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.recurrent import rnn, token_rnn
     from jaxresearch.models.rematerialisation import rematerialised
     from jaxresearch.models.residual_network import residual
     from jaxresearch.models.transformer import cached_decoder, classifier, decoder, embedder, encoder, tagger
-    from jaxresearch.models.wrappers import ensemble, monte_carlo, warm_started, word_dropout
+    from jaxresearch.models.wrappers import ensemble, monte_carlo, side_by_side, warm_started, word_dropout
 
 __all__ = [
     "Model",
@@ -38,6 +39,7 @@ __all__ = [
     "layer_shapes",
     "linear",
     "linen",
+    "message_passing",
     "mlp",
     "monte_carlo",
     "nnx",
@@ -45,6 +47,7 @@ __all__ = [
     "rnn",
     "residual",
     "sequence_cnn",
+    "side_by_side",
     "split_at",
     "tagger",
     "token_rnn",
@@ -66,6 +69,7 @@ _FILES = {
     "layer_shapes": "layers",
     "linear": "perceptron",
     "linen": "adapters.linen",
+    "message_passing": "graph",
     "mlp": "perceptron",
     "monte_carlo": "wrappers",
     "nnx": "adapters.nnx",
@@ -73,6 +77,7 @@ _FILES = {
     "rnn": "recurrent",
     "residual": "residual_network",
     "sequence_cnn": "convolutional",
+    "side_by_side": "wrappers",
     "split_at": "layers",
     "tagger": "transformer",
     "token_rnn": "recurrent",

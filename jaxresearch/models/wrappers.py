@@ -1,7 +1,7 @@
-"""Transformations of models: warm starts, word dropout, ensembles."""
+"""Transformations of models: warm starts, word dropout, ensembles, models side by side."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxresearch.models.model import Model, require_sizes
+from jaxresearch.models.model import Model, require_choice, require_sizes
 
 
 def warm_started(model: Model, pretrained: Any, model_state: Any = None) -> Model:
@@ -135,10 +135,10 @@ def word_dropout(
     return Model(model.init, apply)
 
 
-def ensemble(model: Model, *, n_members: int) -> Model:
-    r"""Returns an ensemble of identical classifiers, which averages their probabilities in evaluation.
+def ensemble(model: Model, *, n_members: int, average: Literal["probabilities", "outputs"] = "probabilities") -> Model:
+    r"""Returns an ensemble of identical models, which averages their probabilities, or their outputs, in evaluation.
 
-    .. math:: \log \frac{1}{n} \sum_m \text{softmax}(z_m(x))
+    .. math:: \log \frac{1}{n} \sum_m \text{softmax}(z_m(x)) \quad \text{or} \quad \frac{1}{n} \sum_m z_m(x)
 
     In training the members share a batch: member :math:`m` of n computes the logits of examples m, m + n, ... They train
     independently, with any loss that is a mean over examples. A step costs as much as for one member, and n times as many
@@ -146,11 +146,12 @@ def ensemble(model: Model, *, n_members: int) -> Model:
     learning rate.
 
     Args:
-        model: Outputs logits.
-        n_members: Number of classifiers, 1 or more; it must divide the batch size.
+        model: Outputs logits, or values to average.
+        n_members: Number of models, 1 or more; it must divide the batch size.
+        average: ``"probabilities"`` of classifiers, or ``"outputs"`` as they are.
 
     Returns:
-        The model; parameters and state have a leading axis of members, and evaluation outputs log probabilities.
+        The model; parameters and state have a leading axis of members, and evaluation outputs log probabilities, or mean outputs.
 
     Raises:
         ValueError: If ``n_members`` is not positive, or (when trained) does not divide the batch.
@@ -167,22 +168,60 @@ def ensemble(model: Model, *, n_members: int) -> Model:
         ensembles, NeurIPS, section 2.4. https://arxiv.org/abs/1612.01474
     """
     require_sizes(n_members=n_members)
+    require_choice("average", average, Literal["probabilities", "outputs"])
 
     def init(key):
         return jax.vmap(model.init)(jax.random.split(key, n_members))
 
     def apply(params, model_state, inputs, key=None):
         if key is None:
-            logits, _ = jax.vmap(model.apply, (0, 0, None))(params, model_state, inputs)
-            total = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0)
+            outputs, _ = jax.vmap(model.apply, (0, 0, None))(params, model_state, inputs)
+            if average == "outputs":
+                return outputs.mean(axis=0), model_state
+            total = jax.nn.logsumexp(jax.nn.log_softmax(outputs), axis=0)
             return total - jnp.log(n_members).astype(total.dtype), model_state
-        if len(inputs) % n_members:
+        n = len(jax.tree.leaves(inputs)[0])
+        if n % n_members:
             raise ValueError(
-                f"n_members must divide the batch of {len(inputs)} examples; got {n_members}. Pass a multiple as batch_size."
+                f"n_members must divide the batch of {n} examples; got {n_members}. Pass a multiple as batch_size."
             )
-        parts = inputs.reshape(-1, n_members, *inputs.shape[1:]).swapaxes(0, 1)
-        logits, model_state = jax.vmap(model.apply)(params, model_state, parts, jax.random.split(key, n_members))
-        return logits.swapaxes(0, 1).reshape(len(inputs), *logits.shape[2:]), model_state
+        parts = jax.tree.map(lambda leaf: leaf.reshape(-1, n_members, *leaf.shape[1:]).swapaxes(0, 1), inputs)
+        outputs, model_state = jax.vmap(model.apply)(params, model_state, parts, jax.random.split(key, n_members))
+        return outputs.swapaxes(0, 1).reshape(n, *outputs.shape[2:]), model_state
+
+    return Model(init, apply)
+
+
+def side_by_side(named: dict[str, Model]) -> Model:
+    """Returns several models as one, so that one run trains all of them: no parameter is in two.
+
+    Args:
+        named: By name; their outputs have the same shape.
+
+    Returns:
+        The model; parameters by name, outputs stacked on a last axis, in the order of the names.
+
+    Example:
+        >>> from jaxresearch import models
+        >>> both = side_by_side({"line": models.linear(4, 1), "network": models.mlp(4, (8,), 1)})
+        >>> params, model_state = both.init(jax.random.key(0))
+        >>> sorted(params), both.apply(params, model_state, jnp.ones((3, 4)))[0].shape
+        (['line', 'network'], (3, 1, 2))
+    """
+
+    def init(key):
+        keys = jax.random.split(key, len(named))
+        made = {name: model.init(own) for (name, model), own in zip(named.items(), keys, strict=True)}
+        return {name: params for name, (params, _) in made.items()}, {name: state for name, (_, state) in made.items()}
+
+    def apply(params, model_state, inputs, key=None):
+        keys = [None] * len(named) if key is None else [*jax.random.split(key, len(named))]
+        made = {
+            name: model.apply(params[name], model_state[name], inputs, own)
+            for (name, model), own in zip(named.items(), keys, strict=True)
+        }
+        outputs = jnp.stack([outputs for outputs, _ in made.values()], axis=-1)
+        return outputs, {name: state for name, (_, state) in made.items()}
 
     return Model(init, apply)
 

@@ -12,6 +12,7 @@ NAMES = {
     "credit",
     "chest_xray",
     "diagnosis",
+    "drug_discovery",
     "gene_ontology",
     "genome",
     "house_prices",
@@ -21,6 +22,7 @@ NAMES = {
     "mislabelled",
     "mnist",
     "motifs",
+    "new_molecules",
     "private_credit",
     "private_mnist",
     "protein_structure",
@@ -28,6 +30,7 @@ NAMES = {
     "random_labels",
     "road_scene",
     "schedule",
+    "solubility",
     "survival",
     "variational_dropout",
 }

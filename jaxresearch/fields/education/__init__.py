@@ -16,7 +16,6 @@ from jaxresearch.fields.education.tracing import (
     item_rates,
     item_response,
     previous_answers,
-    side_by_side,
 )
 
 __all__ = [
@@ -33,6 +32,5 @@ __all__ = [
     "known_scores",
     "last_scores",
     "previous_answers",
-    "side_by_side",
     "with_last_scores",
 ]

@@ -165,35 +165,6 @@ def deep_tracing(network: Model, n_items: int) -> Model:
     return Model(network.init, apply)
 
 
-def side_by_side(models: dict[str, Model]) -> Model:
-    """Returns several models as one, so that one run trains all of them: no parameter is in two.
-
-    Args:
-        models: By name; their outputs have the same shape.
-
-    Returns:
-        The model; parameters by name, outputs stacked on a last axis, in the order of the names.
-
-    Example:
-        >>> both = side_by_side({"items": item_rates(2), "rasch": item_response(2)})
-        >>> params, state = both.init(jax.random.key(0))
-        >>> sorted(params), both.apply(params, state, jnp.array([[[0, 1], [1, 0], [0, 1]]]))[0].shape
-        (['items', 'rasch'], (1, 3, 2))
-    """
-
-    def init(key):
-        keys = jax.random.split(key, len(models))
-        made = {name: model.init(own) for (name, model), own in zip(models.items(), keys, strict=True)}
-        return {name: params for name, (params, _) in made.items()}, {name: state for name, (_, state) in made.items()}
-
-    def apply(params, model_state, inputs, key=None):
-        made = {name: model.apply(params[name], model_state[name], inputs, key) for name, model in models.items()}
-        outputs = jnp.stack([outputs for outputs, _ in made.values()], axis=-1)
-        return outputs, {name: state for name, (_, state) in made.items()}
-
-    return Model(init, apply)
-
-
 def previous_answers(
     inputs: Int[Array, "persons length 2"], *, n_items: int
 ) -> Float[Array, "persons length features"]:

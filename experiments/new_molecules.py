@@ -1,0 +1,103 @@
+"""Does a small GPT that reads the SMILES of drugs write new molecules that are valid?
+
+    jaxresearch run new_molecules
+    jaxresearch run new_molecules --data my.csv --target active    your own table, with a column smiles
+
+A decoder learns the molecules of B3DB token by token; a fifth is held out. Without a claim: the report has what the molecules
+that it writes are worth, how many are valid, different and new.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxresearch import losses, metrics, models, schedules, statistics, training
+from jaxresearch.experiment import Experiment
+from jaxresearch.fields import molecules
+from jaxresearch.fields.text import decoding
+from jaxresearch.hyperparameters import hyperparameters, static, swept
+
+LENGTH = 72  # tokens of a molecule; longer ones are cut
+N_DRAWN, TEMPERATURE, TOP_P = 1000, 0.8, 0.95  # molecules that the model of a seed writes, and how
+
+
+@hyperparameters
+class NewMolecules:
+    """The first settings that were tried, small enough for a CPU."""
+
+    learning_rate: float = swept(2e-3, "peak step size of AdamW", above=0)
+    weight_decay: float = swept(0.1, "fraction of the weights that a step of size 1 removes", at_least=0)
+    dropout_rate: float = static(0.1, "fraction of entries dropped in training", at_least=0, at_most=0.9)
+    batch_size: int = static(32, "molecules per step", at_least=1)
+    epochs: int = static(12, "passes over the training data", at_least=1)
+    width: int = static(64, "entries of a token's vector", at_least=4)
+    n_layers: int = static(3, "number of blocks", at_least=1)
+    n_heads: int = static(4, "attention heads", at_least=1)
+
+
+def sizes_of(h, card):
+    """Returns the sizes of the decoder."""
+    return models.TransformerSizes.of(h, context=LENGTH, padding=len(card.vocabulary) - 1)
+
+
+def algorithm(h, card, plan, fitted):
+    """Returns a decoder trained by AdamW and evaluated in bits per character."""
+    adamw = {"warmup": plan.n_steps // 20, "final": 0.01, "weight_decay": h.weight_decay, "b2": 0.99, "max_norm": 1.0}
+
+    def loss(logits, tokens):
+        nats = losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(tokens, 0))
+        return jnp.where(tokens < 0, 0.0, nats)
+
+    return training.supervised(
+        models.decoder(len(card.vocabulary), sizes_of(h, card)),
+        loss,
+        optimizer=schedules.adamw(h.learning_rate, plan.n_steps, **adamw),
+        metrics={
+            "bits_per_character": metrics.bits_per_byte(fitted["n_bytes"]),
+            "token_accuracy": metrics.per_token(metrics.accuracy()),
+        },
+        estimator=plan.estimator,
+        evaluation_batch=200,
+    )
+
+
+def report(h, state, collected, dataset):
+    """Returns what the molecules that each seed's model writes are worth, and ten of them."""
+    names, n_seeds = dataset.card.vocabulary, len(jax.tree.leaves(state.params)[0])
+    end = len(names) - 2
+    choose = decoding.sampling(temperature=TEMPERATURE, top_p=TOP_P)
+    options = {
+        "n_tokens": len(names),
+        "sizes": sizes_of(h, dataset.card),
+        "n_new": LENGTH,
+        "choose": choose,
+        "end": end,
+    }
+    write = jax.jit(lambda key, params: decoding.complete(key, params, [[end]] * N_DRAWN, **options))
+    known = [str(one) for one in collected.train["inputs"]["smiles"]]
+    found, texts = [], []
+    for seed in range(n_seeds):
+        rows = np.asarray(write(jax.random.key(seed), jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.params)))
+        texts.append(["".join(names[token] for token in row[row != end]) for row in rows])
+        found.append(molecules.quality(texts[-1], known=known))
+    lines = [
+        f"{N_DRAWN:,} molecules per seed, drawn at temperature {TEMPERATURE} from the top {TOP_P:.0%} of probability:"
+    ]
+    for name in ("valid", "unique", "novel"):
+        values = np.array([getattr(one, name) for one in found])
+        low, high = statistics.interval(values, over="seeds") if n_seeds > 1 else (np.nan, np.nan)
+        lines.append(f"- {name}: {values.mean():.4f} ({low:.4f} to {high:.4f}, {n_seeds} seeds)")
+    lines += [f"Validity was checked by {found[0].checked_by}. Ten of the first seed's molecules:"]
+    return "\n".join([*lines, *(f"- {one}" for one in texts[0][:10])])
+
+
+experiment = Experiment(
+    question="Does a small GPT learn to write molecules that are valid and new?",
+    minimise="bits_per_character",
+    hyperparameters=NewMolecules(),
+    source="b3db",
+    collect=molecules.load_molecules,
+    preprocess=molecules.smiles_texts(length=LENGTH),
+    algorithm=algorithm,
+    report=report,
+)

@@ -1,0 +1,149 @@
+"""SMILES as tokens: joined they are the text, and whatever is not SMILES is refused at its place."""
+
+import numpy as np
+import pytest
+
+from jaxresearch import data
+from jaxresearch.fields import molecules
+
+
+@pytest.fixture(scope="module")
+def smiles():
+    """The SMILES of both bundled sets."""
+    return [
+        str(one)
+        for name in ("b3db", "aqsoldb")
+        for part in data.load(name).parts().values()
+        for one in part["inputs"]["smiles"]
+    ]
+
+
+def test_tokens_join_to_their_smiles(smiles):
+    assert len(smiles) == 7807 + 9290
+    for one in smiles:
+        assert "".join(molecules.tokens(one)) == one.strip()
+
+
+def test_tokens_are_those_of_the_grammar():
+    spelt = "[13C@@H](F)(Cl)/C=C\\c1cc%12ccc1.[NH4+].C%12#N"
+    assert molecules.tokens(spelt) == (
+        *(
+            "[13C@@H]",
+            "(",
+            "F",
+            ")",
+            "(",
+            "Cl",
+            ")",
+            "/",
+            "C",
+            "=",
+            "C",
+            "\\",
+            "c",
+            "1",
+            "c",
+            "c",
+            "%12",
+            "c",
+            "c",
+            "c",
+            "1",
+        ),
+        *(".", "[NH4+]", ".", "C", "%12", "#", "N"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("smiles", "message"),
+    [
+        ("", "must have an atom or more, got nothing"),
+        ("CC?C", r"must have atoms, bonds, .* alone, got '\?' at position 3 of CC\?C"),
+        ("C[Xx]", r"must have known atoms \(not \[Xx\]\), got '\[' at position 2"),
+        ("C[13]", r"must have known atoms \(not \[13\]\), got '\[' at position 2"),
+        ("C[CH", r"got '\[' at position 2"),
+        ("=C", "must have each bond between two atoms, got '=' at position 1"),
+        ("C==C", "must have each bond between two atoms, got '=' at position 3"),
+        ("CC=", "must have an atom after each bond and dot, got the end of CC="),
+        ("CC.", "must have an atom after each bond and dot, got the end of CC."),
+        ("C..C", "must have a molecule on each side of a dot, got '.' at position 3"),
+        ("(C)C", r"must have each branch after an atom, got '\(' at position 1"),
+        ("C()C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
+        ("CC)C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
+        ("CC(C", r"must have branches that are closed, got '\(' at position 3"),
+        ("1CC1", "must have each ring closure after an atom, got '1' at position 1"),
+        ("C1CC", "must have ring closures that are closed, got '1' at position 2"),
+        ("C11", "must have ring closures between two atoms without a bond, got '1' at position 3"),
+        ("C1C1", "must have ring closures between two atoms without a bond, got '1' at position 4"),
+        ("C=1CCC-1", "must have the same bond at both ends of a ring closure, got '1' at position 8"),
+    ],
+)
+def test_parse_refuses_what_is_not_smiles(smiles, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        molecules.parse(smiles)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_an_atom_has_what_its_bracket_says():
+    one = molecules.parse("[13CH2-:7][N@@H+](C)[2H]")
+    assert one.isotopes.tolist() == [13, 0, 0, 2] and one.charges.tolist() == [-1, 1, 0, 0]
+    assert one.hydrogens.tolist() == [2, 1, 3, 0] and one.chirality.tolist() == [0, 2, 0, 0]
+    assert molecules.parse("[Fe++]").charges.tolist() == molecules.parse("[Fe+2]").charges.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "same"),
+    [
+        ("C[H]", "C"),
+        ("c1ccccc1c1ccccc1", "c1ccccc1-c1ccccc1"),  # the bond between two aromatic rings is single
+        ("C%10CCCCC%10", "C1CCCCC1"),
+        ("C=1CCCCC1", "C1CCCCC=1"),
+        ("OC(=O)C", "CC(O)=O"),
+        ("c1cc2ccccc2[nH]1", "[nH]1ccc2ccccc12"),
+    ],
+)
+def test_a_molecule_may_be_written_in_several_ways(smiles, same):
+    assert molecules.identity(molecules.parse(smiles)) == molecules.identity(molecules.parse(same))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "other"),
+    [
+        ("C1CCC2CCCCC2C1", "C1CCC(C1)C1CCCC1"),  # equal neighbourhoods up to any radius, but other rings
+        ("c1ccncc1", "c1ccccc1"),
+        ("CC[NH3+]", "CCN"),
+        ("[13CH4]", "C"),
+    ],
+)
+def test_identities_tell_molecules_apart(smiles, other):
+    assert molecules.identity(molecules.parse(smiles)) != molecules.identity(molecules.parse(other))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "is_valid"),
+    [
+        ("c1ccc2[nH]ccc2c1", True),
+        ("O=[N+]([O-])c1ccccc1", True),
+        ("CN(=O)=O", True),
+        ("CS(=O)(=O)N", True),
+        ("C[n+]1ccccc1", True),
+        ("c1ccoc1", True),
+        ("Cn1cnc2c1c(=O)n(C)c(=O)n2C", True),
+        ("c1cccc1", False),
+        ("c1cc[n]c1", False),  # pyrrole without its hydrogen
+        ("C=C(C)(C)C", False),
+        ("CN(C)(C)C", False),
+        ("FCl=F", False),
+        ("Cc", False),
+        ("CC(", False),
+    ],
+)
+def test_is_valid_knows_valences_and_aromatic_rings(smiles, is_valid):
+    assert molecules.is_valid(smiles) is is_valid
+
+
+def test_all_molecules_of_the_sets_are_fingerprinted_alike():
+    one, other = (molecules.parse(smiles) for smiles in ("Oc1ccccc1C", "Cc1ccccc1O"))
+    np.testing.assert_array_equal(*(molecules.fingerprint(each, n_bits=128) for each in (one, other)))
+    np.testing.assert_allclose(*(molecules.descriptors(each) for each in (one, other)))
+    assert molecules.fingerprint(one, n_bits=128, radius=1).sum() == 2 * 8
