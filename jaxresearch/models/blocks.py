@@ -259,7 +259,7 @@ def look_up(
     embedding: Float[Array, "n_rows width"], numbers: Int[Array, "*places"], dtype: DTypeLike
 ) -> Float[Array, "*places width"]:
     """Returns the rows of a table by number; nan for a number out of range."""
-    rows = embedding.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    rows = jnp.asarray(embedding).at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     return rows.astype(dtype)  # rounded last, so that gradients of a frequent row add up in float32
 
 
