@@ -71,10 +71,8 @@ def memorised(algorithm: Algorithm, *, corruption: ArrayLike, n_examples: int, n
 
     def init(key):
         of_inner, of_labels, of_draws = jax.random.split(key, 3)
-        labels, draws = (
-            jax.random.randint(of_labels, (n_examples,), 0, n_classes),
-            jax.random.uniform(of_draws, n_examples),
-        )
+        labels = jax.random.randint(of_labels, (n_examples,), 0, n_classes)
+        draws = jax.random.uniform(of_draws, (n_examples,))
         unfitted, zero = jnp.zeros(n_examples, bool), jnp.zeros((), jnp.int32)
         return Memorised(algorithm.init(of_inner), labels, draws, unfitted, zero, jnp.copy(zero))
 
