@@ -48,7 +48,7 @@ def algorithm(h, card, plan, fitted):
     def network(rate, *, variational=False):
         return models.token_rnn(len(card.vocabulary), h.hidden, dropout_rate=rate, variational=variational)
 
-    def trained(model, *, epochs=h.epochs):
+    def trained(model, *, epochs):
         n_steps = epochs * (plan.n_steps // h.epochs)
         return training.supervised(
             model,
@@ -58,10 +58,10 @@ def algorithm(h, card, plan, fitted):
             estimator=plan.estimator,
         )
 
-    none, naive, variational = network(0.0), network(h.naive_rate), network(h.variational_rate, variational=True)
-    kinds = {"none": trained(none, epochs=h.plain_epochs), "naive": trained(naive), "variational": trained(variational)}
-    sampled = {"naive": naive, "variational": variational}
-    sampled = {name: models.monte_carlo(model, n_samples=N_SAMPLES) for name, model in sampled.items()}
+    naive, variational = network(h.naive_rate), network(h.variational_rate, variational=True)
+    networks, epochs = {"none": network(0.0), "naive": naive, "variational": variational}, {"none": h.plain_epochs}
+    kinds = {name: trained(model, epochs=epochs.get(name, h.epochs)) for name, model in networks.items()}
+    sampled = {name: models.monte_carlo(networks[name], n_samples=N_SAMPLES) for name in ("naive", "variational")}
     scores = {
         "bits": metrics.bits_per_byte(fitted["n_bytes"]),
         "calibration": metrics.per_token(metrics.expected_calibration_error()),
@@ -78,7 +78,7 @@ def algorithm(h, card, plan, fitted):
     def evaluate(states, data, key):
         def of_window(window):
             tokens, targets, place = (leaf[None] for leaf in window)
-            outputs = {name: kind.predict(states[name], tokens) for name, kind in kinds.items()}
+            outputs = {name: model.apply(states[name].params, {}, tokens)[0] for name, model in networks.items()}
             for name, model in sampled.items():
                 params, own = states[name].params, jax.random.fold_in(key, place[0])
                 outputs[f"{name}_sampled"], _ = model.apply(params, {}, tokens, own)
