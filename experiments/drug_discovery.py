@@ -64,7 +64,9 @@ def algorithm(h, card, plan, fitted):
         },
         estimator=plan.estimator,
     )
-    return made._replace(predict=lambda state, inputs: readers.apply(state.params, {}, inputs)[0][..., both])
+    return made._replace(
+        predict=lambda state, inputs: readers.apply(state.params, state.model_state, inputs)[0][..., both]
+    )
 
 
 def with_polar_surface(readers, n_classes):

@@ -69,7 +69,9 @@ def algorithm(h, card, plan, fitted):
         invert=functools.partial(data.standard.invert, scale),
         estimator=plan.estimator,
     )
-    return made._replace(predict=lambda state, inputs: model.apply(state.params, {}, inputs)[0][..., BOTH])
+    return made._replace(
+        predict=lambda state, inputs: model.apply(state.params, state.model_state, inputs)[0][..., BOTH]
+    )
 
 
 experiment = Experiment(

@@ -1,6 +1,5 @@
 """What drawn SMILES are worth: how many are valid, different from each other, and new; on the host."""
 
-import importlib
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -66,14 +65,14 @@ def checker() -> tuple[Callable[[str], bool], str]:
         (True, False)
     """
     try:
-        chem, log = importlib.import_module("rdkit.Chem"), importlib.import_module("rdkit.RDLogger")
+        import rdkit
+        from rdkit import Chem, rdBase
     except ImportError:
         return is_valid, "the parser and valences of jaxresearch.fields.molecules (RDKit is not installed)"
-    log.DisableLog("rdApp.*")
-    rdkit = importlib.import_module("rdkit")
+    rdBase.DisableLog("rdApp.*")
 
     def check(smiles: str) -> bool:
-        return bool(smiles) and chem.MolFromSmiles(smiles) is not None and _parses(smiles)
+        return bool(smiles) and Chem.MolFromSmiles(smiles) is not None and _parses(smiles)
 
     return check, f"RDKit {rdkit.__version__}"
 
