@@ -4,6 +4,7 @@
 """
 
 from jaxresearch.data.bundled import mnist
+from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import (
     Column,
     DataCard,
@@ -28,6 +29,7 @@ from jaxresearch.data.splits import development, require_examples_of_classes, sa
 
 __all__ = [
     "BUNDLED",
+    "Collected",
     "Column",
     "DataCard",
     "Dataset",
