@@ -54,13 +54,13 @@ def algorithm(h, card, plan, fitted):
             h.learning_rate, plan.n_steps, warmup=plan.n_steps // 20, weight_decay=h.weight_decay, max_norm=1.0
         ),
         metrics={
-            "auc": molecules.of_model(auc, both),
-            **{name: molecules.of_model(auc, place) for name, place in alone.items()},
-            "graph_over_sequence": molecules.gain(auc, graph, sequence),
-            "gain_over_graph": molecules.gain(auc, both, graph),
-            "gain_over_polar_surface": molecules.gain(auc, both, POLAR_SURFACE),
-            "accuracy": molecules.of_model(metrics.accuracy(), both),
-            "log_loss": molecules.of_model(metrics.log_loss(), both),
+            "auc": metrics.of_model(auc, both),
+            **{name: metrics.of_model(auc, place) for name, place in alone.items()},
+            "graph_over_sequence": metrics.gain(auc, graph, sequence),
+            "gain_over_graph": metrics.gain(auc, both, graph),
+            "gain_over_polar_surface": metrics.gain(auc, both, POLAR_SURFACE),
+            "accuracy": metrics.of_model(metrics.accuracy(), both),
+            "log_loss": metrics.of_model(metrics.log_loss(), both),
         },
         estimator=plan.estimator,
     )

@@ -14,7 +14,7 @@ on the same batches, and `gain` is the difference in Q3. Expect a Q3 of 0.710 (0
 import jax
 import jax.numpy as jnp
 
-from jaxresearch import models, schedules, training
+from jaxresearch import metrics, models, schedules, training
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import proteins, text
 from jaxresearch.hyperparameters import hyperparameters, static, swept
@@ -22,7 +22,7 @@ from jaxresearch.statistics import Claim
 
 LENGTH, CONTEXT = 128, 16  # residues of a window, and those beside a cut that it is not about, at least
 N_STATES, N_TOKENS = len(proteins.STATES), proteins.N_TOKENS
-NETWORK, WINDOWS = 0, 1  # places of the two models among the outputs
+NETWORK, WINDOWS, MODELS = 0, 1, 2  # places of the two models among the outputs, and the axis of models
 
 
 @hyperparameters
@@ -54,7 +54,7 @@ def algorithm(h, card, plan, fitted):
     def apply(params, model_state, inputs, key=None):
         of_network, _ = network.apply(params["network"], {}, inputs, key)
         of_windows, _ = windows.apply(params["windows"], {}, inputs)
-        return jnp.stack([of_network[..., :N_STATES], of_windows], axis=2), model_state
+        return jnp.stack([of_network[..., :N_STATES], of_windows], axis=MODELS), model_state
 
     def loss_fn(params, model_state, batch, key):
         hiding_key, model_key = jax.random.split(key)
@@ -71,25 +71,20 @@ def algorithm(h, card, plan, fitted):
         return loss, ({"network_loss": own}, {"step": model_state["step"] + 1})
 
     options = {"warmup": plan.n_steps // 20, "weight_decay": h.weight_decay, "b2": 0.99}
-    trained = training.gradient_based(
+    return training.gradient_based(
         models.Model(init, apply),
         loss_fn,
         optimizer=schedules.adamw(h.learning_rate, plan.n_steps, **options),
         metrics={
-            "q3": proteins.of_model(NETWORK, proteins.q3()),
-            "q8": proteins.of_model(NETWORK, proteins.q8()),
-            "q3_windows": proteins.of_model(WINDOWS, proteins.q3()),
-            "q8_windows": proteins.of_model(WINDOWS, proteins.q8()),
+            "q3": metrics.of_model(proteins.q3(), NETWORK, axis=MODELS),
+            "q8": metrics.of_model(proteins.q8(), NETWORK, axis=MODELS),
+            "q3_windows": metrics.of_model(proteins.q3(), WINDOWS, axis=MODELS),
+            "q8_windows": metrics.of_model(proteins.q8(), WINDOWS, axis=MODELS),
+            "gain": metrics.gain(proteins.q3(), NETWORK, WINDOWS, axis=MODELS),
         },
         estimator=plan.estimator,
         evaluation_batch=100,
     )
-
-    def evaluate(state, data, key):
-        values = trained.evaluate(state, data, key)
-        return values | {"gain": values["q3"] - values["q3_windows"]}
-
-    return trained._replace(evaluate=evaluate)
 
 
 def networks(h):

@@ -37,6 +37,7 @@ from jaxresearch.metrics.metric import Metric, error, mean_of
 from jaxresearch.metrics.operating_points import sensitivity_at_specificity
 from jaxresearch.metrics.regression import mean_absolute_error, mean_squared_error, r2, root_mean_squared_error
 from jaxresearch.metrics.segmentation import dice, intersection_over_union
+from jaxresearch.metrics.side_by_side import gain, of_model
 from jaxresearch.metrics.standard import classification
 from jaxresearch.metrics.survival import concordance
 
@@ -54,11 +55,13 @@ __all__ = [
     "error",
     "expected_calibration_error",
     "f1",
+    "gain",
     "intersection_over_union",
     "log_loss",
     "mean_absolute_error",
     "mean_of",
     "mean_squared_error",
+    "of_model",
     "per_token",
     "precision",
     "r2",

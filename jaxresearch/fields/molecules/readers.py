@@ -1,6 +1,5 @@
-"""Networks that read molecules, and what is measured of two of them side by side."""
+"""Networks that read molecules, and two of them side by side."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ from jaxtyping import Array
 from jaxresearch import models
 from jaxresearch.fields.molecules.descriptors import DESCRIPTORS
 from jaxresearch.fields.molecules.preprocess import ATOM_LEVELS, N_BOND_KINDS
-from jaxresearch.metrics import Metric
 from jaxresearch.models import Model
 
 GRAPH, SEQUENCE, BOTH = 0, 1, 2  # the places of the readers side by side, and of their mean
@@ -159,59 +157,3 @@ def loss_of_both(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Arra
         return loss(outputs[..., GRAPH], targets) + loss(outputs[..., SEQUENCE], targets)
 
     return of_both
-
-
-def of_model(metric: Metric, place: int) -> Metric:
-    """Returns the metric of one of several models side by side.
-
-    Args:
-        metric: Of the outputs of one model.
-        place: Index on the last axis of outputs.
-
-    Returns:
-        A metric of the outputs of `jaxresearch.models.side_by_side`.
-
-    Example:
-        >>> from jaxresearch import metrics
-        >>> error = of_model(metrics.mean_absolute_error(), 1)
-        >>> float(error(jnp.array([[[5.0, 1.0]]]), jnp.array([[3.0]])))
-        2.0
-    """
-
-    def summarise(outputs, targets, weights=None):
-        return metric.summarise(outputs[..., place], targets, weights)
-
-    return dataclasses.replace(metric, summarise=summarise)
-
-
-def gain(metric: Metric, ours: int, other: int, *, higher: bool = True) -> Metric:
-    """Returns by how much one of several models side by side is better than another, paired by example.
-
-    Args:
-        metric: Of the outputs of one model; its value is a scalar.
-        ours: Index of the model that is to be better.
-        other: Index of the model that it is compared with.
-        higher: Whether higher values are better.
-
-    Returns:
-        A metric of the outputs of `jaxresearch.models.side_by_side`: above 0 if ours is better.
-
-    Example:
-        >>> from jaxresearch import metrics
-        >>> smaller_error = gain(metrics.mean_absolute_error(), 0, 1, higher=False)
-        >>> float(smaller_error(jnp.array([[[5.0, 1.0]]]), jnp.array([[4.0]])))
-        2.0
-    """
-    one, two = of_model(metric, ours), of_model(metric, other)
-
-    def summarise(outputs, targets, weights=None):
-        return one.summarise(outputs, targets, weights), two.summarise(outputs, targets, weights)
-
-    def merge(summaries):
-        return tuple(metric.merge(each) for each in summaries)
-
-    def compute(summary: tuple[Any, Any]) -> Array:
-        better, worse = (metric.compute(each) for each in summary)
-        return better - worse if higher else worse - better
-
-    return Metric(summarise, merge, compute)

@@ -1,6 +1,6 @@
 """Proteins: residues and states of secondary structure as numbers, chains as windows, and a baseline of local windows."""
 
-from jaxresearch.fields.proteins.assessment import chain_accuracies, of_model, q3, q8, summary
+from jaxresearch.fields.proteins.assessment import chain_accuracies, q3, q8, summary
 from jaxresearch.fields.proteins.chains import PROTEIN_STRUCTURE, chain_windows, load_chains, read_chains, windowed
 from jaxresearch.fields.proteins.pictures import drawing
 from jaxresearch.fields.proteins.residues import (
@@ -32,7 +32,6 @@ __all__ = [
     "letters",
     "load_chains",
     "merged",
-    "of_model",
     "q3",
     "q8",
     "read_chains",

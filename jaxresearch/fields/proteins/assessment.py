@@ -50,29 +50,6 @@ def q3() -> Metric:
     return dataclasses.replace(each, summarise=summarise)
 
 
-def of_model(place: int, metric: Metric) -> Metric:
-    """Returns the metric of one of several models whose logits are side by side.
-
-    Args:
-        place: Of the model.
-        metric: Of logits ``(batch, length, classes)``.
-
-    Returns:
-        A metric of logits ``(batch, length, models, classes)``.
-
-    Example:
-        >>> from jax import numpy as jnp
-        >>> both = jnp.stack([jnp.eye(8)[None, :2], jnp.eye(8)[None, 1:3]], axis=2)
-        >>> [float(of_model(place, q8())(both, jnp.array([[0, 1]]))) for place in (0, 1)]
-        [1.0, 0.0]
-    """
-
-    def summarise(logits, targets, weights=None):
-        return metric.summarise(logits[:, :, place], targets, weights)
-
-    return dataclasses.replace(metric, summarise=summarise)
-
-
 def chain_accuracies(correct: Any, counted: Any, groups: Any) -> Float[np.ndarray, " chains"]:
     """Returns the fraction of correct residues of each chain.
 

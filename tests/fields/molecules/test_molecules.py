@@ -160,15 +160,15 @@ def test_gain_is_the_difference_of_two_models():
     rng = np.random.default_rng(0)
     outputs, targets = jnp.asarray(rng.normal(size=(40, 2, 2)), jnp.float32), jnp.asarray(rng.integers(0, 2, 40))
     auc = metrics.roc_auc()
-    found = molecules.gain(auc, 0, 1)(outputs, targets)
+    found = metrics.gain(auc, 0, 1)(outputs, targets)
     np.testing.assert_allclose(found, auc(outputs[..., 0], targets) - auc(outputs[..., 1], targets), rtol=1e-6)
     halves = [
         jax.tree.map(lambda leaf, half=half: leaf[half], (outputs, targets)) for half in (slice(0, 20), slice(20, 40))
     ]
     summaries = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(molecules.gain(auc, 0, 1).summarise(*half) for half in halves)
+        lambda *leaves: jnp.stack(leaves), *(metrics.gain(auc, 0, 1).summarise(*half) for half in halves)
     )
-    merged = molecules.gain(auc, 0, 1)
+    merged = metrics.gain(auc, 0, 1)
     np.testing.assert_allclose(merged.compute(merged.merge(summaries)), found, rtol=1e-6)
 
 

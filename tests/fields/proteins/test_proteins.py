@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxresearch import data
+from jaxresearch import data, metrics
 from jaxresearch.fields import proteins
 
 EIGHT_TO_THREE = dict(zip("HGIEBTSC", "HHHEECCC", strict=True))
@@ -189,7 +189,9 @@ def test_q3_and_q8_equal_loops_over_residues():
             is_right = "HHHEECCC"[states[row, place]] == "HEC"[int(np.argmax(three))]
             totals[one] += weights[row] * np.array([1, odds.argmax() == states[row, place], is_right])
     for one in range(2):
-        values = [proteins.of_model(one, metric)(logits, states, weights) for metric in (proteins.q8(), proteins.q3())]
+        values = [
+            metrics.of_model(metric, one, axis=2)(logits, states, weights) for metric in (proteins.q8(), proteins.q3())
+        ]
         np.testing.assert_allclose(values, totals[one, 1:] / totals[one, 0], rtol=1e-6)
 
 
