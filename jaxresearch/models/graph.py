@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxresearch.models.model import Model, require_sizes
+from jaxresearch.models.model import Model, require_rate, require_sizes
 
 _ROOT = 8.0  # sums over nodes are divided by it, so that they have the size of means
 
@@ -56,10 +56,7 @@ def message_passing(
     require_sizes(n_kinds=n_kinds, width=width, n_layers=n_layers, **{f"levels[{i}]": n for i, n in enumerate(levels)})
     if not levels:
         raise ValueError("levels must have a number for each column of the nodes, got none. Pass (n_elements,).")
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(
-            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the entries."
-        )
+    require_rate(dropout_rate, of="entries")
     module = MessagePassing(tuple(levels), n_kinds, width, n_layers, dropout_rate)
 
     def init(key):

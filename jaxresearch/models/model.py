@@ -97,6 +97,28 @@ def require_sizes(**sizes: int) -> None:
             raise ValueError(f"{name} must be a whole number, 1 or more; got {size!r}. Pass the size of the layer.")
 
 
+def require_rate(dropout_rate: float, *, of: str) -> None:
+    """Raises if a rate of dropout is out of range.
+
+    Args:
+        dropout_rate: Fraction to drop in training.
+        of: What is dropped.
+
+    Raises:
+        ValueError: If the rate is below 0, or 1 or more.
+
+    Example:
+        >>> require_rate(1.0, of="units")
+        Traceback (most recent call last):
+        ...
+        ValueError: dropout_rate must be at least 0 and below 1; got 1.0. It is a fraction of the units.
+    """
+    if not 0 <= dropout_rate < 1:
+        raise ValueError(
+            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the {of}."
+        )
+
+
 def require_choice(name: str, value: str, choices: Any) -> None:
     """Raises if the value of an option is not among its choices.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxresearch.models.adapters.linen import linen
-from jaxresearch.models.model import Model, require_sizes
+from jaxresearch.models.model import Model, require_rate, require_sizes
 
 Activation = Literal["relu", "gelu", "tanh"]
 
@@ -71,10 +71,7 @@ def mlp(
         101770
     """
     require_sizes(n_features=n_features, n_outputs=n_outputs, **{f"hidden[{i}]": w for i, w in enumerate(hidden)})
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(
-            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the units."
-        )
+    require_rate(dropout_rate, of="units")
     if activation not in get_args(Activation):
         raise ValueError(
             f"activation must be {', '.join(get_args(Activation))}, got {activation!r}. Choose one of them."

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxresearch.models.adapters.linen import linen
 from jaxresearch.models.blocks import look_up
-from jaxresearch.models.model import Model, require_choice, require_sizes
+from jaxresearch.models.model import Model, require_choice, require_rate, require_sizes
 
 Cell = Literal["gru", "lstm"]
 _GATES = {"gru": 3, "lstm": 4}
@@ -245,10 +245,7 @@ def _require_layers(hidden: tuple[int, ...], cell: str, dropout_rate: float) -> 
     require_choice("cell", cell, Cell)
     if not hidden:
         raise ValueError("hidden must hold one width or more; got (). Pass (16,) for one layer of 16.")
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(
-            f"dropout_rate must be at least 0 and below 1; got {dropout_rate}. It is a fraction of the outputs."
-        )
+    require_rate(dropout_rate, of="outputs")
 
 
 def _gru(memory: tuple[Array, ...], driven: Array, products: Array, bias: Array) -> tuple[Array, ...]:
