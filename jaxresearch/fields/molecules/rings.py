@@ -5,7 +5,7 @@ import collections
 import numpy as np
 from jaxtyping import Bool, Int
 
-LARGEST = 8  # the largest ring whose size is told apart
+LARGEST = 8  # the size that also stands for all larger rings
 
 
 def neighbours(n_nodes: int, edges: Int[np.ndarray, "edges 2"]) -> list[list[tuple[int, int]]]:

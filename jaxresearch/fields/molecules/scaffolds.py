@@ -111,8 +111,8 @@ def _refined(molecule: Molecule) -> Iterator[list[int]]:
 def identity(molecule: Molecule) -> str:
     """Returns a name that is the same for every way to write a molecule, without its chirality.
 
-    It refines the environments of the atoms until no more of them can be told apart. Two different molecules have the same name
-    only if this does not tell them apart either, which is rare since rings are told apart by size.
+    It refines the environments of the atoms until no further ones become different. Two different molecules share a name only if
+    all their environments are equal, which is rare, since environments include the sizes of rings.
 
     Args:
         molecule: Any molecule; aromatic rings must be written alike.
