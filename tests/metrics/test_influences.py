@@ -13,7 +13,8 @@ from jaxresearch import losses, metrics, models, training
 pytestmark = pytest.mark.long
 
 N = 20
-NOT_METRICS = {"Metric", "classification", "decided", "error", "mean_of", "per_token"}  # these are built from metrics
+# These are built from metrics.
+NOT_METRICS = {"Metric", "classification", "decided", "error", "gain", "mean_of", "of_model", "per_token"}
 OPTIONS = {
     "cost": {"costs": ((0, 5, 1), (1, 0, 2), (3, 1, 0))},
     "top_k_accuracy": {"k": 2},
