@@ -137,7 +137,7 @@ def three_states(states: Any) -> Any:
     return jnp.where(states < 0, -1, jnp.asarray(_THREE)[jnp.asarray(states)])
 
 
-def merged(logits: Float[Array, "*batch 8"]) -> Float[Array, "*batch 3"]:
+def merged(logits: Float[Array | np.ndarray, "*batch 8"]) -> Float[Array, "*batch 3"]:
     r"""Returns the logits of helix, strand and the rest, whose probabilities are the sums of those of their states.
 
     .. math:: z_k = \log \sum_{s \in k} e^{z_s}

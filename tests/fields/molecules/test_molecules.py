@@ -180,6 +180,10 @@ def test_ensembles_average_outputs_of_values():
         models.linear(3, 1).apply(jax.tree.map(lambda leaf, m=m: leaf[m], params), {}, inputs)[0] for m in range(4)
     ]
     np.testing.assert_allclose(model.apply(params, state, inputs)[0], np.mean(members, axis=0), rtol=1e-5)
+
+
+@pytest.mark.raises
+def test_ensembles_refuse_an_average_that_is_none():
     with pytest.raises(ValueError, match="^average must be one of probabilities, outputs; got 'logits'"):
         models.ensemble(models.linear(3, 1), n_members=4, average="logits")
 
