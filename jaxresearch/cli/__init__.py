@@ -297,7 +297,8 @@ def _computed(command: str, words: list[str]) -> int:
     else:
         from jaxresearch.cli.study import study as carry_out
 
-    gc.freeze()
+    if not gc.get_freeze_count():  # a second command in one process would keep what the first left
+        gc.freeze()
     gc.enable()
     return carry_out(words[0], words[1:])
 
