@@ -33,7 +33,7 @@ class Feed(NamedTuple):
             slow or the decoder releases the interpreter lock, and hurts otherwise.
     """
 
-    piece_bytes: int = 2**22
+    piece_bytes: int = 2**24
     n_workers: int = 1
 
 

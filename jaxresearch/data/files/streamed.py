@@ -1,10 +1,10 @@
 """Data that stays on disk: arrays of ``.npy`` and ``.npz`` files and sets of TensorFlow Datasets, read row by row.
 
-Rows are read with seek and read, never memory-mapped: the pages of a map count as memory of the process, which would grow
-with the data.
+Each read maps the file into memory, copies its rows and drops the map: a system call for each row would take ten times as long,
+and the pages of a lasting map count as memory of the process, which would grow with the data.
 """
 
-import os
+import mmap
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
@@ -59,8 +59,8 @@ class ArrayOnDisk:
             file.seek(start)
             self.shape, self.dtype = _header(file, self._name)
             self._start = file.tell()
-        self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        if self._start + self.shape[0] * self._row_bytes != start + size:
+        self._end = self._start + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        if self._end != start + size:
             raise ValueError(f"{self._name} must be a complete array, got a truncated one. Save it again.")
         self._version = self._versioned()
 
@@ -71,27 +71,20 @@ class ArrayOnDisk:
         return self.read(np.array([place]))[0]
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Returns the rows at these indices; consecutive ones are read at once."""
-        rows = np.empty((len(places), *self.shape[1:]), self.dtype)
-        into, size = rows.reshape(-1).view(np.uint8).data, self._row_bytes
-        borders = np.concatenate([[0], np.flatnonzero(np.diff(places) != 1) + 1, [len(places)]])
-        offsets = self._start + np.asarray(places, np.int64)[borders[:-1]] * size
-        ends = (borders * size).tolist()
-        with open(self._path, "rb", buffering=0) as file:
-            for begin, end, offset in zip(ends[:-1], ends[1:], offsets.tolist(), strict=True):
-                self._fill(file, into[begin:end], offset)
-        if self._versioned() != self._version:
-            raise ValueError(f"{self._name} must not change while it is read, but it was rewritten. Start again.")
+        """Returns the rows at these indices."""
+        self._require_unchanged()  # before the map: its pages beyond the end of a shortened file cannot be read
+        with open(self._path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), self._end, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM") and np.any(np.diff(places) != 1):
+            mapped.madvise(mmap.MADV_RANDOM)  # else the disk reads the neighbours of each row as well
+        rows = np.ndarray(self.shape, self.dtype, mapped, self._start)[places]
+        self._require_unchanged()
         return rows.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def _fill(self, file: Any, into: memoryview, offset: int) -> None:
-        """Reads until a view of bytes is full."""
-        n_read = _read_at(file, into, offset)
-        while n_read < len(into):
-            n_more = _read_at(file, into[n_read:], offset + n_read)
-            if not n_more:
-                raise ValueError(f"{self._name} must be a complete array, got a truncated one. Save it again.")
-            n_read += n_more
+    def _require_unchanged(self) -> None:
+        """Raises if the file has been rewritten since it was opened first."""
+        if self._versioned() != self._version:
+            raise ValueError(f"{self._name} must not change while it is read, but it was rewritten or cut off. Start again.")
 
     def _versioned(self) -> tuple[int, int]:
         """Returns a value that changes if the file is rewritten."""
@@ -196,14 +189,6 @@ def _card_of_set(builder: Any, inputs: Any, label: str, **fields: Any) -> DataCa
         feature_names=tuple(sorted(columns())),
         **fields,
     )
-
-
-def _read_at(file: Any, into: memoryview, offset: int) -> int:
-    """Reads into a view of bytes, and returns how many were read."""
-    if hasattr(os, "preadv"):  # not on Windows; one call of the system in place of two
-        return os.preadv(file.fileno(), [into], offset)
-    file.seek(offset)
-    return file.readinto(into)
 
 
 def _member(file: BinaryIO, member: str, name: str) -> tuple[int, int]:
