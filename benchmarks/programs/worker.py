@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 parser = argparse.ArgumentParser()
-parser.add_argument("work", choices=("sweep", "decoder"))
+parser.add_argument("work", choices=("sweep", "decoder", "sharded"))
 parser.add_argument("data")
 parser.add_argument("--size", type=float, default=1.0)
 parser.add_argument("--coordinator")
@@ -24,7 +24,7 @@ if arguments.coordinator is not None:
 import jax  # noqa: E402
 import optax  # noqa: E402
 
-from jaxresearch import execution, losses, models, partitioning, training  # noqa: E402
+from jaxresearch import execution, gradients, losses, models, partitioning, training  # noqa: E402
 from jaxresearch.execution.compilation import compiler_options  # noqa: E402
 
 SEEDS, WINDOWS, CONTEXT, CHUNK, CHUNKS = 8, 12, 64, 20, 20  # the first two for each process
@@ -39,7 +39,8 @@ def sweep():
     few = dataset._replace(train=data.take(dataset.train, slice(max(320, int(30_000 * arguments.size)))))
     seeds = range(SEEDS * jax.process_count())
     execution.execute(mnist, mnist.hyperparameters, few, seeds=seeds, observe=seen.append)
-    return seen[-1].n_examples, seen[-1].seconds
+    first, last = seen[0], seen[-1]  # in the first chunk, a process may wait for another that still compiles
+    return last.n_examples - first.n_examples, last.seconds - first.seconds
 
 
 def decoder():
@@ -55,7 +56,15 @@ def decoder():
     model = models.decoder(n_tokens, sizes)
     loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
     optimizer = optax.adamw(1e-3, b2=0.99, weight_decay=0.1)
-    algorithm = partitioning.partitioned(training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}))
+    estimator = gradients.sharded if arguments.work == "sharded" else lambda estimator: estimator
+    algorithm = training.gradient_based(
+        model,
+        loss_fn,
+        optimizer=optimizer,
+        metrics={},
+        estimator=lambda loss_fn: estimator(gradients.plain(loss_fn)),
+    )
+    algorithm = partitioning.partitioned(algorithm)
 
     def chunk(state, data, step):
         return training.advance(

@@ -7,7 +7,7 @@ each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``
 from jaxresearch.devices.batches import batch_sharding, n_shards, padded_size, spread, whole
 from jaxresearch.devices.cpu import split_cpu
 from jaxresearch.devices.meshes import AXES, AXIS, OF_BATCH, available, free_axes, mesh, mesh_of, mesh_over, no_mesh
-from jaxresearch.devices.placement import fetch, place, put
+from jaxresearch.devices.placement import fetch, gathered, place, put
 from jaxresearch.devices.runs import axis_of_runs, mesh_for, runs_per_device
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "batch_sharding",
     "fetch",
     "free_axes",
+    "gathered",
     "mesh",
     "mesh_for",
     "mesh_of",

@@ -1,11 +1,12 @@
 """Arrays from the host to devices and back, of one process or of several."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, PyTree
 
@@ -77,6 +78,42 @@ def put(tree: PyTree, sharding: Sharding) -> PyTree[Array]:
     return jax.tree.map(of_leaf, tree)
 
 
+def gathered(tree: PyTree) -> PyTree[Array]:
+    """Returns arrays as each process holds them on its own devices, also those of which it holds a part.
+
+    All are exchanged by one program, which runs on the devices after what has been called before it.
+
+    Args:
+        tree: Arrays; with several processes, each has to call this at the same point.
+
+    Returns:
+        The same tree. Arrays that a process holds already are left as they are, and may still be in computation.
+
+    Example:
+        >>> gathered({"a": jnp.ones(2)})["a"].tolist()
+        [1.0, 1.0]
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    parts = [place for place, leaf in enumerate(leaves) if _is_part(leaf)]
+    if not parts:
+        return tree
+    shardings = tuple(NamedSharding(leaves[place].sharding.mesh, PartitionSpec()) for place in parts)
+    whole = _exchange(shardings)(*(leaves[place] for place in parts))
+    held = dict(zip(parts, whole, strict=True))
+    return jax.tree.unflatten(structure, [held.get(place, leaf) for place, leaf in enumerate(leaves)])
+
+
+@functools.cache
+def _exchange(shardings: tuple[NamedSharding, ...]) -> Callable[..., tuple[Array, ...]]:
+    """Returns the jitted function that returns its arguments with these shardings."""
+    return jax.jit(lambda *leaves: leaves, out_shardings=shardings)
+
+
+def _is_part(leaf: Any) -> bool:
+    """Returns whether an array is held in parts by several processes."""
+    return isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
+
+
 def fetch(tree: PyTree) -> PyTree[np.ndarray]:
     """Returns arrays on the host; those that several processes hold in parts are gathered on each of them.
 
@@ -96,10 +133,9 @@ def fetch(tree: PyTree) -> PyTree[np.ndarray]:
     def of_leaf(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(of_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-        whole = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
-        return np.asarray(leaf if whole else multihost_utils.process_allgather(leaf, tiled=True))
+        return np.asarray(leaf)
 
-    return jax.tree.map(of_leaf, tree)
+    return jax.tree.map(of_leaf, gathered(tree))
 
 
 def _shareable(leaf: Any) -> Any:
