@@ -294,7 +294,8 @@ def _chunks(runs: Runs, stages: Stages, start: Start, feed: Feed) -> Generator[_
             if validation is not None and (step % every == 0 or step == plan.n_steps):
                 state, look_metrics, now_done = validation.look(state, step)
                 done = devices.fetch(now_done) if can_end else done
-            metrics, look_metrics = devices.gathered((metrics, look_metrics))  # before the next chunk, or it would wait for it
+            # Before the next chunk starts: the exchange would wait for its end.
+            metrics, look_metrics = devices.gathered((metrics, look_metrics))
             yield _Chunk(step, state, metrics, look_metrics, done_before, bool(done.all()))
             if done.all():
                 return

@@ -84,7 +84,9 @@ class ArrayOnDisk:
     def _require_unchanged(self) -> None:
         """Raises if the file has been rewritten since it was opened first."""
         if self._versioned() != self._version:
-            raise ValueError(f"{self._name} must not change while it is read, but it was rewritten or cut off. Start again.")
+            raise ValueError(
+                f"{self._name} must not change while it is read, but it was rewritten or cut off. Start again."
+            )
 
     def _versioned(self) -> tuple[int, int]:
         """Returns a value that changes if the file is rewritten."""
