@@ -1,7 +1,5 @@
 """Arrays from the host to devices and back, of one process or of several."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -81,7 +79,7 @@ def put(tree: PyTree, sharding: Sharding) -> PyTree[Array]:
 def gathered(tree: PyTree) -> PyTree[Array]:
     """Returns arrays as each process holds them on its own devices, also those of which it holds a part.
 
-    All are exchanged by one program, which runs on the devices after what has been called before it.
+    The exchange runs on the devices, after what has been called before it.
 
     Args:
         tree: Arrays; with several processes, each has to call this at the same point.
@@ -93,25 +91,14 @@ def gathered(tree: PyTree) -> PyTree[Array]:
         >>> gathered({"a": jnp.ones(2)})["a"].tolist()
         [1.0, 1.0]
     """
-    leaves, structure = jax.tree.flatten(tree)
-    parts = [place for place, leaf in enumerate(leaves) if _is_part(leaf)]
-    if not parts:
-        return tree
-    shardings = tuple(NamedSharding(leaves[place].sharding.mesh, PartitionSpec()) for place in parts)
-    whole = _exchange(shardings)(*(leaves[place] for place in parts))
-    held = dict(zip(parts, whole, strict=True))
-    return jax.tree.unflatten(structure, [held.get(place, leaf) for place, leaf in enumerate(leaves)])
 
+    def of_leaf(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return leaf
+        assert isinstance(leaf.sharding, NamedSharding)
+        return jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
 
-@functools.cache
-def _exchange(shardings: tuple[NamedSharding, ...]) -> Callable[..., tuple[Array, ...]]:
-    """Returns the jitted function that returns its arguments with these shardings."""
-    return jax.jit(lambda *leaves: leaves, out_shardings=shardings)
-
-
-def _is_part(leaf: Any) -> bool:
-    """Returns whether an array is held in parts by several processes."""
-    return isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
+    return jax.tree.map(of_leaf, tree)
 
 
 def fetch(tree: PyTree) -> PyTree[np.ndarray]:
