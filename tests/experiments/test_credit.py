@@ -35,7 +35,7 @@ def test_waves_stand_for_a_gaussian_kernel(folded, prepared):
     features, waves = np.split(prepared.train["inputs"][:40].astype(float), [-1000], axis=1)
     squared_distances = ((features[:, None] - features[None]) ** 2).sum(axis=2)
     kernel = 10 * np.exp(-squared_distances * 0.35**2 / 2)
-    # An entry is a mean over 1,000 waves of 20 cos(a) cos(b), whose standard deviation is 20 (3/8)**0.5 at most; five of the mean's.
+    # An entry is a mean over 1,000 waves of 20 cos(a) cos(b), of a standard deviation of 20 (3/8)**0.5 at most; five of its own.
     np.testing.assert_allclose(waves @ waves.T, kernel, atol=5 * 20 * (3 / 8 / 1000) ** 0.5)
     first = {name: values[:1] for name, values in folded.train["inputs"].items()}
     alone = CREDIT.preprocess.apply(prepared.fitted, {"inputs": first}, training=False)
