@@ -9,7 +9,7 @@ which stand for a Gaussian kernel (Rahimi and Recht, 2007). The cost is Statlog'
 for a bad credit that is granted, 1 for a good one that is refused; discriminant analysis costs 0.535, granting none 0.700. The
 weight decay is chosen in each training part, by the log loss in five inner folds. `refused` is the fraction of the good
 applicants who are refused, and `refused_gap` how much larger it is among those of 25 years at most: equal opportunity (Hardt,
-Price and Srebro, 2016) asks for 0.
+Price and Srebro, 2016) asks for 0. Expect a cost of 0.527 (0.435 to 0.619 over folds) and an AUC of 0.794 (0.766 to 0.822).
 """
 
 import jax
