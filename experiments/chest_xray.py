@@ -1,6 +1,7 @@
 """Does a small residual network find pneumonia in chest X-rays of 28 x 28 pixels as well as the published ResNet-18?
 
     jaxresearch run chest_xray                                             pneumoniamnist.npz in the current folder
+    jaxresearch run chest_xray --data tfds:pneumonia_mnist                 the same images from TensorFlow Datasets
     jaxresearch run chest_xray --data my.npz                               your own images of two classes, in MedMNIST's layout
     jaxresearch explain DIR --method grad_cam --layer block_2              where the network looks, in the report of a run
 

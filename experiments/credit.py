@@ -4,11 +4,12 @@
     jaxresearch run credit --folds 10 --fairness 10 --directory runs/fair    the same with a penalty on the gap
     jaxresearch compare runs/credit runs/fair                                the price of the penalty, paired by fold
 
-A minute each on two CPU cores. Logistic regression on the German credit data. The cost is Statlog's (Michie, Spiegelhalter and
-Taylor, 1994): 5 for a bad credit that is granted, 1 for a good one that is refused; discriminant analysis costs 0.535, granting
-none 0.700. The weight decay is chosen in each training part, by the cost in five inner folds; the held-out fold is read
-once. `refused` is the fraction of the good applicants who are refused, and `refused_gap` how much larger it is among those of 25
-years at most: equal opportunity (Hardt, Price and Srebro, 2016) asks for 0. Expect a cost of 0.532 (0.446 to 0.618 over folds).
+A minute each on two CPU cores. Logistic regression on the German credit data, of the attributes and of random cosines of them,
+which stand for a Gaussian kernel (Rahimi and Recht, 2007). The cost is Statlog's (Michie, Spiegelhalter and Taylor, 1994): 5
+for a bad credit that is granted, 1 for a good one that is refused; discriminant analysis costs 0.535, granting none 0.700. The
+weight decay is chosen in each training part, by the log loss in five inner folds. `refused` is the fraction of the good
+applicants who are refused, and `refused_gap` how much larger it is among those of 25 years at most: equal opportunity (Hardt,
+Price and Srebro, 2016) asks for 0. Expect a cost of 0.527 (0.435 to 0.619 over folds) and an AUC of 0.794 (0.766 to 0.822).
 """
 
 import jax
@@ -23,8 +24,9 @@ from jaxresearch.statistics import Claim
 
 COSTS = [[0, 5], [1, 0]]  # of refusing and of granting, where the credit is bad, and where it is good
 GOOD, YOUNG = 1, 25  # a class, and the largest age of the young in years
-N_INNER = 5  # folds of each training part, which choose one of these weight decays
-DECAYS = (0.0003, 0.001, 0.003, 0.01, 0.03)
+TYPICAL = {"duration_months": 18, "credit_amount": 2300}  # whose ratios to these values are also taken as logarithms
+N_WAVES, FREQUENCY, SIZE = 1000, 0.35, 10.0  # cosines of the features: number, standard deviation, sum of squares
+N_INNER, DECAYS = 5, (0.005, 0.015, 0.05)  # folds of each training part, which choose one of these weight decays
 
 
 @hyperparameters
@@ -38,45 +40,49 @@ class Credit:
 
 
 def fit(train, card):
-    """Returns the scales of the columns, and the weight decay that costs least in the inner folds of the training part."""
+    """Returns the scales of the columns, and the weight decay of the smallest log loss in inner folds of the training part."""
     fitted = data.standard.fit(train, card)
     part = apply(fitted, train, training=True)
     fold_of = np.random.default_rng(0).permutation(len(part["targets"])) % N_INNER
-    costs = inner_costs(part, fold_of[None] == np.arange(N_INNER)[:, None])
-    return {**fitted, "weight_decay": np.asarray(DECAYS[np.argmin(costs)])}
+    found = inner_losses(part, fold_of[None] == np.arange(N_INNER)[:, None])
+    return {**fitted, "weight_decay": np.asarray(DECAYS[np.argmin(found)])}
 
 
 @jax.jit
-def inner_costs(part, is_held):
-    """Returns the cost of each weight decay in the inner folds, each held out once."""
+def inner_losses(part, is_held):
+    """Returns the log loss of each weight decay in the inner folds, each held out once."""
     plan = training.plan_of(len(part["targets"]), batch_size=len(part["targets"]), epochs=Credit().epochs)
 
-    def cost(weight_decay, is_held):
+    def loss(weight_decay, is_held):
         fresh = logistic_regression(Credit(), part["inputs"].shape[1], weight_decay, plan)
         state, _ = training.run(jax.random.key(0), {**part, "weights": 1.0 * ~is_held}, algorithm=fresh, plan=plan)
-        return fresh.evaluate(state, {**part, "weights": 1.0 * is_held}, jax.random.key(0))["cost"]
+        return fresh.evaluate(state, {**part, "weights": 1.0 * is_held}, jax.random.key(0))["log_loss"]
 
-    by_fold = jax.vmap(cost, (None, 0))
-    return jax.vmap(by_fold, (0, None))(jnp.asarray(DECAYS), is_held).mean(axis=1)
+    return jax.vmap(jax.vmap(loss, (None, 0)), (0, None))(jnp.asarray(DECAYS), is_held).mean(axis=1)
 
 
 def apply(fitted, part, *, training):
-    """Returns standard features, and who is young; each group needs a good applicant."""
+    """Returns features, random waves of them, and who is young; each group needs a good applicant."""
     young = part["inputs"]["age"] <= YOUNG
     if "targets" in part:
         good = part["targets"] == GOOD
         subgroups.require_members({"good young": young & good, "good older": ~young & good})
-    return {**data.standard.apply(fitted, part, training=training), "is_young": young}
+    standard = data.standard.apply(fitted, part, training=training)["inputs"]
+    sizes = [np.log(np.maximum(part["inputs"][name], 1) / typical) for name, typical in TYPICAL.items()]
+    duration, amount = np.nan_to_num(sizes)
+    squares = np.stack([duration, amount, duration**2, amount**2, duration * amount], axis=1)
+    features, draw = np.concatenate([standard, squares], axis=1), np.random.default_rng(0)
+    phases = features @ draw.normal(0, FREQUENCY, (features.shape[1], N_WAVES)) + draw.uniform(0, 2 * np.pi, N_WAVES)
+    inputs = np.concatenate([features, np.sqrt(2 * SIZE / N_WAVES) * np.cos(phases)], axis=1, dtype=np.float32)
+    return {**part, "inputs": inputs, "is_young": young}
 
 
 def algorithm(h, card, plan, fitted):
     """Returns logistic regression, evaluated on everyone and by age."""
     everyone = logistic_regression(h, card.n_features, fitted["weight_decay"], plan)
-
-    def members(part):
-        return {"young": part["is_young"], "older": ~part["is_young"]}
-
-    return subgroups.by_subgroup(everyone, members, gap=("young", "older"))
+    return subgroups.by_subgroup(
+        everyone, lambda part: {"young": part["is_young"], "older": ~part["is_young"]}, gap=("young", "older")
+    )
 
 
 def logistic_regression(h, n_features, weight_decay, plan):
@@ -89,21 +95,16 @@ def logistic_regression(h, n_features, weight_decay, plan):
         weights = batch.get("weights", jnp.ones(len(logits)))
         granted = jax.nn.sigmoid(logits[:, 1] - logits[:, 0] - jnp.log(COSTS[0][1] / COSTS[1][0]))
         good = weights * (batch["targets"] == GOOD)
-        young, older = (
-            losses.weighted_mean(granted, good * is_in) for is_in in (batch["is_young"], ~batch["is_young"])
-        )
+        groups = jnp.stack([batch["is_young"], ~batch["is_young"]])
+        young, older = jax.vmap(losses.weighted_mean, (None, 0))(granted, good * groups)
         squares = jnp.sum(params["Dense_0"]["kernel"] ** 2) / 2
         penalties = weight_decay * squares + h.fairness * (young - older) ** 2
         return losses.weighted_mean(nats, weights) + penalties, ({}, model_state)
 
-    refused = metrics.error(metrics.decided(metrics.recall(average=None), COSTS), class_index=GOOD)
-    return training.gradient_based(
-        model,
-        loss_fn,
-        optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
-        metrics={"cost": metrics.cost(COSTS), "auc": metrics.roc_auc(), "refused": refused},
-        estimator=plan.estimator,
-    )
+    measured = {"cost": metrics.cost(COSTS), "auc": metrics.roc_auc(), "log_loss": metrics.log_loss()}
+    measured["refused"] = metrics.error(metrics.decided(metrics.recall(average=None), COSTS), class_index=GOOD)
+    optimizer = optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps))
+    return training.gradient_based(model, loss_fn, optimizer=optimizer, metrics=measured, estimator=plan.estimator)
 
 
 experiment = Experiment(

@@ -3,15 +3,18 @@
     jaxresearch run pupil_growth                       a fifth of 1,721 pupils held out, whose last score is predicted
     jaxresearch run pupil_growth --no-schools          without the level of schools
     jaxresearch run pupil_growth --data pupils:all     growth of all pupils, described
+    jaxresearch predict DIR new.csv                    the next score of each pupil, and whether to recommend support
 
 Seconds on two CPU cores. The scores of a pupil lie about a line. Lines vary normally about that of the school, and those of
 schools about the mean line (Raudenbush and Bryk, 2002, chapter 8). Lines are integrated out: the exact likelihood is maximised
-by gradient. `support` is the share of test pupils who grow more slowly than the mean with a posterior probability of 97.5 %,
-`ahead` of those who grow faster. For the others, the scores leave it undecided.
+by gradient. `support` is the fraction of test pupils who grow more slowly than the mean with a posterior probability of 97.5 %,
+`ahead` of those who grow faster; else it is undecided. `predict` takes rows of `schoolid`, `year` and `score YEAR`. It writes the
+score with 95 % limits and `slower`, the probability of slower growth: above 0.975 support is recommended, below 0.025 it is not.
 """
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,8 +24,6 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.fields import education
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 from jaxresearch.statistics import Claim
-
-BASELINES = ("last_score", "mean_growth", "least_squares")
 
 
 @hyperparameters
@@ -38,8 +39,7 @@ class PupilGrowth:
 def collect(source, *, target=None, **reading):
     """Returns a row for each pupil with two scores or more, the last of which is the target."""
     rule = dataclasses.replace(reading.pop("split", None) or data.Split(), by="group", column="childid")
-    rows = data.load(source.removesuffix(":all"), target=target, split=rule, **reading)
-    pupils = education.last_scores(rows)
+    pupils = education.last_scores(data.load(source.removesuffix(":all"), target=target, split=rule, **reading))
     return data.in_sample(pupils) if source.endswith(":all") else pupils
 
 
@@ -60,14 +60,16 @@ def algorithm(h, card, plan, fitted):
         own = education.growth_forecast(params, schools, inputs, years)
         return jnp.stack([*own, *education.extrapolations(inputs, years, fitted["gain"])], axis=1), schools
 
-    fitting = training.gradient_based(
-        models.Model(init, forecast),
-        loss_fn,
-        optimizer=optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps)),
-        metrics=compared(),
-        estimator=plan.estimator,
-    )
-    return fitting._replace(predict=lambda state, inputs: forecast(state.params, state.model_state, inputs)[0][:, :1])
+    model = models.Model(init, forecast)
+    optimizer = optax.adam(schedules.named("linear", h.learning_rate, plan.n_steps))
+    fitting = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics=compared(), estimator=plan.estimator)
+
+    def predict(state, inputs):
+        score, error, growth, spread = forecast(state.params, state.model_state, inputs)[0].T[:4]
+        slower = jax.scipy.stats.norm.cdf(-growth / spread)
+        return jnp.stack([score, score - 1.96 * error, score + 1.96 * error, slower], axis=1)
+
+    return fitting._replace(predict=predict)
 
 
 def compared():
@@ -86,7 +88,7 @@ def compared():
         "support": lambda outputs, targets: outputs[:, 2] < -1.96 * outputs[:, 3],
         "ahead": lambda outputs, targets: outputs[:, 2] > 1.96 * outputs[:, 3],
     }
-    for place, name in enumerate(BASELINES, start=4):
+    for place, name in enumerate(("last_score", "mean_growth", "least_squares"), start=4):
         functions |= {f"error_{name}": error(place), f"gain_over_{name}": gain(place)}
     return {name: metrics.mean_of(fun) for name, fun in functions.items()}
 
@@ -114,4 +116,5 @@ experiment = Experiment(
     preprocess=education.known_scores,
     algorithm=algorithm,
     report=report,
+    outputs=("low", "high", "slower"),
 )

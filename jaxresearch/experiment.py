@@ -58,6 +58,8 @@ class Experiment(Generic[H]):
             inferred.
         task: Whether integer targets are classes (classification) or values (regression). By default this is inferred from the
             data and shown to the user.
+        outputs: Names of what ``predict`` returns after the target's value, such as ``("low", "high")``, the limits of an
+            interval; they are columns of `jaxresearch predict`.
         private: The guarantee that the claim is about, as parameters of ``--private``, such as
             ``{"epsilon": 3, "delta": 1e-5, "clip": 1}``; the command trains with it by default.
         rules: How a mesh splits arrays of the state, before the rules of `jaxresearch.partitioning`.
@@ -89,6 +91,7 @@ class Experiment(Generic[H]):
     preprocess: Preprocessor = data.standard
     report: Callable[[H, State, Dataset, Dataset], str | None] | None = None
     adjust: Adjust | None = None
+    outputs: tuple[str, ...] = ()
     private: Mapping[str, int | float] | None = None
     rules: tuple[Rule, ...] = ()
     at_once: int | None = None

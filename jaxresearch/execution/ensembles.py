@@ -22,6 +22,7 @@ class Predictions(NamedTuple):
         notes: Differences from the training data.
         notes_by_row: Missing cells and unknown categories of each example; no entries if there are none.
         scores: Of the ensemble and of each model alone, by metric; empty without targets.
+        others: Names of the last outputs, which are not values of the target, such as the limits of an interval.
     """
 
     by_seed: np.ndarray
@@ -32,6 +33,7 @@ class Predictions(NamedTuple):
     notes: tuple[str, ...] = ()
     notes_by_row: tuple[str, ...] = ()
     scores: Mapping[str, Mapping[str, Any]] = {}
+    others: tuple[str, ...] = ()
 
     @property
     def ensemble(self) -> np.ndarray:
@@ -51,19 +53,22 @@ class Predictions(NamedTuple):
         return np.array(self.class_names)[self.ensemble.argmax(axis=-1)] if self.class_names else self.ensemble
 
 
-def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) -> Predictions:
+def predictions(
+    outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int], others: Sequence[str] = ()
+) -> Predictions:
     """Returns the predictions in the outputs of models.
 
     Args:
         outputs: ``(seeds, n, outputs)``: logits if there are classes, else values in the target's own units.
         card: Names the classes.
         seeds: One for each model.
+        others: Names of the last outputs, after the values of the target.
 
     Returns:
         Probabilities or values.
 
     Raises:
-        ValueError: If there is not one logit per class.
+        ValueError: If there is not one logit per class, or no value before the named outputs.
 
     Example:
         >>> card = DataCard(name="coins", source="", class_names=("heads", "tails"))
@@ -73,7 +78,12 @@ def predictions(outputs: np.ndarray, card: DataCard, *, seeds: Sequence[int]) ->
     """
     outputs, target = np.asarray(outputs, np.float64), card.target.name if card.target else ""
     if not card.class_names:
-        return Predictions(outputs, tuple(seeds), target=target)
+        if others and (outputs.ndim < 3 or outputs.shape[-1] <= len(others)):
+            raise ValueError(
+                f"predict must return the target's value and then {', '.join(others)} for each example, got shape "
+                f"{outputs.shape[1:]}. Correct predict, or outputs of the experiment."
+            )
+        return Predictions(outputs, tuple(seeds), target=target, others=tuple(others))
     n_classes = len(card.class_names)
     if outputs.ndim < 3 or outputs.shape[-1] != n_classes:
         raise ValueError(
@@ -106,6 +116,7 @@ def scored(predicted: Predictions, targets: np.ndarray | None, card: DataCard) -
         return predicted
     is_known = targets >= 0 if card.class_names else ~np.isnan(targets).any(axis=-1)
     targets, by_seed = targets[is_known], predicted.by_seed[:, is_known]
+    by_seed = by_seed[..., : by_seed.shape[-1] - len(predicted.others)]
     if card.class_names:
         with np.errstate(divide="ignore"):
             logits = np.log(np.concatenate([by_seed.mean(axis=0)[None], by_seed]))

@@ -36,6 +36,9 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
         >>> predicted = Predictions(np.array([[[1.0]], [[3.0]]]), (0, 1), target="price", columns={"id": ["a"]})
         >>> written_predictions(predicted, ".csv").decode()
         'id,prediction price,spread price\na,2,1.41421\n'
+        >>> predicted = Predictions(np.array([[[2.0, 1.5, 3.0]]]), (0,), target="price", others=("low", "high"))
+        >>> written_predictions(predicted, ".csv").decode().splitlines()[0]
+        'prediction price,low,high,spread price,spread low,spread high'
     """
     if ending == ".csv":
         return _table(predictions)
@@ -59,6 +62,8 @@ def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     arrays |= {"seeds": np.array(predictions.seeds)} | (
         {"class_names": np.array(predictions.class_names)} if predictions.class_names else {}
     )
+    if predictions.others:
+        arrays["others"] = np.array(predictions.others)
     if predictions.notes_by_row:
         arrays["notes"] = np.array(predictions.notes_by_row)
     return _with_columns(arrays, {name: np.array(cells) for name, cells in predictions.columns.items()})
@@ -90,11 +95,12 @@ def _predicted(predictions: Predictions) -> Iterator[tuple[str, list[Any]]]:
         yield f"prediction {predictions.target}".rstrip(), predictions.labels.tolist()
         names, what = predictions.class_names, "probability"
     else:
-        names = (predictions.target,) if len(means) == 1 else tuple(map(str, range(len(means))))
-        what = "prediction"
-    for name, mean in zip(names, means, strict=True):
-        yield f"{what} {name}".rstrip(), [*map(_short, mean)]
-    for name, spread in zip(names, spreads, strict=True):
+        n_values = len(means) - len(predictions.others)
+        names, what = (predictions.target,) if n_values == 1 else tuple(map(str, range(n_values))), "prediction"
+    headings = (*(f"{what} {name}".rstrip() for name in names), *predictions.others)
+    for heading, mean in zip(headings, means, strict=True):
+        yield heading, [*map(_short, mean)]
+    for name, spread in zip((*names, *predictions.others), spreads, strict=True):
         yield f"spread {name}".rstrip(), [*map(_short, spread)]
     if predictions.notes_by_row:
         yield "notes", [*predictions.notes_by_row]

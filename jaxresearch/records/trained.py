@@ -138,7 +138,7 @@ class Ensemble(NamedTuple):
         places, card = self.places(seeds), self.dataset.card
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         outputs = self._outputs(self.prepared(read), places)
-        made = execution.predictions(outputs, card, seeds=[self.seeds[place] for place in places])
+        made = self._predictions(outputs, places)
         made = made._replace(columns=read.others, notes=read.notes, notes_by_row=read.notes_by_row)
         return execution.scored(made, read.targets, card)
 
@@ -153,7 +153,12 @@ class Ensemble(NamedTuple):
         if dataset.n_runs:
             inputs = data.map_arrays(lambda array: np.stack([array] * dataset.n_runs), inputs)
         outputs = self._outputs(dataset._replace(test={"inputs": inputs}), places)
-        return execution.predictions(outputs, dataset.card, seeds=[self.seeds[place] for place in places])
+        return self._predictions(outputs, places)
+
+    def _predictions(self, outputs: np.ndarray, places: Sequence[int]) -> Predictions:
+        """Returns the predictions in the outputs of the seeds at some places."""
+        seeds, others = [self.seeds[place] for place in places], self.experiment.outputs
+        return execution.predictions(outputs, self.dataset.card, seeds=seeds, others=others)
 
     def places(self, seeds: Sequence[int] | None) -> list[int]:
         """Returns the indices of seeds, none of which diverged."""

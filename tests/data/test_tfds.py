@@ -1,6 +1,7 @@
 """TFDS sets: read without TensorFlow, decoded once, verified; the bundled archives feed TFDS's own builder."""
 
 import importlib.util
+import io
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxresearch import data
+from jaxresearch import data, loading
 from jaxresearch.data import memory
 from jaxresearch.data.files import tfds as loader
 from jaxresearch.records.encryption import Cipher
@@ -191,6 +192,49 @@ def test_arrays_of_a_set_go_straight_to_disk(homes):
     assert dataset.card.class_names == () and dataset.train["targets"].dtype == np.float64
     np.testing.assert_allclose(dataset.train["inputs"][:, 0, 0] / 3, dataset.train["targets"][:, 0], rtol=1e-6)
     assert dataset.card.notes == ("the part extra is left out",)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_xrays_of_tfds_are_those_of_the_file(homes, stream):
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    # As TFDS 4.9.10 declares pneumonia_mnist, whose own script needs TensorFlow and a network to prepare it.
+    features = {
+        "image": tfds.features.Image(shape=(28, 28, 1)),
+        "label": tfds.features.ClassLabel(names=["Normal", "Pneumonia"]),
+    }
+    parts = {"train": range(20), "val": range(20, 26), "test": range(26, 35)}
+    images = np.random.default_rng(0).integers(0, 256, (35, 28, 28), np.uint8)
+    labels = np.arange(35)[:, None] % 3 % 2
+    stored = {name: (images[rows], labels[rows]) for name, rows in parts.items()}
+    arrays = {f"{name}_{kind}": of[i] for name, of in stored.items() for i, kind in enumerate(("images", "labels"))}
+    np.savez(homes / "pneumoniamnist.npz", **arrays)
+
+    def example(i):
+        buffer = io.BytesIO()
+        Image.fromarray(images[i]).save(buffer, format="png")
+        return {"image": buffer.getvalue(), "label": int(labels[i, 0])}
+
+    prepare(homes, "pneumonia_mnist", features=features, keys=("image", "label"), parts=parts, example=example)
+    experiment = loading.load("chest_xray", directory=ROOT / "experiments")
+    ours, theirs = (
+        experiment.prepare(
+            experiment.collect(source, task="classification", stream=stream and source.startswith("tfds"))
+        )
+        for source in (str(homes / "pneumoniamnist.npz"), "tfds:pneumonia_mnist")
+    )
+    assert theirs.card.feature_shape == (28, 28, 1) and theirs.card.class_names == ("Normal", "Pneumonia")
+    assert not theirs.card.notes and theirs.parts().keys() == {"train", "validation", "test"}
+    np.testing.assert_array_equal(theirs.fitted["log_frequencies"], ours.fitted["log_frequencies"])
+    for name, part in theirs.parts().items():  # TFDS shuffles during preparation
+        pixels = (ours.parts()[name]["inputs"], part["inputs"].read() if stream else part["inputs"])
+        targets = (ours.parts()[name]["targets"], part["targets"])
+        rows = [
+            sorted(image.tobytes() + bytes([label]) for image, label in zip(*of, strict=True))
+            for of in zip(pixels, targets, strict=True)
+        ]
+        assert rows[0] == rows[1]
 
 
 def test_arrays_beyond_memory_are_refused_before_decoding(homes, monkeypatch):

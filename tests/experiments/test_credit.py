@@ -11,7 +11,7 @@ from jaxresearch import experiment as experiments
 
 pytestmark = pytest.mark.long
 CREDIT = loading.load("credit", directory=Path(__file__).parents[2] / "experiments")
-DECAYS = (0.0003, 0.001, 0.003, 0.01, 0.03)
+DECAYS = (0.005, 0.015, 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,17 @@ def test_the_decay_is_chosen_without_the_held_out_fold(folded, prepared):
     shuffled = {**folded.test, "targets": 1 - folded.test["targets"]}
     other = CREDIT.prepare(folded._replace(test=shuffled))
     assert data.digest(other.fitted) == data.digest(prepared.fitted)
+
+
+def test_waves_stand_for_a_gaussian_kernel(folded, prepared):
+    features, waves = np.split(prepared.train["inputs"][:40].astype(float), [-1000], axis=1)
+    squared_distances = ((features[:, None] - features[None]) ** 2).sum(axis=2)
+    kernel = 10 * np.exp(-squared_distances * 0.35**2 / 2)
+    # An entry is a mean over 1,000 waves of 20 cos(a) cos(b), of a standard deviation of 20 (3/8)**0.5 at most; five of its own.
+    np.testing.assert_allclose(waves @ waves.T, kernel, atol=5 * 20 * (3 / 8 / 1000) ** 0.5)
+    first = {name: values[:1] for name, values in folded.train["inputs"].items()}
+    alone = CREDIT.preprocess.apply(prepared.fitted, {"inputs": first}, training=False)
+    np.testing.assert_allclose(alone["inputs"], prepared.train["inputs"][:1], rtol=1e-5, atol=1e-5)
 
 
 def test_refused_is_of_good_applicants_by_age(folded, prepared):

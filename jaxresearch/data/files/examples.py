@@ -9,7 +9,12 @@ from jaxresearch.data.parts import Part
 
 Leaf = tuple[str, ...]  # the keys of a value in the nested dict of an example
 Allocate = Callable[[str, tuple[int, ...], Any], np.ndarray]
-_PARTS = ("train", "test", "validation")
+_PARTS = {
+    "train": "train",
+    "test": "test",
+    "val": "validation",
+    "validation": "validation",
+}  # ours by the names of sets
 
 
 class Roles(NamedTuple):
@@ -138,7 +143,8 @@ def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str
         name: Of the set, for errors.
 
     Returns:
-        The set's names by ours, and notes on parts that are left out. A single part becomes the training part.
+        The set's names by ours, and notes on parts that are left out. A single part becomes the training part, and ``val``
+        the validation part.
 
     Raises:
         ValueError: If several parts are none of train, test and validation.
@@ -146,6 +152,8 @@ def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str
     Example:
         >>> parts_of(["train", "extra"], name="svhn")
         ({'train': 'train'}, ('the part extra is left out',))
+        >>> parts_of(["train", "val", "test"], name="pneumonia_mnist")[0]
+        {'train': 'train', 'test': 'test', 'validation': 'val'}
     """
     if len(splits) == 1:
         return {"train": splits[0]}, ()
@@ -154,8 +162,8 @@ def parts_of(splits: list[str], *, name: str) -> tuple[dict[str, str], tuple[str
             f"tfds:{name} must have a part named train, or only one part, got {', '.join(splits) or 'none'}. "
             "Choose another data set."
         )
-    notes = tuple(f"the part {split} is left out" for split in splits if split not in _PARTS)
-    return {part: part for part in _PARTS if part in splits}, notes
+    named = {part: split for split, part in _PARTS.items() if split in splits}
+    return named, tuple(f"the part {split} is left out" for split in splits if split not in named.values())
 
 
 def decode(source: Any, roles: Roles, *, name: str, allocate: Allocate) -> Part:

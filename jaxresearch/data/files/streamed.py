@@ -16,6 +16,7 @@ import numpy as np
 from jaxresearch.data.collected import Collected
 from jaxresearch.data.dataset import DataCard, Part, Split, file_digest
 from jaxresearch.data.files import tfds as sets
+from jaxresearch.data.files.examples import parts_of
 from jaxresearch.data.rows import Rows
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and lengths of name and extra field
@@ -152,19 +153,19 @@ def load_streamed_tfds(name: str, *, data_dir: str | None = None) -> Collected:
         raise ValueError(f"tfds:{name} must have classes to be streamed, got values in {keys[1]}. Leave out --stream.")
     parts: dict[str, Part] = {}
     digests: list[tuple[str, str]] = []
-    for part in (part for part in ("train", "validation", "test") if part in builder.info.splits):
-        files = [Path(file) for file in builder.info.splits[part].filepaths]
+    named, notes = parts_of(list(builder.info.splits), name=name)
+    for part, split in named.items():
+        files = [Path(file) for file in builder.info.splits[split].filepaths]
         of_files = [(file.name, file_digest(file)) for file in files]
         digests += of_files
-        parts[part] = _part_of_set(builder, part, *keys, digest=f"{of_files} {keys[0]}")
-    if "train" not in parts:
-        raise ValueError(f"tfds:{name} must have a part 'train', got {', '.join(builder.info.splits)}. Choose another.")
+        parts[part] = _part_of_set(builder, split, *keys, digest=f"{of_files} {keys[0]}")
     rule = Split(fraction=None) if "test" in parts else Split()
     shape = parts["train"]["inputs"].shape[1:]
-    return Collected(parts, _card_of_set(builder, *keys, sha256=tuple(digests), feature_shape=shape, split=rule))
+    fields = {"sha256": tuple(digests), "feature_shape": shape, "split": rule, "notes": notes}
+    return Collected(parts, _card_of_set(builder, *keys, **fields))
 
 
-def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: str) -> Part:
+def _part_of_set(builder: Any, split: str, inputs: Any, label: str, *, digest: str) -> Part:
     """Returns a part of a set: rows, with labels in memory."""
     import tensorflow_datasets as tfds  # imported late: seconds
 
@@ -176,9 +177,9 @@ def _part_of_set(builder: Any, part: str, inputs: Any, label: str, *, digest: st
 
     is_table = not isinstance(inputs, str) or hasattr(builder.info.features[inputs], "keys")
     undecoded = {} if is_table else {inputs: tfds.decode.SkipDecoding()}
-    labels = builder.as_data_source(split=part, decoders=undecoded)
+    labels = builder.as_data_source(split=split, decoders=undecoded)
     targets = np.asarray([labels[place][label] for place in range(len(labels))], np.int32)
-    return {"inputs": Rows(SetOnDisk(builder.as_data_source(split=part), decoded, digest)), "targets": targets}
+    return {"inputs": Rows(SetOnDisk(builder.as_data_source(split=split), decoded, digest)), "targets": targets}
 
 
 def _card_of_set(builder: Any, inputs: Any, label: str, **fields: Any) -> DataCard:
