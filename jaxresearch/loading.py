@@ -164,7 +164,8 @@ def _nearest_attribute(error: Exception) -> str:
     """Returns the nearest name in the module that lacks the one an error is about; nothing for any other error."""
     if not isinstance(error, AttributeError) or not isinstance(error.obj, ModuleType):
         return ""
-    near = difflib.get_close_matches(error.name, [name for name in dir(error.obj) if not name.startswith("_")], n=1)
+    public = [name for name in dir(error.obj) if not name.startswith("_")]
+    near = difflib.get_close_matches(error.name or "", public, n=1)
     return f". Did you mean '{error.obj.__name__.rpartition('.')[2]}.{near[0]}'?" if near else ""
 
 

@@ -43,6 +43,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         result=run.result,
         metric_headings=wording.metric_headings(run.result),
         metrics=wording.metric_rows(run.result, run.class_names),
+        majority=wording.majority_line(run.result),
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
         rounds=wording.round_rows(run.rounds, metric, baseline=baseline, chosen=chosen),
@@ -88,8 +89,8 @@ def show(run: Recorded) -> Html:
     """
     headings, rows = wording.metric_headings(run.result), wording.metric_rows(run.result, run.class_names)
     shown, best = {"metric_headings": headings, "metrics": rows}, wording.best_line(run.result)
-    curves, matrices = _curves({"": run}), _matrices(run)
-    return Html(_rendered("result.html", **shown, result=run.result, best=best, curves=curves, matrices=matrices))
+    shown |= {"majority": wording.majority_line(run.result), "curves": _curves({"": run}), "matrices": _matrices(run)}
+    return Html(_rendered("result.html", **shown, result=run.result, best=best))
 
 
 def of_predictions(

@@ -121,6 +121,7 @@ def test_the_template_for_a_table_takes_classes_and_values(command, tmp_path):
     for target, metric in (("kind", "test/accuracy"), ("price", "test/r2")):
         done = command("run", "my.py", "--data", "mine.csv", "--target", target, "--smoke", cwd=tmp_path)
         assert done.returncode == 0 and metric in done.stdout, done.stderr
+        assert ("\nalways the most frequent class (a): accuracy 0.5\n" in done.stdout) == (target == "kind")
 
 
 @pytest.mark.long

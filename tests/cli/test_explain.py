@@ -106,6 +106,7 @@ def test_the_columns_that_decide_are_important(trained):
     low, high = importance["ci95"][0][0], importance["ci95"][1][0]
     assert low < of_column["size"] < high and importance["over"] == "seeds" and np.shape(importance["values"]) == (3, 3)
     page = (trained / "t" / "report.html").read_text()
+    assert '<p class="note">For comparison, always the most frequent class (no): accuracy 0.' in page
     assert "Columns that matter" in page and "rise of the log loss when permuted" in page
     assert "The rows of a table have no map" in page
 
@@ -284,7 +285,8 @@ def test_private_runs_show_no_training_example(command, trained):
     content = content_of(trained / "p")
     why = "Training examples are not traced: the run keeps its training examples private."
     assert content["influence"] == {"why": why} and content["attributions"]["examples"]
-    assert "training example " not in (trained / "p" / "report.html").read_text()
+    page = (trained / "p" / "report.html").read_text()
+    assert "training example " not in page and "most frequent class" not in page
 
 
 def test_encrypted_runs_are_explained_with_their_key(command, trained):
