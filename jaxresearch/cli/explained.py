@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import softmax
 
-from jaxresearch import explain, records
+from jaxresearch import explain
 from jaxresearch.cli.dependence import attacked, importances
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.cli.reopened import Reopened
 from jaxresearch.cli.subject import (
     BATCH,
     Asked,
@@ -19,7 +18,6 @@ from jaxresearch.cli.subject import (
     described,
     short,
     smaller,
-    subject_of,
 )
 from jaxresearch.cli.traced import influenced
 from jaxresearch.explain import named
@@ -28,26 +26,25 @@ from jaxresearch.explain.streaming import in_batches
 _MOST_CELLS = 6  # of a row of a table
 
 
-def explained(opened: Reopened, models: records.Ensemble, asked: Asked) -> dict[str, Any]:
+def explained(subject: Subject, logits: np.ndarray | None) -> dict[str, Any]:
     """Returns the content of ``explain.json``: a section for each question, or the sentence why it has no answer.
 
     Args:
-        opened: The run with its data.
-        models: Its models.
-        asked: By the command.
+        subject: What is explained.
+        logits: What each model predicts for its test part, where examples have classes; else None.
 
     Raises:
         ValueError: If something was asked for that the run does not have.
     """
-    subject = subject_of(opened, models, asked)
-    outputs = _outputs(subject)
+    models = subject.models
+    outputs = _outputs(subject) if logits is None else logits[subject.places[0]][subject.kept(subject.places[0])]
     chosen = chosen_examples(outputs, _targets(subject), subject)
     importance = importances(subject)
     return {
         "kind": subject.kind,
         "seeds": [models.seeds[place] for place in subject.places],
         "shown_seed": models.seeds[subject.places[0]],
-        "asked": _recorded(asked),
+        "asked": _recorded(subject.asked),
         "attributions": attributed(subject, outputs, chosen),
         "importance": importance,
         "influence": influenced(subject, outputs, chosen.places[: chosen.n_mistakes], columns=_foremost(importance)),

@@ -35,6 +35,7 @@ from jaxresearch.data.files.tables import TABLES, is_table, load_table
 from jaxresearch.data.files.targets import Task
 from jaxresearch.data.files.tfds import load_tfds
 from jaxresearch.data.molecules import aqsoldb, b3db
+from jaxresearch.data.numbering import with_numbers
 from jaxresearch.data.overlap import require_disjoint
 from jaxresearch.data.parts import Part
 from jaxresearch.data.splits import split as split_part
@@ -152,6 +153,7 @@ def load(
     collected = _read(source, kind, reading)
     collected = censored(collected, event) if event else collected
     _require_task(collected.card, task)
+    collected = collected if kind in _UNORDERED else with_numbers(collected)
     collected = derive(collected) if derive else collected
     dataset = divide(collected, split)
     check(dataset)
@@ -160,6 +162,7 @@ def load(
     return require_disjoint(dataset, is_drawn=dataset.card.split.fraction is not None)
 
 
+_UNORDERED = ("images", "tfds")  # kinds of sources in which the number of an example means nothing to the user
 _OPTIONS = {
     "bundled": (),
     "tfds": ("target", "types", "stream"),

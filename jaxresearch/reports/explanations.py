@@ -89,14 +89,15 @@ def _last_word(shown: list[str]) -> int:
 
 def _caption(one: dict[str, Any]) -> str:
     """Returns a line on an example: its number, and its class or value with the prediction."""
+    part = "test" if "predicted" in one else "training"
+    name = one.get("name", f"example {one['example']} of the {part} part")  # version 0.1 has the example alone
     if "predicted" not in one:
-        target = one["target"]
         influence = statistics.number_text(one["influence"], is_signed=True)
-        return f"training example {one['example']}: {_value(target)} ({influence})"
+        return f"{name}: {_value(one['target'])} ({influence})"
     if "probability" in one:
         sure = f" ({100 * one['probability']:.1f} %)"
-        return f"example {one['example']}: predicted {one['predicted']}{sure}, is {one['true']}"
-    return f"example {one['example']}: predicted {_value(one['predicted'])}, is {_value(one['true'])}"
+        return f"{name}: predicted {one['predicted']}{sure}, is {one['true']}"
+    return f"{name}: predicted {_value(one['predicted'])}, is {_value(one['true'])}"
 
 
 def _value(value: Any) -> str:
