@@ -141,7 +141,7 @@ def attributed(subject: Subject, outputs: np.ndarray, chosen: Chosen) -> dict[st
         described(subject, outputs, place) | {"values": short(values), "is_mistake": number < chosen.n_mistakes}
         for number, (place, values) in enumerate(zip(chosen.places, found, strict=True))
     ]
-    if subject.kind == "tokens" and not np.ndim(baseline):
+    if subject.kind == "tokens" and subject.card.vocabulary and not np.ndim(baseline):
         baseline = subject.card.vocabulary[baseline]
     baseline = f"an array {baseline.shape}" if np.ndim(baseline) else baseline
     explained_class = asked.target or ("the predicted class" if subject.card.class_names else "the predicted value")
@@ -195,7 +195,7 @@ def _baseline(subject: Subject, inputs: np.ndarray) -> Any:
     """Returns an input without information: zeros, an equal mixture of letters, or the token that stands for nothing."""
     given, card = subject.asked.baseline, subject.card
     if given is None:
-        return {"letters": 0.25, "tokens": len(card.vocabulary) - 1}.get(subject.kind, 0.0)
+        return {"letters": 0.25, "tokens": max(len(card.vocabulary) - 1, 0)}.get(subject.kind, 0.0)
     if isinstance(given, str):
         if given not in card.vocabulary:
             what = "a number, a token of the vocabulary" if card.vocabulary else "a number"
@@ -203,8 +203,8 @@ def _baseline(subject: Subject, inputs: np.ndarray) -> Any:
         return card.vocabulary.index(given)
     if isinstance(given, np.ndarray):
         return jnp.asarray(given, inputs.dtype)
-    if subject.kind == "tokens" and not (given.is_integer() and 0 <= given < len(card.vocabulary)):
-        raise UsageError(
-            f"--baseline must be a token from 0 to {len(card.vocabulary) - 1}, got {given:g}. Pass its name."
-        )
+    n_tokens = len(card.vocabulary)
+    if subject.kind == "tokens" and not (given.is_integer() and 0 <= given < (n_tokens or np.inf)):
+        known = f"from 0 to {n_tokens - 1}" if n_tokens else "of 0 or more"
+        raise UsageError(f"--baseline must be a token {known}, got {given:g}. Pass {'its name' if n_tokens else '0'}.")
     return int(given) if subject.kind == "tokens" else given

@@ -176,7 +176,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
     """
     shape = [*getattr(inputs, "shape", ())]
     if isinstance(inputs, np.ndarray):
-        if inputs.dtype.kind in "iu" and inputs.ndim == 2 and card.vocabulary:
+        if inputs.dtype.kind in "iu" and inputs.ndim == 2 and (card.vocabulary or inputs.dtype != np.uint8):
             return "tokens"
         if inputs.dtype.kind == "f" and inputs.ndim == 3 and shape[-1] == len(LETTERS) and _is_one_hot(inputs[:100]):
             return "letters"
@@ -186,7 +186,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
             return "columns"
     what = f"{inputs.dtype} {inputs.shape}" if shape else type(inputs).__name__
     raise UsageError(
-        f"explain shows images, tokens with a vocabulary, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
+        f"explain shows images, tokens, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
     )
 
 
@@ -297,7 +297,23 @@ def shown(subject: Subject, inputs: np.ndarray) -> Any:
         return [
             LETTERS[letter] if total else "N" for letter, total in zip(inputs.argmax(-1), inputs.sum(-1), strict=True)
         ]
-    return [subject.card.vocabulary[token] for token in inputs] if subject.kind == "tokens" else None
+    return token_names(inputs, subject.card.vocabulary) if subject.kind == "tokens" else None
+
+
+def token_names(tokens: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
+    """Returns the names of tokens; without a vocabulary, the position of each, counted from 1, and its number.
+
+    Args:
+        tokens: ``(length,)``.
+        vocabulary: One name per token, or nothing.
+
+    Example:
+        >>> token_names(np.array([1, 0]), ("zinc", "ion")), token_names(np.array([7, 0]), ())
+        (['ion', 'zinc'], ['1:7', '2:0'])
+    """
+    if vocabulary:
+        return [vocabulary[token] for token in tokens]
+    return [f"{position}:{token}" for position, token in enumerate(tokens, start=1)]
 
 
 def smaller(image: np.ndarray) -> np.ndarray:

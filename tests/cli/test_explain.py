@@ -144,6 +144,17 @@ def test_influence_is_exact_and_of_the_right_sign(trained):
         assert targets.count(mistake["predicted"]) >= 3
 
 
+def test_examples_are_named_by_the_rows_of_the_file(trained):
+    lines = (trained / "table.csv").read_text().splitlines()[1:]
+    mistakes = content_of(trained / "t")["influence"]["mistakes"]
+    shown = [one for mistake in mistakes for one in (mistake, *mistake["raised"], *mistake["lowered"])]
+    assert len(shown) > 4 and all(one["name"].startswith("row ") for one in shown)
+    for one in shown:
+        size, colour, *_ = lines[int(one["name"].removeprefix("row ")) - 1].split(",")
+        cells = dict(one["cells"])
+        assert float(cells["size"]) == float(size) and cells["colour"] == colour
+
+
 def test_the_options_choose_what_is_explained(command, trained):
     words = ("--method", "occlusion", "--examples", "3", "--influence", "tracin", "--target", "1", "--seed", "5")
     shutil.copytree(trained / "i", trained / "other")
@@ -286,7 +297,7 @@ def test_private_runs_show_no_training_example(command, trained):
     why = "Training examples are not traced: the run keeps its training examples private."
     assert content["influence"] == {"why": why} and content["attributions"]["examples"]
     page = (trained / "p" / "report.html").read_text()
-    assert "training example " not in page and "most frequent class" not in page
+    assert "of the training part" not in page and "most frequent class" not in page
 
 
 def test_encrypted_runs_are_explained_with_their_key(command, trained):
