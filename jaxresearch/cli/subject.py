@@ -312,7 +312,7 @@ def token_names(tokens: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
         (['ion', 'zinc'], ['1:7', '2:0'])
     """
     if vocabulary:
-        return [vocabulary[token] for token in tokens]
+        return [str(vocabulary[token]) for token in tokens]
     return [f"{position}:{token}" for position, token in enumerate(tokens, start=1)]
 
 

@@ -21,6 +21,13 @@ def numbered() -> Iterator[None]:
 
     Whatever takes examples from a part, as splits do, takes their numbers along. The entry is for those who show examples:
     remove it with `without_numbers` before training.
+
+    Example:
+        >>> from jaxresearch import data
+        >>> with data.numbered():
+        ...     part = data.load("wdbc").test
+        >>> part["row_numbers"][:3].tolist(), len(part["row_numbers"]) == len(part["targets"])
+        ([13, 14, 18], True)
     """
     token = _IS_ASKED.set(True)
     try:

@@ -15,7 +15,7 @@ from jaxresearch.data import Split
 def table(tmp_path):
     """A table in which a column holds the number of each row, in the order of no other column."""
     random = np.random.default_rng(0)
-    rows = [f"{i},p{i % 7},{random.integers(1e6)},{'ab'[random.integers(2)]}" for i in range(60)]
+    rows = [f"{i},p{i % 7},{random.integers(1_000_000)},{'ab'[random.integers(2)]}" for i in range(60)]
     (tmp_path / "mine.csv").write_text("\n".join(["line,patient,day,k", *rows]) + "\n")
     return tmp_path / "mine.csv"
 

@@ -15,7 +15,7 @@ def part(targets, **more):
     return {"inputs": np.zeros((len(targets), 1)), "targets": np.array(targets), **more}
 
 
-def test_the_class_is_that_of_training_and_scored_on_the_test_part():
+def test_the_class_of_training_is_scored_on_the_test_part():
     dataset = Dataset(part([0, 0, 0, 1]), part([1, 1, 0, 2]), None, CARD)
     assert examples.majority_of(dataset) == {"class": "no", "accuracy": 0.25}
 
