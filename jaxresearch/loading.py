@@ -146,7 +146,7 @@ def blame(error: Exception, name: str, *, directory: Path = catalogue.LOCAL) -> 
     is_ours = last is place or Path(last.filename).is_relative_to(_PACKAGE)
     if isinstance(error, ValueError | OSError) and what and is_ours and "raise " in (last.line or ""):
         return f"{what} (experiment file {path}, line {place.lineno})"
-    return f"{at}: {type(error).__name__}: {what}"
+    return f"{at}: {type(error).__name__}: {what}{_nearest_attribute(error)}"
 
 
 _UNKNOWN_FIELD = re.compile(r"Experiment\.__init__\(\) got an unexpected keyword argument '(\w+)'")
@@ -158,6 +158,15 @@ def _remedy_of_unknown(name: str) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     advice = f"Did you mean {near[0]!r}?" if near else "Leave it out."
     return f"Experiment must be given some of {', '.join(names)}, got {name!r}. {advice}"
+
+
+def _nearest_attribute(error: Exception) -> str:
+    """Returns the nearest name in the module that lacks the one an error is about; nothing for any other error."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, ModuleType):
+        return ""
+    public = [name for name in dir(error.obj) if not name.startswith("_")]
+    near = difflib.get_close_matches(error.name or "", public, n=1)
+    return f". Did you mean '{error.obj.__name__.rpartition('.')[2]}.{near[0]}'?" if near else ""
 
 
 def _remedy_of_traced(what: str, on_line: list[str]) -> str:

@@ -59,6 +59,11 @@ def test_load_finds_an_experiment_by_name():
             "from jaxresearch.hyperparameters import *\n@hyperparameters\nclass A:\n    epochs: int = static(20.5, 'passes')\n",
             r"^epochs must be a whole number, got 20\.5\. .* \(experiment file .*mine\.py, line 2\)$",
         ),
+        (
+            "from jaxresearch import metrics\n\nmetrics.acuracy()\n",
+            r"failed at line 3: .*AttributeError: .* no attribute 'acuracy'\. Did you mean 'metrics.accuracy'\?$",
+        ),
+        ("from jaxresearch import metrics\nmetrics.zzz()\n", "AttributeError: .* has no attribute 'zzz'$"),
         ("import no_such_module\n", "failed at line 1: 'import no_such_module': ModuleNotFoundError"),
         ("def inner():\n    return 1 / 0\ninner()\n", "failed at line 2: 'return 1 / 0': ZeroDivisionError"),
         (

@@ -13,10 +13,10 @@ from jaxresearch.cli.explained import explained
 from jaxresearch.cli.flags import require_known, taken
 from jaxresearch.cli.interrupts import saving
 from jaxresearch.cli.reopened import reopened, there
-from jaxresearch.cli.report import NAME, predicted_of
+from jaxresearch.cli.report import NAME, logits_of, predicted_of
 from jaxresearch.cli.resume import config_in
 from jaxresearch.cli.session import configure, one_line
-from jaxresearch.cli.subject import INFLUENCES, METHODS, Asked
+from jaxresearch.cli.subject import INFLUENCES, METHODS, Asked, subject_of
 from jaxresearch.explain.named import require_method
 from jaxresearch.reports.page import page
 
@@ -36,8 +36,10 @@ def explain(words: list[str]) -> int:
         with there(run) as absolute:
             opened = reopened(absolute, experiment)
             models = opened.models()
-            content = explained(opened, models, asked)
-            predicted = predicted_of(opened, models) if not models.diverged else {"missing": []}
+            subject = subject_of(opened, models, asked)
+            logits = logits_of(opened, models)
+            content = explained(subject, logits)
+            predicted = predicted_of(opened, None if models.diverged else logits)
         with saving(), records.RunDirectory.again(path) as directory:
             directory.write(records.EXPLANATIONS, content)
             directory.write_text_file(NAME, page(run, predicted=predicted))

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import softmax
 
-from jaxresearch import explain, records
+from jaxresearch import explain
 from jaxresearch.cli.dependence import attacked, importances
 from jaxresearch.cli.errors import UsageError
-from jaxresearch.cli.reopened import Reopened
 from jaxresearch.cli.subject import (
     BATCH,
     Asked,
@@ -19,7 +18,6 @@ from jaxresearch.cli.subject import (
     described,
     short,
     smaller,
-    subject_of,
 )
 from jaxresearch.cli.traced import influenced
 from jaxresearch.explain import named
@@ -28,26 +26,25 @@ from jaxresearch.explain.streaming import in_batches
 _MOST_CELLS = 6  # of a row of a table
 
 
-def explained(opened: Reopened, models: records.Ensemble, asked: Asked) -> dict[str, Any]:
+def explained(subject: Subject, logits: np.ndarray | None) -> dict[str, Any]:
     """Returns the content of ``explain.json``: a section for each question, or the sentence why it has no answer.
 
     Args:
-        opened: The run with its data.
-        models: Its models.
-        asked: By the command.
+        subject: What is explained.
+        logits: What each model predicts for its test part, where examples have classes; else None.
 
     Raises:
         ValueError: If something was asked for that the run does not have.
     """
-    subject = subject_of(opened, models, asked)
-    outputs = _outputs(subject)
+    models = subject.models
+    outputs = _outputs(subject) if logits is None else logits[subject.places[0]][subject.kept(subject.places[0])]
     chosen = chosen_examples(outputs, _targets(subject), subject)
     importance = importances(subject)
     return {
         "kind": subject.kind,
         "seeds": [models.seeds[place] for place in subject.places],
         "shown_seed": models.seeds[subject.places[0]],
-        "asked": _recorded(asked),
+        "asked": _recorded(subject.asked),
         "attributions": attributed(subject, outputs, chosen),
         "importance": importance,
         "influence": influenced(subject, outputs, chosen.places[: chosen.n_mistakes], columns=_foremost(importance)),
@@ -144,7 +141,7 @@ def attributed(subject: Subject, outputs: np.ndarray, chosen: Chosen) -> dict[st
         described(subject, outputs, place) | {"values": short(values), "is_mistake": number < chosen.n_mistakes}
         for number, (place, values) in enumerate(zip(chosen.places, found, strict=True))
     ]
-    if subject.kind == "tokens" and not np.ndim(baseline):
+    if subject.kind == "tokens" and subject.card.vocabulary and not np.ndim(baseline):
         baseline = subject.card.vocabulary[baseline]
     baseline = f"an array {baseline.shape}" if np.ndim(baseline) else baseline
     explained_class = asked.target or ("the predicted class" if subject.card.class_names else "the predicted value")
@@ -198,7 +195,7 @@ def _baseline(subject: Subject, inputs: np.ndarray) -> Any:
     """Returns an input without information: zeros, an equal mixture of letters, or the token that stands for nothing."""
     given, card = subject.asked.baseline, subject.card
     if given is None:
-        return {"letters": 0.25, "tokens": len(card.vocabulary) - 1}.get(subject.kind, 0.0)
+        return {"letters": 0.25, "tokens": max(len(card.vocabulary) - 1, 0)}.get(subject.kind, 0.0)
     if isinstance(given, str):
         if given not in card.vocabulary:
             what = "a number, a token of the vocabulary" if card.vocabulary else "a number"
@@ -206,8 +203,8 @@ def _baseline(subject: Subject, inputs: np.ndarray) -> Any:
         return card.vocabulary.index(given)
     if isinstance(given, np.ndarray):
         return jnp.asarray(given, inputs.dtype)
-    if subject.kind == "tokens" and not (given.is_integer() and 0 <= given < len(card.vocabulary)):
-        raise UsageError(
-            f"--baseline must be a token from 0 to {len(card.vocabulary) - 1}, got {given:g}. Pass its name."
-        )
+    n_tokens = len(card.vocabulary)
+    if subject.kind == "tokens" and not (given.is_integer() and 0 <= given < (n_tokens or np.inf)):
+        known = f"from 0 to {n_tokens - 1}" if n_tokens else "of 0 or more"
+        raise UsageError(f"--baseline must be a token {known}, got {given:g}. Pass {'its name' if n_tokens else '0'}.")
     return int(given) if subject.kind == "tokens" else given

@@ -1,5 +1,6 @@
 """``jaxresearch report DIR``: a self-contained page of a finished run or study."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,14 @@ def _predicted(run: records.Recorded, named: str | None) -> dict[str, Any]:
         if diverged := run.result.get("diverged"):
             raise UsageError(f"seed {', '.join(map(str, diverged))} diverged")
         opened = reopened(run, named)
-        shown = predicted_of(opened, None)
+        shown = predicted_of(opened, logits_of(opened, None))
         return shown if opened.line is None else {**shown, "missing": [*shown["missing"], f"{opened.line}."]}
     except Exception as error:  # the rest of the page does not need it
         return {"missing": [f"Predictions for the test part are not shown: {' '.join(str(error).split())}"]}
 
 
-def predicted_of(opened: Reopened, models: records.Ensemble | None) -> dict[str, Any]:
-    """Returns the predictions of a run for its test part, as the page takes them; none unless each example has one class.
+def logits_of(opened: Reopened, models: records.Ensemble | None) -> np.ndarray | None:
+    """Returns what each model predicts for its test part, ``(models, n, classes)``; None unless each example has one class.
 
     Args:
         opened: The run with its data.
@@ -56,13 +57,27 @@ def predicted_of(opened: Reopened, models: records.Ensemble | None) -> dict[str,
     """
     dataset = opened.loaded.dataset
     if not dataset.card.class_names or dataset.of_run(0).test["targets"].ndim > 1:
-        return {"missing": []}
+        return None
     models = opened.models() if models is None else models
     every = models.evaluate_every
-    logits = execution.predict(opened.experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)
+    return execution.predict(opened.experiment, models.hyperparameters, dataset, models.state, evaluate_every=every)
+
+
+def predicted_of(opened: Reopened, logits: np.ndarray | None) -> dict[str, Any]:
+    """Returns the predictions of a run for its test part, as the page takes them.
+
+    Args:
+        opened: The run with its data.
+        logits: From `logits_of`.
+    """
+    if logits is None:
+        return {"missing": []}
+    dataset = opened.loaded.dataset
     targets = np.broadcast_to(dataset.test["targets"], logits.shape[:2])
     counted = np.broadcast_to(dataset.test.get("weights", np.ones(())), logits.shape[:2]) > 0
     inputs = opened.collected.test["inputs"]
     is_one = not dataset.n_folds and not dataset.is_resplit  # one test part for all runs
     images = inputs[: logits.shape[1]] if isinstance(inputs, np.ndarray) and is_one else None
-    return of_predictions(logits, targets, counted, dataset.card, images=images)
+    return of_predictions(
+        logits, targets, counted, dataset.card, images=images, named=functools.partial(opened.name, "test")
+    )

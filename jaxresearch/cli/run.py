@@ -34,7 +34,7 @@ def _work(session: Session) -> None:
             load_seconds=session.loaded.seconds,
             smoke=options.smoke,
             declared=session.declared.hyperparameters,
-        ) | recording.examples_of(job, session.path, smoke=options.smoke)
+        ) | recording.examples_of(job, session.path, smoke=options.smoke, private=bool(options.private))
         if options.private:
             result["privacy"] = session.config["privacy"]
         unwritten = recording.write_result(session.directory, result, trained)

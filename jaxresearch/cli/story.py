@@ -61,6 +61,8 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
             wording.metric_rows(result, session.job.dataset.card.class_names),
         ),
     ]
+    if (majority := wording.majority_line(result)) is not None:
+        lines += ["", f"For comparison, {majority}."]
     if result["report"] is not None:
         lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
     command = run_command(session, conclusion.best, seeds=seeds)

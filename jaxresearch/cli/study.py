@@ -48,7 +48,7 @@ def _work(session: Session) -> None:
             load_seconds=session.loaded.seconds,
             declared=session.declared.hyperparameters,
         ),
-        **recording.examples_of(best, session.path),
+        **recording.examples_of(best, session.path, private=bool(session.options.private)),
         "hyperparameters": dataclasses.asdict(searched.best),
         "data_card": dataclasses.asdict(best.dataset.card),
         "compared_by": compared_by,

@@ -71,10 +71,19 @@ class Subject(NamedTuple):
     def of_run(self, place: int) -> Dataset:
         """Returns the data of one model, without test examples of weight 0."""
         dataset = self.opened.loaded.dataset.of_run(place)
-        weights = dataset.test.get("weights")
-        if weights is None:
+        if "weights" not in dataset.test:
             return dataset
-        return dataset._replace(test={name: entry[np.asarray(weights) > 0] for name, entry in dataset.test.items()})
+        kept = self.kept(place)
+        return dataset._replace(test={name: entry[kept] for name, entry in dataset.test.items()})
+
+    def kept(self, place: int) -> np.ndarray:
+        """Returns the indices of the test examples of one model whose weight is not 0."""
+        test = self.opened.loaded.dataset.of_run(place).test
+        return np.flatnonzero(np.asarray(test.get("weights", np.ones(len(test["targets"])))) > 0)
+
+    def named(self, part: str, place: int) -> tuple[str, int]:
+        """Returns a part and the index of an example in it, with the examples of weight 0, from its index without them."""
+        return part, int(self.kept(self.places[0])[place]) if part == "test" else int(place)
 
     def floats(self, inputs: np.ndarray) -> np.ndarray:
         """Returns inputs of which models can be differentiated: pixels as floating-point numbers."""
@@ -167,7 +176,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
     """
     shape = [*getattr(inputs, "shape", ())]
     if isinstance(inputs, np.ndarray):
-        if inputs.dtype.kind in "iu" and inputs.ndim == 2 and card.vocabulary:
+        if inputs.dtype.kind in "iu" and inputs.ndim == 2 and (card.vocabulary or inputs.dtype != np.uint8):
             return "tokens"
         if inputs.dtype.kind == "f" and inputs.ndim == 3 and shape[-1] == len(LETTERS) and _is_one_hot(inputs[:100]):
             return "letters"
@@ -177,7 +186,7 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
             return "columns"
     what = f"{inputs.dtype} {inputs.shape}" if shape else type(inputs).__name__
     raise UsageError(
-        f"explain shows images, tokens with a vocabulary, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
+        f"explain shows images, tokens, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
     )
 
 
@@ -244,7 +253,7 @@ def described(subject: Subject, outputs: np.ndarray, place: int) -> dict[str, An
         place: Index of the example.
     """
     dataset, card = subject.of_run(subject.places[0]), subject.card
-    one = {"example": int(place), "shown": shown(subject, dataset.test["inputs"][place])}
+    one = named(subject, "test", place) | {"shown": shown(subject, dataset.test["inputs"][place])}
     target = dataset.test["targets"][place]
     if card.class_names:
         of_classes = softmax(outputs[place].astype(np.float64))
@@ -259,6 +268,17 @@ def described(subject: Subject, outputs: np.ndarray, place: int) -> dict[str, An
         float(np.ravel(invert(np.asarray(value, np.float64).reshape(1, -1)))[0]) for value in (outputs[place], target)
     ]
     return one | {"predicted": values[0], "true": values[1]}
+
+
+def named(subject: Subject, part: str, place: int) -> dict[str, Any]:
+    """Returns the index and the name of an example: the row of the user's data, where it is known.
+
+    Args:
+        subject: What is explained.
+        part: Such as ``"test"``.
+        place: Index of the example.
+    """
+    return {"example": int(place), "name": subject.opened.name(*subject.named(part, place), run=subject.places[0])}
 
 
 def shown(subject: Subject, inputs: np.ndarray) -> Any:
@@ -277,7 +297,23 @@ def shown(subject: Subject, inputs: np.ndarray) -> Any:
         return [
             LETTERS[letter] if total else "N" for letter, total in zip(inputs.argmax(-1), inputs.sum(-1), strict=True)
         ]
-    return [subject.card.vocabulary[token] for token in inputs] if subject.kind == "tokens" else None
+    return token_names(inputs, subject.card.vocabulary) if subject.kind == "tokens" else None
+
+
+def token_names(tokens: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
+    """Returns the names of tokens; without a vocabulary, the position of each, counted from 1, and its number.
+
+    Args:
+        tokens: ``(length,)``.
+        vocabulary: One name per token, or nothing.
+
+    Example:
+        >>> token_names(np.array([1, 0]), ("zinc", "ion")), token_names(np.array([7, 0]), ())
+        (['ion', 'zinc'], ['1:7', '2:0'])
+    """
+    if vocabulary:
+        return [str(vocabulary[token]) for token in tokens]
+    return [f"{position}:{token}" for position, token in enumerate(tokens, start=1)]
 
 
 def smaller(image: np.ndarray) -> np.ndarray:
@@ -326,14 +362,18 @@ def cells_of(subject: Subject, columns: Sequence[str]) -> Callable[[str, int], l
     """
     if not columns:
         return lambda part, place: []
-    collected, prepared = subject.opened.collected.parts(), subject.of_run(subject.places[0]).parts()
+    first, n_runs = subject.places[0], subject.opened.loaded.dataset.n_runs
+    collected, prepared = subject.opened.collected.parts(), subject.of_run(first).parts()
+    is_shared = first == 0 or not n_runs  # by this model and the collected data
     known = {column.name: column for column in subject.opened.collected.card.columns}
     named = functools.cache(lambda: column_groups(subject)[1])  # only rows that are not those collected need it
 
     def cells(part: str, place: int) -> list[tuple[str, str]]:
-        rows, features = collected[part], prepared[part]["inputs"][place]
-        if isinstance(rows["inputs"], dict) and len(rows["targets"]) == len(prepared[part]["targets"]):
-            return [(name, _cell(known[name], rows["inputs"][name][place])) for name in columns]
+        found, features = subject.opened.row(*subject.named(part, place), run=first), prepared[part]["inputs"][place]
+        rows, row = found or (collected[part], place)
+        is_known = found is not None or (is_shared and len(rows["targets"]) == len(prepared[part]["targets"]))
+        if isinstance(rows["inputs"], dict) and is_known:
+            return [(name, _cell(known[name], rows["inputs"][name][row])) for name in columns]
         names = named()
         return [(name, f"{features[names.index(name)]:.4g}") for name in columns] if len(names) == len(features) else []
 
@@ -346,7 +386,23 @@ def _cell(column: Column, cell: Any) -> str:
         return column.levels[int(cell)] if cell >= 0 else "missing"
     if isinstance(cell, str):
         return cell
-    return "missing" if np.isnan(cell) else f"{cell:.6g}"
+    if np.isnan(cell):
+        return "missing"
+    return date_text(float(cell)) if column.kind == "date" else f"{cell:.6g}"
+
+
+def date_text(days: float) -> str:
+    """Returns a date in ISO form, with the time of day unless it is midnight.
+
+    Args:
+        days: Since 1970, as `jaxresearch.data` reads dates.
+
+    Example:
+        >>> date_text(19723.0), date_text(19723.5), date_text(-0.25)
+        ('2024-01-01', '2024-01-01T12:00:00', '1969-12-31T18:00:00')
+    """
+    seconds = round(days * 86_400)
+    return str(np.datetime64(seconds, "s")) if seconds % 86_400 else str(np.datetime64(seconds // 86_400, "D"))
 
 
 def short(values: np.ndarray) -> list[Any]:

@@ -11,7 +11,7 @@ from jaxresearch import data, explain, hypergradients, records
 from jaxresearch import experiment as experiments
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.session import job_of
-from jaxresearch.cli.subject import BATCH, Subject, cells_of, described, losses_of, shown
+from jaxresearch.cli.subject import BATCH, Subject, cells_of, described, losses_of, named, shown
 from jaxresearch.execution.stages import keys_of, reacts
 
 _MOST_MISTAKES = 2
@@ -164,5 +164,5 @@ def _trained_on(subject: Subject, row: int, influence: float, cells: Callable[[s
         invert = subject.opened.experiment.preprocess.invert
         label = float(np.ravel(invert(dataset.fitted, np.asarray(target, np.float64).reshape(1, -1)))[0])
     image = shown(subject, dataset.train["inputs"][row])
-    one = {"example": int(row), "shown": image, "cells": cells("train", row), "target": label}
+    one = named(subject, "train", row) | {"shown": image, "cells": cells("train", row), "target": label}
     return one | {"influence": float(f"{influence:.4g}")}

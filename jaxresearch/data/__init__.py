@@ -21,6 +21,7 @@ from jaxresearch.data.dataset import (
 from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
 from jaxresearch.data.new_rows import NewRows, new_rows, require_asked_column
+from jaxresearch.data.numbering import NUMBERS, numbered, without_numbers
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.ranks import with_ranks
@@ -33,6 +34,7 @@ __all__ = [
     "Column",
     "DataCard",
     "Dataset",
+    "NUMBERS",
     "Fitted",
     "NewRows",
     "Preprocessor",
@@ -44,6 +46,7 @@ __all__ = [
     "n_examples",
     "named_arrays",
     "nested",
+    "numbered",
     "new_rows",
     "numbers",
     "padded",
@@ -57,6 +60,7 @@ __all__ = [
     "load",
     "mnist",
     "groups_of_test",
+    "without_numbers",
     "without_padding",
     "require_asked_column",
     "require_columns",

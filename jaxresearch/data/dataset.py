@@ -296,7 +296,7 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
         Traceback (most recent call last):
         ...
-        ValueError: data must have the columns age, height; those of mine are age. Use other data, or rename its columns.
+        ValueError: data must have the columns age, height; those of mine are age. Name its own in the experiment's file, or ...
     """
     inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
@@ -304,7 +304,8 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
         have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
         raise ValueError(
-            f"data must have the columns {', '.join(names)}; {have}. Use other data, or rename its columns."
+            f"data must have the columns {', '.join(names)}; {have}. "
+            + ("Name its own in the experiment's file, or rename them in the data." if held else "Use a table.")
         )
 
 

@@ -35,6 +35,7 @@ from jaxresearch.data.files.tables import TABLES, is_table, load_table
 from jaxresearch.data.files.targets import Task
 from jaxresearch.data.files.tfds import load_tfds
 from jaxresearch.data.molecules import aqsoldb, b3db
+from jaxresearch.data.numbering import with_numbers
 from jaxresearch.data.overlap import require_disjoint
 from jaxresearch.data.parts import Part
 from jaxresearch.data.splits import split as split_part
@@ -152,6 +153,7 @@ def load(
     collected = _read(source, kind, reading)
     collected = censored(collected, event) if event else collected
     _require_task(collected.card, task)
+    collected = collected if kind in _UNORDERED else with_numbers(collected)
     collected = derive(collected) if derive else collected
     dataset = divide(collected, split)
     check(dataset)
@@ -160,6 +162,7 @@ def load(
     return require_disjoint(dataset, is_drawn=dataset.card.split.fraction is not None)
 
 
+_UNORDERED = ("images", "tfds")  # kinds of sources in which the number of an example means nothing to the user
 _OPTIONS = {
     "bundled": (),
     "tfds": ("target", "types", "stream"),
@@ -224,8 +227,9 @@ def _kind(source: str) -> str:
         near = difflib.get_close_matches(source, _BUNDLED, n=1)
         meant = near[0] if near else catalogue.nearest_path(path)
         advice = f"Did you mean {meant!r}?" if meant else f"The bundled names are {', '.join(_BUNDLED)}."
+        place = "" if near else _looked_for(path)
         raise FileNotFoundError(
-            f"data must be a bundled name, tfds:NAME, a database or a path that exists, got {source!r}. {advice}"
+            f"data must be a bundled name, tfds:NAME, a database or a path that exists, got {source!r}{place}. {advice}"
         )
     if path.suffix.lower() == ".npz":
         return "npz"
@@ -234,6 +238,11 @@ def _kind(source: str) -> str:
     raise ValueError(
         f"data must be .npz, a table ({TABLES}), or a folder of images or IDX files, got {source}. Convert it first."
     )
+
+
+def _looked_for(path: Path) -> str:
+    """Returns the folder from which a relative path was followed, for a message; nothing for other paths."""
+    return "" if path.is_absolute() else f", looked for from the current folder {Path.cwd()}"
 
 
 def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
@@ -260,7 +269,9 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
     test = reading["test"] and Path(reading["test"])
     if test is not None and not test.is_file():
         advice = catalogue.path_advice(test)
-        raise FileNotFoundError(f"test must be the path of a table, got {test}, which does not exist. {advice}")
+        raise FileNotFoundError(
+            f"test must be the path of a table that exists, got {str(test)!r}{_looked_for(test)}. {advice}"
+        )
     if test is not None and not is_table(str(test)):
         raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")
     return load_table(path, target=reading["target"], types=reading["types"], task=reading["task"], test=test)

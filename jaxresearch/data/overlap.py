@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch.data.dataset import Dataset
+from jaxresearch.data.numbering import NUMBERS
 from jaxresearch.data.parts import Part, named_arrays
 from jaxresearch.data.rows import Rows, pieces
 
@@ -75,7 +76,7 @@ def row_hashes(part: Part) -> np.ndarray:
     """Returns a hash of each example, equal for equal inputs and targets.
 
     Args:
-        part: Arrays of numbers or strings; groups and weights are ignored.
+        part: Arrays of numbers or strings; groups, weights and row numbers are ignored.
 
     Returns:
         ``(n,)`` of uint64.
@@ -92,7 +93,7 @@ def row_hashes(part: Part) -> np.ndarray:
     generator = np.random.default_rng(0)
     total: Any = np.uint64(0)
     for name, array in named_arrays(part):
-        if name.split(".")[0] not in ("groups", "weights"):
+        if name.split(".")[0] not in ("groups", "weights", NUMBERS):
             seed = int(generator.integers(2**63))
             total = _mixed(total + _hashes(array, seed))
     return total

@@ -338,13 +338,16 @@ def _require_features(schema: Sequence[Column], *, n: int) -> None:
     """Raises for columns that cannot be features, and for features that do not fit into memory."""
     if not schema:
         raise ValueError("a table must have a column besides the target, got none. Add one.")
-    for column in schema:
-        if column.kind in ("text", "id"):
-            what = "texts" if column.kind == "text" else "ids, different in (nearly) every row"
-            raise ValueError(
-                f"column {column.name!r} must be numbers, dates or categories to be a feature, got {what}. Leave it out with "
-                f"--types {column.name}=drop, or read it as --types {column.name}=category."
-            )
+    if unfit := [column for column in schema if column.kind in ("text", "id")]:
+        many, them = ("s", "them") if len(unfit) > 1 else ("", "it")
+        found = {"text": "texts", "id": "ids, different in (nearly) every row"}
+        got = "; ".join(f"{found[one.kind]}, in {one.name!r}" if many else found[one.kind] for one in unfit)
+        drop, keep = (",".join(f"{one.name}={kind}" for one in unfit) for kind in ("drop", "category"))
+        raise ValueError(
+            f"column{many} {', '.join(repr(one.name) for one in unfit)} must be numbers, dates or categories to be "
+            f"{'features' if many else 'a feature'}, got {got}. Leave {them} out with --types {drop}, or read {them} as --types "
+            f"{keep}."
+        )
     width = len(feature_names(schema))
     size, room = 4 * width * n, memory.of_machine()
     if size > room / 2:

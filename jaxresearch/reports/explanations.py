@@ -1,5 +1,6 @@
 """The section of a page that explains a run, from the content of ``explain.json``."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxresearch import statistics
 from jaxresearch.reports import plots, wording
 
 _MOST_BARS = 30
+_BASES = frozenset("ACGTN")  # letters of DNA: words of them are written as one sequence
 _TITLES = {
     "integrated_gradients": "integrated gradients",
     "input_x_gradient": "input x gradient",
@@ -41,8 +43,16 @@ def _attributions(part: dict[str, Any]) -> dict[str, Any]:
     layer = f" at layer {part['layer']}" if part["layer"] else ""
     baseline = f"{part['baseline']:g}" if isinstance(part["baseline"], float) else part["baseline"]
     from_baseline = f", baseline {baseline}" if part["method"] in ("integrated_gradients", "occlusion") else ""
-    note = f"{_title(part['method'])}{layer} of {part['target']}{from_baseline}."
+    note = f"{_title(part['method'])}{layer} of {part['target']}{from_baseline}.{_reading(part['examples'])}"
     return {"note": note[0].upper() + note[1:], "examples": examples}
+
+
+def _reading(examples: list[dict[str, Any]]) -> str:
+    """Returns how to read tokens that have no names, as a sentence; nothing for other examples."""
+    shown = [text for one in examples for text in one["shown"] or () if isinstance(text, str)]
+    if shown and all(re.fullmatch(r"[0-9]+:-?[0-9]+", text) for text in shown):
+        return " The tokens have no names: 3:17 is token 17 at position 3, counted from 1."
+    return ""
 
 
 def _title(method: str) -> str:
@@ -71,12 +81,12 @@ def _shown(one: dict[str, Any], values: np.ndarray | None = None) -> dict[str, A
         }
     strengths = [0.0] * len(shown) if values is None else plots.strengths(values).round(3).tolist()
     signs = [0.0] * len(shown) if values is None else values.tolist()
-    is_letter = all(len(text) == 1 for text in shown)
+    is_sequence = all(len(text) == 1 or {*text} <= _BASES for text in shown)
     texts = [
         {"text": text, "colour": plots.COLOUR_OF_SIGN[sign > 0], "percent": round(80 * strength)}
         for text, strength, sign in zip(shown, strengths, signs, strict=True)
     ]
-    return found | {"texts": texts[: _last_word(shown)], "gap": "" if is_letter else " "}
+    return found | {"texts": texts[: _last_word(shown)], "gap": "" if is_sequence else " "}
 
 
 def _last_word(shown: list[str]) -> int:
@@ -89,14 +99,15 @@ def _last_word(shown: list[str]) -> int:
 
 def _caption(one: dict[str, Any]) -> str:
     """Returns a line on an example: its number, and its class or value with the prediction."""
+    part = "test" if "predicted" in one else "training"
+    name = one.get("name", f"example {one['example']} of the {part} part")  # version 0.1 has the example alone
     if "predicted" not in one:
-        target = one["target"]
         influence = statistics.number_text(one["influence"], is_signed=True)
-        return f"training example {one['example']}: {_value(target)} ({influence})"
+        return f"{name}: {_value(one['target'])} ({influence})"
     if "probability" in one:
         sure = f" ({100 * one['probability']:.1f} %)"
-        return f"example {one['example']}: predicted {one['predicted']}{sure}, is {one['true']}"
-    return f"example {one['example']}: predicted {_value(one['predicted'])}, is {_value(one['true'])}"
+        return f"{name}: predicted {one['predicted']}{sure}, is {one['true']}"
+    return f"{name}: predicted {_value(one['predicted'])}, is {_value(one['true'])}"
 
 
 def _value(value: Any) -> str:

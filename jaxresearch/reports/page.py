@@ -1,6 +1,7 @@
 """Pages of runs: self-contained HTML for any screen width, light or dark; and the display of a run in a notebook."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         result=run.result,
         metric_headings=wording.metric_headings(run.result),
         metrics=wording.metric_rows(run.result, run.class_names),
+        majority=wording.majority_line(run.result),
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
         rounds=wording.round_rows(run.rounds, metric, baseline=baseline, chosen=chosen),
@@ -88,12 +90,18 @@ def show(run: Recorded) -> Html:
     """
     headings, rows = wording.metric_headings(run.result), wording.metric_rows(run.result, run.class_names)
     shown, best = {"metric_headings": headings, "metrics": rows}, wording.best_line(run.result)
-    curves, matrices = _curves({"": run}), _matrices(run)
-    return Html(_rendered("result.html", **shown, result=run.result, best=best, curves=curves, matrices=matrices))
+    shown |= {"majority": wording.majority_line(run.result), "curves": _curves({"": run}), "matrices": _matrices(run)}
+    return Html(_rendered("result.html", **shown, result=run.result, best=best))
 
 
 def of_predictions(
-    logits: np.ndarray, targets: np.ndarray, asked: np.ndarray, card: DataCard, *, images: np.ndarray | None
+    logits: np.ndarray,
+    targets: np.ndarray,
+    asked: np.ndarray,
+    card: DataCard,
+    *,
+    images: np.ndarray | None,
+    named: Callable[[int], str],
 ) -> dict[str, Any]:
     """Returns the confusion matrix and the images with the most confident errors, as `page` takes them.
 
@@ -103,6 +111,7 @@ def of_predictions(
         asked: ``(seeds, examples)``, whether an example counts.
         card: The data card, with the names of the classes.
         images: The examples as collected, if they are images and the same for all seeds.
+        named: Returns the name of an example of the first seed.
     """
     from scipy.special import softmax
 
@@ -114,7 +123,7 @@ def of_predictions(
     if images is not None and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))):
         for place in places:
             taken, true = card.class_names[chosen[0, place]], card.class_names[targets[0, place]]
-            caption = f"example {place}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
+            caption = f"{named(int(place))}: predicted {taken} ({100 * certain[place]:.1f} %), is {true}"
             wrong.append({"uri": plots.image_uri(images[place]), "caption": caption})
     counted = _counts(targets, chosen, asked, card.class_names)
     return {**counted, "class_names": card.class_names, "wrong": wrong, "missing": []}

@@ -271,6 +271,20 @@ def gain_line(gain: dict[str, Any]) -> str:
     return f"{gain['metric']} {mean} over the baseline ({confidence_text(*gain['ci95'])}, {paired})"
 
 
+def majority_line(result: dict[str, Any]) -> str | None:
+    """Returns the accuracy of always predicting the most frequent class; None without an accuracy to compare it with.
+
+    Example:
+        >>> majority_line({"metrics": {"test/accuracy": {}}, "majority": {"class": "yes", "accuracy": 0.6123}})
+        'always the most frequent class (yes): accuracy 0.6123'
+    """
+    majority = result.get("majority")
+    if majority is None or "test/accuracy" not in result["metrics"]:
+        return None
+    named = "" if majority["class"] is None else f" ({printable(majority['class'])})"
+    return f"always the most frequent class{named}: accuracy {majority['accuracy']:.4g}"
+
+
 def seconds_line(result: dict[str, Any]) -> str:
     """Returns a line with the seconds of each stage and the speed of training."""
     parts = [f"{stage} {seconds:.2f} s" for stage, seconds in result["seconds"].items()]

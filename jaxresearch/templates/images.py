@@ -1,10 +1,10 @@
-"""How well does a small convolutional network classify images? Example: handwritten digits.
+"""How well does a small convolutional network classify images?
 
     jaxresearch run FILE --smoke                                    a few steps, to check that everything works
     jaxresearch run FILE                                            one epoch, five seeds: five minutes on two CPU cores
     jaxresearch run FILE --data folder --image-size 32              your own images
 
-Change the lines marked CHANGE.
+As it stands, the file classifies handwritten digits. Change the lines marked CHANGE for your own images.
 """
 
 import optax

@@ -1,9 +1,10 @@
-"""How well does a small recurrent network forecast a time series? Example: noisy seasons, drawn at random.
+"""How well does a small recurrent network forecast a time series?
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
     jaxresearch run FILE --data my.txt                              your own series, one number per line
 
-The last tenth of the series is the test part. Change the lines marked CHANGE.
+The last tenth of the series is the test part. As it stands, the file forecasts a noisy season, drawn at random. Change the lines
+marked CHANGE for your own series.
 """
 
 import functools

@@ -1,11 +1,11 @@
-"""How well does a small network predict one column of a table from the others? Example: sale prices of houses.
+"""How well does a small network predict one column of a table from the others?
 
     jaxresearch run FILE                                            five seeds on two CPU cores: seconds
     jaxresearch run FILE --data my.csv --target COLUMN              your own table
     jaxresearch sweep FILE --learning-rate 1e-4:1e-1:log:8          compare settings on selection data
     jaxresearch study FILE                                          find the best settings, and their gain on the test part
 
-Change the lines marked CHANGE.
+As it stands, the file predicts the sale prices of a bundled table of houses. Change the lines marked CHANGE for your own table.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""How well do the words of a text predict its class? Example: definitions of the Gene Ontology and their branches.
+"""How well do the words of a text predict its class?
 
     jaxresearch run FILE                                                          five seeds on two CPU cores: seconds
-    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts
+    jaxresearch run FILE --data my.csv --target LABEL --types TEXT=text           your own texts, once COLUMN below is "TEXT"
 
-Change the lines marked CHANGE.
+As it stands, the file predicts the branch of definitions of the Gene Ontology. Change the lines marked CHANGE for your own texts.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jaxresearch.experiment import Experiment
 from jaxresearch.fields import text
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
-COLUMN = "definition"  # CHANGE: the column of texts
+COLUMN = "definition"  # CHANGE: the name of your column of texts
 LENGTH, N_WORDS = 64, 5000  # words read per text, and words in the vocabulary, which is learned from the training part
 
 

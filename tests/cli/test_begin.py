@@ -121,6 +121,7 @@ def test_the_template_for_a_table_takes_classes_and_values(command, tmp_path):
     for target, metric in (("kind", "test/accuracy"), ("price", "test/r2")):
         done = command("run", "my.py", "--data", "mine.csv", "--target", target, "--smoke", cwd=tmp_path)
         assert done.returncode == 0 and metric in done.stdout, done.stderr
+        assert ("\nalways the most frequent class (a): accuracy 0.5\n" in done.stdout) == (target == "kind")
 
 
 @pytest.mark.long
@@ -145,3 +146,24 @@ def test_the_template_for_sequences_reads_a_file_of_numbers(command, tmp_path):
     (tmp_path / "mine.txt").write_text("".join(f"{i % 12}\n" for i in range(600)))
     done = command("run", "my.py", "--data", "mine.txt", "--smoke", cwd=tmp_path)
     assert done.returncode == 0 and "test/mean_absolute_error" in done.stdout, done.stderr
+
+
+@pytest.mark.long
+def test_the_template_for_texts_says_where_its_column_is_named(command, tmp_path):
+    command("new", "my.py", "--for", "text", cwd=tmp_path)
+    rows = "".join(f"a {'good' if i % 2 else 'bad'} film of number {i},{'ab'[i % 2]}\n" for i in range(100))
+    (tmp_path / "mine.csv").write_text(f"review,kind\n{rows}")
+    words = ("run", "my.py", "--data", "mine.csv", "--target", "kind", "--types", "review=text", "--smoke")
+    done = command(*words, cwd=tmp_path)
+    message = "those of mine are review. Name its own in the experiment's file, or rename them in the data."
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    text = (tmp_path / "my.py").read_text()
+    (tmp_path / "my.py").write_text(text.replace('COLUMN = "definition"', 'COLUMN = "review"'))
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "test/macro_f1" in done.stdout, done.stderr
+
+
+def test_no_template_presents_its_data_as_the_question():
+    for kind in catalogue.TEMPLATES:
+        headline = catalogue.headline(catalogue.templates() / f"{kind}.py")
+        assert headline.endswith("?") and "As it stands, the file" in catalogue.template(kind)

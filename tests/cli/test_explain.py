@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxresearch import records
+from jaxresearch import execution, records
+from jaxresearch.cli import explained
 
 pytestmark = pytest.mark.long
 
@@ -106,6 +107,7 @@ def test_the_columns_that_decide_are_important(trained):
     low, high = importance["ci95"][0][0], importance["ci95"][1][0]
     assert low < of_column["size"] < high and importance["over"] == "seeds" and np.shape(importance["values"]) == (3, 3)
     page = (trained / "t" / "report.html").read_text()
+    assert '<p class="note">For comparison, always the most frequent class (no): accuracy 0.' in page
     assert "Columns that matter" in page and "rise of the log loss when permuted" in page
     assert "The rows of a table have no map" in page
 
@@ -141,6 +143,30 @@ def test_influence_is_exact_and_of_the_right_sign(trained):
         assert all(one["influence"] < 0 for one in mistake["lowered"])
         targets = [one["target"] for one in mistake["raised"]]
         assert targets.count(mistake["predicted"]) >= 3
+
+
+def test_examples_are_named_by_the_rows_of_the_file(trained):
+    lines = (trained / "table.csv").read_text().splitlines()[1:]
+    mistakes = content_of(trained / "t")["influence"]["mistakes"]
+    shown = [one for mistake in mistakes for one in (mistake, *mistake["raised"], *mistake["lowered"])]
+    assert len(shown) > 4 and all(one["name"].startswith("row ") for one in shown)
+    for one in shown:
+        size, colour, *_ = lines[int(one["name"].removeprefix("row ")) - 1].split(",")
+        cells = dict(one["cells"])
+        assert float(cells["size"]) == float(size) and cells["colour"] == colour
+
+
+def test_the_test_part_is_predicted_once(command, trained, monkeypatch):
+    def refused(subject):
+        raise AssertionError("predicted once more")
+
+    calls, predict = [], execution.predict
+    monkeypatch.setattr(explained, "_outputs", refused)
+    monkeypatch.setattr(execution, "predict", lambda *words, **more: calls.append(1) or predict(*words, **more))
+    shutil.copytree(trained / "t", trained / "once")
+    done = command("explain", "once", "--influence", "none", cwd=trained)
+    assert done.returncode == 0 and len(calls) == 1, done.stderr
+    assert content_of(trained / "once")["importance"] == content_of(trained / "t")["importance"]
 
 
 def test_the_options_choose_what_is_explained(command, trained):
@@ -184,7 +210,8 @@ def test_values_have_no_attacks(command, folder):
     assert content["importance"]["unit"] == "predicted value"
 
 
-def test_the_word_that_decides_is_coloured(command, folder):
+def write_texts(folder):
+    """Writes texts of which the first word decides, and returns how to run a model of them."""
     random = np.random.default_rng(0)
     fillers = [" ".join(random.choice(["one", "two", "three", "four"], 4)) for _ in range(200)]
     labels = random.choice(["good", "bad"], 200)
@@ -194,8 +221,32 @@ def test_the_word_that_decides_is_coloured(command, folder):
     ]
     (folder / "texts.py").write_text(TEXTS)
     (folder / "texts.csv").write_text("\n".join(["words,label", *rows]) + "\n")
-    explained = ("explain", "x", "--influence", "none", "--target", "good")
-    for words in (("run", "texts.py", "--seeds", "2", "--directory", "x"), explained):
+
+
+def test_tokens_without_a_vocabulary_show_their_positions(command, folder):
+    write_texts(folder)
+    unnamed = TEXTS.replace("len(card.vocabulary)", "10").replace(
+        "length=6)", "length=6)._replace(describe=lambda fitted, card: card)"
+    )
+    (folder / "unnamed.py").write_text(unnamed)
+    words_of_explain = ("explain", "u", "--influence", "none", "--method", "occlusion")
+    for words in (("run", "unnamed.py", "--seeds", "1", "--directory", "u"), words_of_explain):
+        done = command(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    section = content_of(folder / "u")["attributions"]
+    assert section["baseline"] == 0
+    for one in section["examples"]:
+        assert [text.split(":")[0] for text in one["shown"]] == ["1", "2", "3", "4", "5", "6"]
+    assert "The tokens have no names: 3:17 is token 17" in (folder / "u" / "report.html").read_text()
+    done = command("explain", "u", "--baseline", "-1", cwd=folder)
+    message = "--baseline must be a token of 0 or more, got -1. Pass 0."
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_the_word_that_decides_is_coloured(command, folder):
+    write_texts(folder)
+    words_of_explain = ("explain", "x", "--influence", "none", "--target", "good")
+    for words in (("run", "texts.py", "--seeds", "2", "--directory", "x"), words_of_explain):
         done = command(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
     content = content_of(folder / "x")
@@ -284,7 +335,8 @@ def test_private_runs_show_no_training_example(command, trained):
     content = content_of(trained / "p")
     why = "Training examples are not traced: the run keeps its training examples private."
     assert content["influence"] == {"why": why} and content["attributions"]["examples"]
-    assert "training example " not in (trained / "p" / "report.html").read_text()
+    page = (trained / "p" / "report.html").read_text()
+    assert "of the training part" not in page and "most frequent class" not in page
 
 
 def test_encrypted_runs_are_explained_with_their_key(command, trained):

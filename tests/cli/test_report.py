@@ -54,7 +54,7 @@ def test_the_page_is_self_contained(run):
     assert addresses and all(value.startswith(("data:", "#")) for value in addresses)
     images = [attributes for tag, attributes in elements if tag == "img"]
     assert len(images) == 12 and all(
-        re.match(r"example \d+: predicted \d \([0-9.]+ %\), is \d", i["alt"]) for i in images
+        re.match(r"example \d+ of the test part: predicted \d \([0-9.]+ %\), is \d", i["alt"]) for i in images
     )
     charts = [attributes["aria-label"] for tag, attributes in elements if tag == "svg"]
     assert len(charts) == 3 and all(charts)

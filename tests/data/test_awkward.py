@@ -162,8 +162,17 @@ REFUSED = {
     "a kind like no other": (csv(a=range(N)), {"types": {"a": "xyz"}}, "^types must be number, category, date, text, id or drop, got a=xyz. Leave a out to have its type inferred.$"),
     "an unknown column": (csv(age=range(N)), {"types": {"agr": "number"}}, "types must name columns of the table, got 'agr'. Did you mean 'age'"),
     "a target left out": (csv(a=range(N)), {"types": {"k": "drop"}}, "target k must not be dropped, got k=drop"),
+    "two columns": (csv(a=odd(range(N), 5, "-"), b=cycle("31/12/2024"), c=range(N)), {}, "^2 columns must be corrected: column a must be numbers .* '-' in row 6. .* column b must be written as YYYY-MM-DD, got '31/12/2024' in row 1. .*b=category.$"),
     "words as values": (csv(a=range(N)), {"task": "regression"}, "target k must be numbers, got 'p' in row 1"),
 }  # fmt: skip
+
+
+@pytest.mark.raises
+def test_all_awkward_columns_are_named_in_one_line(tmp_path):
+    (tmp_path / "mine.csv").write_text(csv(**{name: odd(range(N), 5, "-") for name in "abcdefgh"}))
+    message = "^8 columns must be corrected: column a .* column f .* or pass --types f=category. The others are g, h.$"
+    with pytest.raises(ValueError, match=message):
+        data.load(str(tmp_path / "mine.csv"), target="k")
 
 
 @pytest.mark.raises

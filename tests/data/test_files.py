@@ -5,6 +5,7 @@ import gzip
 import lzma
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import polars
@@ -369,6 +370,9 @@ def test_unknown_sources_are_refused_with_the_nearest_name(tmp_path):
         FileNotFoundError, match="data must be a bundled name, tfds:NAME, a database or a path that exists, got"
     ):
         data.load(str(tmp_path / "nothing.npz"))
+    with pytest.raises(FileNotFoundError) as caught:
+        data.load("folder/nothing.npz")
+    assert f"got 'folder/nothing.npz', looked for from the current folder {Path.cwd()}. The" in str(caught.value)
     (tmp_path / "mine.txt").write_text("x")
     for target in (None, "kind"):
         with pytest.raises(ValueError, match="data must be .npz, a table .*, or a folder of images or IDX files, got"):

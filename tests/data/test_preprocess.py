@@ -47,6 +47,19 @@ def test_what_training_never_saw_is_finite_and_unknown():
     assert np.isfinite(features).all() and features[0, -3:].tolist() == [0, 0, 0]
 
 
+@pytest.mark.raises
+def test_all_columns_that_are_no_features_are_named_at_once():
+    schema = (Column(name="note", kind="text"), Column(name="age", kind="number"), Column(name="key", kind="id"))
+    words = np.array(["a b", "c d"])
+    part = {"inputs": {"note": words, "age": np.zeros(2), "key": words}, "targets": np.zeros(2, np.int32)}
+    message = (
+        "columns 'note', 'key' must be numbers, dates or categories to be features, got texts, in 'note'; ids, different .* rows?"
+        ".*, in 'key'. Leave them out with --types note=drop,key=drop, or read them as --types note=category,key=category.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        data.prepare(data.standard, Dataset(part, part, None, DataCard(name="mine", source="memory", columns=schema)))
+
+
 def test_values_beyond_float32_are_standardised_in_float64(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 3))
     np.savez(tmp_path / "mine.npz", x=1e39 * x, y=1.7e9 + x[:, 0])

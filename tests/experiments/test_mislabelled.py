@@ -5,8 +5,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxresearch import data, loading
 from jaxresearch import experiment as experiments
-from jaxresearch import loading
 
 MISLABELLED = loading.load("mislabelled", directory=Path(__file__).parents[2] / "experiments")
 
@@ -33,3 +33,18 @@ def test_found_is_the_share_among_the_first_fifth():
     np.testing.assert_allclose(found, dataset.fitted["is_wrong"][first].sum() / 500, rtol=1e-6)
     state, _ = program.advance(key, h, state, dataset.train, 0, 3)
     assert (np.asarray(state.self_influence) > 0).sum() == 300
+
+
+def test_examples_keep_their_numbers_in_a_subset():
+    collected = MISLABELLED.collect("mnist")
+    train = data.sample(collected.train, 1_000, seed=1)
+    assert train["index"].max() > 4_000
+    dataset = MISLABELLED.prepare(collected._replace(train=train))
+    program, h, key = experiments.program(MISLABELLED, dataset), MISLABELLED.hyperparameters, jax.random.key(0)
+    state, _ = program.advance(key, h, program.init(key, h), dataset.train, 0, 10)
+    seen = np.flatnonzero(np.asarray(state.self_influence))
+    np.testing.assert_array_equal(seen, train["index"])  # one epoch
+    test = {name: entry[:10] for name, entry in dataset.test.items()}
+    scores = np.zeros(5_000, np.float32)
+    scores[train["index"]] = 1 + train["is_wrong"]
+    assert program.evaluate(key, h, state._replace(self_influence=scores), test)["found"] == 1

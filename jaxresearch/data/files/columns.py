@@ -23,6 +23,7 @@ from jaxresearch.data.files.numeric import Form, fitting, number_or_id, read_num
 from jaxresearch.data.files.words import Read, Rows, missing_note, read_words
 
 KINDS = ("number", "category", "date", "text", "id", "drop")
+_DESCRIBED = 6  # unfit columns of which a message says what is wrong
 DROPPED = "its type is drop"
 _UNNAMED = re.compile(r"|unnamed(: ?\d+.*)?|__index_level_\d+__|__unnamed__\d+", re.IGNORECASE)
 
@@ -52,7 +53,8 @@ def read_columns(
         The columns as they are read.
 
     Raises:
-        ValueError: If a column is ambiguous, or a cell is not of the kind of its column: with the row and the remedy.
+        ValueError: If a column is ambiguous, or a cell is not of the kind of its column: with the row and the remedy, for
+            all such columns.
 
     Example:
         >>> read = read_columns({"age": cells_of(["3", "4"]), "zip": cells_of(["0150", "0250"])}, None, Rows(2))
@@ -66,7 +68,24 @@ def read_columns(
     free = {name: one for name, one in numbers.items() if types.get(name, "number") == "number"}
     mark, points, _ = decimal_mark(free)
     form = Form(mark, is_known=separator == "," or mark == "," or bool(points))
-    return {name: _read(name, cells, types.get(name), numbers.get(name), form, rows) for name, cells in columns.items()}
+    read, unfit = {}, {}
+    for name, cells in columns.items():
+        try:
+            read[name] = _read(name, cells, types.get(name), numbers.get(name), form, rows)
+        except ValueError as error:
+            unfit[name] = error
+    _refuse(unfit)
+    return read
+
+
+def _refuse(unfit: Mapping[str, ValueError]) -> None:
+    """Raises one error for all columns that cannot be read, so that they can be corrected at once."""
+    if len(unfit) == 1:
+        raise next(iter(unfit.values()))
+    if unfit:
+        lines, rest = [str(error) for error in unfit.values()][:_DESCRIBED], [*unfit][_DESCRIBED:]
+        more = f" The others are {', '.join(rest)}." if rest else ""
+        raise ValueError(f"{len(unfit)} columns must be corrected: {' '.join(lines)}{more}")
 
 
 def _require_types(types: Mapping[str, str], columns: Iterable[str]) -> None:
