@@ -6,8 +6,8 @@
 
 Seconds a seed on two CPU cores. The network is trained on the wrong labels as if they were right. The training examples are
 then ranked by self-influence: the squared gradient of their own loss, summed over the steps that used them. A fifth of the
-examples would contain a fifth of the wrong labels by chance. `found` is the share that it does contain. The wrong labels are
-the same for every seed.
+examples would contain a fifth of the wrong labels by chance. `found` is the fraction that it does contain. The wrong labels
+are the same for every seed.
 """
 
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ class Mislabelled:
 
 
 def collect(source, *, target=None, **reading):
-    """Returns the first training examples, numbered, a tenth of them with another class; the test part is unchanged."""
+    """Returns the first training examples, a tenth of them with another class; the test part is unchanged."""
     dataset = data.load(source, target=target, **reading)
     n, n_classes = min(N_EXAMPLES, dataset.n_train), dataset.card.n_classes
     random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def collect(source, *, target=None, **reading):
     train = {name: entry[:n] for name, entry in dataset.train.items()}
     shifted = (train["targets"] + random.integers(1, n_classes, n)) % n_classes
     train["targets"] = np.where(is_wrong, shifted, train["targets"]).astype(np.int32)
-    return dataset._replace(train={**train, "index": np.arange(n, dtype=np.int32), "is_wrong": is_wrong})
+    return dataset._replace(train={**train, "is_wrong": is_wrong})
 
 
 def fit(train, card):
@@ -52,12 +52,13 @@ def fit(train, card):
 
 
 def apply(fitted, part, *, training):
-    """Returns a part without that knowledge."""
-    return {name: entry for name, entry in part.items() if name != "is_wrong"}
+    """Returns a part without that knowledge, numbered if it is to train on."""
+    part = {name: entry for name, entry in part.items() if name != "is_wrong"}
+    return {**part, "index": np.arange(len(fitted["is_wrong"]), dtype=np.int32)} if training else part
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns the classifier, which also sums self-influence; its evaluation adds the share of wrong labels found."""
+    """Returns the classifier, which also sums self-influence; its evaluation adds the fraction of wrong labels found."""
     model, loss = (
         models.mlp(card.n_features, h.hidden, card.n_classes),
         losses.softmax_cross_entropy_with_integer_labels,

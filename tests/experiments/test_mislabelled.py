@@ -1,12 +1,12 @@
-"""mislabelled: a tenth of the labels is wrong, unseen by training, and the share found is counted by hand."""
+"""mislabelled: a tenth of the labels is wrong, unseen by training, and the fraction found is counted by hand."""
 
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from jaxresearch import data, loading
 from jaxresearch import experiment as experiments
-from jaxresearch import loading
 
 MISLABELLED = loading.load("mislabelled", directory=Path(__file__).parents[2] / "experiments")
 
@@ -33,3 +33,11 @@ def test_found_is_the_share_among_the_first_fifth():
     np.testing.assert_allclose(found, dataset.fitted["is_wrong"][first].sum() / 500, rtol=1e-6)
     state, _ = program.advance(key, h, state, dataset.train, 0, 3)
     assert (np.asarray(state.self_influence) > 0).sum() == 300
+
+
+def test_a_part_split_off_leaves_labels_where_they_were():
+    collected = data.with_validation(MISLABELLED.collect("mnist"), fraction=0.2)
+    prepared = MISLABELLED.prepare(collected)
+    np.testing.assert_array_equal(prepared.train["index"], np.arange(4_000))
+    np.testing.assert_array_equal(prepared.fitted["is_wrong"], collected.train["is_wrong"])
+    assert {*prepared.validation} == {"inputs", "targets"}
