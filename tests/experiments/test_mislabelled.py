@@ -40,4 +40,4 @@ def test_a_part_split_off_leaves_labels_where_they_were():
     prepared = MISLABELLED.prepare(collected)
     np.testing.assert_array_equal(prepared.train["index"], np.arange(4_000))
     np.testing.assert_array_equal(prepared.fitted["is_wrong"], collected.train["is_wrong"])
-    assert {*prepared.validation} == {"inputs", "targets"}
+    assert prepared.validation is not None and {*prepared.validation} == {"inputs", "targets"}
