@@ -6,7 +6,7 @@
 
 Seconds a seed on two CPU cores. The network is trained on the wrong labels as if they were right. The training examples are
 then ranked by self-influence: the squared gradient of their own loss, summed over the steps that used them. A fifth of the
-examples would contain a fifth of the wrong labels by chance. `found` is the share that it does contain. The wrong labels are
+examples would contain a fifth of the wrong labels by chance. `found` is the fraction that it does contain. The wrong labels are
 the same for every seed. An example keeps its number in MNIST's training part, also under `--train-examples`.
 """
 
@@ -59,7 +59,7 @@ def apply(fitted, part, *, training):
 
 
 def algorithm(h, card, plan, fitted):
-    """Returns the classifier, which also sums self-influence; its evaluation adds the share of wrong labels found."""
+    """Returns the classifier, which also sums self-influence; its evaluation adds the fraction of wrong labels found."""
     model, loss = (
         models.mlp(card.n_features, h.hidden, card.n_classes),
         losses.softmax_cross_entropy_with_integer_labels,

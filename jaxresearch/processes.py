@@ -133,7 +133,7 @@ def from_main(read: Callable[[], tuple[Any, PyTree]], like: PyTree) -> tuple[Any
             value, arrays = read()
         except Exception as raised:
             error = raised
-    shared = each({"value": value, "has_arrays": arrays is not None, "error": error and str(error)})[0]
+    shared = each({"value": value, "has_arrays": arrays is not None, "error": error and _message(error)})[0]
     if error is not None:
         raise error
     if shared["error"]:
@@ -188,9 +188,14 @@ def agreeing() -> Iterator[None]:
         yield
     except Exception as raised:
         error = raised
-    messages = each(error and " ".join(str(error).split()))
+    messages = each(error and _message(error))
     if error is not None:
         raise error
     failed = next((number for number, message in enumerate(messages) if message), None)
     if failed is not None:
         raise ValueError(f"process {failed}: {messages[failed]}")
+
+
+def _message(error: Exception) -> str:
+    """Returns the message of an error on one line; its type if it has none, since the others take an empty one for none."""
+    return " ".join(str(error).split()) or type(error).__name__

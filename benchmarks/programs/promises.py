@@ -44,11 +44,9 @@ def bits(tree):
 
 
 def largest_difference(one, other):
-    """Returns the largest difference of two trees of arrays, relative to the largest entry of its array."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return max(
-        float(np.abs(a - b).max() / np.abs(b).max()) for a, b in ((np.asarray(a), np.asarray(b)) for a, b in pairs)
-    )
+    """Returns the largest difference of two trees of arrays, relative to the largest entry of its array; nan if any is nan."""
+    pairs = zip(map(np.asarray, jax.tree.leaves(one)), map(np.asarray, jax.tree.leaves(other)), strict=True)
+    return float(np.max([np.abs(a - b).max() / (np.abs(b).max() or 1) for a, b in pairs]))
 
 
 def chunks():

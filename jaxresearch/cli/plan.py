@@ -112,7 +112,10 @@ def _print_largest(options: Options, job: Job, limit: float) -> None:
         table.add_column(name, justify="left" if name == "remat" else "right")
     for policy in policies or (None,):
         settings = chosen if policy is None else dataclasses.replace(chosen, remat=policy)
-        size, cost = plans.largest_batch(job.experiment, settings, job.dataset, n_bytes=limit)
+        n_micro_batches = options.accumulate or 1
+        size, cost = plans.largest_batch(
+            job.experiment, settings, job.dataset, n_bytes=limit, n_micro_batches=n_micro_batches
+        )
         is_all = size == job.dataset.n_train
         row = [f"{size:,}{' (all examples)' * is_all}" if cost else "none", size_text(cost.memory) if cost else ""]
         if options.chip is not None:

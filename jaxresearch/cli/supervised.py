@@ -185,11 +185,12 @@ class _Supervisor:
         shows_all = "--traceback" in self._words
         for line in stderr:
             ours = line.removeprefix("jaxresearch: ")
-            if shows_all or ours.startswith("warning: "):
+            is_warning = ours.startswith("warning: ")
+            if ours != line and not is_warning:
+                self._said.append(ours.rstrip("\n"))
+            elif shows_all or is_warning:
                 sys.stderr.write(line)
                 sys.stderr.flush()
-            elif ours != line:
-                self._said.append(ours.rstrip("\n"))
 
     def _feel(self, read: int) -> None:
         """Notes when the worker joined, was alive and made progress."""

@@ -80,7 +80,9 @@ def mesh_over(devices: Sequence[Any], **sizes: int) -> Mesh:
         if name not in AXES:
             raise ValueError(f"mesh must have axes among {', '.join(AXES)}, got {name!r}. Write: data=2,fsdp=4")
         if size < 1 and size != -1:
-            raise ValueError(f"mesh must have positive sizes, or -1 for all devices left, got {name}={size}.")
+            raise ValueError(
+                f"mesh must have positive sizes, or -1 for all devices left, got {name}={size}. Write: {name}=-1"
+            )
     given = ",".join(f"{name}={size}" for name, size in sizes.items())
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:

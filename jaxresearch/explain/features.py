@@ -48,5 +48,5 @@ def column_features(
 
 
 def _orders(n: int) -> tuple[np.ndarray, ...]:
-    """Returns the permutations that tell columns apart: neighbours swap, and halves do."""
+    """Returns the permutations that tell columns apart: rows move by one place, and by half of them."""
     return np.roll(np.arange(n), 1), np.roll(np.arange(n), n // 2)

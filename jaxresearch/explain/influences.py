@@ -36,7 +36,8 @@ def influence(unroll: Unroll, method: Method, *, n_at_once: int = 32) -> Influen
     An exact derivative describes the run only where the run is smooth: see `linearity`.
 
     Args:
-        unroll: The run, with a loss that is a mean over examples, such as `jaxresearch.hypergradients.unroll_of`.
+        unroll: The run, with a loss that is a mean over examples, such as `jaxresearch.hypergradients.unroll_of`. It must not
+            look at validation data, since its test examples would take their place.
         method: ``unroll -> hypergradient``; bind its numbers with `functools.partial`.
         n_at_once: Test examples whose derivatives are carried backward together. Memory grows with it; the run itself is
             repeated once for each such group.
@@ -45,7 +46,8 @@ def influence(unroll: Unroll, method: Method, *, n_at_once: int = 32) -> Influen
         ``(key, hyperparameters, train, test) -> influence``, of shape ``(test, train)``, in units of the loss.
 
     Raises:
-        ValueError: If ``n_at_once`` is not positive; when called, if the training data has weights of its own.
+        ValueError: If ``n_at_once`` is not positive or the run looks at validation data; when called, if the training data has
+            weights of its own.
 
     Example:
         >>> import functools, jax, jax.numpy as jnp
@@ -71,6 +73,8 @@ def influence(unroll: Unroll, method: Method, *, n_at_once: int = 32) -> Influen
             f"n_at_once must be 1 or more, got {n_at_once}. Pass the number of test examples that fit in memory."
         )
 
+    _without_looks(unroll)
+
     def influences(key, hyperparameters, train, test):
         hypergradient = method(_in_weights(unroll, hyperparameters))
         weights = jnp.ones(n_examples(_unweighted(train)))
@@ -94,7 +98,7 @@ def retrained(unroll: Unroll, *, n_steps: int) -> Callable[[Key[Array, ""], Any,
         ``(key, hyperparameters, train, test, weights) -> losses`` of the shape ``(test,)``; vmap it over weights or keys.
 
     Raises:
-        ValueError: When called, if the training data has weights of its own.
+        ValueError: If the run looks at validation data; when called, if the training data has weights of its own.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -107,6 +111,7 @@ def retrained(unroll: Unroll, *, n_steps: int) -> Callable[[Key[Array, ""], Any,
         >>> retrained(unrolled, n_steps=1)(jax.random.key(0), {}, train, test, jnp.array([0.0, 1.0])).tolist()
         [2.0]
     """
+    _without_looks(unroll)
 
     def losses(key, hyperparameters, train, test, weights):
         _unweighted(train)
@@ -225,17 +230,20 @@ def _in_weights(unroll: Unroll, hyperparameters: Any) -> Unroll:
     def advance(key, weights, state, train, step, n_steps):
         return unroll.advance(key, hyperparameters, state, {**train, "weights": weights}, step, n_steps)
 
-    def look(key, weights, state, validation, step):
-        assert unroll.look is not None
-        return unroll.look(key, hyperparameters, state, validation, step)
-
     return Unroll(
         lambda key, weights, train: unroll.init(key, hyperparameters, train),
         advance,
         lambda key, weights, state, validation: unroll.loss(key, hyperparameters, state, validation),
-        None if unroll.look is None else look,
-        unroll.look_every,
     )
+
+
+def _without_looks(unroll: Unroll) -> None:
+    """Raises if the run looks at validation data."""
+    if unroll.look is not None:
+        raise ValueError(
+            f"unroll must not look at validation data for influence, got look_every={unroll.look_every}. Train a fixed number "
+            "of steps."
+        )
 
 
 def _alone(test: Batch) -> Batch:

@@ -104,7 +104,7 @@ def sensitivity(
         n_samples: Number of draws.
 
     Returns:
-        One ratio for each example; 0 is best.
+        One ratio for each example; 0 is best, infinite if attributions of 0 change, nan if any is nan.
 
     Raises:
         ValueError: If ``n_samples`` is not positive.
@@ -130,7 +130,7 @@ def sensitivity(
         near = [x + jnp.asarray(radius, x.dtype) * draw for x, draw in zip(leaves, draws, strict=True)]
         moved = attribute(jax.tree.unflatten(structure, near))
         change = jnp.sqrt(total(jax.tree.map(lambda a, b: (a - b) ** 2, moved, plain)))
-        return jnp.where(change > 0, change / length, 0)
+        return jnp.where(change == 0, 0, change / length)  # nan stays nan
 
     return reduced(ratio, inputs, n_items=n_samples, by="max")
 

@@ -121,7 +121,7 @@ def pgd(
     _require_norm(norm)
     score, rows = _loss_of(predict, inputs, target, loss, fixed)
     radii = _radii(radius, rows.inputs)
-    step_sizes = radii * 2.5 / n_steps if step_size is None else _radii(step_size, rows.inputs)
+    step_sizes = radii * 2.5 / n_steps if step_size is None else _radii(step_size, rows.inputs, name="step_size")
 
     def attack(examples: Any) -> Array:
         return _ascent(score, *examples, norm=norm, n_steps=n_steps, bounds=bounds)
@@ -360,12 +360,12 @@ def _lengths(change: Array) -> Array:
     return jnp.sqrt((change**2).sum(axis=tuple(range(1, change.ndim)), keepdims=True))
 
 
-def _radii(radius: ArrayLike, inputs: Array) -> Array:
-    """Returns the radius of each example, with axes of length 1."""
+def _radii(radius: ArrayLike, inputs: Array, *, name: str = "radius") -> Array:
+    """Returns the radius (or step size) of each example, with axes of length 1."""
     radii = jnp.asarray(radius, inputs.dtype)
     if radii.shape not in ((), (len(inputs),)):
         raise ValueError(
-            f"radius must be a number, or one for each of the {len(inputs)} examples, got shape {radii.shape}. Pass 0.1."
+            f"{name} must be a number, or one for each of the {len(inputs)} examples, got shape {radii.shape}. Pass 0.1."
         )
     return expanded(jnp.broadcast_to(radii, (len(inputs),)), inputs)
 

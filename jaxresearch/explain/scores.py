@@ -252,9 +252,10 @@ def total(tree: PyTree) -> Float[Array, "rows"]:
 
 def _classes(target: Any, shape: tuple[int, ...], n: int) -> Array:
     """Returns the class of each example; raises unless the outputs have these classes."""
-    if len(shape) != 2:
+    if len(shape) != 2 or shape[0] != n:
         raise ValueError(
-            f"a class needs outputs (examples, classes), got outputs {shape}. Pass a function of the outputs as target."
+            f"a class needs outputs (examples, classes), got outputs {shape} for {n} examples. Pass a function of the outputs as "
+            "target."
         )
     classes = jnp.asarray(target)
     if not jnp.issubdtype(classes.dtype, jnp.integer) or classes.shape not in ((), (n,)):

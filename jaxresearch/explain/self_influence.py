@@ -69,7 +69,7 @@ def self_influenced(algorithm: Algorithm, loss_fn: LossFn, *, n_examples: int) -
             return optax.tree.norm(gradient, squared=True)
 
         squares = jax.vmap(square)({name: entry for name, entry in batch.items() if name != "weights"})
-        counted = squares if "weights" not in batch else squares * (batch["weights"] > 0)
+        counted = squares if "weights" not in batch else jnp.where(batch["weights"] > 0, squares, 0)
         inner, values = algorithm.step(state.inner, batch, key)
         return SelfInfluenced(inner, state.self_influence.at[batch["index"]].add(counted)), values
 

@@ -6,6 +6,7 @@ loop's body once; and it knows nothing of the memory that XLA allocates.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -114,7 +115,7 @@ def remat_policies(hyperparameters: Any) -> tuple[str, ...]:
 
 
 def largest_batch(
-    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_bytes: int | float
+    experiment: Experiment, hyperparameters: Any, dataset: Dataset, *, n_bytes: int | float, n_micro_batches: int = 1
 ) -> tuple[int, StepCost | None]:
     """Returns the largest batch size whose step fits into the memory of each device, among multiples of the mesh's parts.
 
@@ -123,9 +124,10 @@ def largest_batch(
         hyperparameters: The settings.
         dataset: Preprocessed data; a batch has at most all of its training examples.
         n_bytes: Memory of each device.
+        n_micro_batches: Over which the experiment accumulates gradients; they divide the batch, too.
 
     Returns:
-        The batch size and its cost; 0 and None if not even one example per part fits.
+        The batch size and its cost; 0 and None if not even the smallest batch fits.
 
     Raises:
         ValueError: If the hyperparameters have no ``batch_size``, or as `step_cost`.
@@ -142,7 +144,7 @@ def largest_batch(
         raise ValueError(
             "hyperparameters must have batch_size to plan a batch, got none. Write: batch_size: int = static(...)"
         )
-    unit, costs = devices.n_shards(), {}
+    unit, costs = math.lcm(devices.n_shards(), n_micro_batches), {}
 
     def memory_of(n: int) -> int:
         costs[n] = step_cost(experiment, dataclasses.replace(hyperparameters, batch_size=n * unit), dataset)

@@ -52,6 +52,13 @@ def test_plan_finds_the_largest_batch(command):
     assert "60,000 (all examples)" in done.stdout
 
 
+@pytest.mark.long
+def test_plan_finds_the_largest_batch_of_micro_batches(command):
+    done = command("plan", "mnist", "--accumulate", "4", "--hbm", "1TiB", "--largest-batch")
+    assert done.returncode == 0, done.stderr
+    assert "60,000 (all examples)" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

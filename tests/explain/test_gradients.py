@@ -236,6 +236,11 @@ def test_a_class_of_sequence_outputs_is_refused():
         explain.saliency(lambda x: jnp.ones((2, 3, 4)) * x.sum(), jnp.ones((2, 3)), target=1)
 
 
+def test_outputs_of_fewer_examples_are_refused():
+    with pytest.raises(ValueError, match=r"a class needs outputs .* got outputs \(1, 3\) for 2 examples"):
+        explain.saliency(lambda x: x.mean(axis=0, keepdims=True), jnp.ones((2, 3)), target=1)
+
+
 @pytest.mark.parametrize("inputs", [np.ones((2, 3), np.uint8), np.ones((2, 3), np.int32)])
 def test_integers_are_not_differentiated(inputs):
     with pytest.raises(ValueError, match=r"must be floating-point to be differentiated, got u?int.*models.split_at"):

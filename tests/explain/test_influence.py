@@ -191,7 +191,7 @@ def test_examples_of_no_weight_have_no_self_influence():
     loss_fn = training.mean_loss(model, losses.half_squared_error)
     plain = training.gradient_based(model, loss_fn, optimizer=training.gradient_descent(0.1), metrics={})
     algorithm = explain.self_influenced(plain, loss_fn, n_examples=2)
-    batch = {"inputs": jnp.zeros(2), "targets": jnp.array([3.0, 2.0]), "index": jnp.arange(2)}
+    batch = {"inputs": jnp.zeros(2), "targets": jnp.array([3.0, jnp.inf]), "index": jnp.arange(2)}
     state, _ = algorithm.step(algorithm.init(KEY), {**batch, "weights": jnp.array([1.0, 0.0])}, KEY)
     assert state.self_influence.tolist() == [9.0, 0.0]
     with pytest.raises(ValueError, match="batch must name its examples in 'index', got none"):
@@ -209,6 +209,14 @@ def weighted():
     ("call", "message"),
     [
         (lambda: explain.influence(network(), lambda unroll: None, n_at_once=0), "n_at_once must be 1 or more, got 0"),
+        (
+            lambda: explain.influence(network()._replace(look=lambda *_: None, look_every=5), lambda unroll: None),
+            "unroll must not look at validation data for influence, got look_every=5",
+        ),
+        (
+            lambda: explain.retrained(network()._replace(look=lambda *_: None, look_every=5), n_steps=5),
+            "unroll must not look at validation data for influence, got look_every=5",
+        ),
         (
             lambda: explain.subsets(KEY, n_examples=4, n_subsets=2, share=1.0),
             "share must be above 0 and below 1, got 1.0",

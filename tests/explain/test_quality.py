@@ -55,6 +55,11 @@ def test_sensitivity_of_a_square_is_bounded_by_the_radius(key):
     assert (found <= jnp.array([0.1, 0.05]) + 1e-6).all() and (found > 0.95 * jnp.array([0.1, 0.05])).all()
 
 
+def test_sensitivity_of_attributions_that_are_nan_is_nan(key):
+    found = explain.sensitivity(key, lambda x: x * jnp.array([[0.0], [jnp.nan]]), jnp.ones((2, 1)))
+    np.testing.assert_array_equal(found, [0, jnp.nan])
+
+
 def test_curves_follow_the_order_of_attributions():
     inputs = jnp.array([[1.0, 4.0, 2.0, 3.0]])
     curve, area = explain.deletion_curve(total, inputs, inputs, n_steps=2)

@@ -88,6 +88,7 @@ def test_smallest_perturbation_is_zero_or_infinite_at_the_ends():
         ({"target": 2}, "target must be a class from 0 to 1, got 2"),
         ({"target": None}, "target must be the true class of each example, got none"),
         ({"radius": jnp.ones(2)}, r"radius must be a number, or one for each of the 3 examples, got shape \(2,\)"),
+        ({"step_size": jnp.ones(2)}, "step_size must be a number, or one for each of the 3 examples"),
         ({"n_steps": 0}, "n_steps must be a whole number"),
     ],
 )
