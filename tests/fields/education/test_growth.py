@@ -127,13 +127,28 @@ def _scores(years=(0, 1, 0, 1), schools=(0, 0, 0, 0), pupils=(3, 3, 4, 4), kinds
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kinds": ("date", "category")}, "year must be a number, got a column of kind date. Pass --types year=number."),
-        ({"kinds": ("number", "number")}, "schoolid must be a category, got a column of kind number. Pass --types schoo"),
-        ({"years": (0, 1, np.nan, 1)}, r"year must be given for every score, got none in row 3 of the train part \(1 in "),
+        (
+            {"kinds": ("date", "category")},
+            "year must be a number, got a column of kind date. Pass --types year=number.",
+        ),
+        (
+            {"kinds": ("number", "number")},
+            "schoolid must be a category, got a column of kind number. Pass --types schoo",
+        ),
+        (
+            {"years": (0, 1, np.nan, 1)},
+            r"year must be given for every score, got none in row 3 of the train part \(1 in ",
+        ),
         ({"schools": (0, -1, 0, -1)}, r"schoolid must be given for every score, got none in row 2 of .* \(2 in all\)"),
-        ({"years": (0, 1, 1, 1)}, r"a pupil must have one score in a year, got a second one for year 1 in row 4 of the tr"),
+        (
+            {"years": (0, 1, 1, 1)},
+            r"a pupil must have one score in a year, got a second one for year 1 in row 4 of the tr",
+        ),
         ({"pupils": (3, 4, 5, 6)}, "the train part must have a pupil with two scores, got none. Add scores of other"),
-        ({"years": (2015, 2016, 2015, 2018)}, "year must count from about 0, got 2015 to 2018. Subtract the first year, 2"),
+        (
+            {"years": (2015, 2016, 2015, 2018)},
+            "year must count from about 0, got 2015 to 2018. Subtract the first year, 2",
+        ),
     ],
 )
 def test_last_scores_refuse_rows_that_make_no_curves(changes, message):
