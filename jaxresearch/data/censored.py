@@ -72,19 +72,23 @@ def _column(columns: tuple[Column, ...], event: str, name: str) -> Column:
 
 def _events(values: np.ndarray, column: Column, place: str) -> np.ndarray:
     """Returns the events as 0 and 1."""
-    rule = f"column {column.name} must be 1 for an event and 0 without one"
     if column.kind == "number":
-        bad = ~np.isin(values, (0, 1))
-        shown = "no value" if bad.any() and np.isnan(values[np.argmax(bad)]) else f"{values[np.argmax(bad)]:g}"
+        cells, bad = values, ~np.isin(values, (0, 1))
     else:
-        words = [column.levels[value] if column.kind == "category" and value >= 0 else str(value) for value in values]
-        bad, shown = np.ones(len(values), bool), f"the word {words[0]!r}"
-    if bad.any():
-        raise ValueError(
-            f"{rule}, got {shown} in row {int(np.argmax(bad)) + 1}{place} ({int(bad.sum()):,} in all). "
-            "Correct it or drop the row."
+        cells = (
+            [column.levels[index] if index >= 0 else "" for index in values] if column.kind == "category" else values
         )
-    return values
+        cells = np.array([str(cell) for cell in cells])
+        bad = ~np.isin(cells, ("0", "1"))
+    if bad.any():
+        cell = cells[np.argmax(bad)].item()
+        is_missing = cell == "" or cell != cell  # nan differs from itself
+        shown = "no value" if is_missing else f"the word {cell!r}" if isinstance(cell, str) else f"{cell:g}"
+        raise ValueError(
+            f"column {column.name} must be 1 for an event and 0 without one, got {shown} in row {int(np.argmax(bad)) + 1}{place} "
+            f"({int(bad.sum()):,} in all). Correct it or drop the row."
+        )
+    return cells.astype(np.float64)
 
 
 def _require_times(times: np.ndarray, name: str, place: str) -> None:

@@ -1,6 +1,7 @@
 """Rows of an SQLite file; tests/data/test_postgresql.py has those of a server."""
 
 import contextlib
+import decimal
 import sqlite3
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
+from jaxresearch.data.files import databases
 from jaxresearch.data.files.databases import PASSWORD, load_database, require_no_password
 
 N = 40
@@ -75,6 +77,7 @@ def test_load_splits_by_a_column_of_the_query(database):
         ("code = :x", "01", 13),
         ("kind = :x", "a'; drop table patients; --", 0),
         ("kind in (:x, 'b')", "a", 40),
+        ("id < :x", "99999999999999999999", 40),  # more than an integer of SQLite holds
     ],
 )
 def test_parameters_are_bound(database, condition, value, n):
@@ -87,6 +90,19 @@ def test_parameters_are_bound(database, condition, value, n):
     ):
         load(database[0], query, parameters={"x": value})
     load(database[0])  # the table is still there
+
+
+@pytest.mark.parametrize("kind", [int, decimal.Decimal])  # a numeric column of a server comes as decimals
+def test_whole_numbers_that_float64_alters_are_words(kind):
+    column = databases._column("id", [kind(2**60 + 1), None, kind(3)], is_typed=True)
+    assert not isinstance(column, np.ndarray)
+    exact = databases._column("id", [kind(2**52 + 1), None, kind(3)], is_typed=True)
+    np.testing.assert_array_equal(exact, [2**52 + 1, np.nan, 3])
+
+
+def test_decimals_are_numbers():
+    values = [decimal.Decimal(text) for text in ("0.1", "NaN", "1000000000000000000.5")]
+    np.testing.assert_array_equal(databases._column("x", values, is_typed=True), [0.1, np.nan, 1e18])
 
 
 def test_rows_without_order_by_are_sorted(database):

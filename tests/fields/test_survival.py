@@ -155,6 +155,7 @@ def test_load_reads_times_and_events_of_a_table(tmp_path):
             "column died must have an event, 1, in some row, got 0 in all",
         ),
         ({i: f"60,{i},yes" for i in range(20)}, "days,died", "got the word 'yes' in row 1"),
+        ({i: f"60,{i},{'1' if i else ''}yes" for i in range(3, 20)}, "days,died", r"'1yes' in row 4 \(17 in all\)"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_line(tmp_path, changes, target, message):
@@ -162,6 +163,11 @@ def test_a_table_that_cannot_be_used_is_refused_in_a_line(tmp_path, changes, tar
     with pytest.raises(ValueError, match=message) as refused:
         survival.load(_table(tmp_path, *rows), target=target)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_events_may_be_read_as_words(tmp_path):
+    found = survival.load(_table(tmp_path, *ROWS), target="days,died", types={"died": "category"})
+    assert {*found.train["targets"][:, 1].tolist()} == {0.0, 1.0} and found.card.feature_names == ("age",)
 
 
 def test_events_alone_are_no_features(tmp_path):

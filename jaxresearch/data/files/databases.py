@@ -4,6 +4,7 @@ import datetime
 import decimal
 import hashlib
 import json
+import math
 import os
 import re
 import sqlite3
@@ -29,7 +30,8 @@ _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "mssql": 1433}
 _READ_ONLY = ("postgresql", "mysql", "mariadb", "oracle")  # know SET TRANSACTION READ ONLY
 _WAIT = 10  # seconds for a server to answer
-_EXACT = 2**53  # from here on, float64 alters integers
+_EXACT = 2**53  # from here on, float64 alters whole numbers
+_LARGEST = 2**63  # from here on, SQLite has no integers
 _NUMBERS = {int, float, decimal.Decimal}
 
 
@@ -81,7 +83,7 @@ def load_database(
     ==========================  =====================================================================================
     cells                       what they become
     ==========================  =====================================================================================
-    numbers                     float64, nan where NULL; words where float64 would alter an integer
+    numbers                     float64, nan where NULL; words where float64 would alter a whole number
     booleans                    the words false and true
     dates, with or without time ``datetime64``, in UTC if they have a zone
     text                        words; those of SQLite, which has no type for dates, are read as those of a table of text
@@ -270,9 +272,9 @@ def _bound(value: str, source: str) -> Any:
     """Returns a parameter as it is bound: servers infer its type, SQLite compares numbers with numbers alone."""
     if not source.startswith(_SQLITE):
         return value
-    for kind in (int, float):
+    for kind, limit in ((int, _LARGEST), (float, math.inf)):
         try:
-            if str(kind(value)) == value and kind(value) - kind(value) == 0:  # 007 and nan are words
+            if str(kind(value)) == value and abs(kind(value)) < limit:  # 007 and nan are words
                 return kind(value)
         except (ValueError, OverflowError):
             continue
@@ -295,8 +297,7 @@ def _column(name: str, cells: Sequence[Any], *, is_typed: bool) -> Cells | np.nd
     if kinds == {bool}:
         return cells_of(({None: "", True: "true", False: "false"}[cell] for cell in cells), is_typed=True)
     if kinds <= _NUMBERS:
-        is_exact = all(not isinstance(cell, int) or abs(cell) < _EXACT for cell in cells)
-        if is_exact:
+        if not any(map(_is_altered, cells)):
             return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
         return cells_of(("" if cell is None else str(cell) for cell in cells), is_typed=True)
     if kinds <= {datetime.date, datetime.datetime}:
@@ -307,6 +308,13 @@ def _column(name: str, cells: Sequence[Any], *, is_typed: bool) -> Cells | np.nd
     raise ValueError(
         f"column {name} must be numbers, words, booleans or dates, got {named}. Convert it in the query, or leave it out."
     )
+
+
+def _is_altered(cell: Any) -> bool:
+    """Returns whether a number is a whole one that float64 may alter."""
+    if isinstance(cell, decimal.Decimal):
+        return cell.is_finite() and abs(cell) >= _EXACT and cell == cell.to_integral_value()
+    return isinstance(cell, int) and abs(cell) >= _EXACT
 
 
 def _moment(cell: Any) -> np.datetime64:

@@ -108,7 +108,8 @@ def read_scenarios(path: str | Path) -> Scenario:
         Float32 arrays, one number per row.
 
     Raises:
-        ValueError: If a column is missing, there is no row, a cell is no finite number, or a speed is negative; with the row.
+        ValueError: If a column is missing, there is no row, a cell is no finite number, a speed is negative, or a scale is not
+            positive; with the row.
         OSError: If the file cannot be read.
 
     Example:
@@ -119,7 +120,7 @@ def read_scenarios(path: str | Path) -> Scenario:
         ...     float(read_scenarios(file).x_2[0])
         55.0
     """
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError(f"{path} must have a row of names and a row for each scenario, got no scenario. Add one.")
@@ -130,7 +131,7 @@ def read_scenarios(path: str | Path) -> Scenario:
 
 
 def _number(path: str | Path, place: int, row: dict[str, str | None], name: str) -> float:
-    """Returns the number of a cell; raises with its row if it is none, or a negative speed."""
+    """Returns the number of a cell; raises with its row if it is none, a negative speed, or a scale of 0 or less."""
     try:
         number = float(row[name] or "")
     except ValueError:
@@ -139,6 +140,8 @@ def _number(path: str | Path, place: int, row: dict[str, str | None], name: str)
         raise ValueError(f"{name} in row {place} of {path} must be a finite number, got {row[name]!r}. Correct it.")
     if name == "speed" and number < 0:
         raise ValueError(f"speed in row {place} of {path} must be 0 or more, got {number:g}. The car does not reverse.")
+    if name == "scale" and number <= 0:
+        raise ValueError(f"scale in row {place} of {path} must be above 0, got {number:g}. Write metres, such as 3.5.")
     return number
 
 

@@ -22,8 +22,8 @@ def answer_sequences(rows: Dataset) -> Dataset:
         ``(persons, length)``. ``groups`` are the persons. The vocabulary of the card has the items.
 
     Raises:
-        ValueError: If there is no column ``item`` of words, the answers are not of two classes, or the rows are not split by
-            person.
+        ValueError: If there is no column ``item`` of words, an item is missing, the answers are not of two classes, or the rows
+            are not split by person.
 
     Example:
         >>> from jaxresearch.data import Column, DataCard
@@ -47,6 +47,13 @@ def answer_sequences(rows: Dataset) -> Dataset:
         raise ValueError(
             "answers must be split by person, got rows without groups. Pass --group with the column of persons."
         )
+    for name, part in parts.items():
+        is_missing = part["inputs"]["item"] < 0
+        if is_missing.any():
+            raise ValueError(
+                f"item must be given for every answer, got none in row {int(np.argmax(is_missing)) + 1} of the {name} part "
+                f"({int(is_missing.sum()):,} in all). Fill it in or drop the row."
+            )
     longest = max(int(np.unique(part["groups"], return_counts=True)[1].max()) for part in parts.values())
     card = dataclasses.replace(
         card, columns=(), feature_names=(), feature_shape=(longest, 2), vocabulary=tuple(items.levels)

@@ -8,6 +8,7 @@ from jaxresearch.data import Column, DataCard, Dataset, Preprocessor, require_co
 from jaxresearch.data.parts import Part
 
 _PREFIX = "score "
+_FARTHEST = 20  # of a year from 0, in ranges of the years: beyond it, float32 confuses intercepts and slopes
 
 
 def last_scores(rows: Dataset) -> Dataset:
@@ -21,7 +22,8 @@ def last_scores(rows: Dataset) -> Dataset:
         target. Pupils with a single score are left out. ``groups`` are the pupils.
 
     Raises:
-        ValueError: If a column is missing, or the rows are not split by pupil.
+        ValueError: If a column is missing, the years are not numbers near 0, the schools not a category, a year or a school is
+            not given, a pupil has two scores in a year, no pupil of a part has two scores, or the rows are not split by pupil.
 
     Example:
         >>> inputs = {"year": np.array([0.0, 1.0, 2.0, 0.0, 1.0, 1.0]), "schoolid": np.array([0, 0, 0, 1, 1, 0])}
@@ -39,7 +41,15 @@ def last_scores(rows: Dataset) -> Dataset:
         raise ValueError(
             "scores must be split by pupil, got rows without groups. Pass --group with the column of pupils."
         )
+    for column, kind in (("year", "number"), ("schoolid", "category")):
+        _require_kind(rows, column, kind)
+    for name, part in parts.items():
+        _require_rows(part, name)
     years = np.unique(np.concatenate([part["inputs"]["year"] for part in parts.values()]))
+    if max(abs(years)) > _FARTHEST * (years[-1] - years[0]):
+        raise ValueError(
+            f"year must count from about 0, got {years[0]:g} to {years[-1]:g}. Subtract the first year, {years[0]:g}."
+        )
     school = next(column for column in rows.card.columns if column.name == "schoolid")
     pupils = {name: _by_pupil(part, years) for name, part in parts.items()}
     names = ("schoolid", "year", *(f"{_PREFIX}{year:g}" for year in years))
@@ -47,6 +57,34 @@ def last_scores(rows: Dataset) -> Dataset:
     numbers = (Column(name=name, kind="number", n_missing=n) for name, n in n_missing.items())
     card = dataclasses.replace(rows.card, columns=(school, *numbers), feature_names=names, feature_shape=(len(names),))
     return rows._replace(card=card, **pupils)
+
+
+def _require_kind(rows: Dataset, name: str, kind: str) -> None:
+    """Raises unless a column is of a kind."""
+    found = next(column for column in rows.card.columns if column.name == name).kind
+    if found != kind:
+        raise ValueError(f"{name} must be a {kind}, got a column of kind {found}. Pass --types {name}={kind}.")
+
+
+def _require_rows(part: Part, name: str) -> None:
+    """Raises unless each row has a year and a school, no pupil two scores in a year, and some pupil several scores."""
+    years, pupils = part["inputs"]["year"], part["groups"]
+    for column, is_missing in (("year", np.isnan(years)), ("schoolid", part["inputs"]["schoolid"] < 0)):
+        if is_missing.any():
+            raise ValueError(
+                f"{column} must be given for every score, got none in row {int(np.argmax(is_missing)) + 1} of the {name} part "
+                f"({int(is_missing.sum()):,} in all). Fill it in or drop the row."
+            )
+    rows = np.lexsort((years, pupils))
+    is_same_pupil = np.diff(pupils[rows]) == 0
+    if (is_repeated := is_same_pupil & (np.diff(years[rows]) == 0)).any():
+        row = int(rows[1 + np.argmax(is_repeated)])
+        raise ValueError(
+            f"a pupil must have one score in a year, got a second one for year {years[row]:g} in row {row + 1} of the {name} "
+            f"part ({int(is_repeated.sum()):,} in all). Drop one, or give their mean."
+        )
+    if not is_same_pupil.any():
+        raise ValueError(f"the {name} part must have a pupil with two scores, got none. Add scores of other years.")
 
 
 def _by_pupil(part: Part, years: np.ndarray) -> Part:

@@ -86,7 +86,12 @@ def load_returns(
     if group < 1:
         raise ValueError(f"group must be 1 block or more, got {group}. Pass 6.")
     whole = return_windows(simple_returns(prices.closes), length=length, context=context)
-    whole["groups"] = (np.arange(len(whole["targets"])) // group).astype(np.int32)
+    n_blocks = len(whole["targets"])
+    if n_blocks <= group:
+        raise ValueError(
+            f"returns must fill more than {group} blocks of {length} days, to be split by time, got {n_blocks}. Add days."
+        )
+    whole["groups"] = (np.arange(n_blocks) // group).astype(np.int32)
     rule = Split(by="stretch", fraction=fraction)
     train, test = split(whole, fraction=fraction, seed=0, by=rule.by)
     card = dataclasses.replace(prices.card, feature_shape=whole["inputs"].shape[1:], split=rule)

@@ -161,7 +161,8 @@ def test_drawing_shows_cars_and_paths():
 
 def test_read_scenarios_takes_columns_in_any_order(tmp_path):
     names = driving.Scenario._fields[::-1]
-    (tmp_path / "mine.csv").write_text(",".join(names) + "\n" + ",".join(map(str, range(10))) + "\n")
+    text = ",".join(names) + "\n" + ",".join(map(str, range(10))) + "\n"
+    (tmp_path / "mine.csv").write_text(text, encoding="utf-8-sig")  # as spreadsheets write it
     assert [value.tolist() for value in driving.read_scenarios(tmp_path / "mine.csv")] == [[9 - i] for i in range(10)]
 
 
@@ -175,6 +176,10 @@ def test_read_scenarios_takes_columns_in_any_order(tmp_path):
         ),
         (lambda rows: [*rows, "-2" + rows[1][1:]], "speed in row 3 of .* must be 0 or more, got -2. The car does not"),
         (lambda rows: [*rows, "x" + rows[1][1:]], "speed in row 3 of .* must be a finite number, got 'x'. Correct it"),
+        (
+            lambda rows: [*rows, rows[1].replace(",3,", ",0,", 1)],
+            "scale in row 3 of .* must be above 0, got 0. Write metres",
+        ),
         (lambda rows: [*rows, "9,1"], "heading in row 3 of .* must be a finite number, got None. Correct it"),
     ],
 )

@@ -115,6 +115,48 @@ def test_scores_of_a_pupil_stay_together():
         education.last_scores(Dataset(part, part, None, card))
 
 
+def _scores(years=(0, 1, 0, 1), schools=(0, 0, 0, 0), pupils=(3, 3, 4, 4), kinds=("number", "category")):
+    """Returns a row for each score."""
+    inputs = {"year": np.array(years, float), "schoolid": np.array(schools)}
+    part = {"inputs": inputs, "targets": np.arange(4.0)[:, None], "groups": np.array(pupils)}
+    year, school = kinds
+    columns = (Column(name="year", kind=year), Column(name="schoolid", kind=school, levels=("a",)))
+    return Dataset(part, part, None, DataCard(name="mine", source="memory", columns=columns))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"kinds": ("date", "category")},
+            "year must be a number, got a column of kind date. Pass --types year=number.",
+        ),
+        (
+            {"kinds": ("number", "number")},
+            "schoolid must be a category, got a column of kind number. Pass --types schoo",
+        ),
+        (
+            {"years": (0, 1, np.nan, 1)},
+            r"year must be given for every score, got none in row 3 of the train part \(1 in ",
+        ),
+        ({"schools": (0, -1, 0, -1)}, r"schoolid must be given for every score, got none in row 2 of .* \(2 in all\)"),
+        (
+            {"years": (0, 1, 1, 1)},
+            r"a pupil must have one score in a year, got a second one for year 1 in row 4 of the tr",
+        ),
+        ({"pupils": (3, 4, 5, 6)}, "the train part must have a pupil with two scores, got none. Add scores of other"),
+        (
+            {"years": (2015, 2016, 2015, 2018)},
+            "year must count from about 0, got 2015 to 2018. Subtract the first year, 2",
+        ),
+    ],
+)
+def test_last_scores_refuse_rows_that_make_no_curves(changes, message):
+    assert education.last_scores(_scores()).train["targets"].ravel().tolist() == [1, 3]
+    with pytest.raises(ValueError, match=f"^{message}"):
+        education.last_scores(_scores(**changes))
+
+
 def test_known_scores_mark_what_is_missing():
     inputs = {"schoolid": np.array([0, 1]), "year": np.array([1.0, 2.0])}
     inputs |= {"score 0": np.array([0.5, 1.0]), "score 1": np.array([np.nan, 2.0]), "score 2": np.full(2, np.nan)}

@@ -131,6 +131,16 @@ def test_answer_sequences_need_items_and_persons(data, message):
         education.answer_sequences(data)
 
 
+def test_answer_sequences_refuse_an_answer_without_an_item():
+    data = rows()
+    part = {**data.train, "inputs": {"item": np.array([0, -1])}}
+    message = (
+        r"^item must be given for every answer, got none in row 2 of the test part \(1 in all\)\. Fill it in or drop"
+    )
+    with pytest.raises(ValueError, match=message):
+        education.answer_sequences(data._replace(test=part))
+
+
 def test_answer_sequences_keep_the_order_of_the_rows():
     part = {
         "inputs": {"item": np.array([2, 0, 1, 1])},

@@ -37,6 +37,7 @@ def test_the_last_days_are_held_out_in_groups():
         ({"context": 0}, "^length and context must be 1 day or more, got 10 and 0"),
         ({"length": 6000}, "^returns must fill a block of 6000 days, got 5030 days"),
         ({"group": 0}, "^group must be 1 block or more, got 0"),
+        ({"group": 503}, "^returns must fill more than 503 blocks of 10 days, to be split by time, got 503. Add days."),
     ],
 )
 def test_windows_refuse_sizes_that_make_no_block(options, message):
