@@ -70,6 +70,7 @@ def test_tokens_are_those_of_the_grammar():
         ("(C)C", r"must have each branch after an atom, got '\(' at position 1"),
         ("C()C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
         ("CC)C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
+        ("C(C.)C", r"must have branches that are opened and hold atoms, got '\)' at position 5"),
         ("CC(C", r"must have branches that are closed, got '\(' at position 3"),
         ("1CC1", "must have each ring closure after an atom, got '1' at position 1"),
         ("C1CC", "must have ring closures that are closed, got '1' at position 2"),
