@@ -95,9 +95,9 @@ def algorithm(h, card, plan, fitted):
 
     def evaluate(states, data, key):
         found = each(lambda one, state, key: one.evaluate(state, data, key), states, key)
-        steps = found["plain"]["steps_to_fit"]
+        steps, is_claimed = found["plain"]["steps_to_fit"], (corruption[0] == 0) & (corruption[-1] == 1)
         named = {f"{metric}_{name}": value for name, of in found.items() for metric, value in of.items()}
-        return {"slowdown": steps[-1] / steps[0], **named}
+        return {"slowdown": jnp.where(is_claimed, steps[-1] / steps[0], jnp.nan), **named}
 
     return training.Algorithm(init, step, evaluate)
 

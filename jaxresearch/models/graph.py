@@ -35,7 +35,7 @@ def message_passing(
 
     Returns:
         The model; inputs ``{"nodes": (batch, nodes, columns), "edges": (batch, nodes, nodes)}``, both integers: categories, -1
-        for padding; kinds from 1, 0 for no edge, equal in both directions. Other entries are ignored. Outputs
+        for padding; kinds from 1, 0 for no edge, equal in both directions. Further inputs are ignored. Outputs
         ``(batch, 2 * width)``. The square of the largest graph decides the cost.
 
     Raises:

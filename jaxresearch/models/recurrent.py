@@ -127,8 +127,8 @@ def token_rnn(
         variational: Whether what is dropped is drawn once for a sequence.
 
     Returns:
-        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32: nan from a token on that
-        is outside the vocabulary.
+        The model; inputs ``(batch, length)`` integers, outputs ``(batch, length, n_tokens)`` float32: nan at a token outside the
+        vocabulary and at all later ones.
 
     Raises:
         ValueError: As in `rnn`; when called, if the inputs are not integers or are empty.

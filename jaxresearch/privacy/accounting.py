@@ -34,7 +34,7 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
 
     Args:
         mechanism: The whole mechanism.
-        delta: Overrides that of the mechanism.
+        delta: Overrides that of the mechanism, whose batches keep their places.
         n_runs: Number of runs on the same data, all of which are published: seeds, or settings of a sweep. Each must have its own
             key: runs with the same noise would cancel it.
 
@@ -59,21 +59,21 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
     """
     if n_runs < 1:
         raise ValueError(f"n_runs must be 1 or more, got {n_runs}. Pass the number of seeds times settings.")
-    changed = mechanism if delta is None else dataclasses.replace(mechanism, delta=delta)
-    return _epsilon(dataclasses.replace(changed, unit=None, secret=None), n_runs)
+    asked = mechanism.delta if delta is None else dataclasses.replace(mechanism, delta=delta).delta
+    return _epsilon(dataclasses.replace(mechanism, unit=None, secret=None), n_runs, asked)
 
 
 @functools.cache
-def _epsilon(mechanism: Mechanism, n_runs: int) -> Epsilon:
+def _epsilon(mechanism: Mechanism, n_runs: int, delta: float) -> Epsilon:
     """Returns both bounds."""
-    rdp = _bound(mechanism, None, n_runs)
+    rdp = _bound(mechanism, None, n_runs, delta)
     # Privacy losses of little noise spread over so many intervals that they take minutes.
-    return Epsilon(rdp if rdp > _LARGEST_BY_LOSSES else _bound(mechanism, _FINE, n_runs), rdp)
+    return Epsilon(rdp if rdp > _LARGEST_BY_LOSSES else _bound(mechanism, _FINE, n_runs, delta), rdp)
 
 
-def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1) -> float:
+def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1, delta: float | None = None) -> float:
     """Returns epsilon by privacy losses in intervals of a width; by Rényi divergences for None."""
-    accounting, delta = _accounting(), mechanism.delta - mechanism.overflow * n_runs
+    accounting, delta = _accounting(), (mechanism.delta if delta is None else delta) - mechanism.overflow * n_runs
     if mechanism.noise_multiplier == 0 or delta <= 0:
         return math.inf
     event = accounting.GaussianDpEvent(mechanism.noise_multiplier)

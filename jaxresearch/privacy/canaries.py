@@ -37,7 +37,8 @@ def with_canaries(
 
     Canary j takes the place of training example j. Its loss is linear in one parameter of its own, so that its gradient is
     clipped to :math:`-c v_j`, a whole clipping norm in this direction. One that is left out has a gradient of zero, as in the
-    relation ``zero-out``. Sampling, clipping and noise are those of the experiment.
+    relation ``zero-out``. Sampling, clipping and noise are those of the experiment. With ``clipping="per-array"`` and k arrays, a
+    canary has only :math:`c / \sqrt k`, so the evidence is weaker and `scores` are not the best ones.
 
     The observer knows all other examples and which of them take part, so the evidence of a step is what remains of the released
     gradient :math:`\tilde g` without their part, in units of the clipping norm:

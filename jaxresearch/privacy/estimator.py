@@ -26,7 +26,7 @@ def private(loss_fn: LossFn, mechanism: Mechanism, *, n_micro_batches: int = 4) 
         z \sim \mathcal N(0, I)
 
     where :math:`g_i` is the gradient of ``loss_fn`` on a batch of example i alone, and :math:`b` the expected batch size, which
-    does not depend on the data. An example whose gradient is not finite counts as zero.
+    does not depend on the data. An example whose gradient, or the norm of it in float32, is not finite counts as zero.
 
     ``loss_fn`` must be a mean over examples. Any other is still private, but a loss over pairs becomes that of each example
     with itself. `jaxresearch.execution.require_mean` refuses such losses.
@@ -104,8 +104,9 @@ def clipped_sum(
 
     .. math:: \sum_i w_i \, u_i \min(1, 1 / \lVert u_i \rVert_2), \quad u_i = g_i / c
 
-    Adding, removing or zeroing one example changes it by a norm of at most 1; replacing one, by at most 2. With
-    ``clipping="per-array"``, each of k arrays is clipped to a norm of :math:`1 / \sqrt k`, which has the same bound.
+    Adding, removing or zeroing one example changes it by a norm of at most 1; replacing one, by at most 2. So that this holds for
+    rounded norms as well, factors are smaller by :math:`2^{-14}`. With ``clipping="per-array"``, each of k arrays is clipped to
+    a norm of :math:`1 / \sqrt k`, which has the same bound.
 
     Matrices that multiply one vector per example need no gradient of each example (``privacy.outer_products``); others,
     of which ``n_micro_batches`` bounds the memory, have one.

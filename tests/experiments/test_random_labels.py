@@ -1,5 +1,6 @@
 """random_labels: numbered images, one compiled step of all networks, and equal starts at every level of corruption."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -44,3 +45,5 @@ def test_networks_start_alike_and_learn_labels_of_their_own(dataset):
     found = program.evaluate(key, h, state, test)
     assert found["slowdown"] == 2.5 and found["accuracy_dropout"].shape == (5,)
     np.testing.assert_array_equal(found["steps_to_fit_plain"], [20, np.nan, np.nan, np.nan, 50])
+    mixed = dataclasses.replace(h, corruption=(0.0, 0.25, 0.5, 0.75, 0.9))  # no labels that are all random
+    assert np.isnan(program.evaluate(key, mixed, state, test)["slowdown"])

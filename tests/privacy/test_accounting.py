@@ -61,6 +61,18 @@ def test_epsilon_pays_for_full_batches():
         assert accounting._bound(MNIST, 1e-4, n_runs=2) == math.inf
 
 
+def test_another_delta_leaves_the_places_of_a_batch():
+    overflow = MNIST.overflow  # of batches whose places were counted for a delta of 1e-5
+    assert privacy.epsilon(MNIST, delta=overflow / 2) == (math.inf, math.inf)
+    spent = rdp.RdpAccountant().compose(
+        dp_accounting.SelfComposedDpEvent(
+            dp_accounting.PoissonSampledDpEvent(MNIST.rate, dp_accounting.GaussianDpEvent(1.3)), 3_515
+        )
+    )
+    found = privacy.epsilon(MNIST, delta=2 * overflow).rdp
+    assert found == pytest.approx(spent.get_epsilon(overflow), rel=1e-9) and found > spent.get_epsilon(2 * overflow)
+
+
 def density(values, rate, capacity, outputs):
     """Returns the density of the noisy sum of the first sampled values, as many as there are places."""
     total = np.zeros_like(outputs)

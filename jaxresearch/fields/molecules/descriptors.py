@@ -107,7 +107,9 @@ def descriptors(molecule: Molecule) -> Float[np.ndarray, " descriptors"]:
     """Returns the numbers that `DESCRIPTORS` names: the polar surface in square angstroms, the weight in daltons, counts.
 
     Donors are hydrogens on nitrogen and oxygen, acceptors these atoms; a rotatable bond is a single bond outside rings between
-    atoms with other neighbours.
+    atoms with other neighbours. ``charged_atoms`` is the sum of the absolute charges, ``saturated_carbons`` have single bonds
+    alone, and ``largest_ring`` is the largest of the smallest rings of the bonds, 8 for any larger one. Weights are the standard
+    ones of the elements, also for a given isotope.
 
     Args:
         molecule: Any molecule.

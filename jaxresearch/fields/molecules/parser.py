@@ -125,7 +125,8 @@ class _Reading:
             self.branches.append((self.before or 0, self.place))
         elif token == ")":
             self.require(
-                bool(self.branches) and not self.bond and self.last != "(", "branches that are opened and hold atoms"
+                bool(self.branches) and not self.bond and self.last not in ("(", "."),
+                "branches that are opened and hold atoms",
             )
             self.before = self.branches.pop()[0]
         elif token == ".":

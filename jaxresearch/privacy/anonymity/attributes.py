@@ -119,7 +119,7 @@ def _numeric(cells: Cells, values: np.ndarray, kind: str, *, mark: str, numbers:
     names = _shortest(cells, codes, len(scale))
     if has_missing and len({word for word in cells.words if is_missing(word)}) > 1:
         names[0] = ""
-    extent = float(scale[-1] - scale[int(has_missing)])
+    extent = float(np.ptp(scale[int(has_missing) :])) if len(scale) > has_missing else 0.0
 
     def is_mixed(codes: np.ndarray) -> bool:
         return has_missing and bool(codes.min() == 0 < codes.max())

@@ -70,6 +70,7 @@ def test_tokens_are_those_of_the_grammar():
         ("(C)C", r"must have each branch after an atom, got '\(' at position 1"),
         ("C()C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
         ("CC)C", r"must have branches that are opened and hold atoms, got '\)' at position 3"),
+        ("C(C.)C", r"must have branches that are opened and hold atoms, got '\)' at position 5"),
         ("CC(C", r"must have branches that are closed, got '\(' at position 3"),
         ("1CC1", "must have each ring closure after an atom, got '1' at position 1"),
         ("C1CC", "must have ring closures that are closed, got '1' at position 2"),
@@ -142,8 +143,62 @@ def test_is_valid_knows_valences_and_aromatic_rings(smiles, is_valid):
     assert molecules.is_valid(smiles) is is_valid
 
 
-def test_all_molecules_of_the_sets_are_fingerprinted_alike():
+def test_fingerprints_do_not_depend_on_how_smiles_are_written():
     one, other = (molecules.parse(smiles) for smiles in ("Oc1ccccc1C", "Cc1ccccc1O"))
     np.testing.assert_array_equal(*(molecules.fingerprint(each, n_bits=128) for each in (one, other)))
     np.testing.assert_allclose(*(molecules.descriptors(each) for each in (one, other)))
     assert molecules.fingerprint(one, n_bits=128, radius=1).sum() == 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("smiles", "expected"),
+    [
+        (  # aspirin
+            "CC(=O)Oc1ccccc1C(=O)O",
+            {"donors": 1, "acceptors": 4, "rotatable_bonds": 3, "rings": 1, "aromatic_atoms": 6, "carbons": 9}
+            | {
+                "oxygens": 4,
+                "double_bonds": 2,
+                "carboxyls": 1,
+                "hydroxyls": 1,
+                "saturated_carbons": 1,
+                "largest_ring": 6,
+            },
+        ),
+        (  # a zwitterion beside an ion with two charges
+            "[Ca+2].[NH3+][C@@H](C#N)C([O-])=O",
+            {"charge": 2, "charged_atoms": 4, "stereocentres": 1, "triple_bonds": 1, "carboxyls": 1, "hydroxyls": 0}
+            | {"nitrogens": 2, "other_elements": 1, "heavy_atoms": 8, "donors": 3, "rings": 0, "largest_ring": 0},
+        ),
+        (  # a lactam in a ring of four atoms, beside one of ten
+            "O=C1CCN1C1CCCCCCCCC1",
+            {"amides": 1, "ring_nitrogens": 1, "rotatable_bonds": 1, "rings": 2, "largest_ring": 8, "carboxyls": 0},
+        ),
+        (
+            "FC(Cl)(Br)CSP(I)",
+            {"halogens": 4, "fluorines": 1, "chlorines": 1, "bromines": 1, "iodines": 1, "sulphurs": 1},
+        ),
+    ],
+)
+def test_descriptors_are_counts_by_hand(smiles, expected):
+    found = dict(zip(molecules.DESCRIPTORS, molecules.descriptors(molecules.parse(smiles)).tolist(), strict=True))
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("smiles", "surface"),
+    [  # each the sum of entries of table 1 of Ertl, Rohde and Selzer
+        ("c1ccncc1", 12.89),
+        ("[O-][N+](=O)c1ccccc1", 23.06 + 3.01 + 17.07),
+        ("C1CN1", 21.94),
+        ("C1CNC1", 12.03),
+        ("C1CO1", 12.53),
+        ("c1ccoc1", 13.14),
+        ("CC#N", 23.79),
+        ("C[NH3+]", 27.64),
+        ("Cn1cnc2c1c(=O)n(C)c(=O)n2C", 3 * 4.93 + 12.89 + 2 * 17.07),
+        ("CC=[N+]=[N-]", 2 * 30.5 - 3 * 8.2),  # neither nitrogen is in the table
+    ],
+)
+def test_polar_surface_sums_the_entries_of_the_table(smiles, surface):
+    assert molecules.polar_surface(molecules.parse(smiles)) == pytest.approx(surface, abs=1e-9)

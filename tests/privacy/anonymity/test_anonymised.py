@@ -123,6 +123,13 @@ def test_missing_cells_beside_numbers_hide_them():
     assert made.table["age"] == ["", "", "6.33333", "6.33333", "6.33333"]
 
 
+@pytest.mark.parametrize("numbers", ["range", "mean"])
+def test_a_column_of_missing_numbers_stays_as_it_is(numbers):
+    table = {"age": ["", "", "", ""], "sex": [*"ffmm"]}
+    made = anonymity.anonymise(table, quasi=["age", "sex"], k=2, numbers=numbers, types={"age": "number"})
+    assert made.table == table and made.kinds["age"] == "number" and made.loss == 0
+
+
 def test_means_are_of_the_class_and_in_the_marks_of_the_column():
     table = {"pay": ["1000000,25", "1000000,25", "3,5", "4"], "debt": ["-1", "2,5", "2000000", "2000001,5"]}
     made = anonymity.anonymise(table, quasi=["pay"], k=2, numbers="mean")
