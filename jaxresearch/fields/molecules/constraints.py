@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Integer, UInt
+from jaxtyping import Array, Bool, Int, Integer
 
 from jaxresearch.fields.molecules import grammar
 from jaxresearch.fields.molecules.valence import normal_valences
@@ -20,9 +20,10 @@ from jaxresearch.fields.text.decoding import Constraint
 _START, _ATOM, _BOND, _OPEN, _CLOSE, _RING, _DOT, _END, _NEVER, _ROOT = range(10)  # _ROOT: an atom that must open a ring
 _ROLES = {"(": _OPEN, ")": _CLOSE, ".": _DOT, "<end>": _END}
 _BONDS = {one: grammar.BONDS[one] for one in "-=#/\\"}
-_N_BRANCHES, _N_SLOTS = 12, 5  # open branches; aromatic atoms without a double bond that are followed at once
+_N_BRANCHES, _N_SLOTS = 8, 7  # open branches; aromatic atoms that are followed at once because they may lack a double bond
+_SETS = np.arange(2**_N_SLOTS)  # all sets of slots, slot k being bit k
+_HAS = (_SETS >> np.arange(_N_SLOTS)[:, None]) % 2 == 1  # which sets have each slot
 _SMALLEST = 5  # atoms of an aromatic ring
-_HAS = np.array([0xAAAAAAAA, 0xCCCCCCCC, 0xF0F0F0F0, 0xFF00FF00, 0xFFFF0000], np.uint32)  # sets with each slot, as bits
 
 
 class _Kind(NamedTuple):
@@ -52,14 +53,14 @@ class SmilesState(NamedTuple):
         takes_third: Whether each atom can have one more in place of this double bond.
         groups: The first atom of the aromatic ring system of each atom.
         is_uncovered: Whether the aromatic bond that leads to each atom, or each first one, is in no closed ring.
-        hops: Bonds on the shortest known way from the first atom.
+        depths: Bonds on the way to each atom from the first one.
         is_bonded: Which atoms have a bond with `here`.
         branches: The atoms with an open branch, in order.
         n_branches: Number of open branches.
         anchors: The atom of each open ring closure.
         ring_orders: The bond written there; 0 for none.
         slots: Aromatic atoms that may lack their double bond.
-        lacking: A bit for each set of slots: whether exactly these may lack it.
+        lacking: For each set of slots, whether it may be exactly these that lack it.
     """
 
     is_possible: Bool[Array, ""]
@@ -73,14 +74,14 @@ class SmilesState(NamedTuple):
     takes_third: Bool[Array, " atoms"]
     groups: Int[Array, " atoms"]
     is_uncovered: Bool[Array, " atoms"]
-    hops: Int[Array, " atoms"]
+    depths: Int[Array, " atoms"]
     is_bonded: Bool[Array, " atoms"]
     branches: Int[Array, " branches"]
     n_branches: Int[Array, ""]
     anchors: Int[Array, " digits"]
     ring_orders: Int[Array, " digits"]
     slots: Int[Array, " slots"]
-    lacking: UInt[Array, ""]
+    lacking: Bool[Array, " sets"]
 
 
 def smiles_constraint(vocabulary: Sequence[str], *, n_new: int) -> Constraint:
@@ -188,14 +189,14 @@ def _start(n_new: int, n_digits: int) -> SmilesState:
         takes_third=no,
         groups=none,
         is_uncovered=no,
-        hops=none * 0,
+        depths=none * 0,
         is_bonded=no,
-        branches=none[:_N_BRANCHES] if n_new >= _N_BRANCHES else jnp.full(_N_BRANCHES, -1, jnp.int32),
+        branches=jnp.full(_N_BRANCHES, -1, jnp.int32),
         n_branches=zero,
         anchors=jnp.full(n_digits, -1, jnp.int32),
         ring_orders=jnp.zeros(n_digits, jnp.int32),
         slots=jnp.full(_N_SLOTS, -1, jnp.int32),
-        lacking=jnp.ones((), jnp.uint32),
+        lacking=jnp.asarray(_SETS == 0),
     )
 
 
@@ -270,9 +271,14 @@ def _slot(state: SmilesState, atom: Array) -> tuple[Bool[Array, ""], Int[Array, 
     return is_slot.any(), jnp.argmax(is_slot)
 
 
-def _without(lacking: UInt[Array, ""], slot: Int[Array, ""]) -> UInt[Array, ""]:
+def _with(lacking: Bool[Array, " sets"], slot: Int[Array, ""]) -> Bool[Array, " sets"]:
+    """Returns the sets with a slot added, which none had."""
+    return lacking[_SETS ^ (1 << slot)] & jnp.asarray(_HAS)[slot]
+
+
+def _without(lacking: Bool[Array, " sets"], slot: Int[Array, ""]) -> Bool[Array, " sets"]:
     """Returns the sets that had the slot, without it."""
-    return (lacking & jnp.asarray(_HAS)[slot]) >> (jnp.uint32(1) << slot.astype(jnp.uint32))
+    return lacking[_SETS ^ (1 << slot)] & ~jnp.asarray(_HAS)[slot]
 
 
 def _bonded_here(state: SmilesState, order: Array, applies: Array) -> tuple[SmilesState, Bool[Array, ""]]:
@@ -303,9 +309,9 @@ def _added(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
     slot = jnp.argmax(state.slots < 0)
     is_lawful &= ~lacks | (state.slots < 0).any()
     parent_lacks, of_parent = _slot(state, state.here)
-    with_it = bonded.lacking << jnp.where(lacks, jnp.uint32(1) << slot.astype(jnp.uint32), 0)
+    with_it = jnp.where(lacks, _with(bonded.lacking, slot), bonded.lacking)
     pairs = is_joined & lacks & parent_lacks & ~replaces
-    lacking = with_it | jnp.where(pairs, _without(bonded.lacking, of_parent), 0)
+    lacking = with_it | (pairs & _without(bonded.lacking, of_parent))
     new, place = state.n_atoms, jnp.arange(len(state.free))
     is_new, group = place == new, jnp.where(is_joined, state.groups[state.here], new)
     made = bonded._replace(
@@ -316,7 +322,7 @@ def _added(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
         takes_third=jnp.where(is_new, kind.takes_third == 1, state.takes_third),
         groups=jnp.where(is_new, jnp.where(kind.is_aromatic == 1, group, -1), state.groups),
         is_uncovered=jnp.where(is_new, kind.is_aromatic == 1, state.is_uncovered),
-        hops=jnp.where(is_new, state.hops[state.here] + 1, state.hops),
+        depths=jnp.where(is_new, state.depths[state.here] + 1, state.depths),
         is_bonded=(place == state.here) & has_parent,
         slots=jnp.where(lacks & (jnp.arange(_N_SLOTS) == slot), new, state.slots),
         lacking=lacking,
@@ -332,7 +338,7 @@ def _closed(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
     more = jnp.where(closes, order - jnp.maximum(opened, 1), 0)  # than what was set aside when it was opened
     group, of_anchor = state.groups[state.here], _at(state.groups, anchor)
     is_aromatic = closes & (group >= 0) & (group == of_anchor) & (written == 0)
-    size = state.hops[state.here] - _at(state.hops, anchor) + 1
+    size = state.depths[state.here] - _at(state.depths, anchor) + 1
     is_lawful = (opened == 0) | (state.order == 0) | (opened == state.order)
     is_lawful &= ~closes | ((anchor != state.here) & ~_at(state.is_bonded, anchor))
     is_lawful &= (more == 0) | (of_anchor < 0)
@@ -341,16 +347,14 @@ def _closed(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
     (lacks, slot), (anchor_lacks, slot_of_anchor) = _slot(state, state.here), _slot(state, anchor)
     bonded, replaces = _bonded_here(state, order, applies)
     pairs = is_aromatic & lacks & anchor_lacks & ~replaces
-    paired = jnp.where(pairs, _without(_without(bonded.lacking, slot), slot_of_anchor), 0)
+    paired = pairs & _without(_without(bonded.lacking, slot), slot_of_anchor)
     is_covered = is_aromatic & (state.groups == group) & (place <= state.here)
     is_covered &= (place > anchor) | ((place == anchor) & (anchor == group))
     is_anchor, is_digit = closes & (place == anchor), jnp.arange(len(state.anchors)) == kind.digit
-    hops = jnp.minimum(state.hops[state.here], _at(state.hops, anchor) + 1)
     made = bonded._replace(
         is_possible=bonded.is_possible & is_lawful,
         free=bonded.free - jnp.where(is_anchor, more, 0),
         is_uncovered=state.is_uncovered & ~is_covered,
-        hops=jnp.where(closes & (place == state.here), hops, state.hops),
         is_bonded=state.is_bonded | is_anchor,
         anchors=jnp.where(is_digit, jnp.where(closes, -1, state.here), state.anchors),
         ring_orders=jnp.where(is_digit, jnp.where(closes, 0, state.order), state.ring_orders),
@@ -376,38 +380,40 @@ def _where(applies: Array, made: SmilesState, state: SmilesState) -> SmilesState
 
 def _settled(state: SmilesState) -> SmilesState:
     """Returns the state without sets of lacking double bonds that cannot be made, and whether it can be finished."""
-    place = jnp.arange(len(state.free))
-    is_here, begins = place == state.here, (state.n_branches > 0) & (_top(state) == state.here)
-    is_branch = ((state.branches[:, None] == place) & (jnp.arange(_N_BRANCHES) < state.n_branches)[:, None]).any(0)
+    begins, is_aromatic = (state.n_branches > 0) & (_top(state) == state.here), state.groups[state.here] >= 0
+    ends = jnp.concatenate([state.here[None], state.branches])  # atoms that can have further bonds
+    is_end = jnp.concatenate([state.here[None] >= 0, jnp.arange(_N_BRANCHES) < state.n_branches])
+    free, third, groups = (vector[jnp.maximum(ends, 0)] for vector in (state.free, state.takes_third, state.groups))
+    is_here = ends == state.here
     # Bonds that will be needed: of each open branch one after it, and here what is written or still open.
-    is_aromatic = state.groups[state.here] >= 0
-    owed = jnp.where(is_aromatic, jnp.minimum(state.order, 1), state.order)
-    owed = jnp.where((state.order == 0) & begins, 1, owed)
     is_open = _of_level(state, state.is_uncovered).any() | _has_open(state) | (state.last == _CLOSE)
-    owed = jnp.where((state.order == 0) & ~begins & is_open, 1, owed)
-    owed = jnp.where(state.last == _ROOT, 2, owed)
-    short = is_branch + jnp.where(is_here, owed, 0) - state.free
-    has_room = (short <= 0) | ((short == 1) & state.takes_third)
-    must_lack = ((short == 1) & state.takes_third) | (is_here & is_aromatic & (state.order == 2))
+    written = jnp.where(is_aromatic, jnp.minimum(state.order, 1), state.order)
+    owed = jnp.where(state.order > 0, written, jnp.where(state.last == _ROOT, 2, begins | is_open))
+    needed = jnp.where(is_here, owed, 0) + (is_here & begins | (jnp.arange(len(ends)) > 0))
+    replaces = is_end & (needed == free + 1) & third
+    has_room = ~is_end | (needed <= free) | replaces
+    must_lack = replaces | (is_end & is_here & is_aromatic & (state.order == 2))
     # An aromatic atom may get its double bond later if it can have another bond, or has a ring closure that can be reached.
-    on_way = (is_here | is_branch) & ((state.free - jnp.where(is_here, owed, 0) >= 1) | state.takes_third)
-    of_slot, is_slot = jnp.maximum(state.slots, 0), state.slots >= 0
-    plain = (state.anchors[None] == state.slots[:, None]) & (state.ring_orders == 0)[None] & is_slot[:, None]
-    beyond = (is_here | is_branch) & ((state.free >= 1) | state.takes_third)
-    reached = (beyond & (state.groups == state.groups[of_slot][:, None]) & (place >= of_slot[:, None])).any(1)
-    may_lack = is_slot & (on_way[of_slot] | (plain.any(1) & reached))
-    must = is_slot & must_lack[of_slot]
-    has = jnp.asarray(_HAS)
-    masks = jnp.where(must, has, jnp.where(may_lack | ~is_slot, jnp.uint32(0xFFFFFFFF), ~has))
-    lacking = state.lacking & masks[0] & masks[1] & masks[2] & masks[3] & masks[4]
+    is_slot, of_slot = state.slots >= 0, jnp.maximum(state.slots, 0)
+    is_same = (state.slots[:, None] == ends) & is_end & is_slot[:, None]
+    must = (is_same & must_lack).any(1)
+    may_bond = (is_same & ((free - jnp.where(is_here, written, 0) >= 1) | third)).any(1)
+    beyond = is_end & ((free >= 1) | third) & (groups == state.groups[of_slot][:, None]) & (ends >= of_slot[:, None])
+    is_plain = ((state.anchors == state.slots[:, None]) & (state.ring_orders == 0)).any(1)
+    may = must | (is_slot & (may_bond | (is_plain & beyond.any(1))))
+    is_wrong = (_HAS & (is_slot & ~may)[:, None]) | (~_HAS & must[:, None])
+    lacking = state.lacking & ~is_wrong.any(0)
     # Each aromatic bond outside a ring needs a ring closure that is open before it.
+    place = jnp.arange(len(state.free))
     before = (state.anchors[:, None] < place) | ((state.anchors[:, None] == place) & (state.groups == place))
-    same = jnp.where(state.anchors >= 0, _at(state.groups, state.anchors), -2)[:, None] == state.groups
-    will_close = (before & same & (state.ring_orders == 0)[:, None]).any(0)
-    waits = (state.last == _ROOT) & is_here & (state.anchors < 0).any()
-    is_possible = state.is_possible & has_room.all() & (must_lack <= (state.slots[:, None] == place).any(0)).all()
-    is_possible &= (will_close | waits | ~state.is_uncovered).all() & (lacking > 0)
-    return state._replace(is_possible=is_possible, slots=jnp.where(may_lack, state.slots, -1), lacking=lacking)
+    of_anchor = jnp.where((state.anchors >= 0) & (state.ring_orders == 0), _at(state.groups, state.anchors), -2)
+    will_close = (before & (of_anchor[:, None] == state.groups)).any(0)
+    waits = (state.last == _ROOT) & (place == state.here) & (state.anchors < 0).any()
+    is_possible = has_room.all() & (~must_lack | is_same.any(0)).all() & lacking.any()
+    is_possible &= (will_close | waits | ~state.is_uncovered).all()
+    return state._replace(
+        is_possible=state.is_possible & is_possible, slots=jnp.where(may, state.slots, -1), lacking=lacking
+    )
 
 
 def _n_needed(state: SmilesState) -> Int[Array, ""]:
@@ -417,7 +423,7 @@ def _n_needed(state: SmilesState) -> Int[Array, ""]:
     n_tokens = 8 * is_aromatic.sum() + 3 * is_other.sum() + 3 * state.n_branches + 9 * (state.last == _ROOT) + 4
     has_atom = (state.last == _ATOM) | (state.last == _RING)
     is_closed = has_atom & ~(state.anchors >= 0).any() & ~state.is_uncovered.any() & (state.n_branches == 0)
-    is_whole = is_closed & ((state.lacking & 1) == 1)
+    is_whole = is_closed & state.lacking[0]
     return jnp.where(is_whole | (state.last == _END), 0, n_tokens)
 
 
