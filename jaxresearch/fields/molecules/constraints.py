@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Integer
+from jaxtyping import Array, Bool, Int, Integer, UInt
 
 from jaxresearch.fields.molecules import grammar
 from jaxresearch.fields.molecules.valence import normal_valences
@@ -21,8 +21,12 @@ _START, _ATOM, _BOND, _OPEN, _CLOSE, _RING, _DOT, _END, _NEVER, _ROOT = range(10
 _ROLES = {"(": _OPEN, ")": _CLOSE, ".": _DOT, "<end>": _END}
 _BONDS = {one: grammar.BONDS[one] for one in "-=#/\\"}
 _N_BRANCHES, _N_SLOTS = 8, 7  # open branches; aromatic atoms that are followed at once because they may lack a double bond
-_SETS = np.arange(2**_N_SLOTS)  # all sets of slots, slot k being bit k
-_HAS = (_SETS >> np.arange(_N_SLOTS)[:, None]) % 2 == 1  # which sets have each slot
+_WORDS = np.arange(2 ** (_N_SLOTS - 5))  # words of 32 bits, a bit for each set of slots
+_HAS = np.array(  # the bits of the sets that have each slot
+    [[bits] * len(_WORDS) for bits in (0xAAAAAAAA, 0xCCCCCCCC, 0xF0F0F0F0, 0xFF00FF00, 0xFFFF0000)]
+    + [[0xFFFFFFFF * (int(word) >> slot & 1) for word in _WORDS] for slot in range(_N_SLOTS - 5)],
+    np.uint32,
+)
 _SMALLEST = 5  # atoms of an aromatic ring
 
 
@@ -60,7 +64,7 @@ class SmilesState(NamedTuple):
         anchors: The atom of each open ring closure.
         ring_orders: The bond written there; 0 for none.
         slots: Aromatic atoms that may lack their double bond.
-        lacking: For each set of slots, whether it may be exactly these that lack it.
+        lacking: A bit for each set of slots: whether it may be exactly these that lack it.
     """
 
     is_possible: Bool[Array, ""]
@@ -81,7 +85,7 @@ class SmilesState(NamedTuple):
     anchors: Int[Array, " digits"]
     ring_orders: Int[Array, " digits"]
     slots: Int[Array, " slots"]
-    lacking: Bool[Array, " sets"]
+    lacking: UInt[Array, " words"]
 
 
 def smiles_constraint(vocabulary: Sequence[str], *, n_new: int) -> Constraint:
@@ -196,7 +200,7 @@ def _start(n_new: int, n_digits: int) -> SmilesState:
         anchors=jnp.full(n_digits, -1, jnp.int32),
         ring_orders=jnp.zeros(n_digits, jnp.int32),
         slots=jnp.full(_N_SLOTS, -1, jnp.int32),
-        lacking=jnp.asarray(_SETS == 0),
+        lacking=jnp.asarray(_WORDS == 0, jnp.uint32),
     )
 
 
@@ -271,14 +275,22 @@ def _slot(state: SmilesState, atom: Array) -> tuple[Bool[Array, ""], Int[Array, 
     return is_slot.any(), jnp.argmax(is_slot)
 
 
-def _with(lacking: Bool[Array, " sets"], slot: Int[Array, ""]) -> Bool[Array, " sets"]:
+def _flipped(lacking: UInt[Array, " words"], slot: Int[Array, ""]) -> UInt[Array, " words"]:
+    """Returns the sets with a slot taken out where they had it, and put in where they had not."""
+    has, is_low = jnp.asarray(_HAS)[slot], slot < 5
+    shift = jnp.where(is_low, 1 << slot, 0).astype(jnp.uint32)
+    within = ((lacking & has) >> shift) | ((lacking & ~has) << shift)
+    return within[_WORDS ^ jnp.where(is_low, 0, 1 << (slot - 5))]
+
+
+def _with(lacking: UInt[Array, " words"], slot: Int[Array, ""]) -> UInt[Array, " words"]:
     """Returns the sets with a slot added, which none had."""
-    return lacking[_SETS ^ (1 << slot)] & jnp.asarray(_HAS)[slot]
+    return _flipped(lacking, slot) & jnp.asarray(_HAS)[slot]
 
 
-def _without(lacking: Bool[Array, " sets"], slot: Int[Array, ""]) -> Bool[Array, " sets"]:
+def _without(lacking: UInt[Array, " words"], slot: Int[Array, ""]) -> UInt[Array, " words"]:
     """Returns the sets that had the slot, without it."""
-    return lacking[_SETS ^ (1 << slot)] & ~jnp.asarray(_HAS)[slot]
+    return _flipped(lacking, slot) & ~jnp.asarray(_HAS)[slot]
 
 
 def _bonded_here(state: SmilesState, order: Array, applies: Array) -> tuple[SmilesState, Bool[Array, ""]]:
@@ -311,7 +323,7 @@ def _added(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
     parent_lacks, of_parent = _slot(state, state.here)
     with_it = jnp.where(lacks, _with(bonded.lacking, slot), bonded.lacking)
     pairs = is_joined & lacks & parent_lacks & ~replaces
-    lacking = with_it | (pairs & _without(bonded.lacking, of_parent))
+    lacking = with_it | jnp.where(pairs, _without(bonded.lacking, of_parent), 0)
     new, place = state.n_atoms, jnp.arange(len(state.free))
     is_new, group = place == new, jnp.where(is_joined, state.groups[state.here], new)
     made = bonded._replace(
@@ -341,13 +353,13 @@ def _closed(state: SmilesState, kind: _Kind, applies: Array) -> SmilesState:
     size = state.depths[state.here] - _at(state.depths, anchor) + 1
     is_lawful = (opened == 0) | (state.order == 0) | (opened == state.order)
     is_lawful &= ~closes | ((anchor != state.here) & ~_at(state.is_bonded, anchor))
-    is_lawful &= (more == 0) | (of_anchor < 0)
+    is_lawful &= (more == 0) | ((of_anchor < 0) & (_at(state.free, anchor) >= more))
     is_lawful &= closes | (group < 0) | (order == 1)
     is_lawful &= ~is_aromatic | (size >= _SMALLEST)
     (lacks, slot), (anchor_lacks, slot_of_anchor) = _slot(state, state.here), _slot(state, anchor)
     bonded, replaces = _bonded_here(state, order, applies)
     pairs = is_aromatic & lacks & anchor_lacks & ~replaces
-    paired = pairs & _without(_without(bonded.lacking, slot), slot_of_anchor)
+    paired = jnp.where(pairs, _without(_without(bonded.lacking, slot), slot_of_anchor), 0)
     is_covered = is_aromatic & (state.groups == group) & (place <= state.here)
     is_covered &= (place > anchor) | ((place == anchor) & (anchor == group))
     is_anchor, is_digit = closes & (place == anchor), jnp.arange(len(state.anchors)) == kind.digit
@@ -390,26 +402,28 @@ def _settled(state: SmilesState) -> SmilesState:
     written = jnp.where(is_aromatic, jnp.minimum(state.order, 1), state.order)
     owed = jnp.where(state.order > 0, written, jnp.where(state.last == _ROOT, 2, begins | is_open))
     needed = jnp.where(is_here, owed, 0) + (is_here & begins | (jnp.arange(len(ends)) > 0))
-    replaces = is_end & (needed == free + 1) & third
+    doubles = is_here & is_aromatic & (state.order == 2)
+    replaces = is_end & (needed == free + 1) & third & ~doubles
     has_room = ~is_end | (needed <= free) | replaces
-    must_lack = replaces | (is_end & is_here & is_aromatic & (state.order == 2))
+    must_lack = replaces | (is_end & doubles)
     # An aromatic atom may get its double bond later if it can have another bond, or has a ring closure that can be reached.
     is_slot, of_slot = state.slots >= 0, jnp.maximum(state.slots, 0)
     is_same = (state.slots[:, None] == ends) & is_end & is_slot[:, None]
     must = (is_same & must_lack).any(1)
     may_bond = (is_same & ((free - jnp.where(is_here, written, 0) >= 1) | third)).any(1)
-    beyond = is_end & ((free >= 1) | third) & (groups == state.groups[of_slot][:, None]) & (ends >= of_slot[:, None])
+    goes_on = is_end & ((jnp.arange(len(ends)) > 0) | (state.order == 0))  # a bond that is written leaves the ring
+    beyond = goes_on & ((free >= 1) | third) & (groups == state.groups[of_slot][:, None]) & (ends >= of_slot[:, None])
     is_plain = ((state.anchors == state.slots[:, None]) & (state.ring_orders == 0)).any(1)
     may = must | (is_slot & (may_bond | (is_plain & beyond.any(1))))
-    is_wrong = (_HAS & (is_slot & ~may)[:, None]) | (~_HAS & must[:, None])
-    lacking = state.lacking & ~is_wrong.any(0)
+    masks = jnp.where(must[:, None], _HAS, jnp.where((is_slot & ~may)[:, None], ~_HAS, np.uint32(0xFFFFFFFF)))
+    lacking = state.lacking & jnp.bitwise_and.reduce(masks, axis=0)
     # Each aromatic bond outside a ring needs a ring closure that is open before it.
     place = jnp.arange(len(state.free))
     before = (state.anchors[:, None] < place) | ((state.anchors[:, None] == place) & (state.groups == place))
     of_anchor = jnp.where((state.anchors >= 0) & (state.ring_orders == 0), _at(state.groups, state.anchors), -2)
     will_close = (before & (of_anchor[:, None] == state.groups)).any(0)
     waits = (state.last == _ROOT) & (place == state.here) & (state.anchors < 0).any()
-    is_possible = has_room.all() & (~must_lack | is_same.any(0)).all() & lacking.any()
+    is_possible = has_room.all() & (~must_lack | is_same.any(0)).all() & (lacking > 0).any()
     is_possible &= (will_close | waits | ~state.is_uncovered).all()
     return state._replace(
         is_possible=state.is_possible & is_possible, slots=jnp.where(may, state.slots, -1), lacking=lacking
@@ -423,7 +437,7 @@ def _n_needed(state: SmilesState) -> Int[Array, ""]:
     n_tokens = 8 * is_aromatic.sum() + 3 * is_other.sum() + 3 * state.n_branches + 9 * (state.last == _ROOT) + 4
     has_atom = (state.last == _ATOM) | (state.last == _RING)
     is_closed = has_atom & ~(state.anchors >= 0).any() & ~state.is_uncovered.any() & (state.n_branches == 0)
-    is_whole = is_closed & state.lacking[0]
+    is_whole = is_closed & ((state.lacking[0] & 1) == 1)
     return jnp.where(is_whole | (state.last == _END), 0, n_tokens)
 
 
