@@ -20,7 +20,8 @@ from jaxresearch.fields.text.decoding import Constraint
 _START, _ATOM, _BOND, _OPEN, _CLOSE, _RING, _DOT, _END, _NEVER, _ROOT = range(10)  # _ROOT: an atom that must open a ring
 _ROLES = {"(": _OPEN, ")": _CLOSE, ".": _DOT, "<end>": _END}
 _BONDS = {one: grammar.BONDS[one] for one in "-=#/\\"}
-_N_BRANCHES, _N_SLOTS = 8, 7  # open branches; aromatic atoms that are followed at once because they may lack a double bond
+_N_BRANCHES, _N_SLOTS = 8, 9  # open branches; aromatic atoms that are followed at once because they may lack a double bond
+_N_RESERVED = 2  # slots that are kept for what finishes a ring
 _WORDS = np.arange(2 ** (_N_SLOTS - 5))  # words of 32 bits, a bit for each set of slots
 _HAS = np.array(  # the bits of the sets that have each slot
     [[bits] * len(_WORDS) for bits in (0xAAAAAAAA, 0xCCCCCCCC, 0xF0F0F0F0, 0xFF00FF00, 0xFFFF0000)]
@@ -40,6 +41,7 @@ class _Kind(NamedTuple):
     takes_third: Any = 0  # or a third neighbour in its place, as n does
     order: Any = 0
     digit: Any = 0
+    is_directed: Any = 0  # of a bond: whether it is one of those beside a double bond
 
 
 class SmilesState(NamedTuple):
@@ -128,7 +130,8 @@ def smiles_constraint(vocabulary: Sequence[str], *, n_new: int) -> Constraint:
 
     def allowed(state: SmilesState) -> Bool[Array, " tokens"]:
         after = jax.vmap(lambda kind: _advance(state, kind))(table)
-        fits = after.is_possible & (after.n_left >= jax.vmap(_n_needed)(after))
+        has_slots = (after.slots < 0).sum(axis=1) >= _N_RESERVED
+        fits = after.is_possible & has_slots & (after.n_left >= jax.vmap(_n_needed)(after))
         urgent = _urgency(state, table, first)
         to_end = jnp.arange(len(kinds)) == jnp.argmax(jnp.where(after.is_possible, urgent, -1))
         return jnp.where(fits.any(), fits, to_end & after.is_possible)[of_token]
@@ -163,7 +166,7 @@ def _kind(token: str, digits: list[str]) -> _Kind:
     if token in _ROLES:
         return _Kind(_ROLES[token])
     if token in _BONDS:
-        return _Kind(_BOND, order=_BONDS[token])
+        return _Kind(_BOND, order=_BONDS[token], is_directed=int(token in "/\\"))
     if _is_digit(token):
         return _Kind(_RING, digit=digits.index(token))
     one = None if token[:1] == "<" else grammar.atom(token)
@@ -219,7 +222,7 @@ def _advance(state: SmilesState, kind: _Kind) -> SmilesState:
         last=jnp.where(must_ring, _ROOT, kind.role),
         here=here,
         order=jnp.where(kind.role == _BOND, kind.order, 0),
-        may_ring=jnp.where(kind.role == _BOND, state.may_ring, is_atom | is_ring),
+        may_ring=jnp.where(kind.role == _BOND, state.may_ring & (kind.is_directed == 0), is_atom | is_ring),
     )
     return _settled(after)
 
@@ -399,12 +402,13 @@ def _settled(state: SmilesState) -> SmilesState:
     is_here = ends == state.here
     # Bonds that will be needed: of each open branch one after it, and here what is written or still open.
     is_open = _of_level(state, state.is_uncovered).any() | _has_open(state) | (state.last == _CLOSE)
-    written = jnp.where(is_aromatic, jnp.minimum(state.order, 1), state.order)
+    written = jnp.where(is_aromatic & (state.order == 2), 1, state.order)
     owed = jnp.where(state.order > 0, written, jnp.where(state.last == _ROOT, 2, begins | is_open))
     needed = jnp.where(is_here, owed, 0) + (is_here & begins | (jnp.arange(len(ends)) > 0))
     doubles = is_here & is_aromatic & (state.order == 2)
     replaces = is_end & (needed == free + 1) & third & ~doubles
     has_room = ~is_end | (needed <= free) | replaces
+    has_room &= ~(is_here & is_aromatic & (state.order > 2))
     must_lack = replaces | (is_end & doubles)
     # An aromatic atom may get its double bond later if it can have another bond, or has a ring closure that can be reached.
     is_slot, of_slot = state.slots >= 0, jnp.maximum(state.slots, 0)
