@@ -3,8 +3,9 @@
     jaxresearch run new_molecules
     jaxresearch run new_molecules --data my.csv --target active    your own table, with a column smiles
 
-A decoder learns the molecules of B3DB token by token; a fifth is held out. Without a claim: the report has what the molecules
-that it writes are worth, how many are valid, different and new.
+A decoder learns the molecules of B3DB token by token; a fifth is held out. It writes freely, and constrained, by drawing only
+tokens of which a molecule with closed rings, normal valences and alternating double bonds can still come. What is valid then is
+due to the rules, not to what was learnt. Without a claim: the report has how many are valid, different and new, each way.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ from jaxresearch.fields import molecules
 from jaxresearch.fields.text import decoding
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
-LENGTH, N_NEW = 72, 120  # tokens of a molecule in training, where longer ones are cut, and at most in writing
+LENGTH, N_NEW = 72, 96  # tokens of a molecule in training, where longer ones are cut, and at most in writing
 N_DRAWN, TEMPERATURE, TOP_P = 1000, 0.8, 0.95  # molecules that the model of a seed writes each way, and how
 WAYS = {"free": None, "constrained": molecules.smiles_constraint}
 
@@ -83,7 +84,9 @@ def report(h, state, collected, dataset):
         write = jax.jit(partial(decoding.complete, prompts=[[end]] * N_DRAWN, constraint=constraint, **options))
         found = []
         for seed in range(n_seeds):
-            rows = np.asarray(write(jax.random.key(seed), jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.params)))
+            rows = np.asarray(
+                write(jax.random.key(seed), jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.params))
+            )
             texts = ["".join(names[token] for token in row[row != end]) for row in rows]
             found.append(molecules.quality(texts, known=known))
         for name in ("valid", "unique", "novel"):

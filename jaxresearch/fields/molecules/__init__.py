@@ -1,8 +1,8 @@
 """Molecules: the grammar of SMILES, graphs of atoms, scaffolds, descriptors, and networks that read them."""
 
 from jaxresearch.fields.molecules.collect import SCAFFOLD, load_molecules, scaffold_names
+from jaxresearch.fields.molecules.constraints import smiles_constraint
 from jaxresearch.fields.molecules.descriptors import DESCRIPTORS, descriptors, polar_surface
-from jaxresearch.fields.molecules.constraints import SmilesState, smiles_constraint
 from jaxresearch.fields.molecules.generation import Quality, checker, quality
 from jaxresearch.fields.molecules.grammar import tokens
 from jaxresearch.fields.molecules.parser import Molecule, parse, submolecule
@@ -25,6 +25,7 @@ from jaxresearch.fields.molecules.readers import (
     sequence_reader,
 )
 from jaxresearch.fields.molecules.scaffolds import environments, fingerprint, identity, scaffold, scaffold_atoms
+from jaxresearch.fields.molecules.states import SmilesState
 from jaxresearch.fields.molecules.valence import is_valid, normal_valences, require_valences
 
 __all__ = [

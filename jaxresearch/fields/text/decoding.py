@@ -212,7 +212,9 @@ def complete(
     model = models.cached_decoder(n_tokens, sizes, n_rows=len(rows))
     _, cache = jax.eval_shape(model.init, jax.random.key(0))
     empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
-    return generate(key, params, empty, jnp.asarray(rows), model=model, n_new=n_new, choose=choose, end=end, constraint=constraint)
+    return generate(
+        key, params, empty, jnp.asarray(rows), model=model, n_new=n_new, choose=choose, end=end, constraint=constraint
+    )
 
 
 def beam_search(
