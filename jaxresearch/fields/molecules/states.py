@@ -357,20 +357,22 @@ def _settled(state: SmilesState) -> SmilesState:
     must_lack = replaces | (is_end & doubles)
     # An aromatic atom may get its double bond later if it can have another bond, or has a ring closure that can be reached.
     is_slot, of_slot = state.slots >= 0, jnp.maximum(state.slots, 0)
-    is_same = (state.slots[:, None] == ends) & is_end & is_slot[:, None]
-    must = (is_same & must_lack).any(1)
-    may_bond = (is_same & ((free - jnp.where(is_here, written, 0) >= 1) | third)).any(1)
+    is_same = (state.slots[:, None] == ends[None]) & is_end[None] & is_slot[:, None]
+    must = (is_same & must_lack[None]).any(1)
+    can_bond = (free - jnp.where(is_here, written, 0) >= 1) | third
+    may_bond = (is_same & can_bond[None]).any(1)
     goes_on = is_end & ((jnp.arange(len(ends)) > 0) | (state.order == 0))  # a bond that is written leaves the ring
-    beyond = goes_on & ((free >= 1) | third) & (groups == state.groups[of_slot][:, None]) & (ends >= of_slot[:, None])
-    is_plain = ((state.anchors == state.slots[:, None]) & (state.ring_orders == 0)).any(1)
+    beyond = (groups[None] == state.groups[of_slot][:, None]) & (ends[None] >= of_slot[:, None])
+    beyond &= (goes_on & ((free >= 1) | third))[None]
+    is_plain = ((state.anchors[None] == state.slots[:, None]) & (state.ring_orders == 0)[None]).any(1)
     may = must | (is_slot & (may_bond | (is_plain & beyond.any(1))))
     masks = jnp.where(must[:, None], _HAS, jnp.where((is_slot & ~may)[:, None], ~_HAS, np.uint32(0xFFFFFFFF)))
     lacking = state.lacking & jnp.bitwise_and.reduce(masks, axis=0)
     # Each aromatic bond outside a ring needs a ring closure that is open before it.
-    place = jnp.arange(len(state.free))
-    before = (state.anchors[:, None] < place) | ((state.anchors[:, None] == place) & (state.groups == place))
+    place, anchors = jnp.arange(len(state.free)), state.anchors[:, None]
+    before = (anchors < place[None]) | ((anchors == place[None]) & (state.groups == place)[None])
     of_anchor = jnp.where((state.anchors >= 0) & (state.ring_orders == 0), _at(state.groups, state.anchors), -2)
-    will_close = (before & (of_anchor[:, None] == state.groups)).any(0)
+    will_close = (before & (of_anchor[:, None] == state.groups[None])).any(0)
     waits = (state.last == _ROOT) & (place == state.here) & (state.anchors < 0).any()
     is_possible = has_room.all() & (~must_lack | is_same.any(0)).all() & (lacking > 0).any()
     is_possible &= (will_close | waits | ~state.is_uncovered).all()
