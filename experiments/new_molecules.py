@@ -93,7 +93,7 @@ def report(h, state, collected, dataset):
             values = np.array([getattr(one, name) for one in found])
             low, high = statistics.interval(values, over="seeds") if n_seeds > 1 else (np.nan, np.nan)
             lines.append(f"- {name}, {way}: {values.mean():.4f} ({low:.4f} to {high:.4f}, {n_seeds} seeds)")
-    lines += [f"Validity was checked by {found[0].checked_by}. Ten constrained molecules of the last seed:"]
+    lines += [f"Validity was checked by {molecules.checker()[1]}. Ten constrained molecules of the last seed:"]
     return "\n".join([*lines, *(f"- {one}" for one in texts[:10])])
 
 

@@ -432,6 +432,6 @@ def urgency(state: SmilesState, table: Kind, finishing: Sequence[int]) -> Int[Ar
             kinds == finishing[2],
             (table.role == RING) & (state.last == _ROOT),
         ],
-        jnp.arange(7, 0, -1),
+        [*range(7, 0, -1)],
         -1,
     )
