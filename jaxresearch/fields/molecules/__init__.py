@@ -1,6 +1,7 @@
 """Molecules: the grammar of SMILES, graphs of atoms, scaffolds, descriptors, and networks that read them."""
 
 from jaxresearch.fields.molecules.collect import SCAFFOLD, load_molecules, scaffold_names
+from jaxresearch.fields.molecules.constraints import smiles_constraint
 from jaxresearch.fields.molecules.descriptors import DESCRIPTORS, descriptors, polar_surface
 from jaxresearch.fields.molecules.generation import Quality, checker, quality
 from jaxresearch.fields.molecules.grammar import tokens
@@ -24,7 +25,8 @@ from jaxresearch.fields.molecules.readers import (
     sequence_reader,
 )
 from jaxresearch.fields.molecules.scaffolds import environments, fingerprint, identity, scaffold, scaffold_atoms
-from jaxresearch.fields.molecules.valence import is_valid, require_valences
+from jaxresearch.fields.molecules.states import SmilesState
+from jaxresearch.fields.molecules.valence import is_valid, normal_valences, require_valences
 
 __all__ = [
     "ATOM_LEVELS",
@@ -36,6 +38,7 @@ __all__ = [
     "Quality",
     "SCAFFOLD",
     "SEQUENCE",
+    "SmilesState",
     "atom_categories",
     "bond_matrix",
     "both_readers",
@@ -49,6 +52,7 @@ __all__ = [
     "load_molecules",
     "loss_of_both",
     "molecule_graphs",
+    "normal_valences",
     "padded_graphs",
     "parse",
     "polar_surface",
@@ -58,6 +62,7 @@ __all__ = [
     "scaffold_atoms",
     "scaffold_names",
     "sequence_reader",
+    "smiles_constraint",
     "smiles_texts",
     "submolecule",
     "tokens",

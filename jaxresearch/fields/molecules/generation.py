@@ -1,5 +1,6 @@
 """What drawn SMILES are worth: how many are valid, different from each other, and new; on the host."""
 
+import functools
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -48,8 +49,8 @@ def quality(texts: Collection[str], *, known: Collection[str]) -> Quality:
         raise ValueError("texts must hold one or more, got none. Draw some molecules.")
     check, name = checker()
     valid = [one for one in texts if check(one)]
-    found = {identity(parse(one)) for one in valid}
-    new = found - {identity(parse(one)) for one in known}
+    found = {_identity(one) for one in valid}
+    new = found - {_identity(one) for one in known}
     return Quality(len(valid) / len(texts), len(found) / max(len(valid), 1), len(new) / max(len(found), 1), name)
 
 
@@ -75,6 +76,12 @@ def checker() -> tuple[Callable[[str], bool], str]:
         return bool(smiles) and Chem.MolFromSmiles(smiles) is not None and _parses(smiles)
 
     return check, f"RDKit {rdkit.__version__}"
+
+
+@functools.lru_cache(maxsize=32_768)  # known molecules are the same each time
+def _identity(smiles: str) -> str:
+    """Returns the name of a molecule."""
+    return identity(parse(smiles))
 
 
 def _parses(smiles: str) -> bool:

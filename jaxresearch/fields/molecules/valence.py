@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxresearch.fields.molecules import rings
-from jaxresearch.fields.molecules.grammar import AROMATIC, SYMBOLS
+from jaxresearch.fields.molecules.grammar import AROMATIC, SYMBOLS, Atom
 from jaxresearch.fields.molecules.parser import Molecule, parse
 
 # By the number of electrons of the neutral atom: N+ has the valence of C, O- that of F.
@@ -85,6 +85,26 @@ def require_valences(molecule: Molecule) -> None:
         )
 
 
+def normal_valences(one: Atom) -> tuple[int, ...]:
+    """Returns the normal valences of an atom, hydrogens included.
+
+    Args:
+        one: An atom, as its token spells it.
+
+    Returns:
+        In ascending order; empty if any is normal, as for metals and unknown atoms.
+
+    Example:
+        >>> from jaxresearch.fields.molecules.grammar import Atom
+        >>> normal_valences(Atom(element=7, is_aromatic=False, charge=1))  # [NH4+]
+        (4,)
+    """
+    if one.element not in _VALENCES:
+        return ()
+    unusual = (3,) if one.element in (5, 13) else ()  # B- has four bonds, as C
+    return _VALENCES.get(one.element - one.charge, unusual)
+
+
 def _valences_of_single_bonds(molecule: Molecule) -> Int[np.ndarray, " atoms"]:
     """Returns the valence of each atom, with aromatic bonds as single ones."""
     sums = molecule.hydrogens.astype(int)
@@ -95,14 +115,10 @@ def _valences_of_single_bonds(molecule: Molecule) -> Int[np.ndarray, " atoms"]:
 def _allowed(molecule: Molecule, place: int) -> tuple[int, ...]:
     """Returns the normal valences of an atom; empty if any is."""
     element, charge = int(molecule.elements[place]), int(molecule.charges[place])
-    if element not in _VALENCES:
-        return ()
     if element == 7 and not charge:
         ends = molecule.bonds[(molecule.orders == 2) & (molecule.bonds == place).any(axis=1)]
         return _NITRO if (molecule.elements[ends] == 8).any() else _VALENCES[7]
-    if element in (5, 13):  # B- has four bonds, as C
-        return _VALENCES.get(element - charge, (3,))
-    return _VALENCES.get(element - charge, ())
+    return normal_valences(Atom(element, bool(molecule.is_aromatic[place]), charge))
 
 
 def _can_be_paired(partners: dict[int, set[int]]) -> bool:

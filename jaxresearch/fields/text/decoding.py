@@ -6,11 +6,11 @@ all of them. Where the logits are not finite (a token outside the vocabulary, a 
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from jaxresearch import models
 from jaxresearch.fields.text.sequences import pad
@@ -18,6 +18,20 @@ from jaxresearch.models import Model, TransformerSizes
 
 Chooser = Callable[[Key[Array, ""], Float[Array, "rows tokens"]], Int[Array, " rows"]]
 _NO_TOKEN = -1  # where the logits are not finite: argmax would return 0, a valid token
+
+
+class Constraint(NamedTuple):
+    """Which tokens may come next, as pure functions of what is known of one text; they are vmapped over texts.
+
+    Attributes:
+        init: ``() -> state`` of a text without tokens; a pytree of arrays.
+        allowed: ``state -> (n_tokens,)``, booleans; true for one or more, until the text has ended.
+        advance: ``(state, token) -> state``.
+    """
+
+    init: Callable[[], PyTree[Array]]
+    allowed: Callable[[PyTree[Array]], Bool[Array, " tokens"]]
+    advance: Callable[[PyTree[Array], Int[Array, ""]], PyTree[Array]]
 
 
 def greedy() -> Chooser:
@@ -92,6 +106,7 @@ def generate(
     n_new: int,
     choose: Chooser,
     end: int | None = None,
+    constraint: Constraint | None = None,
 ) -> Int[Array, "rows n_new"]:
     """Returns the tokens that follow each prompt.
 
@@ -105,6 +120,7 @@ def generate(
         n_new: Tokens to write, 1 or more; static.
         choose: `greedy` or `sampling`.
         end: The token that ends a text; what follows it is ``end`` again.
+        constraint: Which of the new tokens are allowed; all by default. ``choose`` sees a logit of minus infinity for the others.
 
     Returns:
         The new tokens only, int32; -1 from where a row's logits stop being finite, which is everywhere if its prompt
@@ -126,17 +142,26 @@ def generate(
     prompts = jnp.asarray(prompts)
     logits, cache = _prefilled(params, model_state, prompts, model, n_new)
     _require_end(end, logits.shape[-1])
-    first = _or_none(choose(jax.random.fold_in(key, 0), logits), logits)
+
+    def chosen(place, logits, has_ended, known):
+        """Returns the next tokens, which texts have ended, and what the constraint knows of them."""
+        if constraint is not None:
+            logits = jnp.where(jax.vmap(constraint.allowed)(known), logits, -jnp.inf)
+        tokens = _or_end(_or_none(choose(jax.random.fold_in(key, place), logits), logits), has_ended, end)
+        if constraint is not None:
+            known = jax.vmap(constraint.advance)(known, tokens)
+        return tokens, _has_ended(tokens, has_ended, end), known
 
     def write(carry, place):
-        cache, token, has_ended = carry
-        logits, cache = model.apply(params, cache, token[:, None])
-        chosen = _or_none(choose(jax.random.fold_in(key, place), logits[:, -1]), logits[:, -1])
-        token = _or_end(chosen, has_ended, end)
-        return (cache, token, _has_ended(token, has_ended, end)), token
+        cache, (tokens, has_ended, known) = carry
+        logits, cache = model.apply(params, cache, tokens[:, None])
+        carry = (cache, chosen(place, logits[:, -1], has_ended, known))
+        return carry, carry[1][0]
 
-    start = (cache, first, _has_ended(first, jnp.zeros(len(prompts), bool), end))
-    _, rest = jax.lax.scan(write, start, jnp.arange(1, n_new))
+    known = () if constraint is None else jax.vmap(lambda _: constraint.init())(prompts)
+    start = chosen(0, logits, jnp.zeros(len(prompts), bool), known)
+    first = start[0]
+    _, rest = jax.lax.scan(write, (cache, start), jnp.arange(1, n_new))
     return jnp.concatenate([first[:, None], rest.T], axis=1)
 
 
@@ -150,6 +175,7 @@ def complete(
     n_new: int,
     choose: Chooser,
     end: int | None = None,
+    constraint: Constraint | None = None,
 ) -> Int[Array, "rows n_new"]:
     """Returns the tokens that a trained decoder generates after prompts of any length.
 
@@ -164,6 +190,7 @@ def complete(
         n_new: Tokens to write, 1 or more; static.
         choose: `greedy` or `sampling`.
         end: The token that ends a text; what follows it is ``end`` again.
+        constraint: Which of the new tokens are allowed; all by default. ``choose`` sees a logit of minus infinity for the others.
 
     Returns:
         The new tokens only, as returned by `generate`.
@@ -185,7 +212,9 @@ def complete(
     model = models.cached_decoder(n_tokens, sizes, n_rows=len(rows))
     _, cache = jax.eval_shape(model.init, jax.random.key(0))
     empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
-    return generate(key, params, empty, jnp.asarray(rows), model=model, n_new=n_new, choose=choose, end=end)
+    return generate(
+        key, params, empty, jnp.asarray(rows), model=model, n_new=n_new, choose=choose, end=end, constraint=constraint
+    )
 
 
 def beam_search(

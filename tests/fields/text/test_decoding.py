@@ -506,3 +506,28 @@ def test_generate_refuses_a_decoder_without_a_cache():
         decoding.generate(
             jax.random.key(0), params, model_state, PROMPTS, model=model, n_new=2, choose=decoding.greedy()
         )
+
+
+def alternating(n_tokens):
+    """Returns the constraint under which odd and even tokens alternate, odd ones first."""
+    return decoding.Constraint(
+        lambda: jnp.ones((), jnp.int32), lambda odd: jnp.arange(n_tokens) % 2 == odd, lambda odd, token: 1 - odd
+    )
+
+
+@pytest.mark.long
+def test_a_constraint_rules_out_tokens_and_no_more():
+    sizes, end = sized(), 4
+    params = stirred(11, sizes)
+    choose = decoding.sampling(temperature=3.0)
+    options = {"n_tokens": 11, "sizes": sizes, "n_new": 6, "choose": choose, "end": end}
+
+    def write(constraint):
+        key = jax.random.key(0)
+        return np.asarray(decoding.complete(key, params, [[1, 2, 3]] * 50, constraint=constraint, **options))
+
+    anything = decoding.Constraint(lambda: (), lambda state: jnp.ones(11, bool), lambda state, token: state)
+    np.testing.assert_array_equal(write(anything), write(None))
+    for row in write(alternating(11)):
+        n = (row == end).argmax() + 1 if (row == end).any() else len(row)
+        assert (row[:n] % 2 == (np.arange(n) + 1) % 2).all() and (row[n:] == end).all()
