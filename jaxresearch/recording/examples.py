@@ -70,7 +70,12 @@ def majority_of(dataset: Dataset) -> dict[str, Any] | None:
 def _has_classes(part: Any) -> bool:
     """Returns whether each example of a part has one class."""
     targets = part.get("targets")
-    return isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu" and targets.min() >= 0
+    return (
+        isinstance(targets, np.ndarray)
+        and targets.ndim == 1
+        and targets.dtype.kind in "iu"
+        and bool(targets.min() >= 0)
+    )
 
 
 def _weights(part: Any) -> np.ndarray:

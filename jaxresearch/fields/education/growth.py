@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, ArrayLike, Float, Key
 
 Params = dict[str, Any]
 Inputs = dict[str, Any]
@@ -144,7 +144,9 @@ def growth_forecast(
     )
 
 
-def extrapolations(inputs: Inputs, years: Float[Array, " years"], gain: Float[Array, ""]) -> tuple[Array, Array, Array]:
+def extrapolations(
+    inputs: Inputs, years: Float[Array, " years"], gain: Float[ArrayLike, ""]
+) -> tuple[Array, Array, Array]:
     """Returns the plainest predictions of a score from the earlier ones of the pupil.
 
     Args:
