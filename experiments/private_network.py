@@ -51,7 +51,8 @@ def upright(image):
 
 def blur(size):
     """Returns the matrix that blurs one axis."""
-    distances = jnp.arange(size)[:, None] - jnp.arange(size)
+    places = jnp.arange(size)
+    distances = places[:, None] - places[None]
     return jax.nn.softmax(-(distances**2) / (2 * BLUR**2), axis=0)
 
 
