@@ -25,6 +25,7 @@ NAMES = {
     "new_molecules",
     "private_credit",
     "private_mnist",
+    "private_network",
     "protein_structure",
     "pupil_growth",
     "random_labels",
