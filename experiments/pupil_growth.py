@@ -6,7 +6,7 @@
 
 Seconds on two CPU cores. The scores of a pupil lie about a line. Lines vary normally about that of the school, and those of
 schools about the mean line (Raudenbush and Bryk, 2002, chapter 8). Lines are integrated out: the exact likelihood is maximised
-by gradient. `support` is the share of test pupils who grow more slowly than the mean with a posterior probability of 97.5 %,
+by gradient. `support` is the fraction of test pupils who grow more slowly than the mean with a posterior probability of 97.5 %,
 `ahead` of those who grow faster. For the others, the scores leave it undecided.
 """
 
