@@ -4,8 +4,8 @@
     jaxresearch sweep knowledge_tracing --learning-rate 1e-3,3e-3,1e-2 --dropout-rate 0,0.3 --seeds 3
 
 A minute on two CPU cores. The answers to the 13 exercises of an exam in mathematics are predicted one by one, each from the
-exercise and the answers before it: by the share of right answers to the exercise, by the Rasch model and the two-parameter model
-of item response theory, by Bayesian knowledge tracing, and by gated units. All are fitted by gradient, side by side in one
+exercise and the answers before it: by the fraction of right answers to the exercise, by the Rasch model and the two-parameter
+model of item response theory, by Bayesian knowledge tracing, and by gated units. All are fitted by gradient, side by side in one
 compiled run. Log losses and areas under the ROC curve are those of the answers of new students; `gain_over` a model is how much
 smaller the network's log loss is, paired by student.
 """

@@ -40,7 +40,7 @@ class LaneChange:
 
 
 def fit(train, card):
-    """Returns the best look-ahead of pure pursuit in the training scenarios."""
+    """Returns the best look-ahead of pure pursuit in the training scenarios, over the default horizon."""
     tuned = jax.jit(functools.partial(driving.tuned_lookahead, n_steps=LaneChange().horizon, dt=DT))
     return {"lookahead": np.asarray(tuned(driving.Scenario(*train["inputs"].T), jnp.array(LOOKAHEADS)))}
 

@@ -60,7 +60,7 @@ def cox_regression(
     .. math:: \beta \leftarrow \beta - H^+ g, \quad h(t \mid x) = h_0(t) \, e^{\beta^T x}
 
     Ties are Efron's. Directions that the likelihood does not depend on, such as a constant added to all levels of a category,
-    stay at zero.
+    stay at zero; without an event, all do.
 
     Args:
         inputs: Standardised, or of order 1.
@@ -68,7 +68,8 @@ def cox_regression(
         n_steps: Steps of Newton's method, which usually needs five to ten.
 
     Returns:
-        One coefficient per feature, the logarithm of a hazard ratio; nan if the likelihood has no maximum.
+        One coefficient per feature, the logarithm of a hazard ratio. Where the likelihood has no maximum, since a feature orders
+        the events, they are finite but grow with ``n_steps``.
 
     Raises:
         ValueError: If ``n_steps`` is not positive.

@@ -1,13 +1,14 @@
 """Survival after breast cancer: what is fitted, the comparison with Cox's model, and the report."""
 
 import json
+import types
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from jaxresearch import experiment, loading, metrics
+from jaxresearch import data, experiment, loading, metrics, models
 from jaxresearch.fields import survival
 
 SURVIVAL = loading.load("survival", directory=Path(__file__).parents[2] / "experiments")
@@ -38,6 +39,18 @@ def test_the_gain_is_the_difference_to_coxs_model(dataset):
     assert float(found["concordance_cox"]) == pytest.approx(float(cox), abs=1e-6)
     assert 0.6 < cox < 0.75  # published concordances of these data are about 0.65 to 0.68
     assert float(found["gain"]) == pytest.approx(float(found["concordance"] - cox), abs=1e-6)
+
+
+@pytest.mark.long
+def test_the_report_leaves_out_the_padding_of_a_fold(dataset):
+    h, few, rest = SURVIVAL.hyperparameters, *(data.take(dataset.test, rows) for rows in (slice(50), slice(50, 90)))
+    params, _ = models.mlp(dataset.card.n_features, h.hidden, 1).init(jax.random.key(0))
+    state = types.SimpleNamespace(params=jax.tree.map(lambda leaf: leaf[None], params))
+    padded = jax.tree.map(lambda *values: np.concatenate(values), few, rest) | {
+        "weights": np.repeat([1.0, 0.0], [50, 40])
+    }
+    reports = [SURVIVAL.report(h, state, None, dataset._replace(test=part)) for part in (few, padded)]
+    assert reports[0] == reports[1]
 
 
 @pytest.mark.long

@@ -92,8 +92,7 @@ def test_gradient_descent_of_a_linear_model_equals_newton(patients):
 def test_estimates_equal_a_loop_over_the_patients(patients):
     inputs, targets = patients
     risks, at = inputs[:, :1], 8
-    hazard = survived = 0.0
-    survived = 1.0
+    hazard, survived = 0.0, 1.0
     for time in sorted({time for time, event in targets if event and time <= at}):
         n_events = sum(event for one, event in targets if one == time)
         followed = targets[:, 0] >= time

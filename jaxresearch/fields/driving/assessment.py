@@ -47,6 +47,8 @@ def cost(states: CarState, scenario: Scenario, *, barrier: ArrayLike, margin: Ar
     .. math:: \operatorname{E}_t \left[ (y - y_\text{path})^2 + b \max(0, m - d)^2 + b \max(0, m - e)^2
         + b \max\left(0, \frac{|a| - 6}{10}\right)^2 + 10^{-3} \left(\frac{\Delta\delta}{0.01}\right)^2 + 0.1 (v - v_0)^2 \right]
 
+    The change :math:`\Delta\delta` of the steering angle is that from the state before, 0 in the first.
+
     Args:
         states: With a leading axis of time.
         scenario: One scenario.

@@ -113,7 +113,7 @@ def garch_parameters(params: PyTree[Array]) -> Garch:
         params: Those of `garch`.
 
     Returns:
-        Parameters of a variance that is positive and does not grow for ever.
+        Parameters of a positive, stationary variance.
 
     Example:
         >>> fitted = garch_parameters(garch(start=1.0).init(jax.random.key(0))[0])

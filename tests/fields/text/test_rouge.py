@@ -72,7 +72,7 @@ def test_rouge_swaps_precision_and_recall_with_its_sides():
         one, other = (generator.choice(list("abcdef"), generator.integers(1, 12)).tolist() for _ in range(2))
         for there, back in (
             (rouge_l(one, other), rouge_l(other, one)),
-            (rouge_n(one, other, n=1),) + (rouge_n(other, one, n=1),),
+            (rouge_n(one, other, n=1), rouge_n(other, one, n=1)),
         ):
             assert there == Rouge(back.recall, back.precision, back.f1)
             assert there.f1 == pytest.approx(_harmonic(there.precision, there.recall), abs=1e-12)  # float64
