@@ -8,9 +8,8 @@
 Seconds on two CPU cores. The scores of a pupil lie about a line. Lines vary normally about that of the school, and those of
 schools about the mean line (Raudenbush and Bryk, 2002, chapter 8). Lines are integrated out: the exact likelihood is maximised
 by gradient. `support` is the fraction of test pupils who grow more slowly than the mean with a posterior probability of 97.5 %,
-`ahead` of those who grow faster. For the others, the scores leave it undecided. `predict` takes rows of `schoolid`, `year` and
-`score YEAR`. It writes the score with 95 % limits and `slower`, the probability of slower growth: above 0.975 support is
-recommended, below 0.025 it is not.
+`ahead` of those who grow faster; for the others, it is undecided. `predict` takes rows of `schoolid`, `year` and `score YEAR`. It
+writes the score with 95 % limits and `slower`, the probability of slower growth: above 0.975 support is recommended.
 """
 
 import dataclasses
