@@ -19,6 +19,6 @@ def test_scores_leave_out_what_is_not_the_target():
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 2), (1, 4)])
-def test_outputs_without_a_value_before_the_named_ones_are_refused(shape):
+def test_outputs_must_begin_with_the_value(shape):
     with pytest.raises(ValueError, match="predict must return the target's value and then low, high for each example"):
         execution.predictions(np.zeros(shape), CARD, seeds=(0,), others=("low", "high"))
