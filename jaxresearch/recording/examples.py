@@ -52,8 +52,9 @@ def majority_of(dataset: Dataset) -> dict[str, Any] | None:
         The ``class``, None where runs differ in it, and its ``accuracy``; None for other data.
 
     Example:
+        >>> from jaxresearch.data import DataCard
         >>> train, test = ({"inputs": np.zeros(len(few)), "targets": np.array(few)} for few in ([0, 1, 1], [0, 1, 1, 1]))
-        >>> majority_of(Dataset(train, test, None, data.DataCard(name="a", source="b", class_names=("no", "yes"))))
+        >>> majority_of(Dataset(train, test, None, DataCard(name="a", source="b", class_names=("no", "yes"))))
         {'class': 'yes', 'accuracy': 0.75}
     """
     names, by_run = dataset.card.class_names, [dataset.of_run(place) for place in range(dataset.n_runs or 1)]
