@@ -19,6 +19,8 @@ from jaxresearch.data.files import tfds as sets
 from jaxresearch.data.files.examples import parts_of
 from jaxresearch.data.rows import Rows
 
+_CAN_ADVISE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_DONTNEED")  # not on Windows
+_MAPPED_BYTES = 2**18  # of rows read before their pages are dropped, which are up to some times as many
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and lengths of name and extra field
 
 
@@ -76,9 +78,15 @@ class ArrayOnDisk:
         self._require_unchanged()  # before the map: its pages beyond the end of a shortened file cannot be read
         with open(self._path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), self._end, access=mmap.ACCESS_READ)
-        if hasattr(mmap, "MADV_RANDOM") and np.any(np.diff(places) != 1):
+        if _CAN_ADVISE and np.any(np.diff(places) != 1):
             mapped.madvise(mmap.MADV_RANDOM)  # else the disk reads the neighbours of each row as well
-        rows = np.ndarray(self.shape, self.dtype, mapped, self._start)[places]
+        whole = np.ndarray(self.shape, self.dtype, mapped, self._start)
+        rows = np.empty((len(places), *self.shape[1:]), self.dtype)
+        n_rows = max(1, _MAPPED_BYTES // max(1, whole[0].nbytes))
+        for start in range(0, len(places), n_rows):
+            rows[start : start + n_rows] = whole[places[start : start + n_rows]]
+            if _CAN_ADVISE:
+                mapped.madvise(mmap.MADV_DONTNEED)  # the pages read so far are no longer memory of the process
         self._require_unchanged()
         return rows.astype(self.dtype.newbyteorder("="), copy=False)
 
