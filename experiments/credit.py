@@ -95,8 +95,8 @@ def logistic_regression(h, n_features, weight_decay, plan):
         weights = batch.get("weights", jnp.ones(len(logits)))
         granted = jax.nn.sigmoid(logits[:, 1] - logits[:, 0] - jnp.log(COSTS[0][1] / COSTS[1][0]))
         good = weights * (batch["targets"] == GOOD)
-        groups = jnp.stack([batch["is_young"], ~batch["is_young"]])
-        young, older = jax.vmap(losses.weighted_mean, (None, 0))(granted, good * groups)
+        groups = jnp.stack([good * batch["is_young"], good * ~batch["is_young"]])
+        young, older = jax.vmap(losses.weighted_mean, (None, 0))(granted, groups)
         squares = jnp.sum(params["Dense_0"]["kernel"] ** 2) / 2
         penalties = weight_decay * squares + h.fairness * (young - older) ** 2
         return losses.weighted_mean(nats, weights) + penalties, ({}, model_state)

@@ -73,7 +73,7 @@ def test_predict_writes_limits_and_a_recommendation(command, tmp_path):
     assert "mean_absolute_error" in done.stdout
     with open(tmp_path / "out.csv", newline="") as file:
         predicted = list(csv.DictReader(file))
-    assert [*predicted[0]][:5] == ["pupil", "prediction math", "low", "high", "slower"]
+    assert [*predicted[0]][:6] == ["pupil", "math", "prediction math", "low", "high", "slower"]
     for row in predicted:
         score, low, high, slower = (float(row[name]) for name in ("prediction math", "low", "high", "slower"))
         assert low < score < high and 0 <= slower <= 1

@@ -146,7 +146,7 @@ def generate(
     def chosen(place, logits, has_ended, known):
         """Returns the next tokens, which texts have ended, and what the constraint knows of them."""
         if constraint is not None:
-            logits = jnp.where(jax.vmap(constraint.allowed)(known), logits, -jnp.inf)
+            logits = jnp.where(jax.vmap(constraint.allowed, axis_size=len(prompts))(known), logits, -jnp.inf)
         tokens = _or_end(_or_none(choose(jax.random.fold_in(key, place), logits), logits), has_ended, end)
         if constraint is not None:
             known = jax.vmap(constraint.advance)(known, tokens)
