@@ -21,7 +21,7 @@ from jaxresearch.fields.text import decoding
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 LENGTH, N_NEW = 72, 96  # tokens of a molecule in training, where longer ones are cut, and at most in writing
-N_DRAWN, TEMPERATURE, TOP_P = 1000, 0.8, 0.95  # molecules that the model of a seed writes each way, and how
+N_DRAWN, TEMPERATURE, TOP_P = 1000, 0.8, 0.95  # at most as many as were trained on, by each seed and way
 WAYS = {"free": None, "constrained": molecules.smiles_constraint}
 
 
@@ -77,11 +77,12 @@ def report(h, state, collected, dataset):
         "end": end,
     }
     known = [str(one) for one in collected.train["inputs"]["smiles"]]
-    lines = [f"{N_DRAWN:,} molecules per seed and way, drawn at temperature {TEMPERATURE} from the top {TOP_P:.0%}:"]
+    n_drawn = min(N_DRAWN, dataset.n_train)
+    lines = [f"{n_drawn:,} molecules per seed and way, drawn at temperature {TEMPERATURE} from the top {TOP_P:.0%}:"]
     texts = []
     for way, rules in WAYS.items():
         constraint = rules and rules(names, n_new=N_NEW)
-        write = jax.jit(partial(decoding.complete, prompts=[[end]] * N_DRAWN, constraint=constraint, **options))
+        write = jax.jit(partial(decoding.complete, prompts=[[end]] * n_drawn, constraint=constraint, **options))
         found = []
         for seed in range(n_seeds):
             rows = np.asarray(
