@@ -179,7 +179,7 @@ def _follows(state: SmilesState, kind: Kind) -> Bool[Array, ""]:
     begins = (state.n_branches > 0) & (_top(state) == state.here)  # a branch has just been opened
     is_joined = (state.groups[state.here] >= 0) & (state.order == 0) & (kind.is_aromatic == 1)
     stays = begins | is_joined | ~_of_level(state, state.is_uncovered).any()  # else the ring could not be closed
-    is_closed = has_atom & ~(state.anchors >= 0).any() & ~state.is_uncovered.any() & (state.n_branches == 0)
+    is_closed = _is_closed(state)
     is_new = state.anchors[kind.digit] < 0
     ends_branch = (state.n_branches > 0) & ~_of_level(state, state.is_uncovered).any() & ~_has_open(state)
     return jnp.select(
@@ -195,6 +195,12 @@ def _follows(state: SmilesState, kind: Kind) -> Bool[Array, ""]:
         ],
         False,
     )
+
+
+def _is_closed(state: SmilesState) -> Bool[Array, ""]:
+    """Returns whether a text ends with an atom and has no open branch, ring closure or aromatic ring."""
+    has_atom = (state.last == ATOM) | (state.last == RING)
+    return has_atom & ~(state.anchors >= 0).any() & ~state.is_uncovered.any() & (state.n_branches == 0)
 
 
 def _at(vector: Array, place: Array) -> Array:
@@ -397,9 +403,7 @@ def n_needed(state: SmilesState) -> Int[Array, ""]:
     is_aromatic = (state.anchors >= 0) & (_at(state.groups, state.anchors) >= 0) & (state.ring_orders == 0)
     is_other = (state.anchors >= 0) & ~is_aromatic
     n_tokens = 8 * is_aromatic.sum() + 3 * is_other.sum() + 3 * state.n_branches + 9 * (state.last == _ROOT) + 4
-    has_atom = (state.last == ATOM) | (state.last == RING)
-    is_closed = has_atom & ~(state.anchors >= 0).any() & ~state.is_uncovered.any() & (state.n_branches == 0)
-    is_whole = is_closed & ((state.lacking[0] & 1) == 1)
+    is_whole = _is_closed(state) & ((state.lacking[0] & 1) == 1)
     return jnp.where(is_whole | (state.last == END), 0, n_tokens)
 
 
