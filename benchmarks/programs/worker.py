@@ -56,14 +56,12 @@ def decoder():
     model = models.decoder(n_tokens, sizes)
     loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
     optimizer = optax.adamw(1e-3, b2=0.99, weight_decay=0.1)
-    estimator = gradients.sharded if arguments.work == "sharded" else lambda estimator: estimator
-    algorithm = training.gradient_based(
-        model,
-        loss_fn,
-        optimizer=optimizer,
-        metrics={},
-        estimator=lambda loss_fn: estimator(gradients.plain(loss_fn)),
-    )
+
+    def estimator(loss_fn):
+        plain = gradients.plain(loss_fn)
+        return gradients.sharded(plain) if arguments.work == "sharded" else plain
+
+    algorithm = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}, estimator=estimator)
     algorithm = partitioning.partitioned(algorithm)
 
     def chunk(state, data, step):
