@@ -1,6 +1,6 @@
 """Data that stays on disk: arrays of ``.npy`` and ``.npz`` files and sets of TensorFlow Datasets, read row by row.
 
-Each read maps the file into memory, copies its rows and drops the map: a system call for each row would take ten times as long,
+Each read maps the file into memory, copies its rows and drops the map: a system call for each row would take some times as long,
 and the pages of a lasting map count as memory of the process, which would grow with the data.
 """
 
