@@ -175,7 +175,12 @@ def streaming(pairs: int) -> Iterator[Row]:
 def processes(pairs: int) -> Iterator[Row]:
     """Measures the rate of joined processes, on a core each, relative to that of as many independent ones together."""
     text = str(text_file())
-    of_work = (("sweep", "sweep", 0.94), ("sharded", "decoder, one sum per step", 0.85), ("decoder", "decoder", None))
+    of_work = (
+        ("sweep", "sweep", 0.94),
+        ("large", "decoder, 16 windows of 128, one sum per step", 0.85),
+        ("nano", "decoder, 12 windows of 64, one sum per step", None),
+        ("decoder", "decoder, 12 windows of 64", None),
+    )
     for work, name, least in of_work:
         for n in (1, 2):
             what, bound = f"{name}: {n} joined / independent", least if n > 1 else None

@@ -16,8 +16,8 @@ import optax
 from jaxresearch import algorithms, losses, metrics, models, training
 from jaxresearch.data import Preprocessor
 from jaxresearch.experiment import Experiment
+from jaxresearch.fields import images
 from jaxresearch.hyperparameters import hyperparameters, static, swept
-from jaxresearch.models.model import from_pixels
 from jaxresearch.statistics import Claim
 
 BLUR = 1  # standard deviation, in pixels
@@ -35,17 +35,10 @@ class PrivateNetwork:
     epochs: int = static(20, "passes over the training data", at_least=1)
 
 
-def upright(image):
-    """Returns a grey image sheared until its strokes stand upright, blurred, and scaled to the norm."""
-    pixels = from_pixels(image).reshape(image.shape[:2])
-    rows, columns = jnp.indices(pixels.shape, dtype=jnp.float32)
-    ink = pixels.sum() + 1e-6
-    centre = jnp.sum(pixels * columns) / ink
-    down = rows - jnp.sum(pixels * rows) / ink
-    slant = jnp.sum(pixels * down * (columns - centre)) / (jnp.sum(pixels * down**2) + 1e-6)
-    source = columns + slant * down + centre - columns.mean()
-    sheared = jax.scipy.ndimage.map_coordinates(pixels, [rows, source], order=1)
-    blurred = blur(pixels.shape[0]) @ sheared @ blur(pixels.shape[1])
+def features(image):
+    """Returns an image made upright, blurred, and scaled to the norm."""
+    pixels = images.deslanted(image)
+    blurred = blur(pixels.shape[0]) @ pixels @ blur(pixels.shape[1])
     return NORM * blurred / jnp.sqrt(jnp.sum(blurred**2) + 1e-6)
 
 
@@ -57,8 +50,8 @@ def blur(size):
 
 
 def apply(fitted, part, *, training):
-    """Returns a part with upright images; nothing is fitted, so a private model spends nothing on it."""
-    return {**part, "inputs": np.asarray(jax.lax.map(upright, jnp.asarray(part["inputs"]), batch_size=1000))}
+    """Returns a part with the features of its images; nothing is fitted, so a private model spends nothing on it."""
+    return {**part, "inputs": np.asarray(jax.lax.map(features, jnp.asarray(part["inputs"]), batch_size=1000))}
 
 
 def algorithm(h, card, plan, fitted):

@@ -111,10 +111,12 @@ def test_processes_compares_joined_with_independent_ones(cases, monkeypatch, tmp
     assert [(row.what, row.values, row.holds) for row in rows] == [
         ("sweep: 1 joined / independent", (0.99,), None),
         ("sweep: 2 joined / independent", (0.9,), False),  # the bound is 0.94
-        ("decoder, one sum per step: 1 joined / independent", (0.99,), None),
-        ("decoder, one sum per step: 2 joined / independent", (0.9,), True),  # and 0.85 here
-        ("decoder: 1 joined / independent", (0.99,), None),
-        ("decoder: 2 joined / independent", (0.9,), None),
+        ("decoder, 16 windows of 128, one sum per step: 1 joined / independent", (0.99,), None),
+        ("decoder, 16 windows of 128, one sum per step: 2 joined / independent", (0.9,), True),  # and 0.85 here
+        ("decoder, 12 windows of 64, one sum per step: 1 joined / independent", (0.99,), None),
+        ("decoder, 12 windows of 64, one sum per step: 2 joined / independent", (0.9,), None),
+        ("decoder, 12 windows of 64: 1 joined / independent", (0.99,), None),
+        ("decoder, 12 windows of 64: 2 joined / independent", (0.9,), None),
     ]
     assert rows[1].note == "200 / 180 examples per second"
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-parser.add_argument("work", choices=("sweep", "decoder", "sharded"))
+parser.add_argument("work", choices=("sweep", "decoder", "nano", "large"))
 parser.add_argument("how", choices=("joined", "independent"))
 parser.add_argument("processes", type=int)
 parser.add_argument("data")

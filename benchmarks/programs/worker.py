@@ -1,4 +1,4 @@
-"""One process of ``processes.py``: eight seeds of the main job, or a decoder on twelve windows per step; more with others."""
+"""One process of ``processes.py``: its share of a sweep of the main job, or of the batches of a decoder."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 parser = argparse.ArgumentParser()
-parser.add_argument("work", choices=("sweep", "decoder", "sharded"))
+parser.add_argument("work", choices=("sweep", "decoder", "nano", "large"))
 parser.add_argument("data")
 parser.add_argument("--size", type=float, default=1.0)
 parser.add_argument("--coordinator")
@@ -27,7 +27,12 @@ import optax  # noqa: E402
 from jaxresearch import execution, gradients, losses, models, partitioning, training  # noqa: E402
 from jaxresearch.execution.compilation import compiler_options  # noqa: E402
 
-SEEDS, WINDOWS, CONTEXT, CHUNK, CHUNKS = 8, 12, 64, 20, 20  # the first two for each process
+SEEDS, CHUNK, CHUNKS = 8, 20, 20  # the first for each process
+SIZES = {  # windows for each process, their tokens, tokens in the vocabulary (0: the characters of the text)
+    "decoder": (12, 64, 0),  # nanoGPT's CPU configuration, by the partitioner alone
+    "nano": (12, 64, 0),  # the same with one sum per step
+    "large": (16, 128, 2048),  # a batch of the experiment gene_ontology, with one sum per step
+}
 
 
 def sweep():
@@ -46,20 +51,21 @@ def sweep():
 def decoder():
     """Returns the windows of all batches, and the seconds of the steps."""
     with np.load(arguments.data) as file:
-        stream, n_tokens = file["train"], int(file["n_tokens"])
-    n_windows, n_all = (len(stream) - 1) // CONTEXT, WINDOWS * jax.process_count()
+        stream, n_characters = file["train"], int(file["n_tokens"])
+    n_own, context, n_tokens = SIZES[arguments.work]
+    n_windows, n_all = (len(stream) - 1) // context, n_own * jax.process_count()
     train = {
-        name: stream[at : at + n_windows * CONTEXT].reshape(-1, CONTEXT)
+        name: stream[at : at + n_windows * context].reshape(-1, context)
         for at, name in enumerate(("inputs", "targets"))
     }
-    sizes = models.TransformerSizes(context=CONTEXT, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
-    model = models.decoder(n_tokens, sizes)
+    sizes = models.TransformerSizes(context=context, width=128, n_layers=4, n_heads=4, positions="learnt", biases=False)
+    model = models.decoder(n_tokens or n_characters, sizes)
     loss_fn = training.mean_loss(model, losses.softmax_cross_entropy_with_integer_labels)
     optimizer = optax.adamw(1e-3, b2=0.99, weight_decay=0.1)
 
     def estimator(loss_fn):
         plain = gradients.plain(loss_fn)
-        return gradients.sharded(plain) if arguments.work == "sharded" else plain
+        return plain if arguments.work == "decoder" else gradients.sharded(plain)
 
     algorithm = training.gradient_based(model, loss_fn, optimizer=optimizer, metrics={}, estimator=estimator)
     algorithm = partitioning.partitioned(algorithm)

@@ -24,6 +24,7 @@ NAMES = {
     "motifs",
     "new_molecules",
     "private_credit",
+    "private_fashion",
     "private_mnist",
     "private_network",
     "protein_structure",

@@ -1,4 +1,4 @@
-"""The private classifier of digits, on noise in place of digits."""
+"""The private classifier of digits and that of clothes, on stripes in their place."""
 
 import dataclasses
 from pathlib import Path
@@ -9,9 +9,10 @@ import pytest
 
 from jaxresearch import experiment, loading, privacy
 from jaxresearch.data import DataCard, Dataset
+from jaxresearch.fields import images
 
-FILE = Path(__file__).parents[2] / "experiments" / "private_mnist.py"
-MNIST = loading.load(str(FILE))
+FOLDER = Path(__file__).parents[2] / "experiments"
+MNIST, FASHION = (loading.load(str(FOLDER / f"{name}.py")) for name in ("private_mnist", "private_fashion"))
 CARD = DataCard(name="a", source="b", class_names=("0", "1"), feature_shape=(28, 28, 1))
 
 
@@ -22,6 +23,17 @@ def prepared():
     images = np.stack([stripes if i % 2 else stripes.T for i in range(32)])[..., None]
     part = {"inputs": images, "targets": (np.arange(32) % 2).astype(np.int32)}
     return MNIST.prepare(Dataset(part, part, None, CARD))
+
+
+def test_digits_are_made_upright_and_clothes_left_as_they_are():
+    rows, columns = np.mgrid[:28, :28]
+    slanted = (255 * (abs(columns - 13.5 - 0.5 * (rows - 13.5)) < 2)).astype(np.uint8)[None, ..., None]
+    part = {"inputs": slanted, "targets": np.zeros(1, np.int32)}
+    digits, clothes = (one.prepare(Dataset(part, part, None, CARD)).train["inputs"] for one in (MNIST, FASHION))
+    plain = images.scattered().apply({}, part, training=True)["inputs"]
+    np.testing.assert_array_equal(clothes, plain)
+    assert np.abs(digits.astype(float) - plain).max() > 0.5
+    assert repr(FASHION.hyperparameters) == repr(MNIST.hyperparameters) and FASHION.private == MNIST.private
 
 
 def test_coefficients_are_of_each_image_alone(prepared):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num
 from jaxresearch.data import Fitted, Preprocessor
 from jaxresearch.data.parts import Part
 from jaxresearch.data.rows import Rows
+from jaxresearch.fields.images.deslanting import deslanted
 from jaxresearch.fields.images.scattering import scattering
 from jaxresearch.models.model import from_pixels
 
@@ -17,7 +18,7 @@ _AT_ONCE = 100  # images whose maps are in memory at a time
 _LEAST, _LEAST_PLACE = 1e-6, 0.1  # variances below which channels of pixels from 0 to 1, and places, fade
 
 
-def scattered(*, n_scales: int = 2, n_angles: int = 8) -> Preprocessor:
+def scattered(*, n_scales: int = 2, n_angles: int = 8, deslant: bool = False) -> Preprocessor:
     r"""Returns the preprocessor that replaces each image by its scattering coefficients, normalised within the image.
 
     .. math:: t_{cp} = \frac{s_{cp} - \operatorname{E}_p s_{cp}}{\sqrt{\operatorname{Var}_p s_{cp} + 10^{-6}}}, \quad
@@ -30,6 +31,7 @@ def scattered(*, n_scales: int = 2, n_angles: int = 8) -> Preprocessor:
     Args:
         n_scales: As in `scattering`.
         n_angles: As in `scattering`.
+        deslant: Whether each image is first made upright (`deslanted`), as helps with handwriting.
 
     Returns:
         A preprocessor of grey images ``(n, height, width)`` or ``(n, height, width, 1)``, with pixels of 8 bits or from 0 to 1;
@@ -51,7 +53,7 @@ def scattered(*, n_scales: int = 2, n_angles: int = 8) -> Preprocessor:
     """
 
     def features(image: Num[Array, "height width"]) -> Float[Array, "channels rows columns"]:
-        pixels = jnp.asarray(from_pixels(image), jnp.float32)
+        pixels = deslanted(image) if deslant else jnp.asarray(from_pixels(image), jnp.float32)
         coefficients = scattering(pixels, n_scales=n_scales, n_angles=n_angles)
         of_places = _normalised(_normalised(coefficients, axis=(1, 2), least=_LEAST), axis=0, least=_LEAST_PLACE)
         mean_square = jnp.maximum(jnp.mean(of_places**2), _LEAST)
