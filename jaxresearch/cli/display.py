@@ -218,7 +218,14 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
     report = result["report"] and wording.printable(result["report"])
     path = from_start(path)
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
-    lines = (wording.majority_line(result), report, wording.best_line(result), wording.verdict_line(result), reads)
+    lines = (
+        *wording.spread_lines(result),
+        wording.majority_line(result),
+        report,
+        wording.best_line(result),
+        wording.verdict_line(result),
+        reads,
+    )
     lines = (*lines, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):
         out.print(line, soft_wrap=True)

@@ -239,6 +239,41 @@ def verdict_reason(claim: dict[str, Any]) -> str:
     return "; ".join([*needs, claim["because"]])
 
 
+def spread_lines(result: dict[str, Any]) -> list[str]:
+    """Returns what the intervals of a result cannot show with few seeds, and why one of them may be the narrower one.
+
+    Args:
+        result: As in result.json.
+
+    Returns:
+        At most two lines; none for a smoke run or a single seed.
+    """
+    n, kind = len(result["seeds"]), "folds" if result.get("n_folds") else "seeds"
+    if result.get("smoke") or n == 1 or not _overs(result):
+        return []
+    lines = []
+    if n < statistics.FEWEST_SEEDS:
+        amount = "almost nothing" if n == 2 else "little"
+        lines.append(
+            f"{n} {kind} show {amount} of the spread over {kind}: an interval over them is so wide that it may leave the "
+            f"possible values of its metric. Pass --{kind} {statistics.FEWEST_SEEDS} or more."
+        )
+    pairs = [intervals_of(entry.summary) for entry in entries(result)]
+    widths = [[_width(pair.get(over)) for over in ("seeds and examples", "seeds")] for pair in pairs]
+    if any(both < alone for both, alone in widths):
+        lines.append(
+            f"An interval over seeds and examples can be narrower than over seeds alone: the examples add to the {n - 1} "
+            f"degree{'s' if n > 2 else ''} of freedom that {n} seeds leave Student's t."
+        )
+    return lines
+
+
+def _width(ends: Sequence[float | None] | None) -> float:
+    """Returns the width of an interval; nan without one."""
+    low, high = ends or (None, None)
+    return math.nan if low is None or high is None else high - low
+
+
 def compared_line(result: dict[str, Any]) -> str:
     """Returns what the tables of compared runs mean, from the result of one of them."""
     return (

@@ -56,6 +56,26 @@ def _result(**values):
     return {"metrics": metrics, "seeds": list(range(len(next(iter(values.values())))))}
 
 
+def test_few_seeds_are_said_to_show_little_of_the_spread():
+    (line,) = wording.spread_lines(_result(accuracy=[0.44, 0.54]))
+    assert line.startswith("2 seeds show almost nothing of the spread over seeds") and "--seeds 5 or more" in line
+    assert wording.spread_lines({**_result(accuracy=[0.4, 0.5, 0.6]), "n_folds": 3})[0].startswith(
+        "3 folds show little"
+    )
+    assert wording.spread_lines(_result(accuracy=[0.4, 0.5, 0.6, 0.5, 0.5])) == []
+    assert wording.spread_lines(_result(accuracy=[0.4])) == []
+    assert wording.spread_lines({**_result(accuracy=[0.4, 0.5]), "smoke": True}) == []
+
+
+def test_a_narrower_interval_over_seeds_and_examples_is_explained():
+    hits = np.array([[1.0] * 80 + [0.0] * 20, [0.0] * 25 + [1.0] * 75])
+    summary = statistics.summary(hits.mean(axis=1), hits - hits.mean(axis=1, keepdims=True))
+    both, alone = (np.ptp(summary["intervals"][over]) for over in ("seeds and examples", "seeds"))
+    assert both < alone
+    _, line = wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0, 1]})
+    assert "narrower than over seeds alone" in line and "the 1 degree of freedom that 2 seeds leave" in line
+
+
 def test_a_vector_metric_has_a_row_for_each_entry():
     result = _result(error=[0.1, 0.1], recall=[[0.5, 1.0], [0.5, np.nan]], confusion=np.ones((2, 2, 2)))
     rows = wording.metric_rows(result, ("cat", "dog"))
