@@ -50,7 +50,8 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     """Returns the comparison of two or more runs; those that differ only in their seeds are pooled into one row.
 
     Differences are paired by seed, and by example if both runs recorded the influences of examples. They are undefined for a
-    run with a seed that diverged.
+    run with a seed that diverged. There is no p-value with fewer than five pairs of seeds or folds: over seeds and examples, many
+    examples would make it tiny where two seeds happen to agree.
 
     Args:
         runs: The runs; all others are compared with the first.
@@ -159,16 +160,25 @@ def _figure(
 ) -> Figure:
     """Returns the table of one scalar: each run with its summary, and its difference from the first."""
     differences = [_difference(entry, runs[0][0], run, examples) for run, _ in runs[1:]]
-    adjusted = statistics.holm([found.p for found, _ in differences if found is not None])
+    decided = [found.p if n >= statistics.FEWEST_SEEDS else math.nan for found, n in differences if found is not None]
+    adjusted = statistics.holm(decided)
     overs = [[*wording.intervals_of(summary)][-1] for _, summary in runs]
     is_one = len(set(overs)) == 1
     interval = f"95 % interval over {_over(overs[0], runs[0][0])}" if is_one else "95 % interval"
     named = {found.over for found, _ in differences if found is not None}
-    paired = f"95 % interval, paired by {_PAIRED[named.pop()]}" if len(named) == 1 else "95 % interval, paired"
+    by = f" by {_PAIRED[one]}" if len(named) == 1 and (one := next(iter(named))) else ""
     if runs[0][0].result.get("smoke"):
         rows = [(str(run.path), wording.mean_text(summary["mean"])) for run, summary in runs]
         return Figure(("run", "mean"), rows)
-    headings = ("run", "mean", interval, "n", "difference from the first", paired, "p (Holm)")
+    headings = (
+        "run",
+        "mean",
+        interval,
+        "n",
+        "difference from the first",
+        f"95 % interval, paired{by}",
+        f"p (Holm), paired{by}",
+    )
     rows, p_values = [], iter(adjusted)
     for place, ((run, summary), over) in enumerate(zip(runs, overs, strict=True)):
         mean, ends, n = wording.summary_row(summary, over)
@@ -203,7 +213,8 @@ def _texts(
     ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
     more = [n for n in of if n != str(n_pairs)]
     few = f" ({n_pairs} of {more[0]} seeds)" if more else ""
-    return f"{mean}{few}", ends, statistics.p_text(p)
+    too_few = n_pairs < statistics.FEWEST_SEEDS and not math.isnan(found.p)
+    return f"{mean}{few}", ends, "undecided" if too_few else statistics.p_text(p)
 
 
 def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:

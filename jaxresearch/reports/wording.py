@@ -276,10 +276,11 @@ def _width(ends: Sequence[float | None] | None) -> float:
 
 def compared_line(result: dict[str, Any]) -> str:
     """Returns what the tables of compared runs mean, from the result of one of them."""
+    if result.get("smoke"):
+        return SMOKE
     return (
-        SMOKE
-        if result.get("smoke")
-        else "p: p-value of no difference, adjusted by Holm's method for all differences of its table; blank where no seed varies"
+        "p: p-value of no difference over what its column is paired by, adjusted by Holm's method for all differences of its "
+        f"table; undecided with fewer than {statistics.FEWEST_SEEDS} pairs of seeds or folds, blank where no seed varies"
     )
 
 

@@ -137,7 +137,26 @@ def test_runs_that_differ_in_their_seeds_alone_are_pooled():
     assert pooled[:4] == ("a + b", "0.2500", interval, "4")
     found = statistics.difference([0.2, 0.2, 0.5, 0.3], [0.1, 0.2, 0.3, 0.4])  # in pairs of the same seed
     assert alone[4] == statistics.number_text(found.mean, is_signed=True) == "+0.0500"
-    assert alone[6] == statistics.p_text(found.p)
+    assert alone[6] == "undecided"  # four pairs
+
+
+def test_p_values_need_five_pairs_and_state_what_they_are_over(tmp_path):
+    """Two seeds that happen to agree would have p < 0.0001 over seeds and 2,000 examples."""
+    hits, runs = np.random.default_rng(0).random((2000,)) < 0.7, []
+    for n_seeds in (2, 5):
+        for name, right in (("first", hits), ("second", hits | (np.arange(2000) % 20 == 0))):
+            path = tmp_path / f"{name}-{n_seeds}"
+            path.mkdir()
+            values = right.mean() + 1e-4 * np.arange(n_seeds)
+            influences = np.tile(right - right.mean(), (n_seeds, 1))
+            held = {"test/accuracy": influences, "rows": np.arange(2000), "seeds": np.arange(n_seeds)}
+            np.savez(path / "examples.npz", **held)
+            run = _with_metrics(path, accuracy=values)
+            seen = {"examples": data.digest(held), "seeds": [*range(n_seeds)]}
+            runs.append(dataclasses.replace(run, result={**run.result, **seen}))
+    few, enough = (compare(tuple(pair)).figures["test/accuracy"] for pair in (runs[:2], runs[2:]))
+    assert few.headings[6] == enough.headings[6] == "p (Holm), paired by seed and example"
+    assert few.rows[1][6] == "undecided" and enough.rows[1][6] == "< 0.0001"
 
 
 def test_a_difference_over_some_of_the_seeds_says_so():
