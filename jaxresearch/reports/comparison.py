@@ -44,6 +44,7 @@ _NOT_COMPARED = (
     *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
     *("data", "test", "privacy"),
 )
+_OFF_BY_NONE = ("private", "mesh", "init_from", "types")  # options that a run without them has none of
 
 
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
@@ -65,7 +66,11 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     groups = grouped(runs, chosen)
-    settings = [(str(group.run.path), *(value_text(one.get(name, "")) for name in different)) for group, one in groups]
+    missing = {name: "none" if name in _OFF_BY_NONE else "not given" for run in runs for name in _asked(run)}
+    settings = [
+        (str(group.run.path), *(value_text(one.get(name, missing.get(name, ""))) for name in different))
+        for group, one in groups
+    ]
     figures = _figures([group for group, _ in groups], margin)
     return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
 

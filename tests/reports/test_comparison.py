@@ -24,9 +24,9 @@ def test_options_that_change_training_are_settings_that_differ():
     fresh = recorded("fresh", train_examples=1000, init_from=None)
     begun = recorded("begun", train_examples=1000, init_from="runs/chr3")
     compared = compare((fresh, begun))
-    assert compared.different == ("init_from",) and compared.settings == [("fresh", ""), ("begun", "runs/chr3")]
+    assert compared.different == ("init_from",) and compared.settings == [("fresh", "none"), ("begun", "runs/chr3")]
     compared = compare((recorded("all"), fresh))
-    assert compared.different == ("train_examples",) and compared.settings == [("all", ""), ("fresh", "1000")]
+    assert compared.different == ("train_examples",) and compared.settings == [("all", "not given"), ("fresh", "1000")]
     assert compare((fresh, fresh)).different == ()
     elsewhere = recorded("elsewhere", train_examples=1000, init_from=None, folder="/other", claim={"at_least": 0.5})
     assert compare((fresh, elsewhere)).different == ()  # where it was started and what it claims change no number
@@ -37,10 +37,10 @@ def test_options_that_change_training_are_settings_that_differ():
     [
         ("on_nonfinite", {"on_nonfinite": "skip"}, ["stop", "skip"]),
         ("evaluate_every", {"validation": 0.2, "evaluate_every": 5}, ["0", "5"]),
-        ("stream", {"stream": True}, ["", "True"]),
-        ("types", {"types": [["ring", "category"]]}, ["", "ring=category"]),
-        ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["", "data=2,fsdp=-1"]),
-        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["", "noise=1,clip=2"]),
+        ("stream", {"stream": True}, ["not given", "True"]),
+        ("types", {"types": [["ring", "category"]]}, ["none", "ring=category"]),
+        ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["none", "data=2,fsdp=-1"]),
+        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["none", "noise=1,clip=2"]),
         ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
     ],
 )
