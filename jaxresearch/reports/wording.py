@@ -308,14 +308,20 @@ def gain_line(gain: dict[str, Any]) -> str:
 
 
 def majority_line(result: dict[str, Any]) -> str | None:
-    """Returns the accuracy of always predicting the most frequent class; None without an accuracy to compare it with.
+    """Returns the accuracy of always predicting the most frequent class, or why a private run has none.
+
+    It is None without an accuracy to compare it with.
 
     Example:
         >>> majority_line({"metrics": {"test/accuracy": {}}, "majority": {"class": "yes", "accuracy": 0.6123}})
         'always the most frequent class (yes): accuracy 0.6123'
     """
     majority = result.get("majority")
-    if majority is None or "test/accuracy" not in result["metrics"]:
+    if "test/accuracy" not in result["metrics"]:
+        return None
+    if majority is None and "privacy" in result:
+        return "always the most frequent class: no accuracy, since which class that is would reveal private training examples"
+    if majority is None:
         return None
     named = "" if majority["class"] is None else f" ({printable(majority['class'])})"
     return f"always the most frequent class{named}: accuracy {majority['accuracy']:.4g}"

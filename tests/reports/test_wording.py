@@ -76,6 +76,14 @@ def test_a_narrower_interval_over_seeds_and_examples_is_explained():
     assert "narrower than over seeds alone" in line and "the 1 degree of freedom that 2 seeds leave" in line
 
 
+def test_a_private_run_says_why_it_has_no_majority_class():
+    private = {"metrics": {"test/accuracy": {}}, "majority": None, "privacy": {"runs": []}}
+    line = wording.majority_line(private)
+    assert line is not None and "would reveal private training examples" in line
+    assert wording.majority_line({**private, "metrics": {"test/r2": {}}}) is None
+    assert wording.majority_line({"metrics": {"test/accuracy": {}}, "majority": None}) is None
+
+
 def test_a_vector_metric_has_a_row_for_each_entry():
     result = _result(error=[0.1, 0.1], recall=[[0.5, 1.0], [0.5, np.nan]], confusion=np.ones((2, 2, 2)))
     rows = wording.metric_rows(result, ("cat", "dog"))
