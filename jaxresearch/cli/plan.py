@@ -102,6 +102,8 @@ def _print_cost(cost: StepCost, options: Options, job: Job) -> None:
         parts = ", ".join(f"{name} {_seconds(part)}" for name, part in time._asdict().items())
         print(f"least time of a step on {options.chip}: {_seconds(time.seconds)}, bound by {time.bound} ({parts})")
         print(f"peaks of {options.chip}: {chip.source}")
+    else:
+        print(f"least time of a step: unknown without a chip. Pass --chip {', '.join([*CHIPS][:-1])} or {[*CHIPS][-1]}")
 
 
 def _print_largest(options: Options, job: Job, limit: float) -> None:
