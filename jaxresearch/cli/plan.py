@@ -40,6 +40,10 @@ def plan(name: str, words: list[str]) -> int:
         of_job = job.experiment, options.hyperparameters, job.dataset
         limit = options.hbm or (CHIPS[options.chip].memory if options.chip else None)
         with _meshed(options):
+            if job.experiment.private:
+                print(
+                    "note: the step is planned without --private, which needs more memory, for the gradient of each example"
+                )
             for line in totals(summaries.summary(*of_job)):
                 print(line)
             cost = plans.step_cost(*of_job)
