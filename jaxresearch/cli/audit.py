@@ -223,7 +223,10 @@ def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> No
     missed = f"{many.false_negatives} of {many.n_with} false negatives"
     errors = f"{many.false_positives} of {many.n_without} false positives, {missed}"
     print(f"many runs: epsilon of at least {many.epsilon:.4g} ({errors}{curve}; {most:.4g} without errors)")
-    guesses = f"{one.n_correct} of {one.n_guesses} guesses right, about {one.n_canaries} canaries"
+    guesses = (
+        f"{one.n_correct} of {one.n_guesses} guesses right on whether a canary was trained on, the clearest of "
+        f"{one.n_canaries} canaries"
+    )
     perfect = np.arange(one.n_canaries) % 2 == 0
     most = bounds.one_run(perfect * 1.0, perfect, n_guesses=one.n_guesses, delta=delta, confidence=_OF_EACH).epsilon
     print(f"one run: epsilon of at least {one.epsilon:.4g} ({guesses}; {most:.4g} if all were right)")
