@@ -240,18 +240,23 @@ def verdict_reason(claim: dict[str, Any]) -> str:
 
 
 def spread_lines(result: dict[str, Any]) -> list[str]:
-    """Returns what the intervals of a result cannot show with few seeds, and why one of them may be the narrower one.
+    """Returns what the intervals of a result cannot show with few seeds, why one may be narrower, and what a group is.
 
     Args:
         result: As in result.json.
 
     Returns:
-        At most two lines; none for a smoke run or a single seed.
+        At most three lines; none for a smoke run or a single seed.
     """
     n, kind = len(result["seeds"]), "folds" if result.get("n_folds") else "seeds"
-    if result.get("smoke") or n == 1 or not _overs(result):
-        return []
-    lines = []
+    overs, lines = _overs(result), []
+    if result.get("n_groups") and {"examples", "seeds and examples"} & {*overs}:
+        lines.append(
+            "A group of examples is all with one value of the column by which the data are split, such as a patient or a date: "
+            "they vary together, so the intervals count groups."
+        )
+    if n == 1 or not overs:
+        return lines
     if n < statistics.FEWEST_SEEDS:
         amount = "almost nothing" if n == 2 else "little"
         lines.append(

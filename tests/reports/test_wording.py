@@ -67,6 +67,15 @@ def test_few_seeds_are_said_to_show_little_of_the_spread():
     assert wording.spread_lines({**_result(accuracy=[0.4, 0.5]), "smoke": True}) == []
 
 
+def test_groups_of_examples_are_explained():
+    summary = statistics.summary([0.5], np.array([[0.5, -0.5, 0.25, -0.25]]), groups=[0, 0, 1, 1])
+    (line,) = wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2})
+    assert line.startswith("A group of examples is all with one value of the column by which the data are split")
+    assert (
+        wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2, "smoke": True}) == []
+    )
+
+
 def test_a_narrower_interval_over_seeds_and_examples_is_explained():
     hits = np.array([[1.0] * 80 + [0.0] * 20, [0.0] * 25 + [1.0] * 75])
     summary = statistics.summary(hits.mean(axis=1), hits - hits.mean(axis=1, keepdims=True))
