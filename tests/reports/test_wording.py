@@ -76,7 +76,7 @@ def test_groups_of_examples_are_explained():
     )
 
 
-def test_a_narrower_interval_over_seeds_and_examples_is_explained():
+def test_a_narrower_interval_over_both_is_explained():
     hits = np.array([[1.0] * 80 + [0.0] * 20, [0.0] * 25 + [1.0] * 75])
     summary = statistics.summary(hits.mean(axis=1), hits - hits.mean(axis=1, keepdims=True))
     both, alone = (np.ptp(summary["intervals"][over]) for over in ("seeds and examples", "seeds"))
