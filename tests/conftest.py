@@ -111,7 +111,7 @@ def jaxresearch(tmp_path_factory):
 @pytest.fixture(scope="session")
 def command():
     """Runs a command in this process, whose JAX is already configured."""
-    from jaxresearch.cli import explain, export, main, plan, predict, report, session, summary
+    from jaxresearch.cli import display, explain, export, main, plan, predict, report, session, summary
 
     def carry_out(*words, cwd=ROOT, **environment):
         words, out, err = [str(word) for word in words], io.StringIO(), io.StringIO()
@@ -122,6 +122,7 @@ def command():
             stack.enter_context(mock.patch.object(sys, "argv", ["jaxresearch", *words]))  # recorded in environment.json
             for module in (session, report, predict, export, explain, plan, summary):
                 stack.enter_context(mock.patch.object(module, "configure"))
+            stack.enter_context(mock.patch.object(display, "_PATIENCE", 3600))  # a busy machine prints no more lines
             try:
                 code = main(words)
             except SystemExit as exit:  # after printing help

@@ -277,6 +277,10 @@ def _computed(command: str, words: list[str]) -> int:
     if words[0].startswith("-"):
         advice = f"Write: jaxresearch {command} EXPERIMENT {words[0]}"
         raise CommandError(f"the experiment must come first, got {words[0]!r}. {advice}", code=2)
+    from jaxresearch import catalogue
+
+    if not catalogue.file_of(words[0]).is_file():  # before JAX is imported, which takes seconds
+        raise CommandError(catalogue.missing(words[0]), code=2)
     from jaxresearch.cli import supervised
 
     if supervised.is_asked(command, words):
@@ -311,6 +315,9 @@ def _of_directories(command: str, words: list[str]) -> int:
     is_one = experiment is None and command in ("resume", "report")
     if wants_help or not words or (is_one and len(words) != 1):
         return _explained(command, "DIR", wants_help=wants_help)
+    is_first = command in ("resume", "report", "explain", "verify") and not words[0].startswith("-")
+    if is_first and not Path(words[0]).exists():  # before JAX is imported, which takes seconds
+        raise CommandError(f"{words[0]} does not exist. Correct the path.", code=2)
     if command == "compare":
         from jaxresearch.cli.compare import compare
 

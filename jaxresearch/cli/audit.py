@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxresearch import catalogue, devices, execution, privacy, records, sweeps
 from jaxresearch import experiment as experiments
-from jaxresearch.cli import interrupts
+from jaxresearch.cli import display, interrupts
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.loaded import Loaded
 from jaxresearch.cli.options import Options
@@ -151,9 +151,11 @@ def _scores(asked: Audit) -> Scores:
     init_key, many_key, coin_key, one_key = jax.random.split(jax.random.key(options.audit_seed), _KEYS)
     state = _program(asked, 1).init(init_key, options.hyperparameters)
     has_canary = np.arange(2 * n) >= n
-    found = _observed(asked, state, jax.random.split(many_key, 2 * n), has_canary[:, None])[:, 0]
+    with display.working(f"training {2 * n:,} runs"):
+        found = _observed(asked, state, jax.random.split(many_key, 2 * n), has_canary[:, None])[:, 0]
     included = np.asarray(jax.random.bernoulli(coin_key, 0.5, (asked.n_canaries,)))
-    of_one = _observed(asked, state, one_key[None], included[None])[0]
+    with display.working("training the run with many canaries"):
+        of_one = _observed(asked, state, one_key[None], included[None])[0]
     scored = canaries.scores(found, asked.mechanism)
     return Scores(scored[has_canary], scored[~has_canary], canaries.scores(of_one, asked.mechanism)[:, 0], included)
 
@@ -221,7 +223,10 @@ def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> No
     missed = f"{many.false_negatives} of {many.n_with} false negatives"
     errors = f"{many.false_positives} of {many.n_without} false positives, {missed}"
     print(f"many runs: epsilon of at least {many.epsilon:.4g} ({errors}{curve}; {most:.4g} without errors)")
-    guesses = f"{one.n_correct} of {one.n_guesses} guesses right, about {one.n_canaries} canaries"
+    guesses = (
+        f"{one.n_correct} of {one.n_guesses} guesses right on whether a canary was trained on, the clearest of "
+        f"{one.n_canaries} canaries"
+    )
     perfect = np.arange(one.n_canaries) % 2 == 0
     most = bounds.one_run(perfect * 1.0, perfect, n_guesses=one.n_guesses, delta=delta, confidence=_OF_EACH).epsilon
     print(f"one run: epsilon of at least {one.epsilon:.4g} ({guesses}; {most:.4g} if all were right)")

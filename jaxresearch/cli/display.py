@@ -1,10 +1,13 @@
 """The display of a command: progress while it trains, the table and the verdict at its end."""
 
+import contextlib
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +27,7 @@ from jaxresearch.reports.schema import lines_of_config
 
 _BAR = 16  # characters of the bar; the metrics need the rest
 _SILENCE = 60  # seconds of training after which a line is printed within an epoch
+_PATIENCE = 10  # seconds of any other work after which a line is printed
 _BORDERS = 3  # characters of a column besides its cells
 
 
@@ -92,6 +96,30 @@ class Display:
         if not chunk.n_examples or not chunk.is_timed or seconds < wording.FEWEST_SECONDS:
             return self._speed
         return f"{(chunk.n_examples - self._first.n_examples) / seconds:,.0f} examples/s"
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Prints to standard error what a command is at if it takes longer than ten seconds, then once per minute.
+
+    Args:
+        what: The work, such as "attacks".
+    """
+    start, ended = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        pause = _PATIENCE
+        while not ended.wait(pause):
+            print(f"{what} · {time.monotonic() - start:.0f} s so far", file=sys.stderr, flush=True)
+            pause = _SILENCE
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _counted(chunk: Chunk) -> np.ndarray:
@@ -218,7 +246,14 @@ def print_result(result: dict[str, Any], path: Path, *, class_names: tuple[str, 
     report = result["report"] and wording.printable(result["report"])
     path = from_start(path)
     reads = wording.reads_line(result.get("test_reads"), [str(path.parent)])
-    lines = (wording.majority_line(result), report, wording.best_line(result), wording.verdict_line(result), reads)
+    lines = (
+        *wording.spread_lines(result),
+        wording.majority_line(result),
+        report,
+        wording.best_line(result),
+        wording.verdict_line(result),
+        reads,
+    )
     lines = (*lines, wording.seconds_line(result))
     for line in (*filter(None, lines), f"run directory: {path}"):
         out.print(line, soft_wrap=True)

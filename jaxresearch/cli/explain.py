@@ -34,10 +34,12 @@ def explain(words: list[str]) -> int:
         config_in(path)  # raises unless the configuration is complete
         run = records.read_run(path)
         with there(run) as absolute:
-            opened = reopened(absolute, experiment)
-            models = opened.models()
-            subject = subject_of(opened, models, asked)
-            logits = logits_of(opened, models)
+            with display.working("reading the data and the models"):
+                opened = reopened(absolute, experiment)
+                models = opened.models()
+                subject = subject_of(opened, models, asked)
+            with display.working("predicting the test part"):
+                logits = logits_of(opened, models)
             content = explained(subject, logits)
             predicted = predicted_of(opened, None if models.diverged else logits)
         with saving(), records.RunDirectory.again(path) as directory:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from jaxresearch import explain
+from jaxresearch.cli import display
 from jaxresearch.cli.dependence import attacked, importances
 from jaxresearch.cli.errors import UsageError
 from jaxresearch.cli.subject import (
@@ -36,19 +37,27 @@ def explained(subject: Subject, logits: np.ndarray | None) -> dict[str, Any]:
     Raises:
         ValueError: If something was asked for that the run does not have.
     """
-    models = subject.models
+    models, working = subject.models, display.working
     outputs = _outputs(subject) if logits is None else logits[subject.places[0]][subject.kept(subject.places[0])]
     chosen = chosen_examples(outputs, _targets(subject), subject)
-    importance = importances(subject)
+    with working("importance of columns"):
+        importance = importances(subject)
+    with working("attributions"):
+        attributions = attributed(subject, outputs, chosen)
+    with working("training examples behind mistakes"):
+        mistakes = chosen.places[: chosen.n_mistakes]
+        influence = influenced(subject, outputs, mistakes, columns=_foremost(importance))
+    with working("attacks"):
+        robustness = attacked(subject)
     return {
         "kind": subject.kind,
         "seeds": [models.seeds[place] for place in subject.places],
         "shown_seed": models.seeds[subject.places[0]],
         "asked": _recorded(subject.asked),
-        "attributions": attributed(subject, outputs, chosen),
+        "attributions": attributions,
         "importance": importance,
-        "influence": influenced(subject, outputs, chosen.places[: chosen.n_mistakes], columns=_foremost(importance)),
-        "robustness": attacked(subject),
+        "influence": influence,
+        "robustness": robustness,
     }
 
 

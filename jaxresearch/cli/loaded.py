@@ -116,7 +116,13 @@ def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset
         asked = {key: value for key, value in asked.items() if key != name}
     if experiment.task is not None and "task" not in asked and (takes_all or "task" in known):
         asked["task"] = experiment.task
-    return experiment.collect(options.data, target=options.target, **asked)
+    try:
+        return experiment.collect(options.data, target=options.target, **asked)
+    except ValueError as error:
+        rule = "group must be "
+        if options.unit is None or options.group is not None or not str(error).startswith(rule):
+            raise
+        raise UsageError(f"unit must be {str(error).removeprefix(rule)}") from error  # its column divides the data
 
 
 def _of_runs(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 
@@ -201,6 +201,7 @@ class Options:
         None,
         "kind of chip, whose peaks give the least time of a step and whose memory is the limit",
         commands=("plan",),
+        metavar="|".join(get_args(ChipName)),
     )
     topology: str | None = _option(
         None,

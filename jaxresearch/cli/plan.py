@@ -40,6 +40,10 @@ def plan(name: str, words: list[str]) -> int:
         of_job = job.experiment, options.hyperparameters, job.dataset
         limit = options.hbm or (CHIPS[options.chip].memory if options.chip else None)
         with _meshed(options):
+            if job.experiment.private:
+                print(
+                    "note: the step is planned without --private, which needs more memory, for the gradient of each example"
+                )
             for line in totals(summaries.summary(*of_job)):
                 print(line)
             cost = plans.step_cost(*of_job)
@@ -102,6 +106,8 @@ def _print_cost(cost: StepCost, options: Options, job: Job) -> None:
         parts = ", ".join(f"{name} {_seconds(part)}" for name, part in time._asdict().items())
         print(f"least time of a step on {options.chip}: {_seconds(time.seconds)}, bound by {time.bound} ({parts})")
         print(f"peaks of {options.chip}: {chip.source}")
+    else:
+        print(f"least time of a step: unknown without a chip. Pass --chip {', '.join([*CHIPS][:-1])} or {[*CHIPS][-1]}")
 
 
 def _print_largest(options: Options, job: Job, limit: float) -> None:

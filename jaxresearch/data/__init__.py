@@ -20,7 +20,7 @@ from jaxresearch.data.dataset import (
 )
 from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
-from jaxresearch.data.new_rows import NewRows, new_rows, require_asked_column
+from jaxresearch.data.new_rows import NewRows, far_notes, new_rows, require_asked_column
 from jaxresearch.data.numbering import NUMBERS, numbered, without_numbers
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
@@ -54,6 +54,7 @@ __all__ = [
     "check",
     "development",
     "digest",
+    "far_notes",
     "flat",
     "fold",
     "in_sample",

@@ -296,16 +296,18 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
         Traceback (most recent call last):
         ...
-        ValueError: data must have the columns age, height; those of mine are age. Name its own in the experiment's file, or ...
+        ValueError: data must have the columns age, height; those of mine are age. Name yours in the experiment's file ...
     """
     inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
     if not {*names} <= {*held}:
         named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
         have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
+        it = "it" if len(names) == 1 else "them"
+        own = f"Name yours in the experiment's file (COLUMN in the template for texts), or rename {it} in the data."
+        advice = own if held else "Use a table."
         raise ValueError(
-            f"data must have the columns {', '.join(names)}; {have}. "
-            + ("Name its own in the experiment's file, or rename them in the data." if held else "Use a table.")
+            f"data must have the column{'s' if len(names) > 1 else ''} {', '.join(names)}; {have}. {advice}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxresearch import catalogue
-from jaxresearch.data.dataset import Column, DataCard, file_digest
+from jaxresearch.data.dataset import Column, DataCard, Fitted, file_digest
 from jaxresearch.data.files.cells import Cells, cells_of, is_missing
 from jaxresearch.data.files.columns import read_columns
 from jaxresearch.data.files.npz import read_new_arrays
@@ -20,6 +20,8 @@ from jaxresearch.data.files.words import Read, Rows
 _SIGN = re.compile(r"(?:its|the) ([$€£¥₹%]+)")  # "the $ is removed"; earlier versions: "read without its $"
 _WORDS = ("text", "id")
 _NAMED = 6  # missing columns that a message names
+_FAR = 10  # standard deviations from the mean of training
+_ROWS = 3  # that a note names
 
 
 class NewRows(NamedTuple):
@@ -118,6 +120,42 @@ def require_asked_column(name: Any, rows: NewRows, card: DataCard) -> None:
     """
     if isinstance(rows.inputs, dict) and name not in rows.inputs and name in [column.name for column in card.columns]:
         _require_columns([name], [*rows.inputs, *rows.others], rows.of)
+
+
+def far_notes(rows: NewRows, card: DataCard, fitted: Fitted) -> tuple[str, ...]:
+    """Returns a note on each column with numbers far from those of training, where a model extrapolates.
+
+    Args:
+        rows: Those that are predicted.
+        card: Of the training data.
+        fitted: What `standard` preprocessing estimated: the mean and the standard deviation of each column.
+
+    Returns:
+        A line per column with numbers more than 10 standard deviations from the mean of its training examples.
+
+    Example:
+        >>> card = DataCard(name="mine", source="memory", columns=(Column(name="age", kind="number"),))
+        >>> fitted = {"inputs": {"age": {"mean": np.array(40.0), "scale": np.array(5.0)}}}
+        >>> far_notes(new_rows({"age": [30.0, 4000.0]}, card), card, fitted)
+        ('column age is far outside training, -10 to 90 (10 standard deviations around its mean), in row 2: 4000',)
+    """
+    notes = []
+    for column in card.columns:
+        known = fitted.get("inputs", {}).get(column.name, {})
+        if column.kind != "number" or "scale" not in known:
+            continue
+        values, reach = rows.inputs[column.name], _FAR * known["scale"]
+        far = np.flatnonzero(np.abs(values - known["mean"]) > reach)  # nan is not
+        if len(far):
+            low, high = (f"{end:.6g}" for end in (known["mean"] - reach, known["mean"] + reach))
+            named = ", ".join(str(row + 1) for row in far[:_ROWS])
+            where = f"row {named}" if len(far) == 1 else f"rows {named}"
+            more = f" and {len(far) - _ROWS:,} more" if len(far) > _ROWS else ""
+            notes.append(
+                f"column {column.name} is far outside training, {low} to {high} ({_FAR} standard deviations around its mean), "
+                f"in {where}{more}: {', '.join(f'{value:.6g}' for value in values[far[:_ROWS]])}"
+            )
+    return tuple(notes)
 
 
 def _cells(values: Any) -> Cells | np.ndarray:

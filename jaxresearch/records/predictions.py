@@ -18,8 +18,9 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
     ========  ==========================================================================================================
     ending    content
     ========  ==========================================================================================================
-    ``.csv``  columns of the data, the prediction, class probabilities, and the spread of each number over seeds, to six
-              significant digits; if a cell was missing or unknown, a last column of notes
+    ``.csv``  columns of the data, or the number of the row (from 1) if all are inputs; the prediction, class probabilities, and
+              the spread of each number over seeds, to six significant digits; if a cell was missing or unknown, a last column
+              of notes
     ``.npz``  the same as arrays with all digits, and the predictions of each seed
     ``.npy``  only the ensemble's probabilities or values
     ========  ==========================================================================================================
@@ -38,7 +39,7 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
         'id,prediction price,spread price\na,2,1.41421\n'
         >>> predicted = Predictions(np.array([[[2.0, 1.5, 3.0]]]), (0,), target="price", others=("low", "high"))
         >>> written_predictions(predicted, ".csv").decode().splitlines()[0]
-        'prediction price,low,high,spread price,spread low,spread high'
+        'row,prediction price,low,high,spread price,spread low,spread high'
     """
     if ending == ".csv":
         return _table(predictions)
@@ -76,7 +77,9 @@ def _table(predictions: Predictions) -> bytes:
             f"a table must have one row for each example, got predictions of shape {predictions.by_seed.shape[1:]}. "
             "Pass --output predictions.npz."
         )
-    columns = _with_columns(dict(_predicted(predictions)), dict(predictions.columns))
+    n_rows = predictions.by_seed.shape[1]
+    carried = dict(predictions.columns) or {"row": [*range(1, n_rows + 1)]}
+    columns = _with_columns(dict(_predicted(predictions)), carried)
     return written_table(columns)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from jaxresearch.records.commands import value_text
+from jaxresearch.records.commands import flag, value_text
 from jaxresearch.records.files import (
     append_text,
     digest_of_json,
@@ -49,6 +49,7 @@ _CHANGEABLE = (
     "claim.text",
 )
 _OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change, but not its program
+_OF_DATA = ("data_card", "parts", "claim", "privacy")  # follow from the options; named only if no option differs
 _MOST_DIFFERENCES = 6  # in one message
 _LOCK = ".lock"
 _LONGEST = 60  # characters of a value in a message
@@ -304,10 +305,11 @@ def _require_same(path: Path, recorded: dict[str, Any], config: dict[str, Any]) 
     if not {"data", "test", "query", "parameters"} & {*changes}:
         require_same_files(path, recorded, config)
     if changes:
-        shown = [f"{key.rpartition('.')[2]} ({values})" for key, values in changes.items()][:_MOST_DIFFERENCES]
-        more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
+        asked = {flag(key.rpartition(".")[2]): now for key, now in changes.items() if key.split(".")[0] not in _OF_DATA}
+        named = [f"{key} ({values})" for key, values in (asked or changes).items()]
+        more = f" and {len(named) - _MOST_DIFFERENCES} more" if len(named) > _MOST_DIFFERENCES else ""
         raise ValueError(
-            f"directory {path} holds another {command}; these settings differ: {', '.join(shown)}{more}. "
+            f"directory {path} holds another {command}; these settings differ: {', '.join(named[:_MOST_DIFFERENCES])}{more}. "
             "Name another with --directory."
         )
     require_unfinished(path, recorded)

@@ -139,7 +139,10 @@ class Ensemble(NamedTuple):
         read = rows if isinstance(rows, NewRows) else data.new_rows(rows, card)
         outputs = self._outputs(self.prepared(read), places)
         made = self._predictions(outputs, places)
-        made = made._replace(columns=read.others, notes=read.notes, notes_by_row=read.notes_by_row)
+        is_standard = self.experiment.preprocess.apply is data.standard.apply
+        far = data.far_notes(read, card, self.dataset.of_run(places[0]).fitted) if is_standard else ()
+        notes = (*read.notes, *far)
+        made = made._replace(columns=read.others, notes=notes, notes_by_row=read.notes_by_row)
         return execution.scored(made, read.targets, card)
 
     def of_prepared(self, inputs: Any, *, seeds: Sequence[int] | None = None) -> Predictions:

@@ -44,13 +44,15 @@ _NOT_COMPARED = (
     *("experiment", "hyperparameters", "data_card", "parts", "source", "folds", "evaluate_every"),
     *("data", "test", "privacy"),
 )
+_OFF_BY_NONE = ("private", "mesh", "init_from", "types")  # options that a run without them has none of
 
 
 def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Comparison:
     """Returns the comparison of two or more runs; those that differ only in their seeds are pooled into one row.
 
     Differences are paired by seed, and by example if both runs recorded the influences of examples. They are undefined for a
-    run with a seed that diverged.
+    run with a seed that diverged. There is no p-value with fewer than five pairs of seeds or folds: over seeds and examples, many
+    examples would make it tiny where two seeds happen to agree.
 
     Args:
         runs: The runs; all others are compared with the first.
@@ -64,7 +66,11 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
     names = dict.fromkeys(name for one in chosen for name in one)
     different = tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
     groups = grouped(runs, chosen)
-    settings = [(str(group.run.path), *(value_text(one.get(name, "")) for name in different)) for group, one in groups]
+    missing = {name: "none" if name in _OFF_BY_NONE else "not given" for run in runs for name in _asked(run)}
+    settings = [
+        (str(group.run.path), *(value_text(one.get(name, missing.get(name, ""))) for name in different))
+        for group, one in groups
+    ]
     figures = _figures([group for group, _ in groups], margin)
     return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
 
@@ -159,16 +165,25 @@ def _figure(
 ) -> Figure:
     """Returns the table of one scalar: each run with its summary, and its difference from the first."""
     differences = [_difference(entry, runs[0][0], run, examples) for run, _ in runs[1:]]
-    adjusted = statistics.holm([found.p for found, _ in differences if found is not None])
+    decided = [found.p if n >= statistics.FEWEST_SEEDS else math.nan for found, n in differences if found is not None]
+    adjusted = statistics.holm(decided)
     overs = [[*wording.intervals_of(summary)][-1] for _, summary in runs]
     is_one = len(set(overs)) == 1
     interval = f"95 % interval over {_over(overs[0], runs[0][0])}" if is_one else "95 % interval"
     named = {found.over for found, _ in differences if found is not None}
-    paired = f"95 % interval, paired by {_PAIRED[named.pop()]}" if len(named) == 1 else "95 % interval, paired"
+    by = f" by {_PAIRED[one]}" if len(named) == 1 and (one := next(iter(named))) else ""
     if runs[0][0].result.get("smoke"):
         rows = [(str(run.path), wording.mean_text(summary["mean"])) for run, summary in runs]
         return Figure(("run", "mean"), rows)
-    headings = ("run", "mean", interval, "n", "difference from the first", paired, "p (Holm)")
+    headings = (
+        "run",
+        "mean",
+        interval,
+        "n",
+        "difference from the first",
+        f"95 % interval, paired{by}",
+        f"p (Holm), paired{by}",
+    )
     rows, p_values = [], iter(adjusted)
     for place, ((run, summary), over) in enumerate(zip(runs, overs, strict=True)):
         mean, ends, n = wording.summary_row(summary, over)
@@ -203,7 +218,8 @@ def _texts(
     ends = "single seed" if n_pairs == 1 else wording.interval_text(found.low, found.high, is_signed=True)
     more = [n for n in of if n != str(n_pairs)]
     few = f" ({n_pairs} of {more[0]} seeds)" if more else ""
-    return f"{mean}{few}", ends, statistics.p_text(p)
+    too_few = n_pairs < statistics.FEWEST_SEEDS and not math.isnan(found.p)
+    return f"{mean}{few}", ends, "undecided" if too_few else statistics.p_text(p)
 
 
 def _within(found: statistics.Difference | None, n_pairs: int, margin: float) -> str:

@@ -44,6 +44,7 @@ def page(run: Recorded, *, predicted: dict[str, Any]) -> str:
         result=run.result,
         metric_headings=wording.metric_headings(run.result),
         metrics=wording.metric_rows(run.result, run.class_names),
+        spread=wording.spread_lines(run.result),
         majority=wording.majority_line(run.result),
         best=wording.best_line(run.result),
         headings=wording.round_headings(metric),
@@ -90,6 +91,7 @@ def show(run: Recorded) -> Html:
     """
     headings, rows = wording.metric_headings(run.result), wording.metric_rows(run.result, run.class_names)
     shown, best = {"metric_headings": headings, "metrics": rows}, wording.best_line(run.result)
+    shown |= {"spread": wording.spread_lines(run.result)}
     shown |= {"majority": wording.majority_line(run.result), "curves": _curves({"": run}), "matrices": _matrices(run)}
     return Html(_rendered("result.html", **shown, result=run.result, best=best))
 

@@ -107,7 +107,9 @@ def data_lines(
         lines.append(("missing cells", _counts(missing)))
     if target := card.get("target"):
         kind = f"{len(card['class_names'])} classes" if card["class_names"] else "values"
-        lines.append(("target", f"{target['name']}: {kind}{_noted(target)}"))
+        is_array = str(card.get("source", "")).lower().endswith(".npz")  # whose targets have the name of an array
+        named = f"{kind}, from the array {target['name']}" if is_array else f"{target['name']}: {kind}"
+        lines.append(("target", f"{named}{_noted(target)}"))
     return [*lines, *(("note", note) for note in card.get("notes") or ())]
 
 

@@ -239,12 +239,53 @@ def verdict_reason(claim: dict[str, Any]) -> str:
     return "; ".join([*needs, claim["because"]])
 
 
+def spread_lines(result: dict[str, Any]) -> list[str]:
+    """Returns what the intervals of a result cannot show with few seeds, why one may be narrower, and what a group is.
+
+    Args:
+        result: As in result.json.
+
+    Returns:
+        At most three lines; none for a smoke run or a single seed.
+    """
+    n, kind = len(result["seeds"]), "folds" if result.get("n_folds") else "seeds"
+    overs, lines = _overs(result), []
+    if result.get("n_groups") and {"examples", "seeds and examples"} & {*overs}:
+        lines.append(
+            "A group of examples is all with one value of the column by which the data are split, such as a patient or a date: "
+            "they vary together, so the intervals count groups."
+        )
+    if n == 1 or not overs:
+        return lines
+    if n < statistics.FEWEST_SEEDS:
+        amount = "almost nothing" if n == 2 else "little"
+        lines.append(
+            f"{n} {kind} show {amount} of the spread over {kind}: an interval over them is so wide that it may leave the "
+            f"possible values of its metric. Pass --{kind} {statistics.FEWEST_SEEDS} or more."
+        )
+    pairs = [intervals_of(entry.summary) for entry in entries(result)]
+    widths = [[_width(pair.get(over)) for over in ("seeds and examples", "seeds")] for pair in pairs]
+    if any(both < alone for both, alone in widths):
+        lines.append(
+            f"An interval over seeds and examples can be narrower than over seeds alone: the examples add to the {n - 1} "
+            f"degree{'s' if n > 2 else ''} of freedom that {n} seeds leave Student's t."
+        )
+    return lines
+
+
+def _width(ends: Sequence[float | None] | None) -> float:
+    """Returns the width of an interval; nan without one."""
+    low, high = ends or (None, None)
+    return math.nan if low is None or high is None else high - low
+
+
 def compared_line(result: dict[str, Any]) -> str:
     """Returns what the tables of compared runs mean, from the result of one of them."""
+    if result.get("smoke"):
+        return SMOKE
     return (
-        SMOKE
-        if result.get("smoke")
-        else "p: p-value of no difference, adjusted by Holm's method for all differences of its table; blank where no seed varies"
+        "p: p-value of no difference over what its column is paired by, adjusted by Holm's method for all differences of its "
+        f"table; undecided with fewer than {statistics.FEWEST_SEEDS} pairs of seeds or folds, blank where no seed varies"
     )
 
 
@@ -272,14 +313,20 @@ def gain_line(gain: dict[str, Any]) -> str:
 
 
 def majority_line(result: dict[str, Any]) -> str | None:
-    """Returns the accuracy of always predicting the most frequent class; None without an accuracy to compare it with.
+    """Returns the accuracy of always predicting the most frequent class, or why a private run has none.
+
+    It is None without an accuracy to compare it with.
 
     Example:
         >>> majority_line({"metrics": {"test/accuracy": {}}, "majority": {"class": "yes", "accuracy": 0.6123}})
         'always the most frequent class (yes): accuracy 0.6123'
     """
     majority = result.get("majority")
-    if majority is None or "test/accuracy" not in result["metrics"]:
+    if "test/accuracy" not in result["metrics"]:
+        return None
+    if majority is None and "privacy" in result:
+        return "always the most frequent class: no accuracy, since which class that is would reveal private training examples"
+    if majority is None:
         return None
     named = "" if majority["class"] is None else f" ({printable(majority['class'])})"
     return f"always the most frequent class{named}: accuracy {majority['accuracy']:.4g}"

@@ -24,7 +24,7 @@ def test_at_once_is_recorded_resumed_and_compared(here, interrupted_here, replay
     assert interrupted_here(2, *words, "--at-once", "1").returncode == 75
     assert config_of(folder, "out")["at_once"] == 1
     refused = here(*words, "--at-once", "2")
-    assert refused.returncode == 2 and "at_once (1 on record, 2 now)" in refused.stderr, refused.stderr
+    assert refused.returncode == 2 and "--at-once (1 on record, 2 now)" in refused.stderr, refused.stderr
     done = here("resume", "out")
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(values_of(folder, "out"), values_of(folder, "plain"), rtol=1e-5)  # 20 steps, other sums

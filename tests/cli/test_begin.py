@@ -157,7 +157,10 @@ def test_the_template_for_texts_says_where_its_column_is_named(command, tmp_path
     (tmp_path / "mine.csv").write_text(f"review,kind\n{rows}")
     words = ("run", "my.py", "--data", "mine.csv", "--target", "kind", "--types", "review=text", "--smoke")
     done = command(*words, cwd=tmp_path)
-    message = "those of mine are review. Name its own in the experiment's file, or rename them in the data."
+    message = (
+        "must have the column definition; those of mine are review. Name yours in the experiment's file (COLUMN in the template "
+        "for texts), or rename it in the data."
+    )
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     text = (tmp_path / "my.py").read_text()
     (tmp_path / "my.py").write_text(text.replace('COLUMN = "definition"', 'COLUMN = "review"'))

@@ -4,12 +4,14 @@ import io
 import os
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from jaxresearch import statistics
+from jaxresearch.cli import display
 from jaxresearch.cli.display import Display, console, print_table
 from jaxresearch.execution import Divergence, Progress
 
@@ -128,3 +130,19 @@ def test_a_number_and_its_recorded_digits_are_shown_alike(value):
     assert statistics.number_text(single) == statistics.number_text(value)
     mean = float(np.mean(np.array([value - 1e-2, value + 1e-2], np.float32), dtype=np.float64))
     assert abs(value) > 100 or statistics.number_text(mean) == statistics.number_text(value)
+
+
+def test_long_work_is_named_on_standard_error(monkeypatch, capsys):
+    with display.working("attacks"):
+        pass
+    assert capsys.readouterr() == ("", "")  # in less than ten seconds
+    monkeypatch.setattr(display, "_PATIENCE", 0.01)
+    monkeypatch.setattr(display, "_SILENCE", 0.01)
+    lines = ""
+    with display.working("attacks"):
+        for _ in range(1000):  # at most ten seconds on a busy machine
+            time.sleep(0.01)
+            lines += capsys.readouterr().err
+            if lines.count("\n") > 1:
+                break
+    assert lines.startswith("attacks · 0 s so far\nattacks · ")

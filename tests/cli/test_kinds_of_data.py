@@ -444,7 +444,7 @@ REFUSED = {
         "run",
         "class",
         "--data sales.csv --target colour",
-        "must have the columns definition",
+        "must have the column definition",
     ),
     "texts as numbers": (
         "classes",
@@ -453,8 +453,8 @@ REFUSED = {
         "--data texts.csv",
         "column 'definition' must be numbers, dates or",
     ),
-    "numbers as dna": ("dna", "run", "class", "--data kinds.csv", "data must have the columns sequence"),
-    "texts as dna": ("dna", "run", "class", "--data texts.csv", "data must have the columns sequence"),
+    "numbers as dna": ("dna", "run", "class", "--data kinds.csv", "data must have the column sequence"),
+    "texts as dna": ("dna", "run", "class", "--data texts.csv", "data must have the column sequence"),
 }
 
 

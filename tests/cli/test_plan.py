@@ -30,6 +30,25 @@ def test_plan_splits_the_step_over_devices(command):
     )
 
 
+def test_plan_does_not_cover_privacy_and_says_so(command):
+    words = ("--private", "epsilon=3,delta=1e-5,clip=1")
+    done = command("plan", "private_credit", *words)
+    assert (
+        done.returncode == 2
+        and "plan has no option --private, which belongs to run, sweep, study and audit" in done.stderr
+    )
+    done = command("plan", "private_credit")
+    assert done.returncode == 0 and "note: the step is planned without --private" in done.stdout, done.stderr
+
+
+def test_plan_without_a_chip_names_the_chips(command):
+    done = command("plan", "mnist")
+    hint = "least time of a step: unknown without a chip. Pass --chip v4, v5e, v5p, a100, h100, h200 or b200\n"
+    assert done.returncode == 0 and hint in done.stdout, done.stderr
+    shown = command("plan", "mnist", "--help").stdout
+    assert "--chip v4|v5e|v5p|a100|h100|h200|b200" in shown and "None" not in shown
+
+
 @pytest.mark.long
 def test_plan_needs_no_hardware(jaxresearch):
     done = jaxresearch("plan", "mnist", "--mesh", "data=8,fsdp=4", "--hbm", "16GiB")

@@ -269,7 +269,10 @@ def test_a_unit_is_stated_and_no_feature(users, here, interrupted_here, folder, 
             "unit and group must name one column, got user and x: a unit must not be in two parts.",
         ),
         ([*UNITS, "--time", "x"], "unit and time are mutually exclusive, got both: a unit must not be in two parts."),
-        ([*UNITS, "--unit", "usr"], "must be a column of line besides the target, got 'usr'. Did you mean 'user'?"),
+        (
+            [*UNITS, "--unit", "usr"],
+            "unit must be a column of line besides the target, got 'usr'. Did you mean 'user'?",
+        ),
         (
             ["--unit", "user", "--private", "noise=1,delta=1e-3,clip=1,per_unit=2.5"],
             "per_unit of --private must be a whole number, got 2.5. Write per_unit=8.",

@@ -168,7 +168,7 @@ def test_a_changed_experiment_is_refused_until_it_is_restored(stopped, here, edi
 def test_a_field_of_another_type_is_shown_as_such(stopped, here, edit):
     edit(FIELD, '    degree: str = static("1", "of the polynomial")\n')
     done = here("resume", "out", "--experiment", "line.py")
-    assert done.returncode == 2 and "these settings differ: degree (1 on record, '1' now)" in done.stderr
+    assert done.returncode == 2 and "these settings differ: --degree (1 on record, '1' now)" in done.stderr
 
 
 @pytest.fixture

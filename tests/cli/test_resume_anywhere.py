@@ -169,7 +169,7 @@ def test_another_claim_is_another_run(command, interrupted):
     assert "at_least=" in text
     (path.parent / "easier.py").write_text(text.replace("at_least=", "at_least=-1 + "))
     done = command("resume", "out", "--experiment", "easier.py", cwd=path.parent)
-    assert done.returncode == 2 and "these settings differ: at_least (" in done.stderr, done.stderr
+    assert done.returncode == 2 and "these settings differ: claim.at_least (" in done.stderr, done.stderr
 
 
 def test_a_named_file_is_kept_under_the_recorded_name(here, edit, folder):

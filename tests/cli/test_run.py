@@ -466,6 +466,15 @@ def test_help_imports_no_jax():
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_what_does_not_exist_is_refused_without_jax():
+    words = [["run", "elsewhere.py"], ["plan", "elsewhere"], ["report", "elsewhere"], ["verify", "elsewhere"]]
+    script = (
+        f"import sys; from jaxresearch.cli import main; print([main(one) for one in {words}], 'jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[2, 2, 2, 2] False\n" and done.stderr.count("\n") == 4, done.stderr
+
+
 @pytest.mark.long
 def test_the_compilation_cache_is_on(folder, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)

@@ -272,7 +272,7 @@ def test_an_interrupted_sweep_resumes_bit_for_bit(here, interrupted_here, whole,
     other = here(*words, "--epochs", "3")
     assert (
         other.returncode == 2
-        and "holds another sweep; these settings differ: epochs (40 on record, 3 now" in other.stderr
+        and "holds another sweep; these settings differ: --epochs (40 on record, 3 now" in other.stderr
     )
 
 

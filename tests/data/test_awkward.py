@@ -143,6 +143,8 @@ REFUSED = {
     "dates with points": (csv(a=cycle("31.12.24", "01.02.24")), {}, "must be written as YYYY-MM-DD"),
     "dates with names": (csv(a=cycle("3 Jan 2024", "4 Feb 2024")), {}, "must be written as YYYY-MM-DD"),
     "a day that is none": (csv(a=odd(cycle("2024-02-28"), 4, "2024-02-30")), {}, "must be dates .* got '2024-02-30' in row 5"),
+    "a date with slashes among dates": (csv(a=odd(cycle("2024-02-28"), 4, "02/29/2024")), {}, "'02/29/2024' in row 5. Write it as YYYY-MM-DD, or pass --types a=drop.$"),
+    "dates with slashes as dates": (csv(a=cycle("02/29/2024")), {"types": {"a": "date"}}, "must be dates written as YYYY-MM-DD, .* train with --types a=drop.$"),
     "a word among dates": (csv(a=odd(cycle("2024-02-28"), 4, "soon")), {}, "must be dates or words, got 39 of 40 cells as dates and 'soon' in row 5"),
     "dates with and without zones": (csv(a=cycle("2024-02-28T10:00", "2024-02-28T10:00Z")), {}, "a time zone in all cells or in none"),
     "times": (csv(a=cycle("10:30", "11:45")), {}, "must be written as seconds or hours, got '10:30'"),
@@ -162,7 +164,7 @@ REFUSED = {
     "a kind like no other": (csv(a=range(N)), {"types": {"a": "xyz"}}, "^types must be number, category, date, text, id or drop, got a=xyz. Leave a out to have its type inferred.$"),
     "an unknown column": (csv(age=range(N)), {"types": {"agr": "number"}}, "types must name columns of the table, got 'agr'. Did you mean 'age'"),
     "a target left out": (csv(a=range(N)), {"types": {"k": "drop"}}, "target k must not be dropped, got k=drop"),
-    "two columns": (csv(a=odd(range(N), 5, "-"), b=cycle("31/12/2024"), c=range(N)), {}, "^2 columns must be corrected: column a must be numbers .* '-' in row 6. .* column b must be written as YYYY-MM-DD, got '31/12/2024' in row 1. .*b=category.$"),
+    "two columns": (csv(a=odd(range(N), 5, "-"), b=cycle("31/12/2024"), c=range(N)), {}, "^2 columns must be corrected: column a must be numbers .* '-' in row 6. .* column b must be written as YYYY-MM-DD, got '31/12/2024' in row 1. .*b=drop.$"),
     "words as values": (csv(a=range(N)), {"task": "regression"}, "target k must be numbers, got 'p' in row 1"),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxresearch.data import Column, DataCard, NewRows, new_rows, require_asked_column
+from jaxresearch.data import Column, DataCard, NewRows, far_notes, new_rows, require_asked_column
 
 TABLE = DataCard(
     name="birds",
@@ -169,3 +169,18 @@ def test_values_to_predict_may_be_missing(tmp_path):
     assert read(tmp_path, "y,x\n,2\n,3\n", card).targets is None
     made = new_rows({"x": [1, None], "day": np.array(["2020-01-01", "NaT"], "datetime64[D]")}, card)
     assert made.others["day"] == ["2020-01-01T00:00:00.000000", ""]
+
+
+def test_numbers_far_from_training_are_noted_with_their_rows():
+    columns = (Column(name="age", kind="number"), Column(name="day", kind="date"), Column(name="size", kind="number"))
+    card = DataCard(name="mine", source="memory", columns=columns)
+    scale = {"mean": np.array(40.0), "scale": np.array(5.0)}
+    fitted = {"inputs": {column.name: scale for column in columns}}
+    days = np.array(["2026-01-01"] * 6, "datetime64[us]")
+    rows = new_rows({"age": [90.0, 91.0, -11.0, np.nan, 400.0, 5000.0], "day": days, "size": [-10.0] * 6}, card)
+    (note,) = far_notes(rows, card, fitted)
+    assert note == (
+        "column age is far outside training, -10 to 90 (10 standard deviations around its mean), in rows 2, 3, 5 and 1 more: "
+        "91, -11, 400"
+    )
+    assert far_notes(rows, card, {"inputs": {}}) == () and far_notes(rows, card, {}) == ()

@@ -73,5 +73,5 @@ def test_step_sizes_are_those_that_the_help_states(dataset):
 
 
 def test_other_data_is_refused_by_the_column_it_lacks():
-    with pytest.raises(ValueError, match="^data must have the columns definition; those of splice are sequence"):
+    with pytest.raises(ValueError, match="^data must have the column definition; those of splice are sequence"):
         SORTING.prepare(data.load("splice"))

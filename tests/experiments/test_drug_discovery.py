@@ -67,7 +67,7 @@ def test_whole_scaffolds_are_held_out():
 
 
 def test_other_data_is_refused_by_the_column_it_lacks():
-    with pytest.raises(ValueError, match="^data must have the columns smiles; those of splice are sequence"):
+    with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         DRUGS.collect("splice")
 
 

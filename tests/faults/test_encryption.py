@@ -160,7 +160,7 @@ def test_a_run_is_kept_encrypted_and_resumes_with_its_key_alone(command, tmp_pat
     assert list(directory.glob("checkpoints/*/arrays/*.sealed")) and command("verify", directory).returncode == 0
     (directory / "result.json").unlink()  # as if killed at the end
     clear = command(*words[:-2])
-    assert clear.returncode == 2 and "these settings differ: encrypt_with" in clear.stderr  # it stays encrypted
+    assert clear.returncode == 2 and "these settings differ: --encrypt-with" in clear.stderr  # it stays encrypted
     key.write_bytes(os.urandom(32))
     other = command("resume", directory)
     assert other.returncode == 2 and "was encrypted with another key. Pass the key it was saved with." in other.stderr

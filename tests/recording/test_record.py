@@ -245,15 +245,15 @@ def test_another_program_is_refused_on_the_way(dataset, tmp_path):
     [
         (
             {"settings": Settings(width=9)},
-            r"holds another run; these settings differ: width \(8 on record, 9 now\)",
+            r"holds another run; these settings differ: --width \(8 on record, 9 now\)",
         ),
         (
             {"seeds": (0, 6)},
-            r"these settings differ: seeds \(\[0, 5\] on record, \[0, 6\] now\). Name another with",
+            r"these settings differ: --seeds \(\[0, 5\] on record, \[0, 6\] now\). Name another with",
         ),
-        ({"evaluate_every": 3}, r"these settings differ: evaluate_every \(0 on record, 3 now\)"),
+        ({"evaluate_every": 3}, r"these settings differ: --evaluate-every \(0 on record, 3 now\)"),
         ({"name": "other"}, r"holds a run of notebook, not a run of other. Name another with --directory."),
-        ({"cipher": Cipher(bytes(32))}, r"these settings differ: encrypt_with \(None on record, cipher now\)"),
+        ({"cipher": Cipher(bytes(32))}, r"these settings differ: --encrypt-with \(None on record, cipher now\)"),
     ],
 )
 def test_a_directory_of_another_run_is_refused(dataset, tmp_path, changes, message):

@@ -223,13 +223,18 @@ def test_a_directory_is_opened_again_with_the_same_configuration(tmp_path):
     [
         (
             {"seeds": [0, 2]},
-            r"holds another run; these settings differ: seeds \(\[0, 1\] on record, \[0, 2\] now\)\. Name",
+            r"holds another run; these settings differ: --seeds \(\[0, 1\] on record, \[0, 2\] now\)\. Name",
         ),
-        ({"hyperparameters": {"rate": 0.2}}, r"these settings differ: rate \(0.1 on record, 0.2 now\)"),
-        ({"encrypt_with": "key"}, r"these settings differ: encrypt_with \(None on record, key now\)"),
+        ({"hyperparameters": {"rate": 0.2}}, r"these settings differ: --rate \(0.1 on record, 0.2 now\)"),
+        ({"encrypt_with": "key"}, r"these settings differ: --encrypt-with \(None on record, key now\)"),
         ({"experiment": "house"}, "run holds a run of mnist, not a run of house. Name another with --directory."),
         ({"axes": {"rate": [1, 2]}}, "run holds a run of mnist, not a sweep of mnist"),
-        ({str(i): i for i in range(9)}, r"0 \(nothing on record, 0 now\), .* and 3 more. Name another"),
+        (
+            {"validation": 0.1, "parts": {"train": 9}, "data_card": {"name": "b"}, "claim": {"at_least": 0.5}},
+            r"these settings differ: --validation \(nothing on record, 0.1 now\)\. Name another",
+        ),
+        ({"parts": {"train": 9}}, r"these settings differ: parts.train \(nothing on record, 9 now\)\. Name"),
+        ({str(i): i for i in range(9)}, r"--0 \(nothing on record, 0 now\), .* and 3 more. Name another"),
     ],
 )
 def test_a_directory_of_another_configuration_is_refused(tmp_path, changes, message):
@@ -265,7 +270,7 @@ def test_changed_data_are_named_by_their_files(tmp_path, files, message):
     rule = "^the data of the run in .*run must stay as they were at its start, "
     with pytest.raises(ValueError, match=rule + message):
         opened(tmp_path / "run", data="a", data_card=card(*files))
-    with pytest.raises(ValueError, match=r"these settings differ: data \(a on record, b now\)"):
+    with pytest.raises(ValueError, match=r"these settings differ: --data \(a on record, b now\)"):
         opened(tmp_path / "run", data="b", data_card=card(*files))
 
 

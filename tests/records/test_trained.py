@@ -303,7 +303,7 @@ def test_predictions_of_texts_are_those_of_the_evaluation(tmp_path, n_folds):
         found = [int(np.flatnonzero((ids == row).all(axis=1))[0]) for row in test]
         of_test = execution.predictions(outputs, dataset.card, seeds=run.seeds).by_seed[place]
         np.testing.assert_array_equal(predicted.by_seed[place, found], of_test)
-    with pytest.raises(ValueError, match="^data must have the columns definition|got no 'definition'"):
+    with pytest.raises(ValueError, match="^data must have the column definition|got no 'definition'"):
         run.predict({"note": ["the ion"]})
 
 

@@ -24,9 +24,9 @@ def test_options_that_change_training_are_settings_that_differ():
     fresh = recorded("fresh", train_examples=1000, init_from=None)
     begun = recorded("begun", train_examples=1000, init_from="runs/chr3")
     compared = compare((fresh, begun))
-    assert compared.different == ("init_from",) and compared.settings == [("fresh", ""), ("begun", "runs/chr3")]
+    assert compared.different == ("init_from",) and compared.settings == [("fresh", "none"), ("begun", "runs/chr3")]
     compared = compare((recorded("all"), fresh))
-    assert compared.different == ("train_examples",) and compared.settings == [("all", ""), ("fresh", "1000")]
+    assert compared.different == ("train_examples",) and compared.settings == [("all", "not given"), ("fresh", "1000")]
     assert compare((fresh, fresh)).different == ()
     elsewhere = recorded("elsewhere", train_examples=1000, init_from=None, folder="/other", claim={"at_least": 0.5})
     assert compare((fresh, elsewhere)).different == ()  # where it was started and what it claims change no number
@@ -37,10 +37,10 @@ def test_options_that_change_training_are_settings_that_differ():
     [
         ("on_nonfinite", {"on_nonfinite": "skip"}, ["stop", "skip"]),
         ("evaluate_every", {"validation": 0.2, "evaluate_every": 5}, ["0", "5"]),
-        ("stream", {"stream": True}, ["", "True"]),
-        ("types", {"types": [["ring", "category"]]}, ["", "ring=category"]),
-        ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["", "data=2,fsdp=-1"]),
-        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["", "noise=1,clip=2"]),
+        ("stream", {"stream": True}, ["not given", "True"]),
+        ("types", {"types": [["ring", "category"]]}, ["none", "ring=category"]),
+        ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["none", "data=2,fsdp=-1"]),
+        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["none", "noise=1,clip=2"]),
         ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
     ],
 )
@@ -137,7 +137,26 @@ def test_runs_that_differ_in_their_seeds_alone_are_pooled():
     assert pooled[:4] == ("a + b", "0.2500", interval, "4")
     found = statistics.difference([0.2, 0.2, 0.5, 0.3], [0.1, 0.2, 0.3, 0.4])  # in pairs of the same seed
     assert alone[4] == statistics.number_text(found.mean, is_signed=True) == "+0.0500"
-    assert alone[6] == statistics.p_text(found.p)
+    assert alone[6] == "undecided"  # four pairs
+
+
+def test_p_values_need_five_pairs_and_state_what_they_are_over(tmp_path):
+    """Two seeds that happen to agree would have p < 0.0001 over seeds and 2,000 examples."""
+    hits, runs = np.random.default_rng(0).random((2000,)) < 0.7, []
+    for n_seeds in (2, 5):
+        for name, right in (("first", hits), ("second", hits | (np.arange(2000) % 20 == 0))):
+            path = tmp_path / f"{name}-{n_seeds}"
+            path.mkdir()
+            values = right.mean() + 1e-4 * np.arange(n_seeds)
+            influences = np.tile(right - right.mean(), (n_seeds, 1))
+            held = {"test/accuracy": influences, "rows": np.arange(2000), "seeds": np.arange(n_seeds)}
+            np.savez(path / "examples.npz", **held)
+            run = _with_metrics(path, accuracy=values)
+            seen = {"examples": data.digest(held), "seeds": [*range(n_seeds)]}
+            runs.append(dataclasses.replace(run, result={**run.result, **seen}))
+    few, enough = (compare(tuple(pair)).figures["test/accuracy"] for pair in (runs[:2], runs[2:]))
+    assert few.headings[6] == enough.headings[6] == "p (Holm), paired by seed and example"
+    assert few.rows[1][6] == "undecided" and enough.rows[1][6] == "< 0.0001"
 
 
 def test_a_difference_over_some_of_the_seeds_says_so():

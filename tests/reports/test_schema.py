@@ -24,6 +24,18 @@ def test_data_lines_of_an_older_record_have_no_count():
     assert [name for name, _ in data_lines(card, {"train": 80, "test": 20})] == ["data", "columns"]
 
 
+def test_data_lines_name_the_array_of_targets():
+    card = DataCard(
+        name="mine", source="mine.npz", class_names=("a", "b"), target=Column(name="y_train", kind="category")
+    )
+    lines = dict(data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}))
+    assert lines["target"] == "2 classes, from the array y_train"
+    lines = dict(
+        data_lines(dataclasses.asdict(dataclasses.replace(card, source="mine.csv")), {"train": 80, "test": 20})
+    )
+    assert lines["target"] == "y_train: 2 classes"
+
+
 def test_data_lines_give_the_fraction_that_was_asked_for():
     """8 of 40 examples were held out, and the others cut to 10."""
     card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))

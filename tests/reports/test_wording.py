@@ -56,6 +56,43 @@ def _result(**values):
     return {"metrics": metrics, "seeds": list(range(len(next(iter(values.values())))))}
 
 
+def test_few_seeds_are_said_to_show_little_of_the_spread():
+    (line,) = wording.spread_lines(_result(accuracy=[0.44, 0.54]))
+    assert line.startswith("2 seeds show almost nothing of the spread over seeds") and "--seeds 5 or more" in line
+    assert wording.spread_lines({**_result(accuracy=[0.4, 0.5, 0.6]), "n_folds": 3})[0].startswith(
+        "3 folds show little"
+    )
+    assert wording.spread_lines(_result(accuracy=[0.4, 0.5, 0.6, 0.5, 0.5])) == []
+    assert wording.spread_lines(_result(accuracy=[0.4])) == []
+    assert wording.spread_lines({**_result(accuracy=[0.4, 0.5]), "smoke": True}) == []
+
+
+def test_groups_of_examples_are_explained():
+    summary = statistics.summary([0.5], np.array([[0.5, -0.5, 0.25, -0.25]]), groups=[0, 0, 1, 1])
+    (line,) = wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2})
+    assert line.startswith("A group of examples is all with one value of the column by which the data are split")
+    assert (
+        wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2, "smoke": True}) == []
+    )
+
+
+def test_a_narrower_interval_over_both_is_explained():
+    hits = np.array([[1.0] * 80 + [0.0] * 20, [0.0] * 25 + [1.0] * 75])
+    summary = statistics.summary(hits.mean(axis=1), hits - hits.mean(axis=1, keepdims=True))
+    both, alone = (np.ptp(summary["intervals"][over]) for over in ("seeds and examples", "seeds"))
+    assert both < alone
+    _, line = wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0, 1]})
+    assert "narrower than over seeds alone" in line and "the 1 degree of freedom that 2 seeds leave" in line
+
+
+def test_a_private_run_says_why_it_has_no_majority_class():
+    private = {"metrics": {"test/accuracy": {}}, "majority": None, "privacy": {"runs": []}}
+    line = wording.majority_line(private)
+    assert line is not None and "would reveal private training examples" in line
+    assert wording.majority_line({**private, "metrics": {"test/r2": {}}}) is None
+    assert wording.majority_line({"metrics": {"test/accuracy": {}}, "majority": None}) is None
+
+
 def test_a_vector_metric_has_a_row_for_each_entry():
     result = _result(error=[0.1, 0.1], recall=[[0.5, 1.0], [0.5, np.nan]], confusion=np.ones((2, 2, 2)))
     rows = wording.metric_rows(result, ("cat", "dog"))

@@ -151,19 +151,28 @@ def _require_all(name: str, cells: Cells, fits: Sequence[bool], what: str, rows:
     if odd:
         n_present = sum(int(n) for n, word in zip(cells.counts, cells.words, strict=True) if not is_missing(word))
         n_odd = int(cells.counts[odd].sum())
+        is_date = what == "dates" and other_form(cells.words[odd[0]]) == "dates"
+        advice = (
+            f"Write it as YYYY-MM-DD, or pass --types {name}=drop"
+            if is_date
+            else f"Correct it, or pass --types {name}=category"
+        )
         raise ValueError(
             f"column {name} must be {what} or words, got {n_present - n_odd:,} of {n_present:,} cells as {what} and "
-            f"{cells.words[odd[0]]!r} in {rows.name(cells.row_of(odd[0]))}. Correct it, or pass --types {name}=category."
+            f"{cells.words[odd[0]]!r} in {rows.name(cells.row_of(odd[0]))}. {advice}."
         )
 
 
 def _refuse_form(name: str, cells: Cells, forms: Sequence[str], rows: Rows) -> None:
     """Raises for a column of dates or numbers in an unsupported format."""
     place = next(place for place, form in enumerate(forms) if form)
+    others = (
+        "" if forms[place] == "dates" else f" or {name}=category"
+    )  # a category has no order, and new days are unknown
     right = {"dates": "as YYYY-MM-DD", "times": "as seconds or hours"}.get(forms[place], "as 1234.5 and -1234.5")
     raise ValueError(
         f"column {name} must be written {right}, got {cells.words[place]!r} in {rows.name(cells.row_of(place))}. Rewrite it, "
-        f"or pass --types {name}=drop or {name}=category."
+        f"or pass --types {name}=drop{others}."
     )
 
 
@@ -179,9 +188,10 @@ def _date(name: str, cells: Cells, rows: Rows) -> Read:
                 raise ValueError("it is not written as YYYY-MM-DD")
             of_word[place] = days_of(word)
         except ValueError as error:
+            kind = "drop" if is_iso(word) or other_form(word) == "dates" else "category"
             raise ValueError(
                 f"column {name} must be dates written as YYYY-MM-DD, got {word!r} in {rows.name(cells.row_of(place))} "
-                f"({error}). Correct it, or train with --types {name}=category."
+                f"({error}). Correct it, or train with --types {name}={kind}."
             ) from error
         zones.add(bool(re.search(r":.*([+-].*|Z)$", word)))
     if len(zones) > 1:

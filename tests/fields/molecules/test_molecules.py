@@ -27,7 +27,7 @@ def test_a_row_that_does_not_parse_is_named(tmp_path):
         ValueError, match=r"^row 3, column smiles: SMILES must have known atoms \(not \[Zz\]\), got '\[' at position 2"
     ):
         load(tmp_path, ["CC", "CCO", "C[Zz]C", *SMILES])
-    with pytest.raises(ValueError, match="^data must have the columns smiles; those of splice are sequence"):
+    with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         molecules.load_molecules("splice")
 
 
