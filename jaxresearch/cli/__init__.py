@@ -315,8 +315,8 @@ def _of_directories(command: str, words: list[str]) -> int:
     is_one = experiment is None and command in ("resume", "report")
     if wants_help or not words or (is_one and len(words) != 1):
         return _explained(command, "DIR", wants_help=wants_help)
-    is_first = command in ("resume", "report", "explain", "verify") and not words[0].startswith("-")
-    if is_first and not Path(words[0]).exists():  # before JAX is imported, which takes seconds
+    is_alone = command in ("resume", "report", "explain", "verify") and len(words) == 1 and not words[0].startswith("-")
+    if is_alone and not Path(words[0]).exists():  # before JAX is imported, which takes seconds
         raise CommandError(f"{words[0]} does not exist. Correct the path.", code=2)
     if command == "compare":
         from jaxresearch.cli.compare import compare
