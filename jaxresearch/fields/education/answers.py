@@ -48,17 +48,38 @@ def answer_sequences(rows: Dataset) -> Dataset:
             "answers must be split by person, got rows without groups. Pass --group with the column of persons."
         )
     for name, part in parts.items():
-        is_missing = part["inputs"]["item"] < 0
-        if is_missing.any():
-            raise ValueError(
-                f"item must be given for every answer, got none in row {int(np.argmax(is_missing)) + 1} of the {name} part "
-                f"({int(is_missing.sum()):,} in all). Fill it in or drop the row."
-            )
+        require_given(part["inputs"]["item"] < 0, "item", of="answer", part=name)
     longest = max(int(np.unique(part["groups"], return_counts=True)[1].max()) for part in parts.values())
     card = dataclasses.replace(
         card, columns=(), feature_names=(), feature_shape=(longest, 2), vocabulary=tuple(items.levels)
     )
     return rows._replace(card=card, **{name: _by_person(part, longest) for name, part in parts.items()})
+
+
+def require_given(is_missing: np.ndarray, column: str, *, of: str, part: str) -> None:
+    """Raises if a cell of a column is missing.
+
+    Args:
+        is_missing: Whether the cell of each row is.
+        column: Its name.
+        of: What a row is, such as ``answer``.
+        part: The name of the part.
+
+    Raises:
+        ValueError: With the first row, counted from 1.
+
+    Example:
+        >>> require_given(np.array([False, True]), "item", of="answer", part="train")
+        Traceback (most recent call last):
+        ...
+        ValueError: item must be given for every answer, got none in row 2 of the train part (1 in all). Fill it in or drop
+        the row.
+    """
+    if is_missing.any():
+        raise ValueError(
+            f"{column} must be given for every {of}, got none in row {int(np.argmax(is_missing)) + 1} of the {part} part "
+            f"({int(is_missing.sum()):,} in all). Fill it in or drop the row."
+        )
 
 
 def _by_person(part: Part, length: int) -> Part:
