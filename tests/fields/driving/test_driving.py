@@ -105,6 +105,13 @@ def test_clearance_has_derivatives_along_a_drive():
     assert np.isfinite(slopes).all()
 
 
+def test_cost_counts_the_first_change_of_the_steering():
+    straight = driving.rollout(driving.start_of(ONE), lambda state, step: driving.Controls(0.0, 0.0), n_steps=4, dt=0.1)
+    turned = straight._replace(steering=jnp.array([0.02, 0.02, 0.02, 0.05]))
+    costs = [driving.cost(states, ONE, barrier=0.0, margin=0.3) for states in (turned, straight)]
+    np.testing.assert_allclose(costs[0] - costs[1], 1e-3 * (2**2 + 3**2) / 4, rtol=1e-3)  # float32 sums
+
+
 def test_pure_pursuit_is_the_arc_through_the_point():
     angles = np.linspace(-1.5, 1.5, 64).astype(np.float32)
     state = jax.vmap(lambda heading: driving.start(speed=5.0, heading=heading))(angles / 5)
