@@ -122,8 +122,9 @@ def test_pure_pursuit_is_the_arc_through_the_point():
     aside = 0.2 * (3 - CAR.rear * np.cos(angles / 5)) + CAR.rear * np.sin(angles / 5)
     to_the_left = np.cos(angles / 5) * aside - 3 * np.sin(angles / 5)
     expected = np.arctan(2 * CAR.wheelbase * to_the_left / (9 + aside**2))
-    compiled = jax.jit(steering, compiler_options=compiler_options())(state)  # as runs compile it
-    np.testing.assert_allclose(compiled, expected, atol=1e-5)
+    lowered = jax.jit(steering).lower(state)
+    compiled = lowered.compile(compiler_options(lowered))  # as runs compile it
+    np.testing.assert_allclose(compiled(state), expected, atol=1e-5)
     np.testing.assert_allclose(steering(state), expected, atol=1e-5)
 
 
