@@ -39,12 +39,6 @@ class LaneChange:
     epochs: int = static(30, "passes over the training scenarios", at_least=1)
 
 
-def fit(train, card):
-    """Returns the best look-ahead of pure pursuit in the training scenarios, over the default horizon."""
-    tuned = jax.jit(functools.partial(driving.tuned_lookahead, n_steps=LaneChange().horizon, dt=DT))
-    return {"lookahead": np.asarray(tuned(driving.Scenario(*train["inputs"].T), jnp.array(LOOKAHEADS)))}
-
-
 def policy(params, scenario, h, lookahead):
     """Returns pure pursuit with the bounded corrections of a network, ``state -> steering angle``."""
 
@@ -57,18 +51,23 @@ def policy(params, scenario, h, lookahead):
 
 def algorithm(h, card, plan, fitted):
     """Returns the policy, trained on the cost of its motion and evaluated beside pure pursuit."""
-    drive, lookahead = functools.partial(driving.drive, n_steps=h.horizon, dt=DT), fitted["lookahead"]
+    drive = functools.partial(driving.drive, n_steps=h.horizon, dt=DT)
 
-    def loss_fn(params, model_state, batch, key):
+    def init(key):
+        scenarios, choices = driving.Scenario(*fitted["scenarios"].T), jnp.array(LOOKAHEADS)
+        return MODEL.init(key)[0], driving.tuned_lookahead(scenarios, choices, n_steps=h.horizon, dt=DT)
+
+    def loss_fn(params, lookahead, batch, key):
         def cost(scenario):
             states = drive(scenario, policy(params, scenario, h, lookahead))
             return driving.cost(states, scenario, barrier=h.barrier, margin=h.margin)
 
         costs = jax.vmap(cost)(driving.Scenario(*batch["inputs"].T))
-        return jnp.log1p(costs).mean(), ({}, model_state)  # one car off the road does not outweigh all others
+        return jnp.log1p(costs).mean(), ({}, lookahead)  # one car off the road does not outweigh all others
 
     def evaluate(state, data, key):
         def compared(scenario):
+            lookahead = state.model_state
             angles = (policy(state.params, scenario, h, lookahead), driving.pursuit(scenario, lookahead))
             own, of_pursuit = (driving.outcomes(drive(scenario, angle_of), scenario) for angle_of in angles)
             gains = {f"gain_{name}": of_pursuit[name] - own[name] for name in ("accident", "tracking_error")}
@@ -78,14 +77,15 @@ def algorithm(h, card, plan, fitted):
         return jax.tree.map(mean, jax.vmap(compared)(driving.Scenario(*data["inputs"].T)))
 
     adamw = schedules.adamw(h.learning_rate, plan.n_steps, warmup=plan.n_steps // 20, weight_decay=0.0, max_norm=1.0)
-    trained = training.gradient_based(MODEL, loss_fn, optimizer=adamw, metrics={}, estimator=plan.estimator)
+    model = models.Model(init, MODEL.apply)
+    trained = training.gradient_based(model, loss_fn, optimizer=adamw, metrics={}, estimator=plan.estimator)
     return trained._replace(evaluate=evaluate, predict=None)
 
 
 def report(h, state, collected, dataset):
     """Returns how planned trajectories fare, and a picture of one test scenario: the first accident of pursuit, if any."""
-    params, first = jax.tree.map(lambda leaf: leaf[0], state.params), dataset.of_run(0)
-    drive, lookahead = functools.partial(driving.drive, n_steps=h.horizon, dt=DT), first.fitted["lookahead"]
+    params, lookahead = jax.tree.map(lambda leaf: leaf[0], (state.params, state.model_state))
+    drive, test = functools.partial(driving.drive, n_steps=h.horizon, dt=DT), dataset.of_run(0).test
 
     def motions(scenario):
         cost = functools.partial(driving.cost, scenario=scenario, barrier=h.barrier, margin=h.margin)
@@ -94,7 +94,7 @@ def report(h, state, collected, dataset):
         _, paths["*"], _ = driving.plan(driving.start_of(scenario), cost, guess=paths["o"], dt=DT)
         return {mark: (states, driving.outcomes(states, scenario)) for mark, states in paths.items()}
 
-    scenarios = driving.Scenario(*first.test["inputs"][:N_PLANNED].T)
+    scenarios = driving.Scenario(*test["inputs"][:N_PLANNED].T)
     found = jax.tree.map(np.asarray, jax.jit(jax.vmap(motions))(scenarios))
     shown, planned = int(found["o"][1]["accident"].argmax()), found["*"][1]
     paths = {mark: (states.x[shown], states.y[shown]) for mark, (states, _) in found.items()}
@@ -114,7 +114,7 @@ experiment = Experiment(
     hyperparameters=LaneChange(),
     source="scenarios",
     collect=lambda source, **options: driving.load_scenarios(jax.random.key(0), source, **options),
-    preprocess=data.Preprocessor(fit=fit),
+    preprocess=data.Preprocessor(fit=lambda train, card: {"scenarios": train["inputs"]}),  # to tune pure pursuit in
     algorithm=algorithm,
     report=report,
 )

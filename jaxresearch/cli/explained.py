@@ -134,6 +134,8 @@ def attributed(subject: Subject, outputs: np.ndarray, chosen: Chosen) -> dict[st
         return {"why": "The rows of a table have no map; the importance of each column is below."}
     asked, dataset = subject.asked, subject.of_run(subject.places[0])
     inputs = subject.floats(dataset.test["inputs"][chosen.places])
+    is_grey = subject.kind == "images" and inputs.ndim == 3
+    inputs = inputs[..., None] if is_grey else inputs
     method, layer, baseline = _method(subject, inputs), asked.layer, _baseline(subject, inputs)
     if method not in ("occlusion", "grad_cam") and subject.kind == "tokens":
         layer = layer or "embedded"
@@ -141,10 +143,7 @@ def attributed(subject: Subject, outputs: np.ndarray, chosen: Chosen) -> dict[st
     if asked.target is not None:
         classes = np.full(len(inputs), class_of(asked.target, subject.card))
 
-    is_grey = subject.kind == "images" and inputs.ndim == 3
-    found = _by_method(
-        subject, inputs[..., None] if is_grey else inputs, classes, method, layer, baseline, is_grey=is_grey
-    )
+    found = _by_method(subject, inputs, classes, method, layer, baseline, is_grey=is_grey)
     found = [smaller(values) for values in found] if subject.kind == "images" else found
     examples = [
         described(subject, outputs, place) | {"values": short(values), "is_mistake": number < chosen.n_mistakes}
@@ -211,7 +210,9 @@ def _baseline(subject: Subject, inputs: np.ndarray) -> Any:
             raise UsageError(f"--baseline must be {what} or a .npy file, got {given!r}. Write: --baseline 0")
         return card.vocabulary.index(given)
     if isinstance(given, np.ndarray):
-        return jnp.asarray(given, inputs.dtype)
+        array = jnp.asarray(subject.floats(given) if given.dtype == np.uint8 else given, inputs.dtype)
+        is_grey = subject.kind == "images" and inputs.shape[-1] == 1
+        return array[..., None] if is_grey and array.shape in (inputs.shape[1:-1], inputs.shape[:-1]) else array
     n_tokens = len(card.vocabulary)
     if subject.kind == "tokens" and not (given.is_integer() and 0 <= given < (n_tokens or np.inf)):
         known = f"from 0 to {n_tokens - 1}" if n_tokens else "of 0 or more"

@@ -126,11 +126,10 @@ def _by_checkpoints(subject: Subject, mistakes: np.ndarray, why: str) -> tuple[n
 
         return explain.traced_influence(losses, [params for params, _ in pairs], train, test, batch_size=BATCH)
 
-    train, test = (
-        {name: np.asarray(part[name]) for name in ("inputs", "targets")} for part in (dataset.train, dataset.test)
-    )
-    found = np.array(jax.jit(influence)(states, train, {name: entry[mistakes] for name, entry in test.items()}))
-    found[:, np.asarray(dataset.train.get("weights", np.ones(found.shape[1]))) == 0] = 0  # padding of a fold
+    needed = ("inputs", "targets", "weights")  # of weight 0 where a fold is padded
+    train = {name: np.asarray(entry) for name, entry in dataset.train.items() if name in needed}
+    test = {name: np.asarray(dataset.test[name])[mistakes] for name in ("inputs", "targets")}
+    found = np.asarray(jax.jit(influence)(states, train, test))
     steps = " and ".join(f"{step:,}" for step, _ in reversed(checkpoints))
     what = (
         f"TracIn over the checkpoints of steps {steps}"

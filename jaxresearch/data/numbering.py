@@ -20,7 +20,8 @@ def numbered() -> Iterator[None]:
     """Lets `jaxresearch.data.load` add the number of each example in its source to every part, as ``row_numbers``.
 
     Whatever takes examples from a part, as splits do, takes their numbers along. The entry is for those who show examples:
-    remove it with `without_numbers` before training.
+    remove it with `without_numbers` before training. This is a context, not an argument of ``load``, because experiments call
+    ``load`` in a ``collect`` of their own, which may refuse arguments that it does not know.
 
     Example:
         >>> from jaxresearch import data

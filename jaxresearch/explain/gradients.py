@@ -118,7 +118,7 @@ def smoothgrad(
         key: Random key. The noise of an example depends on the key and its place, not on ``batch_size``.
         predict: As in `integrated_gradients`, like all arguments of the same name.
         inputs: Floating-point.
-        noise_scale: Standard deviation of the noise, in units of the inputs.
+        noise_scale: Standard deviation of the noise, in units of the inputs: a number, or one for each example.
         n_samples: Number of copies of each example.
         target: What is explained.
         fixed: What ``predict`` also takes.
@@ -128,7 +128,7 @@ def smoothgrad(
         Attributions in the shapes of the inputs, signed.
 
     Raises:
-        ValueError: If ``n_samples`` is not positive.
+        ValueError: If ``n_samples`` is not positive, or ``noise_scale`` is neither a number nor one for each example.
 
     Example:
         >>> square = lambda x: (x**2).sum(axis=1)
@@ -141,14 +141,19 @@ def smoothgrad(
     """
     require_count("n_samples", n_samples)
     score, rows = scored(predict, inputs, target=target, fixed=fixed)
+    n = n_examples(rows)
+    if jnp.shape(noise_scale) not in ((), (n,)):
+        raise ValueError(
+            f"noise_scale must be a number, or one for each of the {n} examples, got shape {jnp.shape(noise_scale)}. Pass a "
+            "fraction of the range of each."
+        )
 
     def contribution(examples: Any, index: Array) -> Attributions:
-        some, places = examples
-        keys = sample_keys(key, index, places)
-        noisy = jax.vmap(with_noise, (0, 0, None))(keys, some.inputs, noise_scale)
+        some, places, scales = examples
+        noisy = jax.vmap(with_noise)(sample_keys(key, index, places), some.inputs, scales)
         return jax.tree.map(lambda leaf: leaf / n_samples, gradient(score, some._replace(inputs=noisy)))
 
-    examples = rows, jnp.arange(n_examples(rows))
+    examples = rows, jnp.arange(n), jnp.broadcast_to(noise_scale, (n,))
     return reduced(contribution, examples, n_items=n_samples, batch_size=batch_size)
 
 

@@ -16,7 +16,9 @@ from jaxresearch.explain.scores import Target, baseline_of
 
 METHODS = ("integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "occlusion", "grad_cam")
 _WINDOWS = 14  # along each axis of an image
-_NOISE = 0.15  # SmoothGrad: standard deviation of the noise, as a fraction of the range of all inputs together
+_NOISE = (
+    0.15  # SmoothGrad: standard deviation of the noise, as a fraction of the range of each example, as in its paper
+)
 
 
 def attributions(
@@ -170,8 +172,8 @@ def _gradients(
 ) -> Array:
     """Returns attributions of a method that differentiates, in the shape of the inputs."""
     if method == "smoothgrad":
-        noise_scale = _NOISE * (inputs.max() - inputs.min())
-        return smoothgrad(key, predict, inputs, noise_scale=noise_scale, **options)
+        ranges = jnp.ptp(inputs, axis=tuple(range(1, inputs.ndim)))
+        return smoothgrad(key, predict, inputs, noise_scale=_NOISE * ranges, **options)
     if method == "integrated_gradients":
         return integrated_gradients(predict, inputs, baseline=baseline, n_steps=128, **options)[0]
     fun: Callable[..., Array] = {"saliency": saliency, "input_x_gradient": input_x_gradient}[method]

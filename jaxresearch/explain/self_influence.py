@@ -28,6 +28,9 @@ def self_influenced(algorithm: Algorithm, loss_fn: LossFn, *, n_examples: int) -
     costs about twice as much. Multiplied by the learning rate and divided by the batch size, it is the reduction of the own
     loss, to first order.
 
+    With dropout, all examples of a step share one mask, drawn from the key of the step with one example; it is not the mask that
+    they are trained with. The sum over the steps averages over masks; the sum over a single pass rests on one for each example.
+
     Args:
         algorithm: Has a state with ``params`` and ``model_state``, such as `jaxresearch.training.TrainState`.
         loss_fn: ``(params, model_state, batch, key) -> (loss, (metrics, model_state))``, called with single examples.

@@ -23,15 +23,16 @@ def gradient_similarity(
 ) -> Float[Array, "test train"]:
     r"""Returns how one step on each training example would change the loss on each test example.
 
-    .. math:: S_{ij} = -\frac{1}{n} \, \nabla L_i(\theta) \cdot \nabla \ell_j(\theta)
+    .. math:: S_{ij} = -\frac{w_j}{\sum_k w_k} \, \nabla L_i(\theta) \cdot \nabla \ell_j(\theta)
 
-    Times the step size, and added up over steps, it is TracIn: see `traced_influence`. Products with the gradients of training
+    The step is one on the weighted mean of the losses, as in training, so rows of weight 0, which pad a part, do not count. Times
+    the step size, and added up over steps, it is TracIn: see `traced_influence`. Products with the gradients of training
     examples are derivatives along the gradient of the test example, so no gradient of a training example is stored.
 
     Args:
         losses: ``(params, batch) -> losses``, one for each example.
         params: Parameters of a trained model.
-        train: Training examples.
+        train: Training examples. Their weights are those of an entry ``weights``, or 1.
         test: Test examples.
         batch_size: Training examples per call of ``losses``. None is all.
 
@@ -60,9 +61,11 @@ def gradient_similarity(
         def products(rows: Batch) -> Array:
             return jax.jvp(lambda params: losses(params, rows), (params,), (direction,))[1]
 
-        return -in_batches(products, train, batch_size=batch_size) / n_examples(train)
+        weighted = weights * in_batches(products, train, batch_size=batch_size)
+        return -jnp.where(weights > 0, weighted, 0) / weights.sum()  # a padded row may have no finite gradient
 
     train, test = jax.tree.map(jnp.asarray, (train, test))
+    weights = train.get("weights", jnp.ones(n_examples(train)))
     return jax.lax.map(of_example, test)
 
 
@@ -83,7 +86,7 @@ def traced_influence(
     Args:
         losses: As in `gradient_similarity`.
         checkpoints: Parameters at several steps, at least one.
-        train: Training examples.
+        train: Training examples, with or without ``weights``.
         test: Test examples.
         batch_size: Training examples per call of ``losses``.
 

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from jaxresearch import execution, records
-from jaxresearch.cli import explained
+from jaxresearch.cli import explained, subject
 
 pytestmark = pytest.mark.long
 
@@ -171,6 +172,8 @@ def test_the_test_part_is_predicted_once(command, trained, monkeypatch):
 
 def test_the_options_choose_what_is_explained(command, trained):
     words = ("--method", "occlusion", "--examples", "3", "--influence", "tracin", "--target", "1", "--seed", "5")
+    np.save(trained / "black.npy", np.zeros((6, 6), np.uint8))  # as the images, which have no channel
+    words += ("--baseline", "black.npy")
     shutil.copytree(trained / "i", trained / "other")
     done = command("explain", "other", *words, cwd=trained)
     assert done.returncode == 0, done.stderr
@@ -178,7 +181,18 @@ def test_the_options_choose_what_is_explained(command, trained):
     assert content["attributions"]["method"] == "occlusion" and len(content["attributions"]["examples"]) == 3
     assert content["attributions"]["target"] == "1" and content["influence"]["method"] == "tracin"
     assert "Similarity of gradients at step" in content["influence"]["note"]
-    assert content["asked"]["seed"] == 5
+    assert content["asked"]["seed"] == 5 and content["asked"]["baseline"] == "an array (6, 6)"
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((6, 6), (6, 6, 1)), ((6, 6, 1), (6, 6, 1)), ((2, 6, 6), (2, 6, 6, 1)), ((5,), (5,))]
+)
+def test_a_baseline_of_grey_images_may_lack_the_channel(shape, expected):
+    given = np.full(shape, 51, np.uint8)
+    seen = subject.Subject(mock.MagicMock(), mock.MagicMock(), subject.Asked(baseline=given), "images", (0,), 1 / 255)
+    found = explained._baseline(seen, np.zeros((2, 6, 6, 1), np.float32))
+    assert found.shape == expected  # the last is refused by the method
+    np.testing.assert_allclose(found, 0.2, rtol=1e-6)  # 51 / 255
 
 
 def test_the_report_shows_explanations_again(command, trained):

@@ -38,13 +38,22 @@ def test_a_policy_without_corrections_is_pure_pursuit(dataset):
 
     def of_scenario(row):
         scenario = driving.Scenario(*row)
-        lookahead = dataset.fitted["lookahead"]
         return driving.outcomes(
-            driving.drive(scenario, driving.pursuit(scenario, lookahead), n_steps=80, dt=0.1), scenario
+            driving.drive(scenario, driving.pursuit(scenario, state.model_state), n_steps=80, dt=0.1), scenario
         )
 
     expected = jax.jit(jax.vmap(of_scenario))(part["inputs"])["tracking_error"]
     np.testing.assert_allclose(values["tracking_error"], np.average(expected, weights=part["weights"]), rtol=1e-4)
+
+
+@pytest.mark.long
+def test_pursuit_is_tuned_over_the_horizon_of_the_run(dataset):
+    program, drawn = experiment.program(LANE, dataset), driving.Scenario(*dataset.train["inputs"].T)
+    choices = jnp.array(LANE.algorithm.__globals__["LOOKAHEADS"])
+    for horizon in (40, 80):
+        state = jax.jit(program.init)(jax.random.key(0), LANE.hyperparameters.__class__(horizon=horizon, batch_size=30))
+        best = driving.tuned_lookahead(drawn, choices, n_steps=horizon, dt=0.1)
+        np.testing.assert_array_equal(state.model_state, best)
 
 
 @pytest.mark.long

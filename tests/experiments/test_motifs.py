@@ -60,8 +60,8 @@ def test_evaluate_counts_the_sequences_with_motifs_by_weight(dataset):
     weights = np.asarray(part["weights"])[rows]
     np.testing.assert_allclose(values["found_saliency"], np.average(found, weights=weights), rtol=1e-5)
     np.testing.assert_allclose(values["bases_saliency"], np.average(bases, weights=weights), rtol=1e-5)
-    gain = values["found_expected_gradients"] - values["found_input_x_gradient"]
-    np.testing.assert_allclose(values["gain"], gain, atol=1e-6)
+    gain = values["bases_expected_gradients"] - values["bases_input_x_gradient"]
+    np.testing.assert_allclose(values["gain_bases"], gain, atol=1e-6)
 
 
 @pytest.mark.long
@@ -77,7 +77,7 @@ def test_a_run_reports_all_methods(command, tmp_path):
     expected = {
         f"test/{kind}_{name}" for kind in ("found", "bases") for name in (*names, "occlusion", "untrained", "random")
     }
-    assert found.keys() == expected | {"test/accuracy", "test/gain"}
+    assert found.keys() == expected | {"test/accuracy", "test/gain_bases"}
     assert {of_metric["over"] for of_metric in found.values()} == {"examples"}  # all have influences
 
 

@@ -241,6 +241,18 @@ def test_outputs_of_fewer_examples_are_refused():
         explain.saliency(lambda x: x.mean(axis=0, keepdims=True), jnp.ones((2, 3)), target=1)
 
 
+def test_smoothgrad_takes_a_scale_for_each_example(key):
+    scales, inputs, slope = jnp.array([0.0, 0.5]), jnp.ones((2, 3)), lambda x: (x**3).sum(axis=1)
+    found = explain.smoothgrad(key, slope, inputs, noise_scale=scales, n_samples=8)
+    for place, scale in enumerate(scales):
+        expected = explain.smoothgrad(key, slope, inputs, noise_scale=scale, n_samples=8)[place]
+        np.testing.assert_allclose(found[place], expected, rtol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"noise_scale must be a number, or one for each of the 2 examples, got shape \(3,\)"
+    ):
+        explain.smoothgrad(key, slope, inputs, noise_scale=jnp.ones(3))
+
+
 @pytest.mark.parametrize("inputs", [np.ones((2, 3), np.uint8), np.ones((2, 3), np.int32)])
 def test_integers_are_not_differentiated(inputs):
     with pytest.raises(ValueError, match=r"must be floating-point to be differentiated, got u?int.*models.split_at"):

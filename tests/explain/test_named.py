@@ -36,6 +36,24 @@ def test_attributions_of_the_slope_are_sums_over_letters():
     np.testing.assert_allclose(sizes, jnp.broadcast_to(abs(WEIGHTS[..., 0]).sum(-1), (2, 6)), atol=1e-5)
 
 
+def test_smoothgrad_noise_follows_the_range_of_each_example():
+    images = jax.random.uniform(jax.random.key(2), (3, 4, 4, 1)) * jnp.array([1.0, 255.0, 0.01]).reshape(-1, 1, 1, 1)
+
+    def found(images):
+        return explain.attributions(KEY, lambda x: (x**3).sum(axis=(1, 2, 3)), images, method="smoothgrad")
+
+    for place in range(3):  # the noise of the first place, whose draws are those of an image alone
+        first = jnp.roll(images, -place, axis=0)
+        np.testing.assert_allclose(found(first)[0], found(first[:1])[0], rtol=1e-5)  # float32 sums
+    np.testing.assert_allclose(found(images * 7), 49 * found(images), rtol=1e-4)  # a slope of degree 2
+
+
+def test_smoothgrad_of_an_example_without_a_range_is_its_slope():
+    grey = jnp.full((1, 4, 4, 1), 2.0)
+    found = explain.attributions(KEY, lambda x: (x**2).sum(axis=(1, 2, 3)), grey, method="smoothgrad")
+    np.testing.assert_allclose(found, jnp.full((1, 4, 4), 4.0), rtol=1e-5)  # 64 float32 terms
+
+
 def tokens():
     """Returns a small transformer as a function of tokens, and tokens."""
     sizes = models.TransformerSizes(context=5, width=8, n_layers=1, n_heads=2)

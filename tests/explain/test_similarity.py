@@ -42,6 +42,24 @@ def test_gradient_similarity_is_a_product_of_gradients(batch_size):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)  # float32
 
 
+def test_padded_rows_do_not_count_in_gradient_similarity():
+    params, train, test = MODEL.init(jax.random.key(0))[0], part(1, 5), part(2, 3)
+    padded = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:2]]), train)
+    padded["inputs"] = padded["inputs"].at[6].set(jnp.nan)
+    padded["weights"] = jnp.array([1.0, 1, 1, 1, 1, 0, 0])
+    found = explain.gradient_similarity(losses_of, params, padded, test)
+    np.testing.assert_allclose(found[:, :5], explain.gradient_similarity(losses_of, params, train, test), rtol=1e-5)
+    np.testing.assert_array_equal(found[:, 5:], 0)
+
+
+def test_gradient_similarity_is_of_a_step_on_the_weighted_mean():
+    train = {"inputs": jnp.array([0.0, 2.0, 9.0]), "weights": jnp.array([1.0, 3.0, 0.0])}
+    found = explain.gradient_similarity(
+        lambda params, batch: (params - batch["inputs"]) ** 2 / 2, jnp.array(1.0), train, {"inputs": jnp.array([1.5])}
+    )  # gradients of 1, -1, -8 and, of the test example, -0.5
+    np.testing.assert_array_equal(found, [[0.125, -0.375, 0.0]])
+
+
 def test_traced_influence_is_the_mean_over_checkpoints():
     checkpoints = [MODEL.init(jax.random.key(seed))[0] for seed in (0, 1)]
     train, test = part(1, 10), part(2, 3)

@@ -104,6 +104,24 @@ def test_clipped_sum_equals_a_loop(n_micro_batches, key):
         np.testing.assert_allclose(one * (1 + 2**-14), other, atol=1e-6)  # norms have a margin of 2^-14
 
 
+def test_clipped_sum_without_weights_has_derivatives(key):
+    examples = {"inputs": jnp.array([[3.0, 4.0], [0.1, 0.2], [0.5, 0.0]])}
+
+    def total(scale, given=examples):
+        def linear(params, batch, key):
+            return scale * batch["inputs"][0] @ params
+
+        return privacy.clipped_sum(linear, jnp.zeros(2), given, key=key, clip=1.0, n_micro_batches=2)
+
+    _, slope = jax.jvp(total, (1.0,), (1.0,))
+    np.testing.assert_allclose(slope * (1 + 2**-14), [0.6, 0.2], atol=1e-6)  # the norm of the clipped one stays
+    slope = jax.jit(jax.grad(lambda scale: total(scale).sum()))(1.0)
+    assert slope == pytest.approx(0.8, rel=1e-3)  # the margin of norms
+    weighted = {**examples, "weights": jnp.ones(3)}
+    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
+        jax.jit(jax.grad(lambda scale: total(scale, weighted).sum()))(1.0)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("make", [models.encoder, models.decoder], ids=["encoder", "decoder"])
 def test_clipped_sum_of_a_transformer_equals_a_loop(make, key):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxresearch.fields.driving.roads import LANE_WIDTH, Scenario, clearance, reference, road_margin
+from jaxresearch.fields.driving.roads import LANE_WIDTH, Scenario, clearance, reference, road_margin, start_of
 from jaxresearch.fields.driving.vehicle import CarState, lateral_acceleration
 
 _PREVIEWS = (0.0, 4.0, 8.0, 12.0, 16.0)  # m ahead, where the path is seen
@@ -47,7 +47,7 @@ def cost(states: CarState, scenario: Scenario, *, barrier: ArrayLike, margin: Ar
     .. math:: \operatorname{E}_t \left[ (y - y_\text{path})^2 + b \max(0, m - d)^2 + b \max(0, m - e)^2
         + b \max\left(0, \frac{|a| - 6}{10}\right)^2 + 10^{-3} \left(\frac{\Delta\delta}{0.01}\right)^2 + 0.1 (v - v_0)^2 \right]
 
-    The change :math:`\Delta\delta` of the steering angle is that from the state before, 0 in the first.
+    The change :math:`\Delta\delta` of the steering angle is that from the state before, at first the start of the scenario.
 
     Args:
         states: With a leading axis of time.
@@ -70,7 +70,7 @@ def cost(states: CarState, scenario: Scenario, *, barrier: ArrayLike, margin: Ar
     error = states.y - reference(scenario, states.x)
     lacking = [jnp.maximum(margin - distance, 0) for distance in (clearance(states, scenario), road_margin(states))]
     skidding = jnp.maximum((abs(lateral_acceleration(states)) - _COMFORT) / 10, 0)
-    turning = 1e-3 * (jnp.diff(states.steering, prepend=states.steering[:1]) / 0.01) ** 2
+    turning = 1e-3 * (jnp.diff(states.steering, prepend=start_of(scenario).steering[None]) / 0.01) ** 2
     speeding = 0.1 * (states.speed - scenario.speed) ** 2
     return jnp.mean(error**2 + barrier * (lacking[0] ** 2 + lacking[1] ** 2 + skidding**2) + turning + speeding)
 

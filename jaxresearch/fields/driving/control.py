@@ -45,19 +45,7 @@ def pure_pursuit(
     x, y = state.x - vehicle.rear * along, state.y - vehicle.rear * across
     ahead, aside = lookahead, path(x + lookahead) - y
     to_the_left = along * aside - across * ahead
-    curvature = 2 * to_the_left / (ahead**2 + aside**2)
-    return _arctan(vehicle.wheelbase * curvature)
-
-
-def _arctan(tangent: Array) -> Array:
-    """Returns the angle of a tangent to float32 precision, by three half-angle formulas and a series.
-
-    XLA's own, compiled for a CPU with vectors of 512 bits as runs are, returned wrong angles in jax 0.10.2.
-    """
-    for _ in range(3):
-        tangent = tangent / (1 + jnp.sqrt(1 + tangent**2))
-    square = tangent**2  # at most tan(pi / 16)^2
-    return 8 * tangent * (1 - square * (1 / 3 - square * (1 / 5 - square * (1 / 7 - square / 9))))
+    return jnp.arctan2(2 * vehicle.wheelbase * to_the_left, ahead**2 + aside**2)
 
 
 def steered(state: CarState, angle: ArrayLike, *, dt: float) -> Controls:

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxresearch.data import Column, DataCard, Dataset, Preprocessor, require_columns
 from jaxresearch.data.parts import Part
+from jaxresearch.fields.education.answers import require_given
 
 _PREFIX = "score "
 _FARTHEST = 20  # of a year from 0, in ranges of the years: beyond it, float32 confuses intercepts and slopes
@@ -70,11 +71,7 @@ def _require_rows(part: Part, name: str) -> None:
     """Raises unless each row has a year and a school, no pupil two scores in a year, and some pupil several scores."""
     years, pupils = part["inputs"]["year"], part["groups"]
     for column, is_missing in (("year", np.isnan(years)), ("schoolid", part["inputs"]["schoolid"] < 0)):
-        if is_missing.any():
-            raise ValueError(
-                f"{column} must be given for every score, got none in row {int(np.argmax(is_missing)) + 1} of the {name} part "
-                f"({int(is_missing.sum()):,} in all). Fill it in or drop the row."
-            )
+        require_given(is_missing, column, of="score", part=name)
     rows = np.lexsort((years, pupils))
     is_same_pupil = np.diff(pupils[rows]) == 0
     if (is_repeated := is_same_pupil & (np.diff(years[rows]) == 0)).any():

@@ -105,6 +105,13 @@ def test_clearance_has_derivatives_along_a_drive():
     assert np.isfinite(slopes).all()
 
 
+def test_cost_counts_the_first_change_of_the_steering():
+    straight = driving.rollout(driving.start_of(ONE), lambda state, step: driving.Controls(0.0, 0.0), n_steps=4, dt=0.1)
+    turned = straight._replace(steering=jnp.array([0.02, 0.02, 0.02, 0.05]))
+    costs = [driving.cost(states, ONE, barrier=0.0, margin=0.3) for states in (turned, straight)]
+    np.testing.assert_allclose(costs[0] - costs[1], 1e-3 * (2**2 + 3**2) / 4, rtol=1e-3)  # float32 sums
+
+
 def test_pure_pursuit_is_the_arc_through_the_point():
     angles = np.linspace(-1.5, 1.5, 64).astype(np.float32)
     state = jax.vmap(lambda heading: driving.start(speed=5.0, heading=heading))(angles / 5)
@@ -115,8 +122,9 @@ def test_pure_pursuit_is_the_arc_through_the_point():
     aside = 0.2 * (3 - CAR.rear * np.cos(angles / 5)) + CAR.rear * np.sin(angles / 5)
     to_the_left = np.cos(angles / 5) * aside - 3 * np.sin(angles / 5)
     expected = np.arctan(2 * CAR.wheelbase * to_the_left / (9 + aside**2))
-    compiled = jax.jit(steering, compiler_options=compiler_options())(state)  # as runs compile it
-    np.testing.assert_allclose(compiled, expected, atol=1e-5)
+    lowered = jax.jit(steering).lower(state)
+    compiled = lowered.compile(compiler_options(lowered))  # as runs compile it
+    np.testing.assert_allclose(compiled(state), expected, atol=1e-5)
     np.testing.assert_allclose(steering(state), expected, atol=1e-5)
 
 

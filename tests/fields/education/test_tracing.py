@@ -123,12 +123,27 @@ def rows(kind="category", class_names=("no", "yes"), **left):
         (rows(kind="text"), "^item must be a category, got a column of kind text. Pass --types item=category."),
         (rows(class_names=()), "^answers must be of two classes, wrong and right, got values. Choose another target."),
         (rows(class_names=("a", "b", "c")), "^answers must be of two classes, wrong and right, got 3. Choose another"),
+        (
+            rows(class_names=("a", "b")),
+            r"^answers must be classes that say which is right \(0 and 1, .* got a and b\. Write 1",
+        ),
+        (rows(class_names=("no", "right")), "got no and right"),
         (rows(groups=False), "^answers must be split by person, got rows without groups. Pass --group with the column"),
     ],
 )
 def test_answer_sequences_need_items_and_persons(data, message):
     with pytest.raises(ValueError, match=message):
         education.answer_sequences(data)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_first_right"), [(("0", "1"), False), (("Right", "Wrong"), True), (("correct", "incorrect"), True)]
+)
+def test_answer_sequences_know_the_right_answer_by_name(names, is_first_right):
+    found = education.answer_sequences(rows(class_names=names))
+    assert found.train["targets"].tolist() == ([[1, 0]] if is_first_right else [[0, 1]])
+    np.testing.assert_array_equal(found.train["inputs"][..., 1], found.train["targets"])
+    assert found.card.class_names == (names[::-1] if is_first_right else names)
 
 
 def test_answer_sequences_refuse_an_answer_without_an_item():
