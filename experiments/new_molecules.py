@@ -21,7 +21,7 @@ from jaxresearch.fields.text import decoding
 from jaxresearch.hyperparameters import hyperparameters, static, swept
 
 LENGTH, N_NEW = 72, 96  # tokens of a molecule in training, where longer ones are cut, and at most in writing
-N_DRAWN, TEMPERATURE, TOP_P = 1000, 0.8, 0.95  # at most as many as were trained on, by each seed and way
+TEMPERATURE, TOP_P = 0.8, 0.95
 WAYS = {"free": None, "constrained": molecules.smiles_constraint}
 
 
@@ -37,6 +37,7 @@ class NewMolecules:
     width: int = static(64, "entries of a token's vector", at_least=4)
     n_layers: int = static(3, "number of blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
+    n_drawn: int = static(1000, "molecules to write for each seed and way, at most as many as were trained on", at_least=1)
 
 
 def sizes_of(h, card):
@@ -77,7 +78,7 @@ def report(h, state, collected, dataset):
         "end": end,
     }
     known = [str(one) for one in collected.train["inputs"]["smiles"]]
-    n_drawn = min(N_DRAWN, dataset.n_train)
+    n_drawn = min(h.n_drawn, dataset.n_train)
     lines = [f"{n_drawn:,} molecules per seed and way, drawn at temperature {TEMPERATURE} from the top {TOP_P:.0%}:"]
     texts = []
     for way, rules in WAYS.items():

@@ -20,6 +20,8 @@ def test_a_published_run_has_a_smoke_version(command, tmp_path, name):
         if not X_RAYS.exists():
             pytest.skip(f"PneumoniaMNIST is not at {X_RAYS}")
         words += ["--data", str(X_RAYS)]
+    if name == "drug_generation":
+        words += ["--n-drawn", "20"]  # a thousand take a minute
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "result.json").exists()

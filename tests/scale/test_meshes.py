@@ -5,6 +5,7 @@ The record is `shardings.json`. After a change of the rules or the models, write
     python tests/scale/test_meshes.py
 """
 
+import functools
 import importlib.util
 import json
 import os
@@ -32,6 +33,11 @@ ON_EIGHT = ["data", "fsdp", "tensor", "runs and fsdp", "runs and tensor"]
 ON_TWO = ["data", "fsdp", "tensor alone", "runs and fsdp"]  # the first axis of each crosses the processes
 DATA = {"data=8": (1, 8, 1, 1)}
 MESHES = {"fsdp=8": (1, 1, 8, 1), "tensor=8": (1, 1, 1, 8), "fsdp=2,tensor=4": (1, 1, 2, 4)}
+
+
+def _marked(meshes, *long):
+    """Returns the meshes as parameters: those that use every axis are tried in each check, the others by hand."""
+    return [pytest.param(mesh, marks=pytest.mark.long if mesh in long else pytest.mark.slow) for mesh in meshes]
 
 
 def shardings(network, meshes=MESHES):
@@ -63,7 +69,7 @@ def table(found):
 
 def in_processes(folder, *words, n=1):
     """Returns what the program writes in one process or in several."""
-    file = folder / f"{'-'.join(words)}-{n}.json"
+    file = folder / f"{'-'.join(words).replace(' ', '-')}-{n}.json"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -96,12 +102,14 @@ def one(folder):
 
 @pytest.fixture(scope="session")
 def eight(folder):
-    return in_processes(folder, "--devices", "8", "--meshes", ",".join(ON_EIGHT))
+    """What eight devices find under a mesh."""
+    return functools.cache(lambda mesh: in_processes(folder, "--devices", "8", "--meshes", mesh))
 
 
 @pytest.fixture(scope="session")
 def two(folder):
-    return in_processes(folder, "--devices", "4", "--meshes", ",".join(ON_TWO), n=2)
+    """What two processes of four devices find under a mesh."""
+    return functools.cache(lambda mesh: in_processes(folder, "--devices", "4", "--meshes", mesh, n=2))
 
 
 def require_equal(found, expected):
@@ -111,18 +119,16 @@ def require_equal(found, expected):
         np.testing.assert_allclose(found["metrics"][name], values, rtol=1e-5)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("mesh", ON_EIGHT)
+@pytest.mark.parametrize("mesh", _marked(ON_EIGHT, "tensor", "runs and fsdp"))
 @pytest.mark.parametrize("network", (*NETWORKS, "nested"))
 def test_eight_devices_train_as_one(one, eight, network, mesh):
-    require_equal(eight[network][mesh], one[network]["none"])
+    require_equal(eight(mesh)[network][mesh], one[network]["none"])
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("mesh", ON_TWO)
+@pytest.mark.parametrize("mesh", _marked(ON_TWO, "fsdp"))
 @pytest.mark.parametrize("network", (*NETWORKS, "nested"))
 def test_two_processes_train_as_one(one, two, network, mesh):
-    require_equal(two[network][mesh], one[network]["none"])
+    require_equal(two(mesh)[network][mesh], one[network]["none"])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
