@@ -37,7 +37,9 @@ class NewMolecules:
     width: int = static(64, "entries of a token's vector", at_least=4)
     n_layers: int = static(3, "number of blocks", at_least=1)
     n_heads: int = static(4, "attention heads", at_least=1)
-    n_drawn: int = static(1000, "molecules to write for each seed and way, at most as many as were trained on", at_least=1)
+    n_drawn: int = static(
+        1000, "molecules to write for each seed and way, at most as many as were trained on", at_least=1
+    )
 
 
 def sizes_of(h, card):

@@ -27,11 +27,11 @@ import optax  # noqa: E402
 from jaxresearch import execution, gradients, losses, models, partitioning, training  # noqa: E402
 from jaxresearch.execution.compilation import compiler_options  # noqa: E402
 
-SEEDS, CHUNK, CHUNKS = 8, 20, 20  # the first for each process
-SIZES = {  # windows for each process, their tokens, tokens in the vocabulary (0: the characters of the text)
-    "decoder": (12, 64, 0),  # nanoGPT's CPU configuration, by the partitioner alone
-    "nano": (12, 64, 0),  # the same with one sum per step
-    "large": (16, 128, 2048),  # a batch of the experiment gene_ontology, with one sum per step
+SEEDS, CHUNK = 8, 20  # the first for each process
+SIZES = {  # windows for each process, their tokens, tokens in the vocabulary (0: the characters of the text), chunks
+    "decoder": (12, 64, 0, 20),  # nanoGPT's CPU configuration, by the partitioner alone
+    "nano": (12, 64, 0, 20),  # the same with one sum per step
+    "large": (16, 128, 2048, 7),  # a batch of the experiment gene_ontology, with one sum per step
 }
 
 
@@ -52,7 +52,7 @@ def decoder():
     """Returns the windows of all batches, and the seconds of the steps."""
     with np.load(arguments.data) as file:
         stream, n_characters = file["train"], int(file["n_tokens"])
-    n_own, context, n_tokens = SIZES[arguments.work]
+    n_own, context, n_tokens, chunks = SIZES[arguments.work]
     n_windows, n_all = (len(stream) - 1) // context, n_own * jax.process_count()
     train = {
         name: stream[at : at + n_windows * context].reshape(-1, context)
@@ -81,7 +81,7 @@ def decoder():
         lowered = jax.jit(chunk, donate_argnums=0).lower(state, train, np.int32(0))
         advance = lowered.compile(compiler_options(lowered))
         state, _ = jax.block_until_ready(advance(state, train, np.int32(0)))
-        n_chunks, began = max(1, int(CHUNKS * arguments.size)), time.perf_counter()
+        n_chunks, began = max(1, int(chunks * arguments.size)), time.perf_counter()
         for number in range(1, n_chunks + 1):
             state, _ = jax.block_until_ready(advance(state, train, np.int32(number * CHUNK)))
     return n_chunks * CHUNK * n_all, time.perf_counter() - began
