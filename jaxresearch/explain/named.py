@@ -16,9 +16,7 @@ from jaxresearch.explain.scores import Target, baseline_of
 
 METHODS = ("integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "occlusion", "grad_cam")
 _WINDOWS = 14  # along each axis of an image
-_NOISE = (
-    0.15  # SmoothGrad: standard deviation of the noise, as a fraction of the range of each example, as in its paper
-)
+_NOISE = 0.15  # SmoothGrad: standard deviation of the noise, as a fraction of the range of an example, as in its paper
 
 
 def attributions(

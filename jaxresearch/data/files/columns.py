@@ -166,9 +166,8 @@ def _require_all(name: str, cells: Cells, fits: Sequence[bool], what: str, rows:
 def _refuse_form(name: str, cells: Cells, forms: Sequence[str], rows: Rows) -> None:
     """Raises for a column of dates or numbers in an unsupported format."""
     place = next(place for place, form in enumerate(forms) if form)
-    others = (
-        "" if forms[place] == "dates" else f" or {name}=category"
-    )  # a category has no order, and new days are unknown
+    is_date = forms[place] == "dates"  # as categories, days have no order, and new ones are unknown
+    others = "" if is_date else f" or {name}=category"
     right = {"dates": "as YYYY-MM-DD", "times": "as seconds or hours"}.get(forms[place], "as 1234.5 and -1234.5")
     raise ValueError(
         f"column {name} must be written {right}, got {cells.words[place]!r} in {rows.name(cells.row_of(place))}. Rewrite it, "
