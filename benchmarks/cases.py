@@ -177,7 +177,7 @@ def processes(pairs: int) -> Iterator[Row]:
     text = str(text_file())
     of_work = (
         ("sweep", "sweep", 0.94),
-        ("large", "decoder, 16 windows of 128, one sum per step", 0.85),
+        ("large", "decoder, 32 windows of 128, one sum per step", 0.85),
         ("nano", "decoder, 12 windows of 64, one sum per step", None),
         ("decoder", "decoder, 12 windows of 64", None),
     )

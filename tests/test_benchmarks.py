@@ -111,8 +111,8 @@ def test_processes_compares_joined_with_independent_ones(cases, monkeypatch, tmp
     assert [(row.what, row.values, row.holds) for row in rows] == [
         ("sweep: 1 joined / independent", (0.99,), None),
         ("sweep: 2 joined / independent", (0.9,), False),  # the bound is 0.94
-        ("decoder, 16 windows of 128, one sum per step: 1 joined / independent", (0.99,), None),
-        ("decoder, 16 windows of 128, one sum per step: 2 joined / independent", (0.9,), True),  # and 0.85 here
+        ("decoder, 32 windows of 128, one sum per step: 1 joined / independent", (0.99,), None),
+        ("decoder, 32 windows of 128, one sum per step: 2 joined / independent", (0.9,), True),  # and 0.85 here
         ("decoder, 12 windows of 64, one sum per step: 1 joined / independent", (0.99,), None),
         ("decoder, 12 windows of 64, one sum per step: 2 joined / independent", (0.9,), None),
         ("decoder, 12 windows of 64: 1 joined / independent", (0.99,), None),

@@ -31,7 +31,7 @@ SEEDS, CHUNK = 8, 20  # the first for each process
 SIZES = {  # windows for each process, their tokens, tokens in the vocabulary (0: the characters of the text), chunks
     "decoder": (12, 64, 0, 20),  # nanoGPT's CPU configuration, by the partitioner alone
     "nano": (12, 64, 0, 20),  # the same with one sum per step
-    "large": (16, 128, 2048, 7),  # a batch of the experiment gene_ontology, with one sum per step
+    "large": (32, 128, 2048, 4),  # the windows and vocabulary of the experiment gene_ontology, with one sum per step
 }
 
 

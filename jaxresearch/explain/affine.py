@@ -1,5 +1,6 @@
 """The affine part at the start of a model, through which a straight line stays straight and gradients go back once."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import eval_jaxpr
 from jax.extend.core import JaxprEqn, Literal
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
+
+from jaxresearch.explain.scores import Rows, Score
 
 # With one operand that depends on the inputs, these are affine in it; those of the second line in any number of operands.
 _ANY_ONE = {"dot_general", "conv_general_dilated", "mul"}
@@ -25,6 +28,7 @@ _ALL = {
     "copy",
 }
 _COSTLY = {"dot_general", "conv_general_dilated"}
+_MOST_SLOPES = 2**22  # 16 MB
 
 
 def affine_prefix(
@@ -82,6 +86,47 @@ def affine_prefix(
         return jax.tree.unflatten(jax.tree.structure(shape), eval_jaxpr(after, closed.consts, *intermediates))
 
     return first, rest
+
+
+def affine_slopes(score: Score, rows: Rows) -> list[Float[Array, "entries ..."]] | None:
+    r"""Returns the derivatives of the affine first part of a score, which are the same for all examples.
+
+    .. math:: \text{first}(x + \delta) = \text{first}(x) + \sum_i \delta_i s_i
+
+    So where few entries change, so does the first layer: it takes the products of these entries alone.
+
+    Args:
+        score: Of rows, row by row.
+        rows: Examples with one array of inputs.
+
+    Returns:
+        For each intermediate (`affine_prefix`), the derivative :math:`s_i` by each entry of an example. None if there is no such
+        part, if it may differ between examples (``fixed``), if the inputs are integers or several arrays, or if it has more than
+        four million numbers.
+
+    Example:
+        >>> weights = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> affine_slopes(lambda rows: jnp.tanh(rows.inputs @ weights + 1.0).sum(axis=1), Rows(jnp.ones((5, 2))))[0].tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    inputs = rows.inputs
+    if rows.fixed is not None or not isinstance(inputs, jax.Array) or not jnp.issubdtype(inputs.dtype, jnp.floating):
+        return None
+    shape = inputs.shape[1:]
+    n = math.prod(shape)
+
+    def part(n_rows: int) -> tuple[Callable[[Any], list[Array]], list[tuple[int, ...]]]:
+        classes = None if rows.classes is None else jnp.zeros(n_rows, rows.classes.dtype)
+        some = jax.ShapeDtypeStruct((n_rows, *shape), inputs.dtype)
+        first, _ = affine_prefix(lambda x: score(Rows(x, classes)), some)
+        return first, [leaf.shape for leaf in jax.eval_shape(first, some)]
+
+    (first, shapes), (_, others) = part(n), part(n + 1)
+    is_by_row = all(one[:1] == (n,) and other[:1] == (n + 1,) for one, other in zip(shapes, others, strict=True))
+    if first is jax.tree.leaves or not is_by_row or sum(map(math.prod, [(n, n), *shapes])) > _MOST_SLOPES:
+        return None
+    units = jnp.eye(n, dtype=inputs.dtype).reshape(n, *shape)
+    return [there - here for there, here in zip(first(units), first(jnp.zeros_like(units)), strict=True)]
 
 
 def _is_affine(equation: JaxprEqn, depends: set[Any]) -> bool:

@@ -1,5 +1,6 @@
 """Attributions from removed features: occlusion by sliding windows, ablation of groups, permutation importance."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from jaxresearch.explain.affine import affine_prefix, affine_slopes
 from jaxresearch.explain.groups import Groups, groups_of, masked
-from jaxresearch.explain.scores import Inputs, Target, baseline_of, n_examples, require_count, scored
+from jaxresearch.explain.scores import Inputs, Rows, Score, Target, baseline_of, n_examples, require_count, scored
 from jaxresearch.explain.streaming import in_batches, stacked
 
 
@@ -41,6 +43,8 @@ def occlusion(
         batch_size: Rows per call of ``predict``. Below the number of examples, these are cut into batches; above it, several
             windows are evaluated together. None is the number of examples, one window at a time.
 
+    Where the first layer is affine, a window costs the products of its own entries there (`jaxresearch.explain.affine`).
+
     Returns:
         Attributions in the shape of the inputs; 0 where no window reaches.
 
@@ -64,17 +68,33 @@ def occlusion(
     def start(index: Array) -> list[Array]:
         return [place * s for place, s in zip(jnp.unravel_index(index, counts), stride, strict=True)]
 
+    slopes = affine_slopes(score, rows)
+
     def fall(examples: Any, index: Array) -> Array:
-        some, base, full = examples
+        some, base, full, _ = examples
         hidden = jnp.ones((1,) * len(shape), bool)
         for axis, (first, extent) in enumerate(zip(start(index), window, strict=True)):
             place = jax.lax.broadcasted_iota(jnp.int32, shape, axis)
             hidden = hidden & (place >= first) & (place < first + extent)
         return full - score(some._replace(inputs=jnp.where(hidden[None], base, some.inputs)))
 
-    full = in_batches(score, rows, batch_size=batch_size)
+    def fall_by_slopes(examples: Any, index: Array) -> Array:
+        some, base, full, points = examples
+        _, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+        axes = [first + jnp.arange(extent) for first, extent in zip(start(index), window, strict=True)]
+        places = jnp.meshgrid(*axes, indexing="ij")
+        inside = functools.reduce(jnp.logical_and, [place < n for place, n in zip(places, shape, strict=True)]).ravel()
+        entries = jnp.ravel_multi_index(places, shape, mode="clip").ravel()
+        changes = (base - some.inputs).reshape(len(full), -1)[:, entries] * inside[None]
+        moved = [x + jnp.tensordot(changes, slope[entries], 1) for x, slope in zip(points, slopes or [], strict=True)]
+        return full - rest(moved)
+
+    full, points = in_batches(
+        lambda some: (score(some), _first(score, some) if slopes else []), rows, batch_size=batch_size
+    )
     n_windows = math.prod(counts)
-    falls = stacked(fall, (rows, baseline, full), n_items=n_windows, batch_size=batch_size)
+    examples = (rows, baseline, full, points)
+    falls = stacked(fall_by_slopes if slopes else fall, examples, n_items=n_windows, batch_size=batch_size)
     padded = [(c - 1) * s + w for c, s, w in zip(counts, stride, window, strict=True)]
 
     def add(sums: Array, index: Array) -> tuple[Array, None]:
@@ -200,6 +220,11 @@ def permutation_importance(
 
     rises = jax.lax.map(rise, jnp.arange(n_permutations * n_groups)).reshape(n_permutations, n_groups)
     return rises.mean(axis=0), rises.std(axis=0, ddof=1) / math.sqrt(n_permutations)
+
+
+def _first(score: Score, some: Rows) -> list[Array]:
+    """Returns the intermediates after the affine first part of a score."""
+    return affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)[0](some.inputs)
 
 
 def _windows(

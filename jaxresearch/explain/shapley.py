@@ -6,14 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from jaxresearch.explain.affine import affine_prefix, affine_slopes
 from jaxresearch.explain.gradients import mean_and_standard_error
 from jaxresearch.explain.groups import Groups, groups_of, masked
-from jaxresearch.explain.scores import Inputs, Target, baseline_of, require_count, scored
+from jaxresearch.explain.scores import Inputs, Rows, Score, Target, baseline_of, require_count, scored
 from jaxresearch.explain.streaming import in_batches, reduced
 
 _MOST_GROUPS = 20  # a million coalitions
+_MOST_ADDED = 2**24  # numbers that groups add to first layers, 64 MB
 
 
 def shapley_values(
@@ -134,26 +136,59 @@ def sampled_shapley_values(
     groups, n_groups = groups_of(rows.inputs, groups)
     baseline = baseline_of(rows.inputs, baseline)
 
+    added = _added(score, rows, baseline, groups, n_groups)
+
+    def between(examples: Any, places: Array) -> Float[Array, "n rows"]:
+        """Returns the values after each group but the last, as they enter in the order of their places."""
+        some, base, *_ = examples
+
+        def value(place: Array) -> Array:
+            return score(some._replace(inputs=masked(some.inputs, base, places <= place, groups)))
+
+        return jax.lax.map(value, jnp.arange(n_groups - 1))
+
+    def between_in_sums(examples: Any, places: Array) -> Float[Array, "n rows"]:
+        """Returns the same from sums of what each group adds to the first layer."""
+        some, base, *_, added = examples
+        first, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+
+        def enter(points: list[Array], group: Array) -> tuple[list[Array], Array]:
+            points = [x + of_groups[:, group] for x, of_groups in zip(points, added, strict=True)]
+            return points, rest(points)
+
+        return jax.lax.scan(enter, first(base), jnp.argsort(places)[:-1], unroll=4)[1]
+
     def contribution(examples: Any, index: Array) -> Any:
-        some, base, empty, full = examples
-
-        def value(present: Bool[Array, "groups"]) -> Array:
-            return score(some._replace(inputs=masked(some.inputs, base, present, groups)))
-
+        _, _, empty, full, _ = examples
         places = jax.random.permutation(jax.random.fold_in(key, index), n_groups)
-        pair = (_marginals(value, order, empty, full) for order in (places, n_groups - 1 - places))
+        values = between_in_sums if added else between
+        pair = (_marginals(values(examples, order), order, empty, full) for order in (places, n_groups - 1 - places))
         mean = sum(pair) / 2
         return mean, mean**2
 
     empty, full = (in_batches(score, rows._replace(inputs=x), batch_size=batch_size) for x in (baseline, rows.inputs))
-    sums = reduced(contribution, (rows, baseline, empty, full), n_items=n_pairs, batch_size=batch_size)
+    sums = reduced(contribution, (rows, baseline, empty, full, added), n_items=n_pairs, batch_size=batch_size)
     return mean_and_standard_error(*sums, n=n_pairs)
 
 
+def _added(
+    score: Score, rows: Rows, baseline: Any, groups: Groups, n_groups: int
+) -> list[Float[Array, "rows groups ..."]]:
+    """Returns what each group adds to the first layer of each example where it enters; nothing if that is not known or large."""
+    slopes = affine_slopes(score, rows)
+    if slopes is None or sum(slope[0].size for slope in slopes) * n_groups * len(rows.inputs) > _MOST_ADDED:
+        return []
+    changes, numbers = (rows.inputs - baseline).reshape(len(rows.inputs), -1), jnp.asarray(groups).ravel()
+
+    def of_group(group: Array) -> list[Array]:
+        return [jnp.tensordot(jnp.where(numbers == group, changes, 0), slope, 1) for slope in slopes]
+
+    return [leaf.swapaxes(0, 1) for leaf in jax.lax.map(of_group, jnp.arange(n_groups))]
+
+
 def _marginals(
-    value: Callable[[Bool[Array, "groups"]], Array], places: Array, empty: Array, full: Array
+    partial: Float[Array, "n rows"], places: Array, empty: Array, full: Array
 ) -> Float[Array, "rows groups"]:
     """Returns the change of the value with each group, as they enter in the order of their places."""
-    partial = jax.lax.map(lambda place: value(places <= place), jnp.arange(len(places) - 1))
     values = jnp.concatenate([empty[None], partial, full[None]])
     return jnp.diff(values, axis=0)[places].T

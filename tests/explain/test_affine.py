@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxresearch import explain, models
-from jaxresearch.explain.affine import affine_prefix
-from jaxresearch.explain.scores import baseline_of
+from jaxresearch.explain.affine import affine_prefix, affine_slopes
+from jaxresearch.explain.scores import Rows, baseline_of
 
 X = jax.random.normal(jax.random.key(0), (3, 4))
 W, V = jax.random.normal(jax.random.key(1), (4, 5)), jax.random.normal(jax.random.key(2), (5, 2))
@@ -78,3 +78,56 @@ def test_integrated_gradients_equal_those_at_the_inputs(batch_size):
             inputs
         )
         np.testing.assert_allclose(found, (inputs - base) * expected, atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize("name", ["dense", "two dense layers", "residual", "convolution"])
+def test_slopes_are_derivatives_of_the_first_part(name):
+    fun, n_intermediates = FUNCTIONS[name]
+    slopes = affine_slopes(lambda rows: fun(rows.inputs).sum(axis=1), Rows(X))
+    first, _ = affine_prefix(fun, X)
+    jacobians = jax.jacobian(lambda x: [leaf[0] for leaf in first(X.at[0].set(x))])(X[0])
+    assert len(slopes) == n_intermediates
+    for slope, jacobian in zip(slopes, jacobians, strict=True):
+        np.testing.assert_allclose(slope, jnp.moveaxis(jacobian, -1, 0), atol=1e-5)  # float32
+
+
+def test_slopes_are_left_out_where_examples_may_differ():
+    dense = lambda rows: jnp.tanh(rows.inputs @ W).sum(axis=1)  # noqa: E731
+    assert affine_slopes(dense, Rows(X, fixed=X)) is None
+    assert affine_slopes(lambda rows: jnp.tanh(rows.inputs["a"] @ W).sum(axis=1), Rows({"a": X})) is None
+    assert affine_slopes(lambda rows: jnp.tanh(rows.inputs).sum(axis=1), Rows(X)) is None
+    assert affine_slopes(lambda rows: jnp.tanh((rows.inputs @ W).T).sum(axis=0), Rows(X)) is None  # examples last
+    wide = lambda rows: jnp.tanh(rows.inputs @ jnp.ones((2100, 1))).sum(axis=1)  # noqa: E731
+    assert affine_slopes(wide, Rows(jnp.ones((1, 2100)))) is None  # 2,100 squared is above the limit
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 7])
+def test_occlusion_of_a_network_is_that_of_its_copies(batch_size):
+    """With windows that overlap, reach over the edge, and one baseline for each example."""
+    cnn = models.cnn((5, 5, 1), 3, channels=(2,), hidden=5)
+    params, model_state = cnn.init(jax.random.key(4))
+    images, classes = jax.random.normal(jax.random.key(5), (4, 5, 5, 1)), jnp.array([0, 2, 1, 1])
+    base = jax.random.normal(jax.random.key(6), images.shape)
+    predict = lambda x: cnn.apply(params, model_state, x)[0]  # noqa: E731
+    assert affine_slopes(lambda rows: predict(rows.inputs)[:, 0], Rows(images)) is not None
+    options = {"window": (3, 2), "stride": (2, 2), "baseline": base, "target": classes, "batch_size": batch_size}
+    found = jax.jit(lambda x: explain.occlusion(predict, x, **options))(images)
+    falls, counts = np.zeros(images.shape), np.zeros(images.shape)
+    score = lambda x: np.asarray(predict(x))[np.arange(4), np.asarray(classes)]  # noqa: E731
+    for row in (0, 2):
+        for column in (0, 2, 4):
+            place = (slice(None), slice(row, row + 3), slice(column, column + 2))
+            falls[place] += (score(images) - score(images.at[place].set(base[place]))).reshape(4, 1, 1, 1)
+            counts[place] += 1
+    np.testing.assert_allclose(found, falls / np.maximum(counts, 1), atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 7])
+def test_sampled_values_of_a_network_are_those_of_its_copies(batch_size):
+    groups = np.array([0, 1, 0, 2])
+    predict = lambda x: jnp.tanh(x @ W + 1.0) @ V[:, 0]  # noqa: E731
+    same = lambda x, fixed: predict(x) + 0 * fixed.sum(axis=1)  # noqa: E731
+    options = {"groups": groups, "n_pairs": 3, "baseline": 0.3, "batch_size": batch_size}
+    found = explain.sampled_shapley_values(jax.random.key(0), predict, X, **options)
+    plain = explain.sampled_shapley_values(jax.random.key(0), same, X, fixed=X, **options)  # fixed: no slopes
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, plain)
