@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxresearch.models.model import from_pixels
@@ -9,7 +10,7 @@ from jaxresearch.models.model import from_pixels
 _LEAST = 1e-6  # ink, and its second moment, below which an image is not sheared
 
 
-def deslanted(image: Num[Array, "height width *channel"]) -> Float[Array, "height width"]:
+def deslanted(image: Num[Array | np.ndarray, "height width *channel"]) -> Float[Array, "height width"]:
     r"""Returns a grey image sheared sideways until its principal axis is vertical, with its centre of ink in the middle column.
 
     .. math:: s = \frac{\sum_p i_p (y_p - \bar y) (x_p - \bar x)}{\sum_p i_p (y_p - \bar y)^2}
