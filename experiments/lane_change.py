@@ -54,8 +54,9 @@ def algorithm(h, card, plan, fitted):
     drive = functools.partial(driving.drive, n_steps=h.horizon, dt=DT)
 
     def init(key):
-        scenarios, choices = driving.Scenario(*fitted["scenarios"].T), jnp.array(LOOKAHEADS)
-        return MODEL.init(key)[0], driving.tuned_lookahead(scenarios, choices, n_steps=h.horizon, dt=DT)
+        rows = fitted["scenarios"]
+        scenarios = driving.Scenario(*jnp.where(rows.any(1, keepdims=True), rows, rows[:1]).T)  # folds are zero-padded
+        return MODEL.init(key)[0], driving.tuned_lookahead(scenarios, jnp.array(LOOKAHEADS), n_steps=h.horizon, dt=DT)
 
     def loss_fn(params, lookahead, batch, key):
         def cost(scenario):
@@ -67,8 +68,7 @@ def algorithm(h, card, plan, fitted):
 
     def evaluate(state, data, key):
         def compared(scenario):
-            lookahead = state.model_state
-            angles = (policy(state.params, scenario, h, lookahead), driving.pursuit(scenario, lookahead))
+            angles = policy(state.params, scenario, h, state.model_state), driving.pursuit(scenario, state.model_state)
             own, of_pursuit = (driving.outcomes(drive(scenario, angle_of), scenario) for angle_of in angles)
             gains = {f"gain_{name}": of_pursuit[name] - own[name] for name in ("accident", "tracking_error")}
             return own | {f"pursuit_{name}": value for name, value in of_pursuit.items()} | gains

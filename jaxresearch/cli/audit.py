@@ -224,7 +224,7 @@ def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> No
     errors = f"{many.false_positives} of {many.n_without} false positives, {missed}"
     print(f"many runs: epsilon of at least {many.epsilon:.4g} ({errors}{curve}; {most:.4g} without errors)")
     guesses = (
-        f"{one.n_correct} of {one.n_guesses} guesses right on whether a canary was trained on, the clearest of "
+        f"{one.n_correct} of {one.n_guesses} guesses right on whether a canary was trained on, for the clearest of "
         f"{one.n_canaries} canaries"
     )
     perfect = np.arange(one.n_canaries) % 2 == 0

@@ -111,8 +111,8 @@ def clipped_sum(
     Matrices that multiply one vector per example need no gradient of each example (``privacy.outer_products``); others,
     of which ``n_micro_batches`` bounds the memory, have one.
 
-    JAX differentiates it in forward mode (`jax.jvp`). In reverse mode (`jax.grad`), it refuses to under `jax.jit` if the batch
-    has weights: the loop over micro-batches then ends with the last that holds an example, which saves up to half the time.
+    It has derivatives in forward mode (`jax.jvp`). In reverse mode (`jax.grad`), JAX refuses a compiled sum of a batch with
+    weights: its loop over micro-batches ends with the last one that holds an example, which saves up to half the time.
     The derivative is nan where the gradient of an example is zero, as that of its norm is.
 
     Args:

@@ -252,16 +252,16 @@ def spread_lines(result: dict[str, Any]) -> list[str]:
     overs, lines = _overs(result), []
     if result.get("n_groups") and {"examples", "seeds and examples"} & {*overs}:
         lines.append(
-            "A group of examples is all with one value of the column by which the data are split, such as a patient or a date: "
-            "they vary together, so the intervals count groups."
+            "A group is all test examples that belong together, such as those of one patient or of one stretch of time: they vary "
+            "together, so the intervals count groups."
         )
     if n == 1 or not overs:
         return lines
     if n < statistics.FEWEST_SEEDS:
         amount = "almost nothing" if n == 2 else "little"
         lines.append(
-            f"{n} {kind} show {amount} of the spread over {kind}: an interval over them is so wide that it may leave the "
-            f"possible values of its metric. Pass --{kind} {statistics.FEWEST_SEEDS} or more."
+            f"{n} {kind} show {amount} of the spread over {kind}: an interval over them is so wide that it may extend "
+            f"beyond the possible values of its metric. Pass --{kind} {statistics.FEWEST_SEEDS} or more."
         )
     pairs = [intervals_of(entry.summary) for entry in entries(result)]
     widths = [[_width(pair.get(over)) for over in ("seeds and examples", "seeds")] for pair in pairs]
@@ -284,7 +284,7 @@ def compared_line(result: dict[str, Any]) -> str:
     if result.get("smoke"):
         return SMOKE
     return (
-        "p: p-value of no difference over what its column is paired by, adjusted by Holm's method for all differences of its "
+        "p: p-value of no difference, paired as its column says, adjusted by Holm's method for all differences of its "
         f"table; undecided with fewer than {statistics.FEWEST_SEEDS} pairs of seeds or folds, blank where no seed varies"
     )
 

@@ -32,7 +32,7 @@ def test_an_audit_of_a_sound_mechanism_does_not_refute_it(here, folder, options)
     assert lines[1] == "training 40 runs with a canary and 40 without it, then one with 2 canaries"
     assert lines[2].startswith(f"many runs: epsilon of at least {recorded['many_runs']['epsilon']:.4g} (")
     assert ("trade-off curve of a Gaussian mechanism" in lines[2]) == ("40" not in options)
-    assert "guesses right on whether a canary was trained on, the clearest of 2 canaries; " in lines[3]
+    assert "guesses right on whether a canary was trained on, for the clearest of 2 canaries; " in lines[3]
     assert lines[4] == "confidence: 0.95 that both bounds hold, 0.975 for each"
     assert lines[5].startswith("verdict: not refuted.") and lines[6] == "run directory: out"
     assert (folder / "out" / "audit.png").read_bytes().startswith(b"\x89PNG")

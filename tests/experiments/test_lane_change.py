@@ -17,7 +17,7 @@ LANE = loading.load(str(FILE))
 
 @pytest.fixture(scope="module")
 def dataset():
-    """A few of the scenarios, with the baseline tuned in those for training."""
+    """A few of the scenarios."""
     collected = LANE.collect("scenarios")
     assert collected.n_train == len(collected.test["inputs"]) == 1000
     assert not {*map(bytes, collected.train["inputs"])} & {*map(bytes, collected.test["inputs"])}
@@ -54,6 +54,17 @@ def test_pursuit_is_tuned_over_the_horizon_of_the_run(dataset):
         state = jax.jit(program.init)(jax.random.key(0), LANE.hyperparameters.__class__(horizon=horizon, batch_size=30))
         best = driving.tuned_lookahead(drawn, choices, n_steps=horizon, dt=0.1)
         np.testing.assert_array_equal(state.model_state, best)
+
+
+@pytest.mark.long
+def test_padding_of_a_fold_does_not_change_the_tuning(dataset):
+    rows, h = dataset.train["inputs"], LANE.hyperparameters.__class__(batch_size=30)
+    padded = {"scenarios": np.concatenate([rows, np.zeros_like(rows[:1])])}
+    alone, among = (
+        jax.jit(experiment.program(LANE, dataset, fitted=fitted).init)(jax.random.key(0), h).model_state
+        for fitted in (dataset.fitted, padded)
+    )
+    np.testing.assert_array_equal(among, alone)
 
 
 @pytest.mark.long

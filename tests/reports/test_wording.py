@@ -70,7 +70,7 @@ def test_few_seeds_are_said_to_show_little_of_the_spread():
 def test_groups_of_examples_are_explained():
     summary = statistics.summary([0.5], np.array([[0.5, -0.5, 0.25, -0.25]]), groups=[0, 0, 1, 1])
     (line,) = wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2})
-    assert line.startswith("A group of examples is all with one value of the column by which the data are split")
+    assert line.startswith("A group is all test examples that belong together, such as those of one patient")
     assert (
         wording.spread_lines({"metrics": {"test/accuracy": summary}, "seeds": [0], "n_groups": 2, "smoke": True}) == []
     )

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxresearch.models.model import from_pixels
@@ -9,13 +10,14 @@ from jaxresearch.models.model import from_pixels
 _LEAST = 1e-6  # ink, and its second moment, below which an image is not sheared
 
 
-def deslanted(image: Num[Array, "height width *channel"]) -> Float[Array, "height width"]:
+def deslanted(image: Num[Array | np.ndarray, "height width *channel"]) -> Float[Array, "height width"]:
     r"""Returns a grey image sheared sideways until its principal axis is vertical, with its centre of ink in the middle column.
 
     .. math:: s = \frac{\sum_p i_p (y_p - \bar y) (x_p - \bar x)}{\sum_p i_p (y_p - \bar y)^2}
 
-    Row y moves by :math:`s (y - \bar y)` columns, where :math:`i_p` is the ink of pixel p, and the bars are means weighted by it.
-    Pixels between two are interpolated linearly, and those from outside are empty. An empty image stays as it is.
+    Row y moves to the left by :math:`s (y - \bar y)` columns, and all rows together until the ink is centred; :math:`i_p` is the ink of
+    pixel p, and the bars are means weighted by it. Between pixels, ink is interpolated linearly; outside the image there is none. An
+    empty image stays as it is.
 
     Args:
         image: Pixels of 8 bits, or from 0 to 1; 0 is paper.
