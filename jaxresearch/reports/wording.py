@@ -252,8 +252,8 @@ def spread_lines(result: dict[str, Any]) -> list[str]:
     overs, lines = _overs(result), []
     if result.get("n_groups") and {"examples", "seeds and examples"} & {*overs}:
         lines.append(
-            "A group is all test examples that belong together, such as those of one patient or of one stretch of time: they vary "
-            "together, so the intervals count groups."
+            "A group is all test examples that belong together, such as those of one patient or of one stretch of time: they "
+            "vary together, so the intervals count groups."
         )
     if n == 1 or not overs:
         return lines

@@ -15,9 +15,9 @@ def deslanted(image: Num[Array | np.ndarray, "height width *channel"]) -> Float[
 
     .. math:: s = \frac{\sum_p i_p (y_p - \bar y) (x_p - \bar x)}{\sum_p i_p (y_p - \bar y)^2}
 
-    Row y moves to the left by :math:`s (y - \bar y)` columns, and all rows together until the ink is centred; :math:`i_p` is the ink of
-    pixel p, and the bars are means weighted by it. Between pixels, ink is interpolated linearly; outside the image there is none. An
-    empty image stays as it is.
+    Row y moves to the left by :math:`s (y - \bar y)` columns, and all rows together until the ink is centred. Here :math:`i_p` is
+    the ink of pixel p, and the bars are means weighted by it. Between pixels, ink is interpolated linearly; outside the image
+    there is none. An empty image stays as it is.
 
     Args:
         image: Pixels of 8 bits, or from 0 to 1; 0 is paper.
