@@ -38,8 +38,8 @@ def written_predictions(predictions: Predictions, ending: str) -> bytes:
         >>> written_predictions(predicted, ".csv").decode()
         'id,prediction price,spread price\na,2,1.41421\n'
         >>> predicted = Predictions(np.array([[[2.0, 1.5, 3.0]]]), (0,), target="price", others=("low", "high"))
-        >>> written_predictions(predicted, ".csv").decode().splitlines()[0]
-        'row,prediction price,low,high,spread price,spread low,spread high'
+        >>> written_predictions(predicted, ".csv").decode().splitlines()
+        ['row,prediction price,low,high,spread price,spread low,spread high', '1,2,1.5,3,,,']
     """
     if ending == ".csv":
         return _table(predictions)
