@@ -32,7 +32,7 @@ _MOST_SLOPES = 2**22  # 16 MB
 
 
 def affine_prefix(
-    fun: Callable[[Any], Array], inputs: PyTree[Array]
+    fun: Callable[[Any], Array], inputs: PyTree[Array | jax.ShapeDtypeStruct]
 ) -> tuple[Callable[[Any], list[Array]], Callable[[list[Array]], Array]]:
     r"""Returns the affine first part of a function, and the rest.
 
@@ -44,7 +44,7 @@ def affine_prefix(
 
     Args:
         fun: A function of the inputs; both parts are for inputs of these shapes.
-        inputs: Arrays.
+        inputs: Arrays, or their shapes and types.
 
     Returns:
         ``inputs -> intermediates``, and ``intermediates -> outputs``.

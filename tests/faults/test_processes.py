@@ -53,10 +53,8 @@ def survives(joined, whole, directory, number, victim, wait):
     target = worker(started[victim])
     if target is not None:
         os.kill(target, number)
-    begun, bound = (
-        time.monotonic(),
-        HANG_AFTER if directory.exists() else supervised.JOIN_WITHIN,
-    )  # made once all joined
+    begun = time.monotonic()
+    bound = HANG_AFTER if directory.exists() else supervised.JOIN_WITHIN  # it is made once all have joined
     codes, lines = joined.ended(started)
     if codes != [0, 0]:
         assert time.monotonic() - begun < bound + GRACE
