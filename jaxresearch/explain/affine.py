@@ -88,6 +88,25 @@ def affine_prefix(
     return first, rest
 
 
+def affine_prefix_of(score: Score, rows: Rows) -> tuple[Callable[[Any], list[Array]], Callable[[list[Array]], Array]]:
+    """Returns the affine first part of a score as a function of the inputs alone, and the rest: see `affine_prefix`.
+
+    Args:
+        score: Of rows, row by row.
+        rows: Examples, whose classes and fixed entries both parts take as they are.
+
+    Returns:
+        ``inputs -> intermediates``, and ``intermediates -> scores``.
+
+    Example:
+        >>> weights = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> first, rest = affine_prefix_of(lambda rows: jnp.tanh(rows.inputs @ weights).sum(axis=1), Rows(jnp.ones((1, 2))))
+        >>> first(jnp.ones((1, 2)))[0].tolist()
+        [[4.0, 6.0]]
+    """
+    return affine_prefix(lambda inputs: score(rows._replace(inputs=inputs)), rows.inputs)
+
+
 def affine_slopes(score: Score, rows: Rows) -> list[Float[Array, "entries ..."]] | None:
     r"""Returns the derivatives of the affine first part of a score, which are the same for all examples.
 
@@ -118,7 +137,7 @@ def affine_slopes(score: Score, rows: Rows) -> list[Float[Array, "entries ..."]]
     def part(n_rows: int) -> tuple[Callable[[Any], list[Array]], list[tuple[int, ...]]]:
         classes = None if rows.classes is None else jnp.zeros(n_rows, rows.classes.dtype)
         some = jax.ShapeDtypeStruct((n_rows, *shape), inputs.dtype)
-        first, _ = affine_prefix(lambda x: score(Rows(x, classes)), some)
+        first, _ = affine_prefix_of(score, Rows(some, classes))
         return first, [leaf.shape for leaf in jax.eval_shape(first, some)]
 
     (first, shapes), (_, others) = part(n), part(n + 1)

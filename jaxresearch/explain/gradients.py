@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from jaxresearch.explain.affine import affine_prefix
+from jaxresearch.explain.affine import affine_prefix_of
 from jaxresearch.explain.scores import (
     Inputs,
     Rows,
@@ -217,7 +217,7 @@ def integrated_gradients(
 
     def attribute(examples: Any) -> Attributions:
         some, base = examples
-        first, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+        first, rest = affine_prefix_of(score, some)
         end, pull_back = jax.vjp(first, some.inputs)
 
         def contribution(line: Any, index: Array) -> list[Array]:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxresearch.explain.affine import affine_prefix, affine_slopes
+from jaxresearch.explain.affine import affine_prefix_of, affine_slopes
 from jaxresearch.explain.groups import Groups, groups_of, masked
-from jaxresearch.explain.scores import Inputs, Rows, Score, Target, baseline_of, n_examples, require_count, scored
+from jaxresearch.explain.scores import Inputs, Rows, Target, baseline_of, n_examples, require_count, scored
 from jaxresearch.explain.streaming import in_batches, stacked
 
 
@@ -80,7 +80,7 @@ def occlusion(
 
     def fall_by_slopes(examples: Any, index: Array) -> Array:
         some, base, full, points = examples
-        _, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+        _, rest = affine_prefix_of(score, some)
         axes = [first + jnp.arange(extent) for first, extent in zip(start(index), window, strict=True)]
         places = jnp.meshgrid(*axes, indexing="ij")
         inside = functools.reduce(jnp.logical_and, [place < n for place, n in zip(places, shape, strict=True)]).ravel()
@@ -89,9 +89,11 @@ def occlusion(
         moved = [x + jnp.tensordot(changes, slope[entries], 1) for x, slope in zip(points, slopes or [], strict=True)]
         return full - rest(moved)
 
-    full, points = in_batches(
-        lambda some: (score(some), _first(score, some) if slopes else []), rows, batch_size=batch_size
-    )
+    def whole(some: Rows) -> tuple[Array, list[Array]]:
+        """Returns the scores of examples and, to change them by slopes, the intermediates of their first layer."""
+        return score(some), affine_prefix_of(score, some)[0](some.inputs) if slopes else []
+
+    full, points = in_batches(whole, rows, batch_size=batch_size)
     n_windows = math.prod(counts)
     examples = (rows, baseline, full, points)
     falls = stacked(fall_by_slopes if slopes else fall, examples, n_items=n_windows, batch_size=batch_size)
@@ -220,11 +222,6 @@ def permutation_importance(
 
     rises = jax.lax.map(rise, jnp.arange(n_permutations * n_groups)).reshape(n_permutations, n_groups)
     return rises.mean(axis=0), rises.std(axis=0, ddof=1) / math.sqrt(n_permutations)
-
-
-def _first(score: Score, some: Rows) -> list[Array]:
-    """Returns the intermediates after the affine first part of a score."""
-    return affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)[0](some.inputs)
 
 
 def _windows(

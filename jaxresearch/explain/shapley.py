@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxresearch.explain.affine import affine_prefix, affine_slopes
+from jaxresearch.explain.affine import affine_prefix_of, affine_slopes
 from jaxresearch.explain.gradients import mean_and_standard_error
 from jaxresearch.explain.groups import Groups, groups_of, masked
 from jaxresearch.explain.scores import Inputs, Rows, Score, Target, baseline_of, require_count, scored
@@ -150,7 +150,7 @@ def sampled_shapley_values(
     def between_in_sums(examples: Any, places: Array) -> Float[Array, "n rows"]:
         """Returns the same from sums of what each group adds to the first layer."""
         some, base, *_, added = examples
-        first, rest = affine_prefix(lambda x: score(some._replace(inputs=x)), some.inputs)
+        first, rest = affine_prefix_of(score, some)
 
         def enter(points: list[Array], group: Array) -> tuple[list[Array], Array]:
             points = [x + of_groups[:, group] for x, of_groups in zip(points, added, strict=True)]
