@@ -1,6 +1,7 @@
 """Private training, and the same without privacy: a dense network, a convolutional one, a decoder. One chunk after another."""
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -34,10 +35,11 @@ class Cnn(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Returns logits."""
-        x = nn.relu(nn.Conv(16, (8, 8), strides=2, padding=3)(x.reshape(-1, 28, 28, 1)))
-        x = nn.max_pool(x, (2, 2), strides=(1, 1))
-        x = nn.relu(nn.Conv(32, (4, 4), strides=2, padding="VALID")(x))
-        x = nn.max_pool(x, (2, 2), strides=(1, 1))
+        conv = functools.partial(nn.Conv, strides=2, conv_general_dilated=models.conv_general_dilated)
+        x = nn.relu(conv(16, (8, 8), padding=3)(x.reshape(-1, 28, 28, 1)))
+        x = models.max_pool(x, (2, 2))
+        x = nn.relu(conv(32, (4, 4), padding="VALID")(x))
+        x = models.max_pool(x, (2, 2))
         x = nn.relu(nn.Dense(32)(x.reshape(x.shape[0], -1)))
         return nn.Dense(10)(x)
 

@@ -25,6 +25,8 @@ _ALL = {
     "squeeze",
     "reduce_sum",
     "slice",
+    "pad",
+    "concatenate",
     "copy",
 }
 _COSTLY = {"dot_general", "conv_general_dilated"}

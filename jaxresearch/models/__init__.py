@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxresearch.models.convolutional import cnn, sequence_cnn
     from jaxresearch.models.graph import message_passing
     from jaxresearch.models.layers import attention_weights, layer_shapes, split_at
+    from jaxresearch.models.patches import conv_general_dilated, max_pool
     from jaxresearch.models.perceptron import linear, mlp
     from jaxresearch.models.recurrent import rnn, token_rnn
     from jaxresearch.models.rematerialisation import rematerialised
@@ -30,6 +31,7 @@ __all__ = [
     "cached_decoder",
     "classifier",
     "cnn",
+    "conv_general_dilated",
     "decoder",
     "embedder",
     "encoder",
@@ -39,6 +41,7 @@ __all__ = [
     "layer_shapes",
     "linear",
     "linen",
+    "max_pool",
     "message_passing",
     "mlp",
     "monte_carlo",
@@ -61,6 +64,7 @@ _FILES = {
     "cached_decoder": "transformer",
     "classifier": "transformer",
     "cnn": "convolutional",
+    "conv_general_dilated": "patches",
     "decoder": "transformer",
     "embedder": "transformer",
     "encoder": "transformer",
@@ -69,6 +73,7 @@ _FILES = {
     "layer_shapes": "layers",
     "linear": "perceptron",
     "linen": "adapters.linen",
+    "max_pool": "patches",
     "message_passing": "graph",
     "mlp": "perceptron",
     "monte_carlo": "wrappers",

@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from jaxresearch.models.adapters.linen import linen
 from jaxresearch.models.model import Model, images_of, require_sizes
+from jaxresearch.models.patches import conv_general_dilated, max_pool
 
 
 class Cnn(nn.Module):
@@ -21,8 +22,8 @@ class Cnn(nn.Module):
         """Returns outputs ``(batch, n_outputs)``."""
         x = images_of(inputs, self.image_shape)
         for width in self.channels:
-            x = nn.relu(nn.Conv(width, (3, 3))(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME")
+            x = nn.relu(nn.Conv(width, (3, 3), conv_general_dilated=conv_general_dilated)(x))
+            x = max_pool(x, (2, 2), strides=(2, 2), padding="SAME")
         x = nn.relu(nn.Dense(self.hidden)(x.reshape(x.shape[0], -1)))
         return nn.Dense(self.n_outputs)(x)
 

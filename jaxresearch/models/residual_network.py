@@ -8,30 +8,9 @@ from flax import linen as nn
 
 from jaxresearch.models.adapters.linen import linen
 from jaxresearch.models.model import Model, images_of, require_sizes
+from jaxresearch.models.patches import conv_general_dilated
 
 _GROUPS = 8  # of channels, normalised together
-
-
-class Convolution(nn.Module):
-    """A 3 x 3 convolution of images padded with zeros: the product of all patches with one matrix."""
-
-    n_channels: int
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, images):
-        """Returns images ``(batch, height, width, n_channels)``, with sides divided by the stride and rounded up."""
-        height, width = images.shape[1:3]
-        padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        # XLA's convolutions are several times slower on a CPU, above all where the filters differ by run.
-        patches = [
-            padded[:, top : top + height : self.stride, left : left + width : self.stride]
-            for top in range(3)
-            for left in range(3)
-        ]
-        return nn.Dense(self.n_channels, use_bias=False, kernel_init=nn.initializers.he_normal())(
-            jnp.concatenate(patches, axis=-1)
-        )
 
 
 class Block(nn.Module):
@@ -44,8 +23,8 @@ class Block(nn.Module):
     def __call__(self, images):
         """Returns images ``(batch, height, width, n_channels)``."""
         active = nn.relu(_normalised(images))
-        changed = Convolution(self.n_channels, self.stride)(active)
-        changed = Convolution(self.n_channels)(nn.relu(_normalised(changed)))
+        changed = _convolution(self.n_channels, self.stride)(active)
+        changed = _convolution(self.n_channels)(nn.relu(_normalised(changed)))
         if self.stride > 1 or images.shape[-1] != self.n_channels:
             images = nn.Dense(self.n_channels, use_bias=False)(active[:, :: self.stride, :: self.stride])
         return images + changed
@@ -62,13 +41,19 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns outputs ``(batch, n_outputs)``."""
-        x = Convolution(self.channels[0], name="stem")(images_of(inputs, self.image_shape))
+        x = _convolution(self.channels[0], name="stem")(images_of(inputs, self.image_shape))
         for stage, width in enumerate(self.channels):
             for place in range(self.n_blocks):
                 stride = 2 if stage and not place else 1
                 x = Block(width, stride, name=f"block_{stage * self.n_blocks + place}")(x)
         x = nn.relu(_normalised(x)).mean(axis=(1, 2))
         return nn.Dense(self.n_outputs, name="head")(x)
+
+
+def _convolution(n_channels: int, stride: int = 1, *, name: str | None = None) -> nn.Conv:
+    """Returns a 3 x 3 convolution of images padded with zeros, whose sides are divided by the stride and rounded up."""
+    options = {"use_bias": False, "kernel_init": nn.initializers.he_normal(), "name": name}
+    return nn.Conv(n_channels, (3, 3), stride, padding=1, conv_general_dilated=conv_general_dilated, **options)
 
 
 def _normalised(images: jax.Array) -> jax.Array:

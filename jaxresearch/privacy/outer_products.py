@@ -1,15 +1,13 @@
-"""Gradients of one example: of matrices that multiply one vector as outer products, of kernels as products of patches.
+"""Gradients of one example by matrices that multiply one vector, as outer products.
 
 If the loss of an example depends on a matrix W only through one product x W with a vector x, its gradient is the outer product
 of x and the gradient d of x W. Its norm is ``|x| |d|``, and sums over examples are one matrix product: no gradient of an
 example is stored. With several vectors per example (tokens, positions of a convolution) its norm takes as much arithmetic as
-the gradient itself and, computed from products of pairs of vectors, loses digits by cancellation, so it is computed directly:
-for the kernel of a convolution, as one product of the patches of the image with d.
+the gradient itself and, computed from products of pairs of vectors, loses digits by cancellation, so it is computed directly.
 """
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
-from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p, jit_p
+from jax.extend.core.primitives import dot_general_p, jit_p
 from jaxtyping import Array, Float
 
 from jaxresearch.gradients import Params
@@ -29,17 +27,6 @@ class _Product(NamedTuple):
     vector_axes: tuple[int, ...]  # contracted with those of the weight, in this order
     weight_axes: tuple[int, ...]
     weight_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-
-
-class _Convolution(NamedTuple):
-    """The only convolution with a kernel."""
-
-    numbers: Any  # the axes of the image, the kernel and the output: batch or outputs, channels, positions
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]  # of the kernel
-    padding: tuple[tuple[int, int], ...]
-    kernel_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
 
 
@@ -98,7 +85,7 @@ def gradient(loss_of: Callable[..., Float[Array, ""]], params: Params, *argument
     others = {i: leaf for i, leaf in enumerate(leaves) if i not in products}
     perturbations = {i: jnp.zeros(product.output_shape, leaves[i].dtype) for i, product in products.items()}
     (gradients, outputs), vectors = jax.grad(perturbed, (0, 1), has_aux=True)(others, perturbations)
-    found = {i: _gradient_of(product, vectors[i], outputs[i]) for i, product in products.items()}
+    found = {i: Outer(_flat(vectors[i], product), outputs[i].reshape(-1), product) for i, product in products.items()}
     return [gradients[i] if i in gradients else found[i] for i in range(len(leaves))]
 
 
@@ -165,16 +152,16 @@ def weighted_sum(outer: Outer, scales: Float[Array, " examples"]) -> Float[Array
     return _in_shape(jnp.matmul(inputs.T, outputs, precision="highest"), outer.product)
 
 
-def _products(jaxpr: Jaxpr, n_params: int) -> dict[int, _Product | _Convolution]:
-    """Returns the products of the parameters that are used once, as the weight of a product or the kernel of a convolution."""
+def _products(jaxpr: Jaxpr, n_params: int) -> dict[int, _Product]:
+    """Returns the products of the parameters that are used once, as the weight of a product."""
     uses = _uses(jaxpr, {variable: i for i, variable in enumerate(jaxpr.invars[:n_params])})
     n_uses = {i: sum(index == i for index, _ in uses) for i in range(n_params)}
     return {i: product for i, product in uses if n_uses[i] == 1 and product is not None}
 
 
-def _uses(jaxpr: Jaxpr, indices: dict[Var, int]) -> list[tuple[int, _Product | _Convolution | None]]:
+def _uses(jaxpr: Jaxpr, indices: dict[Var, int]) -> list[tuple[int, _Product | None]]:
     """Returns the index of the parameter in each use of one, with the product if the use is one."""
-    uses: list[tuple[int, _Product | _Convolution | None]] = [(i, None) for _, i in _among(jaxpr.outvars, indices)]
+    uses: list[tuple[int, _Product | None]] = [(i, None) for _, i in _among(jaxpr.outvars, indices)]
     for equation in jaxpr.eqns:
         used = _among(equation.invars, indices)
         if used and _is_inlined(equation):
@@ -195,10 +182,8 @@ def _is_inlined(equation: JaxprEqn) -> bool:
     return equation.primitive is jit_p and not equation.params["jaxpr"].consts
 
 
-def _product_of(equation: JaxprEqn, at: int) -> _Product | _Convolution | None:
-    """Returns the product of an equation whose operand at a position is a weight and the other is one vector or image."""
-    if equation.primitive is conv_general_dilated_p:
-        return _convolution_of(equation, at)
+def _product_of(equation: JaxprEqn, at: int) -> _Product | None:
+    """Returns the product of an equation whose operand at a position is a weight and the other is one vector."""
     if equation.primitive is not dot_general_p:
         return None
     axes, batch_axes = equation.params["dimension_numbers"]
@@ -216,18 +201,6 @@ def _are_wide(*arrays: Any) -> bool:
     """Returns whether arrays are of one type, float32 or wider."""
     types = {array.dtype for array in arrays}
     return len(types) == 1 and types <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)}
-
-
-def _convolution_of(equation: JaxprEqn, at: int) -> _Convolution | None:
-    """Returns the convolution of an equation whose operand at a position is its only kernel, for one image; else None."""
-    options = equation.params
-    numbers = options["dimension_numbers"]
-    image, kernel, output = (cast(Any, atom.aval) for atom in (*equation.invars, equation.outvars[0]))
-    is_plain = options["feature_group_count"] == options["batch_group_count"] == math.prod(options["lhs_dilation"]) == 1
-    if at != 1 or not _are_wide(kernel, image, output) or not is_plain or image.shape[numbers.lhs_spec[0]] != 1:
-        return None
-    strides, dilations, padding = options["window_strides"], options["rhs_dilation"], options["padding"]
-    return _Convolution(numbers, strides, dilations, padding, kernel.shape, output.shape)
 
 
 def _perturbed(
@@ -254,39 +227,6 @@ def _perturbed(
                 results, vectors[i] = [results[0] + perturbations[i]], given[1 - at]
         values.update(zip(equation.outvars, results, strict=True))
     return read(jaxpr.outvars), vectors
-
-
-def _gradient_of(product: _Product | _Convolution, inputs: Array, outputs: Array) -> Array | Outer:
-    """Returns the gradient of a weight or a kernel from what it multiplies and the gradient by the result."""
-    if isinstance(product, _Product):
-        return Outer(_flat(inputs, product), outputs.reshape(-1), product)
-    return _of_kernel(product, inputs, outputs)
-
-
-def _of_kernel(convolution: _Convolution, image: Array, outputs: Array) -> Float[Array, "..."]:
-    """Returns the gradient of the kernel, as one product of the patches of the image with the gradient by the outputs.
-
-    XLA computes it as a convolution of each image with a kernel as large as the output, which is slow on a CPU.
-    """
-    numbers, n_axes = convolution.numbers, len(convolution.strides)
-    shape = [convolution.kernel_shape[axis] for axis in numbers.rhs_spec]  # outputs, channels, positions
-    padding = ((0, 0, 0), *((low, high, 0) for low, high in convolution.padding))
-    image = jax.lax.pad(image.transpose(numbers.lhs_spec)[0], jnp.zeros((), image.dtype), padding)
-    outputs = outputs.transpose(numbers.out_spec)[0]
-
-    def seen_by(place: tuple[int, ...]) -> Array:
-        starts = [at * dilation for at, dilation in zip(place, convolution.dilations, strict=True)]
-        sizes = zip(starts, outputs.shape[1:], convolution.strides, strict=True)
-        ends = [start + (size - 1) * stride + 1 for start, size, stride in sizes]
-        return jax.lax.slice(image, (0, *starts), (image.shape[0], *ends), (1, *convolution.strides))
-
-    patches = jnp.stack([seen_by(place) for place in itertools.product(*map(range, shape[2:]))], axis=1)
-    positions = tuple(range(1, n_axes + 1))
-    gradient = jax.lax.dot_general(
-        outputs, patches, ((positions, tuple(axis + 1 for axis in positions)), ((), ())), precision="highest"
-    )
-    axes = [numbers.rhs_spec.index(axis) for axis in range(n_axes + 2)]
-    return gradient.reshape(shape).transpose(axes)
 
 
 def _flat(vector: Array, product: _Product) -> Float[Array, " inputs"]:

@@ -1,5 +1,7 @@
 """Does a small convolutional network tell the digit, its frame and the background apart, pixel by pixel?"""
 
+from functools import partial
+
 import digits
 import numpy as np
 import optax
@@ -32,8 +34,9 @@ def collect(source, *, target=None):
 
 
 def algorithm(h, card, plan, fitted):
-    body = [layer for _ in range(2) for layer in (linen.Conv(8, (3, 3)), linen.relu)]
-    network = linen.Sequential([*body, linen.Conv(card.n_classes, (1, 1))])
+    convolution = partial(linen.Conv, conv_general_dilated=models.conv_general_dilated)
+    body = [layer for _ in range(2) for layer in (convolution(8, (3, 3)), linen.relu)]
+    network = linen.Sequential([*body, convolution(card.n_classes, (1, 1))])
     return training.supervised(
         models.linen(network, np.zeros((1, *card.feature_shape), np.float32)),
         losses.softmax_cross_entropy_with_integer_labels,

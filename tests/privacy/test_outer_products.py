@@ -132,58 +132,6 @@ def test_outer_products_have_the_axes_of_the_weight(equation, of_vector, of_weig
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-CONVOLUTIONS = {  # image, kernel, layout; options
-    "strides": ((1, 9, 8, 3), (3, 2, 3, 4), ("NHWC", "HWIO", "NHWC"), {"window_strides": (2, 1), "padding": "SAME"}),
-    "one axis": ((1, 2, 7), (5, 2, 3), ("NCH", "OIH", "NCH"), {"window_strides": (1,), "padding": [(2, 0)]}),
-    "cropping, a dilated kernel": (
-        (9, 1, 8, 3),
-        (3, 3, 4, 3),
-        ("HNWC", "WHOI", "CHNW"),
-        {"window_strides": (2, 2), "padding": [(-1, 2), (0, 0)], "rhs_dilation": (1, 2)},
-    ),
-}
-
-
-def gradients_of_kernel(of_image, of_kernel, layout, options, key):
-    """Returns the gradients for three images, by ours and by JAX, and the number of convolutions of each."""
-    images = jax.random.normal(key, (3, *of_image))
-    kernel = jax.random.normal(jax.random.fold_in(key, 1), of_kernel)
-
-    def loss_of(kernel, image):
-        return jnp.sum(jnp.sin(jax.lax.conv_general_dilated(image, kernel, dimension_numbers=layout, **options)))
-
-    each = [
-        jax.vmap(functools.partial(fun, kernel))
-        for fun in (lambda *given: outer_products.gradient(loss_of, *given)[0], jax.grad(loss_of))
-    ]
-    return [fun(images) for fun in each], [
-        str(jax.make_jaxpr(fun)(images)).count("conv_general_dilated[") for fun in each
-    ]
-
-
-@pytest.mark.parametrize("of_image, of_kernel, layout, options", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_gradients_of_kernels_are_products_of_patches(of_image, of_kernel, layout, options, key):
-    (found, expected), n_convolutions = gradients_of_kernel(of_image, of_kernel, layout, options, key)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)  # sums of 60 float32 products in another order
-    assert n_convolutions == [1, 2]  # the forward pass; JAX convolves again for the gradient
-
-
-@pytest.mark.parametrize(
-    "of_image, of_kernel, options",
-    [
-        ((1, 5, 4), (3, 2, 4), {"feature_group_count": 2}),
-        ((2, 5, 4), (3, 4, 4), {}),
-        ((1, 5, 4), (3, 4, 4), {"lhs_dilation": (2,)}),
-    ],
-    ids=["groups", "two images", "transposed"],
-)
-def test_gradients_of_other_kernels_are_those_of_jax(of_image, of_kernel, options, key):
-    options = {"window_strides": (1,), "padding": [(0, 0)]} | options
-    (found, expected), n_convolutions = gradients_of_kernel(of_image, of_kernel, ("NHC", "HIO", "NHC"), options, key)
-    np.testing.assert_array_equal(found, expected)
-    assert n_convolutions[0] == n_convolutions[1]
-
-
 def used_twice(weight, x):
     return jnp.sum(x @ weight + (2 * x) @ weight)
 
