@@ -196,6 +196,12 @@ def processes(pairs: int) -> Iterator[Row]:
             ratios = tuple(one / other for one, other in zip(*sides, strict=True))
             mine, theirs = (statistics.median(side) for side in sides)
             yield Row("processes", what, ratios, bound, note=f"{theirs:.4g} / {mine:.4g} examples per second")
+            if n > 1 and work == "large":
+                waiting = _each([other for _, other in measured], "in_step")
+                ratios = tuple(one / other for one, other in zip(waiting, sides[1], strict=True))
+                yield Row(
+                    "processes", f"{name}: {n} independent, if each waited for the slower after every step", ratios
+                )
 
 
 def private(pairs: int) -> Iterator[Row]:

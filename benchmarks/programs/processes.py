@@ -36,8 +36,14 @@ outputs = [one.communicate()[0] for one in workers]
 if failed := [one.returncode for one in workers if one.returncode]:
     raise SystemExit(f"a worker ended with exit code {failed[0]}")
 figures = [json.loads(output.splitlines()[-1]) for output in outputs]
+seconds = [sum(one["seconds"]) for one in figures]
 if arguments.how == "joined":  # the work is that of all of them, and ends with the last
-    rate = figures[0]["examples"] / max(one["seconds"] for one in figures)
+    rates = {"examples_per_second": figures[0]["examples"] / max(seconds)}
 else:
-    rate = sum(one["examples"] / one["seconds"] for one in figures)
-print(json.dumps({"examples_per_second": rate}))
+    total = sum(one["examples"] for one in figures)
+    rates = {
+        "examples_per_second": sum(one["examples"] / own for one, own in zip(figures, seconds, strict=True)),
+        # The rate if each had waited for the slowest after every part, as any sum over all makes them do.
+        "in_step": total / sum(map(max, zip(*(one["seconds"] for one in figures), strict=True))),
+    }
+print(json.dumps(rates))

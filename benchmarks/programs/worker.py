@@ -27,16 +27,22 @@ import optax  # noqa: E402
 from jaxresearch import execution, gradients, losses, models, partitioning, training  # noqa: E402
 from jaxresearch.execution.compilation import compiler_options  # noqa: E402
 
-SEEDS, CHUNK = 8, 20  # the first for each process
-SIZES = {  # windows for each process, their tokens, tokens in the vocabulary (0: the characters of the text), chunks
-    "decoder": (12, 64, 0, 20),  # nanoGPT's CPU configuration, by the partitioner alone
-    "nano": (12, 64, 0, 20),  # the same with one sum per step
-    "large": (32, 128, 2048, 4),  # the windows and vocabulary of the experiment gene_ontology, with one sum per step
+SEEDS = 8  # for each process
+SIZES = {  # windows of each process, their tokens, tokens in the vocabulary (0: characters), chunks, steps of each
+    "decoder": (12, 64, 0, 20, 20),  # nanoGPT's CPU configuration, by the partitioner alone
+    "nano": (12, 64, 0, 20, 20),  # the same with one sum per step
+    "large": (
+        32,
+        128,
+        2048,
+        80,
+        1,
+    ),  # the windows and vocabulary of the experiment gene_ontology, with one sum per step
 }
 
 
 def sweep():
-    """Returns the examples that all runs saw, and the seconds without compiling."""
+    """Returns the examples that all runs saw, and the seconds without compiling, as one part."""
     from jaxresearch import data, loading
 
     mnist = loading.load("mnist")
@@ -45,14 +51,14 @@ def sweep():
     seeds = range(SEEDS * jax.process_count())
     execution.execute(mnist, mnist.hyperparameters, few, seeds=seeds, observe=seen.append)
     first, last = seen[0], seen[-1]  # in the first chunk, a process may wait for another that still compiles
-    return last.n_examples - first.n_examples, last.seconds - first.seconds
+    return last.n_examples - first.n_examples, [last.seconds - first.seconds]
 
 
 def decoder():
-    """Returns the windows of all batches, and the seconds of the steps."""
+    """Returns the windows of all batches, and the seconds of each chunk of steps."""
     with np.load(arguments.data) as file:
         stream, n_characters = file["train"], int(file["n_tokens"])
-    n_own, context, n_tokens, chunks = SIZES[arguments.work]
+    n_own, context, n_tokens, chunks, n_steps = SIZES[arguments.work]
     n_windows, n_all = (len(stream) - 1) // context, n_own * jax.process_count()
     train = {
         name: stream[at : at + n_windows * context].reshape(-1, context)
@@ -72,7 +78,7 @@ def decoder():
 
     def chunk(state, data, step):
         return training.advance(
-            jax.random.key(0), state, data, step, algorithm=algorithm, batch_size=n_all, n_steps=CHUNK
+            jax.random.key(0), state, data, step, algorithm=algorithm, batch_size=n_all, n_steps=n_steps
         )
 
     with jax.set_mesh(devices.mesh(data=-1)):
@@ -81,10 +87,11 @@ def decoder():
         lowered = jax.jit(chunk, donate_argnums=0).lower(state, train, np.int32(0))
         advance = lowered.compile(compiler_options(lowered))
         state, _ = jax.block_until_ready(advance(state, train, np.int32(0)))
-        n_chunks, began = max(1, int(chunks * arguments.size)), time.perf_counter()
+        n_chunks, ended = max(1, int(chunks * arguments.size)), [time.perf_counter()]
         for number in range(1, n_chunks + 1):
-            state, _ = jax.block_until_ready(advance(state, train, np.int32(number * CHUNK)))
-    return n_chunks * CHUNK * n_all, time.perf_counter() - began
+            state, _ = jax.block_until_ready(advance(state, train, np.int32(number * n_steps)))
+            ended.append(time.perf_counter())
+    return n_chunks * n_steps * n_all, np.diff(ended).tolist()
 
 
 examples, seconds = sweep() if arguments.work == "sweep" else decoder()

@@ -28,7 +28,8 @@ def conv_general_dilated(
 
     On CPUs, XLA takes several to 25 times as long for gradients of convolutions in compiled loops, such as those of training,
     and for kernels that differ by run. A single forward pass with many channels, outside of loops, is up to three times faster
-    with XLA. Convolutions in groups and of dilated images, and those on other devices, are left to XLA. In Flax::
+    with XLA. Convolutions in groups and of dilated images, and those on other devices, by ``jax.default_backend()`` when a model
+    is traced, are left to XLA. In Flax::
 
         nn.Conv(32, (3, 3), conv_general_dilated=models.conv_general_dilated)
 
