@@ -6,7 +6,7 @@
     experiment = privacy.private_experiment(experiment, lambda plan, n_examples: mechanism)
 """
 
-from jaxresearch.privacy.accounting import Epsilon, epsilon, for_epsilon, statement
+from jaxresearch.privacy.accounting import Epsilon, epsilon, for_epsilon, joint_epsilon, statement
 from jaxresearch.privacy.estimator import clipped_sum, private
 from jaxresearch.privacy.experiments import private_experiment
 from jaxresearch.privacy.mechanism import Mechanism, Unit
@@ -20,6 +20,7 @@ __all__ = [
     "clipped_sum",
     "epsilon",
     "for_epsilon",
+    "joint_epsilon",
     "private",
     "private_experiment",
     "statement",

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import scipy.optimize
@@ -57,36 +58,66 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
         Mironov, Talwar and Zhang (2019), Rényi differential privacy of the sampled Gaussian mechanism, section 3.3.
         https://arxiv.org/abs/1908.10530
     """
-    if n_runs < 1:
+    return joint_epsilon({mechanism: n_runs}, delta=mechanism.delta if delta is None else delta)
+
+
+def joint_epsilon(runs: Mapping[Mechanism, int], *, delta: int | float) -> Epsilon:
+    """Returns the epsilon of runs with several mechanisms on the same data, all of which are published.
+
+    The accountant composes the steps of all runs, which is tighter than a sum of epsilons, and needs no sum of deltas.
+
+    Args:
+        runs: Number of runs of each mechanism, fixed in advance. An example may be in the data of some runs only.
+        delta: Of all runs together. The deltas of the mechanisms only set the places of their batches.
+
+    Returns:
+        As `epsilon`.
+
+    Raises:
+        ValueError: If there is no mechanism, their relations differ, or as `epsilon`.
+
+    Example:
+        >>> short = Mechanism(noise_multiplier=1.3, clip=1.0, n_examples=60_000, batch_size=256, n_steps=703, delta=1e-5)
+        >>> round(joint_epsilon({short: 2, dataclasses.replace(short, n_steps=2_109): 1}, delta=1e-5).pld, 3)
+        0.864
+    """
+    if len({mechanism.relation for mechanism in runs}) != 1:
+        raise ValueError(
+            f"runs must have mechanisms of one relation, got {sorted({one.relation for one in runs})}. Account for each alone."
+        )
+    if (n_runs := min(runs.values())) < 1:
         raise ValueError(f"n_runs must be 1 or more, got {n_runs}. Pass the number of seeds times settings.")
-    asked = mechanism.delta if delta is None else dataclasses.replace(mechanism, delta=delta).delta
-    return _epsilon(dataclasses.replace(mechanism, unit=None, secret=None), n_runs, asked)
+    for mechanism in runs:
+        dataclasses.replace(mechanism, delta=delta)  # checks it
+    public = tuple((dataclasses.replace(one, unit=None, secret=None), n) for one, n in runs.items())
+    return _epsilon(public, float(delta))
 
 
 @functools.cache
-def _epsilon(mechanism: Mechanism, n_runs: int, delta: float) -> Epsilon:
+def _epsilon(runs: tuple[tuple[Mechanism, int], ...], delta: float) -> Epsilon:
     """Returns both bounds."""
-    rdp = _bound(mechanism, None, n_runs, delta)
+    rdp = _bound(runs, None, delta)
     # Privacy losses of little noise spread over so many intervals that they take minutes.
-    return Epsilon(rdp if rdp > _LARGEST_BY_LOSSES else _bound(mechanism, _FINE, n_runs, delta), rdp)
+    return Epsilon(rdp if rdp > _LARGEST_BY_LOSSES else _bound(runs, _FINE, delta), rdp)
 
 
-def _bound(mechanism: Mechanism, width: float | None, n_runs: int = 1, delta: float | None = None) -> float:
-    """Returns epsilon by privacy losses in intervals of a width; by Rényi divergences for None."""
-    accounting, delta = _accounting(), (mechanism.delta if delta is None else delta) - mechanism.overflow * n_runs
-    if mechanism.noise_multiplier == 0 or delta <= 0:
+def _bound(runs: tuple[tuple[Mechanism, int], ...], width: float | None, delta: float) -> float:
+    """Returns the epsilon of all runs by privacy losses in intervals of a width; by Rényi divergences for None."""
+    accounting, left = _accounting(), delta - sum(mechanism.overflow * n for mechanism, n in runs)
+    if left <= 0 or any(mechanism.noise_multiplier == 0 for mechanism, _ in runs):
         return math.inf
-    event = accounting.GaussianDpEvent(mechanism.noise_multiplier)
-    if mechanism.rate < 1:
-        event = accounting.PoissonSampledDpEvent(mechanism.rate, event)
     relations = accounting.NeighboringRelation
-    relation = relations.REPLACE_SPECIAL if mechanism.relation == "zero-out" else relations.ADD_OR_REMOVE_ONE
+    relation = relations.REPLACE_SPECIAL if runs[0][0].relation == "zero-out" else relations.ADD_OR_REMOVE_ONE
     if width is None:
         spent = accounting.rdp.RdpAccountant(neighboring_relation=relation)
     else:
         spent = accounting.pld.PLDAccountant(relation, value_discretization_interval=width)
-    spent.compose(accounting.SelfComposedDpEvent(event, mechanism.n_steps * n_runs))
-    return float(spent.get_epsilon(delta))
+    for mechanism, n in runs:
+        event = accounting.GaussianDpEvent(mechanism.noise_multiplier)
+        if mechanism.rate < 1:
+            event = accounting.PoissonSampledDpEvent(mechanism.rate, event)
+        spent.compose(accounting.SelfComposedDpEvent(event, mechanism.n_steps * n))
+    return float(spent.get_epsilon(left))
 
 
 def for_epsilon(
@@ -152,7 +183,8 @@ def _calibrated(mechanism: Mechanism, target: float) -> float:
     """Returns the least noise multiplier for a target; a fast accountant brackets the root for the tight one."""
 
     def excess(log_noise: float, width: float | None) -> float:
-        found = _bound(dataclasses.replace(mechanism, noise_multiplier=math.exp(log_noise)), width)
+        noisy = dataclasses.replace(mechanism, noise_multiplier=math.exp(log_noise))
+        found = _bound(((noisy, 1),), width, mechanism.delta)
         return math.log(max(found, 1e-12) / target) if found < math.inf else 1e3
 
     coarse = 1e-3 if target >= 1 else _FINE

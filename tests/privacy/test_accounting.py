@@ -55,10 +55,10 @@ def test_epsilon_pays_for_full_batches():
         )
     )
     with mock.patch.object(Mechanism, "overflow", 1e-7):
-        paying = accounting._bound(MNIST, 1e-4, n_runs=2)
+        paying = accounting._bound(((MNIST, 2),), 1e-4, 1e-5)
         assert spent.get_delta(paying) == pytest.approx(1e-5 - 2 * 1e-7, rel=1e-6)
     with mock.patch.object(Mechanism, "overflow", 5e-6):
-        assert accounting._bound(MNIST, 1e-4, n_runs=2) == math.inf
+        assert accounting._bound(((MNIST, 2),), 1e-4, 1e-5) == math.inf
 
 
 def test_another_delta_leaves_the_places_of_a_batch():
@@ -111,6 +111,46 @@ def test_epsilon_with_little_noise_is_finite():
 def test_epsilon_of_several_runs_is_that_of_all_their_steps():
     few = dataclasses.replace(MNIST, n_steps=703)
     np.testing.assert_allclose(privacy.epsilon(few, n_runs=5), privacy.epsilon(MNIST), rtol=1e-6)  # 5e-6 of delta
+
+
+def test_joint_epsilon_composes_the_steps_of_all_runs():
+    short, long = (dataclasses.replace(MNIST, n_steps=n) for n in (703, 2_109))
+    joint = privacy.joint_epsilon({short: 2, long: 1}, delta=1e-5)
+    np.testing.assert_allclose(joint, privacy.epsilon(MNIST), rtol=1e-6)
+    other = dataclasses.replace(MNIST, noise_multiplier=1.1, n_examples=50_000)
+    found = privacy.joint_epsilon({MNIST: 2, other: 3}, delta=1e-5)
+    events = [
+        dp_accounting.SelfComposedDpEvent(
+            dp_accounting.PoissonSampledDpEvent(one.rate, dp_accounting.GaussianDpEvent(one.noise_multiplier)),
+            n * 3_515,
+        )
+        for one, n in ((MNIST, 2), (other, 3))
+    ]
+    for value, accountant in zip(found, (pld.PLDAccountant(), rdp.RdpAccountant()), strict=True):
+        own = accountant.compose(dp_accounting.ComposedDpEvent(events)).get_epsilon(1e-5)
+        assert own <= value <= own * (1 + 1e-6)
+    assert found.pld < privacy.epsilon(MNIST, n_runs=2).pld + privacy.epsilon(other, n_runs=3).pld
+
+
+def test_joint_epsilon_pays_for_the_full_batches_of_all_runs():
+    other = dataclasses.replace(MNIST, noise_multiplier=1.1)
+    with mock.patch.object(Mechanism, "overflow", 2.1e-6):
+        assert accounting._bound(((MNIST, 2), (other, 2)), None, 1e-5) < math.inf
+        assert accounting._bound(((MNIST, 3), (other, 2)), None, 1e-5) == math.inf
+
+
+def test_joint_epsilon_refuses_what_it_cannot_compose():
+    added = dataclasses.replace(MNIST, relation="add-or-remove")
+    with pytest.raises(
+        ValueError, match=re.escape("one relation, got ['add-or-remove', 'zero-out']. Account for each")
+    ):
+        privacy.joint_epsilon({MNIST: 1, added: 1}, delta=1e-5)
+    with pytest.raises(ValueError, match=re.escape("runs must have mechanisms of one relation, got [].")):
+        privacy.joint_epsilon({}, delta=1e-5)
+    with pytest.raises(ValueError, match="n_runs must be 1 or more, got 0"):
+        privacy.joint_epsilon({MNIST: 0}, delta=1e-5)
+    with pytest.raises(ValueError, match="delta must be above 0 and below"):
+        privacy.joint_epsilon({MNIST: 1}, delta=1)
 
 
 def test_epsilon_without_noise_is_infinite():
