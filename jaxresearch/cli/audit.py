@@ -69,19 +69,14 @@ def audit(name: str, words: list[str]) -> int:
         scores = _scores(asked)
         many, one = _bounds(asked, scores)
         is_refuted = max(many.epsilon, one.epsilon) > claimed
-        _print_bounds(asked, many, one)
+        most = _print_bounds(asked, many, one)
         held_out = (scores.with_canary[1::2, many.column], scores.without[1::2, many.column])
         delta = asked.mechanism.delta
         picture = roc(*held_out, many, epsilon=claimed, delta=delta, is_gaussian=asked.is_gaussian)
         record = _record(name, asked, many, one, is_refuted=is_refuted)
         with interrupts.saving():
             path = _written(path, name, record, scores, picture)
-    if is_refuted:
-        print(
-            "verdict: refuted. These runs reveal more than is claimed: look for a fault in the noise, clipping or sampling."
-        )
-    else:
-        print("verdict: not refuted. This proves no smaller epsilon: a stronger attack might show more.")
+    print(_verdict(claimed, max(many.epsilon, one.epsilon), most=most))
     print(f"run directory: {path}")
     return 1 if is_refuted else 0
 
@@ -215,8 +210,20 @@ def _print_claim(asked: Audit, claimed: float) -> None:
     )
 
 
-def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> None:
-    """Prints both bounds."""
+def _verdict(claimed: float, found: float, *, most: float) -> str:
+    """Returns the verdict on a claim from the larger bound, and the largest that such runs can show."""
+    if found > claimed:
+        return "verdict: refuted. These runs reveal more than is claimed: look for a fault in the noise, clipping or sampling."
+    if most <= claimed:
+        return (
+            f"verdict: not refuted. So few runs could not have refuted the claim: without errors, they show at most {most:.4g}. "
+            "Pass more --runs."
+        )
+    return "verdict: not refuted. This proves no smaller epsilon: a stronger attack might show more."
+
+
+def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> float:
+    """Prints both bounds; returns the largest that either could be, without errors."""
     delta = asked.mechanism.delta
     most = bounds.largest_bound(asked.options.runs, delta=delta, is_gaussian=asked.is_gaussian, confidence=_OF_EACH)
     curve = ", by the trade-off curve of a Gaussian mechanism" if asked.is_gaussian else ""
@@ -228,6 +235,7 @@ def _print_bounds(asked: Audit, many: bounds.ManyRuns, one: bounds.OneRun) -> No
         f"{one.n_canaries} canaries"
     )
     perfect = np.arange(one.n_canaries) % 2 == 0
-    most = bounds.one_run(perfect * 1.0, perfect, n_guesses=one.n_guesses, delta=delta, confidence=_OF_EACH).epsilon
-    print(f"one run: epsilon of at least {one.epsilon:.4g} ({guesses}; {most:.4g} if all were right)")
+    right = bounds.one_run(perfect * 1.0, perfect, n_guesses=one.n_guesses, delta=delta, confidence=_OF_EACH).epsilon
+    print(f"one run: epsilon of at least {one.epsilon:.4g} ({guesses}; {right:.4g} if all were right)")
     print(f"confidence: {_CONFIDENCE:.4g} that both bounds hold, {_OF_EACH:.4g} for each")
+    return max(most, right)

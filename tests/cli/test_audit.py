@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import privacy
+from jaxresearch.cli import audit as audits
 from jaxresearch.privacy import audit, canaries
 
 PRIVATE = ["--private", "epsilon=3,delta=1e-5,clip=1"]
@@ -34,8 +35,27 @@ def test_an_audit_of_a_sound_mechanism_does_not_refute_it(here, folder, options)
     assert ("trade-off curve of a Gaussian mechanism" in lines[2]) == ("40" not in options)
     assert "guesses right on whether a canary was trained on, for the clearest of 2 canaries; " in lines[3]
     assert lines[4] == "confidence: 0.95 that both bounds hold, 0.975 for each"
-    assert lines[5].startswith("verdict: not refuted.") and lines[6] == "run directory: out"
+    assert lines[5].startswith("verdict: not refuted. ")
+    assert ("So few runs could not have refuted the claim: without errors" in lines[5]) == ("40" in options)
+    assert lines[6] == "run directory: out"
     assert (folder / "out" / "audit.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "found, most, text",
+    [
+        (
+            0.0,
+            0.6243,
+            "not refuted. So few runs could not have refuted the claim: without errors, they show at most 0.6243.",
+        ),
+        (0.0, 8.0, "not refuted. So few runs could not have refuted the claim: without errors, they show at most 8."),
+        (0.0, 8.1, "not refuted. This proves no smaller epsilon:"),
+        (8.1, 8.1, "refuted. These runs reveal more than is claimed:"),
+    ],
+)
+def test_the_verdict_says_if_the_runs_were_too_few(found, most, text):
+    assert audits._verdict(8.0, found, most=most).startswith(f"verdict: {text}")
 
 
 @pytest.mark.long
