@@ -1,9 +1,11 @@
 """The description of a run's data: the sizes of its parts, the rule of the split, and the kinds of the columns."""
 
+import decimal
 import math
 from collections.abc import Sequence
 from typing import Any
 
+_UPWARDS = decimal.Context(prec=4, rounding=decimal.ROUND_CEILING)
 _MOST = 8  # column names shown per kind
 _PLURALS = {"category": "categories"}
 _RULES = {
@@ -63,10 +65,10 @@ def privacy_lines(stated: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _above(epsilon: float | None) -> str:
-    """Returns an epsilon with three decimals, rounded up; JSON writes an infinite one as null."""
+    """Returns an epsilon with four significant digits, rounded up; JSON writes an infinite one as null."""
     if epsilon is None or math.isinf(epsilon):
         return "infinite"
-    return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
+    return f"{_UPWARDS.create_decimal(str(epsilon)):f}"
 
 
 def data_lines(

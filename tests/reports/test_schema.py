@@ -7,6 +7,7 @@ import pytest
 
 from jaxresearch import records
 from jaxresearch.data import Column, DataCard, Split
+from jaxresearch.reports import schema
 from jaxresearch.reports.schema import data_lines, privacy_lines
 
 
@@ -41,6 +42,21 @@ def test_data_lines_give_the_fraction_that_was_asked_for():
     card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
     lines = dict(data_lines(dataclasses.asdict(card), {"train": 10, "test": 8}))
     assert lines["test part"] == "20 % of the examples, the last in the order of the data"
+
+
+@pytest.mark.parametrize(
+    "epsilon, text",
+    [
+        (1e-4, "0.0001"),
+        (9.99871e-5, "0.00009999"),
+        (0.86441, "0.8645"),
+        (2.9981, "2.999"),
+        (14.9702, "14.98"),
+        (3.0, "3.0"),
+    ],
+)
+def test_privacy_lines_round_epsilon_up(epsilon, text):
+    assert schema._above(epsilon) == text
 
 
 @pytest.mark.parametrize("recorded", [False, True])
