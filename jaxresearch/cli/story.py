@@ -11,6 +11,7 @@ from jaxresearch.cli.session import Session
 from jaxresearch.cli.spelling import pairs_text, private_text, seeds_text
 from jaxresearch.experiment import Experiment
 from jaxresearch.reports import wording
+from jaxresearch.reports.schema import privacy_lines
 from jaxresearch.studies import Conclusion
 
 _NOT_OF_TRAINING = ("seeds", "directory", "save_every", "track", "fail_fast", "smoke", *OF_PROCESSES)
@@ -65,6 +66,9 @@ def story(session: Session, conclusion: Conclusion, result: dict[str, Any]) -> s
         lines += ["", f"For comparison, {majority}."]
     if result["report"] is not None:
         lines += ["", f"With the first of these seeds: {wording.printable(result['report'])}"]
+    if "privacy" in result:
+        stated = [f"- {name}: {line}" for name, line in privacy_lines(result["privacy"])]
+        lines += ["", "## Privacy", "", *stated]
     command = run_command(session, conclusion.best, seeds=seeds)
     return "\n".join([*lines, "", f"To reproduce the final training: `{command}`", ""])
 
