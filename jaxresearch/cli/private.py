@@ -8,6 +8,7 @@ from typing import Any
 from jaxresearch import data, privacy, studies
 from jaxresearch import experiment as experiments
 from jaxresearch.cli.errors import UsageError
+from jaxresearch.cli.loaded import Loaded
 from jaxresearch.data import Dataset
 from jaxresearch.experiment import Experiment
 from jaxresearch.privacy import Mechanism, Unit
@@ -112,17 +113,17 @@ def mechanism_of(options: Any) -> Callable[[Plan, int], Mechanism]:
     return functools.partial(_mechanism, options, secret=None)
 
 
-def statement_of(options: Any, experiment: Experiment, dataset: Dataset, settings: tuple[Any, ...]) -> dict[str, Any]:
+def statement_of(options: Any, experiment: Experiment, loaded: Loaded, settings: tuple[Any, ...]) -> dict[str, Any]:
     """Returns what is guaranteed for each kind of run and for all together, and what is not covered.
 
     Args:
         options: Of the command.
         experiment: What is trained.
-        dataset: Preprocessed data.
+        loaded: Its data.
         settings: Those that are trained, each with all seeds.
     """
-    trained = [(setting, dataset.n_train, len(options.seeds)) for setting in settings]
-    not_covered = _not_covered(options, experiment, dataset)
+    trained = [(setting, loaded.dataset.n_train, len(options.seeds)) for setting in settings]
+    not_covered = _not_covered(options, experiment, loaded.dataset, in_sample=loaded.collected.card.in_sample)
     if options.command == "study":
         not_covered.append("runs of the search with other settings, whose epsilon is counted at the end of the study")
     return {**_guarantees(options, trained), "not_covered": not_covered}
@@ -149,7 +150,8 @@ def statement_of_study(
     kept = dict.fromkeys((search.best, baseline))
     trained += [(setting, of_result.n_train, len(budget.fresh_seeds)) for setting in kept]
     adaptive = "that runs were chosen by results of earlier ones: the total is that of runs fixed in advance"
-    return {**_guarantees(options, trained), "not_covered": [*_not_covered(options, experiment, of_result), adaptive]}
+    not_covered = _not_covered(options, experiment, of_result, in_sample=of_result.card.in_sample)
+    return {**_guarantees(options, trained), "not_covered": [*not_covered, adaptive]}
 
 
 def _guarantees(options: Any, trained: list[tuple[Any, int, int]]) -> dict[str, Any]:
@@ -175,13 +177,13 @@ def _mechanism(options: Any, plan: Plan, n_examples: int, *, secret: tuple[int, 
     return Mechanism(noise_multiplier=asked["noise"], delta=asked["delta"], clip=asked["clip"], **sizes)
 
 
-def _not_covered(options: Any, experiment: Experiment, dataset: Dataset) -> list[str]:
+def _not_covered(options: Any, experiment: Experiment, dataset: Dataset, *, in_sample: bool) -> list[str]:
     """Returns what the command computes from private examples without noise."""
-    lines = [
-        "noise.key, with which the noise can be subtracted",
-        "description of the data in config.json",
-        "metrics of the test part",
-    ]
+    lines = ["noise.key, with which the noise can be subtracted", "description of the data in config.json"]
+    if in_sample and options.command != "sweep":
+        lines.append("metrics of the training examples, which are the test part")
+    elif options.command != "sweep":  # a sweep does not read the test part
+        lines.append("metrics of the test part")
     if data.numbers(dataset.of_run(0).fitted):
         lines.append("preprocessing fitted on the training part")
     if options.command in ("sweep", "study"):

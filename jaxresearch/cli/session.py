@@ -200,7 +200,7 @@ def opened(command: str, name: str, words: list[str], file: str) -> Iterator[Ses
             if options.private:
                 baseline = (options.hyperparameters,)
                 trained = (*settings, *baseline * (2 - (baseline[0] in settings))) if settings else baseline
-                config["privacy"] = statement_of(options, experiment, loaded.dataset, trained)
+                config["privacy"] = statement_of(options, experiment, loaded, trained)
             environment = records.environment(seeds=options.named_seeds)
         workers.require_same(config, job)
         lines = (

@@ -286,9 +286,13 @@ def _best_text(swept: Swept, axes: dict[str, list[Any]], metric: str, objective:
 
 
 def _next_lines(session: Session, swept: Swept, metric: str, objective: Objective | None) -> list[str]:
-    """Returns the command that trains the best settings and reads the test part; none without such settings."""
+    """Returns the command that trains the best settings and reads the test part, and what it spends; none without them."""
     place = _gaining(swept, metric, objective)
-    return [] if place is None else [f"next, on the test part: {run_command(session, session.settings[place])}"]
+    if place is None:
+        return []
+    line = f"next, on the test part: {run_command(session, session.settings[place])}"
+    spends = "privacy: that run spends more epsilon and delta, on top of the total of this sweep"
+    return [line, *[spends] * bool(session.options.private)]
 
 
 def _marks(swept: Swept, metric: str, objective: Objective | None) -> dict[str, Any]:

@@ -4,10 +4,16 @@ import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 from jaxresearch import privacy, records
+from jaxresearch.cli import sweep
+from jaxresearch.cli.private import _not_covered
+from jaxresearch.cli.sweep import Swept
+from jaxresearch.experiment import Objective
 
 FEW = ["--epochs", "2", "--seeds", "2"]
 PRIVATE = ["--private", "noise=1.5,delta=1e-5,clip=0.5"]
@@ -117,6 +123,45 @@ def test_a_private_sweep_states_all_its_runs(here, folder):
     parts = [one["epsilon_of_all_runs"]["pld"] for one in stated["runs"]]
     assert stated["all_runs"]["delta"] == 1e-5 and max(parts) < stated["all_runs"]["epsilon"] < sum(parts)
     assert "selection part, held out of the training part" in stated["not_covered"]
+    assert not any("test part" in line for line in stated["not_covered"])  # it was not read
+    spends = "\nprivacy: that run spends more epsilon and delta, on top of the total of this sweep\n"
+    assert (spends in done.stdout) == ("\nnext, on the test part: " in done.stdout)
+
+
+@pytest.mark.parametrize("asked, n_lines", [((("noise", "1.5"),), 2), ((), 1)])
+def test_a_private_sweep_says_that_the_next_run_spends_more(asked, n_lines):
+    row = {"learning_rate": 0.2, "diverged": False}
+    swept = Swept(rows=[row], best=0, baseline=None, again=None, comparison=None)
+    session = SimpleNamespace(settings=[None], options=SimpleNamespace(private=asked))
+    with mock.patch.object(sweep, "run_command", lambda session, setting: "jaxresearch run ..."):
+        lines = sweep._next_lines(session, swept, "mse", Objective("mse", False))
+    assert lines[0] == "next, on the test part: jaxresearch run ..." and len(lines) == n_lines
+
+
+@pytest.mark.parametrize(
+    "command, is_in_sample, metrics",
+    [
+        ("run", True, ["metrics of the training examples, which are the test part"]),
+        ("study", True, ["metrics of the training examples, which are the test part"]),
+        ("run", False, ["metrics of the test part"]),
+        ("sweep", True, []),
+        ("sweep", False, []),
+    ],
+)
+def test_not_private_names_the_metrics_of_examples(command, is_in_sample, metrics):
+    options = SimpleNamespace(command=command, validation=None, init_from=None)
+    dataset = SimpleNamespace(of_run=lambda run: SimpleNamespace(fitted={}))
+    found = _not_covered(options, SimpleNamespace(report=None), dataset, in_sample=is_in_sample)
+    assert [line for line in found if line.startswith("metrics")] == metrics
+
+
+@pytest.mark.long
+def test_a_test_part_of_training_examples_is_named(here, edit, folder):
+    edit('source="line.csv",', 'source="line.csv", collect=lambda *a, **k: data.in_sample(data.load(*a, **k)),')
+    done = here("run", "line.py", "--epochs", "1", "--seeds", "1", *PRIVATE, "--directory", "out")
+    assert done.returncode == 0, done.stderr
+    assert "; metrics of the training examples, which are the test part" in done.stdout
+    assert "metrics of the test part" not in done.stdout
 
 
 @pytest.mark.long
@@ -224,6 +269,9 @@ def test_a_private_study_counts_all_its_runs(here, folder):
     assert stated["all_runs"]["delta"] == 1e-5 and max(parts) < stated["all_runs"]["epsilon"] < sum(parts)
     assert f"at delta 1e-05 for all {stated['all_runs']['n_runs']} runs" in done.stdout
     assert "that runs were chosen by results of earlier ones: the total is that of runs fixed in advance" in done.stdout
+    story = (folder / "studied" / "study.md").read_text()
+    assert "\n## Privacy\n\n- privacy: epsilon " in story and "\n- not private: noise.key" in story
+    assert f"at delta 1e-05 for all {stated['all_runs']['n_runs']} runs\n" in story
     assert here("report", "studied").returncode == 0
     page = (folder / "studied" / "report.html").read_text()
     assert re.findall(r"for all (\d+) runs(?! together)", page) == [str(stated["all_runs"]["n_runs"])]
