@@ -108,12 +108,10 @@ def table(runs: list[Published]) -> str:
 
 def page(runs: list[Published]) -> str:
     """Returns the gallery: a card for each record, by field; what was refuted is shown like what was supported."""
-    minutes = sum(sum(run.record["seconds"].values()) for run in runs if run.record) / 60
     lines = [
         "# Published results",
         "",
-        "The published runs, from their records; `make gallery` carries them out again. Times are those of two CPU cores, "
-        f"{minutes:.0f} minutes in all.",
+        "The published runs, from their records; `make gallery` carries them out again. Times are those of two CPU cores.",
     ]
     for field in dict.fromkeys(run.field for run in runs):
         of_field = [run for run in runs if run.field == field and run.record]
