@@ -75,9 +75,7 @@ def anonymise(words: list[str]) -> int:
         asked = _asked(given)
         table = _read(Path(rest[0]))
         made = _anonymised(table, asked)
-        risks = anonymity.identifiability(
-            made.table, quasi=asked.quasi, sensitive=asked.sensitive, pseudonyms=asked.pseudonyms
-        )
+        risks = _risks(table, asked, made)
         content = records.written_table(made.table)
         _write(asked, content, _report(asked, made, risks, content))
     for line in (*table.notes, *_lines(asked, made, risks)):
@@ -223,6 +221,18 @@ def _anonymised(table: Table, asked: Asked) -> anonymity.Anonymised:
     )
 
 
+def _risks(table: Table, asked: Asked, made: anonymity.Anonymised) -> anonymity.Identifiability:
+    """Returns what could still single rows out; a column of units that is written links rows, whatever its values."""
+    words = None if asked.unit is None else words_of(table.columns[asked.unit])
+    units = None if words is None else [words[row] for row in made.rows]
+    found = anonymity.identifiability(
+        made.table, quasi=asked.quasi, sensitive=asked.sensitive, pseudonyms=asked.pseudonyms, units=units
+    )
+    if asked.unit is None or found.units is None or asked.unit not in made.table or asked.unit in asked.quasi:
+        return found
+    return found._replace(linked={asked.unit: found.units, **found.linked})
+
+
 def _require_one_role(roles: Mapping[str, Sequence[str | None]]) -> None:
     """Raises for a column that several options name."""
     first: dict[str, str] = {}
@@ -271,6 +281,7 @@ def _report(
                 **risks._asdict(),
                 "pairs": [pair._asdict() for pair in risks.pairs],
                 "linked": {name: linked._asdict() for name, linked in risks.linked.items()},
+                "units": None if risks.units is None else risks.units._asdict(),
             },
             "caveat": _CAVEAT,
         }
@@ -293,6 +304,9 @@ def _lines(asked: Asked, made: anonymity.Anonymised, risks: anonymity.Identifiab
     """Yields what was done, what it cost, and what could still single a row out."""
     yield f"quasi-identifiers: {', '.join(f'{name} ({kind})' for name, kind in made.kinds.items())}"
     sizes = f"{risks.smallest_class:,} to {max(made.class_sizes):,} rows"
+    if risks.units is not None:
+        sizes += f" and at least {risks.units.fewest_in_class:,} values of {asked.unit}"
+    counted = "rows" if asked.unit is None else f"values of {asked.unit}"
     yield f"classes: {risks.n_classes:,} of {sizes}; {risks.n_rows:,} rows, sorted"
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in made.losses.items())
     yield f"loss: {made.loss:.3f} ({losses}), from 0 (unchanged) to 1 (all hidden); discernibility {made.discernibility:,}"
@@ -305,10 +319,13 @@ def _lines(asked: Asked, made: anonymity.Anonymised, risks: anonymity.Identifiab
     for name, linked in risks.linked.items():
         if linked.fewest_in_class < asked.k:
             few = f"only {linked.fewest_in_class:,} of its {linked.n_values:,} values"
-            yield f"column {name} has {few} in some class: k counts rows. Pass --unit {name} to count values of {name}"
+            yield f"column {name} has {few} in some class: k counts {counted}. Pass --unit {name} to count values of {name}"
         if linked.n_across_classes:
             across = f"{linked.n_across_classes:,} of its {linked.n_values:,} values"
             yield f"column {name} links rows of several classes, for {across}"
+        if name not in asked.pseudonyms:
+            unless = "" if name == asked.unit else "if it tells people apart, "
+            yield f"column {name} is written in clear: {unless}pass --pseudonym {name} or --drop {name}"
     yield f"unique rows over all columns but pseudonyms: {risks.n_unique_rows:,} of {risks.n_rows:,}"
     for name, fraction in risks.identifying.items():
         yield f"column {name} singles out {100 * fraction:.1f} % of the rows alone: drop or generalise it if others may know it"

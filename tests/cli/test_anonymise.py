@@ -94,6 +94,30 @@ def test_a_unit_counts_people_in_place_of_rows(anonymise, folder):
     assert min(map(len, people.values())) == 6
 
 
+def test_people_in_clear_have_the_lines_of_pseudonyms(anonymise, folder):
+    """Every person has visits in both areas, so that classes share people."""
+    rows = [f"P{n:03},{20 + n // 3},{'ab'[visit % 2]},{visit}\n" for n in range(40) for visit in range(4)]
+    (folder / "visits.csv").write_text("patient,age,area,visit\n" + "".join(rows))
+    words = ("visits.csv", "--quasi", "age,area", "--k", "5", "--output")
+    linked = "column patient links rows of several classes, for 40 of its 40 values"
+    lines = anonymise(*words, "rows.csv").stdout.splitlines()
+    few = "column patient has only 3 of its 40 values in some class: k counts rows. Pass --unit patient to count"
+    assert any(line.startswith(few) for line in lines) and linked in lines
+    clear = "column patient is written in clear: if it tells people apart, pass --pseudonym patient or --drop patient"
+    assert clear in lines
+    done = anonymise(*words, "units.csv", "--unit", "patient", "--report", "report.json")
+    lines = done.stdout.splitlines()
+    assert linked in lines and "k counts" not in done.stdout
+    assert "column patient is written in clear: pass --pseudonym patient or --drop patient" in lines
+    assert any(" rows and at least 6 values of patient; 160 rows, sorted" in line for line in lines), lines
+    found = json.loads((folder / "report.json").read_text())["risks"]
+    assert (
+        found["units"] == found["linked"]["patient"] == {"n_values": 40, "fewest_in_class": 6, "n_across_classes": 40}
+    )
+    done = anonymise(*words, "dropped.csv", "--unit", "patient", "--drop", "patient")
+    assert " rows and at least 6 values of patient; " in done.stdout and "column patient" not in done.stdout
+
+
 def test_a_unit_may_be_dropped(anonymise, folder):
     (folder / "visits.csv").write_text(VISITS)
     words = ("visits.csv", "--quasi", "age", "--k", "5", "--unit", "name", "--drop", "name", "--output", "out.csv")

@@ -94,7 +94,7 @@ def anonymise(
     words = {name: words_of(values) for name, values in table.items()}
     _require_columns(words, quasi, sensitive, hierarchies or {}, types or {})
     codes = None if sensitive is None else np.unique(words[sensitive], return_inverse=True)[1]
-    owners = _owners(units, len(words[quasi[0]]))
+    owners = np.arange(len(words[quasi[0]])) if units is None else owners_of(units, len(words[quasi[0]]))
     _require_k(k, len(np.unique(owners)), "rows" if units is None else "units")
     _require_diversity(codes, l_diversity, diversity)
     attributes = attributes_of(
@@ -165,10 +165,23 @@ def require_columns(option: str, names: Sequence[str | None], columns: Mapping[s
         )
 
 
-def _owners(units: Sequence[Any] | None, n_rows: int) -> np.ndarray:
-    """Returns a code per row, of the unit that it belongs to."""
-    if units is None:
-        return np.arange(n_rows)
+def owners_of(units: Sequence[Any], n_rows: int) -> np.ndarray:
+    """Returns a code per row, of the unit that it belongs to.
+
+    Args:
+        units: Whom each row belongs to.
+        n_rows: Of the table.
+
+    Returns:
+        Integers from 0.
+
+    Raises:
+        ValueError: If there are more or fewer units than rows.
+
+    Example:
+        >>> owners_of(["Ada", "Bob", "Ada"], 3).tolist()
+        [0, 1, 0]
+    """
     if len(units) != n_rows:
         raise ValueError(f"units must name the unit of each of {n_rows:,} rows, got {len(units):,}. Complete them.")
     return np.unique(words_of(units), return_inverse=True)[1]

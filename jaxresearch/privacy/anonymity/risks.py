@@ -1,17 +1,25 @@
 """What could still single a row of a table out."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxresearch.data.files.cells import STYLES, cells_of, is_missing, numbers_of
-from jaxresearch.privacy.anonymity.anonymised import require_columns
+from jaxresearch.privacy.anonymity.anonymised import owners_of, require_columns
 from jaxresearch.privacy.anonymity.attributes import words_of
 
 _SINGLES_OUT = 0.5  # of the rows with a value of their own: the column is identifying
 _N_PAIRS = 5
+_NAMED_LIKE_ID = re.compile(
+    r"(?i:id|uuid|guid|.*[_\s.-]id|name|person|patient|subject|participant|user|customer|client|member|student|pupil)"
+    r"|.*[a-z](Id|ID)"
+)
+_NO_WORD = re.compile(r"\d{4}-\d\d-\d\d.*|[\W\d_]*")  # dates and numbers
+_ROWS_OF_ID = 10  # a column of words with at most as many rows for each value, and ...
+_N_IDS = 20  # ... at least as many values could tell people apart
 
 
 class Pair(NamedTuple):
@@ -23,7 +31,7 @@ class Pair(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """Rows that a column of pseudonyms links: the number of its values, the fewest in a class, and those in several classes."""
+    """Rows that a column links: the number of its values, the fewest in a class, and those in several classes."""
 
     n_values: int
     fewest_in_class: int
@@ -42,12 +50,14 @@ class Identifiability(NamedTuple):
             quasi-identifiers.
         n_pairs: Pairs of other columns, not both quasi-identifiers, that single out at least one row.
         pairs: The worst five.
-        linked: Columns of pseudonyms in which a value occurs in several rows.
+        linked: Columns in which a value occurs in several rows: those of pseudonyms, and others that are named like an id, or
+            have at least 20 words, for at most ten rows each. Neither quasi-identifiers nor the sensitive column are among them.
         n_homogeneous_classes: Classes with one sensitive value, which is thereby known of all their rows; None without a
             sensitive column.
         n_homogeneous_rows: Their rows.
         least_distinct: The least number of sensitive values in a class.
         t_closeness: The largest distance between the sensitive values of a class and those of the table, 0 to 1.
+        units: The same as ``linked`` for the units of the rows; None without units.
     """
 
     n_rows: int
@@ -62,6 +72,7 @@ class Identifiability(NamedTuple):
     n_homogeneous_rows: int | None = None
     least_distinct: int | None = None
     t_closeness: float | None = None
+    units: Linked | None = None
 
 
 def identifiability(
@@ -70,6 +81,7 @@ def identifiability(
     quasi: Sequence[str] = (),
     sensitive: str | None = None,
     pseudonyms: Sequence[str] = (),
+    units: Sequence[Any] | None = None,
 ) -> Identifiability:
     """Returns what could still single a row of a table out.
 
@@ -78,6 +90,7 @@ def identifiability(
         quasi: Quasi-identifiers; without any, the table is one class.
         sensitive: A column whose values in each class are compared with those of the table.
         pseudonyms: Columns of pseudonyms.
+        units: Whom each row belongs to, as in `anonymise`; in the order of the rows of ``table``.
 
     Returns:
         Counts and the columns to look at.
@@ -116,7 +129,13 @@ def identifiability(
         identifying=identifying,
         n_pairs=len(pairs),
         pairs=tuple(pairs[:_N_PAIRS]),
-        linked={name: _linked(codes[name], classes) for name in pseudonyms if len(np.unique(codes[name])) < n_rows},
+        linked={
+            name: _linked(codes[name], classes)
+            for name in codes
+            if len(np.unique(codes[name])) < n_rows
+            and (name in pseudonyms or (name not in (*quasi, sensitive) and _is_id(name, words[name], identifying)))
+        },
+        units=None if units is None else _linked(owners_of(units, n_rows), classes),
     )
     return found if sensitive is None else found._replace(**_of_sensitive(words[sensitive], classes))
 
@@ -129,8 +148,17 @@ def _combined(columns: Sequence[np.ndarray], n_rows: int) -> np.ndarray:
     return codes
 
 
+def _is_id(name: str, words: Sequence[str], identifying: Mapping[str, float]) -> bool:
+    """Returns whether a column could tell people apart: by its name, or by its many words that repeat."""
+    if _NAMED_LIKE_ID.fullmatch(name):
+        return True
+    known = {word for word in words if not is_missing(word)}
+    is_many = len(known) >= max(_N_IDS, len(words) / _ROWS_OF_ID)
+    return is_many and name not in identifying and not any(map(_NO_WORD.fullmatch, known))
+
+
 def _linked(codes: np.ndarray, classes: np.ndarray) -> Linked:
-    """Returns how a column of pseudonyms links the rows of classes."""
+    """Returns how a column links the rows of classes."""
     together = np.unique(np.stack([classes, codes]), axis=1)
     n_classes_of = np.bincount(together[1])
     return Linked(len(n_classes_of), int(np.bincount(together[0]).min()), int((n_classes_of > 1).sum()))

@@ -83,3 +83,28 @@ def test_pseudonyms_that_link_rows_are_counted():
     table = {"age": ["30", "30", "40", "40"], "id": ["a", "b", "b", "b"], "visit": ["1", "2", "3", "4"]}
     found = anonymity.identifiability(table, quasi=["age"], pseudonyms=["id", "visit"])
     assert found.linked == {"id": anonymity.Linked(n_values=2, fewest_in_class=1, n_across_classes=1)}
+
+
+def test_columns_that_could_tell_people_apart_are_linked():
+    n = 60
+    table = {
+        "age": [str(30 + row % 2) for row in range(n)],
+        "patient": [str(row // 2) for row in range(n)],
+        "doctor": [f"Dr {row % 20}" for row in range(n)],
+        "seen": [f"2024-01-{1 + row % 25:02}" for row in range(n)],
+        "pressure": [str(80 + row % 25) for row in range(n)],
+        "ward": [f"ward {row % 5}" for row in range(n)],
+        "note": [f"note {min(row, 49)}" for row in range(n)],
+    }
+    found = anonymity.identifiability(table, quasi=["age"])
+    assert found.linked == {"patient": anonymity.Linked(30, 30, 30), "doctor": anonymity.Linked(20, 10, 0)}
+    assert found.units is None
+    assert [*anonymity.identifiability(table, quasi=["patient"], sensitive="doctor").linked] == []
+
+
+def test_units_of_rows_are_counted_in_classes():
+    table = {"age": ["30", "30", "40", "40"]}
+    found = anonymity.identifiability(table, quasi=["age"], units=["a", "b", "b", "b"])
+    assert found.units == anonymity.Linked(n_values=2, fewest_in_class=1, n_across_classes=1) and found.linked == {}
+    with pytest.raises(ValueError, match="units must name the unit of each of 4 rows, got 3"):
+        anonymity.identifiability(table, quasi=["age"], units=[1, 2, 3])
