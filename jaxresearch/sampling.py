@@ -37,12 +37,14 @@ class Poisson:
         rate: The probability, above 0 and at most 1. It is rounded down to a multiple of 2**-32.
         capacity: Number of places, at least 1. Devices that split a batch need a multiple of their number.
         n_examples: The largest number of examples in the data.
+        is_exact: Whether the data must hold as many, and not fewer.
         secret: Two 32-bit words that determine the draws together with the run's key; None to use the run's key alone.
     """
 
     rate: int | float
     capacity: int
     n_examples: int
+    is_exact: bool = False
     secret: tuple[int, int] | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +99,7 @@ def batch_of(key: Key[Array, ""], data: Any, step: Int[Array, ""], *, batch_size
 
     Raises:
         ValueError: If the arrays differ in length, ``batch_size`` is out of range, or Poisson sampling is requested for streams,
-            weighted data, no data or more examples than it allows.
+            weighted data, no data or another number of examples than it allows.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -289,10 +291,11 @@ def _poisson_batch(key: Key[Array, ""], data: Any, step: Int[Array, ""], samplin
             f"data must be a single part without weights for Poisson sampling, got {what}. Pass one dict of arrays "
             "without weights."
         )
-    if n > sampling.n_examples:
+    if n > sampling.n_examples or (sampling.is_exact and n < sampling.n_examples):
+        rule = "exactly" if sampling.is_exact else "at most"
         raise ValueError(
-            f"data must hold at most the {sampling.n_examples} examples that Poisson sampling was set up for, got {n}. Pass the "
-            "number of examples as n_examples."
+            f"data must hold {rule} the {sampling.n_examples} examples that Poisson sampling was set up for, got {n}. Pass the "
+            "number of examples, or of units, as n_examples."
         )
     mask = poisson_mask(key, step, n_examples=n, rate=sampling.rate, secret=sampling.secret)
     indices = _first_included(mask, sampling.capacity)

@@ -240,3 +240,12 @@ def test_poisson_refuses_numbers_out_of_range(changes, message):
 def test_poisson_sampling_refuses_other_data(data, message, key):
     with pytest.raises(ValueError, match=message):
         sampling.batch_of(key, data, jnp.int32(0), batch_size=poisson())
+
+
+@pytest.mark.parametrize("n", [63, 65])
+def test_exact_poisson_sampling_refuses_another_length(n, key):
+    message = (
+        f"data must hold exactly the 64 examples that Poisson sampling was set up for, got {n}. Pass the number of"
+    )
+    with pytest.raises(ValueError, match=message):
+        sampling.batch_of(key, {"inputs": jnp.ones(n)}, jnp.int32(0), batch_size=poisson(is_exact=True))

@@ -95,8 +95,9 @@ class Mechanism:
                 f"example at random. Pass {0.1 / self.n_examples:.0e}."
             )
         for name, value, choices in (("relation", self.relation, Relation), ("clipping", self.clipping, Clipping)):
-            if value not in choices.__args__:
-                raise ValueError(f"{name} must be {' or '.join(choices.__args__)}, got {value!r}. Correct it.")
+            if value not in (allowed := choices.__args__):
+                remedy = " or ".join(f"{name}={one!r}" for one in allowed)
+                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}. Pass {remedy}.")
 
     @property
     def rate(self) -> float:
@@ -105,9 +106,15 @@ class Mechanism:
 
     @property
     def sampling(self) -> Poisson:
-        """The sampling of the batches; `overflow` is at most a millionth of delta."""
+        """The sampling of the batches; `overflow` is at most a millionth of delta.
+
+        Under ``"zero-out"`` it refuses data of another length than ``n_examples``, under ``"add-or-remove"`` longer ones.
+        """
         capacity = _capacity(self.n_examples, self.rate, _OVERFLOW * self.delta / self.n_steps)
-        return Poisson(rate=self.rate, capacity=capacity, n_examples=self.n_examples, secret=self.secret)
+        is_exact = self.relation == "zero-out"
+        return Poisson(
+            rate=self.rate, capacity=capacity, n_examples=self.n_examples, is_exact=is_exact, secret=self.secret
+        )
 
     @property
     def overflow(self) -> float:

@@ -305,9 +305,12 @@ def half():
         (shuffled, "batch must come from the mechanism's Poisson sampling, unchanged, got another"),
         (
             of_another_mechanism,
-            "batch must be drawn with Poisson(rate=1.0, capacity=16, n_examples=16), which is accounted",
+            "batch must be drawn with Poisson(rate=1.0, capacity=16, n_examples=16, is_exact=True), which is accounted",
         ),
-        (half, "got 8 places of Poisson(rate=1.0, capacity=16, n_examples=16). Pass the whole batch of one mechanism."),
+        (
+            half,
+            "got 8 places of Poisson(rate=1.0, capacity=16, n_examples=16, is_exact=True). Pass the whole batch of one mechanism.",
+        ),
     ],
 )
 def test_private_refuses_batches_drawn_otherwise(given, message, key):

@@ -3,10 +3,12 @@
 import math
 import re
 
+import jax.numpy as jnp
 import pytest
 import scipy.stats
 
-from jaxresearch.privacy import Mechanism
+from jaxresearch import sampling
+from jaxresearch.privacy import Mechanism, Unit
 
 NUMBERS = {
     "noise_multiplier": 1.0,
@@ -60,13 +62,30 @@ def test_mechanism_refuses_numbers_out_of_range(wrong, message):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"relation": "replace"}, "relation must be zero-out or add-or-remove, got 'replace'."),
-        ({"clipping": "layer"}, "clipping must be flat or per-array, got 'layer'."),
+        ({"relation": "replace"}, "relation must be zero-out or add-or-remove, got 'replace'. Pass relation='zero-out' or r"),
+        ({"clipping": "layer"}, "clipping must be flat or per-array, got 'layer'. Pass clipping='flat' or clipping='per-array'."),
     ],
 )
 def test_mechanism_refuses_other_choices(wrong, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Mechanism(**NUMBERS | wrong)
+
+
+@pytest.mark.raises
+def test_zero_out_needs_as_many_examples_as_declared(key):
+    """Add-or-remove takes an upper bound; units are counted in place of their examples."""
+    drawn = {"noise_multiplier": 1.0, "clip": 0.5, "n_examples": 40, "batch_size": 4, "n_steps": 1, "delta": 1e-5}
+    few, units = {"inputs": jnp.ones((4, 3))}, {"inputs": jnp.ones((40, 2, 3)), "unit_weights": jnp.ones((40, 2))}
+
+    def batch_of(data, **options):
+        return sampling.batch_of(key, data, jnp.int32(0), batch_size=Mechanism(**drawn, **options).sampling)
+
+    with pytest.raises(
+        ValueError, match="data must hold exactly the 40 examples .* got 4. Pass the number of examples"
+    ):
+        batch_of(few)
+    assert batch_of(few, relation="add-or-remove")["inputs"].shape[1:] == (3,)
+    assert batch_of(units, unit=Unit("patient", 2))["inputs"].shape[1:] == (2, 3)
 
 
 def test_the_secret_is_not_shown():
