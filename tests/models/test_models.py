@@ -1,5 +1,7 @@
 """Models of every library follow one interface and are trained by the same code."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -231,6 +233,25 @@ def test_models_name_the_features_that_do_not_fit(key):
         ValueError, match=r"^images must have 16 pixels, \(4, 4, 1\), got 32\. Use card\.feature_shape\."
     ):
         model.apply(*model.init(jax.random.key(0)), jnp.zeros((2, 32)), key)
+
+
+@pytest.mark.raises
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((8, 8, 1), "got the tuple (8, 8, 1). Pass np.zeros((1, 8, 8, 1))."),
+        ([3], "got the list [3]. Pass np.zeros((1, 3))."),
+        (3, "got the int 3. Pass np.zeros((1, n_features))."),
+    ],
+)
+def test_linen_refuses_example_inputs_that_are_no_batch(given, message):
+    with pytest.raises(ValueError, match=re.escape(f"example_inputs must be an array with a batch axis, {message}")):
+        models.linen(nn.Dense(2), given)
+
+
+def test_linen_takes_the_zeros_of_numpy(key):
+    params, _ = models.linen(nn.Conv(2, (3, 3)), np.zeros((1, 8, 8, 1))).init(key)
+    assert params["kernel"].shape == (3, 3, 1, 2) and params["kernel"].dtype == jnp.float32
 
 
 def test_sequence_cnn_is_the_best_match_of_each_filter(key):

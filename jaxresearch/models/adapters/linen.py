@@ -35,8 +35,9 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         The model.
 
     Raises:
-        ValueError: When drawn, if the module has dropout, batch normalisation or spectral normalisation and no flag; when it
-            evaluates, if it draws random numbers or changes state; when applied, if inputs have another number of features.
+        ValueError: If ``example_inputs`` is no array with a batch axis. When drawn, if the module has dropout, batch
+            normalisation or spectral normalisation and no flag; when it evaluates, if it draws random numbers or changes state;
+            when applied, if inputs have another number of features.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -46,6 +47,7 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         >>> params["kernel"].shape, model_state
         ((2, 3), {})
     """
+    _require_batch(example_inputs)
     flags = flags_of(module)
     fields = () if flags else tuple(f.name for f in dataclasses.fields(module) if f.name in (*TRAINS, *RESTS))
 
@@ -53,7 +55,8 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
         return (module.clone(**mode(fields, train=train)) if fields else module), mode(flags, train=train)
 
     def init(key):
-        inputs, (resting, options) = jnp.zeros(example_inputs.shape, example_inputs.dtype), of_mode(train=False)
+        dtype = jax.dtypes.canonicalize_dtype(example_inputs.dtype)  # NumPy's zeros are float64
+        inputs, (resting, options) = jnp.zeros(example_inputs.shape, dtype), of_mode(train=False)
         with nn.intercept_methods(_pass if flags or fields else _refuse_modes):
             variables = resting.init({"params": key}, inputs, **options)
         return variables.get("params", {}), {name: tree for name, tree in variables.items() if name != "params"}
@@ -77,6 +80,16 @@ def linen(module: nn.Module, example_inputs: jax.ShapeDtypeStruct | Array | np.n
 
 
 _OTHERS = 2**31 - 2  # folded into the key, so that other streams differ from dropout
+
+
+def _require_batch(example_inputs: Any) -> None:
+    """Raises for example inputs that are no batch, such as the shape of one example."""
+    if getattr(example_inputs, "shape", ()):
+        return
+    is_shape = isinstance(example_inputs, tuple | list)
+    got = f"the {type(example_inputs).__name__} {example_inputs!r}"
+    sizes = ", ".join(map(str, example_inputs)) if is_shape else "n_features"
+    raise ValueError(f"example_inputs must be an array with a batch axis, got {got}. Pass np.zeros((1, {sizes})).")
 
 
 def _require_features(inputs: Array | np.ndarray, shape: tuple[int, ...], error: Exception) -> None:
