@@ -187,12 +187,12 @@ def _report_file(report: str, output: str | None) -> Path:
     return file_in_folder(report, option="--report")
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path, *, what: str = "table") -> Table:
     """Returns a table, after checking its path."""
     if not path.is_file():
-        raise UsageError(f"table must be a file that exists, got {path}. {catalogue.path_advice(path)}")
+        raise UsageError(f"{what} must be a file that exists, got {path}. {catalogue.path_advice(path)}")
     if not is_table(str(path)):
-        raise UsageError(f"table must end in {TABLES}, got {path}. Save it in one of these formats.")
+        raise UsageError(f"{what} must end in {TABLES}, got {path}. Save it in one of these formats.")
     return read_table(path)
 
 
@@ -246,7 +246,7 @@ def _require_one_role(roles: Mapping[str, Sequence[str | None]]) -> None:
 
 def _hierarchy(name: str, path: Path) -> dict[str, list[str]]:
     """Returns the ancestors of each value: the columns to the right of the first."""
-    value, *ancestors = (words_of(cells) for cells in _read(path).columns.values())
+    value, *ancestors = (words_of(cells) for cells in _read(path, what=f"--hierarchy of {name}").columns.values())
     doubled = next((word for place, word in enumerate(value) if word in value[:place]), None)
     if doubled is not None or not ancestors:
         got = f"{doubled!r} twice" if doubled is not None else "no ancestors"

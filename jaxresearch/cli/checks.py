@@ -12,8 +12,13 @@ from jaxresearch.studies import Budget
 MANY_SEEDS = 2**32  # keys are derived from 32 bits
 
 
-def check_options(options: Any) -> None:
-    """Raises for values that are out of range or cannot be combined."""
+def check_options(options: Any, *, is_private_declared: bool = False) -> None:
+    """Raises for values that are out of range or cannot be combined.
+
+    Args:
+        options: Of the command.
+        is_private_declared: Whether ``private`` is that of the experiment, not of an option.
+    """
     if not 0 < options.hang_after < math.inf:
         raise UsageError(f"hang_after must be positive and finite, got {options.hang_after}. Pass {HANG_AFTER:g}.")
     if not options.distributed:
@@ -34,7 +39,7 @@ def check_options(options: Any) -> None:
         raise UsageError(f"accumulate must be 1 or more, got {options.accumulate}. Pass a divisor of the batch size.")
     if options.at_once is not None and options.at_once < 1:
         raise UsageError(f"at_once must be 1 run or more, got {options.at_once}. Leave it out to choose.")
-    check_private(options)
+    check_private(options, is_declared=is_private_declared)
     for name in ("rounds", "seconds"):
         value = getattr(options, name)
         if not 0 < value < math.inf:

@@ -81,7 +81,7 @@ def _resolved(
     if experiment.source is None and given["data"] is not None:
         raise UsageError(f"data must be left out, got {given['data']}: the experiment needs none.")
     options = Options(**given, command=command, hyperparameters=chosen, axes=axes)
-    check_options(options)
+    check_options(options, is_private_declared=options.private == private_default(experiment))
     return options
 
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxresearch import data, privacy, studies
 from jaxresearch import experiment as experiments
@@ -18,7 +19,25 @@ from jaxresearch.studies.plan import confirmation_seeds
 from jaxresearch.training import Plan
 
 _NAMES = ("epsilon", "noise", "delta", "clip", "per_unit")
-_EXAMPLE = "Write: --private epsilon=3,delta=1e-5,clip=1"
+_GIVEN = ("--private", "Write: --private epsilon=3,delta=1e-5,clip=1")
+_DECLARED = ("Experiment(private=...)", 'Write: private={"epsilon": 3, "delta": 1e-5, "clip": 1}')
+
+
+class _Rule(NamedTuple):
+    """What a number must be (any other word is nan), and the remedy, if it is not the whole option."""
+
+    text: str
+    holds: Callable[[float], bool]
+    remedy: str = ""
+
+
+_POSITIVE = _Rule("positive and finite", lambda number: 0 < number < math.inf)
+_RULES = {
+    "epsilon": _Rule(
+        f"above 0 and at most {privacy.LARGEST_EPSILON:g}", lambda number: 0 < number <= privacy.LARGEST_EPSILON
+    ),
+    "per_unit": _Rule("a whole number from 1", lambda number: number >= 1 and number.is_integer(), "Write per_unit=8."),
+}
 _EXCLUDED = {
     "folds": "each example would be trained on by several runs",
     "resplit": "each example would be trained on by some of the runs",
@@ -26,34 +45,36 @@ _EXCLUDED = {
 }
 
 
-def check_private(options: Any) -> None:
-    """Raises for parameters that are missing, unknown or out of range, and for options that break the guarantee."""
+def check_private(options: Any, *, is_declared: bool = False) -> None:
+    """Raises for parameters that are missing, unknown or out of range, and for options that break the guarantee.
+
+    Args:
+        options: Of the command.
+        is_declared: Whether the parameters are those of the experiment, for errors.
+    """
     if options.unit is not None:
         _check_unit(options)
     if not options.private:
         return
-    given = dict(options.private)
+    given, (source, example) = dict(options.private), _DECLARED if is_declared else _GIVEN
     if "relation" in given or "n_examples" in given:
         raise UsageError(
-            "--private must not set relation or n_examples, got one: the number of examples sets batches and steps, so it "
+            f"{source} must not set relation or n_examples, got one: the number of examples sets batches and steps, so it "
             "is public and the relation is zero-out. For add-or-remove, use jaxresearch.privacy from Python."
         )
     if unknown := [name for name in given if name not in _NAMES]:
-        raise UsageError(f"--private takes {', '.join(_NAMES)}; got {unknown[0]}. {_EXAMPLE}")
+        raise UsageError(f"{source} takes {', '.join(_NAMES)}; got {unknown[0]}. {example}")
     if {*given} - {"per_unit"} not in ({"epsilon", "delta", "clip"}, {"noise", "delta", "clip"}):
         raise UsageError(
-            f"--private must have delta, clip and either epsilon or noise, got {', '.join(given) or 'nothing'}. {_EXAMPLE}"
+            f"{source} must have delta, clip and either epsilon or noise, got {', '.join(given) or 'nothing'}. {example}"
         )
     for name, text in given.items():
-        number = _number(text)
-        if number is None or not 0 < number < float("inf"):
-            raise UsageError(f"{name} of --private must be positive and finite, got {text}. {_EXAMPLE}")
+        if not (rule := _RULES.get(name, _POSITIVE)).holds(_number(text)):
+            raise UsageError(f"{name} of {source} must be {rule.text}, got {text}. {rule.remedy or example}")
     if "per_unit" in given and options.unit is None:
         raise UsageError(
             f"per_unit needs the column of the units, got per_unit={given['per_unit']} alone. Add --unit COLUMN."
         )
-    if "per_unit" in given and not float(given["per_unit"]).is_integer():
-        raise UsageError(f"per_unit of --private must be a whole number, got {given['per_unit']}. Write per_unit=8.")
     for name, why in _EXCLUDED.items():
         if getattr(options, name):
             raise UsageError(f"private and {name} are mutually exclusive, got both: {why}. Leave out {flag(name)}.")
@@ -197,9 +218,9 @@ def _not_covered(options: Any, experiment: Experiment, dataset: Dataset, *, in_s
     return lines
 
 
-def _number(text: str) -> float | None:
-    """Returns a number, or None for any other text."""
+def _number(text: str) -> float:
+    """Returns a number, or nan for any other text."""
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan

@@ -323,6 +323,8 @@ def _grouped(parts: dict[str, Part], card: DataCard, rule: Split) -> tuple[dict[
         near = difflib.get_close_matches(name, [one.name for one in card.columns], n=1)
         advice = f"Did you mean {near[0]!r}?" if near else "Name one of its columns."
         what = "data that is not a table" if not card.columns else f"{name!r}"
+        if card.target is not None and name == card.target.name:
+            what, advice = f"the target {name!r}", "Name another column."
         raise ValueError(f"{rule.by} must be a column of {card.name} besides the target, got {what}. {advice}")
     if rule.by == "time" and column.kind not in ("number", "date"):
         raise ValueError(

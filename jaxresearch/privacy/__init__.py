@@ -6,13 +6,14 @@
     experiment = privacy.private_experiment(experiment, lambda plan, n_examples: mechanism)
 """
 
-from jaxresearch.privacy.accounting import Epsilon, epsilon, for_epsilon, joint_epsilon, statement
+from jaxresearch.privacy.accounting import LARGEST_EPSILON, Epsilon, epsilon, for_epsilon, joint_epsilon, statement
 from jaxresearch.privacy.estimator import clipped_sum, private
 from jaxresearch.privacy.experiments import private_experiment
 from jaxresearch.privacy.mechanism import Mechanism, Unit
 from jaxresearch.privacy.units import by_unit
 
 __all__ = [
+    "LARGEST_EPSILON",
     "Epsilon",
     "Mechanism",
     "Unit",

@@ -11,7 +11,7 @@ import scipy.optimize
 
 from jaxresearch.privacy.mechanism import Clipping, Mechanism, Relation, Unit
 
-_LARGEST_EPSILON = 20.0  # e^20 is 485 million: beyond it nothing is promised
+LARGEST_EPSILON = 20.0  # that may be asked for: e^20 is 485 million, so beyond it nothing is promised
 _LARGEST_BY_LOSSES = 100.0
 _TOLERANCE = 1e-4  # of the logarithm of the noise multiplier
 _FINE = 1e-4  # width of the intervals of privacy loss; wider ones find the noise, these confirm it
@@ -40,7 +40,7 @@ def epsilon(mechanism: Mechanism, *, delta: int | float | None = None, n_runs: i
             key: runs with the same noise would cancel it.
 
     Returns:
-        Upper bounds of epsilon, infinite without noise. Above 100, where nothing is promised, both are that by Rényi divergences.
+        Upper bounds of epsilon, infinite without noise. Above 100, both are that by Rényi divergences.
         They hold for exact real numbers: see the page on privacy.
 
     Raises:
@@ -136,7 +136,7 @@ def for_epsilon(
     """Returns the mechanism with the least noise whose epsilon, by privacy loss distributions, is at most the given one.
 
     Args:
-        epsilon: Of one run, above 0 and at most 20.
+        epsilon: Of one run, above 0 and at most `LARGEST_EPSILON`, 20.
         delta: As in `Mechanism`.
         clip: As in `Mechanism`.
         n_examples: As in `Mechanism`.
@@ -158,9 +158,9 @@ def for_epsilon(
         >>> round(for_epsilon(epsilon=0.8645, **numbers).noise_multiplier, 2)
         1.3
     """
-    if not 0 < epsilon <= _LARGEST_EPSILON:
+    if not 0 < epsilon <= LARGEST_EPSILON:
         raise ValueError(
-            f"epsilon must be above 0 and at most {_LARGEST_EPSILON:g}, got {epsilon}. Pass 3; e^epsilon bounds how much more "
+            f"epsilon must be above 0 and at most {LARGEST_EPSILON:g}, got {epsilon}. Pass 3; e^epsilon bounds how much more "
             "likely an outcome can be."
         )
     unknown = Mechanism(

@@ -182,6 +182,10 @@ MISTAKES = {
         (*WORDS, "--hierarchy", "zip"),
         "--hierarchy must be pairs with = between them, got zip. Write: --hierar",
     ),
+    "no levels": (
+        (*WORDS, "--hierarchy", "zip=level.csv"),
+        "--hierarchy of zip must be a file that exists, got level.csv. Did you mean 'levels.csv'?",
+    ),
     "levels": (
         (*WORDS, "--hierarchy", "zip=patients.csv"),
         "hierarchy of zip must have every value of the column, got none for '0150'. Add a row.",

@@ -181,14 +181,29 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
             "--private must have delta, clip and either epsilon or noise, got epsilon, noise, delta, clip.",
         ),
         ("epsilon=3,delta=1e-5,norm=1", "--private takes epsilon, noise, delta, clip, per_unit; got norm."),
-        ("epsilon=0,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got 0."),
-        ("epsilon=inf,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got inf."),
-        ("epsilon=nan,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got nan."),
-        ("epsilon=three,delta=1e-5,clip=1", "epsilon of --private must be positive and finite, got three."),
+        (
+            "epsilon=0,delta=1e-5,clip=1",
+            "epsilon of --private must be above 0 and at most 20, got 0. Write:",
+        ),
+        (
+            "epsilon=inf,delta=1e-5,clip=1",
+            "epsilon of --private must be above 0 and at most 20, got inf. Write:",
+        ),
+        (
+            "epsilon=nan,delta=1e-5,clip=1",
+            "epsilon of --private must be above 0 and at most 20, got nan. Write:",
+        ),
+        (
+            "epsilon=three,delta=1e-5,clip=1",
+            "epsilon of --private must be above 0 and at most 20, got three. Write:",
+        ),
         ("noise=0,delta=1e-5,clip=1", "noise of --private must be positive and finite, got 0."),
         ("epsilon=3,delta=1e-5,clip=-1", "clip of --private must be positive and finite, got -1."),
         ("epsilon=3,delta=1,clip=1", "delta must be above 0 and below 1 / 160, got 1.0"),
-        ("epsilon=30,delta=1e-5,clip=1", "epsilon must be above 0 and at most 20, got 30.0."),
+        (
+            "epsilon=30,delta=1e-5,clip=1",
+            "epsilon of --private must be above 0 and at most 20, got 30. Write: --private",
+        ),
         (
             "epsilon=3,delta=1e-5,clip=1,relation=add-or-remove",
             "--private must not set relation or n_examples, got one:",
@@ -203,6 +218,25 @@ def test_private_finds_the_noise_for_epsilon(here, folder):
 )
 def test_private_refuses_other_parameters(here, refused, text, message):
     refused(here("run", "line.py", "--private", text), message)
+
+
+@pytest.mark.parametrize(
+    "declared, message",
+    [
+        (
+            '{"epsilon": 3, "delta": 1e-5}',
+            "Experiment(private=...) must have delta, clip and either epsilon or noise, got epsilon, delta. Write: private={",
+        ),
+        (
+            '{"epsilon": 50, "delta": 1e-5, "clip": 1}',
+            "epsilon of Experiment(private=...) must be above 0 and at most 20, got 50. Write: private={",
+        ),
+    ],
+)
+def test_a_mistake_of_the_experiment_is_named_as_such(here, edit, refused, declared, message):
+    edit("Experiment(", f"Experiment(private={declared},")
+    refused(here("run", "line.py"), message)
+    refused(here("run", "line.py", "--private", "epsilon=3"), "--private must have delta, clip and either epsilon")
 
 
 @pytest.mark.parametrize(
@@ -326,11 +360,11 @@ def test_a_unit_is_stated_and_no_feature(users, here, interrupted_here, folder, 
         ),
         (
             ["--unit", "user", "--private", "noise=1,delta=1e-3,clip=1,per_unit=2.5"],
-            "per_unit of --private must be a whole number, got 2.5. Write per_unit=8.",
+            "per_unit of --private must be a whole number from 1, got 2.5. Write per_unit=8.",
         ),
         (
             ["--unit", "user", "--private", "noise=1,delta=1e-3,clip=1,per_unit=0"],
-            "per_unit of --private must be positive and finite, got 0.",
+            "per_unit of --private must be a whole number from 1, got 0. Write per_unit=8.",
         ),
     ],
 )

@@ -68,7 +68,10 @@ def test_a_stretch_is_the_last_rows(visits):
             {"by": "group", "column": "patiant"},
             "group must be a column of visits besides the target, got 'patiant'. Did you mean",
         ),
-        ({"by": "group", "column": "k"}, "group must be a column of visits besides the target, got 'k'"),
+        (
+            {"by": "group", "column": "k"},
+            "group must be a column of visits besides the target, got the target 'k'. Name another column.",
+        ),
         (
             {"by": "time", "column": "patient"},
             "time must be a column of dates or numbers, got patient, a column of kind category",

@@ -309,7 +309,7 @@ def half():
         ),
         (
             half,
-            "got 8 places of Poisson(rate=1.0, capacity=16, n_examples=16, is_exact=True). Pass the whole batch of one mechanism.",
+            "got 8 places of Poisson(rate=1.0, capacity=16, n_examples=16, is_exact=True). Pass the whole batch of one",
         ),
     ],
 )

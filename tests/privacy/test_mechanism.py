@@ -62,8 +62,14 @@ def test_mechanism_refuses_numbers_out_of_range(wrong, message):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"relation": "replace"}, "relation must be zero-out or add-or-remove, got 'replace'. Pass relation='zero-out' or r"),
-        ({"clipping": "layer"}, "clipping must be flat or per-array, got 'layer'. Pass clipping='flat' or clipping='per-array'."),
+        (
+            {"relation": "replace"},
+            "relation must be zero-out or add-or-remove, got 'replace'. Pass relation='zero-out' or r",
+        ),
+        (
+            {"clipping": "layer"},
+            "clipping must be flat or per-array, got 'layer'. Pass clipping='flat' or clipping='per-array'.",
+        ),
     ],
 )
 def test_mechanism_refuses_other_choices(wrong, message):

@@ -153,11 +153,13 @@ def require_columns(option: str, names: Sequence[str | None], columns: Mapping[s
         columns: Of the table.
 
     Raises:
-        ValueError: If one is missing.
+        ValueError: If one is missing, or ``names`` is a word, whose letters would be taken for columns.
 
     Example:
         >>> require_columns("quasi", ["age"], {"age": ["30"]})
     """
+    if isinstance(names, str):
+        raise ValueError(f"{option} must be a list of columns, got the word {names!r}. Pass [{names!r}].")
     missing = next((name for name in names if name is not None and name not in columns), None)
     if missing is not None:
         raise ValueError(
