@@ -32,6 +32,8 @@ def compare(words: list[str]) -> int:
     if compared.different:
         headings = ("run", *compared.different)
         display.print_table(console, headings, compared.settings, title="settings that differ")
+    if compared.privacy is not None:
+        display.print_table(console, *compared.privacy, title="privacy")
     for name, figure in compared.figures.items():
         display.print_table(console, *figure, title=name)
     console.print(wording.compared_line(compared.runs[0].result))

@@ -13,11 +13,12 @@ from jaxresearch.records.reads import recorded_test_part
 from jaxresearch.records.recorded import Recorded
 from jaxresearch.reports import wording
 from jaxresearch.reports.groups import Group, grouped
+from jaxresearch.reports.schema import epsilon_texts
 from jaxresearch.reports.wording import Entry
 
 
 class Figure(NamedTuple):
-    """A scalar metric, or one entry of a vector metric, as a table of text with a row per run."""
+    """A scalar metric, one entry of a vector metric or the privacy of the runs, as a table of text with a row per run."""
 
     headings: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -28,7 +29,8 @@ class Comparison(NamedTuple):
 
     ``runs`` are all runs; those that differ only in their seeds share a row, whose name joins theirs with a plus.
 
-    ``notes`` has a line for every metric that is not compared, with the reason.
+    ``notes`` has a line for every metric that is not compared, with the reason. ``privacy`` has the epsilon of each run; None
+    if no run is private.
     """
 
     runs: tuple[Recorded, ...]
@@ -36,6 +38,7 @@ class Comparison(NamedTuple):
     settings: list[tuple[str, ...]]
     figures: dict[str, Figure]
     notes: tuple[str, ...]
+    privacy: Figure | None
 
 
 # Entries of config.json that change no number, are compared elsewhere, or say where the data, which is compared, came from.
@@ -72,7 +75,21 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
         for group, one in groups
     ]
     figures = _figures([group for group, _ in groups], margin)
-    return Comparison(runs, different, settings, figures, tuple(_notes(runs)))
+    return Comparison(runs, different, settings, figures, tuple(_notes(runs)), _privacy(runs))
+
+
+def _privacy(runs: tuple[Recorded, ...]) -> Figure | None:
+    """Returns the epsilon of each run alone and of all its seeds and settings together; None if no run is private."""
+    stated = [
+        run.result.get("privacy") or run.config.get("privacy") for run in runs
+    ]  # a study adds up its runs at its end
+    if not any(stated):
+        return None
+    rows = [
+        (str(run.path), *(epsilon_texts(one) if one else ("not private", "not private")))
+        for run, one in zip(runs, stated, strict=True)
+    ]
+    return Figure(("run", "epsilon of one run, at delta", "epsilon of all its runs, at delta"), rows)
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:

@@ -20,6 +20,12 @@ def recorded(name, *, n_folds=2, **asked):
     return Recorded(Path(name), config, {}, {**result, "n_folds": n_folds}, [], [])
 
 
+def guarantee(*epsilons, total, n_runs):
+    """Returns the record of runs with these epsilons each; JSON has null for an infinite one."""
+    runs = [{"epsilon": {"pld": pld, "rdp": 9.0}, "delta": 1e-5} for pld in epsilons]
+    return {"runs": runs, "all_runs": {"epsilon": total, "delta": 2e-5, "n_runs": n_runs}, "not_covered": []}
+
+
 def test_options_that_change_training_are_settings_that_differ():
     fresh = recorded("fresh", train_examples=1000, init_from=None)
     begun = recorded("begun", train_examples=1000, init_from="runs/chr3")
@@ -40,7 +46,11 @@ def test_options_that_change_training_are_settings_that_differ():
         ("stream", {"stream": True}, ["not given", "True"]),
         ("types", {"types": [["ring", "category"]]}, ["none", "ring=category"]),
         ("mesh", {"mesh": [["data", 2], ["fsdp", -1]]}, ["none", "data=2,fsdp=-1"]),
-        ("private", {"private": [["noise", "1"], ["clip", "2"]], "privacy": {"runs": []}}, ["none", "noise=1,clip=2"]),
+        (
+            "private",
+            {"private": [["noise", "1"], ["clip", "2"]], "privacy": guarantee(2.0, total=2.0, n_runs=1)},
+            ["none", "noise=1,clip=2"],
+        ),
         ("", {"save_every": 5.0, "track": ["mlflow"], "fail_fast": True, "data": "a.csv"}, ["", ""]),
     ],
 )
@@ -49,6 +59,21 @@ def test_any_option_that_changes_numbers_differs(name, asked, shown):
     compared = compare((recorded("a", **plain), recorded("b", **plain | asked)))
     assert compared.different == ((name,) if name else ())
     assert not name or [row[1] for row in compared.settings] == shown
+
+
+def test_the_epsilon_of_each_run_is_shown():
+    one = recorded("one", privacy=guarantee(2.125, total=2.125, n_runs=1))
+    study = recorded("study", privacy=guarantee(3.375, total=3.375, n_runs=2))
+    study.result["privacy"] = guarantee(2.125, 3.375, total=7.625, n_runs=6)
+    infinite = recorded("infinite", privacy=guarantee(None, 2.125, total=None, n_runs=2))
+    compared = compare((one, study, infinite, recorded("open")))
+    assert compared.privacy is not None and compared.privacy.rows == [
+        ("one", "2.125 at 1e-05", "2.125 at 2e-05 (1 run)"),
+        ("study", "3.375 at 1e-05", "7.625 at 2e-05 (6 runs)"),
+        ("infinite", "infinite at 1e-05", "infinite at 2e-05 (2 runs)"),
+        ("open", "not private", "not private"),
+    ]
+    assert compare((recorded("open"), recorded("other"))).privacy is None
 
 
 def test_looks_without_validation_data_are_no_setting():
