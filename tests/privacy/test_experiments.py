@@ -284,7 +284,7 @@ def test_private_experiment_refuses_runs_without_data():
 def test_private_batches_must_fit_the_data_of_the_run():
     program = program_of(private())
     many = {name: np.concatenate([leaf, leaf[:1]]) for name, leaf in dataset().train.items()}
-    with pytest.raises(ValueError, match="data must hold at most the 96 examples that Poisson sampling was set up for"):
+    with pytest.raises(ValueError, match="data must hold exactly the 96 examples that Poisson sampling was set up for"):
         program.run(jax.random.key(0), Settings(), many)
 
 
