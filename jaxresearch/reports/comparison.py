@@ -86,10 +86,10 @@ def _privacy(runs: tuple[Recorded, ...]) -> Figure | None:
     if not any(stated):
         return None
     rows = [
-        (str(run.path), *(epsilon_texts(one) if one else ("not private", "not private")))
+        (str(run.path), *(epsilon_texts(one) if one else ("not private", "", "")))
         for run, one in zip(runs, stated, strict=True)
     ]
-    return Figure(("run", "epsilon of one run, at delta", "epsilon of all its runs, at delta"), rows)
+    return Figure(("run", "epsilon of one run, at delta", "epsilon of all its runs, at delta", "for"), rows)
 
 
 def _require_comparable(runs: tuple[Recorded, ...]) -> None:
@@ -109,13 +109,25 @@ def _require_comparable(runs: tuple[Recorded, ...]) -> None:
             names = [one.config["data_card"]["name"] for one in (first, run)]
             raise ValueError(
                 f"runs must be of the same data, got {names[0]} in {first.path} and {names[1]} in {run.path}, which differ in "
-                f"{', '.join(other)}. Runs of different data cannot be compared."
+                f"{', '.join(other)}. {_same_data(first, run)}"
             )
     if not _shared(runs):
         raise ValueError(
             f"runs must have a metric in common, got none of {', '.join(first.result['metrics'])} of {first.path} in all. "
             "Leave the others out."
         )
+
+
+def _same_data(first: Recorded, run: Recorded) -> str:
+    """Returns the remedy for runs of different data: if one alone is split by group, the other can be as well."""
+    split = {one.path: one.config["data_card"].get("split", {}) for one in (first, run)}
+    columns = {path: rule.get("column") for path, rule in split.items() if rule.get("by") == "group"}
+    names = {one.config["data_card"]["name"] for one in (first, run)}
+    if len(columns) != 1 or len(names) != 1:
+        return "Runs of different data cannot be compared."
+    ((path, column),) = columns.items()
+    other = first.path if path == run.path else run.path
+    return f"{path} keeps whole groups of {column} in one part: rerun {other} with --group {column}."
 
 
 def _asked(run: Recorded) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def lines_of_config(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [*lines, *privacy_lines(config["privacy"])] if "privacy" in config else lines
 
 
-def epsilon_texts(stated: dict[str, Any]) -> tuple[str, str]:
-    """Returns the largest epsilon of one run, and the epsilon of all runs together, each with its delta.
+def epsilon_texts(stated: dict[str, Any]) -> tuple[str, str, str]:
+    """Returns the largest epsilon of one run and that of all runs together, each with its delta, and whom they protect.
 
     Args:
         stated: As for `privacy_lines`.
@@ -43,7 +43,7 @@ def epsilon_texts(stated: dict[str, Any]) -> tuple[str, str]:
     largest = max(stated["runs"], key=lambda one: infinite if (pld := one["epsilon"]["pld"]) is None else pld)
     n = total["n_runs"]
     of_all = f"{_above(total['epsilon'])} at {total['delta']:g} ({n} {'run' if n == 1 else 'runs'})"
-    return f"{_above(largest['epsilon']['pld'])} at {largest['delta']:g}", of_all
+    return f"{_above(largest['epsilon']['pld'])} at {largest['delta']:g}", of_all, largest["unit"]
 
 
 def privacy_lines(stated: dict[str, Any]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ def recorded(name, *, n_folds=2, **asked):
 
 def guarantee(*epsilons, total, n_runs):
     """Returns the record of runs with these epsilons each; JSON has null for an infinite one."""
-    runs = [{"epsilon": {"pld": pld, "rdp": 9.0}, "delta": 1e-5} for pld in epsilons]
+    runs = [{"epsilon": {"pld": pld, "rdp": 9.0}, "delta": 1e-5, "unit": "one patient"} for pld in epsilons]
     return {"runs": runs, "all_runs": {"epsilon": total, "delta": 2e-5, "n_runs": n_runs}, "not_covered": []}
 
 
@@ -68,12 +68,26 @@ def test_the_epsilon_of_each_run_is_shown():
     infinite = recorded("infinite", privacy=guarantee(None, 2.125, total=None, n_runs=2))
     compared = compare((one, study, infinite, recorded("open")))
     assert compared.privacy is not None and compared.privacy.rows == [
-        ("one", "2.125 at 1e-05", "2.125 at 2e-05 (1 run)"),
-        ("study", "3.375 at 1e-05", "7.625 at 2e-05 (6 runs)"),
-        ("infinite", "infinite at 1e-05", "infinite at 2e-05 (2 runs)"),
-        ("open", "not private", "not private"),
+        ("one", "2.125 at 1e-05", "2.125 at 2e-05 (1 run)", "one patient"),
+        ("study", "3.375 at 1e-05", "7.625 at 2e-05 (6 runs)", "one patient"),
+        ("infinite", "infinite at 1e-05", "infinite at 2e-05 (2 runs)", "one patient"),
+        ("open", "not private", "", ""),
     ]
     assert compare((recorded("open"), recorded("other"))).privacy is None
+
+
+def test_a_run_that_is_split_by_group_names_its_option():
+    def split(name, part, **rule):
+        run = recorded(name, n_folds=0, data_card={**CARD, "split": {"by": "random", "column": None, **rule}})
+        return dataclasses.replace(run, result={**run.result, "n_folds": 0, "test_part": part})
+
+    by_row, by_patient = split("row", "1"), split("patient", "2", by="group", column="patient")
+    message = "differ in test part. patient keeps whole groups of patient in one part: rerun row with --group patient."
+    for pair in ((by_row, by_patient), (by_patient, by_row)):
+        with pytest.raises(ValueError, match=message):
+            compare(pair)
+    with pytest.raises(ValueError, match="differ in test part. Runs of different data cannot be compared."):
+        compare((by_row, split("other", "2")))
 
 
 def test_looks_without_validation_data_are_no_setting():
