@@ -44,6 +44,16 @@ def test_runs_side_by_side_have_both_parts_in_one_panel(recorded):
     assert f"{first.path}: best epoch on validation data: 4 (seed 0)" in text and f"{second.path}: best" not in text
 
 
+def test_private_runs_side_by_side_have_their_epsilon(recorded):
+    runs = [{"epsilon": {"pld": 2.125, "rdp": 3.0}, "delta": 1e-5, "unit": "one training example"}]
+    stated = {"runs": runs, "all_runs": {"epsilon": 4.125, "delta": 1e-5, "n_runs": 3}, "not_covered": []}
+    first, second = recorded("first"), recorded("second")
+    second.result["privacy"] = stated
+    text = page.comparison_page(compare((first, second)))
+    assert "<h2>Privacy</h2>" in text and "2.125 at 1e-05" in text and "4.125 at 1e-05 (3 runs)" in text
+    assert "<h2>Privacy</h2>" not in page.comparison_page(compare((first, recorded("third"))))
+
+
 def test_the_verdict_has_its_bound(recorded):
     run = recorded()
     verdict = "<b>undecided</b> (test/accuracy needs at least 0.9; three seeds)."

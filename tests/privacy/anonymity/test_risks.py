@@ -70,11 +70,14 @@ def test_t_closeness_equals_scipy():
 def test_identifiability_refuses_mistakes():
     for options, message in (
         ({"quasi": ["agee"]}, "quasi must name columns of the table, got 'agee'. Did you mean 'age'?"),
-        ({"quasi": "age"}, "quasi must be a list of columns, got the word 'age'. Pass ['age']."),
         ({"pseudonyms": ["nam"]}, "pseudonyms must name columns of the table, got 'nam'. Did you mean 'name'?"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             anonymity.identifiability(TABLE, **options)
+    with pytest.raises(
+        ValueError, match=re.escape("quasi must be a list of columns, got the word 'age'. Pass ['age'].")
+    ):
+        anonymity.identifiability(TABLE, quasi="age")
     with pytest.raises(ValueError, match="table must have rows, got none. Give it data."):
         anonymity.identifiability({"age": []})
 
