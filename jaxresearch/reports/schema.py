@@ -121,7 +121,10 @@ def data_lines(
     if missing := {one["name"]: one["n_missing"] for one in card.get("columns") or () if one.get("n_missing")}:
         lines.append(("missing cells", _counts(missing)))
     if target := card.get("target"):
-        kind = f"{len(card['class_names'])} classes" if card["class_names"] else "values"
+        classes, levels = card["class_names"], target.get("levels")
+        kind = f"{len(classes)} classes" if classes else "values"
+        if levels and not set(classes) <= set(levels):
+            kind = f"replaced by the preprocessing; {kind}"  # such as the next token of a text
         is_array = str(card.get("source", "")).lower().endswith(".npz")  # whose targets have the name of an array
         named = f"{kind}, from the array {target['name']}" if is_array else f"{target['name']}: {kind}"
         lines.append(("target", f"{named}{_noted(target)}"))

@@ -37,6 +37,16 @@ def test_data_lines_name_the_array_of_targets():
     assert lines["target"] == "y_train: 2 classes"
 
 
+@pytest.mark.parametrize(
+    ("classes", "line"),
+    [(("a", "b"), "branch: 2 classes"), (("t", "a", "of"), "branch: replaced by the preprocessing; 3 classes")],
+)
+def test_data_lines_say_if_the_preprocessing_sets_the_targets(classes, line):
+    target = Column(name="branch", kind="category", levels=("a", "b"))
+    card = DataCard(name="mine", source="mine.csv", class_names=classes, target=target)
+    assert dict(data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}))["target"] == line
+
+
 def test_data_lines_give_the_fraction_that_was_asked_for():
     """8 of 40 examples were held out, and the others cut to 10."""
     card = DataCard(name="mine", source="mine.csv", class_names=("a", "b"), split=Split(by="stretch", fraction=0.2))
