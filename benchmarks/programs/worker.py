@@ -31,13 +31,7 @@ SEEDS = 8  # for each process
 SIZES = {  # windows of each process, their tokens, tokens in the vocabulary (0: characters), chunks, steps of each
     "decoder": (12, 64, 0, 20, 20),  # nanoGPT's CPU configuration, by the partitioner alone
     "nano": (12, 64, 0, 20, 20),  # the same with one sum per step
-    "large": (
-        32,
-        128,
-        2048,
-        80,
-        1,
-    ),  # the windows and vocabulary of the experiment gene_ontology, with one sum per step
+    "large": (32, 128, 2048, 80, 1),  # windows and vocabulary of the experiment gene_ontology, with one sum per step
 }
 
 

@@ -223,14 +223,13 @@ def _anonymised(table: Table, asked: Asked) -> anonymity.Anonymised:
 
 def _risks(table: Table, asked: Asked, made: anonymity.Anonymised) -> anonymity.Identifiability:
     """Returns what could still single rows out; a column of units that is written links rows, whatever its values."""
-    words = None if asked.unit is None else words_of(table.columns[asked.unit])
-    units = None if words is None else [words[row] for row in made.rows]
-    found = anonymity.identifiability(
-        made.table, quasi=asked.quasi, sensitive=asked.sensitive, pseudonyms=asked.pseudonyms, units=units
-    )
-    if asked.unit is None or found.units is None or asked.unit not in made.table or asked.unit in asked.quasi:
-        return found
-    return found._replace(linked={asked.unit: found.units, **found.linked})
+    roles: dict[str, Any] = {"quasi": asked.quasi, "sensitive": asked.sensitive, "pseudonyms": asked.pseudonyms}
+    if asked.unit is None:
+        return anonymity.identifiability(made.table, **roles)
+    words = words_of(table.columns[asked.unit])
+    found = anonymity.identifiability(made.table, **roles, units=[words[row] for row in made.rows])
+    is_written = asked.unit in made.table and asked.unit not in asked.quasi
+    return found._replace(linked={asked.unit: found.units, **found.linked}) if is_written else found
 
 
 def _require_one_role(roles: Mapping[str, Sequence[str | None]]) -> None:

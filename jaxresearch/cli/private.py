@@ -201,10 +201,9 @@ def _mechanism(options: Any, plan: Plan, n_examples: int, *, secret: tuple[int, 
 def _not_covered(options: Any, experiment: Experiment, dataset: Dataset, *, in_sample: bool) -> list[str]:
     """Returns what the command computes from private examples without noise."""
     lines = ["noise.key, with which the noise can be subtracted", "description of the data in config.json"]
-    if in_sample and options.command != "sweep":
-        lines.append("metrics of the training examples, which are the test part")
-    elif options.command != "sweep":  # a sweep does not read the test part
-        lines.append("metrics of the test part")
+    if options.command != "sweep":  # a sweep does not read the test part
+        part = "the training examples, which are the test part" if in_sample else "the test part"
+        lines.append(f"metrics of {part}")
     if data.numbers(dataset.of_run(0).fitted):
         lines.append("preprocessing fitted on the training part")
     if options.command in ("sweep", "study"):

@@ -292,7 +292,7 @@ def _next_lines(session: Session, swept: Swept, metric: str, objective: Objectiv
         return []
     line = f"next, on the test part: {run_command(session, session.settings[place])}"
     spends = "privacy: that run spends more epsilon and delta, on top of the total of this sweep"
-    return [line, *[spends] * bool(session.options.private)]
+    return [line, spends] if session.options.private else [line]
 
 
 def _marks(swept: Swept, metric: str, objective: Objective | None) -> dict[str, Any]:

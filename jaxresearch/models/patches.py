@@ -67,9 +67,8 @@ def conv_general_dilated(
             lhs, rhs, window_strides, padding, lhs_dilation, **layout, **groups, **options
         )
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    to_images = (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])  # batch, places, channels
     to_kernel = (*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1])  # places, channels, outputs
-    images, kernel = lhs.transpose(to_images), rhs.transpose(to_kernel)
+    images, kernel = lhs.transpose(_channels_last(numbers.lhs_spec)), rhs.transpose(to_kernel)
     if images.shape[-1] != kernel.shape[-2]:
         raise ValueError(
             f"images must have as many channels as the kernel, {kernel.shape[-2]}, got {images.shape[-1]}. Check the order "
@@ -84,8 +83,8 @@ def conv_general_dilated(
         images = jnp.concatenate(_shifted(images, axis + 1, kernel.shape[axis], window_strides[axis], steps[axis]), -1)
     flat = kernel.reshape(-1, kernel.shape[-1])
     found = jnp.matmul(images, flat, **options)
-    from_images = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
-    return found.transpose([from_images.index(axis) for axis in range(found.ndim)])
+    order = _channels_last(numbers.out_spec)
+    return found.transpose([order.index(axis) for axis in range(found.ndim)])
 
 
 def max_pool(
@@ -122,6 +121,11 @@ def max_pool(
         shifted = _shifted(images, axis + 1, window_shape[axis], strides[axis])
         images = functools.reduce(_larger, shifted)
     return images
+
+
+def _channels_last(axes: Sequence[int]) -> tuple[int, ...]:
+    """Returns the axes of JAX's order, batch, channels and places, with the channels last."""
+    return axes[0], *axes[2:], axes[1]
 
 
 def _larger(best: Array, other: Array) -> Array:

@@ -80,9 +80,8 @@ def compare(runs: tuple[Recorded, ...], *, margin: float | None = None) -> Compa
 
 def _privacy(runs: tuple[Recorded, ...]) -> Figure | None:
     """Returns the epsilon of each run alone and of all its seeds and settings together; None if no run is private."""
-    stated = [
-        run.result.get("privacy") or run.config.get("privacy") for run in runs
-    ]  # a study adds up its runs at its end
+    # A study adds up its runs at its end, in its result.
+    stated = [run.result.get("privacy") or run.config.get("privacy") for run in runs]
     if not any(stated):
         return None
     rows = [
