@@ -6,6 +6,7 @@ each run: its batches over ``data`` and ``fsdp``, its state over ``fsdp`` and ``
 
 from jaxresearch.devices.batches import batch_sharding, n_shards, padded_size, spread, whole
 from jaxresearch.devices.cpu import split_cpu
+from jaxresearch.devices.lapack import factor_one_by_one
 from jaxresearch.devices.meshes import AXES, AXIS, OF_BATCH, available, free_axes, mesh, mesh_of, mesh_over, no_mesh
 from jaxresearch.devices.placement import fetch, gathered, place, put
 from jaxresearch.devices.runs import axis_of_runs, mesh_for, runs_per_device
@@ -17,6 +18,7 @@ __all__ = [
     "available",
     "axis_of_runs",
     "batch_sharding",
+    "factor_one_by_one",
     "fetch",
     "free_axes",
     "gathered",
@@ -34,3 +36,5 @@ __all__ = [
     "spread",
     "whole",
 ]
+
+factor_one_by_one()
