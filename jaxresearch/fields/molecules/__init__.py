@@ -5,7 +5,7 @@ from jaxresearch.fields.molecules.constraints import smiles_constraint
 from jaxresearch.fields.molecules.descriptors import DESCRIPTORS, descriptors, polar_surface
 from jaxresearch.fields.molecules.generation import Quality, checker, quality
 from jaxresearch.fields.molecules.grammar import tokens
-from jaxresearch.fields.molecules.parser import Molecule, parse, submolecule
+from jaxresearch.fields.molecules.parser import Molecule, parse, parse_rows, submolecule
 from jaxresearch.fields.molecules.preprocess import (
     ATOM_LEVELS,
     N_BOND_KINDS,
@@ -55,6 +55,7 @@ __all__ = [
     "normal_valences",
     "padded_graphs",
     "parse",
+    "parse_rows",
     "polar_surface",
     "quality",
     "require_valences",

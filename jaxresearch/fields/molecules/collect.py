@@ -8,7 +8,7 @@ import numpy as np
 from jaxresearch import data
 from jaxresearch.data import Column, Dataset, Split, require_columns
 from jaxresearch.data.collected import Collected
-from jaxresearch.fields.molecules.parser import parse
+from jaxresearch.fields.molecules.parser import parse, parse_rows
 from jaxresearch.fields.molecules.scaffolds import identity, scaffold
 
 SCAFFOLD = "scaffold"  # the column of groups that is made from the molecules
@@ -20,8 +20,8 @@ def load_molecules(
 ) -> Dataset:
     """Returns the molecules of a source, as `jaxresearch.data.load` does, with only their column of SMILES as an input.
 
-    If the data are split by the group ``scaffold``, the Bemis-Murcko scaffolds of the molecules are the groups: a scaffold is in
-    one part. All molecules without rings are one group.
+    If the data are split by the group ``scaffold``, and have no column of that name, the Bemis-Murcko scaffolds of the molecules
+    are the groups: a scaffold is in one part. All molecules without rings are one group.
 
     Args:
         source: ``b3db``, ``aqsoldb``, or any table.
@@ -43,29 +43,39 @@ def load_molecules(
         >>> bool({*molecules.train["groups"].tolist()} & {*molecules.test["groups"].tolist()})
         False
     """
-    by_scaffold = split is not None and split.column == SCAFFOLD
     kept = {column} | ({split.column} if split is not None and split.column else set())
 
     def derive(collected: Collected) -> Collected:
         require_columns(collected.parts["train"], collected.card, column)
         parts = {name: {**part, "inputs": {**part["inputs"]}} for name, part in collected.parts.items()}
+        columns = {one.name: one for one in collected.card.columns if one.name in kept}
+        by_scaffold = SCAFFOLD in kept and SCAFFOLD not in columns
         for name, part in parts.items():
-            _require_molecules(part["inputs"][column], column, name)
+            smiles = part["inputs"][column] = _as_words(part["inputs"][column], columns[column])
+            _require_molecules(smiles, column, name)
             if by_scaffold:
-                part["inputs"][SCAFFOLD] = scaffold_names(part["inputs"][column])
-        columns = (*collected.card.columns, *([Column(name=SCAFFOLD, kind="id")] if by_scaffold else []))
-        columns = tuple(one for one in columns if one.name in kept)
-        names = tuple(one.name for one in columns)
+                part["inputs"][SCAFFOLD] = scaffold_names(smiles)
+        columns[column] = dataclasses.replace(columns[column], kind="text", levels=())
+        if by_scaffold:
+            columns[SCAFFOLD] = Column(name=SCAFFOLD, kind="id")
+            _require_scaffolds(parts)
+        names = tuple(columns)
         for part in parts.values():
             part["inputs"] = {name: part["inputs"][name] for name in names}
-        if by_scaffold:
-            _require_scaffolds(parts)
-        card = dataclasses.replace(collected.card, columns=columns, feature_names=names, feature_shape=(len(names),))
+        card = collected.card
+        card = dataclasses.replace(
+            card, columns=tuple(columns.values()), feature_names=names, feature_shape=(len(names),)
+        )
         return Collected(parts, card)
 
-    if source not in data.BUNDLED:
-        reading["types"] = {column: "text", **(reading.get("types") or {})}
     return data.load(source, target=target, split=split, derive=derive, **reading)
+
+
+def _as_words(values: np.ndarray, column: Column) -> np.ndarray:
+    """Returns a column as words: where they repeat, or are few, it was read as a category."""
+    if column.kind != "category":
+        return values
+    return np.array([*column.levels, ""], np.dtypes.StringDType())[values]  # the index of a missing cell is -1
 
 
 def scaffold_names(smiles: np.ndarray) -> np.ndarray:
@@ -89,12 +99,7 @@ def _require_molecules(smiles: np.ndarray, column: str, part: str) -> None:
     """Raises an error with the row of the first text that is not SMILES."""
     if smiles.dtype.kind not in "UT":
         raise ValueError(f"column {column} must be SMILES, got {smiles.dtype}. Pass --types {column}=text.")
-    place = "" if part == "train" else f" of the {part} part"
-    for row, one in enumerate(smiles):
-        try:
-            parse(str(one))
-        except ValueError as error:
-            raise ValueError(f"row {row + 1}{place}, column {column}: {error}") from error
+    parse_rows(smiles, column=column, of="" if part == "train" else f"the {part} part")
 
 
 def _require_scaffolds(parts: dict[str, Any]) -> None:

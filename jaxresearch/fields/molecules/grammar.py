@@ -3,11 +3,12 @@
 import re
 from typing import NamedTuple
 
-_TOKEN = re.compile(r"Cl|Br|[BCNOPSFI]|[bcnops]|\*|\[[^\[\]]*\]|[-=#$:/\\]|%\d\d|\d|[()]|\.")
+_TOKEN = re.compile(r"Cl|Br|[BCNOPSFI]|[bcnops]|\*|\[[^\[\]]*\]|[-=#$:/\\]|%\d\d|\d|[()]|\.", re.ASCII)
 _BRACKET = re.compile(
     r"\[(?P<isotope>\d{1,3})?(?P<symbol>se|as|te|[bcnops]|[A-Z][a-z]?|\*)"
     r"(?P<chirality>@@|@(?:TH[12]|AL[12]|SP[123]|(?:TB|OH)\d{1,2})?)?"
-    r"(?P<hydrogens>H\d?)?(?P<charge>[+-]\d{1,2}|\++|-+)?(?::\d+)?\]"
+    r"(?P<hydrogens>H\d?)?(?P<charge>[+-]\d{1,2}|\++|-+)?(?::\d+)?\]",
+    re.ASCII,
 )
 BONDS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 5, "/": 1, "\\": 1}
 AROMATIC = 5  # the order of an aromatic bond

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,34 @@ def parse(smiles: str) -> Molecule:
         James et al. (2016), OpenSMILES specification, version 1.0. http://opensmiles.org/opensmiles.html
     """
     return _parsed(smiles)
+
+
+def parse_rows(smiles: Iterable[str], *, column: str, of: str = "") -> list[Molecule]:
+    """Returns the molecules of a column of SMILES strings.
+
+    Args:
+        smiles: One per row.
+        column: The name of the column in an error message.
+        of: What the rows belong to in an error message, such as ``"the test part"``.
+
+    Returns:
+        One molecule per row, as from `parse`.
+
+    Raises:
+        ValueError: If a row is not SMILES; rows count from 1.
+
+    Example:
+        >>> [molecule.n_atoms for molecule in parse_rows(["CC", "CCO"], column="smiles")]
+        [2, 3]
+    """
+    molecules = []
+    for row, one in enumerate(smiles, 1):
+        try:
+            molecules.append(parse(str(one)))
+        except ValueError as error:
+            place = f"row {row} of {of}" if of else f"row {row}"
+            raise ValueError(f"{place}, column {column}: {error}") from error
+    return molecules
 
 
 @functools.lru_cache(maxsize=32_768)  # data are parsed where they are checked, split and encoded

@@ -13,7 +13,7 @@ from jaxresearch.fields import text
 from jaxresearch.fields.molecules import rings
 from jaxresearch.fields.molecules.descriptors import descriptors
 from jaxresearch.fields.molecules.grammar import AROMATIC, tokens
-from jaxresearch.fields.molecules.parser import Molecule, parse
+from jaxresearch.fields.molecules.parser import Molecule, parse_rows
 from jaxresearch.fields.molecules.scaffolds import fingerprint
 
 _ELEMENTS = (6, 7, 8, 16, 9, 17, 35, 53, 15, 5, 14, 1)  # those with a category of their own; all others share one
@@ -35,6 +35,7 @@ def atom_categories(molecule: Molecule) -> Int[np.ndarray, "atoms columns"]:
         int8.
 
     Example:
+        >>> from jaxresearch.fields.molecules import parse
         >>> atom_categories(parse("CO")).tolist()
         [[0, 1, 3, 2, 0, 0, 0, 0], [2, 1, 1, 2, 0, 0, 0, 0]]
     """
@@ -68,6 +69,7 @@ def bond_matrix(molecule: Molecule) -> Int[np.ndarray, "atoms atoms"]:
         int8, symmetric: 0 none, 1 single, 2 double, 3 triple or higher, 4 aromatic.
 
     Example:
+        >>> from jaxresearch.fields.molecules import parse
         >>> bond_matrix(parse("CC#N")).tolist()
         [[0, 1, 0], [1, 0, 3], [0, 3, 0]]
     """
@@ -107,7 +109,7 @@ def molecule_graphs(*, n_atoms: int, length: int, n_most: int, n_bits: int, colu
         A preprocessor.
 
     Raises:
-        ValueError: When fitted, if there is no such column; when applied, if a row is not SMILES.
+        ValueError: When fitted, if there is no such column; when applied, if a row is not SMILES, with its number.
 
     Example:
         >>> part = {"inputs": {"smiles": np.array(["CCO", "c1ccccc1"])}, "targets": np.array([0, 1])}
@@ -155,7 +157,7 @@ def molecule_graphs(*, n_atoms: int, length: int, n_most: int, n_bits: int, colu
 def _molecules(part: Part, column: str) -> tuple[list[Molecule], list[str]]:
     """Returns the molecules of a part, and their SMILES."""
     smiles = [str(one) for one in part["inputs"][column]]
-    return [parse(one) for one in smiles], smiles
+    return parse_rows(smiles, column=column), smiles
 
 
 def _described(molecules: Sequence[Molecule]) -> np.ndarray:
@@ -177,6 +179,7 @@ def padded_graphs(
         `atom_categories`, -1 for padding, and `bond_matrix`, 0 for padding; both int8.
 
     Example:
+        >>> from jaxresearch.fields.molecules import parse
         >>> nodes, edges = padded_graphs([parse("CO")], n_atoms=3)
         >>> nodes[0, 2].tolist(), edges[0].tolist()
         ([-1, -1, -1, -1, -1, -1, -1, -1], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])

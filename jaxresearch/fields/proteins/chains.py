@@ -82,7 +82,8 @@ def read_chains(path: str | Path) -> Dataset:
     =============  =========================================================================
     ``split``      ``train``, ``valid`` or ``test``; the part for validation may be left out
     ``sequence``   the amino acids, as for `residues`
-    ``dssp8``      the state of each residue, as for `states`
+    ``dssp8``      the state of each residue, as for `states`; at the ends of a cell, C or ``-``
+                   for none, since blanks around a cell are not read
     =============  =========================================================================
 
     Args:
@@ -138,7 +139,7 @@ def _chain(
     if len(chain) != len(labels):
         raise ValueError(
             f"row {row} of {path} must have a state for each residue, got {len(chain)} residues and {len(labels)} states. "
-            "Correct it or drop the chain."
+            "Correct it (at the ends, write C or - for a blank) or drop the chain."
         )
     return _PARTS[part], chain, labels
 

@@ -59,6 +59,8 @@ def test_tokens_are_those_of_the_grammar():
     [
         ("", "must have an atom or more, got nothing"),
         ("CC?C", r"must have atoms, bonds, .* alone, got '\?' at position 3 of CC\?C"),
+        ("C\u0663CC\u0663", "got '\u0663' at position 2"),  # a digit of another script
+        ("C[\u0663H]", r"must have known atoms \(not \[\u0663H\]\), got '\[' at position 2"),
         ("C[Xx]", r"must have known atoms \(not \[Xx\]\), got '\[' at position 2"),
         ("C[13]", r"must have known atoms \(not \[13\]\), got '\[' at position 2"),
         ("C[CH", r"got '\[' at position 2"),

@@ -27,8 +27,19 @@ def test_a_row_that_does_not_parse_is_named(tmp_path):
         ValueError, match=r"^row 3, column smiles: SMILES must have known atoms \(not \[Zz\]\), got '\[' at position 2"
     ):
         load(tmp_path, ["CC", "CCO", "C[Zz]C", *SMILES])
+    with pytest.raises(ValueError, match="^row 2, column smiles: SMILES must have an atom or more, got nothing"):
+        load(tmp_path, ["CC", "", *SMILES])
+
+
+def test_data_without_smiles_is_refused_by_the_column(tmp_path):
     with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         molecules.load_molecules("splice")
+    (tmp_path / "mine.csv").write_text("SMILES,active\nCC,yes\nCCO,no\n")
+    with pytest.raises(ValueError, match="^data must have the column smiles; those of mine are SMILES"):
+        molecules.load_molecules(str(tmp_path / "mine.csv"), target="active")
+    np.savez(tmp_path / "mine.npz", x=np.zeros((4, 3)), y=np.arange(4) % 2)
+    with pytest.raises(ValueError, match="^data must have the column smiles; mine is not a table. Use a table."):
+        molecules.load_molecules(str(tmp_path / "mine.npz"))
 
 
 def test_a_row_of_a_test_table_is_named_with_its_part(tmp_path):
@@ -53,6 +64,13 @@ def test_molecules_of_a_scaffold_stay_together(tmp_path):
     assert list(found.train["inputs"]) == ["smiles"] and len(found.test["targets"]) == 2
     names = [{*molecules.scaffold_names(part["inputs"]["smiles"]).tolist()} for part in (found.train, found.test)]
     assert not names[0] & names[1] and len(names[1]) == 1
+
+
+def test_a_column_of_scaffolds_in_the_table_is_the_group(tmp_path):
+    (tmp_path / "mine.csv").write_text("smiles,scaffold,active\nCC,a,yes\nCCO,a,no\nCCC,b,yes\nCCN,b,no\n")
+    rule = data.Split(by="group", column=molecules.SCAFFOLD, fraction=0.5)
+    found = molecules.load_molecules(str(tmp_path / "mine.csv"), target="active", split=rule)
+    assert {*found.train["inputs"]["smiles"].tolist()} in ({"CC", "CCO"}, {"CCC", "CCN"})
 
 
 def test_bundled_sets_have_their_cards():
@@ -97,6 +115,12 @@ def test_fit_sees_the_training_part_alone(prepared):
     unknown = prepared.card.vocabulary.index("<unknown>")
     assert made["tokens"][0, :3].tolist() == [unknown, unknown, unknown]
     assert (made["nodes"][1, :, 0] >= 0).all()  # cut after 16 atoms
+
+
+def test_a_new_row_that_does_not_parse_is_named(prepared):
+    rows = {"inputs": {"smiles": np.array(["CC", "C("])}}
+    with pytest.raises(ValueError, match="^row 2, column smiles: SMILES must have branches that are closed"):
+        molecules.molecule_graphs(**SIZES).apply(prepared.fitted, rows, training=False)
 
 
 def test_texts_of_a_decoder_are_shifted_by_one():
