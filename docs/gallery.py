@@ -4,7 +4,8 @@ python docs/gallery.py              carry out what has no record in runs/gallery
 python docs/gallery.py NAME ...     these runs alone
 python docs/gallery.py --write      write from the records that are kept
 
-An interrupted run is resumed. Every number of the page and of the table is one of a record, `docs/gallery/NAME/result.json`.
+An interrupted run is resumed. Every number of the page and of the table is one of a record, `docs/gallery/NAME/result.json`;
+those in notes are written by hand in runs.toml.
 """
 
 import json

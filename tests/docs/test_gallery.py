@@ -2,13 +2,23 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SECTIONS = {  # of experiments/README.md, and the records that their intervals come from
+    "protein_structure": ("protein_structure",),
+    "random_labels": ("random_labels",),
+    "variational_dropout": ("variational_dropout",),
+    "drug_discovery": ("drug_screening", "drug_screening_scaffold"),
+    "solubility": ("drug_solubility",),
+}
+INTERVAL = re.compile(r"[(|] ?(-?[\d,.]*\d) to\s+(-?[\d,.]*\d)[,) ]")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +39,29 @@ def test_the_table_of_results_shows_the_records(gallery):
     text = gallery.RESULTS.read_text()
     written = text.split(gallery.START)[1].split(gallery.END)[0]
     assert written.strip() == gallery.table(gallery.published()).strip()
+
+
+def estimates(record):
+    """Yields the mean and the ends of each interval of a record, and the same with the other sign."""
+    for metric in record["metrics"].values():
+        for low, high in metric["intervals"].values():
+            for mean, *ends in zip(*map(np.ravel, (metric["mean"], low, high)), strict=True):
+                if mean is not None:
+                    yield abs(mean), *ends
+                    yield abs(mean), *(-end for end in reversed(ends))
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_intervals_in_the_text_are_those_of_the_records(gallery, name):
+    """And their mean stands shortly before them."""
+    section = gallery.RESULTS.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    known = [one for kept in SECTIONS[name] for one in estimates(gallery.record_of(kept))]
+    found = [*INTERVAL.finditer(section)]
+    assert len(found) >= 5
+    for one in found:
+        before, n_digits = section[max(one.start() - 120, 0) : one.start()], len(one[1].partition(".")[2])
+        spelt = [[f"{number:,.{n_digits}f}" for number in numbers] for numbers in known]
+        assert any([*one.groups()] == ends and mean in before for mean, *ends in spelt), one[0]
 
 
 def test_every_chart_is_a_picture_of_its_own(gallery):
