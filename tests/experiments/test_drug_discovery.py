@@ -69,3 +69,26 @@ def test_whole_scaffolds_are_held_out():
 def test_other_data_is_refused_by_the_column_it_lacks():
     with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         DRUGS.collect("splice")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "message"),
+    [
+        (
+            ("CC,yes", "C(,no"),
+            (),
+            "row 2, column smiles: SMILES must have branches that are closed, got '(' at position 2",
+        ),
+        (
+            ("Cc1ccccc1,yes", "Oc1ccccc1,no"),
+            ("--group", "scaffold"),
+            "molecules must have two scaffolds or more to be split",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(command, rows, words, message, tmp_path):
+    (tmp_path / "bad.csv").write_text("\n".join(["smiles,active", *rows]) + "\n")
+    words = ("--data", tmp_path / "bad.csv", "--target", "active", *words)
+    done = command("run", EXPERIMENTS / "drug_discovery.py", *words, "--directory", tmp_path / "run")
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
