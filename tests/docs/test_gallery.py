@@ -70,7 +70,7 @@ def test_every_chart_is_a_picture_of_its_own(gallery):
 
 
 def test_every_record_is_of_a_published_run(gallery):
-    """None is of a smoke run, and each verdict follows from its interval, unless the claim is about other training or data."""
+    """None is of a smoke run, and each verdict follows from its interval, unless the claim is about other training or data, or seeds are few."""
     runs = {run.name: run for run in gallery.published()}
     assert {path.parent.name for path in gallery.HERE.glob("*/result.json")} == set(runs)
     assert not any(run.record["smoke"] for run in runs.values())
@@ -84,8 +84,8 @@ def test_every_record_is_of_a_published_run(gallery):
         held = low >= least and high <= most
         failed = high < least or low > most
         others = ("the claim is about training with epsilon", "the claim is about the experiment's own test part")
-        is_about_others = claim["because"].startswith(others)
-        expected = "undecided" if is_about_others else "supported" if held else "refuted" if failed else "undecided"
+        is_open = claim["because"].startswith(others) or len(run.record["seeds"]) < 5  # too few seeds decide no claim
+        expected = "undecided" if is_open else "supported" if held else "refuted" if failed else "undecided"
         assert (name, claim["verdict"]) == (name, expected)
 
 
