@@ -70,7 +70,7 @@ def test_every_chart_is_a_picture_of_its_own(gallery):
 
 
 def test_every_record_is_of_a_published_run(gallery):
-    """None is of a smoke run; verdicts follow from intervals, unless claims are about other training or data, or seeds are few."""
+    """None is of a smoke run; verdicts follow from intervals, unless claims are about other training or data, or seeds few."""
     runs = {run.name: run for run in gallery.published()}
     assert {path.parent.name for path in gallery.HERE.glob("*/result.json")} == set(runs)
     assert not any(run.record["smoke"] for run in runs.values())
