@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxresearch import data, loading, metrics
+from jaxresearch import data, loading, metrics, training
 from jaxresearch import experiment as experiments
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -69,6 +69,14 @@ def test_whole_scaffolds_are_held_out():
 def test_other_data_is_refused_by_the_column_it_lacks():
     with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         DRUGS.collect("splice")
+
+
+@pytest.mark.long
+def test_plans_fit_the_members_of_the_ensembles():
+    for experiment in (DRUGS, SOLUBILITY):
+        h = experiment.hyperparameters
+        assert h.batch_size % h.n_members == 0
+        assert training.plan_of(6246, batch_size=h.batch_size, epochs=h.epochs).n_steps > 0
 
 
 @pytest.mark.parametrize(
