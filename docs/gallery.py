@@ -15,10 +15,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxresearch import statistics
+from jaxresearch.reports import wording
 
 HERE = Path(__file__).with_suffix("")
 RUNS, RESULTS = Path("runs/gallery"), Path(__file__).parents[1] / "experiments" / "README.md"
@@ -93,14 +95,14 @@ def n_runs(record: dict[str, Any]) -> str:
 
 
 def table(runs: list[Published]) -> str:
-    """Returns the table of the records that decide a claim."""
+    """Returns the table of the records."""
     lines = [
         "| question | command | result | over seeds | over seeds and examples | seeds |",
         "|---|---|---|---|---|---|",
     ]
     for run in runs:
-        if run.record and run.record["claim"]:
-            found, *intervals = outcome(run.record)
+        if run.record:
+            found, *intervals = outcome(run.record) if run.record["claim"] else ("no claim", "", "")
             noted = f"{found}; {run.note}" if run.note else found
             cells = (run.record["question"], f"`{run.command}`", noted, *intervals, n_runs(run.record))
             lines.append(f"| {' | '.join(cells)} |")
@@ -125,8 +127,7 @@ def page(runs: list[Published]) -> str:
 def _card(run: Published) -> list[str]:
     """Returns the lines of a card."""
     record: Any = run.record
-    claim, minutes = record["claim"], sum(record["seconds"].values()) / 60
-    decided = claim and f'Claim "{claim["text"]}": **{claim["verdict"]}** ({claim["because"]}).'
+    minutes = sum(record["seconds"].values()) / 60
     took = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
     chart = HERE / run.name / "chart.svg"
     return [
@@ -140,11 +141,28 @@ def _card(run: Published) -> list[str]:
         ),
         f"**{record['question']}**",
         "",
-        (decided or record["unclaimed"] or "No claim.").replace("--", r"\-\-"),
+        *(line.replace("--", r"\-\-") for line in _found(record)),
         *([f"Note: {run.note}."] if run.note else []),
         "",
         f"`jaxresearch {run.command}`, {took}.",
     ]
+
+
+def _found(record: dict[str, Any]) -> Iterator[str]:
+    """Yields the verdict on the claim, and what was measured if the verdict does not say it."""
+    claim, metrics = record["claim"], record["metrics"]
+    verdict = wording.verdict_line(record)
+    yield verdict.replace(f": {claim['verdict']} (", f": **{claim['verdict']}** (", 1) if claim else verdict
+    if not (claim and claim["because"].startswith("mean ")):
+        yield f"Measured: {'; '.join(_measured(name, metrics[name]) for name in ([claim['metric']] if claim else metrics))}."
+    if record.get("gain"):
+        yield f"Gain: {wording.gain_line(record['gain'])}."
+
+
+def _measured(name: str, metric: dict[str, Any]) -> str:
+    """Returns a mean with its interval and what this is over."""
+    interval = metric["ci95"]
+    return f"{name} {wording.mean_text(metric['mean'], interval)} ({wording.interval_text(*interval)} over {metric['over']})"
 
 
 def write() -> None:
