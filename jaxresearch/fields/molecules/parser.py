@@ -13,6 +13,7 @@ from jaxresearch.fields.molecules.grammar import AROMATIC, Atom
 
 _VALENCES = {0: (), 5: (3,), 6: (4,), 7: (3, 5), 8: (2,), 15: (3, 5), 16: (2, 4, 6)}  # of atoms outside brackets
 _HALOGENS = (1,)
+_NAMED = 5  # rows that are not SMILES, in a message
 
 
 class Molecule(NamedTuple):
@@ -98,20 +99,31 @@ def parse_rows(smiles: Iterable[str], *, column: str, of: str = "") -> list[Mole
         One molecule per row, as from `parse`.
 
     Raises:
-        ValueError: If a row is not SMILES; rows count from 1.
+        ValueError: If a row is not SMILES, with the numbers of the first five such rows; rows count from 1.
 
     Example:
         >>> [molecule.n_atoms for molecule in parse_rows(["CC", "CCO"], column="smiles")]
         [2, 3]
     """
-    molecules = []
+    molecules, wrong = [], {}
     for row, one in enumerate(smiles, 1):
         try:
             molecules.append(parse(str(one)))
         except ValueError as error:
-            place = f"row {row} of {of}" if of else f"row {row}"
-            raise ValueError(f"{place}, column {column}: {error}") from error
+            wrong[row] = error
+    if wrong:
+        (first, error), n = next(iter(wrong.items())), len(molecules) + len(wrong)
+        place = f"row {first} of {of}" if of else f"row {first}"
+        raise ValueError(f"{place}, column {column}: {error}{_others(list(wrong), n)}") from error
     return molecules
+
+
+def _others(wrong: list[int], n: int) -> str:
+    """Returns a sentence with the rows that are not SMILES, if there are several."""
+    if len(wrong) == 1:
+        return ""
+    more = f" and {len(wrong) - _NAMED:,} more" if len(wrong) > _NAMED else ""
+    return f" In all, {len(wrong):,} of {n:,} rows are not SMILES: {', '.join(map(str, wrong[:_NAMED]))}{more}."
 
 
 @functools.lru_cache(maxsize=32_768)  # data are parsed where they are checked, split and encoded

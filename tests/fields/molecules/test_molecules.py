@@ -31,6 +31,17 @@ def test_a_row_that_does_not_parse_is_named(tmp_path):
         load(tmp_path, ["CC", "", *SMILES])
 
 
+def test_rows_that_do_not_parse_are_listed_and_counted(tmp_path):
+    with pytest.raises(ValueError, match=r"of C\(\. Correct it or drop the row\.$"):
+        load(tmp_path, ["CC", "C(", *SMILES])
+    with pytest.raises(ValueError, match=r"^row 2, .* In all, 2 of 9 rows are not SMILES: 2, 9\.$"):
+        load(tmp_path, ["CC", "C(", *SMILES, "C1"])
+    with pytest.raises(
+        ValueError, match=r"^row 7, .* or drop the row\. In all, 8 of 14 rows are not SMILES: 7, 8, 9, 10, 11 and 3 more\.$"
+    ):
+        load(tmp_path, [*SMILES, *["C(", "C1"] * 4])
+
+
 def test_data_without_smiles_is_refused_by_the_column(tmp_path):
     with pytest.raises(ValueError, match="^data must have the column smiles; those of splice are sequence"):
         molecules.load_molecules("splice")
