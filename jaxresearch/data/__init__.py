@@ -15,11 +15,11 @@ from jaxresearch.data.dataset import (
     check,
     digest,
     groups_of_test,
-    require_columns,
     without_padding,
 )
 from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
+from jaxresearch.data.needed import require_columns, unused_notes
 from jaxresearch.data.new_rows import NewRows, far_notes, new_rows, require_asked_column
 from jaxresearch.data.numbering import NUMBERS, numbered, without_numbers
 from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
@@ -71,6 +71,7 @@ __all__ = [
     "stacked",
     "standard",
     "take",
+    "unused_notes",
     "widened",
     "with_ranks",
     "with_validation",

@@ -280,37 +280,6 @@ def without_padding(dataset: Dataset, of_examples: Any) -> Any:
     return of_examples if weights is None else of_examples[:, np.asarray(weights) != 0]
 
 
-def require_columns(part: Part, card: DataCard, *names: str) -> None:
-    """Raises an error if the data lacks a column that an experiment needs.
-
-    Args:
-        part: As collected.
-        card: The card of the data.
-        *names: Required input columns.
-
-    Raises:
-        ValueError: If the inputs are not a table, or lack one of the columns.
-
-    Example:
-        >>> part = {"inputs": {"age": np.zeros(2)}, "targets": np.zeros(2)}
-        >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
-        Traceback (most recent call last):
-        ...
-        ValueError: data must have the columns age, height; those of mine are age. Name yours in the experiment's file ...
-    """
-    inputs = part["inputs"]
-    held = list(inputs) if isinstance(inputs, dict) else []
-    if not {*names} <= {*held}:
-        named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
-        have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
-        it = "it" if len(names) == 1 else "them"
-        own = f"Name yours in the experiment's file (COLUMN in the template for texts), or rename {it} in the data."
-        advice = own if held else "Use a table."
-        raise ValueError(
-            f"data must have the column{'s' if len(names) > 1 else ''} {', '.join(names)}; {have}. {advice}"
-        )
-
-
 def require_digests(card: DataCard, digests: dict[str, str]) -> None:
     """Raises an error that names the first file whose SHA-256 is not the expected one.
 

@@ -77,6 +77,7 @@ READ = {
     "dates with zones": (csv(a=cycle("1970-01-01T01:00+01:00", "1970-01-01T12:00Z")), {}, "a", ("date", cycle(0.0, 0.5)), ""),
     "booleans": (csv(a=cycle("True", "False")), {}, "a", ("category", cycle("True", "False")), ""),
     "both cases": (csv(a=cycle("Red", "red")), {}, "a", ("category", cycle("Red", "red")), "upper and lower case"),
+    "both cases of a text": (csv(a=cycle("Red", "red")), {"types": {"a": "text"}}, "a", ("text", cycle("Red", "red")), ""),
     "units": (csv(a=cycle("5 kg", "7 kg")), {}, "a", ("category", cycle("5 kg", "7 kg")), "with a unit"),
     "names": (csv(a=[f"A. {word}" for word in WORDS]), {}, "a", ("text", [f"A. {word}" for word in WORDS]), ""),
     "long words": (csv(a=[word * 9 for word in WORDS]), {}, "a", ("text", [word * 9 for word in WORDS]), ""),

@@ -60,7 +60,7 @@ def read_words(name: str, cells: Cells, kind: Any = None, *, note: str = "", kee
     present = [place for place in range(len(cells.words)) if not missing[place]]
     kind = kind or _kind_of_words(cells, present)
     n_missing = int(cells.counts[missing].sum())
-    note = joined_notes(note, "" if keeps_all else missing_note(cells), _doubt(cells, present))
+    note = joined_notes(note, "" if keeps_all else missing_note(cells), _doubt(cells, present, kind))
     if kind == "category":
         levels = sorted(cells.words[place] for place in present)
         place_of = {level: place for place, level in enumerate(levels)}
@@ -108,11 +108,13 @@ def missing_note(cells: Cells) -> str:
 _MEASURED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?\s*[A-Za-z°µ]+[0-9²³]?")
 
 
-def _doubt(cells: Cells, present: Sequence[int]) -> str:
+def _doubt(cells: Cells, present: Sequence[int], kind: str) -> str:
     """Returns a note on words that may be misread."""
     words = [cells.words[place] for place in present]
     if words and all(map(_MEASURED.fullmatch, words)):
         return f"numbers with a unit, as {words[0]!r}, are read as words"
+    if kind != "category":
+        return ""  # texts and ids are not counted by their words, and in a code such as SMILES the case has a meaning
     folded = Counter(word.casefold() for word in words)
     twice = next((word for word in words if folded[word.casefold()] > 1), None)
     return f"{twice!r} occurs in upper and lower case, as two words" if twice else ""

@@ -154,7 +154,8 @@ def load_genome(source: str | Path, *, length: int, stride: int) -> Dataset:
     train, test = split(whole, fraction=_TEST_FRACTION, seed=0, by="stretch", gap=gap)
     card = CHROMOSOME_3 if is_bundled else fasta_card(source)
     rule = Split(by="stretch", fraction=_TEST_FRACTION)
-    made = Dataset(train, test, None, dataclasses.replace(card, gap=gap, split=rule))
+    notes = (*card.notes, f"examples are windows of {length} bases, one every {stride}")
+    made = Dataset(train, test, None, dataclasses.replace(card, gap=gap, split=rule, notes=notes))
     check(made)
     return made
 

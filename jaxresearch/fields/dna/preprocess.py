@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns
+from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns, unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.fields.dna.bases import encode, kmer_names, kmers
 
@@ -58,6 +58,7 @@ def kmer_tokens(
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         del fitted
-        return dataclasses.replace(card, vocabulary=names, padding=names.index("N" * k))
+        notes = (*card.notes, *unused_notes(card, card.feature_names, used=[column]))
+        return dataclasses.replace(card, vocabulary=names, padding=names.index("N" * k), notes=notes)
 
     return Preprocessor(fit, apply, describe=describe)

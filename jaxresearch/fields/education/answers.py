@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxresearch.data import Dataset, require_columns
+from jaxresearch.data import Dataset, require_columns, unused_notes
 from jaxresearch.data.parts import Part
 
 NONE = -1  # the item and the answer of a step after the last
@@ -61,6 +61,11 @@ def answer_sequences(rows: Dataset) -> Dataset:
         feature_shape=(longest, 2),
         vocabulary=tuple(items.levels),
         class_names=(card.class_names[1 - right], card.class_names[right]),
+        notes=(
+            *card.notes,
+            *unused_notes(card, card.feature_names, used=["item"]),
+            "examples are persons, with all answers",
+        ),
     )
     return rows._replace(card=card, **{name: _by_person(part, longest, right) for name, part in parts.items()})
 

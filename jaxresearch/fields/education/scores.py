@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxresearch.data import Column, DataCard, Dataset, Preprocessor, require_columns
+from jaxresearch.data import Column, DataCard, Dataset, Preprocessor, require_columns, unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.fields.education.answers import require_given
 
@@ -56,7 +56,10 @@ def last_scores(rows: Dataset) -> Dataset:
     names = ("schoolid", "year", *(f"{_PREFIX}{year:g}" for year in years))
     n_missing = {name: sum(int(np.isnan(part["inputs"][name]).sum()) for part in pupils.values()) for name in names[1:]}
     numbers = (Column(name=name, kind="number", n_missing=n) for name, n in n_missing.items())
-    card = dataclasses.replace(rows.card, columns=(school, *numbers), feature_names=names, feature_shape=(len(names),))
+    schema = {"columns": (school, *numbers), "feature_names": names, "feature_shape": (len(names),)}
+    notes = (*rows.card.notes, *unused_notes(rows.card, rows.card.feature_names, used=["year", "schoolid"]))
+    notes += ("examples are pupils with two scores or more",)
+    card = dataclasses.replace(rows.card, **schema, notes=notes)
     return rows._replace(card=card, **pupils)
 
 

@@ -94,7 +94,8 @@ def load_returns(
     whole["groups"] = (np.arange(n_blocks) // group).astype(np.int32)
     rule = Split(by="stretch", fraction=fraction)
     train, test = split(whole, fraction=fraction, seed=0, by=rule.by)
-    card = dataclasses.replace(prices.card, feature_shape=whole["inputs"].shape[1:], split=rule)
+    notes = (*prices.card.notes, f"examples are blocks of {length} days")
+    card = dataclasses.replace(prices.card, feature_shape=whole["inputs"].shape[1:], split=rule, notes=notes)
     made = Dataset(train, test, None, card)
     check(made)
     return made

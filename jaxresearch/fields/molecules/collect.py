@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxresearch import data
-from jaxresearch.data import Column, Dataset, Split, require_columns
+from jaxresearch.data import Column, Dataset, Split, require_columns, unused_notes
 from jaxresearch.data.collected import Collected
 from jaxresearch.fields.molecules.parser import parse, parse_rows
 from jaxresearch.fields.molecules.scaffolds import identity, scaffold
@@ -21,7 +21,8 @@ def load_molecules(
     """Returns the molecules of a source, as `jaxresearch.data.load` does, with only their column of SMILES as an input.
 
     If the data are split by the group ``scaffold``, and have no column of that name, the Bemis-Murcko scaffolds of the molecules
-    are the groups: a scaffold is in one part. All molecules without rings are one group.
+    are the groups: a scaffold is in one part. All molecules without rings are one group. The card notes a column of that name
+    in place of them, and the columns that are left out.
 
     Args:
         source: ``b3db``, ``aqsoldb``, or any table.
@@ -55,18 +56,20 @@ def load_molecules(
             _require_molecules(smiles, column, name)
             if by_scaffold:
                 part["inputs"][SCAFFOLD] = scaffold_names(smiles)
-        columns[column] = dataclasses.replace(columns[column], kind="text", levels=())
+        # A category's note is on words that differ in case alone; in SMILES, c and C are different atoms.
+        columns[column] = Column(name=column, kind="text")
         if by_scaffold:
             columns[SCAFFOLD] = Column(name=SCAFFOLD, kind="id")
             _require_scaffolds(parts)
-        names = tuple(columns)
+        names, card = tuple(columns), collected.card
+        others = (name for name in card.feature_names if name not in kept)
+        notes = (*card.notes, *unused_notes(card, others, used=[column]))
+        if SCAFFOLD in kept and not by_scaffold:
+            notes += (f"groups are those of the table's column {SCAFFOLD}; rename it to have scaffolds computed",)
         for part in parts.values():
             part["inputs"] = {name: part["inputs"][name] for name in names}
-        card = collected.card
-        card = dataclasses.replace(
-            card, columns=tuple(columns.values()), feature_names=names, feature_shape=(len(names),)
-        )
-        return Collected(parts, card)
+        schema = {"columns": tuple(columns.values()), "feature_names": names, "feature_shape": (len(names),)}
+        return Collected(parts, dataclasses.replace(card, **schema, notes=notes))
 
     return data.load(source, target=target, split=split, derive=derive, **reading)
 

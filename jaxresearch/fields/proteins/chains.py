@@ -1,6 +1,8 @@
 """Protein chains with their secondary structure: read from tables, and cut into windows."""
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from jaxtyping import Int
 from jaxresearch.data.dataset import DataCard, Dataset, require_digests
 from jaxresearch.data.files.cells import Cells
 from jaxresearch.data.files.tables import TABLES, column_advice, is_table, read_table, table_name
+from jaxresearch.data.needed import unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.data.preprocess import Fitted, Preprocessor
-from jaxresearch.fields.proteins.residues import PADDING, RESIDUES, residues, states
+from jaxresearch.fields.proteins.residues import PADDING, RESIDUES, UNLIKE, residues, states
 
 NONE = -1  # the state where there is no residue, or none to predict
 _FILE = "protein_dssp8.tsv.xz"
@@ -70,8 +73,8 @@ def load_chains(source: str | Path, *, target: str | None = None, **reading: Any
 
 
 def _described(card: DataCard) -> dict[str, Any]:
-    """Returns where the data of a card come from."""
-    return {name: getattr(card, name) for name in ("name", "source", "licence", "citation")}
+    """Returns where the data of a card come from, and its notes."""
+    return {name: getattr(card, name) for name in ("name", "source", "licence", "citation", "notes")}
 
 
 def read_chains(path: str | Path) -> Dataset:
@@ -87,7 +90,7 @@ def read_chains(path: str | Path) -> Dataset:
     =============  =========================================================================
 
     Args:
-        path: A table; other columns are not read.
+        path: A table; other columns are not read, which the card notes, as it does letters that are read as others.
 
     Returns:
         Inputs ``(chains, longest)``, residues followed by `PADDING`, and targets, states followed by -1; both int8.
@@ -120,7 +123,24 @@ def read_chains(path: str | Path) -> Dataset:
         )
     validation = held["validation"] if len(held["validation"]["inputs"]) else None
     card = DataCard(name=table_name(Path(path)), source=str(path), sha256=table.sha256, feature_shape=(longest,))
-    return Dataset(held["train"], held["test"], validation, card)
+    notes = (*table.notes, *unused_notes(card, table.columns, used=_COLUMNS), *_letter_notes(sequences, structures))
+    return Dataset(held["train"], held["test"], validation, dataclasses.replace(card, notes=notes))
+
+
+def _letter_notes(sequences: Sequence[str], structures: Sequence[str]) -> list[str]:
+    """Returns notes on letters that are read as others: small ones as capitals, some amino acids as X."""
+    small = {
+        name: sum(word != word.upper() for word in words)
+        for name, words in zip(_COLUMNS[1:], (sequences, structures), strict=True)
+    }
+    notes = [
+        f"small letters in {n:,} {'cell' if n == 1 else 'cells'} of column {name} are read as capitals"
+        for name, n in small.items()
+        if n
+    ]
+    counts = Counter("".join(sequences).upper())
+    unlike = ", ".join(f"{counts[letter]:,} {letter}" for letter in sorted(UNLIKE) if counts[letter])
+    return [*notes, *[f"residues that are read as X, an unknown one: {unlike}"] * bool(unlike)]
 
 
 def _words(cells: Cells | np.ndarray) -> list[str]:
@@ -223,6 +243,7 @@ def windowed(*, length: int, context: int) -> Preprocessor:
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         del fitted
-        return dataclasses.replace(card, vocabulary=(*RESIDUES, "X", "<mask>", "<pad>"), padding=PADDING)
+        notes = (*card.notes, f"examples are windows of {length} residues at most, into which the chains are cut")
+        return dataclasses.replace(card, vocabulary=(*RESIDUES, "X", "<mask>", "<pad>"), padding=PADDING, notes=notes)
 
     return Preprocessor(apply=apply, describe=describe)

@@ -15,6 +15,7 @@ _OTHER = "XUOBZJ"  # unknown, selenocysteine, pyrrolysine, and letters for two a
 _THREE = np.array([0, 0, 0, 1, 1, 2, 2, 2])
 _COIL = "C- "  # DSSP leaves the rest blank; files write it in these ways
 _INVALID = 255
+UNLIKE = _OTHER.replace("X", "")  # letters of amino acids that are read as `UNKNOWN`, as X is
 
 
 def _table(codes: dict[str, int]) -> bytes:

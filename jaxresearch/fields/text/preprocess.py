@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns
+from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns, unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.fields.text.cleaning import words
 from jaxresearch.fields.text.sequences import next_token_windows, pad, record_stream
@@ -55,7 +55,10 @@ def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         unused = [f"<unused {i}>" for i in range(n_most - len(fitted["words"]))]
-        return dataclasses.replace(card, vocabulary=(*fitted["words"].tolist(), "<unknown>", *unused, "<pad>"))
+        notes = (*card.notes, *unused_notes(card, card.feature_names, used=[column]))
+        return dataclasses.replace(
+            card, vocabulary=(*fitted["words"].tolist(), "<unknown>", *unused, "<pad>"), notes=notes
+        )
 
     return Preprocessor(fit, apply, describe=describe)
 
@@ -107,7 +110,9 @@ def record_windows(
 
     def describe(fitted: Fitted, card: DataCard) -> DataCard:
         names = fitted_tokeniser(fitted).names
-        return dataclasses.replace(card, class_names=names, vocabulary=names)
+        line = f"examples are windows of {length} tokens, into which the text of a part is cut"
+        notes = (*card.notes, *unused_notes(card, card.feature_names, used=columns), line)
+        return dataclasses.replace(card, class_names=names, vocabulary=names, notes=notes)
 
     return Preprocessor(fit, apply, describe=describe)
 

@@ -153,6 +153,7 @@ def _scores(years=(0, 1, 0, 1), schools=(0, 0, 0, 0), pupils=(3, 3, 4, 4), kinds
 )
 def test_last_scores_refuse_rows_that_make_no_curves(changes, message):
     assert education.last_scores(_scores()).train["targets"].ravel().tolist() == [1, 3]
+    assert education.last_scores(_scores()).card.notes == ("examples are pupils with two scores or more",)
     with pytest.raises(ValueError, match=f"^{message}"):
         education.last_scores(_scores(**changes))
 

@@ -37,7 +37,8 @@ def test_rows_that_do_not_parse_are_listed_and_counted(tmp_path):
     with pytest.raises(ValueError, match=r"^row 2, .* In all, 2 of 9 rows are not SMILES: 2, 9\.$"):
         load(tmp_path, ["CC", "C(", *SMILES, "C1"])
     with pytest.raises(
-        ValueError, match=r"^row 7, .* or drop the row\. In all, 8 of 14 rows are not SMILES: 7, 8, 9, 10, 11 and 3 more\.$"
+        ValueError,
+        match=r"^row 7, .* or drop the row\. In all, 8 of 14 rows are not SMILES: 7, 8, 9, 10, 11 and 3 more\.$",
     ):
         load(tmp_path, [*SMILES, *["C(", "C1"] * 4])
 
@@ -82,6 +83,22 @@ def test_a_column_of_scaffolds_in_the_table_is_the_group(tmp_path):
     rule = data.Split(by="group", column=molecules.SCAFFOLD, fraction=0.5)
     found = molecules.load_molecules(str(tmp_path / "mine.csv"), target="active", split=rule)
     assert {*found.train["inputs"]["smiles"].tolist()} in ({"CC", "CCO"}, {"CCC", "CCN"})
+    assert found.card.notes == (
+        "groups are those of the table's column scaffold; rename it to have scaffolds computed",
+    )
+
+
+def test_columns_that_are_left_out_are_noted(tmp_path):
+    (tmp_path / "mine.csv").write_text("smiles,id,scaffold,active\nCC,3,a,yes\nCCO,7,a,no\nCCC,8,b,yes\nCCN,9,b,no\n")
+    found = molecules.load_molecules(str(tmp_path / "mine.csv"), target="active")
+    assert found.card.notes[0] == "columns id, scaffold are left out: this experiment reads smiles alone"
+    assert not any("left out" in note for note in molecules.load_molecules("b3db").card.notes)
+
+
+def test_atoms_in_both_cases_are_not_noted(tmp_path):
+    smiles = ["C1CCCCC1", "c1ccccc1", "CC", "CCO"]
+    for times in (1, 9):  # few, or repeated, they are read as a category first
+        assert load(tmp_path, smiles * times).card.columns == (data.Column(name="smiles", kind="text"),)
 
 
 def test_bundled_sets_have_their_cards():

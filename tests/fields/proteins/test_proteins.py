@@ -129,6 +129,24 @@ def test_read_chains_takes_tables_with_and_without_validation(tmp_path):
     assert proteins.load_chains(path).validation is None
 
 
+def test_what_is_read_otherwise_than_written_is_noted(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = ["train,ARNdbzu,HHHHHHH,a", "train,arn,HHe,b", "test,ARBX,CCCC,c"]
+    path.write_text("\n".join([f"{ROWS[0]},pdb", *rows]))
+    chains = proteins.read_chains(path)
+    notes = (
+        "column pdb is left out: this experiment reads split, sequence and dssp8 alone",
+        "small letters in 2 cells of column sequence are read as capitals",
+        "small letters in 1 cell of column dssp8 are read as capitals",
+        "residues that are read as X, an unknown one: 2 B, 1 U, 1 Z",
+    )
+    assert chains.card.notes == notes
+    cut = data.prepare(proteins.windowed(length=4, context=1), chains)
+    assert cut.card.notes[4:] == ("examples are windows of 4 residues at most, into which the chains are cut",)
+    path.write_text("\n".join(ROWS))
+    assert proteins.read_chains(path).card.notes == proteins.load_chains("protein_structure").card.notes == ()
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
