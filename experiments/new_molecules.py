@@ -1,7 +1,7 @@
 """Does a small GPT that reads the SMILES of drugs write new molecules that are valid?
 
     jaxresearch run new_molecules
-    jaxresearch run new_molecules --data my.csv --target active    your own table, with a column smiles
+    jaxresearch run new_molecules --data my.csv     your own table, with a column smiles
 
 A decoder learns the molecules of B3DB token by token; a fifth is held out. It writes freely, and constrained, by drawing only
 tokens of which a molecule with closed rings, normal valences and alternating double bonds can still come. What is valid then is
@@ -95,8 +95,11 @@ def report(h, state, collected, dataset):
             found.append(molecules.quality(texts, known=known))
         for name in ("valid", "unique", "novel"):
             values = np.array([getattr(one, name) for one in found])
-            low, high = statistics.interval(values, over="seeds") if n_seeds > 1 else (np.nan, np.nan)
-            lines.append(f"- {name}, {way}: {values.mean():.4f} ({low:.4f} to {high:.4f}, {n_seeds} seeds)")
+            over = "one seed"
+            if n_seeds > 1:
+                low, high = statistics.interval(values, over="seeds")
+                over = f"{low:.4f} to {high:.4f}, {n_seeds} seeds"
+            lines.append(f"- {name}, {way}: {values.mean():.4f} ({over})")
     lines += [f"Validity was checked by {molecules.checker()[1]}. Ten constrained molecules of the last seed:"]
     return "\n".join([*lines, *(f"- {one}" for one in texts[:10])])
 
@@ -106,7 +109,7 @@ experiment = Experiment(
     minimise="bits_per_character",
     hyperparameters=NewMolecules(),
     source="b3db",
-    collect=molecules.load_molecules,
+    collect=partial(molecules.load_molecules, needs_target=False),
     preprocess=molecules.smiles_texts(length=LENGTH),
     algorithm=algorithm,
     report=report,

@@ -37,8 +37,8 @@ class VariationalDropout:
 
 
 def collect(source, *, target=None, **reading):
-    """Returns some definitions of each part."""
-    dataset = data.load(source, target=target, **reading)
+    """Returns some definitions of each part; a table of your own has them and their terms, in columns of these names."""
+    dataset = data.load(source, target=target, needs_target=False, **reading)
     return dataset._replace(train=data.sample(dataset.train, N_TRAIN), test=data.sample(dataset.test, N_TEST))
 
 

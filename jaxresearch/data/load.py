@@ -80,6 +80,7 @@ def load(
     query: str | None = None,
     parameters: Mapping[str, str] | None = None,
     derive: Callable[[Collected], Collected] | None = None,
+    needs_target: bool = True,
 ) -> Dataset:
     """Returns the data of a source, split and checked. The card records how it was read.
 
@@ -124,6 +125,8 @@ def load(
         query: A single SELECT, if the source is a database; it can only read.
         parameters: The values of its parameters, by name.
         derive: ``(collected) -> collected``, applied before the data are split: it may check rows, and add columns to split by.
+        needs_target: Whether a table or a database must have a ``target``. If preprocessing makes the targets, such as the next
+            tokens of a text, it may have none; targets are then zeros, ``(n, 1)``, until it does.
 
     Returns:
         The parts and the card.
@@ -148,6 +151,7 @@ def load(
     task = "regression" if event else task
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream, "query": query, "parameters": parameters}
+    reading["needs_target"] = needs_target
     if query and split is not None and split.by == "stretch":
         require_ordered(query)
     collected = _read(source, kind, reading)
@@ -258,7 +262,7 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
         chosen = {name: reading[name] for name in ("target", "types", "task", "cipher")}
         return load_tfds(source.removeprefix("tfds:"), **chosen)
     if kind == "database":
-        chosen = {name: reading[name] for name in ("query", "parameters", "target", "types", "task")}
+        chosen = {name: reading[name] for name in ("query", "parameters", "target", "types", "task", "needs_target")}
         return load_database(source, **chosen)
     if kind == "npz":
         return load_npz(path, task=reading["task"], stream=reading["stream"])
@@ -274,7 +278,7 @@ def _read(source: str, kind: str, reading: Mapping[str, Any]) -> Collected:
         )
     if test is not None and not is_table(str(test)):
         raise ValueError(f"test must be a table ({TABLES}), got {test}. Convert it first.")
-    return load_table(path, target=reading["target"], types=reading["types"], task=reading["task"], test=test)
+    return load_table(path, test=test, **{name: reading[name] for name in ("target", "types", "task", "needs_target")})
 
 
 def divide(collected: Collected, rule: Split | None) -> Dataset:

@@ -132,12 +132,13 @@ def data_lines(
 
 
 def _rule(card: dict[str, Any], parts: dict[str, int], n_folds: int, is_resplit: bool) -> str:
-    """Returns the rule of the split or of the folds; a class-wise split of values is a random one.
+    """Returns the rule of the split or of the folds; a class-wise split of values, or without a target, is a random one.
 
     The fraction is the requested one: --train-examples or a smoke run may have cut the parts.
     """
     split = card["split"]
-    by = "random" if split["by"] == "class" and not card["class_names"] else split["by"]
+    has_classes = card["class_names"] and (card.get("target") or not card.get("columns"))
+    by = "random" if split["by"] == "class" and not has_classes else split["by"]
     rule = _RULES[by].format(column=split["column"])
     seed = "" if split["by"] in ("time", "stretch") else f" (seed {split['seed']})"
     seed = ", anew for each seed (also its split seed)" if is_resplit else seed

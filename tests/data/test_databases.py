@@ -56,6 +56,11 @@ def test_columns_have_the_kinds_of_a_table(database):
     assert card.notes[0] == f"query: {SELECT}"
 
 
+def test_a_query_may_have_no_target(database):
+    dataset = data.load(database[0], query=SELECT, needs_target=False)
+    assert dataset.card.target is None and "kind" in dataset.train["inputs"] and not dataset.train["targets"].any()
+
+
 def test_load_splits_by_a_column_of_the_query(database):
     dataset = data.load(
         database[0],

@@ -243,3 +243,22 @@ def test_a_missing_cell_and_ids_are_noted(cases):
     with pytest.raises(ValueError, match="features must fit into half of the memory"):
         loaded(cases, "ids.csv", "k", types={"id": "category"})
     assert loaded(cases, "ids.csv", "k", types={"id": "drop"})[1].card.feature_names == ("a",)
+
+
+def test_a_table_may_have_no_target(tmp_path):
+    """If the preprocessing makes the targets; a target that is named must still be a column."""
+    path = tmp_path / "texts.csv"
+    path.write_text("note,patient\n" + "".join(f"she came {i} times,p{i // 2}\n" for i in range(10)))
+    rule = data.Split(by="group", column="patient")
+    dataset = data.load(str(path), needs_target=False, split=rule)
+    assert dataset.card.target is None and dataset.card.class_names == () and dataset.card.feature_names == ("note",)
+    assert dataset.train["targets"].tolist() == [[0.0]] * 8 and dataset.test["targets"].shape == (2, 1)
+    (tmp_path / "test.csv").write_text("note,patient\nshe left,q\nhe came,q\n")
+    tested = data.load(str(path), needs_target=False, test=str(tmp_path / "test.csv"))
+    assert tested.n_train == 10 and tested.test["targets"].tolist() == [[0.0]] * 2
+    with pytest.raises(ValueError, match="^target must be a column of .*texts.csv, got 'notes'. Did you mean 'note'?"):
+        data.load(str(path), target="notes", needs_target=False)
+    with pytest.raises(ValueError, match="^target must be a column of .*texts.csv, got None"):
+        data.load(str(path))
+    with pytest.raises(ValueError, match="texts.csv must hold a column, got none"):
+        data.load(str(path), needs_target=False, types={"note": "drop", "patient": "drop"})

@@ -32,6 +32,21 @@ def dataset(few):
     return GPT.prepare(few)
 
 
+def test_own_texts_need_no_target(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("id,term,definition\n" + "".join(f"a{i},zinc {i},a metal of {i} ions\n" for i in range(60)))
+    collected = GPT.collect(str(path))
+    assert collected.n_train == 48 and collected.card.target is None
+    pytest.importorskip("tokenizers")
+    prepared = data.prepare(
+        text.record_windows(("definition", "term"), n_tokens=270, length=16, specials=MODULE.SPECIALS), collected
+    )
+    assert prepared.card.notes[-2] == "column id is left out: this experiment reads definition and term alone"
+    path.write_text("text\n" + "a metal\nan ion\n" * 9)
+    with pytest.raises(ValueError, match="^data must have the columns definition, term; those of mine are text"):
+        GPT.prepare(GPT.collect(str(path)))
+
+
 def entries(part):
     return zip(part["inputs"]["definition"], part["inputs"]["term"], strict=True)
 

@@ -24,6 +24,13 @@ def test_definitions_are_a_part_of_each_part(collected):
         assert few < all_ and data.n_examples(collected.parts()[name]) == 400
 
 
+def test_own_definitions_need_no_target(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("term,definition\n" + "".join(f"zinc {i},a metal of {i} ions\n" for i in range(1000)))
+    collected = DROPOUT.collect(str(path))
+    assert (collected.n_train, len(collected.test["targets"])) == (400, 200) and collected.card.target is None
+
+
 @pytest.mark.long
 def test_scores_are_those_of_the_networks_and_gains_differences(collected):
     pytest.importorskip("tokenizers")

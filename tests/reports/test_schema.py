@@ -54,6 +54,19 @@ def test_data_lines_give_the_fraction_that_was_asked_for():
     assert lines["test part"] == "20 % of the examples, the last in the order of the data"
 
 
+def test_a_split_without_a_target_is_random():
+    """Though the preprocessing makes classes, such as the next token."""
+    card = DataCard(
+        name="mine",
+        source="mine.csv",
+        columns=(Column(name="note", kind="text"),),
+        class_names=("a", "b"),
+        split=Split(),
+    )
+    lines = dict(data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}))
+    assert lines["test part"] == "20 % of the examples, drawn at random (seed 0)"
+
+
 @pytest.mark.parametrize(
     "epsilon, text",
     [

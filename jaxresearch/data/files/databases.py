@@ -77,6 +77,7 @@ def load_database(
     target: str | None = None,
     types: Mapping[str, str] | None = None,
     task: Task | None = None,
+    needs_target: bool = True,
 ) -> Collected:
     r"""Returns the data of a query.
 
@@ -103,6 +104,7 @@ def load_database(
         target: The column to predict.
         types: Kinds of columns, as for a table.
         task: What whole numbers as targets are.
+        needs_target: As for `jaxresearch.data.files.tables.collected_table`.
 
     Returns:
         Inputs as a dict of columns, not yet split. The notes of the card have the query and the parameters.
@@ -145,7 +147,8 @@ def load_database(
         for name, cells in zip(names, zip(*rows, strict=True), strict=True)
     }
     table = Table(columns, (len(rows),), sha256=((ROWS, digest),), notes=tuple(notes))
-    return tables.collected_table(table, name=_name(source), source=source, target=target, types=types, task=task)
+    reading = {"target": target, "types": types, "task": task, "needs_target": needs_target}
+    return tables.collected_table(table, name=_name(source), source=source, **reading)
 
 
 def sqlite_path(source: str) -> Path | None:

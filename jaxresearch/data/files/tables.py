@@ -67,6 +67,7 @@ def load_table(
     types: Mapping[str, str] | None = None,
     task: Task | None = None,
     test: Path | None = None,
+    needs_target: bool = True,
 ) -> Collected:
     r"""Returns the data of a table.
 
@@ -76,6 +77,7 @@ def load_table(
         types: Kinds of columns, as for `jaxresearch.data.files.columns.read_columns`.
         task: What whole numbers as targets are.
         test: A second table with the same columns, whose rows are the test part.
+        needs_target: As for `collected_table`.
 
     Returns:
         Inputs as a dict of columns, not yet preprocessed; with a test part if there is a second table.
@@ -93,7 +95,7 @@ def load_table(
     """
     table = read_table(path) if test is None else _joined(read_table(path), read_table(test), path, test)
     named = {"name": table_name(path), "source": str(path), "test": str(test or "")}
-    return collected_table(table, target=target, types=types, task=task, **named)
+    return collected_table(table, target=target, types=types, task=task, needs_target=needs_target, **named)
 
 
 def column_advice(name: str | None, columns: Collection[str]) -> str:
@@ -123,6 +125,7 @@ def collected_table(
     types: Mapping[str, str] | None = None,
     task: Task | None = None,
     test: str = "",
+    needs_target: bool = True,
 ) -> Collected:
     """Returns the data of a table that was read: the kinds of its columns, and the targets.
 
@@ -134,6 +137,7 @@ def collected_table(
         types: Kinds of columns, as for `jaxresearch.data.files.columns.read_columns`.
         task: What whole numbers as targets are.
         test: The name of a second table, whose rows are the test part.
+        needs_target: Whether there must be a target; if not, targets are zeros without one, to be replaced by preprocessing.
 
     Returns:
         Inputs as a dict of columns, not yet preprocessed.
@@ -146,12 +150,14 @@ def collected_table(
         >>> collected_table(table, name="mine", source="memory", target="kind").card.class_names
         ('a', 'b')
     """
-    if target is None or target not in table.columns:
+    if target not in table.columns and (needs_target or target is not None):
         advice = column_advice(target, table.columns)
         raise ValueError(f"target must be a column of {source}, got {target!r}. {advice} Name it with --target.")
     card = DataCard(name=name, source=source, sha256=table.sha256, notes=table.notes)
     rows = Rows(table.lengths[0], test)
     read = read_columns(table.columns, types, rows, separator=table.separator)
+    if target is None:
+        return collected_of(read, None, lengths=table.lengths, card=card)
     is_asked = (types or {}).get(target) == "number"
     targets = read_target(read[target], table.columns[target], name=target, task=task, rows=rows, is_asked=is_asked)
     return collected_of(read, targets, lengths=table.lengths, card=card)
@@ -240,7 +246,7 @@ def _require_there(missing: np.ndarray, cells: Any, name: str, rows: Rows) -> No
 
 def collected_of(
     read: Mapping[str, Read],
-    targets: Targets,
+    targets: Targets | None,
     *,
     lengths: Sequence[int],
     card: DataCard,
@@ -250,7 +256,7 @@ def collected_of(
 
     Args:
         read: Every column, the target among them.
-        targets: Of all rows.
+        targets: Of all rows; zeros if None.
         lengths: Rows of each part.
         card: The card to extend.
         names: Of the parts, in that order.
@@ -269,14 +275,15 @@ def collected_of(
         >>> collected_of(read, made, lengths=[2], card=card).card.feature_names
         ('age',)
     """
-    target, notes = targets.column.name, list(card.notes)
+    target, notes = targets and targets.column.name, list(card.notes)
     notes += [
         f"column {name or '(without a name)'} is left out: {one.reason}" for name, one in read.items() if not one.column
     ]
     kept = {name: one for name, one in read.items() if one.column and name != target}
     if not kept:
-        raise ValueError(f"{card.source} must hold a column besides the target {target!r}, got none. Add features.")
-    of_parts = divided(targets.values, lengths)
+        besides = f" besides the target {target!r}" if target else ""
+        raise ValueError(f"{card.source} must hold a column{besides}, got none. Add features.")
+    of_parts = divided(np.zeros((sum(lengths), 1)) if targets is None else targets.values, lengths)
     columns = {name: divided(one.values, lengths) for name, one in kept.items()}
     parts = {
         part: {"inputs": {name: values[place] for name, values in columns.items()}, "targets": of_parts[place]}
@@ -285,11 +292,11 @@ def collected_of(
     schema = tuple(one.column for one in kept.values() if one.column)
     made = dataclasses.replace(
         card,
-        class_names=targets.class_names,
+        class_names=targets.class_names if targets else (),
         feature_shape=(len(schema),),
         feature_names=tuple(kept),
         columns=schema,
-        target=targets.column,
+        target=targets and targets.column,
         split=Split(fraction=None) if "test" in parts else Split(),
         notes=tuple(notes),
     )

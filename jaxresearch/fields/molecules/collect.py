@@ -1,6 +1,7 @@
 """Tables with a column of SMILES: every row is parsed, and scaffolds may split them."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import numpy as np
 from jaxresearch import data
 from jaxresearch.data import Column, Dataset, Split, require_columns, unused_notes
 from jaxresearch.data.collected import Collected
+from jaxresearch.data.files.tables import TABLES, is_table
 from jaxresearch.fields.molecules.parser import parse, parse_rows
 from jaxresearch.fields.molecules.scaffolds import identity, scaffold
+from jaxresearch.fields.molecules.valence import is_valid
 
 SCAFFOLD = "scaffold"  # the column of groups that is made from the molecules
 _ACYCLIC = "no ring"  # the scaffold of all molecules without rings
@@ -35,8 +38,8 @@ def load_molecules(
         Inputs ``{column: ...}``, strings.
 
     Raises:
-        ValueError: If there is no such column, a row is not SMILES (with its number, counted from 1), all molecules have one
-            scaffold and are to be split by it, or as for `jaxresearch.data.load`.
+        ValueError: If there is no such column, or no line of names above the molecules; a row is not SMILES (with its number,
+            counted from 1); all molecules have one scaffold and are to be split by it; or as for `jaxresearch.data.load`.
 
     Example:
         >>> rule = Split(by="group", column="scaffold")
@@ -44,9 +47,15 @@ def load_molecules(
         >>> bool({*molecules.train["groups"].tolist()} & {*molecules.test["groups"].tolist()})
         False
     """
+    if Path(source).is_file() and not is_table(source):
+        raise ValueError(
+            f"molecules must be in a table ({TABLES}) with the column {column}, got {source}. Write their SMILES into one, below "
+            f"a first line {column}."
+        )
     kept = {column} | ({split.column} if split is not None and split.column else set())
 
     def derive(collected: Collected) -> Collected:
+        _require_names(collected, column)
         require_columns(collected.parts["train"], collected.card, column)
         parts = {name: {**part, "inputs": {**part["inputs"]}} for name, part in collected.parts.items()}
         columns = {one.name: one for one in collected.card.columns if one.name in kept}
@@ -72,6 +81,21 @@ def load_molecules(
         return Collected(parts, dataclasses.replace(card, **schema, notes=notes))
 
     return data.load(source, target=target, split=split, derive=derive, **reading)
+
+
+def _require_names(collected: Collected, column: str) -> None:
+    """Raises for a list of molecules without a line of names, whose first molecule was read as the name of their column."""
+    inputs, columns = collected.parts["train"]["inputs"], collected.card.columns
+    if column in [one.name for one in columns]:
+        return
+    for one in columns:
+        if one.kind in ("category", "text", "id") and is_valid(one.name):
+            below = _as_words(inputs[one.name], one)
+            if is_valid(str(below[0])):
+                raise ValueError(
+                    f"{collected.card.source} must name its columns in the first line, got the molecule {one.name}. Add a line "
+                    f"above it: {column} for the SMILES."
+                )
 
 
 def _as_words(values: np.ndarray, column: Column) -> np.ndarray:

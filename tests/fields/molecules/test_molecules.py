@@ -50,8 +50,39 @@ def test_data_without_smiles_is_refused_by_the_column(tmp_path):
     with pytest.raises(ValueError, match="^data must have the column smiles; those of mine are SMILES"):
         molecules.load_molecules(str(tmp_path / "mine.csv"), target="active")
     np.savez(tmp_path / "mine.npz", x=np.zeros((4, 3)), y=np.arange(4) % 2)
-    with pytest.raises(ValueError, match="^data must have the column smiles; mine is not a table. Use a table."):
-        molecules.load_molecules(str(tmp_path / "mine.npz"))
+    for name in ("mine.npz", "mine.smi"):
+        (tmp_path / "mine.smi").write_text("CC\nCCO\n")
+        with pytest.raises(
+            ValueError,
+            match=rf"^molecules must be in a table \(.*\) with the column smiles, got .*{name}\. Write their SMILES",
+        ):
+            molecules.load_molecules(str(tmp_path / name))
+    with pytest.raises(ValueError, match="^data must have the column smiles; mnist is not a table. Use a table."):
+        molecules.load_molecules("mnist")
+
+
+@pytest.mark.parametrize("rows", [["CC", "CCO", "CC"], [f"{'C' * i}O,x{i}" for i in range(1, 30)]])
+def test_a_list_without_names_is_refused(tmp_path, rows):
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    first = rows[0].split(",")[0]
+    with pytest.raises(
+        ValueError,
+        match=f"mine.csv must name its columns in the first line, got the molecule {first}. Add a line above",
+    ):
+        molecules.load_molecules(str(tmp_path / "mine.csv"), needs_target=False)
+    (tmp_path / "mine.csv").write_text("no,SMILES\na,CC\nb,CCO\n")
+    with pytest.raises(ValueError, match="^data must have the column smiles; those of mine are no, SMILES"):
+        molecules.load_molecules(str(tmp_path / "mine.csv"), needs_target=False)
+
+
+def test_molecules_may_have_no_target(tmp_path):
+    (tmp_path / "mine.csv").write_text("\n".join(["smiles", *SMILES]))
+    with pytest.raises(ValueError, match="^target must be a column of .*mine.csv, got None"):
+        molecules.load_molecules(str(tmp_path / "mine.csv"))
+    found = molecules.load_molecules(str(tmp_path / "mine.csv"), needs_target=False)
+    assert found.card.target is None and found.n_train == 5 and not found.train["targets"].any()
+    made = data.prepare(molecules.smiles_texts(length=20), found)
+    assert made.train["targets"].shape == (5, 20) and made.card.class_names == made.card.vocabulary
 
 
 def test_a_row_of_a_test_table_is_named_with_its_part(tmp_path):
