@@ -126,10 +126,10 @@ def there(run: records.Recorded) -> Iterator[records.Recorded]:
 
 
 def _identity(card: DataCard) -> DataCard:
-    """Returns a card without the type of the features, which an earlier version lacked, and notes, which it worded otherwise."""
+    """Returns a card without the form of the features, which earlier versions lacked, and notes, which they worded otherwise."""
     columns = tuple(dataclasses.replace(column, note="") for column in card.columns)
     target = card.target and dataclasses.replace(card.target, note="")
-    return dataclasses.replace(card, feature_dtype="", notes=(), columns=columns, target=target)
+    return dataclasses.replace(card, feature_dtype="", feature_arrays=(), notes=(), columns=columns, target=target)
 
 
 def _as_chosen(options: Options, result: dict[str, Any]) -> Options:

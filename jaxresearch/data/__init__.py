@@ -22,7 +22,7 @@ from jaxresearch.data.load import BUNDLED, load
 from jaxresearch.data.needed import require_columns, unused_notes
 from jaxresearch.data.new_rows import NewRows, far_notes, new_rows, require_asked_column
 from jaxresearch.data.numbering import NUMBERS, numbered, without_numbers
-from jaxresearch.data.parts import Streams, map_arrays, n_examples, named_arrays
+from jaxresearch.data.parts import Streams, arrays_by_path, map_arrays, n_examples, named_arrays
 from jaxresearch.data.preprocess import Preprocessor, flat, nested, numbers, padded, prepare, standard
 from jaxresearch.data.ranks import with_ranks
 from jaxresearch.data.rows import Rows
@@ -42,6 +42,7 @@ __all__ = [
     "RunsOf",
     "Split",
     "Streams",
+    "arrays_by_path",
     "map_arrays",
     "n_examples",
     "named_arrays",

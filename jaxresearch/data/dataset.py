@@ -82,6 +82,7 @@ class DataCard:
         class_names: One per class; empty for regression.
         feature_shape: Shape of one example's inputs; for a table not yet encoded, its number of columns.
         feature_dtype: Type of an example's inputs after preprocessing.
+        feature_arrays: Path, shape and type of each array of an example's inputs after preprocessing, if they are a dict.
         feature_names: One per column of a table; empty for images.
         vocabulary: One name per token, if the inputs are tokens.
         columns: The schema of a table: the kind of each input column.
@@ -103,6 +104,7 @@ class DataCard:
     class_names: tuple[str, ...] = ()
     feature_shape: tuple[int, ...] = ()
     feature_dtype: str = ""
+    feature_arrays: tuple[tuple[tuple[str, ...], tuple[int, ...], str], ...] = ()
     feature_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()

@@ -55,11 +55,28 @@ def named_arrays(part: Any, *, name: str = "") -> Iterator[tuple[str, Any]]:
         >>> dict(named_arrays({"targets": 1, "inputs": {"age": 2}}))
         {'inputs.age': 2, 'targets': 1}
     """
+    for path, array in arrays_by_path(part):
+        yield ".".join([*([name] if name else []), *path]), array
+
+
+def arrays_by_path(part: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields the arrays of a part with the keys that lead to them, in alphabetical order.
+
+    Args:
+        part: Nested dicts of arrays, or one array.
+
+    Returns:
+        Pairs of path and array.
+
+    Example:
+        >>> dict(arrays_by_path({"targets": 1, "inputs": {"age": 2}})), dict(arrays_by_path(3))
+        ({('inputs', 'age'): 2, ('targets',): 1}, {(): 3})
+    """
     if not isinstance(part, dict):
-        yield name, part
+        yield (), part
         return
     for key, entry in sorted(part.items()):
-        yield from named_arrays(entry, name=f"{name}.{key}" if name else str(key))
+        yield from (((str(key), *path), array) for path, array in arrays_by_path(entry))
 
 
 def n_examples(data: Any) -> int:

@@ -7,14 +7,14 @@ examples. Column types, levels and class names are the schema, on the card.
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxresearch.data import memory
 from jaxresearch.data.dataset import Column, DataCard, Dataset, Fitted
-from jaxresearch.data.parts import Part, map_arrays
+from jaxresearch.data.parts import Part, arrays_by_path, map_arrays
 from jaxresearch.data.rows import Rows, pieces
 
 _EMPTY = ""  # marks the path of an empty dict
@@ -111,7 +111,12 @@ def prepare(preprocessor: Preprocessor, dataset: Dataset) -> Dataset:
     parts = {name: preprocessor.apply(fitted, part, training=name == "train") for name, part in dataset.parts().items()}
     card = dataclasses.replace(dataset.card, notes=(*dataset.card.notes, *_unseen_classes(dataset)))
     card, inputs = preprocessor.describe(fitted, card), parts["train"].get("inputs")
-    if inputs is not None and not isinstance(inputs, dict):
+    if isinstance(inputs, dict):
+        arrays = arrays_by_path(inputs)
+        card = dataclasses.replace(
+            card, feature_arrays=tuple((path, tuple(array.shape[1:]), str(array.dtype)) for path, array in arrays)
+        )
+    elif inputs is not None:
         card = dataclasses.replace(card, feature_shape=tuple(inputs.shape[1:]), feature_dtype=str(inputs.dtype))
     return dataset._replace(**parts, card=card, fitted=fitted)
 
@@ -179,7 +184,7 @@ def flat(fitted: Fitted) -> dict[str, np.ndarray]:
     return arrays
 
 
-def nested(arrays: dict[str, np.ndarray]) -> Fitted:
+def nested(arrays: Mapping[str, Any]) -> Fitted:
     """Returns the fitted nested dicts from arrays by name.
 
     Args:

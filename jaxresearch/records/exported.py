@@ -39,11 +39,13 @@ class _Inputs(NamedTuple):
         of: Returns shapes and types for a number of examples.
         is_raw: Whether preprocessing is inside, so that they are as collected.
         sample: Examples like those of training, which the function is checked on.
+        is_columns: Whether they are the columns of a table.
     """
 
     of: Callable[[Any], Any]
     is_raw: bool
     sample: Any
+    is_columns: bool = False
 
 
 def write_export(export: Export, file: Path) -> Path:
@@ -64,17 +66,18 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
     """Returns the ensemble as a serialised function of arrays, lowered for CPU, CUDA and TPU.
 
     It takes numbers as collected, where preprocessing is inside, as that of tables of numbers, dates and categories and of
-    images is; else prepared ones: texts are encoded outside. It returns ``probabilities`` or ``values`` in the target's own
-    units, and their ``spread`` over seeds, for any number of examples. It is called here once, on examples around the means that
-    preprocessing fitted and of every level, and compared with `Ensemble.predict`.
+    images is; else prepared ones, an array or a dict of them: texts and molecules are encoded outside. It returns
+    ``probabilities`` or ``values`` in the target's own units, and their ``spread`` over seeds, for any number of examples. It
+    is called here once, on examples around the means that preprocessing fitted and of every level, and compared with
+    `Ensemble.predict`.
 
     Args:
         ensemble: The models.
         seeds: The seeds to export; all by default.
 
     Raises:
-        ValueError: If the algorithm has no ``predict``, folds need different preprocessing outside the function, or float32
-            is not precise enough for the data.
+        ValueError: If the algorithm has no ``predict``, folds need different preprocessing outside the function, float32 is not
+            precise enough for the data, or an earlier version trained the run and did not record the form of its examples.
 
     References:
         JAX documentation, Exporting and serializing staged-out computations. https://docs.jax.dev/en/latest/export/export.html
@@ -82,7 +85,7 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
     places = ensemble.places(seeds)
     ensemble.require_predict()
     taken = _inputs(ensemble, places)
-    predict = _function(ensemble, places, is_raw=taken.is_raw)
+    predict = _function(ensemble, places, taken)
     (n,) = export.symbolic_shape("n")
     exported = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(n))
     _require_equal(ensemble, places, taken, exported)
@@ -152,7 +155,7 @@ def _as_numbers(leaf: Any) -> Any:
     return np.asarray(jax.random.key_data(leaf)) if is_key else leaf
 
 
-def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Callable[[Any], dict[str, Any]]:
+def _function(ensemble: Ensemble, places: Sequence[int], taken: _Inputs) -> Callable[[Any], dict[str, Any]]:
     """Returns the function to export, with the models as constants."""
     dataset, experiment = ensemble.dataset, ensemble.experiment
     chosen = np.asarray(places)
@@ -162,14 +165,18 @@ def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Cal
     fitted = [dataset.of_run(place).fitted for place in places]
 
     def prepared(of_run: Any, inputs: Any) -> Any:
-        return experiment.preprocess.apply(of_run, {"inputs": inputs}, training=False)["inputs"] if is_raw else inputs
+        if not taken.is_raw:
+            return inputs
+        if taken.is_columns:  # JAX sorts the keys of a dict
+            inputs = {column.name: inputs[column.name] for column in dataset.card.columns}
+        return experiment.preprocess.apply(of_run, {"inputs": inputs}, training=False)["inputs"]
 
     outputs_of = execution.outputs_fn_of(
         experiment, ensemble.hyperparameters, dataset, evaluate_every=ensemble.evaluate_every
     )
 
     def predict(inputs: Any) -> dict[str, Any]:
-        if dataset.n_runs and is_raw:
+        if dataset.n_runs and taken.is_raw:
             by_run = [prepared(of_run, inputs) for of_run in fitted]
             inputs, axis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_run), 0
         else:
@@ -191,10 +198,13 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
     card, preprocess = ensemble.dataset.card, ensemble.experiment.preprocess
     fitted = ensemble.dataset.of_run(places[0]).fitted if preprocess.apply is data.standard.apply else {}
     if card.columns and all(column.kind in _NUMERIC for column in card.columns):
-        raw = _Inputs(lambda n: _of_columns(card, n), True, _sample_of_columns(card, fitted))
+        raw = _Inputs(lambda n: _of_columns(card, n), True, _sample_of_columns(card, fitted), True)
         if _is_traceable(ensemble, raw):
             return raw
-    shape, dtype = card.feature_shape, card.feature_dtype or "float32"
+    if not (card.feature_arrays or card.feature_dtype):
+        raise ValueError(
+            "a run must record the arrays of an example to be exported, got one of an earlier version. Train it again."
+        )
     is_plain = preprocess.apply in (data.standard.apply, Preprocessor().apply) and not card.columns
     if not is_plain and len({data.digest(ensemble.dataset.of_run(place).fitted) for place in places}) > 1:
         kind = ensemble.dataset.runs_of
@@ -202,8 +212,16 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
             f"{kind} must share their preprocessing to be exported together, got {len(places)} that do not. "
             f"Export one: --seeds {ensemble.seeds[places[0]]}"
         )
-    of = lambda n: jax.ShapeDtypeStruct((n, *shape), dtype)  # noqa: E731
-    return _Inputs(of, is_plain, _sample_of_arrays(card, fitted, np.dtype(dtype)))
+    return _Inputs(lambda n: _of_arrays(card, n), is_plain, _sample_of_arrays(card, fitted))
+
+
+def _of_arrays(card: DataCard, n: Any) -> Any:
+    """Returns the shapes and types of prepared inputs: one array, or nested dicts of them."""
+    if not card.feature_arrays:
+        return jax.ShapeDtypeStruct((n, *card.feature_shape), card.feature_dtype or "float32")
+    return data.nested(
+        {json.dumps(path): jax.ShapeDtypeStruct((n, *shape), dtype) for path, shape, dtype in card.feature_arrays}
+    )
 
 
 def _of_columns(card: DataCard, n: Any) -> dict[str, jax.ShapeDtypeStruct]:
@@ -218,23 +236,31 @@ def _sample_of_columns(card: DataCard, fitted: Any) -> dict[str, np.ndarray]:
 
 
 def _sample_of_column(column: Column, fitted: Any, n: int, place: int) -> np.ndarray:
-    """Returns the cells of a column; numbers are missing where custom preprocessing fitted no mean that is known here."""
+    """Returns the cells of a column; numbers are around 0 where custom preprocessing fitted no mean that is known here."""
     rows = np.arange(n - 1)
     if column.kind == "category":
         return np.array([-1, *(rows % len(column.levels) if column.levels else rows * 0 - 1)], np.int32)
     known = _entry(fitted, "inputs", column.name)
-    mean, scale = _entry(known, "mean", default=np.nan), _entry(known, "scale", default=np.nan)
+    mean, scale = _entry(known, "mean", default=0.0), _entry(known, "scale", default=1.0)
     return np.append(np.nan, mean + scale * np.array(_DEVIATIONS)[(rows + place) % len(_DEVIATIONS)])
 
 
-def _sample_of_arrays(card: DataCard, fitted: Any, dtype: np.dtype) -> np.ndarray:
-    """Returns random examples: numbers around the mean that was fitted, tokens of the vocabulary, pixels."""
-    shape, draw = (len(_DEVIATIONS), *card.feature_shape), np.random.default_rng(0)
-    if dtype.kind != "f":
-        n_values = 256 if dtype == np.uint8 else len(card.vocabulary) or 2
-        return draw.integers(n_values, size=shape).astype(dtype)
+def _sample_of_arrays(card: DataCard, fitted: Any) -> Any:
+    """Returns random examples: numbers around the mean that was fitted, tokens of the vocabulary, pixels.
+
+    Of several arrays, any may hold tokens or categories: their whole numbers are 0 and 1.
+    """
+    draw = np.random.default_rng(0)
     mean, scale = _entry(fitted, "inputs", "mean", default=0.0), _entry(fitted, "inputs", "scale", default=1.0)
-    return (mean + 2 * scale * draw.normal(size=shape)).astype(dtype)
+    n_tokens = 2 if card.feature_arrays else len(card.vocabulary) or 2
+
+    def sample(of: jax.ShapeDtypeStruct) -> np.ndarray:
+        if of.dtype.kind == "f":
+            return (mean + 2 * scale * draw.normal(size=of.shape)).astype(of.dtype)
+        n_values = 256 if of.dtype == np.uint8 and not card.feature_arrays else n_tokens
+        return draw.integers(n_values, size=of.shape).astype(of.dtype)
+
+    return data.map_arrays(sample, _of_arrays(card, len(_DEVIATIONS)))
 
 
 def _entry(fitted: Any, *names: str, default: Any = None) -> Any:
@@ -250,12 +276,13 @@ def _is_traceable(ensemble: Ensemble, raw: _Inputs) -> bool:
     """Returns whether preprocessing works on traced columns."""
     dataset, apply = ensemble.dataset, ensemble.experiment.preprocess.apply
     try:
-        shape = jax.eval_shape(
+        made = jax.eval_shape(
             lambda inputs: apply(dataset.of_run(0).fitted, {"inputs": inputs}, training=False)["inputs"], raw.of(2)
         )
+        shapes = [data.map_arrays(np.shape, one) for one in (made, _of_arrays(dataset.card, 2))]
     except Exception:  # NumPy or the user's code may raise anything for a traced array
         return False
-    return getattr(shape, "shape", None) == (2, *dataset.card.feature_shape)
+    return shapes[0] == shapes[1]
 
 
 def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, exported: Any) -> None:
@@ -266,7 +293,8 @@ def _require_equal(ensemble: Ensemble, places: Sequence[int], taken: _Inputs, ex
     )
     n = data.n_examples({"inputs": sample})
     called = exported.call(jax.tree.map(lambda of, values: jnp.asarray(values, of.dtype), taken.of(n), sample))
-    tolerance = _CLOSE * np.abs(predicted.ensemble).max()
+    values = np.abs(predicted.ensemble)
+    tolerance = _CLOSE * values.max(where=np.isfinite(values), initial=0)  # missing cells may have no prediction
     for name, _ in _named(exported):
         found = np.asarray(called[name], np.float64)
         expected = predicted.spread if name == "spread" else predicted.ensemble
@@ -287,11 +315,11 @@ def _named(exported: Any) -> list[tuple[str, Any]]:
 
 def _described_inputs(card: DataCard, taken: _Inputs) -> dict[str, Any]:
     """Returns a description of the inputs for a caller."""
-    if isinstance(taken.sample, dict):
+    if taken.is_columns:
         return {"columns": [_described_column(column) for column in card.columns]}
-    shape, dtype = taken.sample.shape[1:], str(taken.sample.dtype)
     words = {"vocabulary": card.vocabulary, "padding": card.padding} if card.vocabulary else {}
-    return {"array": {"shape": ["n", *shape], "dtype": dtype}, "prepared": not taken.is_raw, **words}
+    arrays = data.map_arrays(lambda array: {"shape": ["n", *array.shape[1:]], "dtype": str(array.dtype)}, taken.sample)
+    return {"arrays" if card.feature_arrays else "array": arrays, "prepared": not taken.is_raw, **words}
 
 
 def _described_column(column: Any) -> dict[str, Any]:

@@ -43,9 +43,8 @@ _CHANGEABLE = (
     "fail_fast",
     "study.rounds",
     "study.seconds",
-    "data_card.feature_dtype",
-    "data_card.notes",  # their wording may change between versions
-    "data_card.target.note",
+    # Earlier versions record fewer features, and word notes otherwise.
+    *(f"data_card.{name}" for name in ("feature_dtype", "feature_arrays", "notes", "target.note")),
     "claim.text",
 )
 _OF_SOURCE = ("source", "folder", "seal")  # the experiment's file may change, but not its program

@@ -187,17 +187,25 @@ def _is_narrower(inputs: Any, card: DataCard) -> bool:
 
 
 def _require_form(inputs: Any, card: DataCard) -> None:
-    """Raises if prepared inputs differ from the training inputs in shape or type, or are not finite."""
+    """Raises if prepared inputs differ from the training inputs in shape or type, or, as one array, are not finite."""
+    arrays, forms = dict(data.arrays_by_path(inputs)), card.feature_arrays
+    for path, shape, dtype in forms or (((), card.feature_shape, card.feature_dtype),):
+        if isinstance(array := arrays.get(path), np.ndarray) and dtype:
+            _require_form_of(array, shape, dtype, name=".".join(("inputs", *path)))
     if not isinstance(inputs, np.ndarray) or not card.feature_dtype:
         return
-    if inputs.shape[1:] != card.feature_shape:
-        shapes = [f"({', '.join(map(str, ('n', *shape)))})" for shape in (card.feature_shape, inputs.shape[1:])]
-        raise ValueError(f"inputs must be of shape {shapes[0]}, as in training, got {shapes[1]}. Reshape them.")
-    if str(inputs.dtype) != card.feature_dtype:
-        raise ValueError(f"inputs must be {card.feature_dtype}, as in training, got {inputs.dtype}. Convert them.")
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
         row = int(np.argmax(~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)))
         raise ValueError(f"inputs must be finite, got nan or infinity in row {row + 1}. Correct or drop it.")
+
+
+def _require_form_of(array: np.ndarray, shape: tuple[int, ...], dtype: str, *, name: str) -> None:
+    """Raises if an array of examples differs from those of training in shape or type."""
+    if array.shape[1:] != shape:
+        shapes = [f"({', '.join(map(str, ('n', *one)))})" for one in (shape, array.shape[1:])]
+        raise ValueError(f"{name} must be of shape {shapes[0]}, as in training, got {shapes[1]}. Reshape them.")
+    if str(array.dtype) != dtype:
+        raise ValueError(f"{name} must be {dtype}, as in training, got {array.dtype}. Convert them.")
 
 
 def read_ensemble(
