@@ -19,6 +19,7 @@ from jaxresearch.data.files.words import Read, Rows
 
 _SIGN = re.compile(r"(?:its|the) ([$€£¥₹%]+)")  # "the $ is removed"; earlier versions: "read without its $"
 _WORDS = ("text", "id")
+_ARRAYS = (".npz", ".npy")
 _NAMED = 6  # missing columns that a message names
 _FAR = 10  # standard deviations from the mean of training
 _ROWS = 3  # that a note names
@@ -87,10 +88,12 @@ def _of_file(path: Path, card: DataCard) -> NewRows:
     """Returns the rows of a file, with a note if the run was trained on it."""
     if not path.is_file():
         raise FileNotFoundError(f"data must be a file that exists, got {path}. {catalogue.path_advice(path)}")
+    if not card.columns and path.suffix.lower() not in _ARRAYS:
+        raise ValueError(_wanted(card, str(path), "a table" if is_table(str(path)) else "another file"))
     if is_table(str(path)):
         table = read_table(path)
         read = _of_columns(table.columns, card, of=str(path), separator=table.separator)
-    elif path.suffix.lower() in (".npz", ".npy"):
+    elif path.suffix.lower() in _ARRAYS:
         read = _of_arrays(*read_new_arrays(path), card, of=str(path))
     else:
         raise ValueError(f"data must be a table ({TABLES}), .npz or .npy, got {path}. Convert it first.")
@@ -178,10 +181,7 @@ def _cells(values: Any) -> Cells | np.ndarray:
 def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of: str, separator: str = ",") -> NewRows:
     """Returns the rows of a table."""
     if not card.columns:
-        shape = ", ".join(map(str, ("n", *card.feature_shape)))
-        raise ValueError(
-            f"{of} must hold an array ({shape}), as the training data did, got a table. Save it as .npy or .npz."
-        )
+        raise ValueError(_wanted(card, of, "a table"))
     n_rows = {len(cells.codes) if isinstance(cells, Cells) else len(cells) for cells in columns.values()}
     if len(n_rows) != 1:
         raise ValueError(f"{of} must have columns of one length, got {', '.join(map(str, sorted(n_rows))) or 'none'}.")
@@ -199,6 +199,20 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
     others = {name: _texts(cells) for name, cells in columns.items() if name not in known}
     targets = _targets_in(columns, card, rows, separator)
     return NewRows(inputs, targets, others, tuple(notes), _notes_by_row(held, read, rows.n_first), of)
+
+
+def _wanted(card: DataCard, of: str, given: str) -> str:
+    """Returns a message on rows for models that were not trained on a table."""
+    shape, dtype = (
+        ", ".join(map(str, ("n", *card.feature_shape))),
+        f" of {card.feature_dtype}" if card.feature_dtype else "",
+    )
+    named = ", ".join(card.vocabulary[:3])
+    tokens = f", the places of tokens among {named}, ..." if card.vocabulary else ""
+    return (
+        f"{of} must hold an array ({shape}){dtype}{tokens}, as the training data did, got {given}. Save it as .npy or .npz: "
+        "docs/predict.md shows how."
+    )
 
 
 def _notes_by_row(held: Sequence[Column], read: Mapping[str, Read], n_rows: int) -> tuple[str, ...]:

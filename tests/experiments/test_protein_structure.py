@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import experiment as experiments
-from jaxresearch import loading
+from jaxresearch import loading, records
 from jaxresearch.fields import proteins
 
 FILE = Path(__file__).parents[2] / "experiments" / "protein_structure.py"
@@ -107,6 +107,18 @@ def test_a_run_on_a_table_reports_a_picture(command, tmp_path):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert {"test/q3", "test/q8", "test/q3_windows", "test/gain"} < result["metrics"].keys()
     assert "test chain " in result["report"] and "\nerrors" in result["report"]
+    chains = proteins.padded_chains(["ARNDCQEGHILKMFPSTWYV" * 8, "VYWTS"])
+    logits = records.read_run(tmp_path / "run").predict(chains).ensemble
+    joined = proteins.joined_windows(logits, chains, length=128, context=16)
+    assert [one.shape for one in joined] == [(160, 2, 8), (5, 2, 8)]
+    (start, first, end), (later, after, last) = proteins.chain_windows(160, length=128, context=16)
+    np.testing.assert_array_equal(joined[0][first:end], logits[0, first - start : end - start])
+    np.testing.assert_array_equal(joined[0][after:last], logits[1, after - later : last - later])
+    for name in ("mine.csv", "mine.fa"):
+        (tmp_path / "mine.fa").write_text(">a\nARND\n")
+        done = command("predict", tmp_path / "run", tmp_path / name)
+        message = "must hold an array (n, 128) of int8, the places of tokens among A, R, N, ..., as the training data did, got a"
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 @pytest.mark.parametrize(

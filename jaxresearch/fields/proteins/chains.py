@@ -167,10 +167,38 @@ def _chain(
 def _stacked(rows: list[tuple[str, np.ndarray, np.ndarray]], part: str, longest: int) -> Part:
     """Returns the chains of a part as rows of one length."""
     own = [(chain, labels) for name, chain, labels in rows if name == part]
-    inputs, targets = (np.full((len(own), longest), fill, np.int8) for fill in (PADDING, NONE))
-    for row, (chain, labels) in enumerate(own):
-        inputs[row, : len(chain)], targets[row, : len(labels)] = chain, labels
-    return {"inputs": inputs, "targets": targets}
+    inputs = _of_one_length([chain for chain, _ in own], longest, PADDING)
+    return {"inputs": inputs, "targets": _of_one_length([labels for _, labels in own], longest, NONE)}
+
+
+def _of_one_length(chains: Sequence[np.ndarray], longest: int, fill: int) -> np.ndarray:
+    """Returns chains as the rows of an array, filled up at the end."""
+    made = np.full((len(chains), longest), fill, np.int8)
+    for row, chain in zip(made, chains, strict=True):
+        row[: len(chain)] = chain
+    return made
+
+
+def padded_chains(sequences: Sequence[str]) -> Int[np.ndarray, "chains longest"]:
+    """Returns amino-acid sequences as one array, what the models of `windowed` chains predict for.
+
+    Args:
+        sequences: As for `residues`, of any lengths.
+
+    Returns:
+        Residues followed by `PADDING`, int8.
+
+    Raises:
+        ValueError: If there is no sequence, or as `residues`, with the number of the sequence, from 1.
+
+    Example:
+        >>> padded_chains(["ARN", "A"]).tolist()
+        [[0, 1, 2], [0, 22, 22]]
+    """
+    if not sequences:
+        raise ValueError("sequences must be one or more, got none. Pass a list of strings.")
+    chains = [residues(sequence, name=f"sequence {place}") for place, sequence in enumerate(sequences, 1)]
+    return _of_one_length(chains, max(map(len, chains)), PADDING)
 
 
 def chain_windows(n_residues: int, *, length: int, context: int) -> Int[np.ndarray, "windows 3"]:
@@ -207,6 +235,43 @@ def chain_windows(n_residues: int, *, length: int, context: int) -> Int[np.ndarr
     starts = np.round(np.linspace(0, n_residues - length, n_windows)).astype(int)
     cuts = (starts[1:] + starts[:-1] + length) // 2
     return np.stack([starts, np.append(0, cuts), np.append(cuts, n_residues)], axis=1)
+
+
+def joined_windows(
+    values: np.ndarray, chains: Int[np.ndarray, "chains longest"], *, length: int, context: int
+) -> list[np.ndarray]:
+    """Returns what was predicted for windows, chain by chain: each residue from the window that is about it.
+
+    Args:
+        values: ``(windows, length, ...)``, of all the windows of `windowed`.
+        chains: Residues followed by `PADDING`, as from `padded_chains`.
+        length: Residues of a window.
+        context: As for `windowed`.
+
+    Returns:
+        For each chain, ``(residues, ...)``.
+
+    Raises:
+        ValueError: If the chains are not cut into as many windows.
+
+    Example:
+        >>> chains = padded_chains(["ARND", "AR"])
+        >>> cut = windowed(length=3, context=1).apply({}, {"inputs": chains}, training=False)["inputs"]
+        >>> cut.tolist(), [chain.tolist() for chain in joined_windows(cut, chains, length=3, context=1)]
+        ([[0, 1, 2], [1, 2, 3], [0, 1, 22]], [[0, 1, 2, 3], [0, 1]])
+    """
+    cuts = [chain_windows(int(n), length=length, context=context) for n in (chains != PADDING).sum(axis=1)]
+    ends = np.cumsum([len(of_chain) for of_chain in cuts])
+    if np.shape(values)[:2] != (ends[-1], length):
+        raise ValueError(
+            f"values must be of {ends[-1]} windows of {length} residues, got shape {np.shape(values)}. Predict for these chains."
+        )
+    return [
+        np.concatenate(
+            [window[first - start : end - start] for window, (start, first, end) in zip(own, cut, strict=True)]
+        )
+        for own, cut in zip(np.split(values, ends[:-1]), cuts, strict=True)
+    ]
 
 
 def windowed(*, length: int, context: int) -> Preprocessor:
