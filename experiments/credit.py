@@ -41,6 +41,7 @@ class Credit:
 
 def fit(train, card):
     """Returns the scales of the columns, and the weight decay of the smallest log loss in inner folds of the training part."""
+    data.require_columns(train, card, "age", *TYPICAL)
     fitted = data.standard.fit(train, card)
     part = apply(fitted, train, training=True)
     fold_of = np.random.default_rng(0).permutation(len(part["targets"])) % N_INNER

@@ -37,6 +37,7 @@ class Mislabelled:
 def collect(source, *, target=None, **reading):
     """Returns the first training examples, numbered, a tenth of them with another class; the test part is unchanged."""
     dataset = data.load(source, target=target, **reading)
+    data.require_images(dataset.train, or_rows=True)
     n, n_classes = min(N_EXAMPLES, dataset.n_train), dataset.card.n_classes
     random = np.random.default_rng(0)
     is_wrong = random.permutation(n) < round(SHARE_WRONG * n)

@@ -35,7 +35,9 @@ class PrivateCredit:
 def collect(source, *, target=None, **reading):
     """Returns the applicants, half of them in the test part: each group has few."""
     split = reading.pop("split", None) or data.Split(fraction=0.5)
-    return data.load(source, target=target, split=split, **reading)
+    dataset = data.load(source, target=target, split=split, **reading)
+    data.require_columns(dataset.train, dataset.card, "age", "personal_status_sex")
+    return dataset
 
 
 def apply(fitted, part, *, training):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxresearch import algorithms, augmentations, losses, metrics, models, training
+from jaxresearch import algorithms, augmentations, data, losses, metrics, models, training
 from jaxresearch.data import Preprocessor
 from jaxresearch.experiment import Experiment
 from jaxresearch.fields import images
@@ -52,6 +52,7 @@ def blur(size):
 
 def apply(fitted, part, *, training):
     """Returns a part with the features of its images; nothing is fitted, so a private model spends nothing on it."""
+    data.require_images(part)
     return {**part, "inputs": np.asarray(jax.lax.map(features, jnp.asarray(part["inputs"]), batch_size=1000))}
 
 

@@ -40,6 +40,7 @@ class RandomLabels:
 def collect(source, *, target=None, **reading):
     """Returns the first training images and the whole test part."""
     dataset = data.load(source, target=target, **reading)
+    data.require_images(dataset.train, or_rows=True)
     return dataset._replace(train=data.take(dataset.train, np.arange(min(N_EXAMPLES, dataset.n_train))))
 
 

@@ -114,8 +114,11 @@ def _collected(experiment: Experiment, options: Options, cipher: Any) -> Dataset
                 "collect(source, *, target=None, **reading), and pass reading on to data.load."
             )
         asked = {key: value for key, value in asked.items() if key != name}
-    if experiment.task is not None and "task" not in asked and (takes_all or "task" in known):
-        asked["task"] = experiment.task
+    if experiment.task is not None and (takes_all or "task" in known):
+        if asked.setdefault("task", experiment.task) != experiment.task:
+            raise UsageError(
+                f"task must be {experiment.task} for this experiment, got {asked['task']}. Choose another experiment."
+            )
     try:
         return experiment.collect(options.data, target=options.target, **asked)
     except ValueError as error:

@@ -184,10 +184,8 @@ def kind_of(inputs: Any, card: DataCard) -> Kind:
             return "images"
         if inputs.dtype.kind == "f" and inputs.ndim == 2:
             return "columns"
-    what = f"{inputs.dtype} {inputs.shape}" if shape else type(inputs).__name__
-    raise UsageError(
-        f"explain shows images, tokens, one-hot DNA and tables, got inputs {what}. Use jaxresearch.explain."
-    )
+    what = f"inputs {inputs.dtype} {inputs.shape}" if shape else f"a dict of {', '.join(inputs)} for each example"
+    raise UsageError(f"explain shows images, tokens, one-hot DNA and tables, got {what}. Use jaxresearch.explain.")
 
 
 def _is_one_hot(inputs: np.ndarray) -> bool:

@@ -211,9 +211,14 @@ def _misplaced(name: str, value: Any, source: str) -> str:
 def _require_task(card: DataCard, task: Task | None) -> None:
     """Raises if the targets do not match the task."""
     if task == "regression" and card.class_names:
-        raise ValueError(f"targets of {card.name} must be numbers for regression, got classes. Leave --task out.")
+        raise ValueError(
+            f"targets of {card.name} must be numbers for regression, got classes. Choose another experiment, or leave --task out."
+        )
     if task == "classification" and not card.class_names:
-        raise ValueError(f"targets of {card.name} must be classes for classification, got values. Leave --task out.")
+        raise ValueError(
+            f"targets of {card.name} must be classes for classification, got values. Choose another experiment, or leave "
+            "--task out."
+        )
 
 
 def _kind(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Columns of a table that an experiment needs, and those that it leaves out."""
+"""What an experiment needs of its data, and the columns of a table that it leaves out."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         >>> require_columns(part, DataCard(name="mine", source="memory"), "age", "height")
         Traceback (most recent call last):
         ...
-        ValueError: data must have the columns age, height; those of mine are age. Name yours in the experiment's file ...
+        ValueError: data must have the columns age, height; those of mine are age. Rename them in the data, or name yours in ...
     """
     inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
@@ -32,11 +32,40 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
         have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
         it = "it" if len(names) == 1 else "them"
-        own = f"Name yours in the experiment's file (COLUMN in the template for texts), or rename {it} in the data."
+        own = f"Rename {it} in the data, or name yours in the experiment's file."
         advice = own if held else "Use a table."
         raise ValueError(
             f"data must have the column{'s' if len(names) > 1 else ''} {', '.join(names)}; {have}. {advice}"
         )
+
+
+def require_images(part: Part, *, or_rows: bool = False) -> None:
+    """Raises an error if the data are no images, which an experiment needs.
+
+    Args:
+        part: As collected.
+        or_rows: Whether an array with a row of numbers for each example will do, too.
+
+    Raises:
+        ValueError: If the inputs are a table, or an array without axes of height and width.
+
+    Example:
+        >>> import numpy as np
+        >>> require_images({"inputs": np.zeros((2, 28, 28, 1))})
+        >>> require_images({"inputs": {"age": np.zeros(2)}})
+        Traceback (most recent call last):
+        ...
+        ValueError: data must be images, got a table with the columns age. Name a folder of images, an .npz file or another ...
+    """
+    inputs = part["inputs"]
+    if isinstance(inputs, dict):
+        held = ", ".join([*inputs][:10]) + (", ..." if len(inputs) > 10 else "")
+        what = f"a table with the columns {held}"
+    elif inputs.ndim < 3 and not or_rows:
+        what = f"arrays of shape {inputs.shape[1:]}"
+    else:
+        return
+    raise ValueError(f"data must be images, got {what}. Name a folder of images, an .npz file or another experiment.")
 
 
 def unused_notes(card: DataCard, columns: Iterable[str], *, used: Iterable[str]) -> tuple[str, ...]:

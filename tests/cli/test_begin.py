@@ -158,8 +158,8 @@ def test_the_template_for_texts_says_where_its_column_is_named(command, tmp_path
     words = ("run", "my.py", "--data", "mine.csv", "--target", "kind", "--types", "review=text", "--smoke")
     done = command(*words, cwd=tmp_path)
     message = (
-        "must have the column definition; those of mine are review. Name yours in the experiment's file (COLUMN in the template "
-        "for texts), or rename it in the data."
+        "must have the column definition; those of mine are review. Rename it in the data, or name yours in the experiment's "
+        "file."
     )
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     text = (tmp_path / "my.py").read_text()

@@ -3,10 +3,12 @@
 What a command fits is compared with NumPy on the raw rows, which each kind of data can identify.
 """
 
+import contextlib
 import csv
 import datetime
 import json
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -471,5 +473,62 @@ def test_a_genome_is_divided_by_its_own_rule_alone(command, written, tmp_path, w
     words = ["--data", "genome.fa", *words.split(), "--directory", tmp_path / "out"]
     done = command("run", EXPERIMENTS / "genome.py", *words, cwd=written)
     message = f"split must be left out with a genome, got {written / 'genome.fa'}"
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+IMAGES = "data must be images, got a table with the columns "
+OTHERS = {
+    "a table for mlps": ("random_labels", "--data kinds.csv --target kind", IMAGES + "row, area, colour"),
+    "texts for mlps": ("mislabelled", "--data texts.csv --target kind", IMAGES + "definition"),
+    "a database for images": (
+        "chest_xray",
+        "--data sqlite:rows.db --query select --target kind",
+        IMAGES + "row, area",
+    ),
+    "rows for images": ("chest_xray", "--data rows.npz", "data must be images, got arrays of shape (3,)"),
+    "dna for scattering": ("private_mnist", "--data dna.csv --target kind", IMAGES + "sequence"),
+    "a table for a network": ("private_network", "--data kinds.csv --target kind", IMAGES + "row, area, colour"),
+    "other columns": ("credit", "--data kinds.csv --target kind", "data must have the columns age, duration_months"),
+    "pictures as columns": ("credit", "--data pictures", "pictures is not a table. Use a table."),
+    "columns of nobody": (
+        "private_credit",
+        "--data kinds.csv --target kind",
+        "data must have the columns age, personal_",
+    ),
+    "arrays as applicants": ("private_credit", "--data rows.npz", "rows is not a table. Use a table."),
+    "arrays as scenarios": (
+        "lane_change",
+        "--data rows.npz",
+        "must be a CSV file of scenarios, got one that is no text",
+    ),
+    "values for classes": (
+        "drug_discovery",
+        "--data sales.csv --target price",
+        ": the task is classification. Choose another target or experiment.",
+    ),
+    "another task": (
+        "drug_discovery",
+        "--data sales.csv --target price --task regression",
+        "task must be classification for this experiment, got regression. Choose another experiment.",
+    ),
+    "another column": (
+        "drug_discovery",
+        "--data kinds.csv --target kind",
+        "data must have the column smiles; those of kinds are row, area, colour, patient, day. Rename it in the data, or",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_data_of_another_kind_are_refused_in_one_line(command, written, tmp_path, name):
+    with contextlib.closing(sqlite3.connect(written / "rows.db")) as database:
+        database.execute("create table if not exists rows (row real, area real, kind text)")
+        database.executemany("insert into rows values (?, ?, ?)", [(i, i / 2, "ab"[i % 2]) for i in range(N)])
+        database.commit()
+    np.savez(written / "rows.npz", x=np.random.default_rng(0).normal(size=(N, 3)), y=np.arange(N) % 2)
+    experiment, words, message = OTHERS[name]
+    words = [word.replace("select", "select * from rows") for word in words.split()]
+    done = command("run", EXPERIMENTS / f"{experiment}.py", *words, "--directory", tmp_path / "out", cwd=written)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()

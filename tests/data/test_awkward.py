@@ -229,7 +229,7 @@ def test_an_awkward_target_becomes_classes_or_values(tmp_path, cells, task, expe
     [
         ([str(i % 26) for i in range(520)], None, "may be classes or values, got 26 different whole numbers in 520 rows. Pass --task"),
         ([str(i % 21) for i in range(520)], None, "may be classes or values, got 21"),
-        ([str(i) for i in range(5000)], "classification", "must be classes, got 5,000 different values in 5,000 rows. Pass --task"),
+        ([str(i) for i in range(5000)], "classification", "must be classes, got 5,000 different values in 5,000 rows. Choose another"),
         ([f"{i}.5" for i in range(50)], "classification", "must be classes, got values with decimals such as 0.5"),
         ([f"name{i}" for i in range(50)], None, "must be classes, got 50 different values in 50 rows"),
         (["3", ""] * 20, None, "must have a value in every row, got none in row 2 .20 in all."),

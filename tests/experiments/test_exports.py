@@ -35,12 +35,15 @@ def trained(command, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "values"), [("drug_discovery", "probabilities"), ("solubility", "values")])
-def test_a_model_of_molecules_takes_what_its_schema_names(trained, name, values):
+def test_a_model_of_molecules_takes_what_its_schema_names(command, trained, name, values):
     run, exported, schema = trained(name)
     molecules = {"smiles": ["CCO", "c1ccccc1C(=O)O", "CC(C)NCC(O)c1ccc(O)c(O)c1"]}
     inputs = run.model.prepared(molecules).test["inputs"]
     described = {key: {"shape": ["n", *one.shape[1:]], "dtype": str(one.dtype)} for key, one in inputs.items()}
     assert schema["inputs"]["arrays"] == described and schema["inputs"]["prepared"] is True
+    done = command("explain", run.path)
+    message = "explain shows images, tokens, one-hot DNA and tables, got a dict of nodes, edges, tokens, whole for each example."
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     found, expected = exported.call(inputs), run.predict(molecules)
     np.testing.assert_allclose(found[values], expected.ensemble, rtol=1e-4, atol=1e-5)  # float32, in other batches
     np.testing.assert_allclose(found["spread"], expected.spread, rtol=1e-3, atol=1e-5)

@@ -220,8 +220,8 @@ def read_target(read: Read, cells: Any, *, name: str, task: Task | None, rows: R
     if task == "regression":
         first = next(row for row, word in enumerate(words) if not _is_number(word))
         raise ValueError(
-            f"target {name} must be numbers, got {words[first]!r} in {rows.name(first)}. Correct it, pass --task classification, "
-            "or choose another experiment."
+            f"target {name} must be numbers, got {words[first]!r} in {rows.name(first)}: the task is regression. Correct it, or "
+            "choose another target or experiment."
         )
     made = classes_of(words, name=name, task=task)
     return made._replace(column=dataclasses.replace(made.column, note=joined_notes(made.column.note, note)))

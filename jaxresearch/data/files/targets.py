@@ -70,8 +70,8 @@ def targets_of(
     is_whole = labels.ndim == 1 and (labels.dtype.kind in "iu" or bool(np.all(labels == np.floor(labels))))
     if task == "classification" and not is_whole:
         raise ValueError(
-            f"target {name} must be classes, got {_first_fraction(labels)}. Pass --task regression, or choose another "
-            "experiment."
+            f"target {name} must be classes, got {_first_fraction(labels)}: the task is classification. Choose another "
+            "target or experiment."
         )
     n_distinct = len(np.unique(labels)) if is_whole else 0
     said = task or ("regression" if is_asked or not is_whole else "classification" if is_declared else None)
@@ -87,7 +87,8 @@ def targets_of(
         return Targets(values if values.ndim > 1 else values[:, None], Column(name=name, kind="number", note=note))
     distinct, classes = np.unique(labels, return_inverse=True)
     names = [str(int(label)) for label in distinct]
-    return _classes(classes, names, name=name, note=_note(task, n_distinct, "classes", "regression"))
+    note = _note(task, n_distinct, "classes", "regression")
+    return _classes(classes, names, name=name, note=note, task=task)
 
 
 def _first_fraction(labels: np.ndarray) -> str:
@@ -140,19 +141,20 @@ def classes_of(labels: np.ndarray, *, name: str, task: Task | None) -> Targets:
     """
     if task == "regression":
         raise ValueError(
-            f"target {name} must be numbers, got {str(labels[0])!r} in row 1. Correct it, pass --task classification, or choose "
-            "another experiment."
+            f"target {name} must be numbers, got {str(labels[0])!r} in row 1: the task is regression. Correct it, or choose "
+            "another target or experiment."
         )
     distinct, classes = np.unique(labels, return_inverse=True)
-    return _classes(classes, [str(word) for word in distinct.tolist()], name=name, note="words: classes")
+    return _classes(classes, [str(word) for word in distinct.tolist()], name=name, note="words: classes", task=task)
 
 
-def _classes(classes: np.ndarray, names: Sequence[str], *, name: str, note: str) -> Targets:
+def _classes(classes: np.ndarray, names: Sequence[str], *, name: str, note: str, task: Task | None) -> Targets:
     """Returns classes, unless there are (nearly) as many as rows."""
     if len(names) > _FEW and 2 * len(names) > len(classes):
+        advice = "Choose" if task else "Pass --task regression for numbers, or choose"
         raise ValueError(
-            f"target {name} must be classes, got {len(names):,} different values in {len(classes):,} rows. Pass --task "
-            "regression for numbers, or choose another column or experiment."
+            f"target {name} must be classes, got {len(names):,} different values in {len(classes):,} rows. {advice} another "
+            "target or experiment."
         )
     return Targets(classes.astype(np.int32), Column(name=name, kind="category", levels=tuple(names), note=note))
 

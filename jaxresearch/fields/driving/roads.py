@@ -108,8 +108,8 @@ def read_scenarios(path: str | Path) -> Scenario:
         Float32 arrays, one number per row.
 
     Raises:
-        ValueError: If a column is missing, there is no row, a cell is no finite number, a speed is negative, or a scale is not
-            positive; with the row.
+        ValueError: If the file is no text, a column is missing, there is no row, a cell is no finite number, a speed is negative,
+            or a scale is not positive; with the row.
         OSError: If the file cannot be read.
 
     Example:
@@ -120,8 +120,11 @@ def read_scenarios(path: str | Path) -> Scenario:
         ...     float(read_scenarios(file).x_2[0])
         55.0
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a CSV file of scenarios, got one that is no text. Name another.") from error
     if not rows:
         raise ValueError(f"{path} must have a row of names and a row for each scenario, got no scenario. Add one.")
     if missing := [name for name in Scenario._fields if name not in rows[0]]:

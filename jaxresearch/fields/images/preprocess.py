@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from jaxresearch.data import Fitted, Preprocessor
+from jaxresearch.data import Fitted, Preprocessor, require_images
 from jaxresearch.data.parts import Part
 from jaxresearch.data.rows import Rows
 from jaxresearch.fields.images.deslanting import deslanted
@@ -38,7 +38,7 @@ def scattered(*, n_scales: int = 2, n_angles: int = 8, deslant: bool = False) ->
         inputs become float16 ``(n, channels, rows, columns)``.
 
     Raises:
-        ValueError: When applied, if the images are not grey.
+        ValueError: When applied, if the inputs are no images, or not grey.
 
     Example:
         >>> import numpy as np
@@ -70,6 +70,7 @@ def scattered(*, n_scales: int = 2, n_angles: int = 8, deslant: bool = False) ->
 
     def apply(fitted: Fitted, part: Part, *, training: bool) -> Part:
         del fitted, training
+        require_images(part)
         images = part["inputs"]
         return {**part, "inputs": images.mapped(mapped) if isinstance(images, Rows) else mapped(images)}
 

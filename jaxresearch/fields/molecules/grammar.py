@@ -54,7 +54,7 @@ def tokens(smiles: str) -> tuple[str, ...]:
         The tokens in order.
 
     Raises:
-        ValueError: If a character is none of the grammar; positions count from 1.
+        ValueError: If it is no string, or a character is none of the grammar; positions count from 1.
 
     Example:
         >>> tokens("C[C@H](Cl)c1cc[nH]c1")
@@ -65,6 +65,7 @@ def tokens(smiles: str) -> tuple[str, ...]:
         rules, J. Chem. Inf. Comput. Sci. 28(1). https://doi.org/10.1021/ci00057a005
         James et al. (2016), OpenSMILES specification, version 1.0. http://opensmiles.org/opensmiles.html
     """
+    require_text(smiles)
     text, found, place = smiles.strip(), [], 0
     while place < len(text):
         match = _TOKEN.match(text, place)
@@ -75,6 +76,26 @@ def tokens(smiles: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("SMILES must have an atom or more, got nothing. Fill it in or drop the row.")
     return tuple(found)
+
+
+def require_text(smiles: object) -> None:
+    """Raises if SMILES are no string.
+
+    Args:
+        smiles: What is to be read.
+
+    Raises:
+        ValueError: If they are a missing value, a number or another object.
+
+    Example:
+        >>> require_text(None)
+        Traceback (most recent call last):
+        ...
+        ValueError: SMILES must be a string, got None. Fill it in or drop the row.
+    """
+    if not isinstance(smiles, str):
+        got = "None" if smiles is None else type(smiles).__name__
+        raise ValueError(f"SMILES must be a string, got {got}. Fill it in or drop the row.")
 
 
 def refusal(rule: str, text: str, place: int) -> ValueError:

@@ -71,7 +71,7 @@ def parse(smiles: str) -> Molecule:
         The graph of its atoms; its arrays are read-only.
 
     Raises:
-        ValueError: If the string is not SMILES: an unknown character or element, a bond without an atom at either end, a
+        ValueError: If it is no string, or not SMILES: an unknown character or element, a bond without an atom at either end, a
             branch that is empty, not opened or not closed, a ring closure that is not closed, or closes onto its own atom or
             an existing bond, or with two different bonds. Positions count from 1.
 
@@ -84,6 +84,7 @@ def parse(smiles: str) -> Molecule:
         Weininger (1988), J. Chem. Inf. Comput. Sci. 28(1). https://doi.org/10.1021/ci00057a005
         James et al. (2016), OpenSMILES specification, version 1.0. http://opensmiles.org/opensmiles.html
     """
+    grammar.require_text(smiles)
     return _parsed(smiles)
 
 
@@ -108,7 +109,7 @@ def parse_rows(smiles: Iterable[str], *, column: str, of: str = "") -> list[Mole
     molecules, wrong = [], {}
     for row, one in enumerate(smiles, 1):
         try:
-            molecules.append(parse(str(one)))
+            molecules.append(parse(one))
         except ValueError as error:
             wrong[row] = error
     if wrong:

@@ -204,3 +204,13 @@ def test_descriptors_are_counts_by_hand(smiles, expected):
 )
 def test_polar_surface_sums_the_entries_of_the_table(smiles, surface):
     assert molecules.polar_surface(molecules.parse(smiles)) == pytest.approx(surface, abs=1e-9)
+
+
+@pytest.mark.parametrize(("given", "name"), [(None, "None"), (3, "int"), (b"CCO", "bytes"), (["CCO"], "list")])
+def test_smiles_that_are_no_string_are_refused(given, name):
+    message = f"SMILES must be a string, got {name}. Fill it in or drop the row."
+    for read in (molecules.parse, molecules.tokens):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            read(given)
+    with pytest.raises(ValueError, match=f"^row 2, column drug: {message}"):
+        molecules.parse_rows(["CCO", given], column="drug")
