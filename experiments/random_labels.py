@@ -77,12 +77,11 @@ def algorithm(h, card, plan, fitted):
         def at(network, key):
             def called(level, state):
                 one = explain.memorised(network, corruption=level, n_examples=n, n_classes=card.n_classes)
-                return call(one, state, key)
+                return call(one, state, jax.random.clone(key))  # the same key everywhere, on purpose
 
-            return sweeps.sweep(called)
+            return sweeps.sweep(called, layout="map")  # on the device of the seed
 
-        # The same key for each network, on purpose.
-        return {name: at(one, jax.random.clone(key))(corruption, states[name]) for name, one in networks.items()}
+        return {name: at(one, key)(corruption, states[name]) for name, one in networks.items()}
 
     def init(key):
         return each(lambda one, _, key: one.init(key), dict.fromkeys(networks), key)

@@ -50,7 +50,8 @@ def sweep(
     the size of the parameters; training amplifies the differences, so after many steps only statistics agree.
 
     Sweeps compose with each other and with `jax.vmap`, `jax.grad` and `jax.jit`, in any order. Inside a sweep that has
-    already split its runs over the devices, or inside any `jax.shard_map`, a sweep uses only the current device.
+    already split its runs over the devices, or inside any `jax.shard_map`, a sweep uses only the current device. An algorithm
+    that sweeps inside passes ``layout="map"`` or ``"vmap"``, since a run of a single seed has one device, too.
 
     Args:
         fun: ``(key, hyperparameters, data) -> ...``, or any pure function.

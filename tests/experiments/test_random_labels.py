@@ -47,3 +47,10 @@ def test_networks_start_alike_and_learn_labels_of_their_own(dataset):
     np.testing.assert_array_equal(found["steps_to_fit_plain"], [20, np.nan, np.nan, np.nan, 50])
     mixed = dataclasses.replace(h, corruption=(0.0, 0.25, 0.5, 0.75, 0.9))  # no labels that are all random
     assert np.isnan(program.evaluate(key, mixed, state, test)["slowdown"])
+
+
+@pytest.mark.long
+def test_one_seed_trains_on_one_of_several_devices(command, tmp_path):
+    """Its five levels of corruption, too, which may not take the devices of other seeds."""
+    done = command("run", "random_labels", "--smoke", "--seeds", "1", "--directory", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
