@@ -206,6 +206,7 @@ def test_polar_surface_sums_the_entries_of_the_table(smiles, surface):
     assert molecules.polar_surface(molecules.parse(smiles)) == pytest.approx(surface, abs=1e-9)
 
 
+@pytest.mark.raises
 @pytest.mark.parametrize(("given", "name"), [(None, "None"), (3, "int"), (b"CCO", "bytes"), (["CCO"], "list")])
 def test_smiles_that_are_no_string_are_refused(given, name):
     message = f"SMILES must be a string, got {name}. Fill it in or drop the row."
