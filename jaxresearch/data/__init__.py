@@ -19,7 +19,7 @@ from jaxresearch.data.dataset import (
 )
 from jaxresearch.data.folds import fold, in_sample, stacked, widened
 from jaxresearch.data.load import BUNDLED, load
-from jaxresearch.data.needed import require_columns, require_images, unused_notes
+from jaxresearch.data.needed import require_columns, require_images, require_texts, unused_notes
 from jaxresearch.data.new_rows import NewRows, far_notes, new_rows, require_asked_column
 from jaxresearch.data.numbering import NUMBERS, numbered, without_numbers
 from jaxresearch.data.parts import Streams, arrays_by_path, map_arrays, n_examples, named_arrays
@@ -68,6 +68,7 @@ __all__ = [
     "require_columns",
     "require_images",
     "require_examples_of_classes",
+    "require_texts",
     "sample",
     "split",
     "stacked",

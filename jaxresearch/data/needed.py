@@ -39,6 +39,39 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
         )
 
 
+def require_texts(part: Part, card: DataCard, *names: str) -> None:
+    """Raises an error if the data lacks a column of texts that an experiment needs, or has it as another kind.
+
+    Few or repeated texts are read as a category, digits as numbers, unless the user declares them.
+
+    Args:
+        part: As collected.
+        card: The card of the data.
+        *names: Required input columns.
+
+    Raises:
+        ValueError: If a column is of another kind, or as `require_columns`.
+
+    Example:
+        >>> from jaxresearch.data.dataset import Column
+        >>> card = DataCard(name="mine", source="memory", columns=(Column(name="note", kind="category", levels=("yes",)),))
+        >>> require_texts({"inputs": {"note": [0, 0]}}, card, "note")
+        Traceback (most recent call last):
+        ...
+        ValueError: column note must be text, got a column of kind category. Pass --types note=text.
+    """
+    require_columns(part, card, *names)
+    kinds = {column.name: column.kind for column in card.columns}
+    wrong = [name for name in names if kinds.get(name, "text") not in ("text", "id")]
+    if wrong:
+        plural = "s" if len(wrong) > 1 else ""
+        found = " and ".join(dict.fromkeys(kinds[name] for name in wrong))
+        raise ValueError(
+            f"column{plural} {', '.join(wrong)} must be text, got {'columns' if plural else 'a column'} of kind {found}. Pass "
+            f"--types {','.join(f'{name}=text' for name in wrong)}."
+        )
+
+
 def require_images(part: Part, *, or_rows: bool = False) -> None:
     """Raises an error if the data are no images, which an experiment needs.
 

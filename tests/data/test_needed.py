@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxresearch import data
-from jaxresearch.fields import dna, text
+from jaxresearch.fields import dna, molecules, text
 
 CARD = data.DataCard(name="mine", source="mine.csv")
 
@@ -43,3 +43,26 @@ def test_preprocessors_note_what_they_leave_out(name):
     assert notes[0] == "column id is left out: this experiment reads note alone"
     windows = ("examples are windows of 4 tokens, into which the text of a part is cut",)
     assert notes[1:] == (windows if name == "windows" else ())
+
+
+@pytest.mark.parametrize("name", [*PREPROCESSORS, "graphs", "smiles"])
+def test_columns_of_another_kind_than_text_are_refused(tmp_path, name):
+    """Words that repeat are a category, whose codes are no words."""
+    of_molecules = {
+        "graphs": molecules.molecule_graphs(n_atoms=4, length=4, n_most=4, n_bits=8, column="note"),
+        "smiles": molecules.smiles_texts(length=4, column="note"),
+    }
+    preprocessor = {**PREPROCESSORS, **of_molecules}[name]
+    path = tmp_path / "mine.csv"
+    path.write_text("note,n,kind\n" + "".join(f"{'AC' * (1 + i % 3)},{i},{'ab'[i % 2]}\n" for i in range(30)))
+    read = data.load(str(path), target="kind")
+    with pytest.raises(
+        ValueError, match="^column note must be text, got a column of kind category. Pass --types note=text"
+    ):
+        data.prepare(preprocessor, read)
+    with pytest.raises(
+        ValueError, match="^columns note, n must be text, got columns of kind category and number. Pass"
+    ):
+        data.require_texts(read.train, read.card, "note", "n")
+    declared = data.load(str(path), target="kind", types={"note": "text"})
+    data.require_texts(declared.train, declared.card, "note")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns, unused_notes
+from jaxresearch.data import DataCard, Fitted, Preprocessor, require_texts, unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.fields.dna.bases import encode, kmer_names, kmers
 
@@ -33,7 +33,7 @@ def kmer_tokens(
         A preprocessor; inputs become int32 ``(n, tokens)``.
 
     Raises:
-        ValueError: When fitted or applied, if the data have no such column, or a letter is none of DNA.
+        ValueError: When fitted or applied, if the data have no such column of texts, or a letter is none of DNA.
 
     Example:
         >>> part = {"inputs": {"sequence": ["ACGTAC", "ACG"]}}
@@ -46,7 +46,7 @@ def kmer_tokens(
     def fit(train: Part, card: DataCard) -> Fitted:
         if not card.class_names:
             return {"length": np.array(0)}
-        require_columns(train, card, column)
+        require_texts(train, card, column)
         return {"length": np.array(-(-max(map(len, train["inputs"][column])) // k) * k)}
 
     def apply(fitted: Fitted, part: Part, *, training: bool) -> Part:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxresearch import data
-from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns
+from jaxresearch.data import DataCard, Fitted, Preprocessor, require_texts
 from jaxresearch.data.parts import Part
 from jaxresearch.fields import text
 from jaxresearch.fields.molecules import rings
@@ -109,7 +109,7 @@ def molecule_graphs(*, n_atoms: int, length: int, n_most: int, n_bits: int, colu
         A preprocessor.
 
     Raises:
-        ValueError: When fitted, if there is no such column; when applied, if a row is not SMILES, with its number.
+        ValueError: When fitted, if there is no such column of texts; when applied, if a row is not SMILES, with its number.
 
     Example:
         >>> part = {"inputs": {"smiles": np.array(["CCO", "c1ccccc1"])}, "targets": np.array([0, 1])}
@@ -120,7 +120,7 @@ def molecule_graphs(*, n_atoms: int, length: int, n_most: int, n_bits: int, colu
     """
 
     def fit(train: Part, card: DataCard) -> Fitted:
-        require_columns(train, card, column)
+        require_texts(train, card, column)
         molecules, smiles = _molecules(train, column)
         known = text.fit_vocabulary(map(tokens, smiles), n_most=n_most).tokens
         n_larger = sum(molecule.n_atoms > n_atoms for molecule in molecules)
@@ -220,7 +220,7 @@ def smiles_texts(*, length: int, column: str = "smiles") -> Preprocessor:
     """
 
     def fit(train: Part, card: DataCard) -> Fitted:
-        require_columns(train, card, column)
+        require_texts(train, card, column)
         known = text.fit_vocabulary(tokens(str(one)) for one in train["inputs"][column]).tokens
         return {"tokens": np.array(known), "n_bytes": np.array([*map(len, known), 0, 1, 0])}
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from jaxresearch.data import DataCard, Fitted, Preprocessor, require_columns, unused_notes
+from jaxresearch.data import DataCard, Fitted, Preprocessor, require_texts, unused_notes
 from jaxresearch.data.parts import Part
 from jaxresearch.fields.text.cleaning import words
 from jaxresearch.fields.text.sequences import next_token_windows, pad, record_stream
@@ -30,7 +30,7 @@ def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str
         A preprocessor; inputs become int32 ``(n, length)``.
 
     Raises:
-        ValueError: When fitted, if the data have no such column.
+        ValueError: When fitted, if the data have no such column of texts.
 
     Example:
         >>> part = {"inputs": {"note": ["the ion", "an ion binds"]}}
@@ -41,7 +41,7 @@ def word_ids(column: str, *, n_most: int, length: int, uncounted: Collection[str
     """
 
     def fit(train: Part, card: DataCard) -> Fitted:
-        require_columns(train, card, column)
+        require_texts(train, card, column)
         known = fit_vocabulary(map(words, train["inputs"][column]), n_most=n_most).tokens
         is_counted = [word not in uncounted for word in known]
         unused = [False] * (n_most + 1 - len(known))
@@ -83,7 +83,7 @@ def record_windows(
         A preprocessor; inputs and targets become int32 ``(windows, length)``, with targets shifted by one token.
 
     Raises:
-        ValueError: When fitted, if the data lack a column, or as for `fit_bpe_tokeniser`; when applied, as for
+        ValueError: When fitted, if the data lack a column of texts, or as for `fit_bpe_tokeniser`; when applied, as for
             `next_token_windows`.
 
     Example:
@@ -95,7 +95,7 @@ def record_windows(
     """
 
     def fit(train: Part, card: DataCard) -> Fitted:
-        require_columns(train, card, *columns)
+        require_texts(train, card, *columns)
         corpus = [text for column in columns for text in train["inputs"][column]]
         tokeniser = fit_bpe_tokeniser(corpus, n_tokens=n_tokens, specials=specials)
         n_bytes = [*tokeniser.n_bytes[: -len(specials)], *[1] * len(columns), 0]
