@@ -126,7 +126,7 @@ def load(
         parameters: The values of its parameters, by name.
         derive: ``(collected) -> collected``, applied before the data are split: it may check rows, and add columns to split by.
         needs_target: Whether a table or a database must have a ``target``. If preprocessing makes the targets, such as the next
-            tokens of a text, it may have none; targets are then zeros, ``(n, 1)``, until it does.
+            tokens of a text, it may have none; targets are then zeros, ``(n, 1)``, until it does. With ``event``, it must.
 
     Returns:
         The parts and the card.
@@ -151,7 +151,7 @@ def load(
     task = "regression" if event else task
     reading = {"target": target, "types": types, "task": task, "test": test, "image_size": image_size}
     reading |= {"cipher": cipher, "stream": stream, "query": query, "parameters": parameters}
-    reading["needs_target"] = needs_target
+    reading["needs_target"] = needs_target or event is not None  # times have no substitute
     if query and split is not None and split.by == "stretch":
         require_ordered(query)
     collected = _read(source, kind, reading)

@@ -262,3 +262,11 @@ def test_a_table_may_have_no_target(tmp_path):
         data.load(str(path))
     with pytest.raises(ValueError, match="texts.csv must hold a column, got none"):
         data.load(str(path), needs_target=False, types={"note": "drop", "patient": "drop"})
+
+
+def test_events_need_a_target_of_times(tmp_path):
+    """Times that are zeros in its place would be a result of nothing."""
+    path = tmp_path / "patients.csv"
+    path.write_text("age,days,died\n" + "".join(f"{50 + i},{i},{i % 2}\n" for i in range(20)))
+    with pytest.raises(ValueError, match="^target must be a column of .*patients.csv, got None"):
+        data.load(str(path), event="died", needs_target=False)

@@ -189,14 +189,15 @@ def padded_chains(sequences: Sequence[str]) -> Int[np.ndarray, "chains longest"]
         Residues followed by `PADDING`, int8.
 
     Raises:
-        ValueError: If there is no sequence, or as `residues`, with the number of the sequence, from 1.
+        ValueError: If they are no list of sequences, or as `residues`, with the number of the sequence, from 1.
 
     Example:
         >>> padded_chains(["ARN", "A"]).tolist()
         [[0, 1, 2], [0, 22, 22]]
     """
-    if not sequences:
-        raise ValueError("sequences must be one or more, got none. Pass a list of strings.")
+    if isinstance(sequences, str) or not len(sequences):
+        given = "one string" if isinstance(sequences, str) else "none"
+        raise ValueError(f"sequences must be a list of one or more strings, got {given}. Pass [sequence].")
     chains = [residues(sequence, name=f"sequence {place}") for place, sequence in enumerate(sequences, 1)]
     return _of_one_length(chains, max(map(len, chains)), PADDING)
 

@@ -41,7 +41,7 @@ def residues(sequence: str, *, name: str = "sequence") -> Int[np.ndarray, " leng
         Residues, int8.
 
     Raises:
-        ValueError: If there is no residue, or a letter is no amino acid; positions count from 1.
+        ValueError: If it is no string, there is no residue, or a letter is no amino acid; positions count from 1.
 
     Example:
         >>> residues("ARNvX").tolist()
@@ -74,7 +74,7 @@ def states(structure: str, *, name: str = "structure") -> Int[np.ndarray, " leng
         States, int8.
 
     Raises:
-        ValueError: If there is no residue, or a letter is no state; positions count from 1.
+        ValueError: If it is no string, there is no residue, or a letter is no state; positions count from 1.
 
     Example:
         >>> states("HHE-C").tolist()
@@ -89,6 +89,10 @@ def states(structure: str, *, name: str = "structure") -> Int[np.ndarray, " leng
 
 def _numbers(text: str, table: bytes, name: str, expected: str) -> Int[np.ndarray, " length"]:
     """Returns the numbers of letters; raises at the first that has none."""
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{name} must be a string, got {'None' if text is None else type(text).__name__}. Fill it in or drop the chain."
+        )
     codes = text.encode("ascii", "replace").translate(table)  # one byte per letter, "?" for anything outside ASCII
     place = codes.find(_INVALID)
     if place >= 0:

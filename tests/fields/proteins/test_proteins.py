@@ -49,10 +49,19 @@ def test_merged_logits_have_the_summed_probabilities():
         (proteins.residues, "AR-N", r"sequence must hold amino acids \(.*\) alone, got '-' at position 3\. Correct"),
         (proteins.residues, "AÅ", "got 'Å' at position 2"),
         (proteins.residues, "", "sequence must hold amino acids .*, got none"),
+        (proteins.residues, None, "sequence must be a string, got None. Fill it in or drop the chain."),
+        (proteins.states, 3, "structure must be a string, got int"),
+        (
+            proteins.padded_chains,
+            "ARN",
+            r"sequences must be a list of one or more strings, got one string. Pass \[sequence\].",
+        ),
+        (proteins.padded_chains, [], "sequences must be a list of one or more strings, got none"),
+        (proteins.padded_chains, ["AR", None], "sequence 2 must be a string, got None"),
         (proteins.states, "HHQ", r"structure must hold states of DSSP \(HGIEBTSC\) alone, got 'Q' at position 3"),
     ],
 )
-def test_letters_without_a_number_are_refused(function, text, message):
+def test_what_is_no_chain_is_refused(function, text, message):
     with pytest.raises(ValueError, match=message):
         function(text)
 
@@ -82,6 +91,11 @@ def test_windowed_parts_hold_each_residue_once_in_context():
     without = proteins.windowed(length=128, context=16).apply({}, {"inputs": part["inputs"]}, training=False)
     np.testing.assert_array_equal(without["inputs"], cut["inputs"])
     assert sorted(without) == ["groups", "inputs"]
+    joined = proteins.joined_windows(cut["inputs"], part["inputs"], length=128, context=16)
+    for chain, padded in zip(joined, part["inputs"], strict=True):
+        np.testing.assert_array_equal(chain, padded[padded != proteins.PADDING])
+    with pytest.raises(ValueError, match=r"^values must be of \d+ windows of 128 residues, got shape"):
+        proteins.joined_windows(cut["inputs"][1:], part["inputs"], length=128, context=16)
 
 
 @pytest.mark.parametrize(
