@@ -89,7 +89,8 @@ def _of_file(path: Path, card: DataCard) -> NewRows:
     if not path.is_file():
         raise FileNotFoundError(f"data must be a file that exists, got {path}. {catalogue.path_advice(path)}")
     if not card.columns and path.suffix.lower() not in _ARRAYS:
-        raise ValueError(_wanted(card, str(path), "a table" if is_table(str(path)) else "another file"))
+        given = "a table" if is_table(str(path)) else f"a {path.suffix} file" if path.suffix else "another file"
+        raise ValueError(_wanted(card, str(path), given))
     if is_table(str(path)):
         table = read_table(path)
         read = _of_columns(table.columns, card, of=str(path), separator=table.separator)
@@ -203,14 +204,11 @@ def _of_columns(columns: Mapping[str, Cells | np.ndarray], card: DataCard, *, of
 
 def _wanted(card: DataCard, of: str, given: str) -> str:
     """Returns a message on rows for models that were not trained on a table."""
-    shape, dtype = (
-        ", ".join(map(str, ("n", *card.feature_shape))),
-        f" of {card.feature_dtype}" if card.feature_dtype else "",
-    )
-    named = ", ".join(card.vocabulary[:3])
+    shape, named = ", ".join(map(str, ("n", *card.feature_shape))), ", ".join(card.vocabulary[:3])
     tokens = f", the places of tokens among {named}, ..." if card.vocabulary else ""
+    prepared = f" (once prepared, ({shape}) of {card.feature_dtype}{tokens})" if card.feature_dtype else ""
     return (
-        f"{of} must hold an array ({shape}){dtype}{tokens}, as the training data did, got {given}. Save it as .npy or .npz: "
+        f"{of} must hold an array of examples{prepared}, as the training data did, got {given}. Save it as .npy or .npz: "
         "docs/predict.md shows how."
     )
 

@@ -184,3 +184,17 @@ def test_numbers_far_from_training_are_noted_with_their_rows():
         "91, -11, 400"
     )
     assert far_notes(rows, card, {"inputs": {}}) == () and far_notes(rows, card, {}) == ()
+
+
+def test_an_array_is_described_as_it_is_once_prepared():
+    """Preprocessing may have changed its shape and type; a dict of arrays has no single form."""
+    card = DataCard(name="mine", source="mine.npz", feature_shape=(81, 7, 7), feature_dtype="float16")
+    form = r"\(once prepared, \(n, 81, 7, 7\) of float16\)"
+    with pytest.raises(
+        ValueError, match=f"^rows must hold an array of examples {form}, as the training data did, got a table"
+    ):
+        new_rows({"a": [1]}, card)
+    with pytest.raises(
+        ValueError, match="^rows must hold an array of examples, as the training data did, got a table. Save"
+    ):
+        new_rows({"a": [1]}, dataclasses.replace(card, feature_dtype=""))

@@ -114,10 +114,13 @@ def test_a_run_on_a_table_reports_a_picture(command, tmp_path):
     (start, first, end), (later, after, last) = proteins.chain_windows(160, length=128, context=16)
     np.testing.assert_array_equal(joined[0][first:end], logits[0, first - start : end - start])
     np.testing.assert_array_equal(joined[0][after:last], logits[1, after - later : last - later])
-    for name in ("mine.csv", "mine.fa"):
+    for name, given in (("mine.csv", "a table"), ("mine.fa", "a .fa file")):
         (tmp_path / "mine.fa").write_text(">a\nARND\n")
         done = command("predict", tmp_path / "run", tmp_path / name)
-        message = "must hold an array (n, 128) of int8, the places of tokens among A, R, N, ..., as the training data did, got a"
+        message = (
+            "must hold an array of examples (once prepared, (n, 128) of int8, the places of tokens among A, R, N, ...), as the "
+            f"training data did, got {given}. Save"
+        )
         assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
