@@ -236,12 +236,12 @@ def _sample_of_columns(card: DataCard, fitted: Any) -> dict[str, np.ndarray]:
 
 
 def _sample_of_column(column: Column, fitted: Any, n: int, place: int) -> np.ndarray:
-    """Returns the cells of a column; numbers are around 0 where custom preprocessing fitted no mean that is known here."""
+    """Returns the cells of a column; numbers are around 1, all positive, where custom preprocessing fitted no known mean."""
     rows = np.arange(n - 1)
     if column.kind == "category":
         return np.array([-1, *(rows % len(column.levels) if column.levels else rows * 0 - 1)], np.int32)
     known = _entry(fitted, "inputs", column.name)
-    mean, scale = _entry(known, "mean", default=0.0), _entry(known, "scale", default=1.0)
+    mean, scale = _entry(known, "mean", default=1.0), _entry(known, "scale", default=0.25)
     return np.append(np.nan, mean + scale * np.array(_DEVIATIONS)[(rows + place) % len(_DEVIATIONS)])
 
 

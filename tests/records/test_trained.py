@@ -478,6 +478,25 @@ def test_texts_are_prepared_outside_of_an_artefact(tmp_path):
     np.testing.assert_allclose(found.call(ids)["probabilities"], run.predict(path).by_seed[1], atol=1e-6)
 
 
+def test_logarithms_in_the_preprocessing_are_exported(tmp_path):
+    """The function is compared on positive numbers, where nothing is known about the columns."""
+
+    def apply(fitted, part, *, training):
+        xp = part["inputs"]["mass"].__array_namespace__()
+        logs = [xp.log(xp.where(xp.isnan(column), 3500.0, column)) for column in part["inputs"].values()]
+        return {**part, "inputs": xp.stack(logs, axis=1).astype(np.float32)}
+
+    path = write(tmp_path / "birds.csv", birds(), without=("bird", "island", "seen"))
+    made = experiment(classifier, preprocess=data.Preprocessor(apply=apply))
+    run = recorded(made, made.prepare(data.load(str(path), target="species")), tmp_path)
+    artefact = records.stablehlo(run.model)
+    assert [column["name"] for column in artefact.schema["inputs"]["columns"]] == ["mass", "length"]
+    columns = data.new_rows(path, run.model.dataset.card).inputs
+    given = {name: values.astype(np.float32) for name, values in columns.items()}
+    found = jax.export.deserialize(bytearray(artefact.content)).call(given)["probabilities"]
+    np.testing.assert_allclose(found, run.predict(path).ensemble, atol=1e-5)
+
+
 def test_a_target_that_float32_cannot_hold_is_not_exported(tmp_path):
     seconds = [[*line[:5], f"{1_600_000_000 + row}"] for row, line in enumerate(birds())]
     path = write(tmp_path / "late.csv", seconds, without=("bird", "species"))
