@@ -14,7 +14,7 @@ from jaxresearch import statistics
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {  # of experiments/README.md, and the records that their intervals come from
-    "protein_structure": ("protein_structure",),
+    "protein_structure": ("protein_structure", "protein_structure_plain"),
     "random_labels": ("random_labels",),
     "variational_dropout": ("variational_dropout",),
     "drug_discovery": ("drug_screening", "drug_screening_scaffold"),
