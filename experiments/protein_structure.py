@@ -2,7 +2,7 @@
 
     jaxresearch run protein_structure                                              4,000 training chains, 500 unseen ones
     jaxresearch run protein_structure --pretraining 0 --directory runs/plain       without pre-training
-    jaxresearch run protein_structure --train-examples 1000 --seeds 3 --directory runs/1000      a point of the learning curve
+    jaxresearch run protein_structure --train-examples 1000 --directory runs/1000        a point of the learning curve
     jaxresearch run protein_structure --data my.csv             chains of your own: columns split, sequence, dssp8
 
 The first steps of a run predict hidden residues of the training chains, the others the state of each residue by DSSP, one of
