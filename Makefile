@@ -79,7 +79,7 @@ test-tfds: $(VENV)/.installed-test ## run the tests that prepare a TFDS set: ins
 docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
-gallery: $(VENV)/.installed ## carry out the published runs that have no record in runs/gallery: an hour and a half
+gallery: $(VENV)/.installed ## carry out the published runs that have no record in runs/gallery: three to four hours
 	$(BIN)/python docs/gallery.py $(GALLERY)
 
 .venv-bench/.installed: pyproject.toml constraints.txt
