@@ -43,6 +43,7 @@ def test_merged_logits_have_the_summed_probabilities():
     np.testing.assert_allclose(three[:, 1], eight[:, 3:5].sum(axis=1), rtol=1e-5)
 
 
+@pytest.mark.raises
 @pytest.mark.parametrize(
     ("function", "text", "message"),
     [
