@@ -102,12 +102,14 @@ def data_lines(
         >>> import dataclasses
         >>> from jaxresearch.data import Column, DataCard, Split
         >>> columns = (Column(name="age", kind="number"), Column(name="zip", kind="category", levels=("00501", "501")))
-        >>> card = DataCard(name="mine", source="mine.csv", columns=columns, class_names=("a", "b"), split=Split(fraction=0.2))
+        >>> target = Column(name="kind", kind="category", levels=("a", "b"))
+        >>> card = DataCard(name="mine", source="mine.csv", columns=columns, class_names=("a", "b"), target=target, split=Split())
         >>> for name, line in data_lines(dataclasses.asdict(card), {"train": 80, "test": 20}):
         ...     print(name, "|", line)
         data | mine: 80 training, 20 test examples
         test part | 20 % of the examples, drawn at random, class by class (seed 0)
         columns | 1 number (age); 1 category (zip: 2 levels)
+        target | kind: 2 classes
     """
     sizes = ", ".join(f"{n:,} {'training' if name == 'train' else name}" for name, n in parts.items())
     lines = [("data", f"{card['name']}: {sizes} examples{f' in each of {n_folds} folds' if n_folds else ''}")]
