@@ -34,7 +34,7 @@ def algorithm(h, card, plan, fitted):
     )
 
 experiment = Experiment(
-    question="Which?", hyperparameters=Small(), source="images.npz", task="classification", algorithm=algorithm
+    question="Which?", hyperparameters=Small(), source="images.npz", algorithm=algorithm
 )
 """
 
