@@ -39,13 +39,11 @@ class _Inputs(NamedTuple):
         of: Returns shapes and types for a number of examples.
         is_raw: Whether preprocessing is inside, so that they are as collected.
         sample: Examples like those of training, which the function is checked on.
-        is_columns: Whether they are the columns of a table.
     """
 
     of: Callable[[Any], Any]
     is_raw: bool
     sample: Any
-    is_columns: bool = False
 
 
 def write_export(export: Export, file: Path) -> Path:
@@ -85,7 +83,7 @@ def stablehlo(ensemble: Ensemble, *, seeds: Sequence[int] | None = None) -> Expo
     places = ensemble.places(seeds)
     ensemble.require_predict()
     taken = _inputs(ensemble, places)
-    predict = _function(ensemble, places, taken)
+    predict = _function(ensemble, places, is_raw=taken.is_raw)
     (n,) = export.symbolic_shape("n")
     exported = export.export(jax.jit(predict), platforms=PLATFORMS)(taken.of(n))
     _require_equal(ensemble, places, taken, exported)
@@ -155,7 +153,7 @@ def _as_numbers(leaf: Any) -> Any:
     return np.asarray(jax.random.key_data(leaf)) if is_key else leaf
 
 
-def _function(ensemble: Ensemble, places: Sequence[int], taken: _Inputs) -> Callable[[Any], dict[str, Any]]:
+def _function(ensemble: Ensemble, places: Sequence[int], *, is_raw: bool) -> Callable[[Any], dict[str, Any]]:
     """Returns the function to export, with the models as constants."""
     dataset, experiment = ensemble.dataset, ensemble.experiment
     chosen = np.asarray(places)
@@ -165,9 +163,9 @@ def _function(ensemble: Ensemble, places: Sequence[int], taken: _Inputs) -> Call
     fitted = [dataset.of_run(place).fitted for place in places]
 
     def prepared(of_run: Any, inputs: Any) -> Any:
-        if not taken.is_raw:
+        if not is_raw:
             return inputs
-        if taken.is_columns:  # JAX sorts the keys of a dict
+        if dataset.card.columns:  # JAX sorts the keys of a dict
             inputs = {column.name: inputs[column.name] for column in dataset.card.columns}
         return experiment.preprocess.apply(of_run, {"inputs": inputs}, training=False)["inputs"]
 
@@ -176,7 +174,7 @@ def _function(ensemble: Ensemble, places: Sequence[int], taken: _Inputs) -> Call
     )
 
     def predict(inputs: Any) -> dict[str, Any]:
-        if dataset.n_runs and taken.is_raw:
+        if dataset.n_runs and is_raw:
             by_run = [prepared(of_run, inputs) for of_run in fitted]
             inputs, axis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_run), 0
         else:
@@ -198,7 +196,7 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
     card, preprocess = ensemble.dataset.card, ensemble.experiment.preprocess
     fitted = ensemble.dataset.of_run(places[0]).fitted if preprocess.apply is data.standard.apply else {}
     if card.columns and all(column.kind in _NUMERIC for column in card.columns):
-        raw = _Inputs(lambda n: _of_columns(card, n), True, _sample_of_columns(card, fitted), True)
+        raw = _Inputs(lambda n: _of_columns(card, n), True, _sample_of_columns(card, fitted))
         if _is_traceable(ensemble, raw):
             return raw
     if not (card.feature_arrays or card.feature_dtype):
@@ -218,7 +216,7 @@ def _inputs(ensemble: Ensemble, places: Sequence[int]) -> _Inputs:
 def _of_arrays(card: DataCard, n: Any) -> Any:
     """Returns the shapes and types of prepared inputs: one array, or nested dicts of them."""
     if not card.feature_arrays:
-        return jax.ShapeDtypeStruct((n, *card.feature_shape), card.feature_dtype or "float32")
+        return jax.ShapeDtypeStruct((n, *card.feature_shape), card.feature_dtype)
     return data.nested(
         {json.dumps(path): jax.ShapeDtypeStruct((n, *shape), dtype) for path, shape, dtype in card.feature_arrays}
     )
@@ -315,7 +313,7 @@ def _named(exported: Any) -> list[tuple[str, Any]]:
 
 def _described_inputs(card: DataCard, taken: _Inputs) -> dict[str, Any]:
     """Returns a description of the inputs for a caller."""
-    if taken.is_columns:
+    if card.columns and taken.is_raw:
         return {"columns": [_described_column(column) for column in card.columns]}
     words = {"vocabulary": card.vocabulary, "padding": card.padding} if card.vocabulary else {}
     arrays = data.map_arrays(lambda array: {"shape": ["n", *array.shape[1:]], "dtype": str(array.dtype)}, taken.sample)
