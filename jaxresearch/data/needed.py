@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from jaxresearch.data.dataset import DataCard
 from jaxresearch.data.parts import Part
 
-_MOST = 8  # column names in a note
+_MOST, _HELD = 8, 10  # column names in a note, and of those that a refusal says the data have
 
 
 def require_columns(part: Part, card: DataCard, *names: str) -> None:
@@ -29,8 +29,7 @@ def require_columns(part: Part, card: DataCard, *names: str) -> None:
     inputs = part["inputs"]
     held = list(inputs) if isinstance(inputs, dict) else []
     if not {*names} <= {*held}:
-        named = ", ".join(held[:10]) + (", ..." if len(held) > 10 else "")
-        have = f"those of {card.name} are {named}" if held else f"{card.name} is not a table"
+        have = f"those of {card.name} are {_first_names(held)}" if held else f"{card.name} is not a table"
         it = "it" if len(names) == 1 else "them"
         own = f"Rename {it} in the data, or name yours in the experiment's file."
         advice = own if held else "Use a table."
@@ -92,8 +91,7 @@ def require_images(part: Part, *, or_rows: bool = False) -> None:
     """
     inputs = part["inputs"]
     if isinstance(inputs, dict):
-        held = ", ".join([*inputs][:10]) + (", ..." if len(inputs) > 10 else "")
-        what = f"a table with the columns {held}"
+        what = f"a table with the columns {_first_names(list(inputs))}"
     elif inputs.ndim < 3 and not or_rows:
         what = f"arrays of shape {inputs.shape[1:]}"
     else:
@@ -124,3 +122,8 @@ def unused_notes(card: DataCard, columns: Iterable[str], *, used: Iterable[str])
     those = f"columns {shown} are" if len(left) > 1 else f"column {shown} is"
     read = f"{', '.join(others)} and {last}" if others else last
     return (f"{those} left out: this experiment reads {read} alone",)
+
+
+def _first_names(names: list[str]) -> str:
+    """Returns the names of columns that the data have, the first of many."""
+    return ", ".join([*names[:_HELD], *["..."] * (len(names) > _HELD)])
