@@ -74,14 +74,14 @@ def algorithm(h, card, plan, fitted):
     def each(call, states, key):
         """Returns what a function returns for each network, its state and the key, with an axis of corruption."""
 
-        def at(network, key):
+        def at(network):
             def called(level, state):
                 one = explain.memorised(network, corruption=level, n_examples=n, n_classes=card.n_classes)
                 return call(one, state, jax.random.clone(key))  # the same key everywhere, on purpose
 
             return sweeps.sweep(called, layout="map")  # on the device of the seed
 
-        return {name: at(one, key)(corruption, states[name]) for name, one in networks.items()}
+        return {name: at(one)(corruption, states[name]) for name, one in networks.items()}
 
     def init(key):
         return each(lambda one, _, key: one.init(key), dict.fromkeys(networks), key)
